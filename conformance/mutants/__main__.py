@@ -41,11 +41,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def mutants(
-    context: typer.Context,
-    as_json: Shown = False,
-    *,
-    choice: Choice,
-    options: ConnectOptions,
+    context: typer.Context, as_json: Shown = False, *, choice: Choice, options: ConnectOptions
 ) -> None:
     """Show that the cases can be trusted: each passes on our programs and fails on broken ones.
 

@@ -1,36 +1,47 @@
 """Mutants of the page basic/lifecycle."""
 
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any
 
+from conformance.mutants.edits import drop, to
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
+    answers_to,
     asks,
+    before,
     declines,
     dies_of,
+    hooked,
     instead,
     misread,
+    own_messages,
     results_of,
+    since,
+    takes,
 )
+from conformance.mutants.lists import also, silent_capability
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LEGACY
 from mcpcore_conformance.kit.messages import encode, error, request, result
+from mcpcore_conformance.kit.model import Binding
 
 table = Table("basic/lifecycle")
 
 OLDEST = "2024-11-05"
 INITIALIZED = "notifications/initialized"
+_NAMES = [each.name for each in LEGACY]
 
 
 def _rather_before(result: Value) -> Value:
     """Agree to the version before the one that is due; instead of the first, to the last."""
-    place = [each.name for each in LEGACY].index(result["protocolVersion"])
-    return {**result, "protocolVersion": LEGACY[place - 1].name}
+    place = _NAMES.index(result["protocolVersion"])
+    return {**result, "protocolVersion": _NAMES[place - 1]}
 
 
+@table.server("oldest-offered", "version-negotiation/newest-offered")
 class _OldestOffered(Fault):
-    """Offers the oldest version instead of one that it does not speak."""
+    """Offers the oldest version to whom it does not understand."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "initialize" or "result" not in value:
@@ -41,6 +52,13 @@ class _OldestOffered(Fault):
         return ({**value, "result": {**value["result"], "protocolVersion": OLDEST}},)
 
 
+@table.server(
+    "any-version",
+    "version-negotiation/unknown-version",
+    "version-negotiation/future-version",
+    "version-negotiation/odd-versions",
+    "version-negotiation/modern-version",
+)
 class _Echoes(Fault):
     """Agrees to whatever version it is asked for."""
 
@@ -51,115 +69,29 @@ class _Echoes(Fault):
         return ({**value, "result": {**value["result"], "protocolVersion": asked}},)
 
 
-class _Opening(Fault):
-    """Something else before the handshake than after it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.initialized = self.asked_for = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self.asked_for |= asks("initialize")(value)
-        before = not self.initialized
-        self.initialized |= asks(INITIALIZED)(value)
-        if before and isinstance(value, dict) and value.get("method") != "initialize":
-            return self.early(value, payload)
-        return payload
-
-    def early(self, value: Value, payload: bytes) -> bytes | None:
-        """What is said before notifications/initialized, and that itself."""
-        return payload
-
-
-class _ServesEarly(_Opening):
-    def early(self, value: Value, payload: bytes) -> bytes | None:
-        if value.get("method") != "tools/list":
-            return payload
-        self.answer(result(value.get("id"), {"tools": []}))
-        return None
-
-
-class _OpenedByWord(_Opening):
-    """Takes notifications/initialized for the whole handshake."""
-
-    def early(self, value: Value, payload: bytes) -> bytes | None:
-        return payload
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if self.initialized and not self.asked_for and asks("tools/list")(value):
-            self.answer(result(value.get("id"), {"tools": []}))
-            return None
-        return super().said(value, payload)
-
-
-class _Spoilt(_Opening):
-    """What comes too early ends the connection."""
-
-    def early(self, value: Value, payload: bytes) -> bytes | None:
-        if self.asked_for:
-            return payload
-        self.vanish("closed: initialize has to come first")
-        return None
-
-
-class _NoEarlyPing(_Opening):
-    def __init__(self, *, between: bool) -> None:
-        super().__init__()
-        self._between = between
-
-    def early(self, value: Value, payload: bytes) -> bytes | None:
-        if value.get("method") != "ping" or self.asked_for is not self._between:
-            return payload
-        self.answer(error(value.get("id"), -32600, "not initialized"))
-        return None
-
-
-class _Impatient(Fault):
-    """Asks for the roots as soon as it has answered initialize."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        opening = self.method_of(value) == "initialize" and "result" in value
-        return (value, request("impatient", "roots/list")) if opening else (value,)
-
-
-class _Once(Fault):
-    """Does something the second time that a method comes."""
-
-    def __init__(self, method: str, then: Callable[[Fault, Value], None]) -> None:
-        super().__init__()
-        self._method, self._then, self._seen = method, then, False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not asks(self._method)(value):
-            return payload
-        if not self._seen:
-            self._seen = True
-            return payload
-        self._then(self, value)
-        return None
-
-
-class _ForgetsAfterSecond(Fault):
-    """Begins anew at a second initialize, and wants to be initialized again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._openings = 0
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._openings += asks("initialize")(value)
-        if self._openings < 2 or asks("initialize")(value) or "id" not in value:
-            return payload
-        self.answer(error(value["id"], -32600, "not initialized"))
-        return None
-
-
-def _without(*names: str) -> Callable[[], Fault]:
-    def known(value: Any) -> bool:
-        params = value.get("params", {}) if isinstance(value, dict) else {}
-        return asks("initialize")(value) and all(name in params for name in names)
-
-    return declines(known, -32602)
+table.server("serves-early", "initialization/before-all").does(
+    "Serves whoever asks.", before(asks(INITIALIZED), takes("tools/list", {"tools": []}))
+)
+table.server("opened-by-word", "initialization/initialized-first").does(
+    "Takes notifications/initialized for the whole handshake.",
+    before(asks("initialize"), since(asks(INITIALIZED), takes("tools/list", {"tools": []}))),
+)
+table.server("ends-early", "initialization/after-refusal").does(
+    "Ends when something comes before initialize.",
+    before(asks("initialize"), dies_of(lambda value, _payload: isinstance(value, dict))),
+)
+table.server("impatient", "initialization/server-waits").does(
+    "Asks for the roots before the client is ready.",
+    also("initialize", request("impatient", "roots/list"), after=True),
+)
+table.server("begins-anew", "initialization/twice-harmless").does(
+    "Forgets the conversation at a second initialize.",
+    since(
+        asks("initialize"),
+        declines(lambda value: "id" in value and not asks("initialize")(value)),
+        number=2,
+    ),
+)
 
 
 def _fills(value: Any, payload: bytes) -> Any:
@@ -173,176 +105,155 @@ def _fills(value: Any, payload: bytes) -> Any:
     return {**value, "params": params}
 
 
-def _opens_in_batches(value: Any) -> bytes:
-    answers = [
-        result(
-            each["id"],
-            {
-                "protocolVersion": "2025-03-26",
-                "capabilities": {},
-                "serverInfo": {"name": "x", "version": "1"},
-            },
-        )
-        for each in value
-    ]
-    return encode(answers)
+def _opened(value: Any) -> Value:
+    version = value["params"]["protocolVersion"]
+    server = {"name": "x", "version": "1"}
+    return result(
+        value["id"], {"protocolVersion": version, "capabilities": {}, "serverInfo": server}
+    )
 
 
-table.add(
-    "other-version",
-    "version-negotiation/version-echoed",
+table.server("other-version", "version-negotiation/version-echoed").does(
     "Answers every version that it speaks with another one.",
     results_of("initialize", _rather_before),
 )
-table.add(
-    "any-version",
-    (
-        "version-negotiation/unknown-version",
-        "version-negotiation/future-version",
-        "version-negotiation/odd-versions",
-        "version-negotiation/modern-version",
-    ),
-    "Agrees to whatever version it is asked for.",
-    _Echoes,
-)
-table.add(
-    "version-code",
-    ("version-negotiation/unknown-version", "version-negotiation/future-version"),
+table.server(
+    "version-code", "version-negotiation/unknown-version", "version-negotiation/future-version"
+).does(
     "Calls a version that it does not speak an internal error.",
     declines(
-        lambda value: (
-            asks("initialize")(value)
-            and value["params"].get("protocolVersion") not in [each.name for each in LEGACY]
-        ),
-        -32603,
+        asks("initialize", lambda params: params.get("protocolVersion") not in _NAMES), -32603
     ),
 )
-table.add(
-    "oldest-offered",
-    "version-negotiation/newest-offered",
-    "Offers the oldest version to whom it does not understand.",
-    _OldestOffered,
+table.server("nameless", "initialization/answered").does(
+    "Does not say who it is.", results_of("initialize", drop("serverInfo"))
 )
-table.add(
-    "nameless",
-    "initialization/answered",
-    "Does not say who it is.",
-    results_of(
-        "initialize",
-        lambda found: {name: value for name, value in found.items() if name != "serverInfo"},
-    ),
-)
-table.add(
-    "wants-capabilities",
-    "initialization/minimal",
+table.server("wants-capabilities", "initialization/minimal").does(
     "Refuses clients that can do nothing.",
-    declines(
-        lambda value: asks("initialize")(value) and not value["params"]["capabilities"], -32602
-    ),
+    declines(asks("initialize", lambda params: not params["capabilities"]), -32602),
 )
-table.add(
-    "wants-known-members",
-    "initialization/more-than-known",
+table.server("wants-known-members", "initialization/more-than-known").does(
     "Refuses what it does not know.",
-    _without("more"),
+    declines(asks("initialize", lambda params: "more" in params), -32602),
 )
-table.add(
-    "takes-no-version",
-    "initialization/without-version",
-    "Takes an initialize without a version for one of the oldest.",
-    misread(_fills),
+table.server("takes-no-version", "initialization/without-version").does(
+    "Takes an initialize without a version for one of the oldest.", misread(_fills)
 )
-table.add(
-    "one-attempt",
-    "initialization/without-version",
+table.server("one-attempt", "initialization/without-version").does(
     "Ends when an initialize is not as it should be.",
     dies_of(lambda value, _payload: asks("initialize")(value) and not value.get("params")),
 )
-table.add(
-    "fills-in",
-    "initialization/incomplete",
-    "Fills in what an initialize does not say.",
-    misread(_fills),
+table.server("fills-in", "initialization/incomplete").does(
+    "Fills in what an initialize does not say.", misread(_fills)
 )
-table.add(
-    "serves-early",
-    "initialization/before-all",
-    "Serves whoever asks.",
-    _ServesEarly,
+table.server("no-ping-first", "initialization/ping-first").does(
+    "Answers no ping before initialize.", before(asks("initialize"), declines(asks("ping")))
 )
-table.add(
-    "opened-by-word",
-    "initialization/initialized-first",
-    "Takes notifications/initialized for the whole handshake.",
-    _OpenedByWord,
-)
-table.add(
-    "ends-early",
-    "initialization/after-refusal",
-    "Ends when something comes before initialize.",
-    _Spoilt,
-)
-table.add(
-    "no-ping-first",
-    "initialization/ping-first",
-    "Answers no ping before initialize.",
-    lambda: _NoEarlyPing(between=False),
-)
-table.add(
-    "no-ping-between",
-    "initialization/ping-between",
+table.server("no-ping-between", "initialization/ping-between").does(
     "Answers no ping before notifications/initialized.",
-    lambda: _NoEarlyPing(between=True),
+    before(asks(INITIALIZED), since(asks("initialize"), declines(asks("ping")))),
 )
-table.add(
-    "impatient",
-    "initialization/server-waits",
-    "Asks for the roots before the client is ready.",
-    _Impatient,
+table.server("welcomes", "initialization/initialized-unanswered").does(
+    "Answers notifications/initialized.", instead(asks(INITIALIZED), to(result("welcome", {})))
 )
-table.add(
-    "welcomes",
-    "initialization/initialized-unanswered",
-    "Answers notifications/initialized.",
-    instead(asks(INITIALIZED), lambda _value: result("welcome", {})),
-)
-table.add(
-    "welcomes-again",
-    "initialization/initialized-again",
+table.server("welcomes-again", "initialization/initialized-again").does(
     "Complains about a second notifications/initialized.",
-    lambda: _Once(
-        INITIALIZED, lambda fault, _value: fault.answer(error(None, -32600, "already there"))
+    since(
+        asks(INITIALIZED),
+        instead(asks(INITIALIZED), to(error(None, -32600, "already there"))),
+        number=2,
     ),
 )
-table.add(
-    "opens-twice",
-    "initialization/twice",
+table.server("opens-twice", "initialization/twice").does(
     "Answers a second initialize as it did the first.",
-    lambda: _Once(
-        "initialize",
-        lambda fault, value: fault.answer(
-            result(
-                value["id"],
-                {
-                    "protocolVersion": value["params"]["protocolVersion"],
-                    "capabilities": {},
-                    "serverInfo": {"name": "x", "version": "1"},
-                },
-            )
-        ),
-    ),
+    since(asks("initialize"), instead(asks("initialize"), _opened), number=2),
 )
-table.add(
-    "begins-anew",
-    "initialization/twice-harmless",
-    "Forgets the conversation at a second initialize.",
-    _ForgetsAfterSecond,
-)
-table.add(
-    "opens-in-batches",
-    "initialization/not-batched",
+table.server("opens-in-batches", "initialization/not-batched").does(
     "Answers an initialize in a batch.",
-    instead(lambda value: isinstance(value, list), _opens_in_batches),
+    instead(
+        lambda value: isinstance(value, list),
+        lambda batch: encode([_opened(each) for each in batch]),
+    ),
 )
 
-__all__ = ["table"]
+
+def _asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
+    """Ask the client, whatever it declared, and fail the call then."""
+    return also("tools/call", request("anyway", method, params))
+
+
+class _OneVersion(Fault):
+    """Speaks the version of whoever came last."""
+
+    last = ""
+
+    _mine = ""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks("initialize")(value):
+            self._mine = _OneVersion.last = value["params"]["protocolVersion"]
+        elif self._mine != _OneVersion.last and "id" in value:
+            self.answer(error(value["id"], -32600, "another version was agreed on"))
+            return None
+        return payload
+
+
+@table.server("one-conversation", "shutdown/others-stay", "shutdown/dropped")
+class _FirstOnly(Fault):
+    """Ends with its first conversation."""
+
+    numbers = count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = next(self.numbers)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if self._number and asks("tools/list")(value):
+            self.vanish("the server has ended")
+            return None
+        return payload
+
+
+table.server(
+    "stays",
+    "stdio/end-of-input",
+    "stdio/end-before-initialize",
+    "stdio/terminated",
+    binding=Binding.STDIO,
+).does(
+    "Ends neither with its input nor on SIGTERM.",
+    hooked(finished=lambda: False, signalled=to(False)),
+)
+table.server("promises", "capability-negotiation/declared").does(
+    "Declares logging and does not know logging/setLevel.",
+    declines(asks("logging/setLevel"), -32601),
+)
+table.server("keeps-quiet", "capability-negotiation/undeclared").does(
+    "Has prompts and does not declare them.", silent_capability("prompts")
+)
+table.server("samples-anyway", "capability-negotiation/no-sampling").does(
+    "Asks for sampling whether the client can do it or not.",
+    _asks_anyway("sampling/createMessage", {"messages": [], "maxTokens": 1}),
+)
+table.server("roots-anyway", "capability-negotiation/no-roots").does(
+    "Asks for roots whether the client can do it or not.", _asks_anyway("roots/list", {})
+)
+table.server("elicits-anyway", "capability-negotiation/no-elicitation").does(
+    "Asks the user whether the client can do it or not.",
+    _asks_anyway("elicitation/create", {"message": "x", "requestedSchema": {}}),
+)
+table.server("serves-later-methods", "operation/later-methods").does(
+    "Serves server/discover whatever version was agreed on.",
+    instead(asks("server/discover"), lambda value: result(value["id"], {})),
+)
+table.server("one-version", "operation/two-versions").does(
+    "Keeps the version of the last client for all of them.", _OneVersion
+)
+table.server("waits-for-ever", "timeouts/unanswered-question").does(
+    "Never gives up a question.", answers_to("tools/call", lambda _value: None)
+)
+table.server("gives-up-silently", "timeouts/unanswered-question").does(
+    "Does not tell the client that it has given up a question.",
+    own_messages("notifications/cancelled", lambda _value: None),
+)

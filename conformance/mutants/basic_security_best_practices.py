@@ -4,7 +4,7 @@ from itertools import count
 from typing import ClassVar
 
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.http_faults import OnePrincipal, calls, deletes, header_of, refuses
+from conformance.mutants.http_faults import calls, deletes, header_of, one_principal, refuses
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Head, header
 
@@ -14,16 +14,15 @@ SESSION = "mcp-session-id"
 _clock = count(1_700_000_000_000)
 
 
-class _Timed(Fault):
-    def head(self, head: Head) -> Head:
-        if header(head.headers, SESSION) is not None:
-            kept = [each for each in head.headers if each[0] != SESSION]
-            head.headers = [*kept, (SESSION, f"node-7-process-4711-{next(_clock)}")]
-        return head
+table.server("ids-from-a-clock", "session-hijacking/ids-not-deterministic").does(
+    "Makes session ids from the time of day.",
+    header_of(calls("initialize"), SESSION, lambda: f"node-7-process-4711-{next(_clock)}"),
+)
 
 
+@table.server("tells-of-others", "session-hijacking/ids-not-told")
 class _Tells(Fault):
-    """Tells every client of the others."""
+    """Tells every client the session ids of others."""
 
     known: ClassVar[list[str]] = []
 
@@ -37,14 +36,13 @@ class _Tells(Fault):
         return head
 
 
+@table.server("ids-given-again", "session-hijacking/ids-not-given-again")
 class _Recycles(Fault):
     """Gives the ids of sessions that have ended to others."""
 
     free: ClassVar[list[str]] = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: str | None = None
+    _session: str | None = None
 
     def head(self, head: Head) -> Head:
         found = header(head.headers, SESSION)
@@ -62,39 +60,13 @@ class _Recycles(Fault):
         return asked
 
 
-table.add(
-    "ids-from-a-clock",
-    "session-hijacking/ids-not-deterministic",
-    "Makes session ids from the time of day.",
-    _Timed,
-)
-table.add(
-    "one-id",
-    "session-hijacking/ids-not-deterministic",
+table.server("one-id", "session-hijacking/ids-not-deterministic").does(
     "Gives every client the same id.",
     header_of(calls("initialize"), SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.add(
-    "ids-given-again",
-    "session-hijacking/ids-not-given-again",
-    "Gives the ids of sessions that have ended to others.",
-    _Recycles,
+table.server("sessions-never-end", "session-hijacking/ids-not-given-again").does(
+    "Says that it ends sessions, and does not.", refuses(deletes, 204)
 )
-table.add(
-    "sessions-never-end",
-    "session-hijacking/ids-not-given-again",
-    "Says that it ends sessions, and does not.",
-    refuses(deletes, 204),
-)
-table.add(
-    "sessions-of-everybody",
-    "session-hijacking/ids-bound-to-users",
-    "Lets every user into every session.",
-    OnePrincipal,
-)
-table.add(
-    "tells-of-others",
-    "session-hijacking/ids-not-told",
-    "Tells every client the session ids of others.",
-    _Tells,
+table.server("sessions-of-everybody", "session-hijacking/ids-bound-to-users").does(
+    "Lets every user into every session.", one_principal
 )

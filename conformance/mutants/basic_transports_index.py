@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.messages import encode
@@ -19,20 +20,22 @@ def _basic_plane(value: Value) -> Value:
     return value
 
 
+@table.server("escapes-literally", "messages/escapes")
 class _ReadsEscapesLiterally(Fault):
+    """Does not read escapes."""
+
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if b"\\u" in payload and isinstance(value, dict):
             return encode({**value, "id": str(value.get("id")).encode("unicode_escape").decode()})
         return payload
 
 
-class _AsksFirst(Fault):
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "tools/call":
-            return (messages.request("mutant", "elicitation/create", {}), value)
-        return (value,)
+table.server("asks", "messages/directions").does(
+    "Sends requests.", also("tools/call", messages.request("mutant", "elicitation/create", {}))
+)
 
 
+@table.server("connections-mixed", "custom-transports/connections-apart")
 class _Repeats(Fault):
     """Sends the answers of one connection over another one, too."""
 
@@ -45,22 +48,6 @@ class _Repeats(Fault):
         return (value, *foreign)
 
 
-table.add(
-    "basic-plane",
-    "messages/utf-8",
-    "Loses characters that do not fit into two bytes.",
-    answers_to("", _basic_plane),
-)
-table.add(
-    "escapes-literally",
-    "messages/escapes",
-    "Does not read escapes.",
-    _ReadsEscapesLiterally,
-)
-table.add("asks", "messages/directions", "Sends requests.", _AsksFirst)
-table.add(
-    "connections-mixed",
-    "custom-transports/connections-apart",
-    "Sends the answers of one connection over another one, too.",
-    _Repeats,
+table.server("basic-plane", "messages/utf-8").does(
+    "Loses characters that do not fit into two bytes.", answers_to("", _basic_plane)
 )

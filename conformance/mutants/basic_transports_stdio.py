@@ -1,12 +1,17 @@
 """Mutants of messages as lines."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks, hooked, instead, meta_of, reads, responds
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
+from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/stdio")
 
@@ -15,24 +20,9 @@ PIPE = 65536
 """Bytes that a pipe holds."""
 
 
-class _Reads(Fault):
-    """Makes something else of the bytes that it reads."""
-
-    def __init__(self, edit: Callable[[bytes], bytes | None]) -> None:
-        super().__init__()
-        self._edit_read = edit
-
-    def written(self, data: bytes) -> bytes | None:
-        return self._edit_read(data)
-
-
-def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
-    """Change what is written to the server as it is."""
-    return lambda: _Reads(edit)
-
-
+@table.server("indented", "stdio/no-embedded-newlines")
 class _Indents(Fault):
-    """Sends messages over several lines."""
+    """Sends its messages indented, over several lines."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not isinstance(heard, Text):
@@ -41,25 +31,10 @@ class _Indents(Fault):
         return [Text(line, heard.exchange, heard.event_id, heard.at) for line in lines]
 
 
-class _Logs(Fault):
-    """Logs to standard output what it does."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self._method = method
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "result" in value and self.method_of(value) == self._method:
-            return (b"INFO: called", value)
-        return (value,)
-
-
 class Drops(Fault):
     """Drops what it cannot write at once, as the client does not read."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._room: int | None = None
+    _room: int | None = None
 
     def attribute(self, name: str, value: Any) -> Any:
         """See :class:`~conformance.mutants.fault.Fault`."""
@@ -75,117 +50,140 @@ class Drops(Fault):
         return (heard,) if self._room > 0 else ()
 
 
+@table.server("deaf-behind-long-line", "stdio/too-large-message")
 class _ReadsOn(Fault):
-    """Goes deaf behind a line that is too long."""
+    """Reads nothing behind a line that is too long."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._deaf = False
+    _deaf = False
 
     def written(self, data: bytes) -> bytes | None:
         self._deaf = self._deaf or len(data) > 2**22
         return None if self._deaf else data
 
 
-def _split_everywhere(data: bytes) -> bytes:
-    return "\n".join([*data.decode().splitlines(), ""]).encode()
-
-
-def _as_latin(data: bytes) -> bytes:
-    return data.decode("utf-8", "replace").encode()
-
-
-def _line_of(data: bytes) -> bytes:
-    return data if data.endswith(b"\n") else data + b"\n"
-
-
-table.add(
-    "indented",
-    "stdio/no-embedded-newlines",
-    "Sends its messages indented, over several lines.",
-    _Indents,
-)
-table.add(
-    "splits-at-separators",
-    "stdio/separators-within-strings",
+table.server("splits-at-separators", "stdio/separators-within-strings").does(
     "Ends lines where Unicode has line separators.",
-    reads(_split_everywhere),
+    reads(lambda data: "\n".join([*data.decode().splitlines(), ""]).encode()),
 )
-table.add(
-    "carriage-return-kept",
-    "stdio/carriage-returns",
+table.server("carriage-return-kept", "stdio/carriage-returns").does(
     "Takes the CR before LF for a part of the message.",
     reads(lambda data: data.replace(b"\r\n", b"x\n")),
 )
-table.add(
-    "blank-line-refused",
-    "stdio/blank-lines",
-    "Answers blank lines with an error.",
-    reads(lambda data: data.replace(b"\n\n", b"\nx\n")),
+table.server("blank-line-refused", "stdio/blank-lines").does(
+    "Answers blank lines with an error.", reads(lambda data: data.replace(b"\n\n", b"\nx\n"))
 )
-table.add(
-    "blanks-refused",
-    "stdio/blanks-around",
+table.server("blanks-refused", "stdio/blanks-around").does(
     "Wants a message to begin with a brace.",
     reads(lambda data: b"x" + data if data.startswith(b" ") else data),
 )
-table.add(
-    "read-is-a-line",
-    "stdio/byte-by-byte",
+table.server("read-is-a-line", "stdio/byte-by-byte").does(
     "Takes everything that it reads at once for a message.",
-    reads(_line_of),
+    reads(lambda data: data if data.endswith(b"\n") else data + b"\n"),
 )
-table.add(
-    "decodes-what-it-reads",
-    "stdio/split-within-characters",
+table.server("decodes-what-it-reads", "stdio/split-within-characters").does(
     "Decodes what it reads before it has a whole line.",
-    reads(_as_latin),
+    reads(lambda data: data.decode("utf-8", "replace").encode()),
 )
-table.add(
-    "one-line-per-read",
-    "stdio/several-at-once",
+table.server("one-line-per-read", "stdio/several-at-once").does(
     "Takes the first line of what it reads at once.",
     reads(lambda data: data.partition(b"\n")[0] + b"\n"),
 )
-table.add(
-    "hundred-lines",
-    "stdio/many-at-once",
+table.server("hundred-lines", "stdio/many-at-once").does(
     "Loses what comes while it writes.",
     reads(lambda data: b"".join(data.splitlines(keepends=True)[:100])),
 )
-table.add(
-    "drops-answers",
-    "stdio/slow-reader",
-    "Drops what it cannot write at once.",
-    Drops,
+table.server("drops-answers", "stdio/slow-reader").does(
+    "Drops what it cannot write at once.", Drops
 )
-table.add(
-    "reader-limit",
-    "stdio/large-message",
+table.server("reader-limit", "stdio/large-message").does(
     "Cannot read lines of more than 64 KiB.",
     reads(lambda data: None if len(data) > READER_LIMIT else data),
 )
-table.add(
-    "deaf-behind-long-line",
-    "stdio/too-large-message",
-    "Reads nothing behind a line that is too long.",
-    _ReadsOn,
+table.server("logs-to-stdout", "stdio/nothing-but-messages").does(
+    "Logs calls to its standard output.", also("tools/call", b"INFO: called")
 )
-table.add(
-    "logs-to-stdout",
-    "stdio/nothing-but-messages",
-    "Logs calls to its standard output.",
-    lambda: _Logs("tools/call"),
+table.server("prints-to-stdout", "stdio/noise-kept-away").does(
+    "Lets handlers print between its messages.", also("tools/call", b"INFO: called")
 )
-table.add(
-    "prints-to-stdout",
-    "stdio/noise-kept-away",
-    "Lets handlers print between its messages.",
-    lambda: _Logs("tools/call"),
-)
-table.add(
-    "stderr-in-latin",
-    "stdio/stderr-is-text",
+table.server("stderr-in-latin", "stdio/stderr-is-text").does(
     "Writes Latin-1 to standard error.",
     command=("-m", "conformance.mutants.programs.stdio_server", "--latin"),
+)
+
+
+PROGRAM = ("-m", "conformance.mutants.programs.stdio_server")
+
+
+table.server("waits-for-input", "shutdown/end-of-input-at-once", "shutdown/end-within-a-line").does(
+    "Does not notice that its input has ended.", hooked(finished=lambda: False)
+)
+
+
+@table.server("drops-at-the-end", "shutdown/answers-before-the-end")
+class _Drops(Fault):
+    """Forgets what it was asked when the input ends."""
+
+    _over = False
+
+    def finished(self) -> bool:
+        self._over = True
+        return True
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        return () if self._over else (value,)
+
+
+table.server("writes-requests", "receiving-messages/no-requests").does(
+    "Writes a request before its result.",
+    also("tools/call", messages.request("mutant", "sampling/createMessage", {})),
+)
+table.server("answers-cancelled", "cancellation/silent-afterwards").does(
+    "Answers requests that were cancelled.",
+    responds(
+        asks("notifications/cancelled"),
+        lambda value: messages.result(
+            value["params"]["requestId"], {"resultType": "complete", "content": [], "isError": True}
+        ),
+    ),
+)
+
+
+@table.server("remembers-capabilities", "unexpected-termination/nothing-is-kept")
+class _Remembers(Fault):
+    """Takes what one request has declared for what all have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: Value = {}
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        meta = meta_of(value)
+        if META_CLIENT_CAPABILITIES not in meta:
+            return payload
+        self._known |= meta[META_CLIENT_CAPABILITIES]
+        meta[META_CLIENT_CAPABILITIES] = self._known
+        return encode(value)
+
+
+table.server("hangs", "shutdown/end-of-input").does(
+    "Goes on when there is nothing to read any more.", command=(*PROGRAM, "--hangs")
+)
+table.server("waits-for-calls", "shutdown/end-of-input-with-calls").does(
+    "Waits for calls before it ends.", command=(*PROGRAM, "--hangs-in-calls")
+)
+table.server("ends-with-3", "shutdown/exit-status").does(
+    "Ends with exit status 3.", command=(*PROGRAM, "--status", "3")
+)
+table.server("leaves-children", "shutdown/nothing-left-behind").does(
+    "Leaves a program behind.", command=(*PROGRAM, "--leaves-children")
+)
+table.server("deaf-to-signals", "shutdown/terminated", "shutdown/terminated-with-calls").does(
+    "Ignores SIGTERM.", command=(*PROGRAM, "--deaf-to-signals")
+)
+table.server("answers-responses", "sending-messages/response-does-no-harm").does(
+    "Answers responses.",
+    instead(
+        lambda value: isinstance(value, dict) and "result" in value,
+        lambda value: messages.result(value["id"], {"resultType": "complete"}),
+    ),
 )

@@ -1,16 +1,31 @@
 """Mutants of how messages are posted and answered over Streamable HTTP."""
 
-from collections.abc import Iterable
+import base64
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
+from conformance.mutants.basic_transports import (
+    is_response,
+    message,
+    misdirects,
+    of,
+    progress_by_token,
+)
+from conformance.mutants.edits import drop, first, put, to, where
 from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faults import own_messages, status
+from conformance.mutants.faults import answers_to, errors_of, hooked, meta_of, own_messages, status
 from conformance.mutants.http_faults import (
+    Concerns,
     body_of,
     calls,
+    deletes,
     everything,
+    gets,
     header_of,
     notifications,
     overlooks,
+    pours_otherwise,
     pours_statuses,
     refuses,
     requests,
@@ -20,24 +35,30 @@ from conformance.mutants.http_faults import (
     status_of,
     with_header,
 )
+from conformance.mutants.lists import also, listed
 from conformance.mutants.model import Table
+from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.headers import ACCEPT
 from mcpcore_conformance.kit.heard import Done, Event, Gone, Heard, Noise
+from mcpcore_conformance.kit.messages import HEADER_MISMATCH, INVALID_REQUEST
 
 table = Table("basic/transports/streamable-http")
 
 
+@table.server("answers-twice", "sending-messages/one-answer-per-request")
 class _AnswersTwice(Fault):
+    """Sends each result twice."""
+
     def message(self, value: Value) -> Iterable[Value | bytes]:
         return (value, value) if "result" in value else (value,)
 
 
-class _AsksFirst(Fault):
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "result" in value and self.method_of(value) == "tools/call":
-            return (messages.request("mutant", "roots/list"), value)
-        return (value,)
+table.server("asks-on-stream", "receiving-messages/no-requests").does(
+    "Sends a request before its result.",
+    also("tools/call", messages.request("mutant", "roots/list")),
+)
 
 
 def _cut(heard: Event | Done | Gone | Noise) -> Iterable[Heard]:
@@ -56,123 +77,507 @@ def _first_call(value: Value) -> Value:
     return {**value, "params": params}
 
 
-table.add(
-    "answers-as-html",
-    "sending-messages/answered-as-json-or-events",
-    "Calls its answers HTML.",
-    header_of(requests, "content-type", "text/html"),
+table.server("answers-as-html", "sending-messages/answered-as-json-or-events").does(
+    "Calls its answers HTML.", header_of(requests, "content-type", "text/html")
 )
-table.add(
-    "answers-twice",
-    "sending-messages/one-answer-per-request",
-    "Sends each result twice.",
-    _AnswersTwice,
+table.server("notification-200", "sending-messages/notification-accepted").does(
+    "Answers notifications with status 200.", status_of(notifications, 200)
 )
-table.add(
-    "notification-200",
-    "sending-messages/notification-accepted",
-    "Answers notifications with status 200.",
-    status_of(notifications, 200),
+table.server("202-with-body", "sending-messages/accepted-without-body").does(
+    "Says something in the body of a 202.", body_of(notifications, b"null")
 )
-table.add(
-    "202-with-body",
-    "sending-messages/accepted-without-body",
-    "Says something in the body of a 202.",
-    body_of(notifications, b"null"),
+table.server("refuses-with-200", "sending-messages/refused-with-error-status").does(
+    "Refuses with status 200 and an error.", status(400, 200)
 )
-table.add(
-    "refuses-with-200",
-    "sending-messages/refused-with-error-status",
-    "Refuses with status 200 and an error.",
-    status(400, 200),
+table.server("takes-responses", "sending-messages/response-refused").does(
+    "Takes responses of modern clients.", refuses(responses, 202)
 )
-table.add(
-    "takes-responses",
-    "sending-messages/response-refused",
-    "Takes responses of modern clients.",
-    refuses(responses, 202),
-)
-table.add(
-    "accept-literally",
-    "sending-messages/accept-in-any-notation",
+table.server("accept-literally", "sending-messages/accept-in-any-notation").does(
     "Compares Accept letter by letter.",
     refuses(with_header("accept", lambda value: value != ACCEPT), 406),
 )
-table.add(
-    "accept-no-wildcard",
-    "sending-messages/accept-anything",
+table.server("accept-no-wildcard", "sending-messages/accept-anything").does(
     "Knows no wildcards in Accept.",
     refuses(with_header("accept", lambda value: value == "*/*"), 406),
 )
-table.add(
-    "accept-overlooked",
-    "sending-messages/accept-nothing-fitting",
-    "Does not look at Accept.",
-    overlooks(everything, "accept", instead=ACCEPT),
+table.server("accept-overlooked", "sending-messages/accept-nothing-fitting").does(
+    "Does not look at Accept.", overlooks(everything, "accept", instead=ACCEPT)
 )
-table.add(
-    "accept-missing-500",
-    "sending-messages/accept-missing",
+table.server("accept-missing-500", "sending-messages/accept-missing").does(
     "Fails where there is no Accept.",
     refuses(with_header("accept", lambda value: value is None), 500),
 )
-table.add(
-    "content-type-literally",
-    "sending-messages/content-type-parameters",
-    "Compares Content-Type letter by letter.",
-    refuses(with_header("content-type"), 415),
+table.server("content-type-literally", "sending-messages/content-type-parameters").does(
+    "Compares Content-Type letter by letter.", refuses(with_header("content-type"), 415)
 )
-table.add(
-    "content-type-overlooked",
-    "sending-messages/content-type-other",
+table.server("content-type-overlooked", "sending-messages/content-type-other").does(
     "Takes any Content-Type for JSON.",
     overlooks(everything, "content-type", instead="application/json"),
 )
-table.add(
-    "any-method",
-    "sending-messages/other-methods",
+table.server("any-method", "sending-messages/other-methods").does(
     "Takes every method for POST.",
     rewrites(lambda asked: asked.method in ("PUT", "PATCH"), _as_post),
 )
-table.add(
-    "stream-cut",
-    "receiving-messages/response-ends-stream",
-    "Cuts the connection behind the response.",
-    responses_to(calls("tools/call"), other=_cut),
+table.server("stream-cut", "receiving-messages/response-ends-stream").does(
+    "Cuts the connection behind the response.", responses_to(calls("tools/call"), other=_cut)
 )
-table.add(
-    "progress-of-another",
-    "receiving-messages/only-related-notifications",
+table.server("progress-of-another", "receiving-messages/only-related-notifications").does(
     "Sends the progress of the first call on every stream.",
     own_messages("notifications/progress", _first_call),
 )
-table.add(
-    "buffered",
-    "receiving-messages/no-buffering",
-    "Lets proxies gather its event streams.",
-    header_of(everything, "x-accel-buffering", None),
+table.server("buffered", "receiving-messages/no-buffering").does(
+    "Lets proxies gather its event streams.", header_of(everything, "x-accel-buffering", None)
 )
-table.add(
-    "asks-on-stream",
-    "receiving-messages/no-requests",
-    "Sends a request before its result.",
-    _AsksFirst,
-)
-table.add(
-    "names-small-only",
-    "case-sensitivity/header-names",
+table.server("names-small-only", "case-sensitivity/header-names").does(
     "Knows its headers in small letters only.",
     refuses(lambda asked: any(name != name.lower() for name in asked.headers), 400),
 )
-table.add(
-    "blanks-kept",
-    "case-sensitivity/blanks-around-values",
-    "Takes blanks for a part of header values.",
-    pours_statuses(400),
+table.server("blanks-kept", "case-sensitivity/blanks-around-values").does(
+    "Takes blanks for a part of header values.", pours_statuses(400)
 )
-table.add(
-    "fails-on-odd-headers",
-    "sending-messages/no-server-error",
-    "Fails when Authorization cannot be read.",
-    refuses(with_header("authorization"), 500),
+table.server("fails-on-odd-headers", "sending-messages/no-server-error").does(
+    "Fails when Authorization cannot be read.", refuses(with_header("authorization"), 500)
+)
+
+
+VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
+MISMATCH = messages.error(None, HEADER_MISMATCH, "no match")
+
+
+def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Callable[[], Fault]:
+    """The server does not look at a header: it gets the one that fits."""
+    return overlooks(concerns, name)
+
+
+class _AnyVersion(Fault):
+    """Takes the version of the body for its own."""
+
+    def said(self, value: object, payload: bytes) -> bytes | None:
+        meta = meta_of(value)
+        if META_PROTOCOL_VERSION not in meta:
+            return payload
+        meta[META_PROTOCOL_VERSION] = LATEST.name
+        return messages.encode(value)
+
+
+@table.server("any-version", "protocol-version-header/unsupported")
+class _AnyVersionAtAll(_AnyVersion):
+    """Serves versions that nobody knows."""
+
+    def headers(self, headers: dict[str, str | None]) -> dict[str, str | None]:
+        return {name: value for name, value in headers.items() if name != VERSION}
+
+
+table.server("mismatch-without-id", "server-validation/error-names-request").does(
+    "Leaves the id out of the error of a header check.",
+    answers_to(
+        "", where(lambda value: value.get("error", {}).get("code") == HEADER_MISMATCH, drop("id"))
+    ),
+)
+
+
+def _in_capitals(asked: Asked) -> bool:
+    value = asked.headers.get(METHOD)
+    return value is not None and value == value.upper()
+
+
+table.server("no-version-needed", "protocol-version-header/missing").does(
+    "Takes requests without a version header for modern ones.", overlooked(VERSION)
+)
+table.server("version-header-overlooked", "protocol-version-header/other-than-body").does(
+    "Believes the version of the body.", overlooked(VERSION)
+)
+table.server("version-of-body-overlooked", "protocol-version-header/body-other-than-header").does(
+    "Believes the version of the header.", _AnyVersion
+)
+table.server("unknown-method-200", "protocol-version-header/unknown-method").does(
+    "Answers an unknown method with status 200.", status_of(calls("kit/unknown"), 200)
+)
+table.server("answers-ping", "protocol-version-header/removed-method").does(
+    "Goes on answering ping.",
+    refuses(calls("ping"), 200, messages.result(None, {"resultType": "complete"})),
+)
+table.server("method-first", "protocol-version-header/version-before-method").does(
+    "Looks for the method before it looks at the version.",
+    refuses(calls("kit/unknown"), 404, messages.error(None, -32601, "no such method")),
+)
+table.server("no-method-needed", "standard-request-headers/method-missing").does(
+    "Does without Mcp-Method.", overlooked(METHOD)
+)
+table.server("method-overlooked", "server-validation/method-other-than-body").does(
+    "Does not look at Mcp-Method.", overlooked(METHOD)
+)
+table.server("any-case", "case-sensitivity/values").does(
+    "Compares methods without regard to case.", overlooked(METHOD, _in_capitals)
+)
+for kind, method in (
+    ("tool", "tools/call"),
+    ("resource", "resources/read"),
+    ("prompt", "prompts/get"),
+):
+    table.server(f"no-name-needed-{kind}", f"standard-request-headers/name-missing-{kind}").does(
+        f"Does without Mcp-Name in {method}.", overlooked(NAME, calls(method))
+    )
+    table.server(f"name-overlooked-{kind}", f"server-validation/name-other-than-body-{kind}").does(
+        f"Does not look at Mcp-Name in {method}.", overlooked(NAME, calls(method))
+    )
+table.server("one-header-of-two", "server-validation/header-twice").does(
+    "Looks at one of two lines of a header.",
+    pours_otherwise(
+        lambda data: data.replace(b"Mcp-Name: kit-other\r\n", b"").replace(
+            b"Mcp-Method: tools/list\r\n", b""
+        )
+    ),
+)
+table.server(
+    "mismatch-as-invalid-request",
+    "server-validation/method-other-than-body",
+    "standard-request-headers/method-missing",
+    "protocol-version-header/other-than-body",
+).does(
+    "Uses the code of an invalid request where headers do not match.",
+    errors_of("", put(code=INVALID_REQUEST)),
+)
+table.server(
+    "mismatch-200",
+    "server-validation/name-other-than-body-tool",
+    "server-validation/method-other-than-body",
+).does(
+    "Refuses with status 200 where headers do not match.",
+    status_of(lambda asked: bool(asked.headers), 200),
+)
+table.server("fails-on-notifications", "sending-messages/notification-needs-no-mirrors").does(
+    "Fails on a notification without mirrors.", refuses(notifications, 500)
+)
+
+
+def _is(*found: str) -> Callable[[str | None], bool]:
+    return lambda value: value is not None and any(each in value for each in found)
+
+
+table.server("sentinel-not-decoded", "value-encoding/name-decoded").does(
+    "Compares the sentinel form as it is.",
+    refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
+)
+table.server("sentinel-in-capitals", "value-encoding/sentinel-small-letters").does(
+    "Knows the sentinel in any case.",
+    overlooked(NAME, lambda asked: "BASE64" in (asked.headers.get(NAME) or "")),
+)
+table.server("sentinel-guessed", "value-encoding/sentinel-broken").does(
+    "Makes something of Base64 that is none.", overlooked(NAME, with_header(NAME, _is("!")))
+)
+table.server("any-characters", "server-validation/invalid-characters").does(
+    "Takes bytes outside ASCII in names.", pours_statuses(200)
+)
+
+
+REGION, SHARD, ZONE, DRY, NOTE = (
+    f"mcp-param-{name}" for name in ("region", "shard", "zone", "dry-run", "note")
+)
+
+
+def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Callable[[], Fault]:
+    """The server believes a header that passes the test: it gets the one that fits.
+
+    The test gets the header and the argument that it belongs to.
+    """
+
+    def edit(asked: Asked) -> Asked:
+        argument = _argument(asked, name)
+        if test(asked.headers.get(name), argument):
+            asked.headers[name] = None if argument is None else _mirror(argument)
+        return asked
+
+    return rewrites(calls("tools/call"), edit)
+
+
+def _argument(asked: Asked, name: str) -> Any:
+    arguments = asked.value["params"].get("arguments", {})
+    found = {REGION: "region", SHARD: "shard", DRY: "dry", NOTE: "note"}.get(name)
+    if found is not None:
+        return arguments.get(found)
+    return arguments.get("place", {}).get("zone")
+
+
+def _mirror(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"=?base64?{base64.b64encode(str(value).encode()).decode()}?="
+
+
+def _has(name: str, *parts: str) -> Callable[[Asked], bool]:
+    return lambda asked: any(part in (asked.headers.get(name) or "") for part in parts)
+
+
+def _nothing_given(asked: Asked) -> bool:
+    call = calls("tools/call", "test_x_mcp_header_kinds")(asked)
+    return call and not asked.value["params"].get("arguments")
+
+
+def _null_given(asked: Asked) -> bool:
+    call = calls("tools/call", "test_x_mcp_header_kinds")(asked)
+    return call and asked.value["params"].get("arguments") == {"note": None}
+
+
+table.server("mirrors-refused", "server-behavior-for-custom-headers/served").does(
+    "Knows no mirrors of arguments.", refuses(lambda asked: REGION in asked.headers, 400, MISMATCH)
+)
+table.server("mirror-not-needed", "server-behavior-for-custom-headers/missing").does(
+    "Does without the mirror of an argument.",
+    trusting(REGION, lambda found, argument: found is None),
+)
+table.server("mirror-overlooked", "server-behavior-for-custom-headers/other-than-body").does(
+    "Does not compare mirrors.", trusting(REGION, lambda found, argument: True)
+)
+table.server("mirror-in-any-case", "server-behavior-for-custom-headers/other-than-body").does(
+    "Compares mirrors without regard to case.",
+    trusting(REGION, lambda found, argument: (found or "").lower() == argument),
+)
+table.server("mirror-not-decoded", "server-behavior-for-custom-headers/decoded").does(
+    "Compares the sentinel form of a mirror as it is.",
+    refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
+)
+table.server("look-alikes-refused", "value-encoding/sentinel-look-alike").does(
+    "Takes everything that begins like a sentinel for one.",
+    refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
+)
+table.server("mirror-guessed", "value-encoding/parameter-broken").does(
+    "Makes something of Base64 without its padding.",
+    trusting(REGION, lambda found, argument: found == "=?base64?SGVsbG8?="),
+)
+table.server(
+    "mirror-of-any-characters", "server-behavior-for-custom-headers/invalid-characters"
+).does("Takes bytes outside ASCII in mirrors.", pours_statuses(200))
+table.server("unknown-mirror-refused", "server-behavior-for-custom-headers/unknown-ignored").does(
+    "Refuses mirrors that nobody asked for.",
+    refuses(lambda asked: "mcp-param-kit-unknown" in asked.headers, 400, MISMATCH),
+)
+table.server("nested-overlooked", "server-behavior-for-custom-headers/nested").does(
+    "Compares the mirrors of the first level only.", trusting(ZONE, lambda found, argument: True)
+)
+table.server("boolean-in-any-notation", "value-encoding/booleans").does(
+    "Takes 1 for true.", trusting(DRY, lambda found, argument: found == "1")
+)
+table.server("integer-in-any-notation", "value-encoding/integers").does(
+    "Understands hexadecimal integers.",
+    trusting(SHARD, lambda found, argument: (found or "").startswith("0x")),
+)
+table.server("integer-as-float", "value-encoding/integers").does(
+    "Compares integers as floating point numbers of half the precision.",
+    trusting(SHARD, lambda found, argument: argument == 2**53 - 1),
+)
+table.server("integer-of-any-size", "schema-extension/integers-within-range").does(
+    "Takes integers of any size.",
+    refuses(
+        lambda asked: len(asked.headers.get(SHARD) or "") > 15,
+        200,
+        messages.result(None, {"resultType": "complete", "content": []}),
+    ),
+)
+table.server("integers-as-text", "server-validation/integers-numerically").does(
+    "Compares integers as text.", refuses(_has(SHARD, "."), 400, MISMATCH)
+)
+table.server("absent-expected", "server-behavior-for-custom-headers/absent-not-expected").does(
+    "Wants the headers of arguments that are not given.", refuses(_nothing_given, 400, MISMATCH)
+)
+table.server("null-expected", "server-behavior-for-custom-headers/null-not-expected").does(
+    "Wants the header of an argument that is null.", refuses(_null_given, 400, MISMATCH)
+)
+table.server("claims-overlooked", "server-validation/header-without-argument").does(
+    "Passes over the mirror of an argument that is not given.",
+    trusting(NOTE, lambda found, argument: argument is None),
+)
+
+
+def declared(schema: Value) -> Callable[[], Fault]:
+    """The first tool has this input schema."""
+    return listed("tools/list", "tools", first(put(inputSchema=schema)))
+
+
+def mirrors(**properties: Any) -> Value:
+    """A schema with these properties."""
+    return {"type": "object", "properties": properties}
+
+
+table.server("mirror-with-colon", "schema-extension/name-is-a-token").does(
+    "Names a mirror with characters that no header has.",
+    declared(mirrors(a={"type": "string", "x-mcp-header": "Re:gion\r\nX"})),
+)
+table.server("mirror-without-name", "schema-extension/name-is-a-token").does(
+    "Names a mirror with nothing.", declared(mirrors(a={"type": "string", "x-mcp-header": ""}))
+)
+table.server("mirrors-alike", "schema-extension/names-unique").does(
+    "Has two mirrors that differ in case alone.",
+    declared(
+        mirrors(
+            a={"type": "string", "x-mcp-header": "Region"},
+            b={"type": "string", "x-mcp-header": "REGION"},
+        )
+    ),
+)
+table.server("number-mirrored", "schema-extension/primitive-types").does(
+    "Mirrors a number.", declared(mirrors(a={"type": "number", "x-mcp-header": "Region"}))
+)
+table.server("items-mirrored", "schema-extension/statically-reachable").does(
+    "Mirrors the items of an array.",
+    declared(mirrors(a={"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}})),
+)
+table.server("mirrored-behind-choice", "schema-extension/statically-reachable").does(
+    "Mirrors a property behind anyOf.",
+    declared({"anyOf": [mirrors(a={"type": "string", "x-mcp-header": "Region"})]}),
+)
+
+
+ALLOW = "access-control-allow-origin"
+
+
+def believes(*parts: str) -> Callable[[], Fault]:
+    """Origins with one of these parts are as good as none."""
+
+    def there(value: str | None) -> bool:
+        return value is not None and any(part in value for part in parts)
+
+    return overlooks(with_header("origin", there), "origin")
+
+
+def _from_browsers(concerns: Concerns) -> Concerns:
+    return lambda asked: concerns(asked) and "origin" in asked.headers
+
+
+table.server("listens-everywhere", "security-endpoint/loopback-only").does(
+    "Listens at every address of the machine.", hooked(reached=to(True))
+)
+
+
+@table.server("origin-needed", "security-endpoint/no-origin")
+class _WantsOrigin(Fault):
+    """Wants an Origin from everybody."""
+
+    _given = False
+
+    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._given = any(name == "origin" for name, _ in options.get("headers") or ())
+        return options
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if self._given or "origin" in asked.headers or not requests(asked):
+            return asked
+        self.answer_http(403, None)
+        return None
+
+
+table.server("any-origin", "security-endpoint/foreign-origin").does(
+    "Does not look at Origin.", overlooks(everything, "origin")
+)
+table.server(
+    "foreign-400",
+    "security-endpoint/foreign-origin",
+    "security-endpoint/foreign-origin-notification",
+).does("Refuses foreign origins with status 400.", refuses(with_header("origin"), 400))
+table.server("origin-by-part", "security-endpoint/look-alike-origin").does(
+    "Looks for its name anywhere in Origin.", believes("127.0.0.1.evil", "localhost.evil")
+)
+table.server("origin-by-beginning", "security-endpoint/origin-with-user").does(
+    "Looks for its name at the beginning of Origin.", believes("@")
+)
+table.server("addresses-trusted", "security-endpoint/foreign-address").does(
+    "Believes every origin that is an IPv6 address.", believes("//[")
+)
+table.server("null-trusted", "security-endpoint/opaque-origin").does(
+    "Takes null for no origin.", believes("null")
+)
+table.server("malformed-trusted", "security-endpoint/malformed-origin").does(
+    "Takes an Origin that it cannot read for none.",
+    overlooks(with_header("origin", lambda value: value in ("://", "http://")), "origin"),
+)
+table.server("any-port", "security-endpoint/other-port").does(
+    "Does not look at the port of Origin.",
+    overlooks(with_header("origin", lambda value: (value or "").endswith(":1")), "origin"),
+)
+table.server("one-origin-of-two", "security-endpoint/two-origins").does(
+    "Passes over the foreign one of two origins.",
+    pours_otherwise(lambda data: re.sub(rb"Origin: http://evil[^\r]*\r\n", b"", data)),
+)
+table.server("any-origin-of-get", "security-endpoint/foreign-origin-get").does(
+    "Does not look at the Origin of GET.",
+    refuses(_from_browsers(gets), 200, headers=[("content-type", "text/event-stream")]),
+)
+table.server("any-origin-of-delete", "security-endpoint/foreign-origin-delete").does(
+    "Does not look at the Origin of DELETE.", refuses(_from_browsers(deletes), 204)
+)
+table.server("any-origin-of-notifications", "security-endpoint/foreign-origin-notification").does(
+    "Does not look at the Origin of notifications.", overlooks(notifications, "origin")
+)
+table.server("own-origin-refused", "security-endpoint/own-origin").does(
+    "Refuses every Origin.", refuses(with_header("origin"), 403)
+)
+table.server("any-host", "security-endpoint/foreign-host").does(
+    "Answers to every name.", pours_statuses(200)
+)
+table.server("all-may-read", "security-endpoint/nothing-allowed").does(
+    "Lets every page read its answers.", header_of(everything, ALLOW, "*")
+)
+table.server("all-may-call", "security-endpoint/preflight").does(
+    "Tells every page that it may call.",
+    header_of(lambda asked: asked.method == "OPTIONS", ALLOW, "http://evil.example"),
+)
+
+
+SESSION = "mcp-session-id"
+
+
+table.server("runs-on", "cancellation/closing-cancels").does(
+    "Runs on when its client closes the stream.", hooked(cutting=to(False))
+)
+
+
+@table.server("cancels-by-id", "cancellation/closing-spares-others")
+class _CancelsById(Fault):
+    """Cancels every request that has the id of the one whose stream was closed."""
+
+    gone: ClassVar[set[Any]] = set()
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if requests(asked):
+            self.gone.discard(asked.value["id"])
+        return asked
+
+    def cutting(self, exchange: int) -> bool:
+        asked = self.exchanges.get(exchange)
+        if asked is not None and requests(asked):
+            self.gone.add(asked.value["id"])
+        return True
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        value = message(heard)
+        return () if is_response(value) and value.get("id") in self.gone else (heard,)
+
+
+table.server("stream-to-get", "earlier-streamable-http-revisions/get").does(
+    "Goes on opening streams on GET.",
+    refuses(gets, 200, headers=[("content-type", "text/event-stream")]),
+)
+table.server("deletes", "earlier-streamable-http-revisions/delete").does(
+    "Goes on ending sessions.", refuses(deletes, 204)
+)
+table.server("session-needed", "earlier-streamable-http-revisions/session-ignored").does(
+    "Looks for the session that a client names.", refuses(with_header(SESSION), 404)
+)
+table.server("session-made", "earlier-streamable-http-revisions/no-session").does(
+    "Goes on making session ids.",
+    header_of(everything, SESSION, "0123456789abcdef0123456789abcdef"),
+)
+table.server("event-id-refused", "earlier-streamable-http-revisions/event-id-ignored").does(
+    "Refuses Last-Event-ID.", refuses(with_header("last-event-id"), 400)
+)
+table.server("progress-by-token", "receiving-messages/equal-ids").does(
+    "Sends progress to everybody who uses its token.", progress_by_token()
+)
+table.server("progress-on-listen", "receiving-messages/no-progress-on-listen").does(
+    "Sends progress over streams of subscriptions/listen, too.",
+    misdirects(of("notifications/progress"), calls("subscriptions/listen"), as_well=True),
+)
+table.server("changes-on-calls", "receiving-messages/no-changes-on-calls").does(
+    "Sends changes over streams of calls, too.",
+    misdirects(of("notifications/tools/list_changed"), calls("tools/call"), as_well=True),
 )

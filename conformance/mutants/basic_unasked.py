@@ -1,9 +1,12 @@
 """Mutants of servers that say what nobody has asked for, on several pages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.faults import Fault, Value
+from conformance.mutants.basic_patterns import around
+from conformance.mutants.edits import over, put, to
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import meta_of, results_of, together
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import encode, error, notification, request, result
@@ -23,100 +26,83 @@ TOOLS = "notifications/tools/list_changed"
 TOKENS = "behavior-requirements/active-tokens-only"
 
 
+@index.server("answers-again", "result-responses/answered-once")
 class _AnswersAgain(Fault):
     """Answers a list once more when the next request comes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: Value | None = None
+    _last: Value | None = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        """See Fault."""
         if self._last is not None:
             self.answer(self._last)
             self._last = None
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         if self.method_of(value) == "tools/list" and "result" in value:
             self._last = value
         return (value,)
 
 
+@index.server("same-id", "requests/server-id-fresh")
 class _SameId(Fault):
     """Gives all its own requests one id."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._real: Any = None
+    _real: Any = None
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         if "method" in value and "id" in value:
             self._real = value["id"]
             return ({**value, "id": "same"},)
         return (value,)
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        """See Fault."""
         if isinstance(value, dict) and value.get("id") == "same" and "method" not in value:
             return encode({**value, "id": self._real})
         return payload
 
 
-class _Undeclared(Fault):
-    """Declares no changes of tools, and announces them."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
-        method, found = self.method_of(value), value.get("result")
-        if "method" in value or not isinstance(found, dict):
-            return (value,)
-        if method == "initialize":
-            declared = {**found["capabilities"], "tools": {}}
-            return ({**value, "result": {**found, "capabilities": declared}},)
-        if method == "tools/list":
-            return notification("notifications/tools/list_changed"), value
-        return (value,)
-
-
-class _LogsUndeclared(Fault):
-    """Does not declare that it logs, and logs when tools are listed."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
-        method, found = self.method_of(value), value.get("result")
-        if "method" in value or not isinstance(found, dict):
-            return (value,)
-        if method == "initialize":
-            declared = {each: found["capabilities"][each] for each in ("tools", "resources")}
-            return ({**value, "result": {**found, "capabilities": declared}},)
-        if method == "tools/list":
-            return notification("notifications/message", {"level": "info", "data": "a list"}), value
-        return (value,)
+lifecycle.server("announces-anyway", *EITHER).does(
+    "Announces changes of tools, and has not declared that it does.",
+    together(
+        results_of("initialize", over("capabilities", put(tools={}))),
+        also("tools/list", notification(TOOLS)),
+    ),
+)
+logging.server("logs-a-list", "capabilities/declared", revisions=LEGACY).does(
+    "Does not declare that it logs, and logs whoever lists something.",
+    together(
+        results_of(
+            "initialize",
+            over(
+                "capabilities", lambda found: {name: found[name] for name in ("tools", "resources")}
+            ),
+        ),
+        also(
+            "tools/list", notification("notifications/message", {"level": "info", "data": "a list"})
+        ),
+    ),
+)
 
 
+@progress.server("progress-afterwards", TOKENS)
 class _ReportsAfterwards(Fault):
     """Reports progress when the answer was sent."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
-        asked = self.asked.get((type(value.get("id")), value.get("id")))
-        meta = (asked or {}).get("params", {}).get("_meta", {})
+        meta = meta_of(self.asked.get((type(value.get("id")), value.get("id"))))
         if "method" in value or "progressToken" not in meta:
             return (value,)
         params = {"progressToken": meta["progressToken"], "progress": 1}
         return value, notification("notifications/progress", params)
 
 
+@progress.server("counts-down", "progress-flow/only-grows")
 class _CountsDown(Fault):
     """Reports what is left to do."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
-        asked = self.asked.get((type(value.get("id")), value.get("id")))
-        meta = (asked or {}).get("params", {}).get("_meta", {})
+        meta = meta_of(self.asked.get((type(value.get("id")), value.get("id"))))
         if "method" in value or "progressToken" not in meta:
             return (value,)
         token = meta["progressToken"]
@@ -124,168 +110,65 @@ class _CountsDown(Fault):
         return *(notification("notifications/progress", each) for each in left), value
 
 
-class _Tells(Fault):
-    """Tells whoever has subscribed of a change, once: ``meta`` makes its ``_meta``."""
-
-    def __init__(
-        self, meta: Callable[[Value], Value], method: str = TOOLS, *, before: bool = False
-    ) -> None:
-        super().__init__()
-        self._meta, self._method, self._before = meta, method, before
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
-        if value.get("method") != "notifications/subscriptions/acknowledged":
-            return (value,)
-        meta = self._meta(value["params"]["_meta"])
-        change = notification(self._method, {"_meta": meta})
-        return (change, value) if self._before else (value, change)
-
-
-index.add(
-    "answers-again",
-    "result-responses/answered-once",
-    "Answers a list once more when the next request comes.",
-    _AnswersAgain,
-)
-index.add(
-    "answers-nobody",
-    "result-responses/of-a-request",
+index.server("answers-nobody", "result-responses/of-a-request").does(
     "Sends a result that nobody has asked for.",
     also("tools/list", result("nobody", {"resultType": "complete"}), after=True),
 )
-index.add(
-    "nameless-error",
-    "result-responses/of-a-request",
+index.server("nameless-error", "result-responses/of-a-request").does(
     "Sends an error without an id beside a good answer.",
     also("tools/list", error(None, -32603, "oh")),
 )
-index.add(
-    "logs-verbosely",
-    "notifications/params",
+index.server("logs-verbosely", "notifications/params").does(
     "Logs with a level that there is not.",
     also("tools/list", notification("notifications/message", {"level": "verbose", "data": "a"})),
 )
-index.add(
-    "pings-by-one-id",
-    "requests/server-ids-differ",
-    "Pings with one id again and again.",
-    also("ping", request("same", "ping"), after=True),
+index.server("pings-by-one-id", "requests/server-ids-differ").does(
+    "Pings with one id again and again.", also("ping", request("same", "ping"), after=True)
 )
-index.add(
-    "same-id",
-    "requests/server-id-fresh",
-    "Gives all its own requests one id.",
-    _SameId,
-)
-lifecycle.add(
-    "announces-anyway",
-    EITHER,
-    "Announces changes of tools, and has not declared that it does.",
-    _Undeclared,
-)
-lifecycle.add(
-    "speaks-as-a-client",
-    EITHER,
+lifecycle.server("speaks-as-a-client", *EITHER).does(
     "Says that it is initialized, as clients do.",
     also("tools/list", notification("notifications/initialized")),
 )
-lifecycle.add(
-    "speaks-of-later",
-    EITHER,
+lifecycle.server("speaks-of-later", *EITHER).does(
     "Acknowledges a subscription, which is of a later revision.",
     also("tools/list", notification("notifications/subscriptions/acknowledged", {})),
 )
-lifecycle.add(
-    "asks-everybody",
-    "capability-negotiation/asks-what-is-declared",
-    "Asks for roots whoever is there.",
-    also("tools/list", request("kit-asks", "roots/list")),
+lifecycle.server("asks-everybody", "capability-negotiation/asks-what-is-declared").does(
+    "Asks for roots whoever is there.", also("tools/list", request("kit-asks", "roots/list"))
 )
-progress.add(
-    "progress-of-nobody",
-    TOKENS,
+progress.server("progress-of-nobody", TOKENS).does(
     "Reports progress with a token that nobody has given.",
     also(
         "tools/list",
         notification("notifications/progress", {"progressToken": "nobody", "progress": 1}),
     ),
 )
-progress.add(
-    "progress-afterwards",
-    TOKENS,
-    "Reports progress when the answer was sent.",
-    _ReportsAfterwards,
-)
-progress.add(
-    "counts-down",
-    "progress-flow/only-grows",
-    "Reports what is left to do.",
-    _CountsDown,
-)
-cancellation.add(
-    "cancels-nothing",
-    "behavior-requirements/server-own-requests-only",
+cancellation.server("cancels-nothing", "behavior-requirements/server-own-requests-only").does(
     "Cancels a request that it has not made.",
     also("tools/list", notification("notifications/cancelled", {"requestId": "nobody"})),
 )
-subscriptions.add(
-    "tells-without-a-stream",
-    "opening-a-stream/nothing-without-it",
-    "Tells of changes whoever is there.",
-    also("tools/list", notification("notifications/tools/list_changed")),
+subscriptions.server("tells-without-a-stream", "opening-a-stream/nothing-without-it").does(
+    "Tells of changes whoever is there.", also("tools/list", notification(TOOLS))
 )
-subscriptions.add(
-    "tells-at-once",
-    "acknowledgment/before-changes",
-    "Tells of a change before it acknowledges the subscription.",
-    lambda: _Tells(lambda meta: meta, before=True),
+subscriptions.server("tells-at-once", "acknowledgment/before-changes").does(
+    "Tells of a change before it acknowledges the subscription.", around(TOOLS, before=True)
 )
-subscriptions.add(
-    "tells-namelessly",
-    "receiving-notifications/named-by-all",
-    "Tells of changes as older revisions do.",
-    lambda: _Tells(lambda meta: {}),
+subscriptions.server("tells-namelessly", "receiving-notifications/named-by-all").does(
+    "Tells of changes as older revisions do.", around(TOOLS, meta=to({}))
 )
-subscriptions.add(
-    "wraps-the-id",
-    "receiving-notifications/named-by-all",
+subscriptions.server("wraps-the-id", "receiving-notifications/named-by-all").does(
     "Names subscriptions by an object.",
-    lambda: _Tells(lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
+    around(TOOLS, meta=lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
 )
-subscriptions.add(
-    "tells-of-prompts",
-    "opening-a-stream/of-the-kind",
+subscriptions.server("tells-of-prompts", "opening-a-stream/of-the-kind").does(
     "Tells of changes of prompts whoever has subscribed to anything.",
-    lambda: _Tells(lambda meta: meta, "notifications/prompts/list_changed"),
+    around("notifications/prompts/list_changed"),
 )
-resources.add(
-    "updates-everybody",
-    "subscriptions/nothing-without-one",
+resources.server("updates-everybody", "subscriptions/nothing-without-one").does(
     "Tells of updates whoever is there.",
     also("tools/list", notification("notifications/resources/updated", {"uri": "test://other"})),
 )
-logging.add(
-    "logs-a-list",
-    "capabilities/declared",
-    "Does not declare that it logs, and logs whoever lists something.",
-    _LogsUndeclared,
-    revisions=LEGACY,
-)
-logging.add(
-    "logs-unasked",
-    "per-request-log-level/only-where-asked-for",
+logging.server("logs-unasked", "per-request-log-level/only-where-asked-for", revisions=MODERN).does(
     "Logs whoever lists something.",
     also("tools/list", notification("notifications/message", {"level": "info", "data": "a list"})),
-    revisions=MODERN,
 )
-
-__all__ = [
-    "cancellation",
-    "index",
-    "lifecycle",
-    "logging",
-    "progress",
-    "resources",
-    "subscriptions",
-]

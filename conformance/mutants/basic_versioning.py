@@ -1,17 +1,19 @@
 """Mutants of the page basic/versioning."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import Change, over, put
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
-    answers_to,
     asks,
     code,
     declines,
+    errors_of,
     instead,
+    meta_of,
     results_of,
+    since,
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
@@ -23,28 +25,12 @@ table = Table("basic/versioning")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
-def _meta(value: Any) -> dict[str, Any]:
-    params = value.get("params") if isinstance(value, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return meta if isinstance(meta, dict) else {}
-
-
-def _data(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
-    """Edit the data of errors."""
-
-    def change(value: Value) -> Value:
-        if "data" not in value.get("error", {}):
-            return value
-        return {**value, "error": {**value["error"], "data": edit(value["error"]["data"])}}
-
-    return answers_to("", change)
+def _data(edit: Change) -> Callable[[], Fault]:
+    return errors_of("", over("data", edit))
 
 
 def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return results_of(
-        "server/discover",
-        lambda found: {**found, "capabilities": edit(found["capabilities"])},
-    )
+    return results_of("server/discover", over("capabilities", edit))
 
 
 class _OneEra(Fault):
@@ -55,7 +41,7 @@ class _OneEra(Fault):
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not isinstance(value, dict) or value.get("method") != "tools/list":
             return payload
-        era = "modern" if META_PROTOCOL_VERSION in _meta(value) else "legacy"
+        era = "modern" if META_PROTOCOL_VERSION in meta_of(value) else "legacy"
         _OneEra.first = _OneEra.first or era
         if era == _OneEra.first:
             return payload
@@ -63,149 +49,80 @@ class _OneEra(Fault):
         return None
 
 
-class _EraOfConnection(Fault):
-    """Once initialized, takes every request for a legacy one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._legacy = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._legacy |= asks("initialize")(value)
-        if not self._legacy or META_PROTOCOL_VERSION not in _meta(value):
-            return payload
-        self.answer(result(value["id"], {"tools": []}))
-        return None
-
-
-class _LockedByProbe(Fault):
-    """A modern request, even one that it refuses, makes it a modern server for good."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._modern = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._modern |= META_PROTOCOL_VERSION in _meta(value)
-        if not self._modern or not asks("initialize")(value):
-            return payload
-        self.answer(error(value["id"], -32601, "Method not found"))
-        return None
-
-
-class _ListsMore(Fault):
-    """Lists a version that it does not speak."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "initialize" and "result" in value:
-            return ({**value, "result": {**value["result"], "protocolVersion": LEGACY}},)
-        return (value,)
-
-
-table.add(
-    "any-version",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested"),
+table.server("era-of-connection", f"{COMPATIBILITY}/both-eras-on-one-connection").does(
+    "Takes every request on an initialized connection for a legacy one.",
+    since(
+        asks("initialize"),
+        instead(
+            lambda value: META_PROTOCOL_VERSION in meta_of(value),
+            lambda value: result(value["id"], {"tools": []}),
+        ),
+    ),
+)
+table.server("locked-by-probe", f"{COMPATIBILITY}/refused-probe").does(
+    "Has no initialize any more after a modern request.",
+    since(
+        lambda value: META_PROTOCOL_VERSION in meta_of(value), declines(asks("initialize"), -32601)
+    ),
+)
+table.server("lists-more", f"{NEGOTIATION}/list-is-true").does(
+    "Lists versions in which it does not agree.",
+    results_of("initialize", put(protocolVersion=LEGACY)),
+)
+table.server("any-version", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested").does(
     "Serves requests of whatever version.",
     instead(
-        lambda value: asks("tools/list")(value) and bool(_meta(value)),
+        asks("tools/list", lambda params: bool(params.get("_meta"))),
         lambda value: result(value["id"], {"tools": [], "resultType": "complete"}),
     ),
 )
-table.add(
-    "version-code",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"),
-    "Calls a version that it does not speak a wrong parameter.",
-    code(UNSUPPORTED_VERSION, -32602),
+table.server(
+    "version-code", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"
+).does(
+    "Calls a version that it does not speak a wrong parameter.", code(UNSUPPORTED_VERSION, -32602)
 )
-table.add(
-    "names-no-versions",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"),
-    "Does not say which versions it speaks.",
-    _data(lambda data: {"requested": data["requested"]}),
+table.server(
+    "names-no-versions", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"
+).does(
+    "Does not say which versions it speaks.", _data(lambda data: {"requested": data["requested"]})
 )
-table.add(
-    "repeats-nothing",
-    f"{NEGOTIATION}/requested",
-    "Repeats its own version instead of the one that was asked for.",
-    _data(lambda data: {**data, "requested": MODERN}),
+table.server("repeats-nothing", f"{NEGOTIATION}/requested").does(
+    "Repeats its own version instead of the one that was asked for.", _data(put(requested=MODERN))
 )
-table.add(
-    "shorter-list",
-    f"{NEGOTIATION}/same-list",
-    "Names fewer versions in the error than in server/discover.",
-    _data(lambda data: {**data, "supported": [MODERN]}),
+table.server("shorter-list", f"{NEGOTIATION}/same-list").does(
+    "Names fewer versions in the error than in server/discover.", _data(put(supported=[MODERN]))
 )
-table.add(
-    "lists-more",
-    f"{NEGOTIATION}/list-is-true",
-    "Lists versions in which it does not agree.",
-    _ListsMore,
+table.server("nameless-extension", "extension-negotiation/names").does(
+    "Has an extension without a prefix.", _capabilities(put(extensions={"tasks": {}}))
 )
-table.add(
-    "nameless-extension",
-    "extension-negotiation/names",
-    "Has an extension without a prefix.",
-    _capabilities(lambda found: {**found, "extensions": {"tasks": {}}}),
-)
-table.add(
-    "extension-without-settings",
-    "extension-negotiation/names",
+table.server("extension-without-settings", "extension-negotiation/names").does(
     "Says true where the settings of an extension should be.",
-    _capabilities(lambda found: {**found, "extensions": {"org.example/x": True}}),
+    _capabilities(put(extensions={"org.example/x": True})),
 )
-table.add(
-    "wants-known-extensions",
-    "extension-negotiation/unknown",
+table.server("wants-known-extensions", "extension-negotiation/unknown").does(
     "Refuses clients with an extension that it does not know.",
-    declines(lambda value: "extensions" in _meta(value).get(META_CLIENT_CAPABILITIES, {}), -32602),
+    declines(
+        lambda value: "extensions" in meta_of(value).get(META_CLIENT_CAPABILITIES, {}), -32602
+    ),
 )
-table.add(
-    "extends-unasked",
-    "extension-negotiation/not-declared",
+table.server("extends-unasked", "extension-negotiation/not-declared").does(
     "Answers every call with a task.",
     results_of("tools/call", lambda _found: {"resultType": "task", "taskId": "1"}),
 )
-table.add(
-    "still-pings",
-    f"{COMPATIBILITY}/removed-methods",
-    "Answers ping in every era.",
-    instead(asks("ping"), lambda value: result(value["id"], {})),
+table.server("still-pings", f"{COMPATIBILITY}/removed-methods").does(
+    "Answers ping in every era.", instead(asks("ping"), lambda value: result(value["id"], {}))
 )
-table.add(
-    "removed-code",
-    f"{COMPATIBILITY}/removed-methods",
-    "Calls methods that it has no more an invalid request.",
-    code(-32601, -32600),
+table.server("removed-code", f"{COMPATIBILITY}/removed-methods").does(
+    "Calls methods that it has no more an invalid request.", code(-32601, -32600)
 )
-table.add(
-    "says-no",
-    f"{COMPATIBILITY}/initialize-answered",
+table.server("says-no", f"{COMPATIBILITY}/initialize-answered").does(
     "Does not tell legacy clients what it speaks.",
     instead(asks("initialize"), lambda value: error(value["id"], -32601, "Method not found")),
 )
-table.add(
-    "agrees-to-the-impossible",
-    f"{COMPATIBILITY}/initialize-answered",
+table.server("agrees-to-the-impossible", f"{COMPATIBILITY}/initialize-answered").does(
     "Agrees to a version without initialize in an initialize.",
-    results_of("initialize", lambda found: {**found, "protocolVersion": MODERN}),
+    results_of("initialize", put(protocolVersion=MODERN)),
 )
-table.add(
-    "one-era",
-    f"{COMPATIBILITY}/both-eras",
-    "Serves clients of one era, that of the first one.",
-    _OneEra,
+table.server("one-era", f"{COMPATIBILITY}/both-eras").does(
+    "Serves clients of one era, that of the first one.", _OneEra
 )
-table.add(
-    "era-of-connection",
-    f"{COMPATIBILITY}/both-eras-on-one-connection",
-    "Takes every request on an initialized connection for a legacy one.",
-    _EraOfConnection,
-)
-table.add(
-    "locked-by-probe",
-    f"{COMPATIBILITY}/refused-probe",
-    "Has no initialize any more after a modern request.",
-    _LockedByProbe,
-)
-
-__all__ = ["table"]

@@ -3,20 +3,22 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.client_fault import ClientFault, Value
 from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
     adds,
     adds_to_answers,
     also_asks,
     answers,
     gives_up,
+    hooked,
     never_says,
     params_of,
     repaired,
     reports,
+    responds,
     says,
 )
+from conformance.mutants.edits import drop, over, put, to
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_CLIENT_INFO
 from mcpcore_conformance.kit.messages import (
@@ -31,73 +33,38 @@ from mcpcore_conformance.kit.messages import (
 table = Table("basic/index")
 
 
-def without_meta(name: str) -> Any:
-    """Params whose _meta lacks one member."""
-
-    def change(params: Value) -> Value:
-        meta = {key: value for key, value in params.get("_meta", {}).items() if key != name}
-        return {**params, "_meta": meta}
-
-    return change
-
-
-class AnswersNotifications(ClientFault):
-    """Complains of notifications that it does not know."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
-        if isinstance(value, dict) and "odd" in str(value.get("method")) and "id" not in value:
-            self.invent(error(None, METHOD_NOT_FOUND, "what?"))
-        return payload
-
-
-class SilentOnBatches(ClientFault):
-    """Does not take batches."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
-        return None if isinstance(value, list) else payload
-
-
-table.client(
-    "float-id",
-    "requests/client-id",
-    "Sends a request whose id is no integer.",
-    adds("tools/list", lambda value: {**value, "id": 1.5}),
+table.client("answers-notifications", "notifications/client-no-answer").does(
+    "Complains of notifications that it does not know.",
+    responds(
+        lambda value: "odd" in str(value.get("method")) and "id" not in value,
+        to(error(None, METHOD_NOT_FOUND, "what?")),
+    ),
 )
 table.client(
-    "no-version",
-    "messages/client-json-rpc",
-    "Leaves jsonrpc out of a request.",
-    says("tools/list", lambda value: {key: value[key] for key in value if key != "jsonrpc"}),
+    "no-batches", "batching/client-takes-requests", "batching/client-takes-responses"
+).does(
+    "Does not take batches.",
+    hooked(told=lambda value, payload: None if isinstance(value, list) else payload),
 )
-table.client(
-    "list-of-params",
-    "messages/client-json-rpc",
-    "Sends params that are an array.",
-    says("tools/list", lambda value: {**value, "params": []}),
+table.client("float-id", "requests/client-id").does(
+    "Sends a request whose id is no integer.", adds("tools/list", put(id=1.5))
 )
-table.client(
-    "no-id",
-    "requests/client-id",
-    "Sends a request whose id is null.",
-    says("tools/list", lambda value: {**value, "id": None}),
+table.client("no-version", "messages/client-json-rpc").does(
+    "Leaves jsonrpc out of a request.", says("tools/list", drop("jsonrpc"))
 )
-table.client(
-    "id-again",
-    "requests/client-id-fresh",
-    "Uses the id of a request again.",
-    adds("tools/list", lambda value: {**value, "method": "ping"}),
+table.client("list-of-params", "messages/client-json-rpc").does(
+    "Sends params that are an array.", says("tools/list", put(params=[]))
 )
-table.client(
-    "one-id",
-    "requests/client-id-unique",
-    "Has one id for all calls.",
-    says("tools/call", lambda value: {**value, "id": "call"}),
+table.client("no-id", "requests/client-id").does(
+    "Sends a request whose id is null.", says("tools/list", put(id=None))
 )
-table.client(
-    "in-order",
-    "responses/client-matches-by-id",
+table.client("id-again", "requests/client-id-fresh").does(
+    "Uses the id of a request again.", adds("tools/list", put(method="ping"))
+)
+table.client("one-id", "requests/client-id-unique").does(
+    "Has one id for all calls.", says("tools/call", put(id="call"))
+)
+table.client("in-order", "responses/client-matches-by-id").does(
     "Takes answers in the order in which they come.",
     reports(
         0, {"result": {}, "steps": [{"result": {"content": [{"type": "text", "text": "9"}]}}] * 40}
@@ -109,82 +76,54 @@ def _good(value: Value) -> Value:
     return {"jsonrpc": "2.0", "id": value["id"], "result": value["result"]}
 
 
-table.client(
-    "takes-result",
-    "responses/client-result-and-error",
+table.client("takes-result", "responses/client-result-and-error").does(
     "Takes the result of a response that has an error as well.",
     repaired(lambda value: "result" in value and "error" in value, _good),
 )
-table.client(
-    "takes-nothing",
-    "responses/client-neither",
+table.client("takes-nothing", "responses/client-neither").does(
     "Takes a response without anything for an empty result.",
     repaired(
         lambda value: {*value} == {"jsonrpc", "id"},
         lambda value: result(value["id"], {"content": [], "resultType": "complete"}),
     ),
 )
-table.client(
-    "any-version",
-    "responses/client-version-member",
-    "Takes responses of JSON-RPC 1.0.",
-    repaired(lambda value: value.get("jsonrpc") == "1.0", _good),
+table.client("any-version", "responses/client-version-member").does(
+    "Takes responses of JSON-RPC 1.0.", repaired(lambda value: value.get("jsonrpc") == "1.0", _good)
 )
-table.client(
-    "dies-of-strangers",
-    "responses/client-unknown-id",
+table.client("dies-of-strangers", "responses/client-unknown-id").does(
     "Fails when it gets a response that it did not ask for.",
     gives_up(lambda value, payload: isinstance(value, dict) and value.get("id") == "nobody's"),
 )
 
 
-class TakesAnyAnswer(ClientFault):
-    """Takes any response for the answer to its newest request, and is done."""
+@table.client("takes-any-answer", "responses/client-unknown-id")
+class _TakesAnyAnswer(ClientFault):
+    """Takes any response for the answer to its request."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._newest: Any = None
+    _newest: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         if "method" in value and "id" in value:
             self._newest = value["id"]
         return (value,)
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and "method" not in value and value.get("id") == "nobody's":
             return encode({**value, "id": self._newest})
         return payload
 
 
-table.client(
-    "takes-any-answer",
-    "responses/client-unknown-id",
-    "Takes any response for the answer to its request.",
-    TakesAnyAnswer,
+table.client("list-of-arguments", "requests/client-params").does(
+    "Calls a tool with an array of arguments.", params_of("tools/call", put(arguments=[1, 2]))
 )
-table.client(
-    "list-of-arguments",
-    "requests/client-params",
-    "Calls a tool with an array of arguments.",
-    params_of("tools/call", lambda params: {**params, "arguments": [1, 2]}),
-)
-
-
-def _numbered(value: Value) -> Value:
-    return request("odd", value["method"], {**value.get("params", {}), "cursor": 7})
-
-
-table.client(
-    "cursor-is-a-number",
-    "requests/client-params",
+table.client("cursor-is-a-number", "requests/client-params").does(
     "Lists from a cursor that is a number.",
-    adds("tools/list", _numbered),
+    adds(
+        "tools/list",
+        lambda value: request("odd", value["method"], {**value.get("params", {}), "cursor": 7}),
+    ),
 )
-table.client(
-    "reason-is-a-number",
-    "notifications/client-params",
+table.client("reason-is-a-number", "notifications/client-params").does(
     "Cancels for a reason that is a number.",
     adds(
         "tools/list",
@@ -193,24 +132,18 @@ table.client(
         ),
     ),
 )
-table.client(
-    "any-kind-of-id",
-    "responses/client-id-kind",
+table.client("any-kind-of-id", "responses/client-id-kind").does(
     "Takes an id for the same if it looks the same.",
     reports(0, {"result": {"content": [{"type": "text", "text": "for another"}]}}),
 )
-table.client(
-    "any-result-type",
-    "resulttype/client-unknown",
+table.client("any-result-type", "resulttype/client-unknown").does(
     "Takes every type of result for complete.",
     repaired(
         lambda value: value.get("result", {}).get("resultType") == "com.example/half",
         lambda value: result(value["id"], {**value["result"], "resultType": "complete"}),
     ),
 )
-table.client(
-    "needs-result-type",
-    "resulttype/client-absent",
+table.client("needs-result-type", "resulttype/client-absent").does(
     "Wants a type in every result.",
     gives_up(
         lambda value, payload: (
@@ -218,87 +151,43 @@ table.client(
         )
     ),
 )
-table.client(
-    "strict-members",
-    "general-fields/client-unknown-members",
+table.client("strict-members", "general-fields/client-unknown-members").does(
     "Wants no members that it does not know.",
     gives_up(lambda value, payload: isinstance(value, dict) and "odd" in value.get("result", {})),
 )
-table.client(
-    "dies-of-depth",
-    "messages/client-survives-depth",
+table.client("dies-of-depth", "messages/client-survives-depth").does(
     "Fails for good when a result is nested deeply.",
     gives_up(lambda value, payload: b"[[[[" in payload),
 )
-table.client(
-    "dies-of-garbage",
-    "messages/client-survives-garbage",
-    "Fails for good when an answer is no JSON.",
-    gives_up(lambda value, payload: value is None),
+table.client("dies-of-garbage", "messages/client-survives-garbage").does(
+    "Fails for good when an answer is no JSON.", gives_up(lambda value, payload: value is None)
 )
-table.client(
-    "string-ids",
-    "responses/client-echoes-id",
-    "Answers with the id as a string.",
-    answers("ping", lambda value: {**value, "id": str(value["id"])}),
+table.client("string-ids", "responses/client-echoes-id").does(
+    "Answers with the id as a string.", answers("ping", over("id", str))
 )
-table.client(
-    "silent-on-unknown",
-    "responses/client-unknown-method",
-    "Does not answer what it does not know.",
-    never_says("com.example/odd"),
+table.client("silent-on-unknown", "responses/client-unknown-method").does(
+    "Does not answer what it does not know.", never_says("com.example/odd")
 )
-table.client(
-    "answers-notifications",
-    "notifications/client-no-answer",
-    "Complains of notifications that it does not know.",
-    AnswersNotifications,
+table.client("batch-answered-twice", "batching/client-takes-requests").does(
+    "Answers the requests of a batch twice.", adds_to_answers("ping", lambda value: value)
 )
-table.client(
-    "no-batches",
-    ("batching/client-takes-requests", "batching/client-takes-responses"),
-    "Does not take batches.",
-    SilentOnBatches,
+table.client("no-capabilities", "_meta/client-required", "_meta/client-required-everywhere").does(
+    "Does not say what it can.", params_of("", over("_meta", drop(META_CLIENT_CAPABILITIES)))
 )
-table.client(
-    "batch-answered-twice",
-    "batching/client-takes-requests",
-    "Answers the requests of a batch twice.",
-    adds_to_answers("ping", lambda value: value),
-)
-table.client(
-    "no-capabilities",
-    ("_meta/client-required", "_meta/client-required-everywhere"),
-    "Does not say what it can.",
-    params_of("", without_meta(META_CLIENT_CAPABILITIES)),
-)
-
-
-def _bare_listen(value: Value) -> Value:
-    return request(value["id"], value["method"], {"notifications": {}})
-
-
-table.client(
-    "bare-listen",
-    "_meta/client-required-everywhere",
+table.client("bare-listen", "_meta/client-required-everywhere").does(
     "Listens without saying which protocol it speaks.",
-    says("subscriptions/listen", _bare_listen),
+    says(
+        "subscriptions/listen",
+        lambda value: request(value["id"], value["method"], {"notifications": {}}),
+    ),
 )
-table.client(
-    "nameless",
-    "_meta/client-info",
-    "Does not say who it is.",
-    params_of("", without_meta(META_CLIENT_INFO)),
+table.client("nameless", "_meta/client-info").does(
+    "Does not say who it is.", params_of("", over("_meta", drop(META_CLIENT_INFO)))
 )
-table.client(
-    "fetches",
-    "ref-resolution/client-no-network",
-    "Fetches what a schema refers to.",
-    also_asks("GET", "/canary.json"),
+table.client("fetches", "ref-resolution/client-no-network").does(
+    "Fetches what a schema refers to.", also_asks("GET", "/canary.json")
 )
-table.client(
-    "permissive",
-    "ref-resolution/client-unresolved",
+table.client("permissive", "ref-resolution/client-unresolved").does(
     "Takes a result that it could not check.",
     reports(1, {"result": {"content": [], "structuredContent": {"sum": 8}}}),
 )
@@ -312,9 +201,6 @@ def _simpler(params: Value) -> Value:
     return params
 
 
-table.client(
-    "simplifies-schemas",
-    "schema-dialect/client-keeps-schema",
-    "Leaves out what it does not know of a schema.",
-    params_of("tools/call", _simpler),
+table.client("simplifies-schemas", "schema-dialect/client-keeps-schema").does(
+    "Leaves out what it does not know of a schema.", params_of("tools/call", _simpler)
 )

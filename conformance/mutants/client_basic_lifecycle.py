@@ -1,11 +1,6 @@
 """Mutants of clients for the page basic/lifecycle."""
 
-from collections.abc import Iterable
-from typing import Any
-
 from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
     adds,
     answers,
     never_says,
@@ -14,127 +9,71 @@ from conformance.mutants.client_faults import (
     repaired,
     reports,
     says,
+    signals,
 )
+from conformance.mutants.edits import drop, put
 from conformance.mutants.model import Table
-from mcpcore_conformance.kit.client_wire import Arrival, Signal
 from mcpcore_conformance.kit.messages import encode
-
-
-class SendsSignals(ClientFault):
-    """Ends a server by signals, without closing its input."""
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self._names = names
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
-        if isinstance(arrival, Signal) and arrival.name == "EOF":
-            return [Signal(name) for name in self._names]
-        return (arrival,)
-
 
 table = Table("basic/lifecycle")
 
 
-def without(*names: str) -> Any:
-    """Params without some members."""
-    return lambda params: {name: params[name] for name in params if name not in names}
-
-
-table.client(
-    "anonymous",
-    "initialization/client-identifies-itself",
-    "initialize has no clientInfo.",
-    params_of("initialize", without("clientInfo")),
+table.client("anonymous", "initialization/client-identifies-itself").does(
+    "initialize has no clientInfo.", params_of("initialize", drop("clientInfo"))
 )
-table.client(
-    "tools-first",
-    "initialization/client-sends-initialized",
+table.client("tools-first", "initialization/client-sends-initialized").does(
     "Lists the tools before it says that it is ready.",
     precedes(
         "notifications/initialized",
         lambda value: {"jsonrpc": "2.0", "id": "early", "method": "prompts/list"},
     ),
 )
-table.client(
-    "never-ready",
-    "initialization/client-sends-initialized",
-    "Never says that it is ready.",
-    never_says("notifications/initialized"),
+table.client("never-ready", "initialization/client-sends-initialized").does(
+    "Never says that it is ready.", never_says("notifications/initialized")
 )
-table.client(
-    "impatient",
-    "initialization/client-waits",
+table.client("impatient", "initialization/client-waits").does(
     "Sends another request while initialize is under way.",
     adds("initialize", lambda value: {"jsonrpc": "2.0", "id": "early", "method": "tools/list"}),
 )
-table.client(
-    "batched-initialize",
-    "initialization/client-initialize-not-batched",
-    "Sends initialize as a batch of one.",
-    says("initialize", lambda value: encode([value])),
+table.client("batched-initialize", "initialization/client-initialize-not-batched").does(
+    "Sends initialize as a batch of one.", says("initialize", lambda value: encode([value]))
 )
-table.client(
-    "invented-version",
-    "version-negotiation/client-offers-known-version",
+table.client("invented-version", "version-negotiation/client-offers-known-version").does(
     "Asks for a version that nobody has published.",
-    params_of("initialize", lambda params: {**params, "protocolVersion": "DRAFT-2025"}),
+    params_of("initialize", put(protocolVersion="DRAFT-2025")),
 )
-
-
-def _takes_any_version(value: Value) -> Value:
-    return {**value, "result": {**value["result"], "protocolVersion": "2025-06-18"}}
-
-
-table.client(
-    "any-version",
-    "version-negotiation/client-disconnects",
+table.client("any-version", "version-negotiation/client-disconnects").does(
     "Goes on whatever version it is answered with.",
     repaired(
         lambda value: value.get("result", {}).get("protocolVersion") == "1999-12-31",
-        _takes_any_version,
+        lambda value: {**value, "result": {**value["result"], "protocolVersion": "2025-06-18"}},
     ),
 )
 table.client(
     "asks-anyway",
-    ("operation/client-keeps-to-capabilities", "operation/client-keeps-to-capabilities-early"),
+    "operation/client-keeps-to-capabilities",
+    "operation/client-keeps-to-capabilities-early",
+).does(
     "Lists prompts although the server declared none.",
-    adds("tools/list", lambda value: {**value, "id": "more", "method": "prompts/list"}),
+    adds("tools/list", put(id="more", method="prompts/list")),
 )
-table.client(
-    "obliging",
-    "operation/client-refuses-undeclared",
+table.client("obliging", "operation/client-refuses-undeclared").does(
     "Answers what it did not declare.",
     answers(
-        "roots/list",
-        lambda value: {"jsonrpc": "2.0", "id": value["id"], "result": {"roots": []}},
+        "roots/list", lambda value: {"jsonrpc": "2.0", "id": value["id"], "result": {"roots": []}}
     ),
 )
-table.client(
-    "goes-on",
-    "error-handling/client-initialize-refused",
+table.client("goes-on", "error-handling/client-initialize-refused").does(
     "Says that it is ready after its initialize was refused.",
-    adds(
-        "initialize",
-        lambda value: {"jsonrpc": "2.0", "method": "notifications/initialized"},
-    ),
+    adds("initialize", lambda value: {"jsonrpc": "2.0", "method": "notifications/initialized"}),
 )
-table.client(
-    "patient-for-ever",
-    "timeouts/client-initialize-times-out",
+table.client("patient-for-ever", "timeouts/client-initialize-times-out").does(
     "Reports that it is connected though initialize was never answered.",
     reports(-1, {"result": {}}),
 )
-table.client(
-    "terminates",
-    "stdio/client-closes-input",
-    "Sends SIGTERM at once.",
-    lambda: SendsSignals(["SIGTERM"]),
+table.client("terminates", "stdio/client-closes-input").does(
+    "Sends SIGTERM at once.", signals("SIGTERM")
 )
-table.client(
-    "kills",
-    "stdio/client-uses-signals",
-    "Kills the server without closing its input.",
-    lambda: SendsSignals([]),
+table.client("kills", "stdio/client-uses-signals").does(
+    "Kills the server without closing its input.", signals()
 )

@@ -2,15 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    also_asks,
-    answers,
-    gives_up,
-    never_says,
-    params_of,
-)
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import also_asks, answers, gives_up, never_says, params_of
+from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
@@ -68,94 +62,54 @@ def refuses(method: str) -> Callable[[], ClientFault]:
 
 for each, name in ((elicitation, "elicitation"), (roots, "roots"), (sampling, "sampling")):
     each.client(
-        "declares-by-true",
-        ("capabilities/client-declares", "capabilities/client-declares-each-time"),
-        f"Declares {name} as true.",
-        params_of("", undeclared(name)),
-    )
+        "declares-by-true", "capabilities/client-declares", "capabilities/client-declares-each-time"
+    ).does(f"Declares {name} as true.", params_of("", undeclared(name)))
 
-elicitation.client(
-    "needs-mode",
-    "elicitation-requests/client-default-mode",
-    "Cancels what has no mode.",
-    says_of(ELICIT, lambda answer: {"action": "cancel"}),
+elicitation.client("needs-mode", "elicitation-requests/client-default-mode").does(
+    "Cancels what has no mode.", says_of(ELICIT, lambda answer: {"action": "cancel"})
 )
-elicitation.client(
-    "no-defaults",
-    "requested-schema/client-defaults",
+elicitation.client("no-defaults", "requested-schema/client-defaults").does(
     "Leaves out what nobody filled in.",
     says_of(ELICIT, lambda answer: {"action": "accept", "content": {}}),
 )
-elicitation.client(
-    "fills-in-strings",
-    "form-mode-security/client-validates",
+elicitation.client("fills-in-strings", "form-mode-security/client-validates").does(
     "Fills in text everywhere.",
-    says_of(
-        ELICIT,
-        lambda answer: {**answer, "content": dict.fromkeys(answer.get("content", {}), "test")},
-    ),
+    says_of(ELICIT, over("content", lambda content: dict.fromkeys(content, "test"))),
+)
+elicitation.client("gives-away", "response-actions/client-declines").does(
+    "Declines, and sends what was filled in.", says_of(ELICIT, put(content={"word": "secret"}))
+)
+elicitation.client("takes-urls", "error-handling/client-undeclared-mode").does(
+    "Answers a URL that it did not say it takes.", obliges(ELICIT, {"action": "accept"})
+)
+elicitation.client("other-code", "error-handling/client-undeclared-mode").does(
+    "Refuses a URL with another code.", refuses(ELICIT)
+)
+elicitation.client("prefetches", "safe-url-handling/client-no-prefetch").does(
+    "Looks at a URL before the user does.", also_asks("HEAD", "/canary")
 )
 elicitation.client(
-    "gives-away",
-    "response-actions/client-declines",
-    "Declines, and sends what was filled in.",
-    says_of(ELICIT, lambda answer: {**answer, "content": {"word": "secret"}}),
-)
-elicitation.client(
-    "takes-urls",
-    "error-handling/client-undeclared-mode",
-    "Answers a URL that it did not say it takes.",
-    obliges(ELICIT, {"action": "accept"}),
-)
-elicitation.client(
-    "other-code",
-    "error-handling/client-undeclared-mode",
-    "Refuses a URL with another code.",
-    refuses(ELICIT),
-)
-elicitation.client(
-    "prefetches",
-    "safe-url-handling/client-no-prefetch",
-    "Looks at a URL before the user does.",
-    also_asks("HEAD", "/canary"),
-)
-elicitation.client(
-    "dies-of-completion",
-    "completion-notifications-for-url-mode-elicitation/client-unknown",
+    "dies-of-completion", "completion-notifications-for-url-mode-elicitation/client-unknown"
+).does(
     "Fails when something is complete that it does not know.",
     gives_up(lambda value, payload: b"elicitation/complete" in payload),
 )
-
-roots.client(
-    "web-roots",
-    "root/client-file-uris",
+roots.client("web-roots", "root/client-file-uris").does(
     "Has roots in the web.",
     says_of(LIST, lambda answer: {"roots": [{"uri": "https://example.com/"}]}),
 )
-roots.client(
-    "empty-roots",
-    "error-handling/client-without-roots",
-    "Answers with no roots where there are none.",
-    obliges(LIST, {"roots": []}),
+roots.client("empty-roots", "error-handling/client-without-roots").does(
+    "Answers with no roots where there are none.", obliges(LIST, {"roots": []})
 )
-roots.client(
-    "silent",
-    "root-list-changes/client-notifies",
-    "Does not say that its roots have changed.",
-    never_says("notifications/roots/list_changed"),
+roots.client("silent", "root-list-changes/client-notifies").does(
+    "Does not say that its roots have changed.", never_says("notifications/roots/list_changed")
 )
-
-sampling.client(
-    "no-model",
-    "creating-messages/client-answers",
-    "Does not say which model it was.",
-    says_of(CREATE, lambda answer: {**answer, "model": None}),
+sampling.client("no-model", "creating-messages/client-answers").does(
+    "Does not say which model it was.", says_of(CREATE, put(model=None))
 )
 sampling.client(
-    "takes-tools",
-    ("tools-in-sampling/client-undeclared", "error-handling/client-unbalanced"),
+    "takes-tools", "tools-in-sampling/client-undeclared", "error-handling/client-unbalanced"
+).does(
     "Takes everything.",
     obliges(CREATE, {"role": "assistant", "content": {"type": "text", "text": "x"}, "model": "m"}),
 )
-
-__all__ = ["elicitation", "roots", "sampling", "table"]

@@ -14,8 +14,8 @@ from conformance.mutants.client_sign_in_faults import (
     keeps_first,
     reads_in_its_place,
     redeems,
-    without,
 )
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.protected import EXCHANGE, ID_JAG, JWT_BEARER
@@ -39,19 +39,15 @@ def _for_another(params: Params) -> Params:
     return {**params, "client_assertion": _claims(jwt, aud="https://other.example")}
 
 
-def _unsigned(params: Params) -> Params:
-    return {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
-
-
-class SameProof(ClientFault):
-    """Makes one proof, and sends it again and again."""
+@rfc9449.client("same-proof", "section-4.2/client-new-proof", "section-8/client-nonce")
+class _SameProof(ClientFault):
+    """Makes one proof for each place, and sends it again and again."""
 
     def __init__(self) -> None:
         super().__init__()
         self._first: dict[str, str] = {}
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         asked.headers = [
             (name, self._first.setdefault(asked.target, value) if name == "dpop" else value)
             for name, value in asked.headers
@@ -59,81 +55,46 @@ class SameProof(ClientFault):
         return (asked,)
 
 
-credentials.client(
-    "for-any",
-    "client-secrets/client-secret",
-    "Does not say for which server the token is.",
-    redeems(without("resource")),
+credentials.client("for-any", "client-secrets/client-secret").does(
+    "Does not say for which server the token is.", redeems(drop("resource"))
 )
-credentials.client(
-    "no-secret",
-    "client-secrets/client-secret",
+credentials.client("no-secret", "client-secrets/client-secret").does(
     "Does not authenticate itself.",
     header("authorization", lambda value: None if value.startswith("Basic") else value),
 )
-credentials.client(
-    "for-another",
-    "jwt-bearer-assertions/client-assertion",
-    "Makes its assertion for another server.",
-    redeems(_for_another),
+credentials.client("for-another", "jwt-bearer-assertions/client-assertion").does(
+    "Makes its assertion for another server.", redeems(_for_another)
 )
-credentials.client(
-    "badly-signed",
-    "jwt-bearer-assertions/client-assertion",
+credentials.client("badly-signed", "jwt-bearer-assertions/client-assertion").does(
     "Signs something else.",
-    redeems(_unsigned),
+    redeems(
+        lambda params: {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
+    ),
 )
-enterprise.client(
-    "no-audience",
-    "flow/client-exchange",
+enterprise.client("no-audience", "flow/client-exchange").does(
     "Does not say for which authorization server the ID-JAG is.",
-    redeems(without("audience"), EXCHANGE),
+    redeems(drop("audience"), EXCHANGE),
 )
-enterprise.client(
-    "id-token-as-assertion",
-    "flow/client-assertion-grant",
+enterprise.client("id-token-as-assertion", "flow/client-assertion-grant").does(
     "Sends the id token in place of the ID-JAG.",
     redeems(having("assertion", "kit.id.token"), JWT_BEARER),
 )
-enterprise.client(
-    "any-type",
-    "flow/client-other-type",
+enterprise.client("any-type", "flow/client-other-type").does(
     "Does not look at the type of what it gets.",
     reads_in_its_place("issued_token_type", issued_token_type=ID_JAG, token_type="N_A"),  # noqa: S106
 )
-rfc7523.client(
-    "other-assertion",
-    "section-2.1/client-grant",
-    "Sends an assertion of its own.",
-    redeems(having("assertion", "kit.own.jwt"), JWT_BEARER),
+rfc7523.client("other-assertion", "section-2.1/client-grant").does(
+    "Sends an assertion of its own.", redeems(having("assertion", "kit.own.jwt"), JWT_BEARER)
 )
-rfc7523.client(
-    "tries-again",
-    "section-3.1/client-no-retry",
-    "Sends a refused assertion once more.",
-    Repeats,
+rfc7523.client("tries-again", "section-3.1/client-no-retry").does(
+    "Sends a refused assertion once more.", Repeats
 )
 rfc9449.client(
-    "badly-signed",
-    ("section-5/client-token-request", "section-7/client-every-request"),
-    "Signs something else.",
-    header("dpop", lambda value: _claims(value, kit=True)),
+    "badly-signed", "section-5/client-token-request", "section-7/client-every-request"
+).does("Signs something else.", header("dpop", lambda value: _claims(value, kit=True)))
+rfc9449.client("no-proof", "section-7/client-every-request").does(
+    "Sends the token without a proof.", header("dpop", lambda value: None)
 )
-rfc9449.client(
-    "no-proof",
-    "section-7/client-every-request",
-    "Sends the token without a proof.",
-    header("dpop", lambda value: None),
-)
-rfc9449.client(
-    "same-proof",
-    ("section-4.2/client-new-proof", "section-8/client-nonce"),
-    "Makes one proof for each place, and sends it again and again.",
-    SameProof,
-)
-rfc9449.client(
-    "same-proof-for-ever",
-    "section-9/client-server-nonce",
-    "Sends its first proof to the server for ever.",
-    keeps_first("dpop"),
+rfc9449.client("same-proof-for-ever", "section-9/client-server-nonce").does(
+    "Sends its first proof to the server for ever.", keeps_first("dpop")
 )

@@ -168,11 +168,7 @@ class FaultyHostWire:
         return found
 
     async def reply(
-        self,
-        exchange: int,
-        status: int,
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
+        self, exchange: int, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> bool:
         """Answer with what the fault makes of the body."""
         self._fault.replied(status)

@@ -3,10 +3,22 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.client_fault import ClientFault, Edit, Value, behind
-from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended
+from conformance.mutants.client_fault import ClientFault, Edit, Value
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended, Signal
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
+
+
+def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
+    """Run functions in the place of hooks of :class:`ClientFault`, by their names."""
+
+    def make() -> ClientFault:
+        fault = ClientFault()
+        for name, hook in hooks.items():
+            setattr(fault, name, hook)
+        return fault
+
+    return make
 
 
 class _Said(ClientFault):
@@ -52,6 +64,26 @@ def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
     return lambda: _Said(method, edit, answers=True, place=1)
 
 
+class _Once(ClientFault):
+    _said = False
+
+    def __init__(self, method: str, edit: Edit) -> None:
+        super().__init__()
+        self._method, self._edit = method, edit
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != self._method:
+            return (value,)
+        again, self._said = self._said, True
+        edited = self._edit(value) if again else value
+        return () if edited is None else (edited,)
+
+
+def once(method: str, edit: Edit) -> Callable[[], ClientFault]:
+    """Say the first message of a method as it is, and edit those that follow."""
+    return lambda: _Once(method, edit)
+
+
 def never_says(method: str) -> Callable[[], ClientFault]:
     """Leave out the client's notifications of a method, or its answers to it."""
 
@@ -68,21 +100,16 @@ def params_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Clien
     return says(method, lambda value: {**value, "params": edit({**value.get("params", {})})})
 
 
-class _Told(ClientFault):
-    def __init__(self, concerns: Callable[[Value], bool], edit: Edit) -> None:
-        super().__init__()
-        self._concerns, self._edit = concerns, edit
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if not isinstance(value, dict) or not self._concerns(value):
-            return payload
-        edited = self._edit(value)
-        return edited if edited is None or isinstance(edited, bytes) else encode(edited)
-
-
 def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], ClientFault]:
     """Edit what the kit says on its way to the client, which so does not see what is wrong."""
-    return lambda: _Told(concerns, edit)
+
+    def told(value: Any, payload: bytes) -> bytes | None:
+        if not isinstance(value, dict) or not concerns(value):
+            return payload
+        edited = edit(value)
+        return edited if edited is None or isinstance(edited, bytes) else encode(edited)
+
+    return hooked(told=told)
 
 
 def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
@@ -90,18 +117,40 @@ def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
     return repaired(concerns, lambda value: None)
 
 
-class _Heads(ClientFault):
-    def __init__(self, edit: Callable[[Asked], Iterable[Asked]]) -> None:
+class _Responds(ClientFault):
+    def __init__(self, concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> None:
         super().__init__()
-        self._edit_head = edit
+        self._concerns, self._make = concerns, make
 
-    def asked(self, asked: Asked) -> Iterable[Asked]:
-        return self._edit_head(asked)
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        if isinstance(value, dict) and self._concerns(value):
+            self.invent(self._make(value))
+        return payload
+
+
+def responds(
+    concerns: Callable[[Value], bool], make: Callable[[Value], Value]
+) -> Callable[[], ClientFault]:
+    """Say something more to what the kit says."""
+    return lambda: _Responds(concerns, make)
+
+
+def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> Callable[[], ClientFault]:
+    """Edit what the kit hears that is no message and no head: of a kind, Gone for instance."""
+    return hooked(other=lambda found: edit(found) if isinstance(found, kind) else (found,))
+
+
+def signals(*names: str) -> Callable[[], ClientFault]:
+    """End a server by signals in the place of the end of its input, ``EOF``."""
+    return arrives(
+        Signal,
+        lambda signal: [Signal(name) for name in names] if signal.name == "EOF" else (signal,),
+    )
 
 
 def heads(edit: Callable[[Asked], Iterable[Asked]]) -> Callable[[], ClientFault]:
     """Edit the heads of HTTP requests and upgrades, leave them out or add some."""
-    return lambda: _Heads(edit)
+    return hooked(asked=edit)
 
 
 def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFault]:
@@ -114,6 +163,16 @@ def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFa
         return asked, Asked(-asked.exchange - 1000, method, target, made)
 
     return heads(add)
+
+
+def posts_to(target: str) -> Callable[[], ClientFault]:
+    """Post to another address."""
+
+    def change(asked: Asked) -> Iterable[Asked]:
+        asked.target = target if asked.method == "POST" else asked.target
+        return (asked,)
+
+    return heads(change)
 
 
 def header(
@@ -150,15 +209,6 @@ def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientF
     return heads(change)
 
 
-class _Reports(ClientFault):
-    def __init__(self, edit: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._edit_report = edit
-
-    def report(self, report: Value) -> Value:
-        return self._edit_report(report)
-
-
 def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
     """Report another outcome of one step; -1: of connecting."""
 
@@ -169,7 +219,7 @@ def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
         steps[step : step + 1] = [outcome]
         return {**report, "steps": steps}
 
-    return lambda: _Reports(change)
+    return hooked(report=change)
 
 
 class _GivesUp(ClientFault):
@@ -198,40 +248,11 @@ def gives_up(concerns: Callable[[Any, bytes], bool]) -> Callable[[], ClientFault
     return lambda: _GivesUp(concerns)
 
 
-class _Exits(ClientFault):
-    def __init__(self, code: int | None) -> None:
-        super().__init__()
-        self._code = code
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        return (Ended(self._code),) if isinstance(arrival, Ended) else (arrival,)
+def has(part: bytes) -> Callable[[Any, bytes], bool]:
+    """Whether what the kit says has these bytes."""
+    return lambda value, payload: part in payload
 
 
 def exits(code: int) -> Callable[[], ClientFault]:
     """End with another status."""
-    return lambda: _Exits(code)
-
-
-__all__ = [
-    "ClientFault",
-    "Edit",
-    "Value",
-    "adds",
-    "adds_to_answers",
-    "also_asks",
-    "answers",
-    "behind",
-    "deaf_to",
-    "exits",
-    "gives_up",
-    "header",
-    "heads",
-    "never_says",
-    "params_of",
-    "precedes",
-    "repaired",
-    "reports",
-    "says",
-    "with_header",
-    "without_header",
-]
+    return arrives(Ended, lambda ended: (Ended(code),))

@@ -14,8 +14,8 @@ from conformance.mutants.client_sign_in_faults import (
     reads_in_its_place,
     redeems,
     returns,
-    without,
 )
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 
 rfc6749 = Table("rfc6749")
@@ -31,81 +31,47 @@ def _as_it_is(value: str) -> str:
     return f"Basic {b64encode(unquote_plus(b64decode(rest).decode()).encode()).decode()}"
 
 
-rfc6749.client(
-    "drops-the-query",
-    "section-3.1/client-query-kept",
-    "Drops the query of the authorization endpoint.",
-    asks(without("tenant")),
+rfc6749.client("drops-the-query", "section-3.1/client-query-kept").does(
+    "Drops the query of the authorization endpoint.", asks(drop("tenant"))
 )
-rfc6749.client(
-    "implicit",
-    "section-4.1.1/client-response-type",
-    "Asks for a token where a code belongs.",
-    asks(having("response_type", "token")),
+rfc6749.client("implicit", "section-4.1.1/client-response-type").does(
+    "Asks for a token where a code belongs.", asks(having("response_type", "token"))
 )
-rfc6749.client(
-    "last-one-counts",
-    "section-3.1/client-once",
-    "Takes the last of two parameters of one name.",
-    returns(lambda params, request, issuer: params),
+rfc6749.client("last-one-counts", "section-3.1/client-once").does(
+    "Takes the last of two parameters of one name.", returns(lambda params, request, issuer: params)
 )
-rfc6749.client(
-    "tries-again",
-    "section-4.1.2/client-code-once",
-    "Redeems a code once more when that has failed.",
-    Repeats,
+rfc6749.client("tries-again", "section-4.1.2/client-code-once").does(
+    "Redeems a code once more when that has failed.", Repeats
 )
-rfc6749.client(
-    "strict",
-    "section-5.1/client-unknown-members",
+rfc6749.client("strict", "section-5.1/client-unknown-members").does(
     "Refuses a token response that it does not know.",
     reads_in_its_place("x_kit", token_type="unknown"),  # noqa: S106
 )
-rfc6749.client(
-    "any-type",
-    "section-7.1/client-token-type",
+rfc6749.client("any-type", "section-7.1/client-token-type").does(
     "Does not look at the type of a token.",
     reads_in_its_place("access_token", token_type="Bearer"),  # noqa: S106
 )
-rfc6749.client(
-    "not-encoded",
-    "section-2.3.1/client-basic",
-    "Does not encode id and secret in Basic.",
-    header("authorization", _as_it_is),
+rfc6749.client("not-encoded", "section-2.3.1/client-basic").does(
+    "Does not encode id and secret in Basic.", header("authorization", _as_it_is)
 )
-rfc6749.client(
-    "no-secret",
-    "section-2.3.1/client-post",
-    "Leaves the secret out.",
-    redeems(without("client_secret")),
+rfc6749.client("no-secret", "section-2.3.1/client-post").does(
+    "Leaves the secret out.", redeems(drop("client_secret"))
 )
-rfc6749.client(
-    "both-ways",
-    "section-2.3/client-one-method",
-    "Has the secret in the header and in the body.",
-    redeems(having("client_secret", "kit")),
+rfc6749.client("both-ways", "section-2.3/client-one-method").does(
+    "Has the secret in the header and in the body.", redeems(having("client_secret", "kit"))
 )
-rfc6749.client(
-    "nameless",
-    "section-3.2.1/client-public",
-    "Does not name itself in the token request.",
-    redeems(without("client_id")),
+rfc6749.client("nameless", "section-3.2.1/client-public").does(
+    "Does not name itself in the token request.", redeems(drop("client_id"))
 )
-rfc7636.client(
-    "short",
-    "section-4.1/client-verifier",
-    "Has a verifier that is too short.",
-    redeems(having("code_verifier", "kit")),
+rfc7636.client("short", "section-4.1/client-verifier").does(
+    "Has a verifier that is too short.", redeems(having("code_verifier", "kit"))
 )
-rfc7636.client(
-    "same-verifier",
-    "section-4.1/client-new-verifier",
-    "Uses one verifier for all flows.",
-    keeps_first("code_verifier", "code_challenge"),
+rfc7636.client("same-verifier", "section-4.1/client-new-verifier").does(
+    "Uses one verifier for all flows.", keeps_first("code_verifier", "code_challenge")
 )
 rfc9728.client(
-    "any-resource",
-    ("section-3.3/client-other-resource", "section-2/client-no-resource"),
+    "any-resource", "section-3.3/client-other-resource", "section-2/client-no-resource"
+).does(
     "Does not look whose metadata it has got.",
     overlooks(
         "authorization_servers",
@@ -115,9 +81,6 @@ rfc9728.client(
         },
     ),
 )
-rfc9728.client(
-    "follows",
-    "section-7.7/client-redirected-metadata",
-    "Follows a redirect to another host.",
-    FollowsRedirects,
+rfc9728.client("follows", "section-7.7/client-redirected-metadata").does(
+    "Follows a redirect to another host.", FollowsRedirects
 )

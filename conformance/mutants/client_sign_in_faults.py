@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from conformance.mutants.client_fault import ClientFault, Value
-from conformance.mutants.client_faults import heads, repaired
+from conformance.mutants.client_faults import arrives, heads, hooked, repaired
+from conformance.mutants.edits import put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
 from mcpcore_conformance.kit.messages import encode
@@ -22,64 +23,38 @@ def _is_sign_in(asked: Asked) -> bool:
     return asked.method == "GET" and "response_type=" in asked.target
 
 
-class _Asks(ClientFault):
-    def __init__(self, edit: Callable[[Params], Params]) -> None:
-        super().__init__()
-        self._edit_query = edit
-
-    def asked(self, asked: Asked) -> Iterable[Asked]:
-        if _is_sign_in(asked):
-            path, _, query = asked.target.partition("?")
-            asked.target = f"{path}?{urlencode(self._edit_query(_params(query)))}"
-        return (asked,)
-
-
 def asks(edit: Callable[[Params], Params]) -> Make:
     """Edit the parameters of authorization requests."""
-    return lambda: _Asks(edit)
 
+    def asked(asked: Asked) -> Iterable[Asked]:
+        if _is_sign_in(asked):
+            path, _, query = asked.target.partition("?")
+            asked.target = f"{path}?{urlencode(edit(_params(query)))}"
+        return (asked,)
 
-class _Redeems(ClientFault):
-    def __init__(self, edit: Callable[[Params], Params], grant: str) -> None:
-        super().__init__()
-        self._edit_form, self._grant = edit, grant
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
-            form = _params(arrival.data.decode())
-            if self._grant in ("", form["grant_type"]):
-                made = urlencode(self._edit_form(form)).encode()
-                return (Text(made, arrival.exchange),)
-        return (arrival,)
+    return heads(asked)
 
 
 def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
     """Edit the parameters of token requests, of a grant type or of all."""
-    return lambda: _Redeems(edit, grant)
 
+    def text(found: Text) -> Iterable[Arrival]:
+        form = _params(found.data.decode()) if b"grant_type=" in found.data else {}
+        if not form or grant not in ("", form["grant_type"]):
+            return (found,)
+        return (Text(urlencode(edit(form)).encode(), found.exchange),)
 
-def without(name: str) -> Callable[[Params], Params]:
-    """Leave out a parameter."""
-    return lambda params: {each: value for each, value in params.items() if each != name}
+    return arrives(Text, text)
 
 
 def having(name: str, value: str) -> Callable[[Params], Params]:
     """Put in a parameter."""
-    return lambda params: {**params, name: value}
-
-
-class _Registers(ClientFault):
-    def __init__(self, edit: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._edit_metadata = edit
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        return (self._edit_metadata(value),) if "redirect_uris" in value else (value,)
+    return put(**{name: value})
 
 
 def registers(edit: Callable[[Value], Value]) -> Make:
     """Edit the metadata of registrations."""
-    return lambda: _Registers(edit)
+    return hooked(said=lambda value: (edit(value) if "redirect_uris" in value else value,))
 
 
 def looks_at(old: str, new: str, *, end: str = "") -> Make:
@@ -101,7 +76,7 @@ def overlooks(member: str, edit: Callable[[Value], Value]) -> Make:
 
 def reads_in_its_place(member: str, **changes: Any) -> Make:
     """Read other members in a document that has a member."""
-    return overlooks(member, lambda value: {**value, **changes})
+    return overlooks(member, put(**changes))
 
 
 class _Returns(ClientFault):
@@ -143,7 +118,7 @@ def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
     return lambda: _Returns(edit)
 
 
-class KeepsFirst(ClientFault):
+class _KeepsFirst(ClientFault):
     """Uses what it has got first wherever a later one belongs."""
 
     def __init__(self, *names: str) -> None:
@@ -159,7 +134,6 @@ class KeepsFirst(ClientFault):
         return params
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if _is_sign_in(asked):
             path, _, query = asked.target.partition("?")
             asked.target = f"{path}?{urlencode(self._kept(_params(query)))}"
@@ -170,7 +144,6 @@ class KeepsFirst(ClientFault):
         return (asked,)
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
             form = self._kept(_params(arrival.data.decode()))
             return (Text(urlencode(form).encode(), arrival.exchange),)
@@ -179,7 +152,7 @@ class KeepsFirst(ClientFault):
 
 def keeps_first(*names: str) -> Make:
     """Use the first value of parameters of requests, or of headers to the server, for ever."""
-    return lambda: KeepsFirst(*names)
+    return lambda: _KeepsFirst(*names)
 
 
 class _Recalls(ClientFault):
@@ -224,9 +197,7 @@ class FollowsRedirects(_Recalls):
 class Repeats(_Recalls):
     """Sends a token request that was refused once more."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._repeated = False
+    _repeated = False
 
     def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
         """See ClientFault."""
@@ -239,11 +210,9 @@ class Repeats(_Recalls):
 class Insists(ClientFault):
     """Makes a call that is forbidden again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = 12
-        self._head: Asked | None = None
-        self._call = b""
+    _left = 12
+    _head: Asked | None = None
+    _call = b""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         """See ClientFault."""
@@ -280,24 +249,3 @@ class _Asked(ClientFault):
 def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
     """Send a request of its own when it is told something that concerns it."""
     return lambda: _Asked(concerns, target)
-
-
-__all__ = [
-    "FollowsRedirects",
-    "Insists",
-    "KeepsFirst",
-    "Make",
-    "Params",
-    "Repeats",
-    "asks",
-    "asks_anyway",
-    "having",
-    "keeps_first",
-    "looks_at",
-    "overlooks",
-    "reads_in_its_place",
-    "redeems",
-    "registers",
-    "returns",
-    "without",
-]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import each, over, put, where
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import misread, results_of
 from conformance.mutants.model import Table
@@ -15,34 +16,23 @@ table = Table("extensions/apps")
 
 def _tools(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the ``_meta`` of each tool that has an app."""
-
-    def change(tool: Value) -> Value:
-        meta = tool.get("_meta", {})
-        return {**tool, "_meta": edit(meta)} if "ui" in meta else tool
-
-    return results_of(
-        "tools/list", lambda result: {**result, "tools": [*map(change, result["tools"])]}
-    )
+    change = over("_meta", where(lambda meta: "ui" in meta, edit))
+    return results_of("tools/list", over("tools", each(change)))
 
 
 def _ui(**members: Any) -> Callable[[], Fault]:
-    return _tools(lambda meta: {**meta, "ui": {**meta["ui"], **members}})
+    return _tools(over("ui", put(**members)))
 
 
 def _documents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the contents of each document."""
-
-    def change(each: Value) -> Value:
-        return edit(each) if each.get("mimeType") == TYPE else each
-
-    return results_of(
-        "resources/read", lambda result: {**result, "contents": [*map(change, result["contents"])]}
-    )
+    change = where(lambda one: one.get("mimeType") == TYPE, edit)
+    return results_of("resources/read", over("contents", each(change)))
 
 
 def _rules(**members: Any) -> Callable[[], Fault]:
     return _documents(
-        lambda each: {**each, "_meta": {"ui": {**each.get("_meta", {}).get("ui", {}), **members}}}
+        lambda one: {**one, "_meta": {"ui": {**one.get("_meta", {}).get("ui", {}), **members}}}
     )
 
 
@@ -61,8 +51,9 @@ def _declares(value: Any, payload: bytes) -> Any:
 
 
 def _add(kills: str | tuple[str, ...], rows: dict[str, tuple[str, Callable[[], Fault]]]) -> None:
+    names = (kills,) if isinstance(kills, str) else kills
     for slug, (summary, fault) in rows.items():
-        table.add(slug, kills, summary, fault, revisions=SINCE_META)
+        table.server(slug, *names, revisions=SINCE_META).does(summary, fault)
 
 
 _add(
@@ -71,26 +62,20 @@ _add(
         "web-page": ("Has web pages as apps.", _ui(resourceUri="https://example.com")),
         "visible-to-users": ("Has another visibility.", _ui(visibility=["user"])),
         "visibility-text": ("Has one word as visibility.", _ui(visibility="app")),
-        "flat-alone": (
-            "Has the deprecated key alone.",
-            _tools(lambda meta: {FLAT: meta[FLAT]}),
-        ),
+        "flat-alone": ("Has the deprecated key alone.", _tools(lambda meta: {FLAT: meta[FLAT]})),
         "two-apps": (
             "Has another app under the deprecated key.",
-            _tools(lambda meta: {**meta, FLAT: "ui://everything/other"}),
+            _tools(put(**{FLAT: "ui://everything/other"})),
         ),
     },
 )
 _add(
     "content-requirements/document",
     {
-        "plain-html": (
-            "Reads documents of another type.",
-            _documents(lambda each: {**each, "mimeType": "text/html"}),
-        ),
+        "plain-html": ("Reads documents of another type.", _documents(put(mimeType="text/html"))),
         "fragment": (
             "Has a piece of HTML as document.",
-            _documents(lambda each: {**each, "text": "<p>It is noon.</p>"}),
+            _documents(put(text="<p>It is noon.</p>")),
         ),
     },
 )
@@ -118,7 +103,7 @@ _add(
         "app-missing": (
             "Has no document for its tools.",
             _tools(lambda _: {"ui": {"resourceUri": "ui://everything/nowhere"}}),
-        ),
+        )
     },
 )
 _add(
@@ -127,12 +112,7 @@ _add(
 )
 _add(
     "server-behavior/meaningful-content",
-    {
-        "for-apps-alone": (
-            "Has results for apps alone.",
-            results_of("tools/call", lambda result: {**result, "content": []}),
-        ),
-    },
+    {"for-apps-alone": ("Has results for apps alone.", results_of("tools/call", put(content=[])))},
 )
 _add(
     "ui-resource-format/listed",
@@ -141,14 +121,13 @@ _add(
             "Lists documents as another type.",
             results_of(
                 "resources/list",
-                lambda result: {
-                    **result,
-                    "resources": [
-                        {**each, "mimeType": "text/html"} if each["uri"].startswith("ui:") else each
-                        for each in result["resources"]
-                    ],
-                },
+                over(
+                    "resources",
+                    each(
+                        where(lambda one: one["uri"].startswith("ui:"), put(mimeType="text/html"))
+                    ),
+                ),
             ),
-        ),
+        )
     },
 )

@@ -4,9 +4,20 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
+from conformance.mutants.edits import drop, over, put, to, where
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, instead, results_of, takes
-from conformance.mutants.http_faults import OnePrincipal
+from conformance.mutants.faults import (
+    asks,
+    before,
+    declines,
+    errors_of,
+    fails,
+    instead,
+    misread,
+    results_of,
+    takes,
+)
+from conformance.mutants.http_faults import one_principal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
@@ -28,26 +39,11 @@ DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
 
 def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the task that a call is answered with."""
-
-    def change(result: Value) -> Value:
-        return edit(result) if result.get("resultType") == "task" else result
-
-    return results_of("tools/call", change)
+    return results_of("tools/call", where(lambda found: found.get("resultType") == "task", edit))
 
 
 def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("tasks/get", edit)
-
-
-def _without(name: str) -> Callable[[Value], Value]:
-    return lambda value: {key: each for key, each in value.items() if key != name}
-
-
-def _error(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    def change(value: Value) -> Value:
-        return {**value, "error": edit(value["error"])} if "error" in value else value
-
-    return answers_to(method, change)
 
 
 def _numbered() -> Callable[[], Fault]:
@@ -56,58 +52,40 @@ def _numbered() -> Callable[[], Fault]:
 
 
 def _status(before: str, after: str) -> Callable[[], Fault]:
-    def change(task: Value) -> Value:
-        return {**task, "status": after} if task["status"] == before else task
-
-    return _got(change)
+    return _got(over("status", lambda status: after if status == before else status))
 
 
-class _Forgetful(Fault):
-    """Does not find a task where it was made a moment ago."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._looks = 0
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "tasks/get":
-            self._looks += 1
-            if self._looks == 1:
-                return (messages.error(value["id"], -32602, "no such task yet"),)
-        return (value,)
+table.server("not-yet", "task-creation/resolves-at-once").does(
+    "Does not find a new task.",
+    before(asks("tasks/get"), declines(asks("tasks/get"), -32602), number=2),
+)
 
 
+@table.server("revives", "task-polling/every-look")
 class _Reviving(Fault):
     """Works again on what was completed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ended = False
+    _ended = False
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tasks/get" or "result" not in value:
             return (value,)
         if self._ended:
-            return (messages.result(value["id"], {**_without("result")(value["result"]), **WORKS}),)
+            return (messages.result(value["id"], {**drop("result")(value["result"]), **WORKS}),)
         self._ended = value["result"].get("status") == "completed"
         return (value,)
 
 
-class _Eager(Fault):
-    """Makes a task of every call, whoever asks."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) != "tools/call" or "result" not in value:
-            return (value,)
-        return (messages.result(value["id"], {**TASK, "resultType": "task"}),)
+table.server("task-for-all", "capability-negotiation/undeclared").does(
+    "Makes tasks for every client.", results_of("tools/call", to({**TASK, "resultType": "task"}))
+)
 
 
+@table.server("any-key", "task-update-requests/unknown-keys")
 class _Renaming(Fault):
-    """Takes answers by the names of its own: an unknown one answers the first request."""
+    """Takes an unknown key for a known one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._key = ""
+    _key = ""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         requests = value.get("result", {}).get("inputRequests")
@@ -118,15 +96,15 @@ class _Renaming(Fault):
         return payload.replace(b'"mcpcore_conformance":', f'"{self._key}":'.encode())
 
 
-class _Lossy(Fault):
-    """Loses answers."""
+table.server("lost-answers", "task-update-requests/answered").does(
+    "Loses what it is told.",
+    misread(lambda _value, payload: payload.replace(b'"confirm":true', b'"confirm":false')),
+)
 
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        return payload.replace(b'"confirm":true', b'"confirm":false')
 
-
+@table.server("asks-again", "task-update-requests/partial")
 class _Repeating(Fault):
-    """Shows all requests again, those that were answered as well."""
+    """Shows requests that were answered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,220 +122,111 @@ def _acknowledges(value: Value) -> Value:
     return messages.notification("notifications/subscriptions/acknowledged", meta)
 
 
-table.add("no-ttl", "task-creation/shape", "Says nothing of the ttl.", _created(_without("ttlMs")))
-table.add(
-    "task-in-task",
-    "task-creation/shape",
+table.server("no-ttl", "task-creation/shape").does(
+    "Says nothing of the ttl.", _created(drop("ttlMs"))
+)
+table.server("task-in-task", "task-creation/shape").does(
     "Puts the task into a member, as 2025-11-25 does.",
     _created(lambda task: {"task": task, "resultType": "task"}),
 )
-table.add(
-    "state-in-task",
-    "task-creation/shape",
-    "Gives a task a state.",
-    _created(lambda task: {**task, "requestState": "sealed"}),
+table.server("state-in-task", "task-creation/shape").does(
+    "Gives a task a state.", _created(put(requestState="sealed"))
 )
-table.add("not-yet", "task-creation/resolves-at-once", "Does not find a new task.", _Forgetful)
-table.add(
-    "task-for-all",
-    "capability-negotiation/undeclared",
-    "Makes tasks for every client.",
-    _Eager,
+table.server("runs-anyway", "capability-negotiation/task-needed").does(
+    "Runs a call plainly that needs a task.", takes("tools/call", DONE)
 )
-table.add(
-    "runs-anyway",
-    "capability-negotiation/task-needed",
-    "Runs a call plainly that needs a task.",
-    takes("tools/call", DONE),
-)
-table.add(
+table.server(
     "nameless-need",
-    (
-        "capability-negotiation/task-needed",
-        "protocol-errors/undeclared-get",
-        "protocol-errors/undeclared-listen",
-    ),
-    "Does not say which capability is missing.",
-    _error("", _without("data")),
-)
-for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
-    table.add(
-        f"{method}-for-all",
-        f"protocol-errors/undeclared-{method}",
-        f"Answers tasks/{method} of every client.",
-        takes(f"tasks/{method}", result),
-    )
-table.add(
-    "listen-for-all",
+    "capability-negotiation/task-needed",
+    "protocol-errors/undeclared-get",
     "protocol-errors/undeclared-listen",
+).does("Does not say which capability is missing.", errors_of("", drop("data")))
+for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
+    table.server(f"{method}-for-all", f"protocol-errors/undeclared-{method}").does(
+        f"Answers tasks/{method} of every client.", takes(f"tasks/{method}", result)
+    )
+table.server("listen-for-all", "protocol-errors/undeclared-listen").does(
     "Takes subscriptions to tasks of every client.",
-    instead(
-        lambda value: isinstance(value, dict) and value.get("method") == "subscriptions/listen",
-        _acknowledges,
-    ),
+    instead(asks("subscriptions/listen"), _acknowledges),
 )
-table.add(
-    "knows-everything",
-    "protocol-errors/unknown-get",
-    "Has a task for every id.",
-    takes("tasks/get", {**TASK, **COMPLETE}),
+table.server("knows-everything", "protocol-errors/unknown-get").does(
+    "Has a task for every id.", takes("tasks/get", {**TASK, **COMPLETE})
 )
-table.add(
-    "other-code",
-    ("protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"),
-    "Has a code of its own for what it does not find.",
-    _error("", lambda error: {**error, "code": -32002}),
+table.server(
+    "other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"
+).does("Has a code of its own for what it does not find.", errors_of("", put(code=-32002)))
+table.server("result-elsewhere", "task-polling/completed").does(
+    "Leaves the result out.", _got(drop("result"))
 )
-table.add(
-    "result-elsewhere",
-    "task-polling/completed",
-    "Leaves the result out.",
-    _got(_without("result")),
+table.server("still-a-task", "task-polling/completed").does(
+    "Says of every look that it is a new task.", _got(put(resultType="task"))
 )
-table.add(
-    "still-a-task",
-    "task-polling/completed",
-    "Says of every look that it is a new task.",
-    _got(lambda task: {**task, "resultType": "task"}),
+table.server("status-of-its-own", "task-polling/every-look").does(
+    "Has a word of its own for what is completed.", _status("completed", "done")
 )
-table.add(
-    "status-of-its-own",
-    "task-polling/every-look",
-    "Has a word of its own for what is completed.",
-    _status("completed", "done"),
-)
-table.add(
-    "revives",
-    "task-polling/every-look",
-    "Works again on what was completed.",
-    _Reviving,
-)
-table.add(
-    "made-again",
-    "task-polling/every-look",
+table.server("made-again", "task-polling/every-look").does(
     "Says of every look that the task was made just then.",
-    _got(lambda task: {**task, "createdAt": "2026-07-28T10:30:00Z"}),
+    _got(put(createdAt="2026-07-28T10:30:00Z")),
 )
-table.add(
-    "no-error",
-    "task-execution-errors/failed",
-    "Does not say what went wrong.",
-    _got(_without("error")),
+table.server("no-error", "task-execution-errors/failed").does(
+    "Does not say what went wrong.", _got(drop("error"))
 )
-table.add(
-    "completed-anyway",
-    "task-execution-errors/failed",
+table.server("completed-anyway", "task-execution-errors/failed").does(
     "Completes a task whose call broke.",
     _got(
         lambda task: (
-            {**_without("error")(task), "status": "completed", "result": DONE}
+            {**drop("error")(task), "status": "completed", "result": DONE}
             if task["status"] == "failed"
             else task
         )
     ),
 )
-table.add(
-    "failed-anyway",
-    "task-execution-errors/tool-error-is-completed",
+table.server("failed-anyway", "task-execution-errors/tool-error-is-completed").does(
     "Makes a task fail whose tool failed.",
     _got(
-        lambda task: (
-            {**task, "status": "failed", "error": {"code": 1, "message": "it failed"}}
-            if task["status"] == "completed"
-            else task
+        where(
+            lambda task: task["status"] == "completed",
+            put(status="failed", error={"code": 1, "message": "it failed"}),
         )
     ),
 )
-table.add(
-    "cancelled-task",
-    "task-cancellation/acknowledged",
-    "Answers with the task.",
-    results_of("tasks/cancel", lambda result: {**result, **TASK}),
+table.server("cancelled-task", "task-cancellation/acknowledged").does(
+    "Answers with the task.", results_of("tasks/cancel", put(**TASK))
 )
-table.add(
-    "cancelled-once",
-    "task-cancellation/acknowledged",
-    "Refuses to cancel what was cancelled.",
-    answers_to("tasks/cancel", lambda value: messages.error(value["id"], -32602, "it has ended")),
+table.server("cancelled-once", "task-cancellation/acknowledged").does(
+    "Refuses to cancel what was cancelled.", fails("tasks/cancel", -32602)
 )
-table.add(
-    "never-cancelled",
-    "task-cancellation/cancelled",
-    "Works on for ever.",
-    _status("cancelled", "working"),
+table.server("never-cancelled", "task-cancellation/cancelled").does(
+    "Works on for ever.", _status("cancelled", "working")
 )
-table.add(
-    "lost-answers",
-    "task-update-requests/answered",
-    "Loses what it is told.",
-    _Lossy,
+table.server("deaf", "task-update-requests/answered").does(
+    "Acknowledges answers and does not read them.", takes("tasks/update", COMPLETE)
 )
-table.add(
-    "deaf",
-    "task-update-requests/answered",
-    "Acknowledges answers and does not read them.",
-    takes("tasks/update", COMPLETE),
+table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
+    "Refuses unknown keys.", fails("tasks/update", -32602)
 )
-table.add(
-    "any-key",
-    "task-update-requests/unknown-keys",
-    "Takes an unknown key for a known one.",
-    _Renaming,
+table.server("task-first", "task-creation/input-before-the-task").does(
+    "Names a task before it is made.", results_of("tools/call", put(taskId="1"))
 )
-table.add(
-    "no-unknown-keys",
-    "task-update-requests/unknown-keys",
-    "Refuses unknown keys.",
-    answers_to("tasks/update", lambda value: messages.error(value["id"], -32602, "what is that?")),
+table.server("numbered", "security-considerations/ids-not-guessable").does(
+    "Numbers its tasks.", _numbered()
 )
-table.add(
-    "asks-again",
-    "task-update-requests/partial",
-    "Shows requests that were answered.",
-    _Repeating,
+table.server("tasks-of-all-principals", "security-considerations/other-principal").does(
+    "Shows a task to whoever has its id.", one_principal
 )
-table.add(
-    "task-first",
-    "task-creation/input-before-the-task",
-    "Names a task before it is made.",
-    results_of("tools/call", lambda result: {**result, "taskId": "1"}),
+table.server("old-list", "backwards-compatibility/nothing-of-2025-11-25").does(
+    "Has tasks/list.", takes("tasks/list", {"tasks": [], **COMPLETE})
 )
-table.add(
-    "numbered",
-    "security-considerations/ids-not-guessable",
-    "Numbers its tasks.",
-    _numbered(),
+table.server("old-times", "backwards-compatibility/nothing-of-2025-11-25").does(
+    "Has the members of old besides.", _created(lambda task: {**task, "ttl": task["ttlMs"]})
 )
-table.add(
-    "tasks-of-all-principals",
-    "security-considerations/other-principal",
-    "Shows a task to whoever has its id.",
-    OnePrincipal,
-)
-table.add(
-    "old-list",
-    "backwards-compatibility/nothing-of-2025-11-25",
-    "Has tasks/list.",
-    takes("tasks/list", {"tasks": [], **COMPLETE}),
-)
-table.add(
-    "old-times",
-    "backwards-compatibility/nothing-of-2025-11-25",
-    "Has the members of old besides.",
-    _created(lambda task: {**task, "ttl": task["ttlMs"]}),
-)
-table.add(
-    "half-a-task",
-    "task-status-notifications/whole-task",
+table.server("half-a-task", "task-status-notifications/whole-task").does(
     "Tells the status alone.",
     told(
         "notifications/tasks",
         lambda params: {key: params[key] for key in ("taskId", "status", "_meta")},
     ),
 )
-table.add(
-    "never-told",
-    "task-status-notifications/whole-task",
-    "Acknowledges and says nothing.",
-    told("notifications/tasks", lambda params: {**params, "status": "working"}),
+table.server("never-told", "task-status-notifications/whole-task").does(
+    "Acknowledges and says nothing.", told("notifications/tasks", put(status="working"))
 )

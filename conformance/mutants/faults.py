@@ -3,13 +3,25 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faulty_wire import FaultyStage, FaultyWire
+from conformance.mutants.edits import over
+from conformance.mutants.fault import Fault, Value
 from mcpcore_conformance.kit import messages
-from mcpcore_conformance.kit.heard import Head
+from mcpcore_conformance.kit.heard import Head, Heard
 
 Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
+
+
+def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
+    """Run functions in the place of hooks of :class:`Fault`, by their names."""
+
+    def make() -> Fault:
+        fault = Fault()
+        for name, hook in hooks.items():
+            setattr(fault, name, hook)
+        return fault
+
+    return make
 
 
 class Edited(Fault):
@@ -35,11 +47,17 @@ def answers_to(method: str, edit: Edit) -> Callable[[], Fault]:
 
 def results_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the good results of a method."""
+    return answers_to(method, over("result", edit))
 
-    def change(value: Value) -> Value:
-        return {**value, "result": edit(value["result"])} if "result" in value else value
 
-    return answers_to(method, change)
+def fails(method: str, code: int, message: str = "no") -> Callable[[], Fault]:
+    """Do what a method wants, and answer with an error."""
+    return answers_to(method, lambda value: messages.error(value["id"], code, message))
+
+
+def errors_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the errors that a method is answered with; an empty one means every method."""
+    return answers_to(method, over("error", edit))
 
 
 def own_messages(method: str, edit: Edit) -> Callable[[], Fault]:
@@ -84,19 +102,94 @@ def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Callable[[]
     return instead(concerns, answer)
 
 
-def asks(method: str) -> Callable[[Any], bool]:
-    """Whether something is a message of that method."""
-    return lambda value: isinstance(value, dict) and value.get("method") == method
+def asks(method: str, test: Callable[[Value], bool] = lambda params: True) -> Callable[[Any], bool]:
+    """Whether something is a message of that method, whose params pass the test."""
+    return lambda value: (
+        isinstance(value, dict) and value.get("method") == method and test(params_of(value))
+    )
 
 
-class _Misread(Fault):
-    def __init__(self, edit: Callable[[Any, bytes], Any]) -> None:
+def params_of(value: Any) -> Value:
+    """Params of what the kit says; empty if it has none, or is no message."""
+    params = value.get("params") if isinstance(value, dict) else None
+    return params if isinstance(params, dict) else {}
+
+
+def meta_of(value: Any) -> Value:
+    """``_meta`` of what the kit says; empty if it has none, or is no message."""
+    meta = params_of(value).get("_meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+class _Turns(Fault):
+    """One fault until a number of messages have come, another one from the last of them on."""
+
+    def __init__(
+        self, begins: Callable[[Any], bool], number: int, first: Fault, then: Fault
+    ) -> None:
         super().__init__()
-        self._edit_said = edit
+        self._begins, self._left, self._now, self._then = begins, number, first, then
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        found = self._edit_said(value, payload)
-        return found if isinstance(found, bytes) else messages.encode(found)
+        self._left -= bool(self._begins(value))
+        if self._left <= 0:
+            self._now = self._then
+        reaches = self._now.said(value, payload)
+        self._answers += self._now.take_answers()
+        return reaches
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        self._now.asked = self.asked
+        return self._now.message(value)
+
+
+def since(
+    begins: Callable[[Any], bool], then: Callable[[], Fault], *, number: int = 1
+) -> Callable[[], Fault]:
+    """Break when the kit says something that ``begins`` takes, for the ``number``-th time."""
+    return lambda: _Turns(begins, number, Fault(), then())
+
+
+def before(
+    ends: Callable[[Any], bool], first: Callable[[], Fault], *, number: int = 1
+) -> Callable[[], Fault]:
+    """Be broken until the kit says something that ``ends`` takes, for the ``number``-th time."""
+    return lambda: _Turns(ends, number, first(), Fault())
+
+
+class _Together(Fault):
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__()
+        self._faults = faults
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        reaches: bytes | None = payload
+        for fault in self._faults:
+            if reaches is not None:
+                reaches = fault.said(value, reaches)
+                self._answers += fault.take_answers()
+        return reaches
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        made: list[Value | bytes] = [value]
+        for fault in self._faults:
+            fault.asked = self.asked
+            made = [
+                part
+                for each in made
+                for part in ((each,) if isinstance(each, bytes) else fault.message(each))
+            ]
+        return made
+
+
+def together(*makes: Callable[[], Fault]) -> Callable[[], Fault]:
+    """Break several things, one after the other."""
+    return lambda: _Together([make() for make in makes])
+
+
+def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
+    """Change what is written to the server as it is (lines, frames); None: nothing of it."""
+    return hooked(written=edit)
 
 
 def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
@@ -104,7 +197,30 @@ def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
 
     ``edit`` gets the message (None if it is no JSON) and the bytes, and returns either.
     """
-    return lambda: _Misread(edit)
+
+    def said(value: Any, payload: bytes) -> bytes:
+        found = edit(value, payload)
+        return found if isinstance(found, bytes) else messages.encode(found)
+
+    return hooked(said=said)
+
+
+class _Responds(Fault):
+    def __init__(self, concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> None:
+        super().__init__()
+        self._concerns, self._make = concerns, make
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if self._concerns(value):
+            self.answer(self._make(value))
+        return payload
+
+
+def responds(
+    concerns: Callable[[Any], bool], make: Callable[[Value], Value]
+) -> Callable[[], Fault]:
+    """Say something more to what the kit says."""
+    return lambda: _Responds(concerns, make)
 
 
 class _Dies(Fault):
@@ -126,35 +242,42 @@ def dies_of(concerns: Callable[[Any, bytes], bool]) -> Callable[[], Fault]:
 
 def code(found: int, instead_of_it: int, method: str = "") -> Callable[[], Fault]:
     """Send another error code than the one that is due; perhaps for one method only."""
-
-    def change(value: Value) -> Value:
-        if value.get("error", {}).get("code") != found:
-            return value
-        return {**value, "error": {**value["error"], "code": instead_of_it}}
-
-    return answers_to(method, change)
+    return errors_of(method, over("code", lambda sent: instead_of_it if sent == found else sent))
 
 
 def takes(method: str, result: Value) -> Callable[[], Fault]:
     """Answer every request of a method with a good result, whatever it says."""
     return instead(
-        lambda value: isinstance(value, dict) and value.get("method") == method,
+        asks(method),
         lambda value: messages.result(value.get("id"), result) if "id" in value else None,
     )
 
 
-class _Statuses(Fault):
-    def __init__(self, edit: Callable[[Head], Head]) -> None:
-        super().__init__()
-        self._edit_head = edit
+def alters(
+    kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any
+) -> Callable[[], Fault]:
+    """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone.
 
-    def head(self, head: Head) -> Head:
-        return self._edit_head(head)
+    A function in the place of a value is given what there was.
+    """
+
+    def heard(found: Heard) -> Iterable[Heard]:
+        if isinstance(found, kind) and test(found):
+            for name, value in members.items():
+                setattr(found, name, value(getattr(found, name)) if callable(value) else value)
+        return (found,)
+
+    return hooked(heard=heard)
+
+
+def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Callable[[], Fault]:
+    """Keep what is heard, of a kind, from the kit."""
+    return hooked(heard=lambda found: () if isinstance(found, kind) and test(found) else (found,))
 
 
 def heads(edit: Callable[[Head], Head]) -> Callable[[], Fault]:
     """Edit response heads."""
-    return lambda: _Statuses(edit)
+    return hooked(head=edit)
 
 
 def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
@@ -166,27 +289,3 @@ def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
         return head
 
     return heads(change)
-
-
-__all__ = [
-    "Asked",
-    "Edit",
-    "Edited",
-    "Fault",
-    "FaultyStage",
-    "FaultyWire",
-    "Value",
-    "answers_to",
-    "asks",
-    "code",
-    "declines",
-    "dies_of",
-    "heads",
-    "ignores",
-    "instead",
-    "misread",
-    "own_messages",
-    "results_of",
-    "status",
-    "takes",
-]

@@ -1,9 +1,10 @@
 """Makers of faults of Streamable HTTP: by request, by response, by what is poured."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from conformance.mutants.edits import drop
 from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.faults import hooked
 from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
 from mcpcore_conformance.kit.wire import Plain, Poured
 
@@ -75,12 +76,8 @@ class _Refuses(Fault):
         return None
 
 
-class OnePrincipal(Fault):
-    """Takes whoever comes for the same."""
-
-    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
-        """See Fault."""
-        return {name: value for name, value in options.items() if name != "other"}
+one_principal = hooked(connecting=drop("other"))
+"""Takes whoever comes for the same."""
 
 
 def refuses(
@@ -95,18 +92,9 @@ def refuses(
     return lambda: _Refuses(concerns, status, value, headers or [], body)
 
 
-class _Rewrites(Fault):
-    def __init__(self, concerns: Concerns, edit: Callable[[Asked], Asked]) -> None:
-        super().__init__()
-        self._concerns, self._edit_asked = concerns, edit
-
-    def fetching(self, asked: Asked) -> Asked | None:
-        return self._edit_asked(asked) if self._concerns(asked) else asked
-
-
 def rewrites(concerns: Concerns, edit: Callable[[Asked], Asked]) -> Make:
     """Change requests before they reach the server: it does not see what it should look at."""
-    return lambda: _Rewrites(concerns, edit)
+    return hooked(fetching=lambda asked: edit(asked) if concerns(asked) else asked)
 
 
 def overlooks(concerns: Concerns, *names: str, instead: str | None = None) -> Make:
@@ -172,13 +160,13 @@ def status_of(concerns: Concerns, status: int) -> Make:
     return responses_to(concerns, head=edit)
 
 
-def header_of(concerns: Concerns, name: str, value: str | None) -> Make:
-    """Answer some requests with another value of a header, or without it."""
+def header_of(concerns: Concerns, name: str, value: str | Callable[[], str] | None) -> Make:
+    """Answer some requests with another value of a header, made anew or not, or without it."""
 
     def edit(head: Head) -> Head:
         head.headers = [each for each in head.headers if each[0] != name]
         if value is not None:
-            head.headers.append((name, value))
+            head.headers.append((name, value() if callable(value) else value))
         return head
 
     return responses_to(concerns, head=edit)
@@ -195,32 +183,14 @@ def body_of(concerns: Concerns, body: bytes) -> Make:
     return responses_to(concerns, other=edit)
 
 
-class _Pours(Fault):
-    def __init__(self, edit: Callable[[bytes, Poured], Poured]) -> None:
-        super().__init__()
-        self._edit_found = edit
-
-    def poured(self, pieces: tuple[bytes, ...], found: Poured) -> Poured:
-        return self._edit_found(b"".join(pieces), found)
-
-
 def pours(edit: Callable[[bytes, Poured], Poured]) -> Make:
     """Change what comes of bytes that are poured into a connection."""
-    return lambda: _Pours(edit)
-
-
-class _PoursOtherwise(Fault):
-    def __init__(self, edit: Callable[[bytes], bytes]) -> None:
-        super().__init__()
-        self._edit_piece = edit
-
-    def pouring(self, pieces: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        return tuple(map(self._edit_piece, pieces))
+    return hooked(poured=lambda pieces, found: edit(b"".join(pieces), found))
 
 
 def pours_otherwise(edit: Callable[[bytes], bytes]) -> Make:
     """Change bytes that are poured into a connection before they reach the server."""
-    return lambda: _PoursOtherwise(edit)
+    return hooked(pouring=lambda pieces: tuple(map(edit, pieces)))
 
 
 def pours_statuses(*statuses: int, closed: bool = True) -> Make:

@@ -5,19 +5,16 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import Edit, answers_to, own_messages, results_of
+from conformance.mutants.faults import answers_to, own_messages, results_of
 
 Entries = list[dict[str, Any]]
+Extra = Value | bytes | Callable[[Value], Value]
+"""A message, or what makes it of the answer that it is sent beside."""
 
 
 def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
     """Edit the entries of a list."""
     return results_of(method, lambda result: {**result, member: edit(result[member])})
-
-
-def first_entry(edit: Callable[[Value], Value]) -> Callable[[Entries], Entries]:
-    """Edit the first entry only."""
-    return lambda entries: [edit(entries[0]), *entries[1:]]
 
 
 def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
@@ -77,11 +74,6 @@ def silent_capability(path: str) -> Callable[[], Fault]:
     return answers_to("", edit)
 
 
-def changing(method: str, edit: Edit) -> Callable[[], Fault]:
-    """Edit every answer to a method."""
-    return answers_to(method, edit)
-
-
 def quiet_about(method: str) -> Callable[[], Fault]:
     """Keep the server's notifications, or requests, of a method from the client."""
     return own_messages(method, lambda value: None)
@@ -93,16 +85,17 @@ def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Also(Fault):
-    def __init__(self, method: str, extra: Value, *, after: bool) -> None:
+    def __init__(self, method: str, extra: Extra, *, after: bool) -> None:
         super().__init__()
         self._method, self._extra, self._after = method, extra, after
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "method" in value or self.method_of(value) != self._method:
             return (value,)
-        return (value, self._extra) if self._after else (self._extra, value)
+        extra = self._extra(value) if callable(self._extra) else self._extra
+        return (value, extra) if self._after else (extra, value)
 
 
-def also(method: str, extra: Value, *, after: bool = False) -> Callable[[], Fault]:
+def also(method: str, extra: Extra, *, after: bool = False) -> Callable[[], Fault]:
     """Send one message more with each answer to a method."""
     return lambda: _Also(method, extra, after=after)

@@ -1,13 +1,16 @@
 """What a mutant is, and how the tables of each page write one down."""
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from conformance.mutants.client_fault import ClientFault
-from conformance.mutants.faults import Fault
+from conformance.mutants.fault import Fault
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
 from mcpcore_conformance.kit.model import ALL, Binding
+
+Broken = TypeVar("Broken", Fault, ClientFault)
 
 
 def until(last: str) -> Span:
@@ -36,6 +39,29 @@ class Mutant(Struct, frozen=True, kw_only=True):
     """By default the first of memory (servers), HTTP, stdio, WebSocket, SSE that the case has."""
 
 
+class Named(Generic[Broken]):
+    """A mutant of which the name and the cases are written down, and what is broken follows."""
+
+    def __init__(self, mutants: list[Mutant], named: Mutant, side: str) -> None:
+        self._mutants, self._named, self._side = mutants, named, side
+
+    def does(
+        self,
+        summary: str,
+        fault: Callable[[], Broken] | None = None,
+        *,
+        command: Sequence[str] = (),
+    ) -> None:
+        """Write down what is broken, and the fault or the program that breaks it."""
+        broken = {"summary": summary, self._side: fault, "command": command}
+        self._mutants.append(structs.replace(self._named, **broken))
+
+    def __call__(self, fault: type[Broken]) -> type[Broken]:
+        """Decorate a fault of this mutant alone; its docstring begins with what is broken."""
+        self.does(" ".join((fault.__doc__ or "").partition("\n\n")[0].split()), fault)
+        return fault
+
+
 class Table:
     """The mutants of one page."""
 
@@ -43,58 +69,28 @@ class Table:
         self.page = page
         self.mutants: list[Mutant] = []
 
-    def add(
-        self,
-        slug: str,
-        kills: str | tuple[str, ...],
-        summary: str,
-        fault: Callable[[], Fault] | None = None,
-        *,
-        command: Sequence[str] = (),
-        revisions: Span = ALL,
-        binding: Binding | None = None,
-    ) -> None:
-        """Write down a mutant; ``kills`` are ``section/slug`` of this page, or whole ids."""
-        self._add(slug, kills, summary, command, revisions, binding, fault=fault)
+    def server(
+        self, slug: str, *kills: str, revisions: Span = ALL, binding: Binding | None = None
+    ) -> Named[Fault]:
+        """Name a mutant of our server; ``kills``: ``section/slug`` of this page, or whole ids."""
+        return Named(self.mutants, self._mutant(slug, kills, revisions, binding), "fault")
 
     def client(
-        self,
-        slug: str,
-        kills: str | tuple[str, ...],
-        summary: str,
-        fault: Callable[[], ClientFault] | None = None,
-        *,
-        command: Sequence[str] = (),
-        revisions: Span = ALL,
-        binding: Binding | None = None,
-    ) -> None:
-        """Write down a mutant of our client; its id begins with ``client-``."""
-        self._add(f"client-{slug}", kills, summary, command, revisions, binding, client_fault=fault)
+        self, slug: str, *kills: str, revisions: Span = ALL, binding: Binding | None = None
+    ) -> Named[ClientFault]:
+        """Name a mutant of our client, as :meth:`server`; its id begins with ``client-``."""
+        mutant = self._mutant(f"client-{slug}", kills, revisions, binding)
+        return Named(self.mutants, mutant, "client_fault")
 
-    def _add(
-        self,
-        slug: str,
-        kills: str | tuple[str, ...],
-        summary: str,
-        command: Sequence[str],
-        revisions: Span,
-        binding: Binding | None,
-        *,
-        fault: Callable[[], Fault] | None = None,
-        client_fault: Callable[[], ClientFault] | None = None,
-    ) -> None:
-        names = (kills,) if isinstance(kills, str) else kills
-        self.mutants.append(
-            Mutant(
-                id=f"{self.page}/{slug}",
-                kills=tuple(
-                    name if name.startswith(self.page) else f"{self.page}/{name}" for name in names
-                ),
-                summary=summary,
-                fault=fault,
-                client_fault=client_fault,
-                command=command,
-                revisions=revisions,
-                binding=binding,
-            )
+    def _mutant(
+        self, slug: str, kills: tuple[str, ...], revisions: Span, binding: Binding | None
+    ) -> Mutant:
+        return Mutant(
+            id=f"{self.page}/{slug}",
+            kills=tuple(
+                name if name.startswith(self.page) else f"{self.page}/{name}" for name in kills
+            ),
+            summary="",
+            revisions=revisions,
+            binding=binding,
         )

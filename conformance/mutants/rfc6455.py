@@ -1,9 +1,12 @@
 """Mutants that read frames of WebSocket in their own way."""
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
+from conformance.mutants.edits import drop
 from conformance.mutants.fault import Fault
+from conformance.mutants.faults import alters, hooked, reads
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.bindings.websocket import (
     BINARY,
@@ -14,7 +17,8 @@ from mcpcore_conformance.kit.bindings.websocket import (
     TEXT,
     encoded,
 )
-from mcpcore_conformance.kit.heard import Event, Gone, Heard, Text
+from mcpcore_conformance.kit.heard import Event, Gone, Text
+from mcpcore_conformance.kit.wire import Refused
 
 table = Table("rfc6455")
 
@@ -46,7 +50,7 @@ class Frame:
         return encoded(self.opcode, self.payload, fin=self.fin)
 
 
-class Frames(Fault):
+class _Frames(Fault):
     """Changes or drops frames before the server sees them."""
 
     def __init__(self, edit: Callable[[Frame], bytes | None]) -> None:
@@ -54,7 +58,6 @@ class Frames(Fault):
         self._edit_frame = edit
 
     def written(self, data: bytes) -> bytes | None:
-        """See :class:`~conformance.mutants.fault.Fault`."""
         made: list[bytes] = []
         while data:
             frame = Frame(data)
@@ -67,7 +70,7 @@ class Frames(Fault):
 
 def frames(edit: Callable[[Frame], bytes | None]) -> Callable[[], Fault]:
     """What the server sees of a frame: b"" for the frame as it is, None for nothing."""
-    return lambda: Frames(edit)
+    return lambda: _Frames(edit)
 
 
 def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
@@ -75,26 +78,17 @@ def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
     return frames(lambda frame: None if test(frame) else b"")
 
 
-class _Pongs(Fault):
-    """Answers pings with something else, or not at all."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Event) and heard.name == "pong":
-            heard.data = b""
-        return (heard,)
-
-
-class _Vanishes(Fault):
-    """Drops the connection where it should close it."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Gone):
-            heard.code = None
-        return (heard,)
+table.server("empty-pongs", "section-5.5.2/ping-answered").does(
+    "Answers pings with empty pongs.", alters(Event, lambda event: event.name == "pong", data=b"")
+)
+table.server("vanishes", "section-5.5.1/close-answered").does(
+    "Closes without a closing frame.", alters(Gone, code=None)
+)
 
 
+@table.server("reads-behind-close", "section-5.5.1/nothing-behind-close")
 class _AnswersLate(Fault):
-    """Goes on reading behind a closing frame."""
+    """Answers what comes behind a closing frame."""
 
     def written(self, data: bytes) -> bytes | None:
         close = Frame(data)
@@ -114,48 +108,28 @@ def _normal_close(frame: Frame) -> bytes:
     return encoded(CLOSE, struct.pack("!H", 1000)) if frame.opcode == CLOSE else b""
 
 
-class _NotMinding(Fault):
-    """Takes a closing frame that is none for a good one."""
-
-    def written(self, data: bytes) -> bytes | None:
-        frame = Frame(data)
-        return _normal_close(frame) or data
-
-
-class _Begins(Fault):
-    """Takes the first frame of a message alone."""
-
-    def written(self, data: bytes) -> bytes | None:
-        return None if Frame(data).opcode == CONTINUATION else data
-
-
-table.add(
-    "mask-not-needed",
-    "section-5.1/unmasked",
-    "Takes frames without mask.",
-    frames(lambda frame: b"" if frame.masked else frame.encoded()),
+table.server("any-code", "section-7.4/codes-that-are-none").does(
+    "Takes every closing code.", reads(lambda data: _normal_close(Frame(data)) or data)
 )
-table.add(
-    "reserved-bits-overlooked",
-    "section-5.2/reserved-bits",
+table.server("continuation-overlooked", "section-5.4/continuation-of-nothing").does(
+    "Passes over continuations of nothing.",
+    reads(lambda data: None if Frame(data).opcode == CONTINUATION else data),
+)
+table.server("mask-not-needed", "section-5.1/unmasked").does(
+    "Takes frames without mask.", frames(lambda frame: b"" if frame.masked else frame.encoded())
+)
+table.server("reserved-bits-overlooked", "section-5.2/reserved-bits").does(
     "Does not look at reserved bits.",
     frames(lambda frame: frame.encoded() if frame.reserved else b""),
 )
-table.add(
-    "unknown-opcodes-overlooked",
-    "section-5.2/reserved-opcodes",
+table.server("unknown-opcodes-overlooked", "section-5.2/reserved-opcodes").does(
     "Passes over frames of kinds that it does not know.",
     overlooks(lambda frame: frame.opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)),
 )
-table.add(
-    "no-long-frames",
-    "section-5.2/lengths",
-    "Cannot read lengths of 64 bits.",
-    overlooks(lambda frame: len(frame.payload) > 65_535),
+table.server("no-long-frames", "section-5.2/lengths").does(
+    "Cannot read lengths of 64 bits.", overlooks(lambda frame: len(frame.payload) > 65_535)
 )
-table.add(
-    "no-fragments",
-    "section-5.4/fragments",
+table.server("no-fragments", "section-5.4/fragments").does(
     "Takes the first frame of a message for all of it.",
     frames(
         lambda frame: (
@@ -165,78 +139,94 @@ table.add(
         )
     ),
 )
-table.add(
-    "ping-ends-message",
-    "section-5.4/control-between-fragments",
+table.server("ping-ends-message", "section-5.4/control-between-fragments").does(
     "Does not answer pings while a message comes.",
     overlooks(lambda frame: frame.opcode == PING and frame.payload == b"between"),
 )
-table.add(
-    "continuation-overlooked",
-    "section-5.4/continuation-of-nothing",
-    "Passes over continuations of nothing.",
-    _Begins,
-)
-table.add(
-    "message-begins-anew",
-    "section-5.4/message-within-message",
+table.server("message-begins-anew", "section-5.4/message-within-message").does(
     "Forgets a message when another one begins.",
     overlooks(lambda frame: frame.opcode in (TEXT, BINARY) and not frame.fin),
 )
-table.add(
-    "control-fragments-taken",
-    "section-5.5/control-in-fragments",
+table.server("control-fragments-taken", "section-5.5/control-in-fragments").does(
     "Takes control frames in fragments.",
     frames(lambda frame: b"" if frame.fin else encoded(frame.opcode, frame.payload)),
 )
-table.add(
-    "long-pings-taken",
-    "section-5.5/control-too-long",
+table.server("long-pings-taken", "section-5.5/control-too-long").does(
     "Takes pings of any length.",
     overlooks(lambda frame: frame.opcode == PING and len(frame.payload) > 125),
 )
-table.add(
-    "empty-pongs",
-    "section-5.5.2/ping-answered",
-    "Answers pings with empty pongs.",
-    _Pongs,
-)
-table.add(
-    "pong-refused",
-    "section-5.5.3/pong-unasked",
+table.server("pong-refused", "section-5.5.3/pong-unasked").does(
     "Ends the connection on a pong that it has not asked for.",
     frames(lambda frame: encoded(3, b"") if frame.opcode == PONG else b""),
 )
-table.add("vanishes", "section-5.5.1/close-answered", "Closes without a closing frame.", _Vanishes)
-table.add(
-    "reads-behind-close",
-    "section-5.5.1/nothing-behind-close",
-    "Answers what comes behind a closing frame.",
-    _AnswersLate,
-)
-table.add(
-    "half-codes-overlooked",
-    "section-5.5.1/close-malformed",
+table.server("half-codes-overlooked", "section-5.5.1/close-malformed").does(
     "Passes over closing frames that it cannot read.",
     overlooks(lambda frame: frame.opcode == CLOSE),
 )
-table.add(
-    "any-code",
-    "section-7.4/codes-that-are-none",
-    "Takes every closing code.",
-    _NotMinding,
-)
-table.add(
-    "text-mended",
-    "section-8.1/not-utf8",
+table.server("text-mended", "section-8.1/not-utf8").does(
     "Puts something else in the place of what is no UTF-8.",
     frames(lambda frame: _mends_text(frame) if frame.opcode == TEXT else b""),
 )
-table.add(
-    "frames-decoded-alone",
-    "section-5.6/characters-over-fragments",
+table.server("frames-decoded-alone", "section-5.6/characters-over-fragments").does(
     "Decodes each frame by itself.",
     frames(lambda frame: _mends_text(frame) if frame.opcode in (TEXT, CONTINUATION) else b""),
 )
 
-__all__ = ["Frame", "frames", "overlooks", "table"]
+
+def opens(*options: str) -> Callable[[], Fault]:
+    """The server sees a good opening in place of what these options make of it."""
+    return hooked(connecting=drop(*options))
+
+
+def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callable[[], Fault]:
+    """Openings whose options pass the test are refused."""
+
+    def connecting(options: dict[str, Any]) -> dict[str, Any]:
+        if test(options):
+            raise Refused(f"HTTP status {status}", status=status)
+        return options
+
+    return hooked(connecting=connecting)
+
+
+def shows(name: str, shown: Any) -> Callable[[], Fault]:
+    """The response to the opening has this."""
+    return hooked(attribute=lambda found, value: shown if found == name else value)
+
+
+def answers(edit: Callable[[Refused], Refused]) -> Callable[[], Fault]:
+    """Refusals are other ones."""
+    return hooked(refused=edit)
+
+
+table.server("versions-not-named", "section-4.2.1/other-version").does(
+    "Refuses other versions without naming its own.",
+    answers(lambda refused: Refused(refused.reason, status=refused.status)),
+)
+table.server("any-version", "section-4.2.1/other-version").does(
+    "Does not look at the version.", opens("edit")
+)
+table.server("any-key", "section-4.2.1/key-malformed").does("Takes any key.", opens("edit"))
+table.server("unasked", "section-4.2.1/no-upgrade").does(
+    "Upgrades without being asked to.", opens("edit")
+)
+table.server("any-method", "section-4.2.1/other-method").does(
+    "Upgrades on POST, too.", opens("edit")
+)
+table.server("literally", "section-4.2.1/upgrade-in-any-case").does(
+    "Compares the words of an opening letter by letter.",
+    refuses(lambda options: options.get("edit") is not None),
+)
+table.server("chooses-for-itself", "section-4.2.2/chosen-from-offered").does(
+    "Chooses a subprotocol that nobody has offered.", shows("subprotocol", "mcp.v2")
+)
+table.server("compresses-unasked", "section-9.1/no-extension-unasked").does(
+    "Agrees on compression that nobody has offered.",
+    shows("accepted", [("sec-websocket-extensions", "permessage-deflate")]),
+)
+table.server("any-origin", "section-10.2/foreign-origin").does(
+    "Does not look at Origin.", opens("headers")
+)
+table.server("origin-needed", "section-10.2/no-origin").does(
+    "Lets nobody in who sends no Origin.", refuses(lambda options: not options.get("headers"), 403)
+)

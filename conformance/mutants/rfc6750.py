@@ -1,40 +1,33 @@
 """Mutants whose challenges are malformed, or that choose one of two tokens."""
 
 from conformance.mutants.basic_authorization import CHALLENGE
-from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.fault import Fault
 from conformance.mutants.http_faults import header_of, requests
 from conformance.mutants.model import Table
 
 table = Table("rfc6750")
 
 
-def _without_token(asked: Asked) -> bool:
-    return requests(asked) and "authorization" not in asked.headers
-
-
-table.add(
-    "errors-twice",
-    "section-3/attributes",
+table.server("errors-twice", "section-3/attributes").does(
     "Names two errors in one challenge.",
     header_of(requests, CHALLENGE, 'Bearer error="invalid_token", error="invalid_request"'),
 )
-table.add(
-    "quotes-in-scope",
-    "section-3/attributes",
-    "Has a quote in a scope.",
-    header_of(requests, CHALLENGE, r'Bearer scope="a\"b"'),
+table.server("quotes-in-scope", "section-3/attributes").does(
+    "Has a quote in a scope.", header_of(requests, CHALLENGE, r'Bearer scope="a\"b"')
 )
-table.add(
-    "quote-left-open",
-    "section-3/attributes",
+table.server("quote-left-open", "section-3/attributes").does(
     "Writes a challenge that cannot be read.",
     header_of(requests, CHALLENGE, 'Bearer scope="mcp:use'),
 )
-table.add(
-    "error-without-token",
-    "section-3.1/no-error-without-token",
+table.server("error-without-token", "section-3.1/no-error-without-token").does(
     "Says that the token is invalid where there is none.",
-    header_of(_without_token, CHALLENGE, 'Bearer error="invalid_token"'),
+    header_of(
+        lambda asked: requests(asked) and "authorization" not in asked.headers,
+        CHALLENGE,
+        'Bearer error="invalid_token"',
+    ),
 )
 # behind a fault, the last of two headers of a name is what reaches the server
-table.add("last-of-two-tokens", "section-3.1/one-token", "Takes the last of two tokens.", Fault)
+table.server("last-of-two-tokens", "section-3.1/one-token").does(
+    "Takes the last of two tokens.", Fault
+)

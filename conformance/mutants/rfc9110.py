@@ -1,13 +1,9 @@
 """Mutants that bear too much or too little of HTTP."""
 
+from conformance.mutants.edits import to
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.http_faults import (
-    everything,
-    header_of,
-    pours,
-    pours_statuses,
-    refuses,
-)
+from conformance.mutants.faults import reads
+from conformance.mutants.http_faults import everything, header_of, pours, pours_statuses, refuses
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.wire import Poured
 
@@ -24,15 +20,9 @@ def _silent(_data: bytes, _found: Poured) -> Poured:
     return Poured([], closed=False)
 
 
-class _Waits(Fault):
-    """Neither hears nor ends what comes in halves."""
-
-    def written(self, data: bytes) -> bytes | None:
-        return None
-
-
-class _Starves(_Waits):
-    """Has a few places for clients, and gives them to whoever says half a request."""
+@table.server("starves", "section-15.5.9/half-open-others-served")
+class _Starves(Fault):
+    """Lets half requests take the places of whole ones."""
 
     halves = 0
 
@@ -47,60 +37,31 @@ class _Starves(_Waits):
         return None
 
 
-table.add(
-    "no-allow",
-    "section-15.5.6/allow",
-    "Does not say which methods there are.",
-    header_of(everything, "allow", None),
+table.server("no-allow", "section-15.5.6/allow").does(
+    "Does not say which methods there are.", header_of(everything, "allow", None)
 )
-table.add(
-    "head-with-body",
-    "section-9.3.2/head-without-body",
-    "Sends a body with the response to HEAD.",
-    pours(_with_body),
+table.server("head-with-body", "section-9.3.2/head-without-body").does(
+    "Sends a body with the response to HEAD.", pours(_with_body)
 )
-table.add(
-    "does-not-continue",
-    "section-10.1.1/expect-continue",
-    "Waits for a body that waits for leave.",
-    pours(_silent),
+table.server("does-not-continue", "section-10.1.1/expect-continue").does(
+    "Waits for a body that waits for leave.", pours(_silent)
 )
-table.add(
-    "fails-on-nul", "section-5.5/no-controls", "Fails on NUL in a header.", pours_statuses(500)
+table.server("fails-on-nul", "section-5.5/no-controls").does(
+    "Fails on NUL in a header.", pours_statuses(500)
 )
-table.add(
-    "fails-on-long-headers",
-    "section-5.4/header-too-large",
-    "Fails on headers that are too long.",
-    pours_statuses(500),
+table.server("fails-on-long-headers", "section-5.4/header-too-large").does(
+    "Fails on headers that are too long.", pours_statuses(500)
 )
-table.add(
-    "waits-for-terabytes",
-    "section-15.5.14/announced-too-large",
-    "Waits for a body of any size.",
-    pours(_silent),
+table.server("waits-for-terabytes", "section-15.5.14/announced-too-large").does(
+    "Waits for a body of any size.", pours(_silent)
 )
-table.add(
-    "no-limit",
-    "section-15.5.14/chunks-without-end",
-    "Reads chunks as long as there are any.",
-    pours(_silent),
+table.server("no-limit", "section-15.5.14/chunks-without-end").does(
+    "Reads chunks as long as there are any.", pours(_silent)
 )
-table.add(
-    "small-only",
-    "section-8.6/large-message",
+table.server("small-only", "section-8.6/large-message").does(
     "Takes a large message for a bad one.",
     refuses(lambda asked: len(asked.body or b"") > 65536, 400),
 )
-table.add(
-    "starves",
-    "section-15.5.9/half-open-others-served",
-    "Lets half requests take the places of whole ones.",
-    _Starves,
-)
-table.add(
-    "waits-without-end",
-    "section-15.5.9/half-a-head",
-    "Waits for the rest of a request without end.",
-    _Waits,
+table.server("waits-without-end", "section-15.5.9/half-a-head").does(
+    "Waits for the rest of a request without end.", reads(to(None))
 )

@@ -17,104 +17,120 @@ def _second_host_overlooked(data: bytes) -> bytes:
     return head + b"\r\nHost: " + own + end + others + separator + rest
 
 
-def _stays_open(_data: bytes, _found: Poured) -> Poured:
-    return Poured([], closed=False)
-
-
-def _backwards(_data: bytes, found: Poured) -> Poured:
-    return Poured(found.responses[::-1], found.closed)
-
-
 def _says(status: int) -> Plain:
     return Plain(status, [], whole=True)
 
 
-table.add(
-    "lf-makes-two",
-    "section-2.2/bare-lf",
-    "Makes two requests of one whose lines end in LF.",
-    pours_statuses(200, 400),
+table.server("lf-makes-two", "section-2.2/bare-lf").does(
+    "Makes two requests of one whose lines end in LF.", pours_statuses(200, 400)
 )
-table.add(
-    "no-empty-line",
-    "section-2.2/empty-line-first",
-    "Takes an empty line for a request.",
-    pours_statuses(400),
+table.server("no-empty-line", "section-2.2/empty-line-first").does(
+    "Takes an empty line for a request.", pours_statuses(400)
 )
-table.add(
-    "any-version",
-    "section-2.3/unknown-version",
+table.server("any-version", "section-2.3/unknown-version").does(
     "Takes every version of HTTP for 1.1.",
     pours_otherwise(lambda data: data.replace(b"HTTP/9.9", b"HTTP/1.1")),
 )
-table.add(
-    "waits-for-http", "section-3/no-http", "Waits for what is no HTTP to end.", pours(_stays_open)
+table.server("waits-for-http", "section-3/no-http").does(
+    "Waits for what is no HTTP to end.", pours(lambda _data, _found: Poured([], closed=False))
 )
-table.add(
-    "any-method",
-    "section-3/unknown-method",
-    "Takes every method for POST.",
-    pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1)),
+table.server("any-method", "section-3/unknown-method").does(
+    "Takes every method for POST.", pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1))
 )
-table.add(
-    "long-target-500",
-    "section-3/target-too-long",
-    "Fails on a long target.",
-    pours_statuses(500),
+table.server("long-target-500", "section-3/target-too-long").does(
+    "Fails on a long target.", pours_statuses(500)
 )
-table.add(
-    "long-target-400",
-    "section-3/target-too-long",
-    "Says of a long target that it is a bad request.",
-    pours_statuses(400),
+table.server("long-target-400", "section-3/target-too-long").does(
+    "Says of a long target that it is a bad request.", pours_statuses(400)
 )
-table.add("no-host", "section-3.2/host-missing", "Does without Host.", pours_statuses(200))
-table.add(
-    "first-host",
-    "section-3.2/host-twice",
-    "Takes the first of two Hosts.",
-    pours_otherwise(_second_host_overlooked),
+table.server("no-host", "section-3.2/host-missing").does("Does without Host.", pours_statuses(200))
+table.server("first-host", "section-3.2/host-twice").does(
+    "Takes the first of two Hosts.", pours_otherwise(_second_host_overlooked)
 )
-table.add("any-host", "section-3.2/host-invalid", "Does not read Host.", pours_statuses(200))
-table.add(
-    "path-alone",
-    "section-3.2.2/absolute-form",
-    "Takes an absolute target for a path.",
-    pours_statuses(404),
+table.server("any-host", "section-3.2/host-invalid").does(
+    "Does not read Host.", pours_statuses(200)
 )
-table.add(
-    "space-forgiven",
-    "section-5.1/space-before-colon",
+table.server("path-alone", "section-3.2.2/absolute-form").does(
+    "Takes an absolute target for a path.", pours_statuses(404)
+)
+table.server("space-forgiven", "section-5.1/space-before-colon").does(
     "Passes over white space before a colon.",
     pours_otherwise(lambda data: data.replace(b" :", b":").replace(b"\t:", b":")),
 )
-table.add(
-    "fold-is-a-line",
-    "section-5.2/folded-line",
-    "Fails on a line that goes on in the next.",
-    pours_statuses(500),
+table.server("fold-is-a-line", "section-5.2/folded-line").does(
+    "Fails on a line that goes on in the next.", pours_statuses(500)
 )
-table.add(
-    "backwards",
-    "section-9.3.2/pipelined-in-order",
+table.server("backwards", "section-9.3.2/pipelined-in-order").does(
     "Answers the last request first.",
-    pours(_backwards),
+    pours(lambda _data, found: Poured(found.responses[::-1], found.closed)),
 )
-table.add(
-    "first-of-many",
-    "section-9.3.2/pipelined-in-order",
+table.server("first-of-many", "section-9.3.2/pipelined-in-order").does(
     "Answers the first of several requests only.",
     pours(lambda _data, found: Poured(found.responses[:1], found.closed)),
 )
-table.add(
-    "serves-on",
-    "section-9.6/close-is-the-last",
+table.server("serves-on", "section-9.6/close-is-the-last").does(
     "Serves what comes behind Connection: close.",
     pours_otherwise(lambda data: data.replace(b"Connection: close\r\n", b"", 1)),
 )
-table.add(
-    "stays-open",
-    "section-9.6/close-is-the-last",
+table.server("stays-open", "section-9.6/close-is-the-last").does(
     "Keeps the connection in spite of Connection: close.",
     pours(lambda _data, found: Poured([_says(200)], closed=False)),
+)
+
+
+def _last_length_overlooked(data: bytes) -> bytes:
+    """One of two lines is believed, or the first number of a list."""
+    head, separator, rest = data.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    lengths = [line for line in lines if line.startswith(b"Content-Length: ")]
+    kept = [line for line in lines if line not in lengths[1:]]
+    return (
+        b"\r\n".join(line.split(b",")[0] if line in lengths else line for line in kept)
+        + separator
+        + rest
+    )
+
+
+table.server("length-before-coding", "section-6.1/length-and-coding").does(
+    "Believes Content-Length where there is Transfer-Encoding.",
+    pours_otherwise(lambda data: re.sub(rb"(?i)transfer-encoding ?: ?[^\r]*\r\n", b"", data)),
+)
+table.server("coding-and-stays", "section-6.1/length-and-coding").does(
+    "Goes on with a connection on which two lengths were given.", pours_statuses(200, closed=False)
+)
+table.server("first-length", "section-6.3/lengths-differ").does(
+    "Believes the first of two lengths.", pours_otherwise(_last_length_overlooked)
+)
+table.server("length-with-sign", "section-6.3/length-invalid").does(
+    "Reads lengths as a programming language reads integers.",
+    pours_otherwise(lambda data: data.replace(b"Content-Length: +", b"Content-Length: ")),
+)
+table.server("chunked-somewhere", "section-6.3/coding-not-chunked").does(
+    "Looks for chunked anywhere in Transfer-Encoding.",
+    pours_otherwise(
+        lambda data: re.sub(
+            rb"Transfer-Encoding: [^\r]*chunked[^\r]*", rb"Transfer-Encoding: chunked", data
+        )
+    ),
+)
+table.server("no-chunks", "section-7.1/chunked-served").does(
+    "Knows no chunks.", pours_statuses(501)
+)
+table.server("no-extensions", "section-7.1.1/extensions-ignored").does(
+    "Refuses chunks with extensions.", pours_statuses(400)
+)
+table.server("size-in-any-notation", "section-7.1/size-invalid").does(
+    "Keeps the connection behind a chunk whose size it cannot read.",
+    pours_statuses(400, closed=False),
+)
+table.server("size-of-64-bits", "section-7.1/size-overflows").does(
+    "Keeps the last 16 digits of a chunk's size.",
+    pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n)10{14}", rb"\1", data)),
+)
+table.server("end-not-checked", "section-7.1/longer-than-its-size").does(
+    "Does not look at what comes behind a chunk.", pours_statuses(200)
+)
+table.server("lf-in-chunks", "section-7.1/bare-lf-in-chunks").does(
+    "Takes LF for the end of a chunk's size.",
+    pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n[0-9a-f]+)\n", rb"\1\r\n", data)),
 )

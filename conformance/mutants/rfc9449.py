@@ -1,9 +1,11 @@
 """Mutants that look at DPoP proofs wrongly."""
 
 import time
+from collections.abc import Callable
 
 from conformance.mutants.basic_authorization import CHALLENGE
 from conformance.mutants.credentials import BEARER, DPOP, Test, bearing, proving, scheme_of
+from conformance.mutants.fault import Fault
 from conformance.mutants.http_faults import header_of, refuses, requests, status_of
 from conformance.mutants.model import Table
 
@@ -13,137 +15,86 @@ _AGE = 400
 """Seconds between those that a proof lasts and those by which the kit's are wrong."""
 
 
-def _takes(slug: str, place: str, summary: str, test: Test) -> None:
-    table.add(slug, place, summary, status_of(proving(test), 200))
+def _takes(test: Test) -> Callable[[], Fault]:
+    return status_of(proving(test), 200)
 
 
-table.add(
-    "takes-no-proof",
-    "section-7.1/accepted",
+table.server("takes-no-proof", "section-7.1/accepted").does(
     "Refuses proofs in order.",
     refuses(
         proving(), 401, headers=[(CHALLENGE, 'Bearer, DPoP algs="ES256", error="invalid_token"')]
     ),
 )
-table.add(
-    "no-algorithms",
-    "section-7.1/algs",
-    "Does not say how proofs may be signed.",
-    header_of(requests, CHALLENGE, "Bearer, DPoP"),
+table.server("no-algorithms", "section-7.1/algs").does(
+    "Does not say how proofs may be signed.", header_of(requests, CHALLENGE, "Bearer, DPoP")
 )
-table.add(
-    "offers-none",
-    "section-11.6/asymmetric",
-    "Names the algorithm none.",
-    header_of(requests, CHALLENGE, 'Bearer, DPoP algs="ES256 none"'),
+table.server("offers-none", "section-11.6/asymmetric").does(
+    "Names the algorithm none.", header_of(requests, CHALLENGE, 'Bearer, DPoP algs="ES256 none"')
 )
-_takes(
-    "proof-of-none",
-    "section-11.6/asymmetric",
-    "Takes proofs of the algorithm none.",
-    lambda header, _: header.get("alg") == "none",
+table.server("proof-of-none", "section-11.6/asymmetric").does(
+    "Takes proofs of the algorithm none.", _takes(lambda header, _: header.get("alg") == "none")
 )
-_takes(
-    "proof-of-a-secret",
-    "section-11.6/asymmetric",
+table.server("proof-of-a-secret", "section-11.6/asymmetric").does(
     "Takes proofs that are signed with a shared secret.",
-    lambda header, _: header.get("alg") == "HS256",
+    _takes(lambda header, _: header.get("alg") == "HS256"),
 )
-table.add(
-    "bound-as-bearer",
-    "section-7.2/bound-as-bearer",
+table.server("bound-as-bearer", "section-7.2/bound-as-bearer").does(
     "Takes bound tokens without a proof.",
     status_of(bearing(lambda _, claims: "cnf" in claims, BEARER), 200),
 )
-table.add(
-    "bound-to-nothing",
-    "section-7.1/not-bound",
+table.server("bound-to-nothing", "section-7.1/not-bound").does(
     "Takes a proof for a token that is bound to nothing.",
     status_of(bearing(lambda _, claims: "cnf" not in claims, DPOP), 200),
 )
-table.add(
-    "no-proof",
-    "section-4.3/one-proof",
+table.server("no-proof", "section-4.3/one-proof").does(
     "Does without the proof.",
     status_of(lambda asked: scheme_of(asked) == DPOP and "dpop" not in asked.headers, 200),
 )
-_takes(
-    "any-type",
-    "section-4.3/well-formed",
-    "Takes any JWT for a proof.",
-    lambda header, _: header.get("typ") == "JWT",
+table.server("any-type", "section-4.3/well-formed").does(
+    "Takes any JWT for a proof.", _takes(lambda header, _: header.get("typ") == "JWT")
 )
-_takes(
-    "private-key",
-    "section-4.3/well-formed",
+table.server("private-key", "section-4.3/well-formed").does(
     "Takes proofs with a private key in them.",
-    lambda header, _: "d" in (header.get("jwk") or {}),
+    _takes(lambda header, _: "d" in (header.get("jwk") or {})),
 )
-_takes(
-    "no-id",
-    "section-4.3/well-formed",
-    "Takes proofs without an id.",
-    lambda _, claims: "jti" not in claims,
+table.server("no-id", "section-4.3/well-formed").does(
+    "Takes proofs without an id.", _takes(lambda _, claims: "jti" not in claims)
 )
-table.add(
-    "any-proof",
-    ("section-4.3/signature", "section-4.3/access-token", "section-11.1/replay"),
-    "Takes every proof.",
-    status_of(proving(), 200),
+table.server(
+    "any-proof", "section-4.3/signature", "section-4.3/access-token", "section-11.1/replay"
+).does("Takes every proof.", status_of(proving(), 200))
+table.server("any-method", "section-4.3/method-and-url").does(
+    "Takes proofs for other methods.", _takes(lambda _, claims: claims.get("htm") == "GET")
 )
-_takes(
-    "any-method",
-    "section-4.3/method-and-url",
-    "Takes proofs for other methods.",
-    lambda _, claims: claims.get("htm") == "GET",
-)
-_takes(
-    "any-path",
-    "section-4.3/method-and-url",
+table.server("any-path", "section-4.3/method-and-url").does(
     "Takes proofs for other paths.",
-    lambda _, claims: str(claims.get("htu")).endswith("/other"),
+    _takes(lambda _, claims: str(claims.get("htu")).endswith("/other")),
 )
-_takes(
-    "no-token-hash",
-    "section-4.3/access-token",
-    "Takes proofs for no token.",
-    lambda _, claims: "ath" not in claims,
+table.server("no-token-hash", "section-4.3/access-token").does(
+    "Takes proofs for no token.", _takes(lambda _, claims: "ath" not in claims)
 )
-_takes(
-    "old-proofs",
-    "section-4.3/age",
-    "Takes old proofs.",
-    lambda _, claims: claims.get("iat", 0) < time.time() - _AGE,
+table.server("old-proofs", "section-4.3/age").does(
+    "Takes old proofs.", _takes(lambda _, claims: claims.get("iat", 0) < time.time() - _AGE)
 )
-_takes(
-    "early-proofs",
-    "section-4.3/age",
+table.server("early-proofs", "section-4.3/age").does(
     "Takes proofs of a time to come.",
-    lambda _, claims: claims.get("iat", 0) > time.time() + _AGE,
+    _takes(lambda _, claims: claims.get("iat", 0) > time.time() + _AGE),
 )
-table.add(
-    "silent-about-proof",
-    "section-7.1/says-why",
+table.server("silent-about-proof", "section-7.1/says-why").does(
     "Does not say that the proof is wrong.",
     header_of(proving(lambda _, claims: claims.get("htm") == "GET"), CHALLENGE, "DPoP"),
 )
-_takes(
-    "any-nonce",
-    "section-9/nonce",
+table.server("any-nonce", "section-9/nonce").does(
     "Takes nonces that it did not give.",
-    lambda _, claims: claims.get("nonce") == "kit-nonce",
+    _takes(lambda _, claims: claims.get("nonce") == "kit-nonce"),
 )
-table.add(
-    "silent-about-nonce",
-    "section-9/nonce",
+table.server("silent-about-nonce", "section-9/nonce").does(
     "Does not say that it wants a nonce.",
     header_of(
         proving(lambda _, claims: "nonce" not in claims), CHALLENGE, 'DPoP error="invalid_token"'
     ),
 )
-table.add(
-    "bound-for-others",
-    "section-7/audience",
+table.server("bound-for-others", "section-7/audience").does(
     "Takes bound tokens for other servers.",
     status_of(
         bearing(lambda _, claims: claims.get("aud") == "https://mcp.example.com/mcp", DPOP), 200

@@ -1,13 +1,15 @@
 """Mutants whose metadata is wrong."""
 
 from conformance.mutants.basic_authorization import metadata
-from conformance.mutants.faults import Fault
+from conformance.mutants.edits import drop, over, put
+from conformance.mutants.fault import Fault
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Head
 
 table = Table("rfc9728")
 
 
+@table.server("metadata-as-text", "section-3.2/json")
 class _AsText(Fault):
     """Serves its metadata as text."""
 
@@ -18,34 +20,20 @@ class _AsText(Fault):
         return head
 
 
-table.add(
-    "scopes-in-one-text",
-    "section-2/members",
-    "Lists its scopes in one text.",
-    metadata(lambda value: {**value, "scopes_supported": "mcp:use mcp:write"}),
+table.server("scopes-in-one-text", "section-2/members").does(
+    "Lists its scopes in one text.", metadata(put(scopes_supported="mcp:use mcp:write"))
 )
-table.add(
-    "no-resource",
-    "section-2/members",
-    "Does not say which resource it is.",
-    metadata(lambda value: {k: v for k, v in value.items() if k != "resource"}),
+table.server("no-resource", "section-2/members").does(
+    "Does not say which resource it is.", metadata(drop("resource"))
 )
-table.add(
-    "other-method",
-    "section-2/members",
-    "Takes tokens in a way that there is not.",
-    metadata(lambda value: {**value, "bearer_methods_supported": ["cookie"]}),
+table.server("other-method", "section-2/members").does(
+    "Takes tokens in a way that there is not.", metadata(put(bearer_methods_supported=["cookie"]))
 )
-table.add("metadata-as-text", "section-3.2/json", "Serves its metadata as text.", _AsText)
-table.add(
-    "resource-without-path",
-    "section-3.3/identical",
+table.server("resource-without-path", "section-3.3/identical").does(
     "Names its origin as the resource.",
-    metadata(lambda value: {**value, "resource": value["resource"].removesuffix("/mcp")}),
+    metadata(over("resource", lambda uri: uri.removesuffix("/mcp"))),
 )
-table.add(
-    "other-issuer",
-    "section-2/own-issuer",
+table.server("other-issuer", "section-2/own-issuer").does(
     "Points to an authorization server whose tokens it does not take.",
-    metadata(lambda value: {**value, "authorization_servers": ["https://auth.example.com"]}),
+    metadata(put(authorization_servers=["https://auth.example.com"])),
 )

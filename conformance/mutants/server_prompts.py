@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import Change, each, first, over, put
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
+from conformance.mutants.faults import asks, declines, fails, results_of, takes
 from conformance.mutants.lists import (
-    Entries,
-    first_entry,
     less_after_calls,
     less_by_connection,
     listed,
@@ -16,7 +15,6 @@ from conformance.mutants.lists import (
 )
 from conformance.mutants.model import Table, until
 from mcpcore_conformance.cases.server_prompts import UNKNOWN
-from mcpcore_conformance.kit import messages
 
 table = Table("server/prompts")
 
@@ -25,159 +23,96 @@ MESSAGE = {"role": "user", "content": {"type": "text", "text": "hello"}}
 
 
 def _prompts(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return listed("prompts/list", "prompts", first_entry(edit))
+    return listed("prompts/list", "prompts", first(edit))
 
 
-def _messages(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    """Edit all messages."""
-    return results_of(
-        "prompts/get",
-        lambda result: {**result, "messages": [edit(each) for each in result["messages"]]},
-    )
+def _messages(edit: Change) -> Callable[[], Fault]:
+    return results_of("prompts/get", over("messages", each(edit)))
 
 
 def _block(**members: Any) -> Callable[[], Fault]:
     """Edit the block of the first message."""
-
-    def edit(found: Entries) -> Entries:
-        return [{**found[0], "content": {**found[0]["content"], **members}}, *found[1:]]
-
-    return results_of(
-        "prompts/get", lambda result: {**result, "messages": edit(result["messages"])}
-    )
+    return results_of("prompts/get", over("messages", first(over("content", put(**members)))))
 
 
 def _refuses(code: int) -> Callable[[], Fault]:
-    return answers_to("prompts/get", lambda value: messages.error(value["id"], code, "no"))
-
-
-def _is_unexpected(value: Any) -> bool:
-    return asks("prompts/get")(value) and UNKNOWN in value["params"].get("arguments", {})
+    return fails("prompts/get", code)
 
 
 ANYTHING = takes("prompts/get", {"messages": [MESSAGE], "resultType": "complete"})
 
-table.add(
-    "undeclared",
-    "capabilities/declared",
-    "Lists prompts and does not declare them.",
-    silent_capability("prompts"),
+table.server("undeclared", "capabilities/declared").does(
+    "Lists prompts and does not declare them.", silent_capability("prompts")
 )
-table.add(
-    "argument-without-name",
-    "listing-prompts/shape",
+table.server("argument-without-name", "listing-prompts/shape").does(
     "Lists a prompt with an argument that has no name.",
-    _prompts(lambda prompt: {**prompt, "arguments": [{"required": True}]}),
+    _prompts(put(arguments=[{"required": True}])),
 )
-table.add(
-    "arguments-by-name",
-    "listing-prompts/shape",
-    "Lists arguments in an object.",
-    _prompts(lambda prompt: {**prompt, "arguments": {"arg1": {"required": True}}}),
-    revisions=until("2024-11-05"),
+table.server("arguments-by-name", "listing-prompts/shape", revisions=until("2024-11-05")).does(
+    "Lists arguments in an object.", _prompts(put(arguments={"arg1": {"required": True}}))
 )
-table.add(
-    "other-prompts",
-    "capabilities/list-not-per-connection",
-    "Every connection is told of one prompt less.",
-    less_by_connection("prompts/list", "prompts"),
+table.server("other-prompts", "capabilities/list-not-per-connection").does(
+    "Every connection is told of one prompt less.", less_by_connection("prompts/list", "prompts")
 )
-table.add(
-    "fewer-prompts",
-    "capabilities/list-no-side-effect",
+table.server("fewer-prompts", "capabilities/list-no-side-effect").does(
     "Once a tool has been called there is one prompt less.",
     less_after_calls("prompts/list", "prompts"),
 )
-table.add(
-    "name-twice",
-    "prompt/name-unique",
+table.server("name-twice", "prompt/name-unique").does(
     "Two prompts have one name.",
     listed(
         "prompts/list", "prompts", lambda found: [*found, {**found[0], "description": "another"}]
     ),
 )
-table.add(
-    "argument-twice",
-    "prompt/arguments-unique",
-    "A prompt has an argument twice.",
-    _prompts(lambda prompt: {**prompt, "arguments": [{"name": "a"}, {"name": "a"}]}),
+table.server("argument-twice", "prompt/arguments-unique").does(
+    "A prompt has an argument twice.", _prompts(put(arguments=[{"name": "a"}, {"name": "a"}]))
 )
-table.add(
-    "system-message",
-    "getting-a-prompt/shape",
-    "Gives a message of the system.",
-    _messages(lambda message: {**message, "role": "system"}),
+table.server("system-message", "getting-a-prompt/shape").does(
+    "Gives a message of the system.", _messages(put(role="system"))
 )
-table.add(
-    "several-blocks",
-    "getting-a-prompt/shape",
+table.server("several-blocks", "getting-a-prompt/shape", revisions=until("2025-06-18")).does(
     "Gives a message with an array of blocks.",
     _messages(lambda message: {**message, "content": [message["content"]]}),
-    revisions=until("2025-06-18"),
 )
-table.add(
-    "needs-arguments",
-    "getting-a-prompt/no-arguments",
-    "Wants the member arguments in every request.",
-    _refuses(-32602),
+table.server("needs-arguments", "getting-a-prompt/no-arguments").does(
+    "Wants the member arguments in every request.", _refuses(-32602)
 )
-table.add(
-    "fixed-prompt",
-    "getting-a-prompt/arguments-used",
-    "Gives the same messages whatever the arguments are.",
-    ANYTHING,
+table.server("fixed-prompt", "getting-a-prompt/arguments-used").does(
+    "Gives the same messages whatever the arguments are.", ANYTHING
 )
-table.add(
+table.server(
     "gives-anything",
-    (
-        "error-handling/unknown-prompt",
-        "error-handling/missing-argument",
-        "error-handling/malformed",
-        "implementation-considerations/argument-type",
-    ),
-    "Gives messages for every request, whatever it says.",
-    ANYTHING,
-)
-table.add(
+    "error-handling/unknown-prompt",
+    "error-handling/missing-argument",
+    "error-handling/malformed",
+    "implementation-considerations/argument-type",
+).does("Gives messages for every request, whatever it says.", ANYTHING)
+table.server(
     "internal-errors",
-    (
-        "error-handling/unknown-prompt",
-        "error-handling/missing-argument",
-        "implementation-considerations/argument-type",
-    ),
-    "Answers every request that it does not like with an internal error.",
-    _refuses(-32603),
-)
-table.add(
-    "chokes",
-    "implementation-considerations/further-argument",
+    "error-handling/unknown-prompt",
+    "error-handling/missing-argument",
+    "implementation-considerations/argument-type",
+).does("Answers every request that it does not like with an internal error.", _refuses(-32603))
+table.server("chokes", "implementation-considerations/further-argument").does(
     "Falls over an argument that it does not know.",
-    declines(_is_unexpected, -32603),
+    declines(asks("prompts/get", lambda params: UNKNOWN in params.get("arguments", {})), -32603),
 )
-table.add(
-    "raw-image", "image-content/base64", "Gives an image that is no base64.", _block(data="...")
+table.server("raw-image", "image-content/base64").does(
+    "Gives an image that is no base64.", _block(data="...")
 )
-table.add(
-    "image-of-nothing",
-    "image-content/base64",
-    "Says nothing but that it is an image.",
-    _block(mimeType=""),
+table.server("image-of-nothing", "image-content/base64").does(
+    "Says nothing but that it is an image.", _block(mimeType="")
 )
-table.add(
-    "embedded-without-type",
-    "embedded-resources/complete",
+table.server("embedded-without-type", "embedded-resources/complete").does(
     "Embeds a resource without a MIME type.",
     _block(resource={"uri": "test://example-resource", "text": "x"}),
 )
-table.add(
-    "embedded-nothing",
-    "embedded-resources/complete",
+table.server("embedded-nothing", "embedded-resources/complete").does(
     "Embeds a resource without text or blob.",
     _block(resource={"uri": "test://example-resource", "mimeType": "text/plain"}),
 )
-table.add(
+table.server(
     "silent-change",
-    ("list-changed-notification/announced", "list-changed-notification/announced-to-listeners"),
-    "Says nothing when the prompts change.",
-    quiet_about("notifications/prompts/list_changed"),
-)
+    "list-changed-notification/announced",
+    "list-changed-notification/announced-to-listeners",
+).does("Says nothing when the prompts change.", quiet_about("notifications/prompts/list_changed"))

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from conformance.mutants.client_fault import ClientFault, behind
 from conformance.mutants.client_recorded import Passed, Recorder, changes
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.model import Mutant
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.bindings.staging import Staging

@@ -9,13 +9,12 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from conformance.mutants.client_fault import ClientFault, FaultyHost, FaultyHostWire, Value
+from conformance.mutants.client_fault import ClientFault, FaultyHost, FaultyHostWire, Value, behind
 from conformance.mutants.client_faults import (
     adds,
     adds_to_answers,
     also_asks,
     answers,
-    behind,
     deaf_to,
     exits,
     gives_up,

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import FaultyStage, asks
+from conformance.mutants.faults import asks
+from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.registry import all_mutants
 from conformance.mutants.trial import NOTICED
 from mcpcore.spec.revisions import BY_NAME, Revision

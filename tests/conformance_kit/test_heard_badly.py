@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.registry import all_mutants
 from mcpcore_conformance.kit.model import Binding, Result, Verdict
 from mcpcore_conformance.kit.wire import Stage

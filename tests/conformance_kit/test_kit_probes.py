@@ -5,18 +5,9 @@ from typing import Any
 
 import pytest
 
-from conformance.mutants.fault import Value
-from conformance.mutants.faults import (
-    Fault,
-    FaultyStage,
-    asks,
-    code,
-    declines,
-    dies_of,
-    ignores,
-    instead,
-    misread,
-)
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks, code, declines, dies_of, ignores, instead, misread
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.discover import discover

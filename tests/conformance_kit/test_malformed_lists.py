@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.mutants.faults import FaultyStage, results_of
+from conformance.mutants.faults import results_of
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.discover import discover
 from mcpcore_conformance.kit.features import ANY_TOOL, Features, sample_form, sampled

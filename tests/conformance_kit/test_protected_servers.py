@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import refuses, with_header
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_conformance.auth.issuer import RunningIssuer

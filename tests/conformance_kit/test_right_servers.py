@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage, asks, declines
+from conformance.mutants.faults import asks, declines
+from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import pours
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.heard import Head

@@ -54,7 +54,7 @@ def test_two_cases_of_one_id_are_an_error() -> None:
 def test_two_mutants_of_one_id_are_an_error() -> None:
     table = Table("basic/x")
     for _ in range(2):
-        table.add("m", "one/a", "takes it", takes("ping", {}))
+        table.server("m", "one/a").does("takes it", takes("ping", {}))
     with pytest.raises(Duplicate, match="basic/x/m is there twice"):
         mutants_of([table])
 

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.heard import Head, header
 from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.kit.wire import Stage

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage, answers_to, asks, declines, results_of
+from conformance.mutants.faults import answers_to, asks, declines, results_of
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.apart import CURSOR, SCOPE, TTL
 from mcpcore_conformance.kit.model import Binding, Result, Verdict

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.heard import Event, Heard
 from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.kit.wire import Stage

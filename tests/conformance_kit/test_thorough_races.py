@@ -7,7 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.mutants.faults import Fault, FaultyStage, asks
+from conformance.mutants.fault import Fault
+from conformance.mutants.faults import asks
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_conformance.kit.messages import error
 from mcpcore_conformance.kit.model import Binding, Result, Verdict

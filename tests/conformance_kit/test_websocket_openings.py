@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.bindings.websocket import WebSocketStage
 from mcpcore_conformance.kit.model import Binding, Result, Strength, Verdict
 from mcpcore_conformance.kit.wire import Refused, Stage
