@@ -78,7 +78,7 @@ from mcpcore_conformance.auth.serving import fetch_document, serve
 from tests.auth.desk import Desk
 from tests.auth.desk import proof as resource_proof
 from tests.auth.signing import EDWARDS, Signer, signer, verify
-from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid
+from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid, ready
 from tests.clock import patience
 from tests.docs.blocks import DOCS, blocks
 
@@ -183,12 +183,6 @@ class Town(World):
             return Signed(signer("ES256", need.signing.key).sign(need.input.text))
         return super().carry_out(need)
 
-    def authorized(self, challenge: str = NAMED, **settings: Any) -> Authorization:
-        machine = self.refuse(self.client(**settings), challenge=challenge)
-        assert machine.state is AuthState.READY, machine.error
-        machine.accepted("")
-        return machine
-
     def judged(self, machine: Authorization) -> Grant:
         """What the resource server makes of the token."""
         assert machine.token is not None
@@ -208,7 +202,7 @@ class Town(World):
 
 def test_a_client_registers_signs_in_and_refreshes() -> None:
     town = Town()
-    machine = town.authorized(f'{NAMED}, scope="read"')
+    machine = ready(town, f'{NAMED}, scope="read"')
     grant = town.judged(machine)
     assert (grant.issuer, grant.subject) == (ISSUER, "developer")
     assert grant.scopes == {"read", "offline_access"}
@@ -227,7 +221,7 @@ def test_a_client_registers_signs_in_and_refreshes() -> None:
 def test_tokens_are_bound_to_a_key(algorithm: str, nonces: bool) -> None:
     made = server(algorithm=algorithm, nonces=nonces, keys=(signer(algorithm, "as"),))
     town = Town(servers={ISSUER: made})
-    machine = town.authorized(dpop=DPOP)
+    machine = ready(town, dpop=DPOP)
     assert town.judged(machine).thumbprint == thumbprint(DPOP.jwk)
     assert len(town.forms()) == 1 + nonces
     town.wall += 3600
@@ -246,7 +240,7 @@ def test_tokens_are_bound_to_a_key(algorithm: str, nonces: bool) -> None:
 )
 def test_a_client_has_a_token_of_its_own(identity: ClientIdentity) -> None:
     town = Town()
-    machine = town.authorized(grant=ClientCredentialsGrant(), client=identity)
+    machine = ready(town, grant=ClientCredentialsGrant(), client=identity)
     grant = town.judged(machine)
     assert grant.subject == grant.client_id == identity.client_id
 
@@ -261,14 +255,14 @@ def test_a_client_is_known_by_its_document() -> None:
         return document.encode()
 
     town = Town(servers={ISSUER: server(fetch=fetch)})
-    assert town.judged(town.authorized(metadata_url=CIMD)).client_id == CIMD
+    assert town.judged(ready(town, metadata_url=CIMD)).client_id == CIMD
     assert asked == [CIMD]
 
 
 def test_a_workload_shows_its_identity() -> None:
     town = Town(assertion=assertion(signer("EdDSA", "k8s"), iss=WORKLOADS, sub="pod"))
     workload = ClientIdentity(client_id="workload")
-    grant = town.judged(town.authorized(grant=AssertionGrant(), client=workload))
+    grant = town.judged(ready(town, grant=AssertionGrant(), client=workload))
     assert grant.subject == principal_name(WORKLOADS, "pod")
 
 
@@ -297,7 +291,7 @@ def test_an_enterprise_manages_the_authorization() -> None:
     town = Town(servers={ISSUER: server(), PROVIDER: provider}, assertion=given["id_token"])
     identity = ClientIdentity(client_id="desktop", client_secret="s")
     grant = EnterpriseGrant(token_endpoint=f"{PROVIDER}/token", client=identity)
-    machine = town.authorized(f'{NAMED}, scope="read"', grant=grant, client=PAIR)
+    machine = ready(town, f'{NAMED}, scope="read"', grant=grant, client=PAIR)
     found = town.judged(machine)
     assert found.subject == principal_name(PROVIDER, "developer")
     assert found.client_id == "machine"
