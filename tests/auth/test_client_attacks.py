@@ -55,6 +55,7 @@ from tests.auth.world import (
     ready,
     step,
     step_until,
+    stopped,
     stored,
 )
 
@@ -79,30 +80,6 @@ def attack(number: int, name: str, must: str) -> Callable[[Run], Run]:
         return run
 
     return add
-
-
-def stopped(
-    world: World,
-    why: str,
-    *,
-    before: str,
-    challenge: str = NAMED,
-    machine: Authorization | None = None,
-    **settings: Any,
-) -> None:
-    """The flow fails with such a message, before what is named: nothing of it has happened."""
-    machine = machine or world.client(**settings)
-    sent, opened, registered = len(world.forms()), len(world.opened), len(world.registered)
-    world.refuse(machine, challenge=challenge)
-    assert machine.state is AuthState.FAILED, machine
-    assert why in str(machine.error), machine.error
-    assert len(world.forms()) == sent
-    if before in ("sign-in", "registration", "discovery"):
-        assert len(world.opened) == opened
-    if before in ("registration", "discovery"):
-        assert len(world.registered) == registered
-    if before == "discovery":
-        assert f"{ISSUER}{AS}" not in world.urls()
 
 
 def replies(world: World, make: Callable[[dict[str, str]], list[tuple[str, str]]]) -> World:

@@ -282,6 +282,30 @@ def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorizatio
     return machine
 
 
+def stopped(
+    world: World,
+    why: str,
+    *,
+    before: str,
+    challenge: str = NAMED,
+    machine: Authorization | None = None,
+    **settings: Any,
+) -> None:
+    """The flow fails with such a message, before what is named: nothing of it has happened."""
+    machine = machine or world.client(**settings)
+    sent, opened, registered = len(world.forms()), len(world.opened), len(world.registered)
+    world.refuse(machine, challenge=challenge)
+    assert machine.state is AuthState.FAILED, machine
+    assert why in str(machine.error), machine.error
+    assert len(world.forms()) == sent
+    if before in ("sign-in", "registration", "discovery"):
+        assert len(world.opened) == opened
+    if before in ("registration", "discovery"):
+        assert len(world.registered) == registered
+    if before == "discovery":
+        assert f"{ISSUER}{AS}" not in world.urls()
+
+
 def loaded(world: World, **settings: Any) -> Authorization:
     """A machine that has what is stored."""
     machine = world.client(**settings)
