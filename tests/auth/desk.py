@@ -38,6 +38,11 @@ def claims(**changed: Any) -> dict[str, Any]:
     return {name: each for name, each in (members | changed).items() if each is not None}
 
 
+def refusal(found: Grant | Denied) -> Denied:
+    assert isinstance(found, Denied), found
+    return found
+
+
 class Desk:
     """A guard that is asked as a driver asks it; fetches and verifications are counted."""
 

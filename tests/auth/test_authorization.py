@@ -51,8 +51,6 @@ from mcpcore.auth.needs import (
 )
 from mcpcore.auth.records import (
     ClientRecord,
-    TokenRecord,
-    read_record,
     read_token_key,
     token_key,
     written,
@@ -63,7 +61,6 @@ from mcpcore.auth.settings import (
     AuthorizationSettings,
     ClientCredentialsGrant,
     CodeGrant,
-    DpopKey,
 )
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
@@ -87,42 +84,19 @@ from tests.auth.world import (
     claims_of,
     enterprise,
     forbid,
+    grants,
     key_of,
+    loaded,
+    play,
+    put,
+    ready,
+    step_until,
+    stopped,
+    stored,
 )
 
 OTHER_KEY = replace(DPOP, jwk={**JWK, "x": "BB"})
 SIGNING = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
-
-
-def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
-    """A machine that has a token of the world."""
-    machine = world.refuse(world.client(**settings), challenge=challenge)
-    assert machine.state is AuthState.READY, machine.error
-    machine.accepted("")
-    return machine
-
-
-def loaded(world: World, **settings: Any) -> Authorization:
-    machine = world.client(**settings)
-    machine.load(wall=world.wall)
-    return world.run(machine)
-
-
-def stored(world: World) -> TokenRecord:
-    record = read_record(world.store[KEY][0], TokenRecord)
-    assert record is not None
-    return record
-
-
-def put(world: World, **changed: Any) -> None:
-    """Store another token, as another process does."""
-    data, version = world.store[KEY]
-    changed_record = msgspec.structs.replace(msgspec.json.decode(data, type=TokenRecord), **changed)
-    world.store[KEY] = (written(changed_record), version + 1)
-
-
-def grants(world: World) -> list[str]:
-    return [form["grant_type"] for form in world.forms()]
 
 
 # States
@@ -222,18 +196,25 @@ def test_a_signal_that_does_not_fit_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "why"),
+    ("server", "private", "why"),
     [
-        ("http://mcp.example/mcp", "https"),
-        ("https://10.0.0.1/mcp", "public"),
-        ("https://u:p@mcp.example", "plain"),
-        ("ftp://mcp.example", "cannot be used: it is not a plain http or https URL$"),
-        ("https://mcp.example/#x", "plain"),
+        ("http://mcp.example/mcp", False, "https"),
+        ("https://10.0.0.1/mcp", False, "not a public address; the setting `private` allows"),
+        ("https://10.0.0.1/mcp", True, None),
+        ("https://169.254.169.254/mcp", True, "not a public address$"),
+        ("http://192.168.0.1/mcp", True, "https"),
+        ("https://u:p@mcp.example", False, "plain"),
+        ("ftp://mcp.example", False, "cannot be used: it is not a plain http or https URL$"),
+        ("https://mcp.example/#x", False, "plain"),
     ],
 )
-def test_no_token_goes_to_such_a_server(server: str, why: str) -> None:
-    with pytest.raises(UrlRefused, match=why):
-        Authorization(server, seed=SEED)
+def test_no_token_goes_to_some_servers(server: str, private: bool, why: str | None) -> None:
+    settings = AuthorizationSettings(private=private)
+    if why is None:
+        assert Authorization(server, settings, seed=SEED).resource == server
+    else:
+        with pytest.raises(UrlRefused, match=why):
+            Authorization(server, settings, seed=SEED)
 
 
 def test_a_machine_needs_randomness() -> None:
@@ -289,22 +270,7 @@ def test_a_redirect_goes_to_loopback_or_is_encrypted(url: str) -> None:
         CodeGrant(redirect_uri=url)
 
 
-def test_settings_that_hold_are_taken() -> None:
-    assert CodeGrant(redirect_uri="https://app.example/cb").redirect_uri.endswith("/cb")
-    url = "https://app.example/client.json"
-    assert AuthorizationSettings(metadata_url=url).metadata_url == url
-
-
 # Tokens that were stored
-
-
-def test_a_stored_token_is_used() -> None:
-    world = World()
-    ready(world)
-    machine = loaded(world)
-    assert (machine.state, machine.generation) == (AuthState.READY, 1)
-    assert machine.token == ("Bearer", "access-1")
-    assert "access-1" not in repr(machine.token)
 
 
 @pytest.mark.parametrize("later", [3600, 10_000])
@@ -347,34 +313,12 @@ def test_a_record_that_cannot_be_read_is_replaced(data: bytes) -> None:
     assert stored(world).access_token == "access-1"
 
 
-def test_without_a_record_there_is_no_token() -> None:
-    assert loaded(World()).state is AuthState.IDLE
-
-
 def test_a_store_that_fails_ends_the_load() -> None:
     machine = World().client()
     machine.load(wall=0.0)
     machine.give(NeedFailed("the disk is\ngone"), wall=0.0)
     assert machine.state is AuthState.FAILED
     assert str(machine.error) == "the disk is?gone"
-
-
-def test_records_hold_their_secrets_and_show_none() -> None:
-    client = ClientIdentity(client_id="me", client_secret="s3cr3t")
-    registration = ClientRecord(issuer=ISSUER, token_endpoint=f"{ISSUER}/token", client=client)
-    assert read_record(written(registration), ClientRecord) == registration
-    assert read_record(None, ClientRecord) is None
-    token = TokenRecord(
-        resource=SERVER,
-        issuer=ISSUER,
-        token_endpoint=f"{ISSUER}/token",
-        client=client,
-        access_token="s3cr3t",
-        refresh_token="s3cr3t",
-        scopes=("a",),
-    )
-    assert read_record(written(token), TokenRecord) == token
-    assert "s3cr3t" not in repr(registration) + repr(token)
 
 
 def test_a_token_of_the_other_scheme_is_not_used() -> None:
@@ -457,14 +401,6 @@ def test_a_refused_token_is_refreshed() -> None:
     }
     assert stored(world).refresh_token == "refresh-2"
     assert len(world.opened) == 1
-
-
-def test_a_refresh_token_is_kept_if_there_is_no_new_one() -> None:
-    world = World()
-    machine = ready(world)
-    world.token["refresh_token"] = None
-    world.refuse(machine)
-    assert stored(world).refresh_token == "refresh-1"
 
 
 def test_an_expiring_token_is_refreshed_before_its_end() -> None:
@@ -598,14 +534,6 @@ def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -
     assert len(world.opened) == 1
 
 
-def test_a_refreshed_token_that_is_refused_leads_to_a_new_sign_in() -> None:
-    world = World()
-    machine = ready(world)
-    world.refuse(machine)
-    world.refuse(machine)
-    assert grants(world) == ["authorization_code", "refresh_token", "authorization_code"]
-
-
 def test_scopes_are_not_lost_by_a_new_sign_in() -> None:
     world = World(token={"refresh_token": None})
     machine = ready(world, scopes=frozenset({"a"}))
@@ -616,18 +544,6 @@ def test_scopes_are_not_lost_by_a_new_sign_in() -> None:
 
 
 # Generations and other processes
-
-
-def test_refusals_of_one_generation_make_one_flow() -> None:
-    world = World()
-    machine = ready(world)
-    refused = Refused(status=401, lines=("Bearer",), generation=1)
-    started = []
-    for _ in range(20):
-        started.append(machine.start(refused, wall=world.wall))
-        world.run(machine)
-    assert started == [True] + [False] * 19
-    assert len(world.forms()) == 2
 
 
 def test_a_token_of_another_process_is_used() -> None:
@@ -653,27 +569,6 @@ def test_a_token_of_another_process_that_does_not_serve_is_not() -> None:
     machine.accepted("")
     world.refuse(machine)
     assert grants(world)[2:] == ["refresh_token"]
-
-
-def step_until(world: World, machine: Authorization, kind: type[Need]) -> None:
-    while not isinstance(machine.need, kind):
-        assert machine.need is not None
-        machine.give(world.carry_out(machine.need), wall=world.wall)
-
-
-@pytest.mark.parametrize("refresh", ["invalid_grant", None])
-def test_the_loser_of_a_race_leaves_the_winners_record(refresh: str | None) -> None:
-    world = World()
-    machine = ready(world)
-    if refresh is not None:
-        world.pages[f"{ISSUER}/token"] = answer({"error": refresh}, 400)
-    machine.start(Refused(status=401, generation=1), wall=world.wall)
-    step_until(world, machine, Save)
-    put(world, access_token="winner")
-    machine.give(world.carry_out(machine.need), wall=world.wall)  # type: ignore[arg-type]
-    assert stored(world).access_token == "winner"
-    assert "another process has stored a token meanwhile" in machine.notes
-    world.run(machine)
 
 
 def test_a_token_that_is_not_stored_is_used() -> None:
@@ -789,22 +684,15 @@ def test_the_challenge_of_the_scheme_in_use_counts() -> None:
         assert world.asked()[0]["scope"] == scope
 
 
-def test_a_server_that_wants_bound_tokens_needs_a_client_with_a_key() -> None:
-    world = World(token={"token_type": "DPoP"})
-    world.resource["dpop_bound_access_tokens_required"] = True
-    machine = world.refuse(world.client())
-    assert "bound to a DPoP key alone" in str(machine.error)
-    assert world.urls() == [f"{PRM}/mcp"]
-    ready(world, dpop=DPOP)
-
-
 def test_a_challenge_of_dpop_alone_needs_a_client_with_a_key() -> None:
     world = World(token={"token_type": "DPoP"})
     alone = 'DPoP algs="ES256"'
     machine = world.refuse(world.client(), challenge=alone)
     assert "bound to a DPoP key alone" in str(machine.error)
     assert not world.opened
-    world.refuse(world.client(dpop=DPOP), challenge=alone)
+    world.resource["dpop_bound_access_tokens_required"] = True
+    ready(world, alone, dpop=DPOP)
+    del world.resource["dpop_bound_access_tokens_required"]
     world.refuse(world.client(), challenge=f"{alone}, Bearer")
     assert len(world.opened) == 2
 
@@ -1179,36 +1067,6 @@ def test_nonces_are_kept_of_the_last_origins() -> None:
     assert machine.nonce("https://16.example/") == "n-16"
 
 
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
-
-
-@pytest.mark.parametrize("place", ENDPOINTS)
-def test_a_private_network_needs_a_setting(place: str) -> None:
-    world = World()
-    path = world.metadata[place].rpartition("/")[2]
-    world.metadata[place] = f"https://10.0.0.1/{path}"
-    machine = world.client()
-    world.refuse(machine)
-    assert "the setting `private` allows" in str(machine.error)
-    world.metadata[place] = f"https://169.254.169.254/{path}"
-    machine = world.client(private=True)
-    world.refuse(machine)
-    assert "not a public address" in str(machine.error)
-    assert not world.opened
-    assert not [each for each in world.sent if "169.254" in each.url or "10.0.0.1" in each.url]
-
-
-def test_a_server_in_a_private_network_needs_a_setting() -> None:
-    server = "https://192.168.0.1/mcp"
-    with pytest.raises(UrlRefused, match="the setting `private` allows"):
-        Authorization(server, seed=SEED)
-    allowed = AuthorizationSettings(private=True)
-    assert Authorization(server, allowed, seed=SEED).resource == server
-    for server in ("https://169.254.169.254/mcp", "http://192.168.0.1/mcp"):
-        with pytest.raises(UrlRefused):
-            Authorization(server, allowed, seed=SEED)
-
-
 # Scopes
 
 
@@ -1261,23 +1119,6 @@ def test_the_audience_of_assertions_is_a_setting(audience: str | None) -> None:
     assert claims_of(form["client_assertion"])["aud"] == (audience or IDP)
 
 
-def test_the_ceiling_is_not_passed() -> None:
-    world = World()
-    machine = world.client(ceiling=frozenset({"a"}))
-    world.refuse(machine, challenge='Bearer scope="a admin"')
-    assert "scopes that are not allowed: admin" in str(machine.error)
-    assert not world.opened
-
-
-@pytest.mark.parametrize("ceiling", [(), ("offline_access",)])
-def test_a_ceiling_without_a_scope_to_ask_for_ends_it(ceiling: tuple[str, ...]) -> None:
-    world = World()
-    world.resource["scopes_supported"] = ["admin"]
-    machine = world.refuse(world.client(ceiling=frozenset(ceiling)), challenge=NAMED)
-    assert str(machine.error) == "no scope is allowed that a token could be asked for with"
-    assert not world.opened
-
-
 @pytest.mark.parametrize("said", ['a admin "x"', ["admin"], {"admin": True}, 7])
 def test_scopes_of_a_token_that_cannot_be_read_are_over_a_ceiling(said: Any) -> None:
     world = World(token={"scope": said})
@@ -1322,13 +1163,85 @@ def test_granted_scopes_are_kept() -> None:
 
 # Discovery
 
+RESOURCE, METADATA = World().resource, World().metadata
+NAMELESS = {name: METADATA[name] for name in METADATA if name != "registration_endpoint"}
+PRIVATE, LINK_LOCAL = "https://10.0.0.1/x", "https://169.254.169.254/x"
+OF_SERVER = "the metadata of the server cannot be used:"
+OF_ISSUER = "the authorization server cannot be used:"
+NO_SCOPE = "no scope is allowed that a token could be asked for with"
+
+
+@pytest.mark.parametrize(
+    ("place", "page", "settings", "told", "before"),
+    [
+        (f"{PRM}/mcp", GONE, {"fallbacks": False}, f"{OF_SERVER} there is none", "discovery"),
+        (f"{PRM}/mcp", answer(b"<html>"), {}, "not sound JSON", "discovery"),
+        (f"{PRM}/mcp", {"resource": SERVER}, {}, "names no authorization server", "discovery"),
+        (f"{PRM}/mcp", RESOURCE | {"authorization_servers": ["x"]}, {}, "the issuer", "discovery"),
+        (
+            f"{PRM}/mcp",
+            RESOURCE | {"dpop_bound_access_tokens_required": True},
+            {},
+            "bound to a DPoP key alone",
+            "discovery",
+        ),
+        (
+            f"{PRM}/mcp",
+            RESOURCE,
+            {"client": SECRET, "issuer": "https://third.example"},
+            "does not name the issuer",
+            "discovery",
+        ),
+        *(
+            (
+                f"{PRM}/mcp",
+                RESOURCE | {"scopes_supported": ["admin"]},
+                {"ceiling": frozenset(ceiling)},
+                NO_SCOPE,
+                "sign-in",
+            )
+            for ceiling in ((), ("offline_access",))
+        ),
+        (f"{ISSUER}{AS}", GONE, {}, f"{OF_ISSUER} it has no metadata", "registration"),
+        (f"{ISSUER}{AS}", {"issuer": ISSUER}, {}, "it lacks the token endpoint", "registration"),
+        *(
+            (f"{ISSUER}{AS}", METADATA | {f"{kind}_endpoint": url}, settings, told, "sign-in")
+            for kind in ("authorization", "token", "registration")
+            for url, settings, told in (
+                (PRIVATE, {}, "the setting `private` allows"),
+                (LINK_LOCAL, {"private": True}, "not a public address"),
+            )
+        ),
+        (f"{ISSUER}{AS}", NAMELESS, {}, f"{ISSUER} registers no clients", "sign-in"),
+        (
+            f"{ISSUER}/register",
+            answer({"error": "invalid_redirect_uri", "error_description": "use https"}, 400),
+            {},
+            "this client was not registered (invalid_redirect_uri): use https",
+            "sign-in",
+        ),
+        (
+            f"{ISSUER}/register",
+            answer(b"", 404),
+            {},
+            "this client was not registered (status 404)",
+            "sign-in",
+        ),
+        (f"{ISSUER}/register", NeedFailed("timed out"), {}, f"{ISSUER}: timed out", "sign-in"),
+    ],
+)
+def test_a_flow_that_ends_before_anybody_is_asked(
+    place: str, page: Any, settings: dict[str, Any], told: str, before: str
+) -> None:
+    world = World(pages={place: page})
+    stopped(world, told, before=before, **settings)
+    assert not [url for url in world.urls() if url in (PRIVATE, LINK_LOCAL)]
+
 
 def test_the_issuer_of_the_credentials_is_chosen() -> None:
     world = World()
     world.resource["authorization_servers"] = ["https://first.example", ISSUER]
     ready(world, client=SECRET, issuer=ISSUER)
-    machine = World().refuse(world.client(client=SECRET, issuer="https://third.example"))
-    assert "does not name the issuer" in str(machine.error)
 
 
 @pytest.mark.parametrize(
@@ -1345,43 +1258,6 @@ def test_secrets_without_an_issuer_are_noted(settings: dict[str, Any]) -> None:
     assert "name no issuer" in World().client(**settings).notes[0]
     assert not World().client(**settings, issuer=ISSUER).notes
     assert not World().client(client=ClientIdentity(client_id="public")).notes
-
-
-@pytest.mark.parametrize(
-    ("pages", "options", "told"),
-    [
-        *[
-            ({url: answer({}, status)}, {}, f"its status is {status}")
-            for url in (f"{PRM}/mcp", f"{ISSUER}{AS}")
-            for status in (400, 401, 403, 429, 500, 503)
-        ],
-        ({f"{PRM}/mcp": answer({}, 302)}, {}, "its status is 302"),
-        ({f"{PRM}/mcp": answer({}, 204)}, {}, "its status is 204"),
-        ({f"{PRM}/mcp": GONE}, {}, "there is none"),
-        ({f"{PRM}/mcp": answer(b"<html>")}, {}, "not sound JSON"),
-        ({f"{PRM}/mcp": {"resource": SERVER}}, {}, "names no authorization server"),
-        ({f"{PRM}/mcp": {"resource": SERVER, "authorization_servers": ["x"]}}, {}, "the issuer"),
-        (
-            {f"{ISSUER}{AS}": GONE},
-            {},
-            "the authorization server cannot be used: it has no metadata",
-        ),
-        ({f"{ISSUER}{AS}": answer({}, 503)}, {}, "its status is 503"),
-        ({f"{ISSUER}{AS}": {"issuer": ISSUER}}, {}, "it lacks the token endpoint"),
-        (
-            {f"{ISSUER}{AS}": {"issuer": ISSUER, "token_endpoint": "http://a.example"}},
-            {},
-            "the token endpoint cannot be used: it is not an https URL",
-        ),
-    ],
-)
-def test_discovery_that_ends(pages: dict[str, Any], options: dict[str, Any], told: str) -> None:
-    world = World(pages=pages)
-    machine = world.refuse(world.client(**options), challenge=NAMED)
-    assert machine.state is AuthState.FAILED
-    assert told in str(machine.error)
-    assert not world.opened
-    assert not world.registered
 
 
 NONE, REFUSED, ENDS = (404, 405, 410), (400, 401, 403, 406, 429, 451), (204, 302, 500, 503)
@@ -1501,12 +1377,6 @@ def test_the_place_of_the_origin_may_speak_for_the_whole_origin(challenge: str) 
         machine = ready(world, challenge)
         assert {asked["resource"] for asked in [*world.asked(), *world.forms()]} == {resource}
         assert loaded(world).token == machine.token
-
-
-def test_without_metadata_and_fallbacks_there_is_nothing() -> None:
-    world = World(pages={f"{PRM}/mcp": GONE})
-    machine = world.refuse(world.client(fallbacks=False))
-    assert "the metadata of the server cannot be used: there is none" in str(machine.error)
 
 
 def test_members_that_are_ignored_are_noted() -> None:
@@ -1633,30 +1503,6 @@ def test_a_client_without_a_person_is_registered_without_redirect(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"redirect_uris": ["https://evil.example/cb"]}, "other redirect URIs"),
-        ({"token_endpoint_auth_method": "private_key_jwt"}, "another way"),
-        ({"token_endpoint_auth_method": "client_secret_jwt"}, "another way"),
-        (
-            {"token_endpoint_auth_method": "client_secret_post", "client_secret": None},
-            "another way",
-        ),
-        ({"client_id": ""}, "client id cannot be sent"),
-        ({"client_id": "a\nb"}, "client id cannot be sent"),
-        ({"client_id": "é"}, "client id cannot be sent"),
-        ({"client_id": None}, "its member client_id is wrong"),
-    ],
-)
-def test_a_registration_of_another_kind_is_refused(changed: dict[str, Any], told: str) -> None:
-    world = World(registration=changed)
-    machine = world.refuse(world.client())
-    assert told in str(machine.error)
-    assert not world.opened
-    assert not [key for key in world.store if key.startswith("client")]
-
-
-@pytest.mark.parametrize(
     ("expires", "later", "registered"),
     [(0, 10**6, 1), (1_000_100, 99, 1), (1_000_100, 100, 2)],
 )
@@ -1669,37 +1515,6 @@ def test_a_secret_expires(expires: int, later: int, registered: int) -> None:
     world.registration["client_secret_expires_at"] = 0
     ready(world)
     assert len(world.registered) == registered
-
-
-def test_a_secret_that_has_expired_is_not_taken() -> None:
-    world = World(registration={"client_secret_expires_at": 1})
-    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
-    machine = world.refuse(world.client())
-    assert "its secret has expired" in str(machine.error)
-
-
-@pytest.mark.parametrize(
-    ("page", "told"),
-    [
-        (
-            answer({"error": "invalid_redirect_uri", "error_description": "use https"}, 400),
-            "this client was not registered (invalid_redirect_uri): use https",
-        ),
-        (answer(b"", 404), "this client was not registered (status 404)"),
-        (NeedFailed("timed out"), f"{ISSUER}: timed out"),
-    ],
-)
-def test_a_refused_registration_is_told(page: Any, told: str) -> None:
-    world = World(pages={f"{ISSUER}/register": page})
-    machine = world.refuse(world.client())
-    assert str(machine.error) == told
-
-
-def test_without_a_registration_there_are_no_credentials() -> None:
-    world = World()
-    del world.metadata["registration_endpoint"]
-    machine = world.refuse(world.client())
-    assert f"{ISSUER} registers no clients" in str(machine.error)
 
 
 def test_the_document_is_no_client_where_it_is_not_supported() -> None:
@@ -1777,15 +1592,6 @@ def test_a_type_has_any_case(kind: str) -> None:
     assert ready(World(token={"token_type": kind})).token == ("Bearer", "access-1")
 
 
-@pytest.mark.parametrize("lifetime", [0, -1, 0.5, 2**40, 10**30])
-def test_a_lifetime_that_is_not_sound_is_ignored(lifetime: float) -> None:
-    world = World(token={"expires_in": lifetime})
-    machine = ready(world)
-    assert stored(world).expires_at is None
-    assert machine.notes == ["the lifetime of the token is not sound and is ignored"]
-    assert not machine.expiring(2.0**60)
-
-
 def test_nonces_are_kept_by_origin() -> None:
     world = World(token={"token_type": "DPoP"})
     machine = ready(world, dpop=DPOP)
@@ -1819,21 +1625,6 @@ def test_a_header_stands_once() -> None:
     assert [response.header(name) for name in "abc"] == ["1", None, None]
 
 
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}, "another type"),
-        ({"issued_token_type": None}, "another type"),
-        ({"token_type": "Bearer"}, "another type"),
-    ],
-)
-def test_an_identity_provider_gives_an_id_jag(changed: dict[str, Any], told: str) -> None:
-    world = World()
-    machine = world.refuse(world.client(**enterprise(world, **changed)))
-    assert told in str(machine.error)
-    assert f"{ISSUER}/token" not in world.urls()
-
-
 def test_an_identity_provider_refuses() -> None:
     world = World()
     settings = enterprise(world)
@@ -1864,14 +1655,6 @@ def test_a_client_with_a_certificate_uses_the_endpoint_for_it() -> None:
     assert world.urls()[-1] == "https://tls.id.example/token"
     (form,) = world.forms()
     assert form["client_id"] == "tls"
-
-
-def test_without_a_key_no_nonce_is_an_answer() -> None:
-    page = answer({"error": "use_dpop_nonce"}, 400, dpop_nonce="n")
-    world = World(pages={f"{ISSUER}/token": page})
-    machine = world.refuse(world.client())
-    assert "use_dpop_nonce" in str(machine.error)
-    assert len(world.forms()) == 1
 
 
 def test_headers_are_sent_as_they_are() -> None:
@@ -1912,13 +1695,6 @@ def test_a_response_without_a_code_ends_the_flow(said: Any, told: str) -> None:
 
 
 # Every step
-
-
-def play(world: World, machine: Authorization, steps: int) -> None:
-    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
-    for _ in range(steps):
-        assert machine.need is not None
-        machine.give(world.carry_out(machine.need), wall=world.wall)
 
 
 KINDS: dict[str, Callable[[], tuple[World, Authorization]]] = {}
@@ -2154,14 +1930,6 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
         assert world.reused == 0
 
 
-def test_a_proof_needs_a_signature_of_its_key() -> None:
-    endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
-    key = DpopKey(jwk={"kty": "x"}, signing=SigningKey(algorithm="ES256", key="name"))
-    need = endpoints.proof(key, "GET", SERVER, wall=1.0, token="t")
-    assert (need.signing.key, need.input.header["jwk"]) == ("name", {"kty": "x"})
-    assert ClientAuth("none") is ClientAuth.NONE
-
-
 def refused_for(
     nonce: str | None, generation: int, error: str, before: Remedy | None = None
 ) -> Refused:
@@ -2195,9 +1963,3 @@ def test_what_a_refused_request_needs(
             machine.start(refused, wall=0.0)
     else:
         assert machine.start(refused, wall=0.0)
-
-
-def test_a_refusal_without_a_challenge_needs_authorization() -> None:
-    machine = ready(World())
-    refused = Refused(status=401, generation=machine.generation)
-    assert machine.remedy(refused) is Remedy.AUTHORIZE

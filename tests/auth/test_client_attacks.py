@@ -12,8 +12,18 @@ from msgspec.structs import replace
 from mcpcore.auth.authorization import Authorization, AuthState, Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
-from mcpcore.auth.needs import Fetch, Fetched, Need, NeedFailed, OpenUrl, Outcome, Sign, Unlock
-from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
+from mcpcore.auth.needs import (
+    Fetch,
+    Fetched,
+    Need,
+    NeedFailed,
+    OpenUrl,
+    Outcome,
+    Save,
+    Sign,
+    Unlock,
+)
+from mcpcore.auth.records import ClientRecord, TokenRecord, read_record
 from mcpcore.auth.registration import client_key
 from mcpcore.auth.settings import (
     AssertionGrant,
@@ -38,6 +48,15 @@ from tests.auth.world import (
     claims_of,
     enterprise,
     forbid,
+    grants,
+    loaded,
+    play,
+    put,
+    ready,
+    step,
+    step_until,
+    stopped,
+    stored,
 )
 
 EVIL = "https://evil.example"
@@ -61,37 +80,6 @@ def attack(number: int, name: str, must: str) -> Callable[[Run], Run]:
         return run
 
     return add
-
-
-def stopped(
-    world: World,
-    why: str,
-    *,
-    before: str,
-    challenge: str = NAMED,
-    machine: Authorization | None = None,
-    **settings: Any,
-) -> None:
-    """The flow fails with such a message, before what is named: nothing of it has happened."""
-    machine = machine or world.client(**settings)
-    sent, opened, registered = len(world.forms()), len(world.opened), len(world.registered)
-    world.refuse(machine, challenge=challenge)
-    assert machine.state is AuthState.FAILED, machine
-    assert why in str(machine.error), machine.error
-    assert len(world.forms()) == sent
-    if before in ("sign-in", "registration", "discovery"):
-        assert len(world.opened) == opened
-    if before in ("registration", "discovery"):
-        assert len(world.registered) == registered
-    if before == "discovery":
-        assert f"{ISSUER}{AS}" not in world.urls()
-
-
-def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
-    machine = world.refuse(world.client(**settings), challenge=challenge)
-    assert machine.state is AuthState.READY, machine.error
-    machine.accepted("")
-    return machine
 
 
 def replies(world: World, make: Callable[[dict[str, str]], list[tuple[str, str]]]) -> World:
@@ -230,10 +218,7 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     ready(world)
     world.metadata["token_endpoint"] = f"{EVIL}/token"
-    machine = world.client()
-    machine.load(wall=world.wall)
-    world.run(machine)
-    world.refuse(machine)
+    world.refuse(loaded(world))
     assert world.urls()[-1] == f"{ISSUER}/token"  # the refresh token goes where it came from
     world.lose_tokens()
     before = len(world.sent)
@@ -607,9 +592,6 @@ def _(world: World) -> None:
     world.resource["scopes_supported"] = ["admin"]  # then none of them is asked for, and none told
     ready(world, ceiling=ceiling)
     assert world.asked()[-1]["scope"] == "read"
-    wider = World(token={"scope": "read admin"})
-    machine = ready(wider, challenge='Bearer scope="read"')
-    assert machine.notes == ["the token has more scopes than were asked for"]
 
 
 # Refusals without end
@@ -666,12 +648,17 @@ def _(world: World) -> None:
 
 @attack(42, "lifetimes that are none", "ignored; the token is used until a 401")
 def _(world: World) -> None:
-    lifetimes: list[Any] = [-1, 0, "3600", 10**400, [], True]
-    for lifetime in lifetimes:
-        other = World(token={"expires_in": lifetime})
-        machine = ready(other)
-        assert machine.notes
-        assert not machine.expiring(2.0**60)
+    ignored = "the lifetime of the token is not sound and is ignored"
+    dropped = "the token response: its member expires_in is wrong and ignored"
+    for note, lifetimes in (
+        (ignored, [-1, 0, 0.5, 2**40, 10**30]),
+        (dropped, ["3600", 10**400, [], True]),
+    ):
+        for lifetime in lifetimes:
+            other = World(token={"expires_in": lifetime})
+            machine = ready(other)
+            assert (machine.notes, stored(other).expires_at) == ([note], None)
+            assert not machine.expiring(2.0**60)
     other = World(token={"expires_in": "1e400"})
     assert not ready(other).expiring(2.0**60)
 
@@ -681,57 +668,44 @@ def _(world: World) -> None:
     machine = ready(world, 'Bearer scope="a"')
     world.token = {"refresh_token": None, "scope": "a admin"}
     world.refuse(machine)
-    record = read_record(world.store[KEY][0], TokenRecord)
-    assert record is not None
-    assert (record.refresh_token, record.scopes) == ("refresh-1", ("a", "admin"))
+    assert (stored(world).refresh_token, stored(world).scopes) == ("refresh-1", ("a", "admin"))
     assert machine.notes == ["the token has more scopes than were asked for"]
 
 
 @attack(44, "twenty requests meet one expiry", "one refresh")
 def _(world: World) -> None:
     machine = ready(world)
-    refused = [Refused(status=401, lines=("Bearer",), generation=1) for _ in range(20)]
-    for each in refused:
-        machine.start(each, wall=world.wall)
+    for _ in range(20):
+        machine.start(Refused(status=401, lines=("Bearer",), generation=1), wall=world.wall)
         world.run(machine)
-    assert [form["grant_type"] for form in world.forms()].count("refresh_token") == 1
+    assert grants(world) == ["authorization_code", "refresh_token"]
 
 
 @attack(44, "five machines with one store and a rotating server", "one refresh")
 def _(world: World) -> None:
     ready(world)
-    machines = [world.client() for _ in range(5)]
-    for machine in machines:
-        machine.load(wall=world.wall)
-        world.run(machine)
+    machines = [loaded(world) for _ in range(5)]
     for machine in machines:
         world.refuse(machine)
     assert {machine.token for machine in machines} == {("Bearer", "access-2")}
-    assert [form["grant_type"] for form in world.forms()].count("refresh_token") == 1
+    assert grants(world) == ["authorization_code", "refresh_token"]
 
 
 @attack(45, "the loser of a race", "it does not remove the winner's token")
-def _(world: World) -> None:
-    machine = ready(world)
-    world.pages[f"{ISSUER}/token"] = answer({"error": "invalid_grant"}, 400)
-    machine.start(Refused(status=401, generation=1), wall=world.wall)
-    while not isinstance(machine.need, Fetch):
-        assert machine.need is not None
-        machine.give(world.carry_out(machine.need), wall=world.wall)
-    data, version = world.store[KEY]
-    winner = written(replace(_token(data), access_token="winner"))
-    world.store[KEY] = (winner, version + 1)
-    machine.give(world.carry_out(machine.need), wall=world.wall)
-    machine.give(world.carry_out(machine.need), wall=world.wall)
-    assert world.store[KEY][0] == winner
-    machine.cancel("enough", wall=world.wall)
-    world.run(machine)
-
-
-def _token(data: bytes) -> TokenRecord:
-    record = read_record(data, TokenRecord)
-    assert record is not None
-    return record
+def _(_: World) -> None:
+    for refused in (True, False):
+        world = World()
+        machine = ready(world)
+        if refused:
+            world.pages[f"{ISSUER}/token"] = answer({"error": "invalid_grant"}, 400)
+        machine.start(Refused(status=401, generation=1), wall=world.wall)
+        step_until(world, machine, Save)
+        put(world, access_token="winner")
+        step(world, machine)
+        assert stored(world).access_token == "winner"
+        assert "another process has stored a token meanwhile" in machine.notes
+        machine.cancel("enough", wall=world.wall)
+        world.run(machine)
 
 
 @attack(46, "the outcome of a refresh is unknown", "the store is read before the next one")
@@ -740,24 +714,31 @@ def _(world: World) -> None:
     world.pages[f"{ISSUER}/token"] = NeedFailed("the connection broke")
     world.refuse(machine)
     del world.pages[f"{ISSUER}/token"]
-    data, version = world.store[KEY]
-    world.store[KEY] = (written(replace(_token(data), access_token="other")), version + 1)
+    put(world, access_token="other")
     world.refuse(machine)
     assert machine.token == ("Bearer", "other")
-    assert [form["grant_type"] for form in world.forms()] == ["authorization_code", "refresh_token"]
+    assert grants(world) == ["authorization_code", "refresh_token"]
 
 
 @attack(47, "a registration of another kind", "refused, or done without what was not asked for")
 def _(world: World) -> None:
-    for members in (
-        {"redirect_uris": [f"{EVIL}/cb"]},
-        {"token_endpoint_auth_method": "client_secret_jwt"},
-        {"token_endpoint_auth_method": "private_key_jwt"},
-        {"client_id": ""},
-        {"client_id": "a\r\nb"},
-        {"token_endpoint_auth_method": "client_secret_basic", "client_secret_expires_at": 5},
+    basic, post = (
+        {"token_endpoint_auth_method": f"client_secret_{way}"} for way in ("basic", "post")
+    )
+    for members, why in (
+        ({"redirect_uris": [f"{EVIL}/cb"]}, "it is for other redirect URIs"),
+        ({"token_endpoint_auth_method": "client_secret_jwt"}, "it asks for another way"),
+        ({"token_endpoint_auth_method": "private_key_jwt"}, "it asks for another way"),
+        ({**post, "client_secret": None}, "it asks for another way"),
+        ({"client_id": ""}, "its client id cannot be sent"),
+        ({"client_id": "a\r\nb"}, "its client id cannot be sent"),
+        ({"client_id": "é"}, "its client id cannot be sent"),
+        ({"client_id": None}, "its member client_id is wrong"),
+        ({**basic, "client_secret_expires_at": 5}, "its secret has expired"),
     ):
-        stopped(World(registration=members), "the registration cannot be used", before="sign-in")
+        other = World(registration=members)
+        stopped(other, f"the registration cannot be used: {why}", before="sign-in")
+        assert not [key for key in other.store if key.startswith("client")]
     ready(world)
     assert "client_secret" not in world.forms()[0]
     ready(World(registration={"client_secret_expires_at": 5}))  # of a secret that is not used
@@ -817,11 +798,8 @@ def _(world: World) -> None:
 @attack(50, "a record of another server under this name", "it is not used")
 def _(world: World) -> None:
     ready(world)
-    data, version = world.store[KEY]
-    world.store[KEY] = (written(replace(_token(data), resource=f"{EVIL}/mcp")), version)
-    machine = world.client()
-    machine.load(wall=world.wall)
-    assert world.run(machine).token is None
+    put(world, resource=f"{EVIL}/mcp")
+    assert loaded(world).token is None
 
 
 def said(world: World, machine: Authorization, challenge: str = NAMED) -> list[str]:
@@ -878,11 +856,11 @@ def _(world: World) -> None:
     machine = world.refuse(world.client(dpop=DPOP))
     assert "use_dpop_nonce" in str(machine.error)
     assert len(world.forms()) == 2
-    for nonce in ("x" * 100_000, "", "a b", None):
+    for nonce, key in (("x" * 100_000, DPOP), ("", DPOP), ("a b", DPOP), (None, DPOP), ("n", None)):
         headers = {} if nonce is None else {"dpop_nonce": nonce}
         page = answer({"error": "use_dpop_nonce"}, 400, **headers)
         other = World(pages={f"{ISSUER}/token": page})
-        other.refuse(other.client(dpop=DPOP))
+        assert "use_dpop_nonce" in str(other.refuse(other.client(dpop=key)).error)
         assert len(other.forms()) == 1
     assert machine.take_nonce(EVIL, "of-evil")
     assert "nonce" not in claims_of(_proof(world.client(dpop=DPOP), world))
@@ -941,10 +919,7 @@ def _(world: World) -> None:
     for steps in range(12):
         other = World()
         machine = other.client()
-        machine.start(Refused(status=401, lines=(NAMED,)), wall=other.wall)
-        for _ in range(steps):
-            assert machine.need is not None
-            machine.give(other.carry_out(machine.need), wall=other.wall)
+        play(other, machine, steps)
         machine.cancel("enough", wall=other.wall)
         assert machine.need is None or isinstance(machine.need, Unlock)
         assert (machine.error is None) is (machine.state is AuthState.READY)

@@ -29,6 +29,7 @@ from tests.auth.world import (
     enterprise,
     forbid,
     read_jwt,
+    ready,
 )
 
 TENANT = f"{ISSUER}/tenant1"
@@ -50,14 +51,6 @@ def scenario(name: str) -> Callable[[Callable[[World], None]], Callable[[World],
         return run
 
     return add
-
-
-def authorized(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
-    """A machine that has a token."""
-    machine = world.refuse(world.client(**settings), challenge=challenge)
-    assert machine.state is AuthState.READY, machine.error
-    assert machine.token is not None
-    return machine
 
 
 def failed(world: World, match: str, **settings: Any) -> Authorization:
@@ -83,7 +76,7 @@ def tenant(world: World) -> dict[str, Any]:
 
 @scenario("metadata-default")
 def _(world: World) -> None:
-    authorized(world)
+    ready(world)
     assert world.urls() == [
         f"{PRM}/mcp",
         f"{ISSUER}{AS}",
@@ -95,14 +88,14 @@ def _(world: World) -> None:
 @scenario("metadata-var1")
 def _(world: World) -> None:
     world.pages = {f"{ISSUER}{AS}": GONE, f"{ISSUER}{OIDC}": world.metadata}
-    authorized(world, "Bearer")
+    ready(world, "Bearer")
     assert world.urls()[:3] == [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}{OIDC}"]
 
 
 @scenario("metadata-var2")
 def _(world: World) -> None:
     world.pages = {f"{PRM}/mcp": GONE, PRM: world.resource, f"{ISSUER}{AS}/tenant1": tenant(world)}
-    authorized(world, "Bearer")
+    ready(world, "Bearer")
     assert world.urls() == [
         f"{PRM}/mcp",
         PRM,
@@ -116,7 +109,7 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     custom = "https://mcp.example/custom/metadata.json"
     world.pages = {custom: world.resource, f"{TENANT}{OIDC}": tenant(world)}
-    authorized(world, f'Bearer resource_metadata="{custom}"')
+    ready(world, f'Bearer resource_metadata="{custom}"')
     assert world.urls()[:4] == [
         custom,
         f"{ISSUER}{AS}/tenant1",
@@ -147,7 +140,7 @@ def _(world: World) -> None:
 @scenario("basic-cimd")
 def _(world: World) -> None:
     world.metadata["client_id_metadata_document_supported"] = True
-    authorized(world, metadata_url=CIMD)
+    ready(world, metadata_url=CIMD)
     assert world.asked()[0]["client_id"] == world.forms()[0]["client_id"] == CIMD
     assert not world.registered
 
@@ -156,7 +149,7 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     del world.metadata["registration_endpoint"]
     world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
-    authorized(world, client=SECRET)
+    ready(world, client=SECRET)
     assert world.headers()[0]["authorization"] == basic("pre+id", "pre%3Asecret")
     assert world.asked()[0]["client_id"] == "pre id"
     assert world.forms()[0]["client_id"] == "pre id"
@@ -172,7 +165,7 @@ def token_endpoint_auth(world: World, method: ClientAuth, answered: bool) -> Non
     world.metadata["token_endpoint_auth_methods_supported"] = [method.value]
     if answered:
         world.registration["token_endpoint_auth_method"] = method.value
-    authorized(world)
+    ready(world)
     assert world.registered[0]["token_endpoint_auth_method"] == method.value
     header, form = world.headers()[0].get("authorization"), world.forms()[0]
     assert header == (basic("client-1", "secret-1") if method is ClientAuth.BASIC else None)
@@ -197,7 +190,7 @@ def _(world: World) -> None:
 
 @scenario("authorization-server-migration")
 def _(world: World) -> None:
-    machine = authorized(world, 'Bearer scope="mcp:basic"')
+    machine = ready(world, 'Bearer scope="mcp:basic"')
     before = len(world.sent)
     two = "https://two.example"
     world.resource["authorization_servers"] = [two]
@@ -227,26 +220,26 @@ def _(world: World) -> None:
 @scenario("scope-from-www-authenticate")
 def _(world: World) -> None:
     world.resource["scopes_supported"] = ["x", "y"]
-    authorized(world, 'Bearer scope="b a"')
+    ready(world, 'Bearer scope="b a"')
     assert world.asked()[0]["scope"] == "a b"
 
 
 @scenario("scope-from-scopes-supported")
 def _(world: World) -> None:
     world.resource["scopes_supported"] = ["y", "x"]
-    authorized(world)
+    ready(world)
     assert world.asked()[0]["scope"] == "x y"
 
 
 @scenario("scope-omitted-when-undefined")
 def _(world: World) -> None:
-    authorized(world)
+    ready(world)
     assert "scope" not in world.asked()[0]
 
 
 @scenario("scope-step-up")
 def _(world: World) -> None:
-    machine = authorized(world, 'Bearer scope="mcp:basic"')
+    machine = ready(world, 'Bearer scope="mcp:basic"')
     forbid(world, machine, "mcp:write")
     assert machine.state is AuthState.READY
     assert world.asked()[1]["scope"] == "mcp:basic mcp:write"
@@ -267,7 +260,7 @@ def _(world: World) -> None:
 @scenario("offline-access-scope")
 def _(world: World) -> None:
     world.metadata["scopes_supported"] = ["mcp:basic", "offline_access"]
-    authorized(world, 'Bearer scope="mcp:basic"')
+    ready(world, 'Bearer scope="mcp:basic"')
     assert world.asked()[0]["scope"] == "mcp:basic offline_access"
     assert world.asked()[0]["prompt"] == "consent"
     assert "refresh_token" in world.registered[0]["grant_types"]
@@ -276,7 +269,7 @@ def _(world: World) -> None:
 @scenario("offline-access-not-supported")
 def _(world: World) -> None:
     world.metadata["scopes_supported"] = ["mcp:basic"]
-    authorized(world, 'Bearer scope="mcp:basic"')
+    ready(world, 'Bearer scope="mcp:basic"')
     assert world.asked()[0]["scope"] == "mcp:basic"
     assert "prompt" not in world.asked()[0]
 
@@ -297,7 +290,7 @@ def iss(
         world.metadata["authorization_response_iss_parameter_supported"] = advertised
         world.reply = reply(iss=given)
         if refused is None:
-            authorized(world)
+            ready(world)
             assert len(world.forms()) == 1
         else:
             failed(world, refused)
@@ -323,7 +316,7 @@ def _(world: World) -> None:
     key = SigningKey(algorithm="ES256", kid="k1")
     client = ClientIdentity(client_id="machine", signing=key)
     world.token["refresh_token"] = None
-    authorized(world, grant=ClientCredentialsGrant(), client=client)
+    ready(world, grant=ClientCredentialsGrant(), client=client)
     (form,) = world.forms()
     assert form["grant_type"] == "client_credentials"
     assert form["resource"] == SERVER
@@ -339,7 +332,7 @@ def _(world: World) -> None:
 @scenario("client-credentials-basic")
 def _(world: World) -> None:
     world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
-    authorized(world, grant=ClientCredentialsGrant(), client=SECRET)
+    ready(world, grant=ClientCredentialsGrant(), client=SECRET)
     assert world.headers()[0]["authorization"] == basic("pre+id", "pre%3Asecret")
     assert not world.opened
 
@@ -347,7 +340,7 @@ def _(world: World) -> None:
 @scenario("enterprise-managed-authorization")
 def _(world: World) -> None:
     world.assertion = "the-id-token"
-    authorized(world, 'Bearer scope="a"', **enterprise(world))
+    ready(world, 'Bearer scope="a"', **enterprise(world))
     exchange, grant = world.forms()
     assert exchange == {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -373,7 +366,7 @@ def _(world: World) -> None:
 @scenario("dpop")
 def _(world: World) -> None:
     world.token["token_type"] = "DPoP"
-    machine = authorized(world, dpop=DPOP)
+    machine = ready(world, dpop=DPOP)
     assert machine.token == ("DPoP", "access-1")
     header, claims = read_jwt(world.headers()[0]["dpop"])
     assert header == {"typ": "dpop+jwt", "alg": "ES256", "jwk": JWK}
@@ -396,7 +389,7 @@ def _(world: World) -> None:
         return world.give_token(form)
 
     world.pages[f"{ISSUER}/token"] = token
-    machine = authorized(world, dpop=DPOP)
+    machine = ready(world, dpop=DPOP)
     one, two = (claims_of(each["dpop"]) for each in world.headers())
     assert one["jti"] != two["jti"]
     assert ("nonce" in one, two["nonce"]) == (False, "of-the-issuer")
@@ -411,7 +404,7 @@ def _(world: World) -> None:
     world.metadata["token_endpoint_auth_methods_supported"] = ["none"]
     del world.metadata["registration_endpoint"]
     settings: Any = {"grant": AssertionGrant(), "client": ClientIdentity(client_id="workload")}
-    authorized(world, **settings)
+    ready(world, **settings)
     (form,) = world.forms()
     assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
     assert (form["assertion"], form["client_id"]) == ("the-assertion", "workload")
@@ -434,7 +427,7 @@ def _(world: World) -> None:
         for name, value in world.metadata.items()
     } | {"issuer": ORIGIN}
     world.pages = {f"{PRM}/mcp": GONE, f"{ORIGIN}{AS}": world.metadata}
-    authorized(world, "Bearer")
+    ready(world, "Bearer")
     assert world.urls() == [
         f"{PRM}/mcp",
         PRM,
@@ -451,7 +444,7 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     world.pages = {f"{PRM}/mcp": GONE}
     world.metadata["issuer"] = ORIGIN
-    authorized(world, "Bearer")
+    ready(world, "Bearer")
     assert world.urls()[2:] == [f"{ORIGIN}{AS}", f"{ORIGIN}/register", f"{ORIGIN}/token"]
     assert world.opened[0].startswith(f"{ORIGIN}/authorize?")
     assert world.asked()[0]["resource"] == SERVER

@@ -78,7 +78,7 @@ from mcpcore_conformance.auth.serving import fetch_document, serve
 from tests.auth.desk import Desk
 from tests.auth.desk import proof as resource_proof
 from tests.auth.signing import EDWARDS, Signer, signer, verify
-from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid
+from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid, ready
 from tests.clock import patience
 from tests.docs.blocks import DOCS, blocks
 
@@ -124,6 +124,9 @@ TRUSTED = (
         subjects=frozenset({"pod"}),
     ),
 )
+
+
+MACHINE = {"authorization": basic("machine", "machine:secret")}
 
 
 def random_bytes() -> Callable[[int], bytes]:
@@ -183,12 +186,6 @@ class Town(World):
             return Signed(signer("ES256", need.signing.key).sign(need.input.text))
         return super().carry_out(need)
 
-    def authorized(self, challenge: str = NAMED, **settings: Any) -> Authorization:
-        machine = self.refuse(self.client(**settings), challenge=challenge)
-        assert machine.state is AuthState.READY, machine.error
-        machine.accepted("")
-        return machine
-
     def judged(self, machine: Authorization) -> Grant:
         """What the resource server makes of the token."""
         assert machine.token is not None
@@ -208,7 +205,7 @@ class Town(World):
 
 def test_a_client_registers_signs_in_and_refreshes() -> None:
     town = Town()
-    machine = town.authorized(f'{NAMED}, scope="read"')
+    machine = ready(town, f'{NAMED}, scope="read"')
     grant = town.judged(machine)
     assert (grant.issuer, grant.subject) == (ISSUER, "developer")
     assert grant.scopes == {"read", "offline_access"}
@@ -227,7 +224,7 @@ def test_a_client_registers_signs_in_and_refreshes() -> None:
 def test_tokens_are_bound_to_a_key(algorithm: str, nonces: bool) -> None:
     made = server(algorithm=algorithm, nonces=nonces, keys=(signer(algorithm, "as"),))
     town = Town(servers={ISSUER: made})
-    machine = town.authorized(dpop=DPOP)
+    machine = ready(town, dpop=DPOP)
     assert town.judged(machine).thumbprint == thumbprint(DPOP.jwk)
     assert len(town.forms()) == 1 + nonces
     town.wall += 3600
@@ -246,7 +243,7 @@ def test_tokens_are_bound_to_a_key(algorithm: str, nonces: bool) -> None:
 )
 def test_a_client_has_a_token_of_its_own(identity: ClientIdentity) -> None:
     town = Town()
-    machine = town.authorized(grant=ClientCredentialsGrant(), client=identity)
+    machine = ready(town, grant=ClientCredentialsGrant(), client=identity)
     grant = town.judged(machine)
     assert grant.subject == grant.client_id == identity.client_id
 
@@ -261,14 +258,14 @@ def test_a_client_is_known_by_its_document() -> None:
         return document.encode()
 
     town = Town(servers={ISSUER: server(fetch=fetch)})
-    assert town.judged(town.authorized(metadata_url=CIMD)).client_id == CIMD
+    assert town.judged(ready(town, metadata_url=CIMD)).client_id == CIMD
     assert asked == [CIMD]
 
 
 def test_a_workload_shows_its_identity() -> None:
     town = Town(assertion=assertion(signer("EdDSA", "k8s"), iss=WORKLOADS, sub="pod"))
     workload = ClientIdentity(client_id="workload")
-    grant = town.judged(town.authorized(grant=AssertionGrant(), client=workload))
+    grant = town.judged(ready(town, grant=AssertionGrant(), client=workload))
     assert grant.subject == principal_name(WORKLOADS, "pod")
 
 
@@ -283,21 +280,13 @@ def test_an_enterprise_manages_the_authorization() -> None:
     )
     provider = server(PROVIDER, clients=(at_provider,), keys=(signer("ES256", "idp"),))
     code = authorize(provider, client_id="desktop", scope="openid", nonce="n")
-    headers = {"authorization": basic("desktop", "s")}
-    given = tokens(
-        provider,
-        headers,
-        grant_type="authorization_code",
-        code=code,
-        redirect_uri=REDIRECT,
-        code_verifier=VERIFIER,
-    )
+    given = redeemed(provider, code, {"authorization": basic("desktop", "s")})
     claims = read_jws(given["id_token"]).claims
     assert (claims["aud"], claims["nonce"], claims["sub"]) == ("desktop", "n", "developer")
     town = Town(servers={ISSUER: server(), PROVIDER: provider}, assertion=given["id_token"])
     identity = ClientIdentity(client_id="desktop", client_secret="s")
     grant = EnterpriseGrant(token_endpoint=f"{PROVIDER}/token", client=identity)
-    machine = town.authorized(f'{NAMED}, scope="read"', grant=grant, client=PAIR)
+    machine = ready(town, f'{NAMED}, scope="read"', grant=grant, client=PAIR)
     found = town.judged(machine)
     assert found.subject == principal_name(PROVIDER, "developer")
     assert found.client_id == "machine"
@@ -378,7 +367,9 @@ def tokens(
     return found if response.status == 200 else {**found, "status": response.status}
 
 
-def redeemed(at: DevelopmentServer, code: str, /, **changed: Any) -> dict[str, Any]:
+def redeemed(
+    at: DevelopmentServer, code: str, headers: dict[str, str] | None = None, /, **changed: Any
+) -> dict[str, Any]:
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -386,11 +377,14 @@ def redeemed(at: DevelopmentServer, code: str, /, **changed: Any) -> dict[str, A
         "code_verifier": VERIFIER,
         **changed,
     }
-    return tokens(at, **form)
+    return tokens(at, headers, **form)
 
 
-def refreshed(at: DevelopmentServer, token: str, /, **changed: Any) -> dict[str, Any]:
-    return tokens(at, **{"grant_type": "refresh_token", "refresh_token": token, **changed})
+def refreshed(
+    at: DevelopmentServer, token: str, headers: dict[str, str] | None = None, /, **changed: Any
+) -> dict[str, Any]:
+    form = {"grant_type": "refresh_token", "refresh_token": token, **changed}
+    return tokens(at, headers, **form)
 
 
 def assertion(key: Signer, typ: str | None = "JWT", **changed: Any) -> str:
@@ -399,8 +393,7 @@ def assertion(key: Signer, typ: str | None = "JWT", **changed: Any) -> str:
 
 
 def introspected(at: DevelopmentServer, token: str, wall: float = WALL) -> dict[str, Any]:
-    headers = {"authorization": basic("machine", "machine:secret")}
-    response = send(at, "POST", "/introspect", {"token": token}, headers, wall=wall)
+    response = send(at, "POST", "/introspect", {"token": token}, MACHINE, wall=wall)
     found: dict[str, Any] = json.loads(response.body)
     return found
 
@@ -623,6 +616,7 @@ def own(**changed: Any) -> dict[str, str]:
     ("line", "form", "error"),
     [
         (None, {}, "invalid_request"),
+        (None, {"client_id": "workload"}, "unauthorized_client"),
         (None, {"client_id": "machine"}, "invalid_client"),
         (None, {"client_id": "machine", "client_secret": "machine:secret"}, "invalid_client"),
         (None, {"client_id": "posting", "client_secret": "wrong"}, "invalid_client"),
@@ -630,8 +624,8 @@ def own(**changed: Any) -> dict[str, str]:
         (basic("machine", "wrong"), {}, "invalid_client"),
         (basic("nobody", "wrong"), {}, "invalid_client"),
         (basic("posting", "s"), {}, "invalid_client"),
-        (basic("machine", "machine:secret"), {"client_id": "public"}, "invalid_request"),
-        (basic("machine", "machine:secret"), {"client_secret": "s"}, "invalid_request"),
+        (MACHINE["authorization"], {"client_id": "public"}, "invalid_request"),
+        (MACHINE["authorization"], {"client_secret": "s"}, "invalid_request"),
         ("Basic !", {}, "invalid_client"),
         ("Basic " + b64encode(b"\xff:").decode(), {}, "invalid_client"),
         ("Basic " + b64encode(b"machine").decode(), {}, "invalid_client"),
@@ -701,18 +695,11 @@ def test_a_refresh_token_is_bound_to_the_certificate() -> None:
     at = server("https://127.0.0.1:1", clients=(robot,))
     first, second = (ClientCertificate(subject="CN=robot", der=der) for der in (b"1", b"2"))
     code = authorize(at, client_id="robot", redirect_uri=REDIRECT)
-    form = {"client_id": "robot", "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
-    form["grant_type"] = "authorization_code"
-    given = tokens(at, certificate=first, code=code, **form)
-    again = {"grant_type": "refresh_token", "client_id": "robot"}
-    again["refresh_token"] = given["refresh_token"]
-    assert tokens(at, certificate=second, **again)["error"] == "invalid_grant"
-    assert "access_token" in tokens(at, certificate=first, **again)
-
-
-def test_a_client_without_credentials_has_no_token_of_its_own() -> None:
-    found = tokens(server(), grant_type=CLIENT_CREDENTIALS, client_id="workload", resource=SERVER)
-    assert found["error"] == "unauthorized_client"
+    token = redeemed(at, code, client_id="robot", certificate=first)["refresh_token"]
+    found = [
+        refreshed(at, token, client_id="robot", certificate=shown) for shown in (second, first)
+    ]
+    assert (found[0]["error"], "access_token" in found[1]) == ("invalid_grant", True)
 
 
 def test_headers_stand_once() -> None:
@@ -777,9 +764,8 @@ def jag(**changed: Any) -> dict[str, str]:
 )
 def test_assertions_of_trusted_issuers(form: dict[str, str], error: str | None) -> None:
     good = {"resource": SERVER, **jag()}
-    headers = {"authorization": basic("machine", "machine:secret")}
     at = server()
-    found = tokens(at, headers, grant_type=JWT_BEARER, **{**good, **form})
+    found = tokens(at, MACHINE, grant_type=JWT_BEARER, **{**good, **form})
     assert found.get("error") == error, found
     assert ("access_token" in found) is (error is None)
     assert "refresh_token" not in found
@@ -790,9 +776,8 @@ def test_an_id_jag_is_used_once_by_a_client_with_credentials() -> None:
     form = {"grant_type": JWT_BEARER, **jag()}
     public = tokens(at, client_id="workload", **form)
     assert public["error"] == "unauthorized_client"
-    headers = {"authorization": basic("machine", "machine:secret")}
-    assert "access_token" in tokens(at, headers, **form)
-    assert tokens(at, headers, **form)["error"] == "invalid_grant"
+    assert "access_token" in tokens(at, MACHINE, **form)
+    assert tokens(at, MACHINE, **form)["error"] == "invalid_grant"
 
 
 @pytest.mark.parametrize(
@@ -821,8 +806,7 @@ def test_id_tokens_are_exchanged(form: dict[str, str], error: str | None) -> Non
         "audience": "https://other.example",
         "resource": "https://other.example/mcp",
     }
-    headers = {"authorization": basic("machine", "machine:secret")}
-    found = tokens(server(), headers, grant_type=EXCHANGE, **{**good, **form})
+    found = tokens(server(), MACHINE, grant_type=EXCHANGE, **{**good, **form})
     assert found.get("error") == error
     if error is None:
         made = read_jws(found["access_token"])
@@ -845,11 +829,11 @@ def test_id_tokens_are_exchanged(form: dict[str, str], error: str | None) -> Non
     ],
 )
 def test_access_tokens_are_exchanged(form: dict[str, str], error: str | None) -> None:
-    at, headers = server(), {"authorization": basic("machine", "machine:secret")}
+    at = server()
     asked = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER, "scope": "read"}
-    given = tokens(at, headers, **asked)["access_token"]
+    given = tokens(at, MACHINE, **asked)["access_token"]
     good = {"subject_token_type": ACCESS_TOKEN, "subject_token": given, "resource": SERVER}
-    found = tokens(at, headers, grant_type=EXCHANGE, **{**good, **form})
+    found = tokens(at, MACHINE, grant_type=EXCHANGE, **{**good, **form})
     assert found.get("error") == error
     if error is None:
         made = read_jws(found["access_token"]).claims
@@ -860,12 +844,12 @@ def test_access_tokens_are_exchanged(form: dict[str, str], error: str | None) ->
 
 
 def test_a_token_that_is_bound_to_a_key_is_not_exchanged() -> None:
-    at, headers = server(), {"authorization": basic("machine", "machine:secret")}
+    at = server()
     asked = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER, "scope": "read"}
-    given = tokens(at, {**headers, **proof()}, **asked)["access_token"]
+    given = tokens(at, {**MACHINE, **proof()}, **asked)["access_token"]
     form = {"subject_token_type": ACCESS_TOKEN, "subject_token": given, "resource": SERVER}
     for shown in ({}, proof(jti="2")):
-        found = tokens(at, {**headers, **shown}, grant_type=EXCHANGE, **form)
+        found = tokens(at, {**MACHINE, **shown}, grant_type=EXCHANGE, **form)
         assert found["error"] == "invalid_grant"
 
 
@@ -897,8 +881,7 @@ def proof(key: Signer = DPOP_KEY, jti: str = "1", **changed: Any) -> dict[str, s
 def test_proofs_at_the_token_endpoint(headers: dict[str, str], error: str | None) -> None:
     at = server()
     code = authorize(at)
-    form = {"code": code, "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
-    found = tokens(at, headers, grant_type="authorization_code", client_id="public", **form)
+    found = redeemed(at, code, headers, client_id="public")
     assert found.get("error") == error
     if error is None:
         assert found["token_type"] == ("DPoP" if headers else "Bearer")
@@ -909,19 +892,13 @@ def test_proofs_at_the_token_endpoint(headers: dict[str, str], error: str | None
 
 def test_a_proof_is_used_once_and_by_the_key_of_the_code() -> None:
     at = server()
-    dpop_jkt = thumbprint(DPOP_KEY.jwk)
-    form = {"grant_type": "authorization_code", "client_id": "public", "redirect_uri": REDIRECT}
-    form["code_verifier"] = VERIFIER
-    code = authorize(at, dpop_jkt=dpop_jkt)
-    other = tokens(at, proof(signer("EdDSA")), code=code, **form)
+    bound, public = thumbprint(DPOP_KEY.jwk), {"client_id": "public"}
+    other = redeemed(at, authorize(at, dpop_jkt=bound), proof(signer("EdDSA")), **public)
     assert other["error"] == "invalid_dpop_proof"
-    code = authorize(at, dpop_jkt=dpop_jkt)
-    given = tokens(at, proof(), code=code, **form)
-    again = {"grant_type": "refresh_token", "client_id": "public"}
-    again["refresh_token"] = given["refresh_token"]
+    token = redeemed(at, authorize(at, dpop_jkt=bound), proof(), **public)["refresh_token"]
     for headers in (proof(), {}, proof(signer("EdDSA"), jti="2")):
-        assert tokens(at, headers, **again)["error"] == "invalid_dpop_proof"
-    assert tokens(at, proof(jti="3"), **again)["token_type"] == "DPoP"
+        assert refreshed(at, token, headers, **public)["error"] == "invalid_dpop_proof"
+    assert refreshed(at, token, proof(jti="3"), **public)["token_type"] == "DPoP"
 
 
 # Registration
@@ -1133,8 +1110,7 @@ def test_windows_of_replays_are_bounded() -> None:
     form = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER}
     assert "access_token" in tokens(at, proof(), **form, **own())
     assert tokens(at, proof(jti="2"), **form, **own(jti="2"))["status"] == 503
-    headers = {"authorization": basic("machine", "machine:secret")}
-    assert tokens(at, {**headers, **proof(jti="2")}, **form)["status"] == 503
+    assert tokens(at, {**MACHINE, **proof(jti="2")}, **form)["status"] == 503
 
 
 def test_a_table_forgets_what_has_ended() -> None:

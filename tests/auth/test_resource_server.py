@@ -25,7 +25,7 @@ from mcpcore.auth.resource_server import (
 from mcpcore.auth.scopes import Requirement
 from mcpcore.auth.tokens import Grant, TokenFault
 from mcpcore.errors import DocumentRefused, UrlRefused
-from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof
+from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof, refusal
 from tests.auth.signing import Signer, signer, verify
 
 BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
@@ -102,27 +102,14 @@ def test_a_type_says_more_than_the_claims(kind: str | None, granted: bool) -> No
     ],
 )
 def test_a_request_has_one_credential(lines: list[str], status: int, reason: str) -> None:
-    denied = Desk().ask(*lines)
-    assert isinstance(denied, Denied)
+    denied = refusal(Desk().ask(*lines))
     assert (denied.status, reason in denied.reason) == (status, True)
     assert denied.challenge is not None
-
-
-def test_a_request_has_one_proof() -> None:
-    headers = ((b"dpop", b"a"), (b"dpop", b"b"))
-    denied = Desk(dpop=Dpop.ALLOWED).ask("DPoP a.b.c", headers=headers)
-    assert isinstance(denied, Denied)
-    assert denied.status == 400
-    assert params(denied)["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize("line", ["bearer {}", "BEARER   {}", " Bearer {} "])
 def test_schemes_have_any_case(line: str) -> None:
     assert isinstance(Desk().ask(line.format(signer().jwt(claims()))), Grant)
-
-
-def test_a_credential_shows_no_token() -> None:
-    assert "s3cr3t" not in repr(Credential("bearer", "s3cr3t", "s3cr3t"))
 
 
 @pytest.mark.requirement(
@@ -146,8 +133,7 @@ def test_without_a_token_the_challenge_names_no_error() -> None:
 )
 def test_missing_scopes_are_told_at_once() -> None:
     desk = Desk(required=frozenset({"read", "list"}), scope_tree={"all": ["read", "list"]})
-    denied = desk.bearer(signer().jwt(claims()))
-    assert isinstance(denied, Denied)
+    denied = refusal(desk.bearer(signer().jwt(claims())))
     assert denied.status == 403
     told = params(denied)
     assert (told["error"], told["scope"]) == ("insufficient_scope", "list read")
@@ -291,14 +277,6 @@ def test_a_url_on_loopback_or_in_a_private_network_has_its_place(
 # DPoP and certificates
 
 
-def test_a_bound_token_comes_with_its_proof() -> None:
-    desk = Desk(dpop=Dpop.ALLOWED)
-    token = signer().jwt(claims(**BOUND))
-    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token)), Grant)
-    assert isinstance(desk.ask(f"dpop {token}", proof=proof(token, jti="p2")), Grant)
-    assert isinstance(desk.bearer(signer().jwt(claims())), Grant)
-
-
 def test_a_refused_proof_is_told_by_its_scheme() -> None:
     desk = Desk(dpop=Dpop.ALLOWED)
     token = signer().jwt(claims(**BOUND))
@@ -311,8 +289,7 @@ def test_a_refused_proof_is_told_by_its_scheme() -> None:
 
 def test_where_proofs_are_required_there_is_no_bearer() -> None:
     desk = Desk(dpop=Dpop.REQUIRED)
-    denied = desk.bearer(signer().jwt(claims()))
-    assert isinstance(denied, Denied)
+    denied = refusal(desk.bearer(signer().jwt(claims())))
     assert denied.challenge is not None
     assert denied.challenge.startswith("DPoP ")
     assert "Bearer" not in denied.challenge
@@ -322,8 +299,7 @@ def test_a_nonce_is_asked_for_and_taken() -> None:
     nonces = Nonces(bytes(32))
     desk = Desk(dpop=Dpop.REQUIRED, nonces=nonces)
     token = signer().jwt(claims(**BOUND))
-    denied = desk.ask(f"DPoP {token}", proof=proof(token))
-    assert isinstance(denied, Denied)
+    denied = refusal(desk.ask(f"DPoP {token}", proof=proof(token)))
     assert params(denied, "dpop")["error"] == "use_dpop_nonce"
     ((name, nonce),) = denied.headers
     assert (name, nonce) == ("DPoP-Nonce", nonces.current(WALL))
@@ -337,25 +313,13 @@ def test_an_outage_of_the_issuer_is_not_the_clients_fault(kid: str | None) -> No
     desk, new = Desk(), Signer("ES256", kid)
     assert isinstance(desk.bearer(signer().jwt(claims())), Grant)
     desk.keys[ISSUER], token = b"", new.jwt(claims())
-    denied = desk.bearer(token, now=30.0)
-    assert isinstance(denied, Denied)
+    denied = refusal(desk.bearer(token, now=30.0))
     assert (denied.status, denied.headers) == (503, (("Retry-After", "5"),))
     assert (denied.challenge, desk.fetches) == (None, 2)
     desk.keys[ISSUER] = [new.public]
     assert isinstance(desk.bearer(token, now=35.0), Grant)
-    unknown = desk.bearer(Signer("ES256", "k3").jwt(claims()), now=36.0)
-    assert isinstance(unknown, Denied)
+    unknown = refusal(desk.bearer(Signer("ES256", "k3").jwt(claims()), now=36.0))
     assert unknown.status == 401
-
-
-def test_a_full_window_is_not_the_clients_fault() -> None:
-    desk = Desk(dpop=Dpop.REQUIRED, replays=ReplayWindow(limit=1))
-    token = signer().jwt(claims(**BOUND))
-    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token)), Grant)
-    denied = desk.ask(f"DPoP {token}", proof=proof(token, jti="p2"))
-    assert isinstance(denied, Denied)
-    assert (denied.status, denied.headers) == (503, (("Retry-After", "5"),))
-    assert denied.challenge is None
 
 
 def test_a_principal_has_one_share_of_the_window_for_all_of_its_keys() -> None:
@@ -396,19 +360,8 @@ def test_uses_of_proofs_may_be_remembered_elsewhere() -> None:
         (poor, Seen.FRESH, 403),
         (poor, Seen.REPLAYED, 401),
     ):
-        denied = guard.used(need, seen)
-        assert isinstance(denied, Denied)
+        denied = refusal(guard.used(need, seen))
         assert denied.status == status
-
-
-def test_a_certificate_is_the_one_of_the_token() -> None:
-    desk = Desk()
-    token = signer().jwt(claims(cnf={"x5t#S256": "digest"}))
-    assert isinstance(desk.bearer(token, certificate="digest"), Grant)
-    for other in (None, "", "other"):
-        denied = desk.bearer(token, certificate=other)
-        assert isinstance(denied, Denied)
-        assert denied.reason == TokenFault.BINDING
 
 
 # Introspection
@@ -428,8 +381,7 @@ def test_an_opaque_token_is_asked_about_once() -> None:
     assert (desk.questions, desk.fetches, desk.verified) == (1, 0, 0)
     assert isinstance(desk.bearer("opaque", now=60.0), Grant)
     assert desk.questions == 2
-    denied = desk.bearer("other")
-    assert isinstance(denied, Denied)
+    denied = refusal(desk.bearer("other"))
     assert denied.reason == TokenFault.REVOKED
     desk.bearer("other", now=4.0)
     assert desk.questions == 3
@@ -579,6 +531,5 @@ def test_no_signed_token_or_proof_does_more_than_be_refused(
 def test_what_is_revoked_is_refused_until_it_is_over(ends: object) -> None:
     desk, token = Desk(), signer().jwt(claims(exp=ends))
     desk.guard.revoke(token, wall=WALL)
-    found = desk.bearer(token)
-    assert isinstance(found, Denied)
+    found = refusal(desk.bearer(token))
     assert found.reason == TokenFault.REVOKED.value

@@ -18,7 +18,7 @@ from mcpcore.auth.keysets import KeySet
 from mcpcore.auth.proofs import Nonces, ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Denied, Dpop, Issuer, principal_name
 from mcpcore.auth.tokens import Grant, TokenFault
-from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof
+from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof, refusal
 from tests.auth.signing import Signer, part, signer
 
 OTHER = "https://two.example"
@@ -53,8 +53,7 @@ def tokens(
         made = list(make())
         assert made
         for token in made:
-            found = Desk(**desk).bearer(token)
-            assert isinstance(found, Denied), token
+            found = refusal(Desk(**desk).bearer(token))
             assert (found.status, found.reason) == (401, fault.value), token
 
     ROWS.append(Row(number, name, f"401: {fault.value}", run))
@@ -184,10 +183,18 @@ tokens(
     headers(kid=["../../dev/null", "' OR 1=1 --", "https://evil.example", ""]),
 )
 tokens(
-    10, "a kid that is no text", TokenFault.HEADER, headers(kid=[1, {"a": 1}, ["k1"], "x" * 600])
+    10,
+    "a kid that is no text",
+    TokenFault.HEADER,
+    headers(kid=[1, {"a": 1}, ["k1"], True, "x" * 513]),
 )
 tokens(10, "a kid of 10 kB", TokenFault.MALFORMED, headers(kid=["x" * 10_000]))
-tokens(11, "alg is a list", TokenFault.ALGORITHM, headers(alg=[["ES256"], {"ES256": 1}, 7, True]))
+tokens(
+    11,
+    "alg is a list",
+    TokenFault.ALGORITHM,
+    headers(alg=[["ES256"], {"ES256": 1}, 7, True, None, "", "es256", "ES256K", "HS512"]),
+)
 tokens(
     12,
     "parts that are no sound JSON objects",
@@ -195,13 +202,16 @@ tokens(
     lambda: (
         signer().jws(header, body)
         for header, body in [
+            (b"x", claims()),
             (b"[]", claims()),
+            (b'"x"', claims()),
             (b"\xff", claims()),
             ({"alg": "ES256"}, b"7"),
+            ({"alg": "ES256"}, b"[]"),
             ({"alg": "ES256"}, b'{"exp": NaN}'),
             ({"alg": "ES256"}, b'{"exp": 1e400}'),
             ({"alg": "ES256"}, b'{"sub": "\\udc00"}'),
-            ({"alg": "ES256"}, b'{"a":' * 1000 + b"1" + b"}" * 1000),
+            ({"alg": "ES256"}, b'{"a":' * 40 + b"1" + b"}" * 40),
         ]
     ),
 )
@@ -209,7 +219,13 @@ tokens(
     13,
     "other serializations",
     TokenFault.MALFORMED,
-    lambda: iter([".".join([part({"alg": "dir"})] * 5), "a..c.d.e", "a.b", "=", "..."]),
+    lambda: iter(
+        [
+            *(".".join([part({"alg": "dir"})] * 5), "a..c.d.e", "a.b", "=", "...", "a", ".."),
+            f"{signer().jwt(claims())}.",
+            json.dumps({"payload": part(claims()), "signatures": []}).replace(" ", ""),
+        ]
+    ),
 )
 tokens(
     14,
@@ -239,24 +255,24 @@ tokens(15, "base64 in other spellings", TokenFault.MALFORMED, _encodings)
 
 # Claims
 
-tokens(16, "the token has expired", TokenFault.EXPIRED, each(0, 1, WALL - 60, claim="exp"))
+tokens(16, "the token has expired", TokenFault.EXPIRED, each(0, 1.5, WALL - 60, claim="exp"))
 tokens(
     16,
     "there is no sound end",
     TokenFault.MALFORMED,
-    each(None, str(WALL + 600), -1, True, 10**400, [WALL + 600], claim="exp"),
+    each(None, str(WALL + 600), -1, True, 2**53, 10**400, [WALL + 600], claim="exp"),
 )
 tokens(16, "there is no end", TokenFault.MALFORMED, lambda: iter([signer().jwt(claims(exp=None))]))
 tokens(17, "from the future", TokenFault.EARLY, each(WALL + 61, 2**50, claim="nbf"))
 tokens(17, "issued in the future", TokenFault.EARLY, each(WALL + 61, claim="iat"))
 for name in ("nbf", "iat"):
-    beginnings = each(None, str(WALL), -1, True, 10**400, [WALL], claim=name)
+    beginnings = each(None, str(WALL), -0.5, True, 10**400, [WALL], claim=name)
     tokens(17, f"{name} is no time", TokenFault.MALFORMED, beginnings)
 tokens(
     18,
     "another issuer",
     TokenFault.ISSUER,
-    each(f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, "", OTHER, {"a": 1}, claim="iss"),
+    each(f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, "", OTHER, {"a": 1}, 1, claim="iss"),
 )
 tokens(18, "no issuer", TokenFault.ISSUER, lambda: iter([signer().jwt(claims(iss=None))]))
 
@@ -281,10 +297,17 @@ tokens(
         f"{RESOURCE}/deeper",
         "https://mcp.example:8443/mcp",
         "https://u@mcp.example/mcp",
+        RESOURCE.replace("/mcp", ":443/mcp"),
+        RESOURCE.replace("/mcp", "/MCP"),
+        f"{RESOURCE}?X",
+        f"{RESOURCE} x",
+        f"{RESOURCE}/",
         ["https://other.example"],
-        {RESOURCE: 1},
+        {RESOURCE: RESOURCE},
         None,
+        1,
         [],
+        [1],
         claim="aud",
     ),
 )
@@ -293,7 +316,9 @@ tokens(
     21,
     "another kind of JWT by its type",
     TokenFault.TYPE,
-    headers(typ=["dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "token-introspection+jwt"]),
+    headers(
+        typ=["dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "token-introspection+jwt", "", 1, []]
+    ),
 )
 tokens(
     21,
@@ -301,7 +326,10 @@ tokens(
     TokenFault.TYPE,
     lambda: (
         signer().jwt({**claims(), name: "x"}, typ="JWT")
-        for name in ("nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "token_introspection")
+        for name in (
+            *("nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "htu"),
+            "token_introspection",
+        )
     ),
 )
 tokens(
@@ -350,8 +378,7 @@ def _() -> None:
         (b"x-authorization", b"Bearer " + token),
         (b"authorization_", b"Bearer " + token),
     )
-    found = Desk().ask(headers=ways)
-    assert isinstance(found, Denied)
+    found = refusal(Desk().ask(headers=ways))
     assert (found.status, found.reason) == (401, "there is no token")
 
 
@@ -368,8 +395,7 @@ def _() -> None:
         [f"Bearer {token}\x00"],
         ["Bearer " + "a" * 32_768],
     ):
-        found = Desk().ask(*lines)
-        assert isinstance(found, Denied)
+        found = refusal(Desk().ask(*lines))
         assert found.status in (400, 401)
 
 
@@ -377,8 +403,7 @@ def _() -> None:
 def _() -> None:
     foreign = ((b"host", b"evil.example"), (b"x-forwarded-host", b"evil.example"))
     desk = Desk()
-    found = desk.ask(headers=foreign)
-    assert isinstance(found, Denied)
+    found = refusal(desk.ask(headers=foreign))
     assert "evil" not in f"{found.challenge} {desk.guard.metadata().decode()}"
     assert desk.guard.metadata_url.startswith("https://mcp.example/")
 
@@ -388,8 +413,7 @@ def _() -> None:
     scopes: list[Any] = ["rea", "READ", "read,write", "*", "read:all", "read\n", ["rea d"], 7, {}]
     for scope in scopes:
         desk = Desk(required=frozenset({"read"}))
-        found = desk.bearer(signer().jwt(claims(scope=scope)))
-        assert isinstance(found, Denied), scope
+        found = refusal(desk.bearer(signer().jwt(claims(scope=scope))))
         assert found.status == 403, scope
 
 
@@ -408,8 +432,7 @@ def _() -> None:
     token = signer().jwt(claims(exp=WALL + 10))
     assert isinstance(desk.bearer(token), Grant)
     refused(desk.bearer(token, now=1.0, wall=WALL + 70), TokenFault.EXPIRED)
-    weaker = desk.bearer(signer().jwt(claims(scope="list")))
-    assert isinstance(weaker, Denied)
+    weaker = refusal(desk.bearer(signer().jwt(claims(scope="list"))))
     assert weaker.status == 403
 
 
@@ -419,7 +442,12 @@ def _() -> None:
     assert len({principal_name(*pair) for pair in pairs}) == len(pairs)
 
 
-tokens(38, "a subject that is none", TokenFault.SUBJECT, each("", "a\x00", "a\u202eb", claim="sub"))
+tokens(
+    38,
+    "a subject that is none",
+    TokenFault.SUBJECT,
+    each(None, "", 1, ["anna"], "x" * 513, "a\nb", "a\x00", "a\u202eb", claim="sub"),
+)
 
 # Keys of issuers
 
@@ -448,8 +476,7 @@ def _() -> None:
     ):
         desk = Desk()
         desk.keys[ISSUER] = body
-        found = desk.bearer(signer().jwt(claims()))
-        assert isinstance(found, Denied)
+        found = refusal(desk.bearer(signer().jwt(claims())))
         assert (found.status, found.challenge, desk.fetches) == (503, None, 1)
         desk = Desk()
         token = signer().jwt(claims())
@@ -615,7 +642,10 @@ def _() -> None:
     for made in (
         None,
         "",
+        "abc",
         "a.b.c",
+        "." * 8192,
+        "e30.e30.AA",
         proof(token, htm="GET"),
         proof(token, htu="https://evil.example/mcp"),
         proof(token, htu=f"{RESOURCE}/x"),
@@ -647,9 +677,9 @@ def _() -> None:
     refused(desk.ask(f"DPoP {token}", proof=sent), TokenFault.PROOF)
     refused(desk.ask(f"DPoP {token}", proof=sent, wall=WALL + 299), TokenFault.PROOF)
     refused(desk.ask(f"DPoP {token}", proof=sent, wall=WALL + 301), TokenFault.PROOF)
-    two = desk.ask(f"DPoP {token}", proof=sent, headers=((b"dpop", sent.encode()),))
-    assert isinstance(two, Denied)
+    two = refusal(desk.ask(f"DPoP {token}", proof=sent, headers=((b"dpop", sent.encode()),)))
     assert two.status == 400
+    assert 'error="invalid_request"' in (two.challenge or "")
 
 
 @attack(46, "the scheme is changed", "a bound token is no bearer, a free one takes no proof")
@@ -688,7 +718,8 @@ def _() -> None:
     found = [desk.ask(f"DPoP {token}", proof=each) for each in sent]
     assert [isinstance(each, Grant) for each in found] == [True] * 5 + [False]
     assert isinstance(found[5], Denied)
-    assert found[5].status == 503
+    assert (found[5].status, found[5].headers) == (503, (("Retry-After", "5"),))
+    assert found[5].challenge is None
     refused(desk.ask(f"DPoP {token}", proof=sent[0]), TokenFault.PROOF)
 
 
@@ -744,8 +775,7 @@ def _() -> None:
     statuses = [each.status for each in found if isinstance(each, Denied)]
     assert statuses == [401] * 50 + [429] * 150
     assert desk.verified == 51
-    late = desk.bearer(fresh)
-    assert isinstance(late, Denied)
+    late = refusal(desk.bearer(fresh))
     assert (late.status, late.headers, late.challenge) == (429, (("Retry-After", "1"),), None)
     assert isinstance(desk.bearer(known), Grant)
     assert isinstance(desk.bearer(fresh, now=1.0), Grant)
@@ -805,8 +835,7 @@ def _() -> None:
         base64url(evil.encode()).decode(),
         evil,
     ):
-        found = Desk(required=frozenset({"read"})).bearer(token)
-        assert isinstance(found, Denied)
+        found = refusal(Desk(required=frozenset({"read"})).bearer(token))
         assert found.challenge is not None
         assert "evil" not in found.challenge + found.reason
         assert set(found.challenge) <= {chr(code) for code in range(32, 127)}

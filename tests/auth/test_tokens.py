@@ -1,7 +1,5 @@
 """Access tokens: the structure of a JWS, and each claim of it judged."""
 
-import json
-from base64 import urlsafe_b64encode
 from types import MappingProxyType
 from typing import Any
 
@@ -93,37 +91,9 @@ def test_a_jws_is_read() -> None:
     assert read_jws(token({"alg": "EdDSA", "jwk": {}}), embedded_key=True).kid is None
 
 
-ENCODED = urlsafe_b64encode(b'{"alg":"ES256"}').decode()
-MALFORMED = [
-    "",
-    "a",
-    "a.b",
-    "..",
-    "a.b.c.d.e",
-    token() + ".",
-    token().rpartition(".")[0] + ".",
-    token().replace(".", " .", 1),
-    token() + "=",
-    ENCODED + "=." + part(CLAIMS) + ".AA",
-    token(b"x"),
-    token(b"[]"),
-    token(b'"x"'),
-    token(b"\xff"),
-    token(b'{"alg":"ES256","alg":"none"}'),
-    token(claims=b'{"iss":"a","iss":"b"}'),
-    token(claims=b"[]"),
-    token(claims=b'{"exp":NaN}'),
-    token(claims=b'{"exp":1e400}'),
-    token(claims=b'{"sub":"\\ud800"}'),
-    token(claims=b'{"a":' * 40 + b"1" + b"}" * 40),
-    token(signature=b"x" * MAX_TOKEN),
-    json.dumps({"payload": part(CLAIMS), "signatures": []}),
-]
-
-
-@pytest.mark.parametrize("text", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_token_is_refused(text: str) -> None:
-    assert fault(text) is TokenFault.MALFORMED
+def test_each_accepted_algorithm_is_read() -> None:
+    for each in ALGORITHMS:
+        assert read_jws(token({"alg": each})).algorithm == each
 
 
 def test_the_length_of_a_token_is_bounded() -> None:
@@ -136,37 +106,6 @@ def test_the_length_of_a_token_is_bounded() -> None:
     assert len(longest) == MAX_TOKEN
     assert read_jws(longest).kid == "k1"
     assert fault(f"{longest}AA") is TokenFault.MALFORMED
-
-
-@pytest.mark.parametrize(
-    "algorithm",
-    [None, "none", "nOnE", "", "HS256", "HS512", "es256", "ES256K", 1, ["ES256"], {}],
-)
-def test_only_signatures_of_key_pairs_are_accepted(algorithm: Any) -> None:
-    assert fault(token({"alg": algorithm})) is TokenFault.ALGORITHM
-    assert fault(token({})) is TokenFault.ALGORITHM
-
-
-def test_each_accepted_algorithm_is_asymmetric() -> None:
-    assert not [each for each in ALGORITHMS if each.startswith(("HS", "none"))]
-    for each in ALGORITHMS:
-        assert read_jws(token({"alg": each})).algorithm == each
-
-
-@pytest.mark.parametrize("name", ["crit", "b64", "jku", "jwk", "x5u", "x5c"])
-@pytest.mark.parametrize("embedded_key", [False, True])
-def test_a_header_names_no_key_and_no_extension(name: str, embedded_key: bool) -> None:
-    text = token({**HEADER, name: []})
-    if embedded_key and name == "jwk":
-        assert read_jws(text, embedded_key=True).header["jwk"] == []
-    else:
-        assert fault(text, embedded_key=embedded_key) is TokenFault.HEADER
-
-
-@pytest.mark.parametrize("kid", [1, {}, [], True, "x" * 513])
-def test_a_kid_is_a_text(kid: Any) -> None:
-    assert fault(token({**HEADER, "kid": kid})) is TokenFault.HEADER
-    assert read_jws(token({**HEADER, "kid": "../' OR 1=1"})).kid == "../' OR 1=1"
 
 
 @given(st.text(st.sampled_from("eyJhbGciOiJ.{}-_=\x00é"), max_size=60))
@@ -194,16 +133,6 @@ def test_a_token_without_a_type_is_a_jwt() -> None:
         judge_type(read_jws(token({"alg": "ES256"})), strict)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "token-introspection+jwt", "", None, 1, []],
-)
-def test_another_type_is_refused(kind: Any) -> None:
-    with pytest.raises(TokenRefused) as refused:
-        judge_type(typed(kind), RULES)
-    assert refused.value.fault is TokenFault.TYPE
-
-
 # Claims
 
 
@@ -219,79 +148,14 @@ def test_claims_become_a_grant() -> None:
         grant.claims["sub"] = "eve"  # type: ignore[index]
 
 
-ABSENT = object()
-REFUSED: list[tuple[str, list[Any], TokenFault]] = [
-    (
-        "iss",
-        [ABSENT, None, 1, [ISSUER], f"{ISSUER}/", ISSUER.upper(), "https://evil.example"],
-        TokenFault.ISSUER,
-    ),
-    (
-        "aud",
-        [
-            ABSENT,
-            None,
-            1,
-            {},
-            {RESOURCE: RESOURCE},
-            [],
-            [1],
-            ["https://mcp.example"],
-            "https://mcp.example",
-            f"{RESOURCE}/deeper",
-            f"{RESOURCE}/",
-            RESOURCE[:-1],
-            "https://mcp.example:8443/mcp",
-            "https://u@mcp.example/mcp",
-            f"{RESOURCE} x",
-            RESOURCE.replace("/mcp", "/MCP"),
-            RESOURCE.replace("/mcp", ":443/mcp"),
-            f"{RESOURCE}?X",
-        ],
-        TokenFault.AUDIENCE,
-    ),
-    ("exp", [ABSENT, None, "9999999999", True, -1, 2**53, 10**400, []], TokenFault.MALFORMED),
-    ("exp", [0, WALL - 60, 1.5], TokenFault.EXPIRED),
-    ("nbf", [None, "1", True, -1, 10**400], TokenFault.MALFORMED),
-    ("nbf", [WALL + 61, 2**52], TokenFault.EARLY),
-    ("iat", [None, "1", {}, -0.5], TokenFault.MALFORMED),
-    ("iat", [WALL + 61], TokenFault.EARLY),
-    ("sub", [ABSENT, None, "", 1, ["anna"], "x" * 513], TokenFault.SUBJECT),
-    ("sub", ["a\nb", "a\x00", "a\u202eb"], TokenFault.SUBJECT),
-    (
-        "cnf",
-        [
-            None,
-            {},
-            "x",
-            [],
-            {"jkt": 1},
-            {"jkt": "x", "kid": "y"},
-            {"jwk": {}},
-            {"x5t#S256": None},
-        ],
-        TokenFault.BINDING,
-    ),
-    ("nonce", ["n"], TokenFault.TYPE),
-    ("at_hash", ["n"], TokenFault.TYPE),
-    ("c_hash", ["n"], TokenFault.TYPE),
-    ("events", [{}], TokenFault.TYPE),
-    ("htm", ["POST"], TokenFault.TYPE),
-    ("htu", ["x"], TokenFault.TYPE),
-]
-
-
 @pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [(name, value, expected) for name, values, expected in REFUSED for value in values],
+    "cnf",
+    [None, {}, "x", [], {"jkt": 1}, {"jkt": "x", "kid": "y"}, {"jwk": {}}, {"x5t#S256": None}],
 )
-def test_a_claim_that_does_not_hold_is_refused(name: str, value: Any, expected: TokenFault) -> None:
-    claims = {**CLAIMS, name: value}
-    if value is ABSENT:
-        del claims[name]
+def test_a_binding_that_is_not_known_is_refused(cnf: Any) -> None:
     with pytest.raises(TokenRefused) as refused:
-        judge_claims(claims, RULES, wall=WALL)
-    assert refused.value.fault is expected
+        judge_claims({**CLAIMS, "cnf": cnf}, RULES, wall=WALL)
+    assert refused.value.fault is TokenFault.BINDING
 
 
 @pytest.mark.parametrize(
@@ -337,11 +201,6 @@ def test_case_matters_in_an_audience_but_for_scheme_and_host(
         with pytest.raises(TokenRefused) as refused:
             judge_claims({**CLAIMS, "aud": named}, rules, wall=WALL)
         assert refused.value.fault is TokenFault.AUDIENCE
-
-
-def test_a_declared_access_token_may_hold_a_nonce() -> None:
-    grant = judge_claims({**CLAIMS, "nonce": "n"}, RULES, wall=WALL, explicit=True)
-    assert grant.subject == "anna"
 
 
 def test_a_token_may_be_bound_twice() -> None:

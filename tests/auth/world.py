@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from mcpcore.auth.authorization import Authorization, Refused
+from msgspec.structs import replace
+
+from mcpcore.auth.authorization import Authorization, AuthState, Refused
 from mcpcore.auth.grants import ID_JAG, ClientIdentity, SigningKey, challenge_of
 from mcpcore.auth.needs import (
     Callback,
@@ -29,7 +31,7 @@ from mcpcore.auth.needs import (
     Text,
     Unlock,
 )
-from mcpcore.auth.records import read_token_key, token_key
+from mcpcore.auth.records import TokenRecord, read_record, read_token_key, token_key, written
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey, EnterpriseGrant
 
 SERVER = "https://mcp.example/mcp"
@@ -270,6 +272,78 @@ def read_jwt(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def claims_of(text: str) -> dict[str, Any]:
     return read_jwt(text)[1]
+
+
+def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
+    """A machine that has a token of the world."""
+    machine = world.refuse(world.client(**settings), challenge=challenge)
+    assert machine.state is AuthState.READY, machine.error
+    machine.accepted("")
+    return machine
+
+
+def stopped(
+    world: World,
+    why: str,
+    *,
+    before: str,
+    challenge: str = NAMED,
+    machine: Authorization | None = None,
+    **settings: Any,
+) -> None:
+    """The flow fails with such a message, before what is named: nothing of it has happened."""
+    machine = machine or world.client(**settings)
+    sent, opened, registered = len(world.forms()), len(world.opened), len(world.registered)
+    world.refuse(machine, challenge=challenge)
+    assert machine.state is AuthState.FAILED, machine
+    assert why in str(machine.error), machine.error
+    assert len(world.forms()) == sent
+    if before in ("sign-in", "registration", "discovery"):
+        assert len(world.opened) == opened
+    if before in ("registration", "discovery"):
+        assert len(world.registered) == registered
+    if before == "discovery":
+        assert f"{ISSUER}{AS}" not in world.urls()
+
+
+def loaded(world: World, **settings: Any) -> Authorization:
+    """A machine that has what is stored."""
+    machine = world.client(**settings)
+    machine.load(wall=world.wall)
+    return world.run(machine)
+
+
+def stored(world: World) -> TokenRecord:
+    record = read_record(world.store[KEY][0], TokenRecord)
+    assert record is not None
+    return record
+
+
+def put(world: World, **changed: Any) -> None:
+    """Store another token, as another process does."""
+    world.store[KEY] = (written(replace(stored(world), **changed)), world.store[KEY][1] + 1)
+
+
+def grants(world: World) -> list[str]:
+    return [form["grant_type"] for form in world.forms()]
+
+
+def step_until(world: World, machine: Authorization, kind: type[Need]) -> None:
+    """Carry out what the machine needs up to a need of this kind, and not that one."""
+    while not isinstance(machine.need, kind):
+        step(world, machine)
+
+
+def play(world: World, machine: Authorization, steps: int) -> None:
+    """Begin to authorize, and carry out the first needs."""
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    for _ in range(steps):
+        step(world, machine)
+
+
+def step(world: World, machine: Authorization) -> None:
+    assert machine.need is not None
+    machine.give(world.carry_out(machine.need), wall=world.wall)
 
 
 def forbid(world: World, machine: Authorization, scope: str) -> Authorization:

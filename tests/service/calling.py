@@ -24,10 +24,14 @@ def ask(
     method: str,
     params: Mapping[str, Any] | bytes | None = None,
     revision: Revision = LATEST,
+    **by: Any,
 ) -> Any:
-    """Prepare, call, finish as a runtime does; McpErrors come out."""
+    """Prepare, call, finish as a runtime does; McpErrors come out.
+
+    ``by``: who asks, as `Server.prepare` takes it.
+    """
     raw = params if isinstance(params, bytes) else msgspec.json.encode(params or {})
-    prepared = server.prepare(method, raw, revision)
+    prepared = server.prepare(method, raw, revision, **by)
     body = prepared.result
     if body is None:
         try:

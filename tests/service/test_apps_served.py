@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from mcpcore.service import Server
@@ -30,17 +29,13 @@ def server(**options: Any) -> Server:
     return made
 
 
-def page(
-    of: Server, client: ClientCapabilities | None, revision: Revision = LATEST, **params: Any
-) -> Any:
-    raw = msgspec.json.encode(params)
-    return msgspec.json.decode(of.prepare("tools/list", raw, revision, client=client).result or b"")
-
-
 def metas(
     of: Server, client: ClientCapabilities | None, revision: Revision = LATEST
 ) -> dict[str, Any]:
-    return {each["name"]: each.get("_meta") for each in page(of, client, revision)["tools"]}
+    return {
+        each["name"]: each.get("_meta")
+        for each in ask(of, "tools/list", None, revision, client=client)["tools"]
+    }
 
 
 def test_clients_that_show_apps_get_them_in_both_forms() -> None:
@@ -67,15 +62,16 @@ def test_pages_of_both_kinds_of_clients_are_kept_apart_and_private() -> None:
     made = server(page_size=2)
     for _ in range(2):
         for client, last in ((SHOWS, ["refresh", "ask"]), (SHOWS_NONE, ["ask"])):
-            first = page(made, client)
+            first = ask(made, "tools/list", client=client)
             assert first["cacheScope"] == "private"
-            rest = page(made, client, cursor=first["nextCursor"])
+            rest = ask(made, "tools/list", {"cursor": first["nextCursor"]}, client=client)
             assert [each["name"] for each in rest["tools"]] == last
     guarded = server()
     guarded.add_tool(lambda: "x", "mine", visible=lambda principal: True)
     assert [*metas(guarded, SHOWS)][2:] == ["refresh", "ask", "mine"]
     assert [*metas(guarded, SHOWS_NONE)][2:] == ["ask", "mine"]
-    assert page(Server("none", offers=["tools"]), SHOWS)["cacheScope"] == "public"
+    bare = Server("none", offers=["tools"])
+    assert ask(bare, "tools/list", client=SHOWS)["cacheScope"] == "public"
 
 
 def test_the_document_has_its_rules_where_it_is_listed_and_where_it_is_read() -> None:

@@ -8,7 +8,7 @@ from mcpcore.service import Server, mirrored
 from mcpcore.spec.errors import Forbidden, McpError
 from mcpcore.spec.types.content import ResourceLink, TextContent
 from mcpcore.spec.types.tools import CallToolResult
-from tests.service.test_visibility import ask
+from tests.service.calling import ask
 
 
 def notes() -> Server:
@@ -110,7 +110,7 @@ def test_visibility_and_scopes_stay() -> None:
     with pytest.raises(McpError, match="Unknown tool"):
         ask(outer, "tools/call", {"name": "x_hidden"})
     with pytest.raises(Forbidden):
-        ask(outer, "tools/call", {"name": "x_scoped"}, "somebody")
+        ask(outer, "tools/call", {"name": "x_scoped"}, principal="somebody")
 
 
 def test_changes_are_passed_on() -> None:

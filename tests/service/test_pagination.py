@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from mcpcore.service.handlers import Declaration, Handler, Visible
 from mcpcore.service.pagination import Collection, Cursors
@@ -145,14 +147,9 @@ def test_pages() -> None:
     third = page(things, second["nextCursor"])
     assert third["things"] == ["E"]
     assert "nextCursor" not in third
+    things.remove("e")  # no cursor where the last page is full
+    assert "nextCursor" not in page(things, first["nextCursor"])
     assert "ttlMs" not in page(things, revision=LATEST_LEGACY)
-
-
-def test_no_cursor_when_the_last_page_is_full() -> None:
-    things = collection()
-    for name in "ab":
-        things.put(name, name)
-    assert "nextCursor" not in page(things)
 
 
 def test_an_empty_list_has_a_page() -> None:
@@ -250,19 +247,29 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
     assert sorted(listed) == names
 
 
-def test_pages_are_encoded_once_until_something_changes() -> None:
+def test_pages_are_encoded_once_for_a_revision_until_something_changes() -> None:
     calls: list[str] = []
     things = collection(calls=calls)
-    things.put("a", "a")
-    first = things.page(None, LATEST)
-    assert things.page(None, LATEST) is first
-    assert calls == ["a"]
-    things.page(None, LATEST_LEGACY)
-    assert calls == ["a", "a"]
-    things.put("b", "b")
-    assert page(things)["things"] == ["a", "b"]
-    things.remove("a")
-    assert page(things)["things"] == ["b"]
+    for name in "abc":
+        things.put(name, name)
+
+    def pages(revision: Revision) -> list[Raw]:
+        first = things.page(None, revision)
+        return [first, things.page(msgspec.json.decode(first)["nextCursor"], revision)]
+
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: things.put("d", "d"),
+        lambda: things.put("d", "d", replace=True),
+        lambda: things.remove("d"),
+    ]
+    for change in changes:
+        change()
+        calls.clear()
+        for revision in REVISIONS:
+            first = pages(revision)
+            assert all(again is page for again, page in zip(pages(revision), first, strict=True))
+        assert Counter(calls) == dict.fromkeys((each.name for each in things), len(REVISIONS))
 
 
 @pytest.mark.requirement("server/utilities/pagination/stable-cursors")

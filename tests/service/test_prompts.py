@@ -277,20 +277,3 @@ def test_what_cannot_be_declared(
     with pytest.raises(kind, match=says):
         server.add_prompt(function, name, **options)
     assert ask(server, "prompts/list")["prompts"] == []
-
-
-def test_removing_and_replacing() -> None:
-    server = prompts()
-    with pytest.raises(ValueError, match="prompt 'simple' is declared already"):
-        server.add_prompt(lambda: "new", "simple")
-
-    @server.prompt("simple", replace=True)
-    def other() -> str:
-        return "new"
-
-    assert get(server, "simple")["messages"][0]["content"]["text"] == "new"
-    server.remove_prompt("simple")
-    with pytest.raises(McpError, match="Unknown prompt"):
-        get(server, "simple")
-    with pytest.raises(KeyError, match="there is no prompt 'simple'"):
-        server.remove_prompt("simple")

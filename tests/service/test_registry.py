@@ -3,18 +3,20 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 import mcpcore.service
 from mcpcore.service import Server
-from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.resources import ResourceUpdatedParams
+from tests.service.calling import ask
 
 
 def declared(server: Server) -> Any:
@@ -169,6 +171,40 @@ def test_no_changes_are_told_that_are_not_declared() -> None:
     assert seen == ["notifications/resources/updated"]
 
 
+@pytest.mark.requirement("server/tools/name-unique")
+@pytest.mark.parametrize(
+    ("kind", "key", "method", "gone"),
+    [
+        ("tool", "x", "tools/call", "Unknown tool: x"),
+        ("prompt", "x", "prompts/get", "Unknown prompt: x"),
+        ("resource", "t:x", "resources/read", "Resource not found"),
+        ("resource", "t:{+a}", "resources/read", "Resource not found"),
+    ],
+)
+def test_names_are_unique(kind: str, key: str, method: str, gone: str) -> None:
+    server = Server("s")
+
+    def add(text: str, **options: Any) -> None:
+        if kind == "resource":
+            server.add_resource(key, (lambda a: text) if "{" in key else text, **options)
+        else:
+            getattr(server, f"add_{kind}")(lambda: text, key, **options)
+
+    params = {"uri": "t:x"} if kind == "resource" else {"name": key}
+    add("first")
+    with pytest.raises(ValueError, match=f"{kind}.* {re.escape(repr(key))} is declared already"):
+        add("second")
+    assert "first" in str(ask(server, method, params))
+    add("second", replace=True)
+    assert "second" in str(ask(server, method, params))
+    remove = getattr(server, f"remove_{kind}")
+    remove(key)
+    with pytest.raises(McpError, match=gone):
+        ask(server, method, params)
+    with pytest.raises(KeyError, match=f"there is no {kind}.* {re.escape(repr(key))}"):
+        remove(key)
+
+
 MODULES = [module.name for module in pkgutil.iter_modules(mcpcore.service.__path__)]
 
 
@@ -182,23 +218,6 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
     module = importlib.import_module("mcpcore.service.server")
     assert sum(len(test.examples) for test in finder.find(module)) >= 5
-
-
-def test_names_may_be_given_as_keywords() -> None:
-    server = Server("s")
-
-    @server.tool(name="add")
-    def _add(a: int) -> int:
-        return a
-
-    @server.prompt(name="ask")
-    def _ask() -> str:
-        return "?"
-
-    for kind, name in (("tools", "add"), ("prompts", "ask")):
-        page = server.prepare(f"{kind}/list", Raw(b"{}"), LATEST).result
-        assert page is not None
-        assert [entry["name"] for entry in msgspec.json.decode(page)[kind]] == [name]
 
 
 @pytest.mark.parametrize("kind", ["tool", "prompt"])

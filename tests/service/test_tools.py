@@ -233,22 +233,6 @@ def test_a_written_schema_needs_a_validator(options: Any, says: str) -> None:
     assert "pip install 'mcpcore[schema]'" in str(caught.value)
 
 
-@pytest.mark.requirement("server/tools/name-unique")
-def test_names_are_unique() -> None:
-    server = Server("s")
-    server.add_tool(lambda: "first", "x")
-    with pytest.raises(ValueError, match="tool 'x' is declared already"):
-        server.add_tool(lambda a: "second", "x")
-    assert call(server, "x")["content"][0]["text"] == "first"
-    server.add_tool(lambda: "second", "x", replace=True)
-    assert call(server, "x")["content"][0]["text"] == "second"
-    server.remove_tool("x")
-    with pytest.raises(McpError, match="Unknown tool: x"):
-        call(server, "x")
-    with pytest.raises(KeyError, match="there is no tool 'x'"):
-        server.remove_tool("x")
-
-
 def test_mirrored_arguments_are_kept_up_to_date() -> None:
     server = Server("s")
     live = server.header_params
@@ -1006,10 +990,6 @@ def test_lists_are_cached_for_each_revision() -> None:
     assert [tool["name"] for tool in last["tools"]] == ["b"]
     assert (last["ttlMs"], last["cacheScope"]) == (7, "private")
     assert "ttlMs" not in ask(server, "tools/list", revision=LATEST_LEGACY)
-    for cursor in ("", "1", page["nextCursor"] + "x"):
-        with pytest.raises(McpError, match="cursor") as caught:
-            ask(server, "tools/list", {"cursor": cursor})
-        assert caught.value.code == INVALID_PARAMS
     with pytest.raises(McpError, match=r"params\.cursor: Expected str"):
         ask(server, "tools/list", {"cursor": 5})
     with pytest.raises(McpError, match="cursor"):

@@ -9,7 +9,8 @@ import pytest
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from tests.service.calling import ask
 
 
 def admins(principal: str | None) -> bool:
@@ -31,25 +32,11 @@ def guarded(page_size: int = 500) -> Server:
     return server
 
 
-def ask(
-    server: Server,
-    method: str,
-    params: Any = None,
-    principal: str | None = None,
-    revision: Revision = LATEST,
-) -> Any:
-    prepared = server.prepare(method, msgspec.json.encode(params or {}), revision, principal)
-    body = prepared.result
-    if body is None:
-        body = prepared.finish(prepared.call(None))
-    return msgspec.json.decode(body)
-
-
 def names(server: Server, principal: str | None, member: str = "tools") -> list[str]:
     found: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        page = ask(server, f"{member}/list", cursor, principal)
+        page = ask(server, f"{member}/list", cursor, principal=principal)
         found += [item["name"] for item in page[member]]
         if "nextCursor" not in page:
             return found
@@ -74,8 +61,8 @@ def test_lists_depend_on_the_principal(page_size: int) -> None:
 def test_a_list_that_differs_is_private_on_every_page_for_everybody() -> None:
     server = guarded(page_size=1)
     for principal in (None, "root"):
-        page = ask(server, "tools/list", None, principal)
-        again = ask(server, "tools/list", {"cursor": page["nextCursor"]}, principal)
+        page = ask(server, "tools/list", principal=principal)
+        again = ask(server, "tools/list", {"cursor": page["nextCursor"]}, principal=principal)
         for each in (page, again):
             assert (each["ttlMs"], each["cacheScope"]) == (7, "private")
     assert "ttlMs" not in ask(server, "tools/list", revision=LATEST_LEGACY)
@@ -91,8 +78,8 @@ def test_a_list_that_differs_is_private_on_every_page_for_everybody() -> None:
 
 def test_cursors_of_one_are_good_for_another() -> None:
     server = guarded(page_size=2)
-    cursor = ask(server, "tools/list", None, "root")["nextCursor"]
-    rest = ask(server, "tools/list", {"cursor": cursor}, None)
+    cursor = ask(server, "tools/list", principal="root")["nextCursor"]
+    rest = ask(server, "tools/list", {"cursor": cursor})
     assert [tool["name"] for tool in rest["tools"]] == ["c"]
 
 
@@ -123,10 +110,10 @@ ARGUMENT = {"argument": {"name": "x", "value": ""}}
 )
 def test_what_is_not_seen_does_not_exist(method: str, params: Any, says: str) -> None:
     server = guarded()
-    ask(server, method, params, "root")
+    ask(server, method, params, principal="root")
     for principal in (None, "ada"):
         with pytest.raises(McpError, match=says) as caught:
-            ask(server, method, params, principal)
+            ask(server, method, params, principal=principal)
         hidden = caught.value.error
         gone = guarded()
         gone.remove_tool("b")
@@ -134,7 +121,7 @@ def test_what_is_not_seen_does_not_exist(method: str, params: Any, says: str) ->
         gone.remove_resource("t:b")
         gone.remove_resource("t:secret/{id}")
         with pytest.raises(McpError) as missing:
-            ask(gone, method, params, principal)
+            ask(gone, method, params, principal=principal)
         assert missing.value.error == hidden, "nobody can tell hidden from missing"
 
 
