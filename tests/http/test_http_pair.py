@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -29,7 +28,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http.server.sessions import SessionClosed, SessionOpened
+from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
@@ -125,15 +124,6 @@ def test_requests_made_before_negotiation_wait_for_it() -> None:
         "notifications/initialized",
         "GET",
     ]
-
-
-def test_the_handshake_is_complete_before_anything_else_arrives() -> None:
-    wire = Wire(make_client(negotiation=Negotiation.LEGACY), make_server())
-    wire.client.start(now=wire.now)
-    call(wire, "tools/list", {})
-    wire.run()
-    kinds = [type(event) for event in wire.server_events]
-    assert kinds == [SessionOpened, Ready, RequestReceived]
 
 
 # The same work in every revision, over a wire that cuts anywhere
@@ -357,17 +347,6 @@ def test_a_connection_that_breaks(version: str) -> None:
     assert len(wire.client_saw(ResultReceived)) == 1
 
 
-def test_the_standalone_stream_comes_back() -> None:
-    wire = joined(LEGACY)
-    wire.cut(wire.exchange_of("GET"))
-    wire.run()
-    wire.server.notify("notifications/tools/list_changed")
-    wire.run()
-    assert not wire.client_saw(NotificationReceived)
-    wire.pass_time(2)
-    assert len(wire.client_saw(NotificationReceived)) == 1
-
-
 # Sessions
 
 
@@ -388,21 +367,6 @@ def test_a_restarted_server_is_met_again() -> None:
     assert wire.client.session not in (None, before)
     assert wire.server.sessions == 1
     assert not wire.client_saw(RequestEnded)
-
-
-def test_an_idle_session_is_opened_again() -> None:
-    wire = joined(
-        LEGACY,
-        server_settings=HttpSettings(session_idle=10),
-        client_settings=HttpClientSettings(get_stream=False),
-    )
-    wire.pass_time(30)
-    assert wire.server.sessions == 0
-    answering(wire, lambda event: {"tools": []})
-    request = call(wire, "tools/list", {})
-    wire.run()
-    assert [event.request for event in wire.client_saw(ResultReceived)] == [request]
-    assert wire.server.sessions == 1
 
 
 @pytest.mark.parametrize("version", NAMES)
@@ -485,15 +449,3 @@ def test_any_name_and_argument_survives_mirroring(name: str, value: Any) -> None
     assert len(wire.server_saw(RequestReceived)) == 1
     head = wire.sent[-1].headers
     assert all(b"\r" not in text and b"\n" not in text for _, text in head)
-
-
-def test_overload_is_reported_and_passes() -> None:
-    wire = joined(MODERN, server_settings=HttpSettings(max_calls=1))
-    first, second = call(wire), call(wire)
-    wire.run()
-    (error,) = wire.client_saw(ErrorReceived)
-    assert (error.request, error.error.code) == (second, 1001)
-    (received,) = wire.server_saw(RequestReceived)
-    wire.server.respond(received.key, {"content": []})
-    wire.run()
-    assert [event.request for event in wire.client_saw(ResultReceived)] == [first]

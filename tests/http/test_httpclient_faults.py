@@ -331,17 +331,6 @@ def test_the_end_of_a_session_is_not_waited_for_without_end() -> None:
     assert hand.kinds() == ["ConnectionEnded"]
 
 
-def test_a_long_event_id_is_not_sent_back() -> None:
-    hand = legacy()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send)
-    hand.data(send, b"id: " + b"x" * 4097 + b"\ndata:\n\n")
-    hand.end(send)
-    assert hand.kinds() == ["RequestEnded"]
-    assert hand.pump().sent == []
-
-
 # What must not be there
 
 

@@ -10,7 +10,7 @@ from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import Hand, initialize_result, make_client, note
 from tests.http.test_httpclient_resume import broken
-from tests.http.test_httpclient_rules import ECHO, legacy, result
+from tests.http.test_httpclient_rules import ECHO, result
 from tests.http.test_httpclient_sessions import begin_anew, reopen, streaming
 
 
@@ -285,13 +285,3 @@ def test_without_a_session_a_get_has_none_to_lose() -> None:
     hand.reply(hand.next(), 404)
     assert hand.sent == []
     assert hand.kinds() == ["Ready"]
-
-
-def test_a_session_that_is_gone_when_it_is_deleted_is_gone() -> None:
-    hand = legacy()
-    hand.client.close(now=hand.now)
-    delete = hand.next()
-    assert delete.method == "DELETE"
-    hand.reply(delete, 404)
-    assert hand.sent == []
-    assert hand.kinds() == ["ConnectionEnded"]

@@ -20,7 +20,7 @@ from mcpcore.http.client.call import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import Hand, make_client, note
-from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
+from tests.http.test_httpclient_rules import ECHO, legacy, result
 from tests.http.test_httpclient_sessions import reopen, streaming
 
 SEED = bytes(range(16))
@@ -89,18 +89,6 @@ def test_the_seed_of_a_client_spreads_its_times() -> None:
     after = hand.next().after
     assert after is not None
     assert 1.0 < after <= 1.2
-
-
-def test_a_server_cannot_cause_a_storm() -> None:
-    """New ids at once, each time with no delay at all."""
-    hand, _ = broken(settings=HttpClientSettings(max_resumes=3))
-    for number in range(50):
-        send = hand.next()
-        assert send.after is not None
-        assert send.after >= 0.1
-        hand.stream(send)
-        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
-        hand.end(send)
 
 
 # What it does, and says
@@ -260,15 +248,6 @@ def test_a_stream_that_is_silent_and_cut_now_and_then_is_kept(stood: float, atte
         get = hand.next()
         hand.stream(get)
     assert cuts == attempts
-
-
-def test_modern_streams_break_off_without_more_ado() -> None:
-    hand = modern()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send, note("notifications/x"), id="e-1")
-    hand.end(send)
-    assert hand.interruptions() == []
 
 
 # Sessions that are lost on the way

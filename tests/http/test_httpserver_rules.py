@@ -287,10 +287,6 @@ def test_content_encoding(coding: str, status: int) -> None:
         assert reply.headers["accept-encoding"] == "identity"
 
 
-def test_a_missing_content_type_is_refused() -> None:
-    assert Bench().post(initialize(), remove=("content-type",)).status == 415
-
-
 @pytest.mark.parametrize(
     ("accept", "status", "kind"),
     [
@@ -311,10 +307,6 @@ def test_accept(accept: str, status: int, kind: str) -> None:
     if status == 406:
         text = "the Accept header allows neither application/json nor text/event-stream"
         assert reply.json["error"]["message"] == text
-
-
-def test_a_missing_accept_takes_everything() -> None:
-    assert Bench().post(initialize(), remove=("accept",)).status == 200
 
 
 def test_an_error_status_is_json_whatever_is_accepted() -> None:
@@ -406,18 +398,6 @@ def test_a_repeated_version_header_is_refused() -> None:
     reply = server.data_to_send(1, 1000)
     assert reply[0].status == 400  # type: ignore[union-attr]
     assert b"-32020" in reply[1].data  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_health(method: str) -> None:
-    bench = Bench()
-    reply = bench.post(None, method=method, path="/health", host="10.0.0.1")
-    assert (reply.status, reply.body) == (200, b'{"status":"ok"}\n')
-    assert reply.headers["content-type"] == "application/json"
-    bench.server.close(now=0)
-    assert bench.post(None, method=method, path="/health").status == 503
-    switched_off = Bench(make_server(HttpSettings(health_path=None)))
-    assert switched_off.post(None, method=method, path="/health").status == 404
 
 
 def test_the_secret_must_be_long() -> None:
