@@ -81,6 +81,13 @@ class StoreBench(Bench):
             self.worker.learn(0, self.now)
         self.pump()
 
+    def work(self) -> None:
+        """Let the store do what is asked, and write nothing to clients."""
+        self._events()
+        self.worker.carry_out(100, EPOCH + self.now)
+        while self.worker.outcomes:
+            self.worker.learn(0, self.now)
+
     def mail(self) -> None:
         """Let the server read its notes, and nothing else happen."""
         self.worker.read_mail()
@@ -136,6 +143,15 @@ def party(
     )
     benches += [StoreBench(shared, name, settings, **config) for name in names]
     return benches
+
+
+def at_work(**options: Any) -> tuple[StoreBench, StoreBench, str, int, int]:
+    """Two workers, and at the first a session with a call that streams: its exchange and key."""
+    one, other = party("a", "b", **options)
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    return one, other, session, route, key
 
 
 def settle(*benches: StoreBench) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
     Fault,
@@ -19,8 +18,8 @@ from mcpcore.engine.events import (
 from mcpcore.http.client.call import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
-from tests.http.support import Hand, make_client, note
-from tests.http.test_httpclient_rules import ECHO, legacy, result
+from tests.http.support import ECHO, Hand, note, starting
+from tests.http.test_httpclient_rules import legacy, result
 from tests.http.test_httpclient_sessions import reopen, streaming
 
 SEED = bytes(range(16))
@@ -131,8 +130,7 @@ def test_a_stream_that_cannot_be_resumed_was_of_a_request_that_was_sent(how: str
 
 def test_what_is_told_follows_what_had_arrived() -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     client = hand.client
     head = [(b"content-type", b"text/event-stream")]
     client.response_head(send.exchange, 200, head, now=0)
@@ -306,8 +304,7 @@ def test_what_was_asked_again_is_not_asked_a_third_time() -> None:
 
 
 def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
-    hand = Hand(make_client(HttpClientSettings(get_stream=False), negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting(HttpClientSettings(get_stream=False))
     from tests.http.support import initialize_result
 
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")

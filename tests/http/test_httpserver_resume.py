@@ -689,8 +689,7 @@ def test_connections_that_cannot_be_closed() -> None:
     key = bench.take(RequestReceived).key
     for each in (modern, key, 999):
         assert bench.server.close_stream(each, now=bench.now) is False
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert plain.json["id"] == 1
     route = bench.send(CALL, mcp_session_id=session)
     gone = bench.take(RequestReceived).key
@@ -753,8 +752,7 @@ def test_the_modern_era_ignores_event_ids_and_sessions(begin: Begin) -> None:
     reply = bench.modern("tools/list", {"_meta": CALL["params"]["_meta"]}, meta={}, **options)
     assert reply.status == 400
     reply = bench.modern("tools/list", **options)
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert reply.json["result"]["tools"] == []
     refused = bench.replies[bench.send(None, method="GET", mcp_protocol_version=MODERN, **options)]
     assert refused.status == 405

@@ -862,8 +862,7 @@ def test_batches_in_the_revision_that_has_them() -> None:
         mcp_session_id=session,
     )
     assert reply.head is None
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert reply.status == 200
     assert {answer["id"] for answer in reply.json} == {1, "1"}
     silent = bench.post([note("notifications/x")], mcp_session_id=session)

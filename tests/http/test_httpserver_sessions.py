@@ -156,8 +156,7 @@ def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
     first = bench.post(CALL, mcp_session_id=session)
     second = bench.post(CALL, mcp_session_id=session)
     assert (second.status, second.code) == (200, -32600)
-    bench.server.respond(bench.take(RequestReceived).key, {"content": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"content": []})
     assert first.json["result"] == {"content": []}
 
 

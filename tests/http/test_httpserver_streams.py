@@ -40,8 +40,7 @@ def methods(events: list[Any]) -> list[str]:
 def test_an_answer_that_is_first_goes_as_json() -> None:
     bench = Bench()
     reply = bench.modern("tools/list")
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert reply.json["result"]["tools"] == []
     assert reply.end is not None
@@ -67,8 +66,7 @@ def test_anything_else_first_makes_an_event_stream() -> None:
     }
     assert reply.headers == {**SECURITY, **of_streams}
     assert reply.end is None
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     progress, answer = reply.events
     assert progress["params"] == {
         "progressToken": "p",
@@ -86,8 +84,7 @@ def test_order_holds_even_if_nothing_was_taken_in_between() -> None:
     key = bench.take(RequestReceived).key
     for value in (1, 2, 3):
         bench.server.progress(key, value)
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     assert methods(reply.events) == ["notifications/progress"] * 3 + ["answer"]
 
 
@@ -98,8 +95,7 @@ def test_a_slow_answer_becomes_an_event_stream() -> None:
     assert reply.head is None
     bench.pass_time(0.2)
     assert reply.headers["content-type"] == "text/event-stream"
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert methods(reply.events) == ["answer"]
 
 
@@ -122,8 +118,7 @@ def test_what_is_not_answered_at_once_becomes_an_event_stream_where_nothing_is_w
     reply = bench.modern("tools/list")
     bench.pass_time(0.0)
     assert reply.headers["content-type"] == "text/event-stream"
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert methods(reply.events) == ["answer"]
 
 
@@ -132,8 +127,7 @@ def test_without_a_delay_json_is_waited_for() -> None:
     reply = bench.modern("tools/list")
     bench.pass_time(1000)
     assert reply.head is None
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert reply.headers["content-type"] == "application/json"
 
 
@@ -145,8 +139,7 @@ def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
     bench.pump()
     bench.pass_time(100)
     assert reply.head is None
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     assert reply.json["result"]["tools"] == []
 
 
@@ -228,8 +221,7 @@ def test_progress_and_logs_of_a_client_that_does_not_read_are_bounded() -> None:
         # It is told of once; whoever does not take anything costs nothing more.
         assert bench.server.writable() == ([route] if value == 1 else [])
     assert bench.server.queued(key) < 1500
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     reply = bench.replies[route]
     progress = [
         event["params"]["progress"]
@@ -417,8 +409,7 @@ def test_a_legacy_disconnect_does_not_cancel() -> None:
     bench.pump()
     assert "RequestCancelled" not in bench.kinds()
     assert bench.server.progress(key, 2)
-    assert bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert bench.server.exchanges == 0
 
 
@@ -459,8 +450,7 @@ def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> N
     call = bench.post(CALL, mcp_session_id=session, accept="application/json")
     key = bench.take(RequestReceived).key
     bench.server.request("roots/list", now=bench.now, parent=key)
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert methods(get.events) == ["roots/list"]
     assert call.json["id"] == 1
 
@@ -524,8 +514,7 @@ def test_elicitation_travels_on_the_stream_of_its_call() -> None:
     assert bench.post(answer, mcp_session_id=session).status == 202
     result = bench.take(ResultReceived)
     assert result.request == asked
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert methods(call.events) == ["elicitation/create", "answer"]
     assert get.events == []
 
@@ -659,8 +648,7 @@ def test_logs_to_sessions_and_requests() -> None:
     call = bench.post(CALL, mcp_session_id=sessions[0])
     key = bench.take(RequestReceived).key
     assert bench.server.log(key, "warning", {"a": 1}, "logger")
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     data = [[event["params"]["data"] for event in get.events] for get in gets]
     assert data == [["to all who want it"], ["wanted"]]
     assert call.events[0]["params"] == {"level": "warning", "data": {"a": 1}, "logger": "logger"}
@@ -775,8 +763,7 @@ def test_json_never_holds_a_line_break() -> None:
     route = bench.send_modern("tools/list", PROGRESS)
     key = bench.take(RequestReceived).key
     bench.server.progress(key, 1)
-    bench.server.respond(key, {"tools": [], "text": "a\r\nb\n"})
-    bench.pump()
+    bench.answer(key, {"tools": [], "text": "a\r\nb\n"})
     reply = bench.replies[route]
     assert b"\r" not in reply.body
     assert json.loads(reply.body.split(b"data: ")[2])["result"]["text"] == "a\r\nb\n"

@@ -629,8 +629,7 @@ def test_running_requests_are_answered_before_the_streams_end() -> None:
     assert not busy.ended()
     assert busy.post(request("ping", id=5)).status == 503
     assert here.replies[here.send(method="GET", path="/sse")].status == 503
-    here.server.respond(key, {"content": []})
-    here.pump()
+    here.answer(key)
     assert busy.ended()
     assert busy.messages[-1]["id"] == 4
     assert here.server.finished

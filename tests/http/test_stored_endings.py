@@ -12,7 +12,7 @@ from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import CALL, StoreBench, at_work, cursor, party, settle, shown
 from tests.http.support import Reply, initialize, note, request
 
 PING = request("ping")
@@ -116,10 +116,7 @@ def test_a_session_whose_loss_any_step_shows(step: str) -> None:
 
 
 def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_for() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     one.cut(route)
     id = cursor(one.replies[route], 0)
     one.slow = True
@@ -171,8 +168,7 @@ def test_handshakes_end_no_session_that_is_at_work() -> None:
     settle(one, other)
     assert one.post(PING, mcp_session_id=newcomer).status == 200
     assert one.replies[get].end is None
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert shown(one.replies[route]) == [1, "done"]
     assert one.post(PING, mcp_session_id=session).status == 200
     # As many as there may be, whatever each worker knows.
@@ -227,10 +223,7 @@ def test_a_session_that_another_worker_uses_has_not_expired() -> None:
 
 
 def test_who_comes_back_for_an_answer_learns_that_the_session_has_ended() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=1))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, sessions_per_client=1))
     one.cut(route)
     back = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, 2)
@@ -274,6 +267,5 @@ def test_sessions_of_http_sse_are_bounded_here() -> None:
     assert ended == [True, True, False, False, False, False]
     # They take nothing from those in the store, which are at work.
     for route, key in calls:
-        one.server.respond(key, {"content": []})
-        one.pump()
+        one.answer(key)
         assert one.replies[route].status == 200

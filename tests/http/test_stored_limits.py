@@ -148,8 +148,7 @@ def test_requests_are_counted_at_all_workers() -> None:
     other.pass_time(2)
     _, key = one.call(session, id="now")
     assert_busy(other.post({**CALL, "id": "more"}, mcp_session_id=session))
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     one.pass_time(2)
     other.call(session, id="then")
     # Another session has requests of its own.

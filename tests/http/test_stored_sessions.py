@@ -152,8 +152,7 @@ def test_a_change_is_in_the_store_before_it_is_answered(
     assert reply.head is None
     # Nothing else of the session waits.
     quick, key = one.call(session, id=20)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[quick].status == 200
     one.step()
     assert reply.status == status
@@ -773,8 +772,7 @@ def test_views_of_what_is_at_work_stay() -> None:
     assert one.server.sessions == 6
     one.pass_time(1)
     for (route, key), session in zip(calls, sessions, strict=True):
-        one.server.respond(key, {"content": []})
-        one.pump()
+        one.answer(key)
         assert one.replies[route].status == 200
         assert one.post(request("ping"), mcp_session_id=session).status == 200
     for session in idle:
@@ -820,8 +818,7 @@ def test_notes_that_say_nothing_here() -> None:
 def test_without_sessions_nothing_is_stored() -> None:
     (one,) = party("a", settings=HttpSettings(sessions=False))
     route = one.send(LIST)
-    one.server.respond(one.take(RequestReceived).key, {"tools": []})
-    one.pump()
+    one.answer(one.take(RequestReceived).key, {"tools": []})
     assert one.replies[route].status == 200
     assert not one.worker.log
 

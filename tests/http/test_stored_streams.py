@@ -24,7 +24,7 @@ from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, home_of
-from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import CALL, CUT, StoreBench, at_work, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -110,8 +110,7 @@ def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
     one.post(request("ping"), mcp_session_id=session)
     before = len(one.worker.log)
     route, key = one.call(session)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[route].status == 200
     assert one.replies[route].json["result"] == {"content": []}
     assert len(one.worker.log) == before
@@ -126,8 +125,7 @@ def test_a_client_that_takes_json_only() -> None:
     one.pump()
     stream = one.replies[one.listen(session)]
     assert [event["id"] for event in stream.events] == [asked]
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[route].json["result"] == {"content": []}
     assert not one.asked(StreamAppend)
 
@@ -139,8 +137,7 @@ def test_without_ids_streams_of_requests_are_not_written_down() -> None:
     one.progress(key, 1, 2)
     get = one.listen(session)
     tell(one, session, 7)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert shown(one.replies[route]) == [1, 2, "done"]
     assert set(one.replies[route].ids) == {""}
     assert shown(one.replies[get]) == ["7"]
@@ -164,8 +161,7 @@ def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) ->
     one.slow = False
     stream = one.replies[one.listen(session)]
     assert [event["id"] for event in stream.events] == [asked]
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert len(one.asked(StreamAppend)) == 1
     assert not one.replica(session).writers
 
@@ -204,8 +200,7 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
     one.server.writable()
     one.server.disconnect(route, now=one.now)
     one.replies[route].end = CUT
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.waiting() == ["StreamBegin"]
     one.pass_time(5)
     assert one.server.sessions == 1
@@ -283,10 +278,7 @@ def test_a_stream_has_one_connection(elsewhere: bool) -> None:
 
 
 def test_an_old_note_of_a_move_closes_nothing() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     id = cursor(one.replies[route])
     other.listen(session, last_event_id=id)
     one.slow = True
@@ -301,10 +293,7 @@ def test_an_old_note_of_a_move_closes_nothing() -> None:
 
 
 def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
     assert shown(resumed) == [1]
     other.slow = True
@@ -383,12 +372,8 @@ def test_what_is_not_kept_any_more() -> None:
 
 
 def test_a_stream_that_nobody_knows_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, age=100))
+    one.answer(key)
     other.now += 201
     assert_clear(
         other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])], 410, "kept"
@@ -420,10 +405,7 @@ def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
 
 
 def test_nothing_is_read_while_an_orphan_gets_its_end() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     other.worker.store.leave("a")
     other.slow = True
     reply = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
@@ -474,10 +456,9 @@ def test_a_batch_whose_worker_is_gone() -> None:
 
 
 def test_a_reader_that_does_not_keep_up() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1000, heartbeat=None)
+    )
     id = cursor(one.replies[route])
     one.cut(route)
     text = "x" * 300
@@ -489,10 +470,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
     slow = other.listen(session, last_event_id=id, pump=False)
     reply = other.replies[slow]
     for _ in range(50):
-        other._events()
-        other.worker.carry_out(100, EPOCH + other.now)
-        while other.worker.outcomes:
-            other.worker.learn(0, other.now)
+        other.work()
         other.write(slow, 400)
     assert there._exchanges[slow].size < 300_000
     assert {step.limit for step in other.asked(StreamRead)} == {256 * 1024}
@@ -503,10 +481,9 @@ def test_a_reader_that_does_not_keep_up() -> None:
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 1000)
     monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 1000)
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1500, heartbeat=None)
+    )
     id = cursor(one.replies[route])
     one.cut(route)
     for number in range(2, 40):
@@ -515,10 +492,7 @@ def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
     other.post(request("ping"), mcp_session_id=session)
     slow = other.listen(session, last_event_id=id, pump=False)
     for _ in range(10):
-        other._events()
-        other.worker.carry_out(100, EPOCH + other.now)
-        while other.worker.outcomes:
-            other.worker.learn(0, other.now)
+        other.work()
     exchange = other.stored._exchanges[slow]
     waits = exchange.size
     assert 1500 < waits < 3500
@@ -542,10 +516,7 @@ def test_a_producer_waits_for_its_client() -> None:
     route, key = one.call(session)
 
     def work() -> None:
-        one._events()
-        one.worker.carry_out(100, EPOCH + one.now)
-        while one.worker.outcomes:
-            one.worker.learn(0, one.now)
+        one.work()
         one._events()
 
     for number in range(1, 8):
@@ -560,10 +531,9 @@ def test_a_producer_waits_for_its_client() -> None:
 
 
 def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1000, heartbeat=None)
+    )
     for number in range(1, 40):
         one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
         one._events()
@@ -633,10 +603,7 @@ def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> Non
     session = one.session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.cut(route)  # nothing has been written
     assert shown(one.replies[one.listen(session)]) == ["1", "2"]
     assert len(one.asked(StreamRelease)) == 1
@@ -649,10 +616,7 @@ def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
     id = cursor(one.replies[route])  # which is all that came
     one.server.notify("notifications/1", session=session)
     for _ in range(4):
-        one._events()
-        one.worker.carry_out(100, EPOCH + one.now)
-        while one.worker.outcomes:
-            one.worker.learn(0, one.now)
+        one.work()
         one.mail()
     one.cut(route)  # the message has not been written
     assert shown(one.replies[one.listen(session)]) == []
@@ -722,10 +686,7 @@ def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
     tell(one, session, 1, 2, 3)
     one.slow = True
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.write(route, taken)
     assert shown(one.replies[route]) == [*first]
     one.slow = False
@@ -738,10 +699,7 @@ def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> No
     session = one.session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.server.close(now=one.now)
     settle(one, other)
     assert shown(one.replies[route]) == ["1", "2"]
@@ -849,8 +807,7 @@ def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
     one.failing("StreamAppend")
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     one.failing()
     one.pass_time(3)
     resumed = one.replies[one.listen(session, last_event_id=cursor(one.replies[route]))]
@@ -872,10 +829,7 @@ def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
 
 
 def test_a_stream_is_closed_where_it_has_just_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.cut(route)
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     # This worker has not heard of it.
@@ -906,8 +860,7 @@ def test_a_stream_that_cannot_begin() -> None:
     one.progress(key, 1)
     assert one.replies[route].status == 503
     one.failing()
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert not one.replica(session).writers
     get = one.listen(session)
     one.failing("StreamBegin")
@@ -1002,10 +955,7 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
 ) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 100)
     monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 100)
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.slow = True
     one.progress(key, *range(2, 9))
     one.failing("StreamAppend", done=True)
@@ -1027,10 +977,7 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
 
 
 def test_a_store_that_cannot_even_say_what_it_has() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.failing("StreamAppend", "StreamRead", done=True)
     one.progress(key, 2)
     one.pass_time(5)
@@ -1043,10 +990,7 @@ def test_a_store_that_cannot_even_say_what_it_has() -> None:
 
 
 def test_a_writer_whose_session_is_gone() -> None:
-    (one,) = party("a")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, _, session, route, key = at_work()
     delete = SessionDelete(token=1, session=session)
     one.worker.do(delete, EPOCH + one.now)
     one.progress(key, 2)
@@ -1056,10 +1000,7 @@ def test_a_writer_whose_session_is_gone() -> None:
 
 
 def test_a_store_that_loses_an_event_in_between() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     id = cursor(one.replies[route])
     failed: list[Step] = []
 
@@ -1076,18 +1017,14 @@ def test_a_store_that_loses_an_event_in_between() -> None:
     assert one.waiting() == ["StreamAppend"] * 2
     one.slow = False
     one.pass_time(3)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     resumed = other.replies[other.listen(session, last_event_id=id)]
     assert shown(resumed) == [2, 4, "error"]
     assert "written down" in resumed.events[-1]["error"]["message"]
 
 
 def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, age=100))
     id = cursor(one.replies[route])
     one.failing("StreamAppend", "StreamRead", done=True)
     one.progress(key, 2)
@@ -1103,17 +1040,13 @@ def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> N
     assert page.lost == page.last == 2
     assert not page.entries
     one.slow = False
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert_clear(other.replies[other.listen(session, last_event_id=id)], 410, "not kept")
     assert not one.replica(session).writers
 
 
 def test_a_store_that_fails_for_too_long() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(settings=HttpSettings(max_queued=1000))
     id = cursor(one.replies[route])
     one.failing("StreamAppend")
     one.progress(key, 2)
@@ -1122,8 +1055,7 @@ def test_a_store_that_fails_for_too_long() -> None:
     one.pump()
     one.failing()
     one.pass_time(3)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     resumed = other.replies[other.listen(session, last_event_id=id)]
     assert shown(resumed) == [2, "error"]
     assert "too much" in resumed.events[-1]["error"]["message"]
@@ -1131,10 +1063,7 @@ def test_a_store_that_fails_for_too_long() -> None:
 
 @pytest.mark.parametrize("kind", ["StreamRead", "StreamClaim"])
 def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     id = cursor(one.replies[route], 0)
     other.failing(kind)
     failed = other.replies[other.listen(session, last_event_id=id)]
@@ -1146,10 +1075,7 @@ def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
 
 
 def test_a_stream_that_cannot_be_followed() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
     other.failing("StreamRead")
     one.progress(key, 2)
@@ -1207,10 +1133,7 @@ def test_a_release_that_got_lost() -> None:
 
 
 def test_a_wake_that_got_lost() -> None:
-    one, other = party("a", "b", settings=HttpSettings(heartbeat=15))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(settings=HttpSettings(heartbeat=15))
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, 2)
     other.worker.store.receive("b", 0)
@@ -1258,10 +1181,7 @@ def test_modern_requests_have_nothing_to_do_with_the_store() -> None:
 
 
 def test_a_page_that_was_lost_while_it_was_followed() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, events=3))
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, *range(2, 10))
     settle(one, other)
