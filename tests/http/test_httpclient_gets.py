@@ -112,18 +112,6 @@ def test_how_many_sessions_the_answers_to_gets_cost(
     called(hand)
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_a_server_that_has_nothing_for_get_costs_one_session(most: int) -> None:
-    hand, get = fresh(most)
-    hand.reply(get, 404)
-    hand.reply(begin_anew(hand), 404)
-    for _ in range(3):
-        called(hand)
-        hand.pass_time(1000)
-    assert hand.kinds() == ["Ready", "Ready"]
-    assert hand.client.session == "s-2"
-
-
 def test_where_nothing_is_there_for_get_no_call_is_resumed() -> None:
     hand, get = fresh()
     hand.reply(get, 404)

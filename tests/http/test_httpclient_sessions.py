@@ -325,36 +325,6 @@ def test_what_cannot_be_saved_ends_once() -> None:
     assert hand.kinds() == ["Ready", "ResultReceived"]
 
 
-def test_a_stream_of_the_lost_session_may_still_answer() -> None:
-    hand = legacy()
-    streamed, first = hand.call()
-    hand.stream(first)
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 404)
-    hand.event(first, result(streamed))
-    assert hand.take(ResultReceived).request == streamed
-
-
-def test_a_resumption_that_finds_no_session_ends_its_request() -> None:
-    hand = legacy()
-    request, send = hand.call()
-    hand.stream(send)
-    hand.data(send, b"id: 1\n\n")
-    hand.end(send)
-    hand.reply(hand.next(), 404)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
-    reopen(hand)
-
-
-def test_a_standalone_stream_that_was_open_notices_too() -> None:
-    hand, get = streaming()
-    hand.end(get)
-    hand.reply(hand.next(), 404)
-    reopen(hand)
-    assert hand.sent == []
-
-
 def test_a_saved_request_is_sent_once_more_only() -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -426,26 +396,6 @@ def test_a_saved_request_keeps_its_deadline() -> None:
     assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
     reopen(hand)
     assert hand.sent == []
-
-
-def test_calls_that_find_no_session_over_and_over_open_one_only() -> None:
-    hand = legacy()
-    for _ in range(3):
-        hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.pump()
-    rounds = 0
-    while True:
-        while hand.sent and hand.body_of(hand.sent[0]).get("method") == "tools/call":
-            hand.reply(hand.next(), 404)
-        if not hand.pump().sent:
-            break
-        rounds += 1
-        assert rounds < 5
-        reopen(hand, f"s-{rounds + 1}")
-    assert rounds == 1
-    assert hand.kinds().count("RequestEnded") == 3
-    assert "ConnectionEnded" not in hand.kinds()
-    assert hand.client.exchanges == 0
 
 
 def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None:
@@ -549,13 +499,6 @@ def test_a_server_that_stays_away_is_given_up() -> None:
     assert hand.take(RequestEnded).request == request
     assert hand.kinds() == ["NegotiationFailed"]
     assert hand.client.exchanges == 0
-
-
-def test_a_first_session_that_cannot_be_opened_is_not_waited_for() -> None:
-    hand = starting()
-    hand.reply(hand.next(), 503)
-    assert hand.sent == []
-    assert "NegotiationFailed" in hand.kinds()
 
 
 def test_a_loss_while_closing_opens_nothing() -> None:

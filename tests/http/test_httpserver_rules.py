@@ -262,21 +262,6 @@ def test_documents_are_there_for_any_host() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content_type", "status"),
-    [
-        ("application/json", 200),
-        ("application/json; charset=utf-8", 200),
-        ("text/plain", 415),
-        ("application/json; charset=utf-16", 415),
-        ("", 415),
-    ],
-)
-def test_content_type(content_type: str, status: int) -> None:
-    reply = Bench().post(initialize(), content_type=content_type)
-    assert reply.status == status
-
-
-@pytest.mark.parametrize(
     ("coding", "status"), [("identity", 200), ("Identity", 200), ("gzip", 415), ("gzip, br", 415)]
 )
 def test_content_encoding(coding: str, status: int) -> None:
@@ -404,11 +389,6 @@ def test_the_secret_must_be_long() -> None:
     config = make_server()._router.session_config
     with pytest.raises(ValueError, match="at least 32"):
         HttpServer(config, secret=b"x" * 31)
-
-
-def test_unreadable_settings_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match=r"app\.example"):
-        make_server(HttpSettings(allowed_origins=("app.example",)))
 
 
 # Bodies that are no message
@@ -744,14 +724,6 @@ def test_a_status_is_decided_while_the_head_is_not_out() -> None:
     ]
 
 
-def test_overload_is_503() -> None:
-    bench = Bench(make_server(HttpSettings(max_calls=1)))
-    bench.modern("tools/list")
-    reply = bench.modern("tools/list", id=2)
-    assert (reply.status, reply.code) == (503, 1001)
-    assert reply.headers["retry-after"] == "1"
-
-
 def test_all_clients_together_are_bounded_and_can_cancel() -> None:
     bench = Bench(make_server(HttpSettings(max_calls=3)))
     session = bench.session()
@@ -770,7 +742,8 @@ def test_all_clients_together_are_bounded_and_can_cancel() -> None:
     cancel = note("notifications/cancelled", {"requestId": 1})
     assert bench.post(cancel, **legacy).status == 202
     keys = [event.key for event in bench.events if isinstance(event, RequestCancelled)]
-    assert bench.modern("tools/list", id=2).status == 503
+    refused = bench.modern("tools/list", id=2)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     bench.server.release(keys[0])
     assert bench.modern("tools/list", id=2).head is None
     for route in (slow, listening):
@@ -844,13 +817,6 @@ def test_any_supported_legacy_version_header_is_taken_in_a_session() -> None:
     assert (bad.status, bad.code, bad.json["id"]) == (400, -32600, 1)
 
 
-def test_a_client_of_the_first_revision_is_served_without_batches() -> None:
-    bench = Bench()
-    session = bench.session("2024-11-05")
-    assert bench.post(request("ping"), mcp_session_id=session).json["result"] == {}
-    assert bench.post([request("ping")], mcp_session_id=session).status == 400
-
-
 @pytest.mark.requirement(
     "basic/index/batch-received", "basic/transports/streamable-http/accepted-202"
 )
@@ -870,7 +836,7 @@ def test_batches_in_the_revision_that_has_them() -> None:
     assert bench.post([request("ping")]).status == 400
 
 
-@pytest.mark.parametrize("version", ["2025-06-18", LEGACY])
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", LEGACY])
 def test_batches_in_other_revisions_are_refused(version: str) -> None:
     bench = Bench()
     session = bench.session(version)
@@ -884,13 +850,6 @@ def test_too_long_a_batch_is_refused() -> None:
     session = bench.session("2025-03-26")
     reply = bench.post([request("ping", id=i) for i in range(3)], mcp_session_id=session)
     assert (reply.status, reply.code) == (400, -32600)
-
-
-def test_an_implementation_is_named() -> None:
-    bench = Bench()
-    reply = bench.modern("server/discover")
-    meta = reply.json["result"]["_meta"]
-    assert meta["io.modelcontextprotocol/serverInfo"] == {"name": "server", "version": "1"}
 
 
 # What there is to do

@@ -173,26 +173,6 @@ def test_a_get_stream_opens_at_once() -> None:
     assert reply.end is None
 
 
-@pytest.mark.parametrize(
-    ("accept", "status"), [("text/event-stream", 200), ("application/json", 406)]
-)
-def test_a_get_stream_must_be_acceptable(accept: str, status: int) -> None:
-    bench = Bench()
-    session = bench.session()
-    reply = bench.post(None, method="GET", mcp_session_id=session, accept=accept)
-    assert reply.status == status
-
-
-def test_get_streams_are_limited() -> None:
-    assert HttpSettings().session_streams == 16
-    bench = Bench(make_server(HttpSettings(session_streams=2)))
-    session = bench.session()
-    routes = [bench.send(None, method="GET", mcp_session_id=session) for _ in range(3)]
-    assert [bench.replies[route].status for route in routes] == [200, 200, 409]
-    bench.server.disconnect(routes[0], now=bench.now)
-    assert bench.post(None, method="GET", mcp_session_id=session).status == 200
-
-
 def test_the_newest_stream_is_used_and_another_takes_over() -> None:
     bench = Bench()
     session = bench.session()

@@ -99,15 +99,6 @@ def test_a_slow_answer_becomes_an_event_stream() -> None:
     assert methods(reply.events) == ["answer"]
 
 
-def test_a_slow_legacy_answer_becomes_an_event_stream_too() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=2.0, heartbeat=10)))
-    reply = bench.post(CALL, mcp_session_id=bench.session("2025-06-18"))
-    bench.pass_time(2.1)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.pass_time(25)
-    assert reply.body.count(b":\n\n") == 2
-
-
 @pytest.mark.parametrize("heartbeat", [None, 10.0])
 def test_what_is_not_answered_at_once_becomes_an_event_stream_where_nothing_is_waited_for(
     heartbeat: float | None,
@@ -411,19 +402,6 @@ def test_a_legacy_disconnect_does_not_cancel() -> None:
     assert bench.server.progress(key, 2)
     bench.answer(key)
     assert bench.server.exchanges == 0
-
-
-def test_a_request_whose_stream_is_gone_takes_the_get_stream() -> None:
-    bench = Bench()
-    session = bench.session()
-    get = bench.post(None, method="GET", mcp_session_id=session)
-    route = bench.send(CALL, mcp_session_id=session)
-    key = bench.take(RequestReceived).key
-    bench.server.disconnect(route, now=bench.now)
-    bench.server.request("roots/list", now=bench.now, parent=key)
-    bench.server.progress(key, 1)
-    bench.pump()
-    assert methods(get.events) == ["roots/list"]
 
 
 def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:

@@ -426,18 +426,6 @@ def test_notifications_arrive() -> None:
     assert stream.bench.take(NotificationReceived).session == stream.id
 
 
-def test_many_sessions_keep_apart() -> None:
-    here = bench()
-    streams = [opened(here) for _ in range(5)]
-    for number, stream in enumerate(streams):
-        stream.post(request("tools/call", {"name": str(number), "arguments": {}}, id=1))
-    for event in [each for each in here.events if isinstance(each, RequestReceived)][::-1]:
-        here.server.respond(event.key, {"content": [], "of": event.session})
-    here.pump()
-    for stream in streams:
-        assert [each["result"]["of"] for each in stream.messages if each["id"] == 1] == [stream.id]
-
-
 # Its end
 
 

@@ -45,13 +45,6 @@ def closed(bench: Bench) -> list[tuple[str, str]]:
     return [(event.session, event.reason) for event in events]
 
 
-def test_defaults() -> None:
-    settings = HttpSettings()
-    assert (settings.max_sessions, settings.sessions_per_client) == (10_000, 1_000)
-    times = (settings.session_unused, settings.session_idle, settings.session_age)
-    assert times == (60, 1800, 86_400)
-
-
 # How many
 
 
