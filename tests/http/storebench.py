@@ -145,10 +145,25 @@ def party(
     return benches
 
 
+def one_in_session(
+    version: str = LEGACY, *, principal: str | None = None, **options: Any
+) -> tuple[StoreBench, str]:
+    """A worker and a session."""
+    (one,) = party("a", **options)
+    return one, one.session(version, principal=principal)
+
+
+def two_in_session(
+    version: str = LEGACY, *, principal: str | None = None, **options: Any
+) -> tuple[StoreBench, StoreBench, str]:
+    """Two workers, and a session that was opened at the first."""
+    one, other = party("a", "b", **options)
+    return one, other, one.session(version, principal=principal)
+
+
 def at_work(**options: Any) -> tuple[StoreBench, StoreBench, str, int, int]:
     """Two workers, and at the first a session with a call that streams: its exchange and key."""
-    one, other = party("a", "b", **options)
-    session = one.session()
+    one, other, session = two_in_session(**options)
     route, key = one.call(session)
     one.progress(key, 1)
     return one, other, session, route, key

@@ -297,6 +297,14 @@ class Bench:
         return id
 
 
+def in_session(
+    version: str = LEGACY, *, server: HttpServer | None = None, **options: Any
+) -> tuple[Bench, str]:
+    """A server without a client, and a session."""
+    bench = Bench(server)
+    return bench, bench.session(version, **options)
+
+
 def request(method: str, params: Any = None, *, id: Any = 1) -> dict[str, Any]:
     message = {"jsonrpc": "2.0", "id": id, "method": method}
     return message if params is None else {**message, "params": params}

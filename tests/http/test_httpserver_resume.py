@@ -14,7 +14,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.storebench import party
-from tests.http.support import LEGACY, MODERN, Bench, Reply, make_server, note, request
+from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -681,8 +681,7 @@ def test_what_comes_after_the_end_of_a_get_stream_goes_nowhere(begin: Begin) -> 
 
 
 def test_connections_that_cannot_be_closed() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     bench.modern("tools/list")
     modern = bench.take(RequestReceived).key
     plain = bench.post(CALL, mcp_session_id=session, accept="application/json")

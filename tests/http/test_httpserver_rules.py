@@ -25,6 +25,7 @@ from tests.http.support import (
     MODERN,
     SECURITY,
     Bench,
+    in_session,
     initialize,
     make_server,
     note,
@@ -68,8 +69,7 @@ def test_without_sessions_there_is_only_post(method: str) -> None:
 @pytest.mark.requirement("basic/transports/streamable-http/old-methods-405")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_in_the_modern_era_there_is_only_post(method: str) -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version=MODERN)
     assert reply.status == 405
     assert reply.headers["allow"] == "POST, OPTIONS"
@@ -106,8 +106,7 @@ def test_the_path_is_a_setting() -> None:
     ],
 )
 def test_host_and_origin_are_checked_on_every_method(method: str, headers: dict[str, str]) -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     reply = bench.post(LIST, method=method, mcp_session_id=session, **headers)
     assert reply.status == 403
     assert reply.json.keys() == {"jsonrpc", "error"}
@@ -429,8 +428,7 @@ def test_malformed_bodies(body: bytes, code: int, id: Any, era: str) -> None:
 
 @pytest.mark.requirement("basic/transports/streamable-http/refused-status")
 def test_a_broken_response_or_notification_is_not_accepted() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     for body in (
         b'{"jsonrpc":"2.0","id":5,"result":1}',
         b'{"jsonrpc":"2.0","method":"x","params":1}',
@@ -725,8 +723,7 @@ def test_a_status_is_decided_while_the_head_is_not_out() -> None:
 
 
 def test_all_clients_together_are_bounded_and_can_cancel() -> None:
-    bench = Bench(make_server(HttpSettings(max_calls=3)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(max_calls=3)))
     legacy: Any = {"mcp_session_id": session}
     streams = {"notifications": {"toolsListChanged": True}}
     call, slow = bench.send(request("tools/list", id=1), **legacy), bench.send_modern("tools/list")
@@ -794,8 +791,7 @@ def test_equal_ids_on_two_exchanges_do_not_meet() -> None:
 
 
 def test_legacy_errors_to_requests_have_status_200() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     reply = bench.post(request("no/such"), mcp_session_id=session)
     assert (reply.status, reply.code) == (200, -32601)
     reply = bench.post(initialize(), mcp_session_id=session)
@@ -808,8 +804,7 @@ def test_legacy_errors_to_requests_have_status_200() -> None:
 
 @pytest.mark.requirement("basic/transports/version-header-invalid")
 def test_any_supported_legacy_version_header_is_taken_in_a_session() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     for version in ("2025-03-26", "2025-06-18", LEGACY):
         reply = bench.post(request("ping"), mcp_session_id=session, mcp_protocol_version=version)
         assert reply.status == 200
@@ -821,8 +816,7 @@ def test_any_supported_legacy_version_header_is_taken_in_a_session() -> None:
     "basic/index/batch-received", "basic/transports/streamable-http/accepted-202"
 )
 def test_batches_in_the_revision_that_has_them() -> None:
-    bench = Bench()
-    session = bench.session("2025-03-26")
+    bench, session = in_session("2025-03-26")
     reply = bench.post(
         [request("ping", id=1), note("notifications/x"), request("tools/list", id="1")],
         mcp_session_id=session,
@@ -838,16 +832,14 @@ def test_batches_in_the_revision_that_has_them() -> None:
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", LEGACY])
 def test_batches_in_other_revisions_are_refused(version: str) -> None:
-    bench = Bench()
-    session = bench.session(version)
+    bench, session = in_session(version)
     reply = bench.post([request("tools/list")], mcp_session_id=session)
     assert (reply.status, reply.code) == (400, -32600)
     assert "RequestReceived" not in bench.kinds()
 
 
 def test_too_long_a_batch_is_refused() -> None:
-    bench = Bench(make_server(limits=Limits(batch=2)))
-    session = bench.session("2025-03-26")
+    bench, session = in_session("2025-03-26", server=make_server(limits=Limits(batch=2)))
     reply = bench.post([request("ping", id=i) for i in range(3)], mcp_session_id=session)
     assert (reply.status, reply.code) == (400, -32600)
 

@@ -22,7 +22,7 @@ from mcpcore.http.messages import HttpChunk
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
-from tests.http.support import LEGACY, META, SECURITY, Bench, make_server, note, request
+from tests.http.support import LEGACY, META, SECURITY, Bench, in_session, make_server, note, request
 
 PROGRESS = {"_meta": {**META, "progressToken": "p"}}
 LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///a"]}}
@@ -390,8 +390,7 @@ def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
 
 @pytest.mark.requirement("basic/transports/disconnect-no-cancel")
 def test_a_legacy_disconnect_does_not_cancel() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     route = bench.send(CALL, mcp_session_id=session)
     key = bench.take(RequestReceived).key
     bench.server.progress(key, 1)
@@ -405,8 +404,7 @@ def test_a_legacy_disconnect_does_not_cancel() -> None:
 
 
 def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.send(CALL, mcp_session_id=session)
     key = bench.take(RequestReceived).key
@@ -422,8 +420,7 @@ def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> Non
 
 
 def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     call = bench.post(CALL, mcp_session_id=session, accept="application/json")
     key = bench.take(RequestReceived).key
@@ -434,8 +431,7 @@ def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> N
 
 
 def test_a_cancelled_legacy_request_ends_its_exchange_without_an_answer() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     waiting = bench.post(CALL, mcp_session_id=session)
     streaming = bench.post({**CALL, "id": 2}, mcp_session_id=session)
     bench.take(RequestReceived)
@@ -478,8 +474,7 @@ def test_notifications_of_a_request_and_the_place_of_a_cancelled_one() -> None:
     "basic/transports/stream-kept-open",
 )
 def test_elicitation_travels_on_the_stream_of_its_call() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     call = bench.post(CALL, mcp_session_id=session)
     get = bench.post(None, method="GET", mcp_session_id=session)
     key = bench.take(RequestReceived).key
@@ -540,8 +535,7 @@ def test_a_request_needs_somebody_to_ask() -> None:
     "basic/transports/related-messages",
 )
 def test_each_message_appears_on_exactly_one_stream() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     gets = [bench.post(None, method="GET", mcp_session_id=session) for _ in range(2)]
     posts = [bench.post({**CALL, "id": id}, mcp_session_id=session) for id in range(1, 4)]
     keys = [bench.take(RequestReceived).key for _ in posts]
@@ -644,8 +638,7 @@ def test_what_a_request_wants_to_hear() -> None:
 
 
 def test_silent_streams_get_comments_and_others_do_not() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=10)))
-    session = bench.session("2025-06-18")
+    bench, session = in_session("2025-06-18", server=make_server(HttpSettings(heartbeat=10)))
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(9)
     assert get.comments == b""
@@ -662,8 +655,7 @@ def test_silent_streams_get_comments_and_others_do_not() -> None:
 
 
 def test_comments_do_not_pile_up() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=10)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(heartbeat=10)))
     route = bench.send(None, method="GET", mcp_session_id=session)
     for _ in range(20):
         bench.now += 10
@@ -673,8 +665,7 @@ def test_comments_do_not_pile_up() -> None:
 
 
 def test_heartbeats_can_be_switched_off() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(100)
     assert get.comments == b""
@@ -699,8 +690,7 @@ def test_the_deadline_is_the_nearest() -> None:
 
 
 def test_a_graceful_end() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     listen = bench.modern("subscriptions/listen", LISTEN)
     working = bench.modern("tools/list", id=2)

@@ -12,7 +12,17 @@ from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
-from tests.http.storebench import CALL, StoreBench, at_work, cursor, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    StoreBench,
+    at_work,
+    cursor,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import Reply, initialize, note, request
 
 PING = request("ping")
@@ -39,8 +49,7 @@ def assert_gone(reply: Reply, reason: str = "") -> None:
 
 @pytest.mark.parametrize("way", ["stream", "get", "resume", "delete", "level"])
 def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     first = one.listen(session)
     one.server.notify("notifications/x", session=session)
     one.pump()
@@ -70,8 +79,7 @@ def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
 
 
 def test_what_is_refused_for_want_of_a_session_is_reported_without_a_stream() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.server.reports = True
     one.post(PING, mcp_session_id=session)
     one.events.clear()
@@ -85,8 +93,7 @@ def test_what_is_refused_for_want_of_a_session_is_reported_without_a_stream() ->
 
 @pytest.mark.parametrize("step", ["StreamAppend", "QueuePut", "QueueTake", "SessionCalls"])
 def test_a_session_whose_loss_any_step_shows(step: str) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     get = one.listen(session)
     route, key = one.call(session)
     one.progress(key, 1)
@@ -135,8 +142,7 @@ def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_
 
 
 def test_a_session_that_made_room_is_gone_at_all_workers() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=2))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, sessions_per_client=2))
     for bench in (one, other):
         bench.post(PING, mcp_session_id=session)
     plain, _ = one.call(session)
@@ -152,8 +158,7 @@ def test_a_session_that_made_room_is_gone_at_all_workers() -> None:
 
 
 def test_handshakes_end_no_session_that_is_at_work() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=5))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, sessions_per_client=5))
     get = one.listen(session)
     route, key = one.call(session)
     one.progress(key, 1)
@@ -180,8 +185,7 @@ def test_handshakes_end_no_session_that_is_at_work() -> None:
     ("lives", "seconds"), [({"absolute": 5}, 5), ({"idle": 5, "unused": 5}, 5)]
 )
 def test_a_session_that_has_expired_is_gone_at_once(lives: dict[str, Any], seconds: int) -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, **lives))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, **lives))
     for bench in (one, other):
         assert bench.post(PING, mcp_session_id=session).status == 200
     plain, _ = one.call(session)
@@ -202,8 +206,7 @@ def test_streams_of_a_session_that_has_expired_end_with_the_next_heartbeat() -> 
 
 
 def test_a_session_in_use_is_told_of_in_time() -> None:
-    (one,) = party("a", store=StoreSettings(lease=1e9, idle=5, unused=5))
-    session = one.session()
+    one, session = one_in_session(store=StoreSettings(lease=1e9, idle=5, unused=5))
     for _ in range(20):
         one.pass_time(1)
         assert one.post(PING, mcp_session_id=session).status == 200
@@ -212,8 +215,7 @@ def test_a_session_in_use_is_told_of_in_time() -> None:
 
 
 def test_a_session_that_another_worker_uses_has_not_expired() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, idle=5, unused=5))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, idle=5, unused=5))
     for _ in range(4):
         other.now += 2
         assert other.post(PING, mcp_session_id=session).status == 200

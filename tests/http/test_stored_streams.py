@@ -24,7 +24,18 @@ from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, home_of
-from tests.http.storebench import CALL, CUT, StoreBench, at_work, cursor, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    CUT,
+    StoreBench,
+    at_work,
+    cursor,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -50,8 +61,7 @@ def tell(bench: StoreBench, session: str, *numbers: int) -> None:
 
 @every_revision
 def test_events_keep_their_places_whatever_is_learned_first(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     one.progress(key, 1, 2)
@@ -71,8 +81,7 @@ def test_events_keep_their_places_whatever_is_learned_first(version: str) -> Non
 
 @every_revision
 def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     assert one.waiting() == []
@@ -105,8 +114,7 @@ def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
 
 
 def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.post(request("ping"), mcp_session_id=session)
     before = len(one.worker.log)
     route, key = one.call(session)
@@ -117,8 +125,7 @@ def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
 
 
 def test_a_client_that_takes_json_only() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session, accept="application/json")
     assert one.server.progress(key, 1)
     asked = one.server.request("roots/list", now=one.now, parent=key)
@@ -131,8 +138,7 @@ def test_a_client_that_takes_json_only() -> None:
 
 
 def test_without_ids_streams_of_requests_are_not_written_down() -> None:
-    (one,) = party("a", settings=HttpSettings(resumable=False))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(resumable=False))
     route, key = one.call(session)
     one.progress(key, 1, 2)
     get = one.listen(session)
@@ -147,8 +153,7 @@ def test_without_ids_streams_of_requests_are_not_written_down() -> None:
 
 @pytest.mark.parametrize("version", ["2025-03-26", UNPRIMED])
 def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     one.progress(key, 1)
@@ -167,8 +172,7 @@ def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) ->
 
 
 def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
@@ -192,8 +196,7 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
     version: str, late: bool
 ) -> None:
     quick = HttpSettings(session_replica_idle=1, store_timeout=10, heartbeat=None)
-    (one,) = party("a", settings=quick)
-    session = one.session(version)
+    one, session = one_in_session(version, settings=quick)
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
@@ -310,8 +313,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
 
 
 def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     other.slow = True
     route = other.listen(session)
     other.step()  # the session
@@ -325,8 +327,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
 
 
 def test_what_the_worker_took_that_had_the_stream_before() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     id = cursor(one.replies[route])
@@ -359,8 +360,7 @@ def test_ids_that_were_not_given() -> None:
 
 
 def test_what_is_not_kept_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, events=3))
     route, key = one.call(session)
     one.progress(key, *range(1, 8))
     ids = one.replies[route].ids
@@ -382,8 +382,7 @@ def test_a_stream_that_nobody_knows_any_more() -> None:
 
 @every_revision
 def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     route, key = one.call(session, id="my call")
     one.progress(key, 1, 2)
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route], -2))]
@@ -441,8 +440,7 @@ def test_an_orphan_that_two_find() -> None:
 
 
 def test_a_batch_whose_worker_is_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session("2025-03-26")
+    one, other, session = two_in_session("2025-03-26")
     batch = [{**CALL, "id": 1}, note("notifications/x"), {**CALL, "id": "b"}]
     route = one.send(batch, mcp_session_id=session)
     key = next(event.key for event in one.events if getattr(event, "id", None) == 1)
@@ -511,8 +509,7 @@ def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_producer_waits_for_its_client() -> None:
-    (one,) = party("a", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(max_queued=1000, heartbeat=None))
     route, key = one.call(session)
 
     def work() -> None:
@@ -555,8 +552,7 @@ def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None
 
 @every_revision
 def test_each_message_is_on_one_stream(version: str) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     tell(one, session, 1, 2)
     first = one.listen(session)
     settle(one, other)
@@ -582,8 +578,7 @@ def test_each_message_is_on_one_stream(version: str) -> None:
 
 
 def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     id = cursor(one.replies[route])
@@ -599,8 +594,7 @@ def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
 
 
 def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
     one.work()
@@ -610,8 +604,7 @@ def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> Non
 
 
 def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route = one.listen(session)
     id = cursor(one.replies[route])  # which is all that came
     one.server.notify("notifications/1", session=session)
@@ -624,8 +617,7 @@ def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
 
 
 def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1)
     one.slow = True
     route = one.listen(session)
@@ -642,8 +634,7 @@ def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
 @pytest.mark.parametrize("unread", [False, True])
 @pytest.mark.parametrize("done", [False, True])
 def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, unread: bool) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     one.failing("QueueTake", *["StreamRead"] * unread, done=done)
     tell(one, session, 1, 2)
     first = one.replies[one.listen(session)]
@@ -658,8 +649,7 @@ def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, un
 
 @pytest.mark.parametrize("leaves", [False, True])
 def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     one.slow = True
     route = one.listen(session)
@@ -681,8 +671,7 @@ def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
 def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
     taken: int, first: str, rest: str
 ) -> None:
-    (one,) = party("a", settings=structs.replace(PLAIN, resumable=False))
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED, settings=structs.replace(PLAIN, resumable=False))
     tell(one, session, 1, 2, 3)
     one.slow = True
     route = one.listen(session, pump=False)
@@ -695,8 +684,7 @@ def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
 
 
 def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> None:
-    one, other = party("a", "b")
-    session = one.session(UNPRIMED)
+    one, other, session = two_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
     one.work()
@@ -708,8 +696,7 @@ def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> No
 
 
 def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgotten() -> None:
-    one, other = party("a", "b", settings=PLAIN)
-    session = one.session()
+    one, other, session = two_in_session(settings=PLAIN)
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_replica_idle + 1)
@@ -720,8 +707,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
 
 
 def test_requests_for_which_there_is_no_room_end() -> None:
-    (one,) = party("a", store=StoreSettings(lease=1e9, queue_bytes=300))
-    session = one.session()
+    one, session = one_in_session(store=StoreSettings(lease=1e9, queue_bytes=300))
     asked = [
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
         for _ in range(8)
@@ -737,8 +723,7 @@ def test_requests_for_which_there_is_no_room_end() -> None:
 
 
 def test_what_waits_here_for_the_store_is_bounded() -> None:
-    (one,) = party("a", settings=HttpSettings(session_queue=1000))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(session_queue=1000))
     one.slow = True
     asked = [
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
@@ -770,8 +755,7 @@ def test_what_waits_here_for_the_store_is_bounded() -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_polled_stream(elsewhere: bool) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
@@ -801,8 +785,7 @@ def test_a_polled_stream(elsewhere: bool) -> None:
 
 
 def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_later() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session)
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
@@ -815,8 +798,7 @@ def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_
 
 
 def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     _, key = one.call(session)
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
@@ -839,8 +821,7 @@ def test_a_stream_is_closed_where_it_has_just_gone() -> None:
 
 
 def test_polled_streams_of_a_session_at_all_workers() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     here, there = one.replies[one.listen(session)], other.replies[other.listen(session)]
     assert one.server.close_get_streams(session, retry=0.5, now=one.now) == 1
     settle(one, other)
@@ -853,8 +834,7 @@ def test_polled_streams_of_a_session_at_all_workers() -> None:
 
 
 def test_a_stream_that_cannot_begin() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session)
     one.failing("StreamBegin")
     one.progress(key, 1)
@@ -869,8 +849,7 @@ def test_a_stream_that_cannot_begin() -> None:
 
 
 def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.post(request("ping", id=9), mcp_session_id=session)
     touched = len(one.asked(SessionTouch))
     one.failing("QueueTake")
@@ -881,8 +860,7 @@ def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("version", NAMES)
 def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     route, key = one.call(session)
     one.progress(key, 1)
     one.failing("StreamAppend", done=done)
@@ -904,8 +882,7 @@ def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
 
 
 def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.failing("StreamAppend")
     one.progress(key, 1)
@@ -924,8 +901,7 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
 def test_a_stream_that_is_given_up_does_not_stay_open(
     kinds: list[str], done: bool, leaves: bool
 ) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.slow = leaves
     one.failing(*kinds, done=done)
@@ -1088,8 +1064,7 @@ def test_a_stream_that_cannot_be_followed() -> None:
 
 @pytest.mark.parametrize("done", [False, True])
 def test_a_queue_that_cannot_be_emptied(done: bool) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     one.failing("QueueTake", done=done)
@@ -1103,8 +1078,7 @@ def test_a_queue_that_cannot_be_emptied(done: bool) -> None:
 
 @pytest.mark.parametrize("done", [False, True])
 def test_a_queue_that_takes_nothing(done: bool) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.failing("QueuePut", done=done)
     tell(one, session, 1, 2)
     asked = one.server.request("roots/list", now=one.now, session=session, timeout=None)
@@ -1119,8 +1093,7 @@ def test_a_queue_that_takes_nothing(done: bool) -> None:
 
 
 def test_a_release_that_got_lost() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     older, newer = one.listen(session), one.listen(session)
     one.failing("StreamRelease")
     one.cut(newer)
@@ -1144,8 +1117,7 @@ def test_a_wake_that_got_lost() -> None:
 
 
 def test_steps_are_answered_in_any_order() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     calls = [one.call(session, id=id) for id in range(1, 6)]
     one.slow = True
     for number in (1, 2, 3):
@@ -1193,8 +1165,7 @@ def test_a_page_that_was_lost_while_it_was_followed() -> None:
 
 
 def test_the_data_is_what_the_client_gets() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     tell(one, session, 1)
     stream = one.replies[one.listen(session)]
     (put,) = one.asked(QueuePut)
