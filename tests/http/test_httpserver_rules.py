@@ -33,6 +33,15 @@ from tests.http.support import (
 )
 
 LIST = request("tools/list")
+
+
+def head_of(*lines: tuple[str, str], **parts: Any) -> HttpRequest:
+    """A POST of JSON with more lines than it must have."""
+    usual = (("host", "localhost:8000"), ("content-type", "application/json"))
+    headers = [(name.encode(), value.encode()) for name, value in (*usual, *lines)]
+    return HttpRequest(method="POST", path="/mcp", headers=headers, **parts)
+
+
 MODERN_LIST = request("tools/list", {"_meta": META})
 MODERN_HEADERS = {"mcp_protocol_version": MODERN, "mcp_method": "tools/list"}
 
@@ -117,10 +126,7 @@ def test_host_and_origin_are_checked_on_every_method(method: str, headers: dict[
 def test_a_missing_or_repeated_host_is_refused() -> None:
     assert Bench().post(LIST, remove=("host",)).status == 403
     server = make_server()
-    head = HttpRequest(
-        method="POST", path="/mcp", headers=[(b"host", b"localhost"), (b"host", b"localhost")]
-    )
-    assert server.open(1, head, now=0) == 0
+    assert server.open(1, head_of(("host", "localhost:8000")), now=0) == 0
     assert server.data_to_send(1, 1000)[0].status == 403  # type: ignore[union-attr]
 
 
@@ -151,14 +157,8 @@ def test_a_server_is_reached_without_tls_unless_its_driver_says_otherwise(
 ) -> None:
     server = make_server()
     data = json.dumps(initialize()).encode()
-    headers = [
-        (b"host", b"localhost:8000"),
-        (b"origin", f"{origin}://localhost:8000".encode()),
-        (b"content-type", b"application/json"),
-        (b"accept", b"application/json, text/event-stream"),
-        (b"content-length", str(len(data)).encode()),
-    ]
-    head = HttpRequest(method="POST", path="/mcp", headers=headers, **scheme)
+    lines = (("origin", f"{origin}://localhost:8000"), ("content-length", str(len(data))))
+    head = head_of(*lines, **scheme)
     if server.open(1, head, now=0):
         server.body(1, data, end=True, now=0)
     while server.next_event() is not None:
@@ -318,16 +318,7 @@ def test_announced_length(length: str, status: int, code: int, text: str | None)
 
 def test_a_chunked_body_is_bounded_too() -> None:
     server = make_server(HttpSettings(max_body=100))
-    head = HttpRequest(
-        method="POST",
-        path="/mcp",
-        headers=[
-            (b"host", b"localhost"),
-            (b"content-type", b"application/json"),
-            (b"transfer-encoding", b"chunked"),
-        ],
-    )
-    assert server.open(1, head, now=0) == 100
+    assert server.open(1, head_of(("transfer-encoding", "chunked")), now=0) == 100
     server.body(1, b" " * 60, end=False, now=0)
     assert server.writable() == []
     server.body(1, b" " * 60, end=False, now=0)
@@ -343,16 +334,7 @@ def test_a_body_in_pieces() -> None:
     bench = Bench()
     data = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     session = bench.session()
-    head = HttpRequest(
-        method="POST",
-        path="/mcp",
-        headers=[
-            (b"host", b"localhost"),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(data)),
-            (b"mcp-session-id", session.encode()),
-        ],
-    )
+    head = head_of(("content-length", str(len(data))), ("mcp-session-id", session))
     assert bench.server.open(77, head, now=0) == len(data)
     for byte in data:
         bench.server.body(77, bytes([byte]), end=False, now=0)
@@ -372,13 +354,8 @@ def test_exchange_numbers_are_not_used_twice() -> None:
 
 def test_a_repeated_version_header_is_refused() -> None:
     server = make_server()
-    version = (b"mcp-protocol-version", LEGACY.encode())
-    head = HttpRequest(
-        method="POST",
-        path="/mcp",
-        headers=[(b"host", b"localhost"), version, version],
-    )
-    assert server.open(1, head, now=0) == 0
+    version = ("mcp-protocol-version", LEGACY)
+    assert server.open(1, head_of(version, version), now=0) == 0
     reply = server.data_to_send(1, 1000)
     assert reply[0].status == 400  # type: ignore[union-attr]
     assert b"-32020" in reply[1].data  # type: ignore[union-attr]

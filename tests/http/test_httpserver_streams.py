@@ -88,38 +88,24 @@ def test_order_holds_even_if_nothing_was_taken_in_between() -> None:
     assert methods(reply.events) == ["notifications/progress"] * 3 + ["answer"]
 
 
-def test_a_slow_answer_becomes_an_event_stream() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=2.0)))
-    reply = bench.modern("tools/list")
-    bench.pass_time(1.9)
-    assert reply.head is None
-    bench.pass_time(0.2)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.answer(bench.take(RequestReceived).key, {"tools": []})
-    assert methods(reply.events) == ["answer"]
-
-
 @pytest.mark.parametrize("heartbeat", [None, 10.0])
-def test_what_is_not_answered_at_once_becomes_an_event_stream_where_nothing_is_waited_for(
-    heartbeat: float | None,
+@pytest.mark.parametrize(("delay", "silent"), [(2.0, 1.9), (0.0, 0.0), (None, 1000.0)])
+def test_an_answer_that_takes_too_long_becomes_an_event_stream(
+    delay: float | None, silent: float, heartbeat: float | None
 ) -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=0.0, heartbeat=heartbeat)))
+    bench = Bench(make_server(HttpSettings(json_delay=delay, heartbeat=heartbeat)))
     at_once = bench.modern("server/discover")
     assert at_once.headers["content-type"] == "application/json"
     reply = bench.modern("tools/list")
-    bench.pass_time(0.0)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.answer(bench.take(RequestReceived).key, {"tools": []})
-    assert methods(reply.events) == ["answer"]
-
-
-def test_without_a_delay_json_is_waited_for() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=None, heartbeat=None)))
-    reply = bench.modern("tools/list")
-    bench.pass_time(1000)
+    if silent:
+        bench.pass_time(silent)
     assert reply.head is None
+    bench.pass_time(0.2)
+    assert (reply.head is not None) is (delay is not None)
     bench.answer(bench.take(RequestReceived).key, {"tools": []})
-    assert reply.headers["content-type"] == "application/json"
+    kind = "application/json" if delay is None else "text/event-stream"
+    assert reply.headers["content-type"] == kind
+    assert delay is None or methods(reply.events) == ["answer"]
 
 
 def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
