@@ -81,6 +81,13 @@ class StoreBench(Bench):
             self.worker.learn(0, self.now)
         self.pump()
 
+    def work(self) -> None:
+        """Let the store do what is asked, and write nothing to clients."""
+        self._events()
+        self.worker.carry_out(100, EPOCH + self.now)
+        while self.worker.outcomes:
+            self.worker.learn(0, self.now)
+
     def mail(self) -> None:
         """Let the server read its notes, and nothing else happen."""
         self.worker.read_mail()
@@ -136,6 +143,30 @@ def party(
     )
     benches += [StoreBench(shared, name, settings, **config) for name in names]
     return benches
+
+
+def one_in_session(
+    version: str = LEGACY, *, principal: str | None = None, **options: Any
+) -> tuple[StoreBench, str]:
+    """A worker and a session."""
+    (one,) = party("a", **options)
+    return one, one.session(version, principal=principal)
+
+
+def two_in_session(
+    version: str = LEGACY, *, principal: str | None = None, **options: Any
+) -> tuple[StoreBench, StoreBench, str]:
+    """Two workers, and a session that was opened at the first."""
+    one, other = party("a", "b", **options)
+    return one, other, one.session(version, principal=principal)
+
+
+def at_work(**options: Any) -> tuple[StoreBench, StoreBench, str, int, int]:
+    """Two workers, and at the first a session with a call that streams: its exchange and key."""
+    one, other, session = two_in_session(**options)
+    route, key = one.call(session)
+    one.progress(key, 1)
+    return one, other, session, route, key
 
 
 def settle(*benches: StoreBench) -> None:

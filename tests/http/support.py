@@ -38,6 +38,9 @@ SERVER_OFFERS = {
     "logging": {},
     "completions": {},
 }
+ECHO = {"name": "echo", "arguments": {}}
+NOTHING: dict[str, Any] = {"content": []}
+"""What a tool gives that has nothing to say."""
 CLIENT_OFFERS = {"sampling": {}, "elicitation": {}, "roots": {"listChanged": True}}
 
 
@@ -225,6 +228,11 @@ class Bench:
             headers["mcp_name"] = named
         return self.send(body, **{**headers, **options})
 
+    def answer(self, key: int, result: Any = NOTHING) -> None:
+        """Answer a request, and write that."""
+        self.server.respond(key, result)
+        self.pump()
+
     def pump(self) -> None:
         """Take all events and write everything that can be written."""
         while True:
@@ -287,6 +295,14 @@ class Bench:
         assert done.status == 202
         assert done.body == b""
         return id
+
+
+def in_session(
+    version: str = LEGACY, *, server: HttpServer | None = None, **options: Any
+) -> tuple[Bench, str]:
+    """A server without a client, and a session."""
+    bench = Bench(server)
+    return bench, bench.session(version, **options)
 
 
 def request(method: str, params: Any = None, *, id: Any = 1) -> dict[str, Any]:
@@ -500,6 +516,11 @@ class Hand:
         assert self.sent, "nothing is sent"
         return self.sent.pop(0)
 
+    def call(self, **options: Any) -> tuple[Any, HttpSend]:
+        """Call a tool; give the request, and what is to be sent."""
+        made = self.client.request("tools/call", ECHO, now=self.now, **options)
+        return made, self.next()
+
     def body_of(self, send: HttpSend) -> Any:
         return json.loads(send.body)
 
@@ -603,6 +624,18 @@ class Hand:
             self.reply(get, 405)
         self.events.clear()
         return self
+
+
+def starting(
+    settings: HttpClientSettings | None = None,
+    *,
+    negotiation: Negotiation = Negotiation.LEGACY,
+    **options: Any,
+) -> Hand:
+    """A client that is about to send its first message."""
+    hand = Hand(make_client(settings, negotiation=negotiation, **options))
+    hand.client.start(now=hand.now)
+    return hand
 
 
 DISCOVERED = {

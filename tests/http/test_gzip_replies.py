@@ -13,7 +13,16 @@ from mcpcore.http.headers import PIECE, Packing, takes_gzip, unpacker
 from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.settings import HttpSettings, SsePaths
-from tests.http.support import META, MODERN, Bench, Reply, initialize, make_server, request
+from tests.http.support import (
+    META,
+    MODERN,
+    Bench,
+    Reply,
+    in_session,
+    initialize,
+    make_server,
+    request,
+)
 
 FROM = HttpSettings().gzip_from or 0
 LARGE = "".join(map(str, range(20_000)))
@@ -169,8 +178,9 @@ def test_pages_learn_that_it_varies_by_both() -> None:
 
 
 def test_what_has_no_body_has_no_coding() -> None:
-    bench = Bench(make_server(HttpSettings(gzip_from=1)))
-    session = bench.session(accept_encoding="gzip")
+    bench, session = in_session(
+        accept_encoding="gzip", server=make_server(HttpSettings(gzip_from=1))
+    )
     note = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
     accepted = bench.post(note, mcp_session_id=session, accept_encoding="gzip")
     gone = bench.replies[

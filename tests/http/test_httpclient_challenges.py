@@ -25,14 +25,15 @@ from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,
+    ECHO,
     LEGACY,
     MODERN,
     Hand,
     initialize_result,
     make_client,
+    starting,
 )
 
-ECHO = {"name": "echo", "arguments": {}}
 DONE: dict[str, Any] = {"resultType": "complete", "content": []}
 NAMED = 'Bearer resource_metadata="http://localhost/x"'
 ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
@@ -87,8 +88,7 @@ def test_each_pair_of_the_table() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_call_is_sent_again_as_it_was(era: str, status: int) -> None:
     hand = hand_of(era)
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    first = hand.next()
+    request, first = hand.call()
     told = refuse(hand, first, status, NAMED, 'DPoP error="x"')
     assert told == Unauthorized(
         exchange=first.exchange,
@@ -133,8 +133,7 @@ def test_a_call_is_given_up(era: str) -> None:
 def test_other_refusals_stand(status: int, lines: list[str], settings: dict[str, Any]) -> None:
     hand = Hand(make_client(HttpClientSettings(**{"answer_challenges": True, **settings})))
     hand.open_modern()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     headers = [(b"www-authenticate", line.encode()) for line in lines]
     hand.client.response_head(send.exchange, status, headers, now=hand.now)
     hand.end(send)
@@ -144,8 +143,7 @@ def test_other_refusals_stand(status: int, lines: list[str], settings: dict[str,
 
 def test_no_refusal_is_answered_without_end() -> None:
     hand = hand_of("modern", max_challenges=3)
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     for _ in range(3):
         send = retry(hand, refuse(hand, send))
     hand.reply(send, 401, www_authenticate=NAMED)
@@ -155,8 +153,7 @@ def test_no_refusal_is_answered_without_end() -> None:
 @pytest.mark.parametrize("call", ["retry", "give up"])
 def test_an_exchange_that_was_not_refused_is_not_answered(call: str) -> None:
     hand = hand_of("modern")
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
 
     def answer() -> Any:
         if call == "retry":
@@ -175,8 +172,7 @@ def test_an_exchange_that_was_not_refused_is_not_answered(call: str) -> None:
 
 def test_a_refusal_without_end_is_cut_off() -> None:
     hand = hand_of("modern")
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.head(send, 401, "text/html", www_authenticate=NAMED)
     for _ in range(65):
         hand.data(send, bytes(1024))
@@ -190,8 +186,7 @@ def test_a_refusal_without_end_is_cut_off() -> None:
 @ERAS
 def test_the_deadline_stands_still(era: str) -> None:
     hand = hand_of(era)
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.pass_time(15)
     told = refuse(hand, send)
     hand.pass_time(500)
@@ -205,8 +200,7 @@ def test_the_deadline_stands_still(era: str) -> None:
 
 def test_progress_after_the_pause_counts_from_there() -> None:
     hand = hand_of("modern")
-    request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
-    send = hand.next()
+    request, send = hand.call(progress=True)
     told = refuse(hand, send)
     hand.pass_time(500)
     send = retry(hand, told)
@@ -264,8 +258,7 @@ def test_a_cancelled_call_leaves_nothing_behind(era: str) -> None:
 @pytest.mark.parametrize("what", ["call", "cancellation"])
 def test_closing_ends_what_is_parked(what: str) -> None:
     hand = hand_of("legacy", delete_session=False)
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     if what == "cancellation":
         hand.client.cancel(request, now=hand.now)
         send = hand.next()
@@ -336,8 +329,7 @@ def test_no_authorization_is_no_evidence_of_an_era(negotiation: Negotiation) -> 
 @pytest.mark.parametrize("good", [True, False])
 def test_the_message_that_opens_a_session_is_refused(good: bool) -> None:
     settings = HttpClientSettings(answer_challenges=True, get_stream=False)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     hand.client.request("tools/call", ECHO, now=hand.now)
     told = refuse(hand, hand.next())
@@ -383,8 +375,7 @@ def test_a_notification_is_given_up() -> None:
 
 def test_the_standalone_stream_is_refused() -> None:
     settings = HttpClientSettings(answer_challenges=True)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
     get = hand.next()
@@ -398,8 +389,7 @@ def test_the_standalone_stream_is_refused() -> None:
 
 def test_a_resumption_is_refused() -> None:
     hand = hand_of("legacy")
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
     hand.end(send, "reset")
     get = hand.next()
@@ -418,8 +408,7 @@ def test_a_resumption_is_refused() -> None:
 @pytest.mark.parametrize("good", [True, False])
 def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
     settings = HttpClientSettings(answer_challenges=True, legacy_sse=SseUse.ONLY)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     told = refuse(hand, hand.next())
     hand.pass_time(300)
     if not good:
@@ -441,8 +430,7 @@ def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
 
 def test_the_stream_that_is_tried_after_a_refusal_wants_authorization() -> None:
     settings = HttpClientSettings(answer_challenges=True)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     hand.reply(hand.next(), 405)
     told = refuse(hand, hand.next())
     hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
@@ -454,8 +442,7 @@ def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:
     settings = HttpClientSettings(
         answer_challenges=True, legacy_sse=SseUse.ONLY, endpoint_timeout=5.0
     )
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     retry(hand, refuse(hand, hand.next()))
     hand.pass_time(5)
     assert "no endpoint within 5 s" in hand.take(NegotiationFailed).message
@@ -463,8 +450,7 @@ def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:
 
 def test_a_stream_of_a_lost_session_is_not_sent_again() -> None:
     hand = hand_of("legacy")
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
     hand.end(send, "reset")
     told = refuse(hand, hand.next())
@@ -476,8 +462,7 @@ def test_a_stream_of_a_lost_session_is_not_sent_again() -> None:
 
 def test_a_call_that_waits_for_a_parked_handshake_is_cancelled() -> None:
     settings = HttpClientSettings(answer_challenges=True, get_stream=False)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=hand.now)
+    hand = starting(settings)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     request = hand.client.request("tools/call", ECHO, now=hand.now)
     told = refuse(hand, hand.next())

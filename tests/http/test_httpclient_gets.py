@@ -4,21 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready, RequestEnded, ResultReceived
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
-from tests.http.support import Hand, initialize_result, make_client, note
+from tests.http.support import ECHO, Hand, initialize_result, note, starting
 from tests.http.test_httpclient_resume import broken
-from tests.http.test_httpclient_rules import ECHO, legacy, result
+from tests.http.test_httpclient_rules import result
 from tests.http.test_httpclient_sessions import begin_anew, reopen, streaming
 
 
 def fresh(most: int = 2) -> tuple[Hand, HttpSend]:
     """A client in its first session, and the GET that it begins with."""
     settings = HttpClientSettings(max_lost_sessions=most)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting(settings)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
     return hand, hand.next()
@@ -40,8 +38,7 @@ def resuming() -> tuple[Hand, HttpSend]:
 
 def called(hand: Hand) -> None:
     """A call is answered, in the session in use."""
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     assert hand.fields_of(send)["mcp-session-id"] == hand.client.session
     hand.reply(send, body=result(request))
     assert hand.take(ResultReceived).request == request
@@ -115,24 +112,11 @@ def test_how_many_sessions_the_answers_to_gets_cost(
     called(hand)
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_a_server_that_has_nothing_for_get_costs_one_session(most: int) -> None:
-    hand, get = fresh(most)
-    hand.reply(get, 404)
-    hand.reply(begin_anew(hand), 404)
-    for _ in range(3):
-        called(hand)
-        hand.pass_time(1000)
-    assert hand.kinds() == ["Ready", "Ready"]
-    assert hand.client.session == "s-2"
-
-
 def test_where_nothing_is_there_for_get_no_call_is_resumed() -> None:
     hand, get = fresh()
     hand.reply(get, 404)
     hand.reply(begin_anew(hand), 404)
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     hand.stream(send, note("notifications/a"), id="e-1")
     hand.end(send, "connection reset")
     assert hand.sent == []
@@ -174,8 +158,7 @@ def test_a_call_that_cannot_be_resumed_ends_once_in_either_session() -> None:
     assert "lost the session" in ended.message
     reopen(hand)
     for gets in (1, 0):  # its 404 once more, and then none is asked
-        request = hand.client.request("tools/call", ECHO, now=hand.now)
-        send = hand.next()
+        request, send = hand.call()
         hand.stream(send, note("notifications/a"), id="e-2")
         hand.end(send, "connection reset")
         for _ in range(gets):
@@ -189,8 +172,7 @@ def test_a_call_that_cannot_be_resumed_ends_once_in_either_session() -> None:
 
 def test_calls_under_way_are_answered_where_they_were_asked() -> None:
     hand, get = fresh()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     hand.reply(get, 404)
     later = hand.client.request("tools/call", ECHO, now=hand.now)
     get = begin_anew(hand)
@@ -278,20 +260,9 @@ def test_a_server_that_opens_streams_and_forgets_is_given_up() -> None:
 
 
 def test_without_a_session_a_get_has_none_to_lose() -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting()
     hand.result(hand.next(), initialize_result())
     hand.reply(hand.next(), 202)
     hand.reply(hand.next(), 404)
     assert hand.sent == []
     assert hand.kinds() == ["Ready"]
-
-
-def test_a_session_that_is_gone_when_it_is_deleted_is_gone() -> None:
-    hand = legacy()
-    hand.client.close(now=hand.now)
-    delete = hand.next()
-    assert delete.method == "DELETE"
-    hand.reply(delete, 404)
-    assert hand.sent == []
-    assert hand.kinds() == ["ConnectionEnded"]

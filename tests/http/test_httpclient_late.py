@@ -2,9 +2,18 @@
 
 import pytest
 
+from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ErrorReceived, ProgressReceived, Ready, Violation
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.support import DISCOVERED, LEGACY, Hand, initialize_result, make_client, note
+from tests.http.support import (
+    DISCOVERED,
+    LEGACY,
+    Hand,
+    initialize_result,
+    make_client,
+    note,
+    starting,
+)
 
 UNKNOWN = {"jsonrpc": "2.0", "error": {"code": -32601, "message": "no such method"}}
 RESUMABLE = [row.name for row in LEGACY_ROWS if row.resumable]
@@ -14,8 +23,7 @@ RESUMABLE = [row.name for row in LEGACY_ROWS if row.resumable]
 def test_a_handshake_that_the_late_answer_to_the_probe_overtook_opens_no_session(
     answered: bool,
 ) -> None:
-    hand = Hand(make_client())
-    hand.client.start(now=hand.now)
+    hand = starting(negotiation=Negotiation.AUTO)
     probe = hand.next()
     hand.pass_time(6)
     handshake = hand.next()

@@ -26,6 +26,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,
+    ECHO,
     LEGACY,
     MODERN,
     Hand,
@@ -34,7 +35,7 @@ from tests.http.support import (
     note,
     request,
 )
-from tests.http.test_httpclient_rules import ECHO, error, result
+from tests.http.test_httpclient_rules import error, result
 from tests.http.test_httpclient_sessions import begin_anew, streaming
 
 # Answers to what a lost session has asked
@@ -158,8 +159,7 @@ def test_an_answer_in_its_turn_is_not_said_when_what_precedes_it_finds_the_loss(
 
 def test_an_answer_on_the_last_exchange_of_the_lost_session_is_not_said() -> None:
     hand, _, call = asking()
-    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
-    last = hand.next()
+    streamed, last = hand.call()
     hand.stream(last, request("roots/list", id=1))
     assert hand.client.respond(hand.take(RequestReceived).key, {"roots": ["old"]})
     loses(hand, call)
@@ -204,8 +204,7 @@ def test_what_the_engine_answers_is_not_said_either(version: str, message: Any) 
 
 def test_what_a_lost_session_asks_is_asked_of_nobody() -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy()
-    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
-    old = hand.next()
+    streamed, old = hand.call()
     hand.stream(old)
     hand.client.request("tools/list", now=hand.now)
     hand.reply(hand.next(), 404)
@@ -257,7 +256,7 @@ class Forgetful(Hand):
         params = {"_meta": {"progressToken": name}, "name": name}
         brings(self, stream, request("roots/list", params, id=id))
 
-    def call(self, which: int) -> None:
+    def call_tool(self, which: int) -> None:
         self.client.request("tools/call", {**ECHO, "which": which}, now=self.now, repeat=True)
 
     def lose(self, which: int) -> None:
@@ -317,7 +316,7 @@ class Forgetful(Hand):
         self.client.response_end(send.exchange, now=self.now)
 
 
-STEPS = ("ask", "call", "lose", "look", "look", "answer", "report", "take", "serve", "serve")
+STEPS = ("ask", "call_tool", "lose", "look", "look", "answer", "report", "take", "serve", "serve")
 
 
 @settings(max_examples=200)

@@ -24,8 +24,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import CutWire, Point
-from tests.http.support import LEGACY, Hand, initialize_result, make_client
-from tests.http.test_httpclient_rules import DONE, ECHO, legacy, result
+from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client
+from tests.http.test_httpclient_rules import DONE, legacy, result
 from tests.http.test_legacy_sse_client import Piped, piped
 
 INITIALIZED = "notifications/initialized"

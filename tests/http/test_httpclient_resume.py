@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
     Fault,
@@ -19,8 +18,8 @@ from mcpcore.engine.events import (
 from mcpcore.http.client.call import Backoff, Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
-from tests.http.support import Hand, make_client, note
-from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
+from tests.http.support import ECHO, Hand, note, starting
+from tests.http.test_httpclient_rules import legacy, result
 from tests.http.test_httpclient_sessions import reopen, streaming
 
 SEED = bytes(range(16))
@@ -91,18 +90,6 @@ def test_the_seed_of_a_client_spreads_its_times() -> None:
     assert 1.0 < after <= 1.2
 
 
-def test_a_server_cannot_cause_a_storm() -> None:
-    """New ids at once, each time with no delay at all."""
-    hand, _ = broken(settings=HttpClientSettings(max_resumes=3))
-    for number in range(50):
-        send = hand.next()
-        assert send.after is not None
-        assert send.after >= 0.1
-        hand.stream(send)
-        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
-        hand.end(send)
-
-
 # What it does, and says
 
 
@@ -143,8 +130,7 @@ def test_a_stream_that_cannot_be_resumed_was_of_a_request_that_was_sent(how: str
 
 def test_what_is_told_follows_what_had_arrived() -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     client = hand.client
     head = [(b"content-type", b"text/event-stream")]
     client.response_head(send.exchange, 200, head, now=0)
@@ -262,15 +248,6 @@ def test_a_stream_that_is_silent_and_cut_now_and_then_is_kept(stood: float, atte
     assert cuts == attempts
 
 
-def test_modern_streams_break_off_without_more_ado() -> None:
-    hand = modern()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send, note("notifications/x"), id="e-1")
-    hand.end(send)
-    assert hand.interruptions() == []
-
-
 # Sessions that are lost on the way
 
 
@@ -327,8 +304,7 @@ def test_what_was_asked_again_is_not_asked_a_third_time() -> None:
 
 
 def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
-    hand = Hand(make_client(HttpClientSettings(get_stream=False), negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting(HttpClientSettings(get_stream=False))
     from tests.http.support import initialize_result
 
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")

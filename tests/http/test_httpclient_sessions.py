@@ -19,8 +19,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
-from tests.http.support import LEGACY, Hand, initialize_result, make_client, note
-from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
+from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
+from tests.http.test_httpclient_rules import legacy, modern, result
 
 
 def streaming(**options: Any) -> tuple[Hand, HttpSend]:
@@ -50,8 +50,7 @@ def test_the_standalone_stream_brings_what_belongs_to_no_request() -> None:
     + [(status, "text/event-stream") for status in (300, 405)],
 )
 def test_a_server_need_not_offer_it(status: int, kind: str) -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting()
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
     hand.reply(hand.next(), status, b"no", kind)
@@ -61,8 +60,7 @@ def test_a_server_need_not_offer_it(status: int, kind: str) -> None:
 
 
 def test_an_answer_that_is_no_event_stream_is_none() -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting()
     hand.result(hand.next(), initialize_result())
     hand.reply(hand.next(), 202)
     hand.reply(hand.next(), 200, {"hello": 1})
@@ -112,8 +110,7 @@ def test_it_is_given_up_if_it_never_lasts() -> None:
 )
 def test_a_broken_answer_is_resumed() -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
-    send = hand.next()
+    request, send = hand.call(progress=True)
     hand.head(send, 200, "text/event-stream")
     hand.data(send, b"id: e-1\nretry: 500\ndata:\n\n")
     hand.end(send)
@@ -136,36 +133,24 @@ def test_a_broken_answer_is_resumed() -> None:
     assert hand.client.exchanges == 0
 
 
-def test_without_an_event_id_nothing_can_be_resumed() -> None:
+@pytest.mark.parametrize("id", [None, "a\x01b", "", "x" * 4097])
+def test_without_an_event_id_that_can_be_sent_back_nothing_is_resumed(id: str | None) -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send, note("notifications/x"))
+    request, send = hand.call()
+    hand.stream(send, note("notifications/x"), id=id)
     hand.end(send)
     ended = hand.take(RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
     assert hand.sent == []
 
 
-@pytest.mark.parametrize("id", [b"a\x01b", b""])
-def test_an_id_that_cannot_be_sent_back_cannot_be_resumed(id: bytes) -> None:
-    hand = legacy()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send)
-    hand.data(send, b"id: " + id + b"\ndata: \n\n")
-    hand.end(send)
-    assert hand.kinds() == ["RequestEnded"]
-
-
 def test_modern_streams_are_never_resumed() -> None:
     hand = modern()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.stream(send, note("notifications/x"), id="e-1")
     hand.end(send)
     assert hand.kinds() == ["NotificationReceived", "RequestEnded"]
-    assert hand.sent == []
+    assert (hand.sent, hand.interruptions()) == ([], [])
     assert hand.client.deadline() is None, "nothing is left to be waited for"
     hand.pass_time(60)
     assert hand.aborted == []
@@ -177,8 +162,7 @@ def test_modern_streams_are_never_resumed() -> None:
 )
 def test_the_delay_is_the_servers_within_bounds(retry: bytes, after: float) -> None:
     hand = legacy(settings=HttpClientSettings(max_retry_delay=20.0))
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.stream(send)
     hand.data(send, b"id: 1\nretry: " + retry + b"\n\n")
     hand.end(send)
@@ -188,8 +172,7 @@ def test_the_delay_is_the_servers_within_bounds(retry: bytes, after: float) -> N
 @pytest.mark.parametrize("how", ["refused", "broken", "busy", "json"])
 def test_resuming_is_given_up(how: str) -> None:
     hand = legacy(settings=HttpClientSettings(max_resumes=2))
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     hand.stream(send)
     hand.data(send, b"id: 1\n\n")
     hand.end(send)
@@ -214,8 +197,7 @@ def test_resuming_is_given_up(how: str) -> None:
 
 def test_a_server_may_let_itself_be_polled_for_long() -> None:
     hand = legacy(settings=HttpClientSettings(max_resumes=2))
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     for number in range(10):
         hand.stream(send)
         hand.data(send, b"id: e-%d\nretry: 10\ndata:\n\n" % number)
@@ -240,8 +222,7 @@ def test_the_body_of_a_refused_stream_is_not_kept() -> None:
 
 def test_a_request_that_times_out_is_not_resumed() -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
-    send = hand.next()
+    request, send = hand.call(timeout=5)
     hand.stream(send)
     hand.data(send, b"id: 1\nretry: 60000\n\n")
     hand.end(send)
@@ -255,8 +236,7 @@ def test_a_request_that_times_out_is_not_resumed() -> None:
 
 def test_a_resumed_stream_is_ended_after_its_answer() -> None:
     hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    request, send = hand.call()
     hand.stream(send)
     hand.data(send, b"id: 1\n\n")
     hand.end(send)
@@ -330,8 +310,7 @@ def test_a_lost_session_is_opened_again_and_its_requests_are_saved() -> None:
 
 def test_what_cannot_be_saved_ends_once() -> None:
     hand = legacy()
-    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
-    first = hand.next()
+    streamed, first = hand.call()
     hand.stream(first)
     hand.data(first, b"id: 1\n\n")
     noticed = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -344,38 +323,6 @@ def test_what_cannot_be_saved_ends_once() -> None:
     again = hand.next()
     hand.reply(again, body=result(noticed))
     assert hand.kinds() == ["Ready", "ResultReceived"]
-
-
-def test_a_stream_of_the_lost_session_may_still_answer() -> None:
-    hand = legacy()
-    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
-    first = hand.next()
-    hand.stream(first)
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 404)
-    hand.event(first, result(streamed))
-    assert hand.take(ResultReceived).request == streamed
-
-
-def test_a_resumption_that_finds_no_session_ends_its_request() -> None:
-    hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
-    hand.stream(send)
-    hand.data(send, b"id: 1\n\n")
-    hand.end(send)
-    hand.reply(hand.next(), 404)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
-    reopen(hand)
-
-
-def test_a_standalone_stream_that_was_open_notices_too() -> None:
-    hand, get = streaming()
-    hand.end(get)
-    hand.reply(hand.next(), 404)
-    reopen(hand)
-    assert hand.sent == []
 
 
 def test_a_saved_request_is_sent_once_more_only() -> None:
@@ -409,8 +356,7 @@ def test_one_that_notices_late_is_sent_once_more_only() -> None:
 
 def test_what_is_refused_with_404_ends_alone() -> None:
     hand = legacy()
-    beside = hand.client.request("tools/call", ECHO, now=hand.now)
-    waiting = hand.next()
+    beside, waiting = hand.call()
     hand.stream(waiting)
     for session in ("s-2", "s-3", "s-4", "s-5"):
         bad = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -452,26 +398,6 @@ def test_a_saved_request_keeps_its_deadline() -> None:
     assert hand.sent == []
 
 
-def test_calls_that_find_no_session_over_and_over_open_one_only() -> None:
-    hand = legacy()
-    for _ in range(3):
-        hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.pump()
-    rounds = 0
-    while True:
-        while hand.sent and hand.body_of(hand.sent[0]).get("method") == "tools/call":
-            hand.reply(hand.next(), 404)
-        if not hand.pump().sent:
-            break
-        rounds += 1
-        assert rounds < 5
-        reopen(hand, f"s-{rounds + 1}")
-    assert rounds == 1
-    assert hand.kinds().count("RequestEnded") == 3
-    assert "ConnectionEnded" not in hand.kinds()
-    assert hand.client.exchanges == 0
-
-
 def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None:
     hand, get = streaming()
     rounds = 0
@@ -493,8 +419,7 @@ def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_a_server_that_forgets_at_once_is_given_up(most: int) -> None:
     settings = HttpClientSettings(max_lost_sessions=most)
-    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
+    hand = starting(settings)
     request = hand.client.request("tools/list", now=0)
     rounds = 0
     while hand.pump().sent:
@@ -576,18 +501,9 @@ def test_a_server_that_stays_away_is_given_up() -> None:
     assert hand.client.exchanges == 0
 
 
-def test_a_first_session_that_cannot_be_opened_is_not_waited_for() -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
-    hand.reply(hand.next(), 503)
-    assert hand.sent == []
-    assert "NegotiationFailed" in hand.kinds()
-
-
 def test_a_loss_while_closing_opens_nothing() -> None:
     hand = legacy()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    send = hand.next()
+    _, send = hand.call()
     hand.client.response_head(send.exchange, 404, [], now=hand.now)
     hand.client.close(now=hand.now)
     assert hand.pump().sent == []

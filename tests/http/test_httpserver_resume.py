@@ -1,6 +1,8 @@
 """HttpServer, streams that break off: event ids, replay, polling, and those who try to cheat."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from mcpcore.http.principals import Principal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from mcpcore.spec.revisions import MODERN as MODERN_ROWS
-from tests.http.support import LEGACY, MODERN, Bench, Reply, make_server, note, request
+from tests.http.storebench import party
+from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -23,9 +25,14 @@ class Broken:
     """A session whose call streams its progress."""
 
     def __init__(
-        self, version: str = LEGACY, settings: HttpSettings | None = None, **options: Any
+        self,
+        version: str = LEGACY,
+        settings: HttpSettings | None = None,
+        *,
+        stored: bool = False,
+        **options: Any,
     ) -> None:
-        self.bench = Bench(make_server(settings))
+        self.bench = party("a", settings=settings)[0] if stored else Bench(make_server(settings))
         self.session = self.bench.session(version, **options)
         self.route, self.key = self.call(1, **options)
 
@@ -66,6 +73,15 @@ class Broken:
         self.bench.pump()
 
 
+Begin = Callable[..., Broken]
+
+
+@pytest.fixture(params=[False, True], ids=["memory", "store"])
+def begin(request: pytest.FixtureRequest) -> Begin:
+    """A session at a server that keeps its streams in memory, or in a store."""
+    return partial(Broken, stored=request.param)
+
+
 def shown(reply: Reply) -> list[Any]:
     """What a stream says: progress values, numbers of notifications, texts of answers."""
     seen = []
@@ -90,8 +106,8 @@ def cursors(reply: Reply) -> list[str]:
     "basic/transports/response-comes",
 )
 @pytest.mark.parametrize("received", range(4))
-def test_a_stream_is_picked_up_anywhere(version: str, received: int) -> None:
-    test = Broken(version)
+def test_a_stream_is_picked_up_anywhere(begin: Begin, version: str, received: int) -> None:
+    test = begin(version)
     test.progress(1, 2, 3, 4)
     cursor = cursors(test.reply)[received]
     test.cut()
@@ -113,8 +129,8 @@ def test_a_stream_is_picked_up_anywhere(version: str, received: int) -> None:
 
 
 @every_revision
-def test_an_answer_is_kept_for_a_client_that_comes_back(version: str) -> None:
-    test = Broken(version)
+def test_an_answer_is_kept_for_a_client_that_comes_back(begin: Begin, version: str) -> None:
+    test = begin(version)
     test.progress(1)
     cursor = cursors(test.reply)[0]
     test.cut()
@@ -160,8 +176,8 @@ def test_a_replay_may_break_off_too(limit: int) -> None:
 
 
 @every_revision
-def test_a_stream_moves_off_a_connection_that_only_seems_alive(version: str) -> None:
-    test = Broken(version)
+def test_a_stream_moves_off_a_connection_that_only_seems_alive(begin: Begin, version: str) -> None:
+    test = begin(version)
     test.progress(1, 2)
     cursor = cursors(test.reply)[0]
     # not taken by the old connection, which the server believes in
@@ -178,8 +194,8 @@ def test_a_stream_moves_off_a_connection_that_only_seems_alive(version: str) -> 
 
 
 @every_revision
-def test_a_get_stream_moves_too(version: str) -> None:
-    test = Broken(version)
+def test_a_get_stream_moves_too(begin: Begin, version: str) -> None:
+    test = begin(version)
     old = test.get()
     test.notify(1, 2)
     cursor = cursors(test.bench.replies[old])[0]
@@ -193,8 +209,8 @@ def test_a_get_stream_moves_too(version: str) -> None:
     assert shown(test.bench.replies[old]) == [1, 2]
 
 
-def test_a_stream_that_was_written_to_its_end_can_be_asked_for_again() -> None:
-    test = Broken("2025-06-18")
+def test_a_stream_that_was_written_to_its_end_can_be_asked_for_again(begin: Begin) -> None:
+    test = begin("2025-06-18")
     test.progress(1)
     test.respond()
     assert test.reply.end is not None
@@ -202,8 +218,8 @@ def test_a_stream_that_was_written_to_its_end_can_be_asked_for_again() -> None:
 
 
 @every_revision
-def test_questions_wait_for_the_client_that_comes_back(version: str) -> None:
-    test = Broken(version)
+def test_questions_wait_for_the_client_that_comes_back(begin: Begin, version: str) -> None:
+    test = begin(version)
     get = test.bench.replies[test.get()]
     test.progress(1)
     test.cut()
@@ -213,8 +229,8 @@ def test_questions_wait_for_the_client_that_comes_back(version: str) -> None:
     assert get.events == []
 
 
-def test_a_cancelled_call_is_answered_to_nobody() -> None:
-    test = Broken()
+def test_a_cancelled_call_is_answered_to_nobody(begin: Begin) -> None:
+    test = begin()
     test.progress(1)
     test.cut()
     test.bench.post(note("notifications/cancelled", {"requestId": 1}), mcp_session_id=test.session)
@@ -229,8 +245,8 @@ def test_a_cancelled_call_is_answered_to_nobody() -> None:
 
 
 @every_revision
-def test_what_is_made_while_nobody_listens_reaches_the_next_get(version: str) -> None:
-    test = Broken(version)
+def test_what_is_made_while_nobody_listens_reaches_the_next_get(begin: Begin, version: str) -> None:
+    test = begin(version)
     first = test.get()
     test.notify(1, 2, 3)
     test.cut(first)
@@ -249,8 +265,8 @@ def test_what_is_made_while_nobody_listens_reaches_the_next_get(version: str) ->
     assert shown(new) == [6]
 
 
-def test_what_a_broken_get_stream_had_not_sent_goes_elsewhere_once() -> None:
-    test = Broken()
+def test_what_a_broken_get_stream_had_not_sent_goes_elsewhere_once(begin: Begin) -> None:
+    test = begin()
     old, new = test.get(), test.get()
     test.notify(1)
     test.bench.server.notify("notifications/n", {"n": 2})
@@ -273,8 +289,8 @@ def test_streams_that_broke_off_are_remembered_within_bounds() -> None:
     assert test.bench.replies[test.get()].status == 409
 
 
-def test_a_get_stream_that_comes_back_counts() -> None:
-    test = Broken(settings=HttpSettings(session_streams=2))
+def test_a_get_stream_that_comes_back_counts(begin: Begin) -> None:
+    test = begin(settings=HttpSettings(session_streams=2))
     route = test.get()
     test.cut(route)
     cursor = test.bench.replies[route].ids[0]
@@ -289,8 +305,8 @@ def test_a_get_stream_that_comes_back_counts() -> None:
 
 @every_revision
 @pytest.mark.requirement("basic/transports/no-foreign-replay", "basic/transports/no-broadcast")
-def test_a_stream_replays_nothing_of_another(version: str) -> None:
-    test = Broken(version)
+def test_a_stream_replays_nothing_of_another(begin: Begin, version: str) -> None:
+    test = begin(version)
     others = [test.call(id) for id in (2, 3)]
     get = test.get()
     for number, (_, key) in enumerate(others, 1):
@@ -318,8 +334,8 @@ def assert_clear(reply: Reply, status: int, text: str) -> None:
 
 @every_revision
 @pytest.mark.requirement("basic/transports/no-foreign-replay")
-def test_attacks(version: str) -> None:
-    test = Broken(version)
+def test_attacks(begin: Begin, version: str) -> None:
+    test = begin(version)
     test.progress(1, 2)
     own = cursors(test.reply)[0]
     stranger = test.bench.session(version)
@@ -352,8 +368,8 @@ def test_attacks(version: str) -> None:
     assert shown(test.reply) == [1, 2, "done"]
 
 
-def test_another_principal_is_nobody() -> None:
-    test = Broken(principal="alice")
+def test_another_principal_is_nobody(begin: Begin) -> None:
+    test = begin(principal="alice")
     test.progress(1, 2)
     cursor = cursors(test.reply)[0]
     assert test.resume(cursor, principal="mallory").status == 404
@@ -372,10 +388,10 @@ POOR, RICH, LORD = (
 @pytest.mark.parametrize("caller", [RICH, LORD, POOR])
 @pytest.mark.parametrize("reader", [RICH, LORD, POOR, "ann"])
 def test_a_stream_is_for_all_rights_that_the_session_was_used_with(
-    opener: Principal, caller: Principal, reader: str
+    begin: Begin, opener: Principal, caller: Principal, reader: str
 ) -> None:
     """Resumed or new: it carries what they were needed for."""
-    test = Broken(principal=opener)
+    test = begin(principal=opener)
     test.call(2, principal=caller)
     test.progress(1, 2)
     cursor = cursors(test.reply)[0]
@@ -389,8 +405,8 @@ def test_a_stream_is_for_all_rights_that_the_session_was_used_with(
     assert shown(get) == [7] if allowed else get.code == -32600
 
 
-def test_a_stream_ends_when_its_session_is_used_with_more_rights() -> None:
-    test = Broken(principal=POOR)
+def test_a_stream_ends_when_its_session_is_used_with_more_rights(begin: Begin) -> None:
+    test = begin(principal=POOR)
     poor = test.bench.replies[test.get(principal=POOR)]
     test.notify(1)
     test.call(2, principal=POOR)
@@ -408,16 +424,16 @@ def test_a_stream_ends_when_its_session_is_used_with_more_rights() -> None:
     assert test.resume(poor.ids[-1], principal=POOR).status == 404
 
 
-def test_ids_of_a_session_that_has_ended_are_worth_nothing() -> None:
-    test = Broken()
+def test_ids_of_a_session_that_has_ended_are_worth_nothing(begin: Begin) -> None:
+    test = begin()
     test.progress(1)
     test.bench.send(None, method="DELETE", mcp_session_id=test.session)
     assert test.resume(test.reply.ids[0]).status == 404
     assert test.resume(test.reply.ids[0], mcp_session_id=test.bench.session()).status == 400
 
 
-def test_a_header_given_twice_is_refused() -> None:
-    test = Broken()
+def test_a_header_given_twice_is_refused(begin: Begin) -> None:
+    test = begin()
     test.progress(1)
     lines = [
         (b"host", b"localhost:8000"),
@@ -434,9 +450,9 @@ def test_a_header_given_twice_is_refused() -> None:
 
 @every_revision
 @pytest.mark.parametrize("cursor", ["", " ", "\t "])
-def test_an_empty_cursor_opens_a_new_stream(version: str, cursor: str) -> None:
+def test_an_empty_cursor_opens_a_new_stream(begin: Begin, version: str, cursor: str) -> None:
     """As none at all: nothing of another stream is sent again."""
-    test = Broken(version)
+    test = begin(version)
     test.progress(1, 2)
     test.cut()
     test.progress(3)
@@ -487,8 +503,8 @@ def test_events_are_kept_for_a_time() -> None:
     assert test.bench.server.deadline() is None
 
 
-def test_a_call_that_goes_on_for_longer_than_its_events_are_kept() -> None:
-    test = Broken("2025-06-18", HttpSettings(replay_age=60, heartbeat=None))
+def test_a_call_that_goes_on_for_longer_than_its_events_are_kept(begin: Begin) -> None:
+    test = begin("2025-06-18", HttpSettings(replay_age=60, heartbeat=None))
     test.progress(1)
     cursor = cursors(test.reply)[0]
     test.bench.pass_time(100)
@@ -517,8 +533,8 @@ def test_a_stream_that_is_not_read_is_closed_and_can_be_resumed() -> None:
     assert shown(test.resume(cursors(replies[get])[0])) == [*range(1, 30)]
 
 
-def test_a_client_that_was_given_no_id_has_nothing_to_ask_for() -> None:
-    test = Broken("2025-06-18")
+def test_a_client_that_was_given_no_id_has_nothing_to_ask_for(begin: Begin) -> None:
+    test = begin("2025-06-18")
     get = test.bench.replies[test.get()]
     silent = test.get()
     test.cut(silent)
@@ -531,8 +547,8 @@ def test_a_client_that_was_given_no_id_has_nothing_to_ask_for() -> None:
     assert test.bench.server.exchanges == 1
 
 
-def test_ids_can_be_switched_off() -> None:
-    test = Broken(settings=HttpSettings(resumable=False))
+def test_ids_can_be_switched_off(begin: Begin) -> None:
+    test = begin(settings=HttpSettings(resumable=False))
     get = test.get()
     test.progress(1, 2)
     test.notify(1)
@@ -563,8 +579,8 @@ def test_an_answer_may_be_written_after_its_session_has_ended() -> None:
 
 @pytest.mark.requirement("basic/transports/prime")
 @pytest.mark.parametrize("how", ["progress", "delay", "get"])
-def test_a_stream_is_primed(how: str) -> None:
-    test = Broken(settings=HttpSettings(reconnect_delay=2.5, json_delay=1.0))
+def test_a_stream_is_primed(begin: Begin, how: str) -> None:
+    test = begin(settings=HttpSettings(reconnect_delay=2.5, json_delay=1.0))
     reply = test.reply
     if how == "progress":
         test.progress(1)
@@ -579,8 +595,8 @@ def test_a_stream_is_primed(how: str) -> None:
 
 
 @pytest.mark.parametrize("version", NAMES[:-1])
-def test_older_revisions_know_no_priming(version: str) -> None:
-    test = Broken(version)
+def test_older_revisions_know_no_priming(begin: Begin, version: str) -> None:
+    test = begin(version)
     test.progress(1)
     get = test.bench.replies[test.get()]
     assert get.body == b""
@@ -592,8 +608,8 @@ def test_older_revisions_know_no_priming(version: str) -> None:
 
 
 @pytest.mark.parametrize("retry", [float("nan"), float("inf"), 1e15])
-def test_a_time_that_is_none_closes_nothing(retry: float) -> None:
-    test = Broken()
+def test_a_time_that_is_none_closes_nothing(begin: Begin, retry: float) -> None:
+    test = begin()
     server, now = test.bench.server, test.bench.now
     with pytest.raises(ValueError, match="retry must be at most 31536000 seconds"):
         server.close_stream(test.key, retry=retry, now=now)
@@ -648,15 +664,15 @@ def test_a_stream_that_was_closed_before_anything_was_written() -> None:
     test.respond()
 
 
-def test_no_stream_of_a_session_that_has_ended_is_closed() -> None:
-    test = Broken()
+def test_no_stream_of_a_session_that_has_ended_is_closed(begin: Begin) -> None:
+    test = begin()
     test.progress(1)
     test.bench.send(None, method="DELETE", mcp_session_id=test.session)
     assert test.bench.server.close_stream(test.key, now=test.bench.now) is False
 
 
-def test_what_comes_after_the_end_of_a_get_stream_goes_nowhere() -> None:
-    test = Broken()
+def test_what_comes_after_the_end_of_a_get_stream_goes_nowhere(begin: Begin) -> None:
+    test = begin()
     get = test.get()
     test.bench.server.close(now=test.bench.now)
     test.notify(1)
@@ -665,16 +681,14 @@ def test_what_comes_after_the_end_of_a_get_stream_goes_nowhere() -> None:
 
 
 def test_connections_that_cannot_be_closed() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     bench.modern("tools/list")
     modern = bench.take(RequestReceived).key
     plain = bench.post(CALL, mcp_session_id=session, accept="application/json")
     key = bench.take(RequestReceived).key
     for each in (modern, key, 999):
         assert bench.server.close_stream(each, now=bench.now) is False
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert plain.json["id"] == 1
     route = bench.send(CALL, mcp_session_id=session)
     gone = bench.take(RequestReceived).key
@@ -683,8 +697,8 @@ def test_connections_that_cannot_be_closed() -> None:
 
 
 @pytest.mark.requirement("basic/transports/get-stream-polling", "basic/transports/retry-sent")
-def test_get_streams_are_polled_too() -> None:
-    test = Broken()
+def test_get_streams_are_polled_too(begin: Begin) -> None:
+    test = begin()
     routes = [test.get(), test.get()]
     test.notify(1)
     server = test.bench.server
@@ -703,8 +717,8 @@ def test_get_streams_are_polled_too() -> None:
         server.close_get_streams("made-up", now=test.bench.now)
 
 
-def test_whoever_was_told_to_come_back_may_do_so_twice() -> None:
-    test = Broken()
+def test_whoever_was_told_to_come_back_may_do_so_twice(begin: Begin) -> None:
+    test = begin()
     assert test.bench.server.close_stream(test.key, now=test.bench.now)
     test.bench.pump()
     cursor = test.reply.ids[-1]
@@ -729,27 +743,15 @@ def test_a_question_that_nobody_comes_back_for_times_out() -> None:
 
 
 @pytest.mark.requirement("basic/transports/streamable-http/old-event-id-ignored")
-def test_the_modern_era_ignores_event_ids_and_sessions() -> None:
-    test = Broken()
+def test_the_modern_era_ignores_event_ids_and_sessions(begin: Begin) -> None:
+    test = begin()
     test.progress(1)
     bench = test.bench
     options: dict[str, Any] = {"mcp_session_id": test.session, "last_event_id": test.reply.ids[0]}
     reply = bench.modern("tools/list", {"_meta": CALL["params"]["_meta"]}, meta={}, **options)
     assert reply.status == 400
     reply = bench.modern("tools/list", **options)
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert reply.json["result"]["tools"] == []
     refused = bench.replies[bench.send(None, method="GET", mcp_protocol_version=MODERN, **options)]
     assert refused.status == 405
-
-
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-@pytest.mark.parametrize("headers", [{}, {"mcp_session_id": "s", "last_event_id": "1.1.x"}])
-def test_a_server_of_the_modern_era_alone_takes_posts_alone(
-    method: str, headers: dict[str, Any]
-) -> None:
-    bench = Bench(make_server(revisions=MODERN_ROWS))
-    reply = bench.replies[bench.send(None, method=method, **headers)]
-    assert reply.status == 405
-    assert reply.headers["allow"] == "POST, OPTIONS"

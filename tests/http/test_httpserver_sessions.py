@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened, SessionTable
 from mcpcore.http.settings import HttpSettings
-from tests.http.support import SECRET, Bench, initialize, make_server, note, request
+from tests.http.support import SECRET, Bench, in_session, initialize, make_server, note, request
 from tests.http.test_httpserver_streams import CALL, methods
 
 LIST = request("tools/list")
@@ -101,8 +101,7 @@ def test_initialize_as_a_notification_opens_nothing() -> None:
 @pytest.mark.requirement("basic/transports/session-id-missing")
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_without_an_id_400_with_an_unknown_one_404(method: str) -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     body = LIST if method == "POST" else None
     reply = bench.post(body, method=method)
     assert reply.status == 400
@@ -114,8 +113,7 @@ def test_without_an_id_400_with_an_unknown_one_404(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_a_session_belongs_to_its_principal(method: str) -> None:
-    bench = Bench()
-    session = bench.session(principal="ann")
+    bench, session = in_session(principal="ann")
     body = LIST if method == "POST" else None
     for principal in ("bob", None):
         reply = bench.post(body, method=method, mcp_session_id=session, principal=principal)
@@ -127,8 +125,7 @@ def test_a_session_belongs_to_its_principal(method: str) -> None:
 @pytest.mark.requirement("basic/transports/version-header-invalid")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_the_version_header_is_checked(method: str) -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version="x")
     assert (reply.status, reply.code) == (400, -32600)
     assert bench.server.sessions == 1
@@ -151,13 +148,11 @@ def test_sessions_do_not_reach_into_each_other() -> None:
 
 
 def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     first = bench.post(CALL, mcp_session_id=session)
     second = bench.post(CALL, mcp_session_id=session)
     assert (second.status, second.code) == (200, -32600)
-    bench.server.respond(bench.take(RequestReceived).key, {"content": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"content": []})
     assert first.json["result"] == {"content": []}
 
 
@@ -166,37 +161,15 @@ def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
 
 @pytest.mark.requirement("basic/transports/get-stream-or-405")
 def test_a_get_stream_opens_at_once() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     reply = bench.post(None, method="GET", mcp_session_id=session)
     assert reply.status == 200
     assert reply.headers["content-type"] == "text/event-stream"
     assert reply.end is None
 
 
-@pytest.mark.parametrize(
-    ("accept", "status"), [("text/event-stream", 200), ("application/json", 406)]
-)
-def test_a_get_stream_must_be_acceptable(accept: str, status: int) -> None:
-    bench = Bench()
-    session = bench.session()
-    reply = bench.post(None, method="GET", mcp_session_id=session, accept=accept)
-    assert reply.status == status
-
-
-def test_get_streams_are_limited() -> None:
-    assert HttpSettings().session_streams == 16
-    bench = Bench(make_server(HttpSettings(session_streams=2)))
-    session = bench.session()
-    routes = [bench.send(None, method="GET", mcp_session_id=session) for _ in range(3)]
-    assert [bench.replies[route].status for route in routes] == [200, 200, 409]
-    bench.server.disconnect(routes[0], now=bench.now)
-    assert bench.post(None, method="GET", mcp_session_id=session).status == 200
-
-
 def test_the_newest_stream_is_used_and_another_takes_over() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     routes = [bench.send(None, method="GET", mcp_session_id=session) for _ in range(2)]
     old, new = (bench.replies[route] for route in routes)
     bench.server.notify("notifications/a")
@@ -211,8 +184,7 @@ def test_the_newest_stream_is_used_and_another_takes_over() -> None:
 
 
 def test_what_no_stream_takes_waits_within_bounds() -> None:
-    bench = Bench(make_server(HttpSettings(session_queue=1000)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(session_queue=1000)))
     for number in range(100):
         bench.server.notify("notifications/n", {"n": number})
     asked = bench.server.request("roots/list", now=bench.now, session=session)
@@ -231,8 +203,7 @@ def test_what_no_stream_takes_waits_within_bounds() -> None:
 @pytest.mark.parametrize(("less", "waits"), [(0, True), (1, False)])
 def test_what_waits_may_be_as_large_as_the_limit(less: int, waits: bool) -> None:
     said = json.dumps(note("notifications/n", {"n": 1}), separators=(",", ":"))
-    bench = Bench(make_server(HttpSettings(session_queue=len(said) - less)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(session_queue=len(said) - less)))
     for _ in range(2):
         bench.server.notify("notifications/n", {"n": 1})
         bench.pump()
@@ -242,8 +213,7 @@ def test_what_waits_may_be_as_large_as_the_limit(less: int, waits: bool) -> None
 
 
 def test_requests_that_cannot_wait_end_at_once() -> None:
-    bench = Bench(make_server(HttpSettings(session_queue=200)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(session_queue=200)))
     asked = [bench.server.request("roots/list", now=bench.now, session=session) for _ in range(10)]
     bench.pump()
     ended = [event for event in bench.events if isinstance(event, RequestEnded)]
@@ -259,8 +229,7 @@ def test_requests_that_cannot_wait_end_at_once() -> None:
 
 @pytest.mark.requirement("basic/transports/session-ended")
 def test_delete_ends_a_session_and_all_that_belongs_to_it() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     waiting = bench.post({**CALL, "id": 1}, mcp_session_id=session)
     first = bench.take(RequestReceived).key
@@ -290,8 +259,7 @@ def test_delete_ends_a_session_and_all_that_belongs_to_it() -> None:
 
 
 def test_waiting_frames_of_an_ended_session_are_dropped() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     bench.server.notify("notifications/n")
     bench.server.writable()
     bench.server.notify("notifications/n")
@@ -321,8 +289,7 @@ def test_idle_sessions_end() -> None:
 
 
 def test_a_session_is_not_idle_right_after_a_long_stream() -> None:
-    bench = Bench(make_server(HttpSettings(session_idle=100, heartbeat=None)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(session_idle=100, heartbeat=None)))
     get = bench.send(None, method="GET", mcp_session_id=session)
     bench.pass_time(295)
     bench.server.disconnect(get, now=bench.now)
@@ -333,8 +300,7 @@ def test_a_session_is_not_idle_right_after_a_long_stream() -> None:
 
 
 def test_the_server_closes_while_the_streams_of_an_ended_session_are_written() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.send(None, method="GET", mcp_session_id=session)
     bench.send(None, method="DELETE", mcp_session_id=session, pump=False)
     bench.server.close(now=bench.now)

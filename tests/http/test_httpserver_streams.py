@@ -22,7 +22,7 @@ from mcpcore.http.messages import HttpChunk
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
-from tests.http.support import LEGACY, META, SECURITY, Bench, make_server, note, request
+from tests.http.support import LEGACY, META, SECURITY, Bench, in_session, make_server, note, request
 
 PROGRESS = {"_meta": {**META, "progressToken": "p"}}
 LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///a"]}}
@@ -40,8 +40,7 @@ def methods(events: list[Any]) -> list[str]:
 def test_an_answer_that_is_first_goes_as_json() -> None:
     bench = Bench()
     reply = bench.modern("tools/list")
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
     assert reply.json["result"]["tools"] == []
     assert reply.end is not None
@@ -67,8 +66,7 @@ def test_anything_else_first_makes_an_event_stream() -> None:
     }
     assert reply.headers == {**SECURITY, **of_streams}
     assert reply.end is None
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     progress, answer = reply.events
     assert progress["params"] == {
         "progressToken": "p",
@@ -86,55 +84,28 @@ def test_order_holds_even_if_nothing_was_taken_in_between() -> None:
     key = bench.take(RequestReceived).key
     for value in (1, 2, 3):
         bench.server.progress(key, value)
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     assert methods(reply.events) == ["notifications/progress"] * 3 + ["answer"]
 
 
-def test_a_slow_answer_becomes_an_event_stream() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=2.0)))
-    reply = bench.modern("tools/list")
-    bench.pass_time(1.9)
-    assert reply.head is None
-    bench.pass_time(0.2)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
-    assert methods(reply.events) == ["answer"]
-
-
-def test_a_slow_legacy_answer_becomes_an_event_stream_too() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=2.0, heartbeat=10)))
-    reply = bench.post(CALL, mcp_session_id=bench.session("2025-06-18"))
-    bench.pass_time(2.1)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.pass_time(25)
-    assert reply.body.count(b":\n\n") == 2
-
-
 @pytest.mark.parametrize("heartbeat", [None, 10.0])
-def test_what_is_not_answered_at_once_becomes_an_event_stream_where_nothing_is_waited_for(
-    heartbeat: float | None,
+@pytest.mark.parametrize(("delay", "silent"), [(2.0, 1.9), (0.0, 0.0), (None, 1000.0)])
+def test_an_answer_that_takes_too_long_becomes_an_event_stream(
+    delay: float | None, silent: float, heartbeat: float | None
 ) -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=0.0, heartbeat=heartbeat)))
+    bench = Bench(make_server(HttpSettings(json_delay=delay, heartbeat=heartbeat)))
     at_once = bench.modern("server/discover")
     assert at_once.headers["content-type"] == "application/json"
     reply = bench.modern("tools/list")
-    bench.pass_time(0.0)
-    assert reply.headers["content-type"] == "text/event-stream"
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
-    assert methods(reply.events) == ["answer"]
-
-
-def test_without_a_delay_json_is_waited_for() -> None:
-    bench = Bench(make_server(HttpSettings(json_delay=None, heartbeat=None)))
-    reply = bench.modern("tools/list")
-    bench.pass_time(1000)
+    if silent:
+        bench.pass_time(silent)
     assert reply.head is None
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    bench.pump()
-    assert reply.headers["content-type"] == "application/json"
+    bench.pass_time(0.2)
+    assert (reply.head is not None) is (delay is not None)
+    bench.answer(bench.take(RequestReceived).key, {"tools": []})
+    kind = "application/json" if delay is None else "text/event-stream"
+    assert reply.headers["content-type"] == kind
+    assert delay is None or methods(reply.events) == ["answer"]
 
 
 def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
@@ -145,8 +116,7 @@ def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
     bench.pump()
     bench.pass_time(100)
     assert reply.head is None
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     assert reply.json["result"]["tools"] == []
 
 
@@ -228,8 +198,7 @@ def test_progress_and_logs_of_a_client_that_does_not_read_are_bounded() -> None:
         # It is told of once; whoever does not take anything costs nothing more.
         assert bench.server.writable() == ([route] if value == 1 else [])
     assert bench.server.queued(key) < 1500
-    bench.server.respond(key, {"tools": []})
-    bench.pump()
+    bench.answer(key, {"tools": []})
     reply = bench.replies[route]
     progress = [
         event["params"]["progress"]
@@ -407,8 +376,7 @@ def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
 
 @pytest.mark.requirement("basic/transports/disconnect-no-cancel")
 def test_a_legacy_disconnect_does_not_cancel() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     route = bench.send(CALL, mcp_session_id=session)
     key = bench.take(RequestReceived).key
     bench.server.progress(key, 1)
@@ -417,27 +385,12 @@ def test_a_legacy_disconnect_does_not_cancel() -> None:
     bench.pump()
     assert "RequestCancelled" not in bench.kinds()
     assert bench.server.progress(key, 2)
-    assert bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert bench.server.exchanges == 0
 
 
-def test_a_request_whose_stream_is_gone_takes_the_get_stream() -> None:
-    bench = Bench()
-    session = bench.session()
-    get = bench.post(None, method="GET", mcp_session_id=session)
-    route = bench.send(CALL, mcp_session_id=session)
-    key = bench.take(RequestReceived).key
-    bench.server.disconnect(route, now=bench.now)
-    bench.server.request("roots/list", now=bench.now, parent=key)
-    bench.server.progress(key, 1)
-    bench.pump()
-    assert methods(get.events) == ["roots/list"]
-
-
 def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.send(CALL, mcp_session_id=session)
     key = bench.take(RequestReceived).key
@@ -453,21 +406,18 @@ def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> Non
 
 
 def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     call = bench.post(CALL, mcp_session_id=session, accept="application/json")
     key = bench.take(RequestReceived).key
     bench.server.request("roots/list", now=bench.now, parent=key)
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert methods(get.events) == ["roots/list"]
     assert call.json["id"] == 1
 
 
 def test_a_cancelled_legacy_request_ends_its_exchange_without_an_answer() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     waiting = bench.post(CALL, mcp_session_id=session)
     streaming = bench.post({**CALL, "id": 2}, mcp_session_id=session)
     bench.take(RequestReceived)
@@ -510,8 +460,7 @@ def test_notifications_of_a_request_and_the_place_of_a_cancelled_one() -> None:
     "basic/transports/stream-kept-open",
 )
 def test_elicitation_travels_on_the_stream_of_its_call() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     call = bench.post(CALL, mcp_session_id=session)
     get = bench.post(None, method="GET", mcp_session_id=session)
     key = bench.take(RequestReceived).key
@@ -524,8 +473,7 @@ def test_elicitation_travels_on_the_stream_of_its_call() -> None:
     assert bench.post(answer, mcp_session_id=session).status == 202
     result = bench.take(ResultReceived)
     assert result.request == asked
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert methods(call.events) == ["elicitation/create", "answer"]
     assert get.events == []
 
@@ -573,8 +521,7 @@ def test_a_request_needs_somebody_to_ask() -> None:
     "basic/transports/related-messages",
 )
 def test_each_message_appears_on_exactly_one_stream() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     gets = [bench.post(None, method="GET", mcp_session_id=session) for _ in range(2)]
     posts = [bench.post({**CALL, "id": id}, mcp_session_id=session) for id in range(1, 4)]
     keys = [bench.take(RequestReceived).key for _ in posts]
@@ -659,8 +606,7 @@ def test_logs_to_sessions_and_requests() -> None:
     call = bench.post(CALL, mcp_session_id=sessions[0])
     key = bench.take(RequestReceived).key
     assert bench.server.log(key, "warning", {"a": 1}, "logger")
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     data = [[event["params"]["data"] for event in get.events] for get in gets]
     assert data == [["to all who want it"], ["wanted"]]
     assert call.events[0]["params"] == {"level": "warning", "data": {"a": 1}, "logger": "logger"}
@@ -678,8 +624,7 @@ def test_what_a_request_wants_to_hear() -> None:
 
 
 def test_silent_streams_get_comments_and_others_do_not() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=10)))
-    session = bench.session("2025-06-18")
+    bench, session = in_session("2025-06-18", server=make_server(HttpSettings(heartbeat=10)))
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(9)
     assert get.comments == b""
@@ -696,8 +641,7 @@ def test_silent_streams_get_comments_and_others_do_not() -> None:
 
 
 def test_comments_do_not_pile_up() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=10)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(heartbeat=10)))
     route = bench.send(None, method="GET", mcp_session_id=session)
     for _ in range(20):
         bench.now += 10
@@ -707,8 +651,7 @@ def test_comments_do_not_pile_up() -> None:
 
 
 def test_heartbeats_can_be_switched_off() -> None:
-    bench = Bench(make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(100)
     assert get.comments == b""
@@ -733,8 +676,7 @@ def test_the_deadline_is_the_nearest() -> None:
 
 
 def test_a_graceful_end() -> None:
-    bench = Bench()
-    session = bench.session()
+    bench, session = in_session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     listen = bench.modern("subscriptions/listen", LISTEN)
     working = bench.modern("tools/list", id=2)
@@ -775,8 +717,7 @@ def test_json_never_holds_a_line_break() -> None:
     route = bench.send_modern("tools/list", PROGRESS)
     key = bench.take(RequestReceived).key
     bench.server.progress(key, 1)
-    bench.server.respond(key, {"tools": [], "text": "a\r\nb\n"})
-    bench.pump()
+    bench.answer(key, {"tools": [], "text": "a\r\nb\n"})
     reply = bench.replies[route]
     assert b"\r" not in reply.body
     assert json.loads(reply.body.split(b"data: ")[2])["result"]["text"] == "a\r\nb\n"

@@ -197,7 +197,11 @@ def test_health_of_what_the_application_needs() -> None:
     }
     assert bench.post(None, method="GET", path="/health/live").status == 200
     bench.server.failing = {}
-    assert health(bench) == {"status": "ok"}
+    reply = bench.post(None, method="GET", path="/health", host="10.0.0.1")
+    assert (reply.headers["content-type"], reply.body) == (
+        "application/json",
+        b'{"status":"ok"}\n',
+    )
 
 
 def test_health_without_a_store() -> None:

@@ -14,7 +14,7 @@ from mcpcore.spec.refusals import REFUSALS
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from tests.http.pipes import Stream, sse_server
 from tests.http.storebench import party
-from tests.http.support import LEGACY, MODERN, Bench, Reply, make_server, note, request
+from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request
 from tests.reference.protocol import users
 from tests.reference.sources import ROOT
 
@@ -42,21 +42,19 @@ def draining() -> Reply:
     return bench.post(None, method="GET", path="/health")
 
 
-def in_session(body: Any = None, method: str = "GET", **options: Any) -> Reply:
+def said_in_session(body: Any = None, method: str = "GET", **options: Any) -> Reply:
     bench = Bench()
     return bench.post(body, method=method, mcp_session_id=bench.session(), **options)
 
 
 def one_stream_too_many() -> Reply:
-    bench = Bench(make_server(HttpSettings(session_streams=1)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(session_streams=1)))
     bench.post(None, method="GET", mcp_session_id=session)
     return bench.post(None, method="GET", mcp_session_id=session)
 
 
 def too_late() -> Reply:
-    bench = Bench(make_server(HttpSettings(replay_age=1.0)))
-    session = bench.session()
+    bench, session = in_session(server=make_server(HttpSettings(replay_age=1.0)))
     route = bench.send(None, method="GET", mcp_session_id=session)
     for number in (1, 2):
         bench.server.notify("notifications/x", {"n": number}, session=session)
@@ -110,7 +108,7 @@ CASES: dict[str, Callable[[], Reply]] = {
     "SESSION_MISSING": get(),
     "NO_SESSION": ask(mcp_session_id="unknown"),
     "NO_EVENT_STREAM": get(accept="application/json"),
-    "LAST_EVENT_ID": lambda: in_session(last_event_id="1.1.forged"),
+    "LAST_EVENT_ID": lambda: said_in_session(last_event_id="1.1.forged"),
     "EVENTS_GONE": too_late,
     "TOO_MANY_STREAMS": one_stream_too_many,
     "STORE_UNAVAILABLE": failing_store,

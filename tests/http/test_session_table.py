@@ -45,13 +45,6 @@ def closed(bench: Bench) -> list[tuple[str, str]]:
     return [(event.session, event.reason) for event in events]
 
 
-def test_defaults() -> None:
-    settings = HttpSettings()
-    assert (settings.max_sessions, settings.sessions_per_client) == (10_000, 1_000)
-    times = (settings.session_unused, settings.session_idle, settings.session_age)
-    assert times == (60, 1800, 86_400)
-
-
 # How many
 
 
@@ -93,8 +86,7 @@ def test_sessions_at_work_are_spared() -> None:
     opened(bench)
     assert [session for session, _ in closed(bench)] == [resting]
     key = bench.take(RequestReceived).key
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert bench.replies[call].status == 200
 
 
@@ -381,8 +373,7 @@ def test_without_sessions_nothing_can_be_asked(method: str, opening: bool) -> No
         bench.post(note("notifications/initialized"), mcp_protocol_version="2025-11-25")
     with pytest.raises(LocalProtocolError, match="no session is there in which to answer it"):
         bench.server.request(method, {}, now=bench.now, parent=key)
-    bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert reply.json["result"] == {"content": []}
     assert not any(isinstance(event, Violation) for event in bench.events)
 
@@ -420,8 +411,7 @@ def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_d
         bench.server.disconnect(route, now=bench.now)
         bench.pump()
     key = bench.take(RequestReceived).key
-    assert bench.server.respond(key, {"content": []})
-    bench.pump()
+    bench.answer(key)
     assert not bench.server._router.sessions._temporary
     assert not bench.server._endpoint.inbound
     bench.server.close(now=bench.now)

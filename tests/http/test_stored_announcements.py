@@ -24,7 +24,16 @@ from mcpcore.http.storing import (
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    StoreBench,
+    cursor,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import initialize, request
 
 TOOLS = "notifications/tools/list_changed"
@@ -77,8 +86,7 @@ def heard(bench: StoreBench, session: str) -> list[object]:
 
 @pytest.mark.parametrize("away", ["forgotten", "dead"])
 def test_a_session_that_nobody_knew_hears_it_when_it_is_used(away: str) -> None:
-    one, other = party("a", "b", settings=QUICK)
-    session = one.session()
+    one, other, session = two_in_session(settings=QUICK)
     if away == "dead":
         one.worker.store.leave("a")
         other.now = one.now
@@ -94,8 +102,7 @@ def test_a_session_that_nobody_knew_hears_it_when_it_is_used(away: str) -> None:
 
 
 def test_who_announces_needs_no_view_either() -> None:
-    (one,) = party("a", settings=QUICK)
-    session = one.session()
+    one, session = one_in_session(settings=QUICK)
     forgotten(one, session)
     one.server.notify(TOOLS)
     one.pump()
@@ -105,8 +112,7 @@ def test_who_announces_needs_no_view_either() -> None:
 
 
 def test_what_is_said_again_and_again_is_heard_once_afterwards() -> None:
-    (one,) = party("a", settings=QUICK)
-    session = one.session()
+    one, session = one_in_session(settings=QUICK)
     uri = {"uri": "a://b"}
     for id, each in enumerate(("a://b", "a://c")):
         one.post(request("resources/subscribe", {"uri": each}, id=id), mcp_session_id=session)
@@ -130,8 +136,7 @@ def test_what_is_said_again_and_again_is_heard_once_afterwards() -> None:
 
 
 def test_what_one_worker_knew_is_not_said_again_at_another() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     stream = one.listen(session)
     for number in range(3):
         one.server.notify(f"notifications/{number}")
@@ -146,8 +151,7 @@ def test_what_one_worker_knew_is_not_said_again_at_another() -> None:
 
 
 def test_what_one_session_has_missed_is_said_to_no_other() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     listen = other.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     one.server.notify(TOOLS)
     settle(one, other)
@@ -167,8 +171,7 @@ def test_what_was_said_before_a_session_began_is_none_of_its_business() -> None:
 
 
 def test_a_session_in_use_is_not_told_old_stories() -> None:
-    one, other = party("a", "b", settings=HttpSettings(session_touch=5, store_timeout=5))
-    session = one.session()
+    one, other, session = two_in_session(settings=HttpSettings(session_touch=5, store_timeout=5))
     one.server.notify("notifications/old")
     settle(one, other)
     one.pass_time(100)
@@ -184,8 +187,7 @@ def test_a_session_in_use_is_not_told_old_stories() -> None:
 
 
 def test_the_store_is_asked_until_it_says_what_was_missed() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.worker.store.leave("a")
     other.server.notify(TOOLS)
     other.pump()
@@ -249,8 +251,7 @@ def test_what_is_said_after_the_store_was_asked_what_was_missed_comes_behind_tha
 
 
 def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.worker.store.leave("a")
     other.slow = True
     route = other.listen(session)
@@ -266,8 +267,7 @@ def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known
 
 
 def test_nobody_asks_for_a_session_that_is_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     other.failing("Announcements")
     other.post(PING, mcp_session_id=session)
     other.send(method="DELETE", mcp_session_id=session)

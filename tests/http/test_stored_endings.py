@@ -12,7 +12,17 @@ from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    StoreBench,
+    at_work,
+    cursor,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import Reply, initialize, note, request
 
 PING = request("ping")
@@ -39,8 +49,7 @@ def assert_gone(reply: Reply, reason: str = "") -> None:
 
 @pytest.mark.parametrize("way", ["stream", "get", "resume", "delete", "level"])
 def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     first = one.listen(session)
     one.server.notify("notifications/x", session=session)
     one.pump()
@@ -70,8 +79,7 @@ def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
 
 
 def test_what_is_refused_for_want_of_a_session_is_reported_without_a_stream() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.server.reports = True
     one.post(PING, mcp_session_id=session)
     one.events.clear()
@@ -85,8 +93,7 @@ def test_what_is_refused_for_want_of_a_session_is_reported_without_a_stream() ->
 
 @pytest.mark.parametrize("step", ["StreamAppend", "QueuePut", "QueueTake", "SessionCalls"])
 def test_a_session_whose_loss_any_step_shows(step: str) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     get = one.listen(session)
     route, key = one.call(session)
     one.progress(key, 1)
@@ -116,10 +123,7 @@ def test_a_session_whose_loss_any_step_shows(step: str) -> None:
 
 
 def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_for() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     one.cut(route)
     id = cursor(one.replies[route], 0)
     one.slow = True
@@ -138,8 +142,7 @@ def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_
 
 
 def test_a_session_that_made_room_is_gone_at_all_workers() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=2))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, sessions_per_client=2))
     for bench in (one, other):
         bench.post(PING, mcp_session_id=session)
     plain, _ = one.call(session)
@@ -155,8 +158,7 @@ def test_a_session_that_made_room_is_gone_at_all_workers() -> None:
 
 
 def test_handshakes_end_no_session_that_is_at_work() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=5))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, sessions_per_client=5))
     get = one.listen(session)
     route, key = one.call(session)
     one.progress(key, 1)
@@ -171,8 +173,7 @@ def test_handshakes_end_no_session_that_is_at_work() -> None:
     settle(one, other)
     assert one.post(PING, mcp_session_id=newcomer).status == 200
     assert one.replies[get].end is None
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert shown(one.replies[route]) == [1, "done"]
     assert one.post(PING, mcp_session_id=session).status == 200
     # As many as there may be, whatever each worker knows.
@@ -184,8 +185,7 @@ def test_handshakes_end_no_session_that_is_at_work() -> None:
     ("lives", "seconds"), [({"absolute": 5}, 5), ({"idle": 5, "unused": 5}, 5)]
 )
 def test_a_session_that_has_expired_is_gone_at_once(lives: dict[str, Any], seconds: int) -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, **lives))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, **lives))
     for bench in (one, other):
         assert bench.post(PING, mcp_session_id=session).status == 200
     plain, _ = one.call(session)
@@ -206,8 +206,7 @@ def test_streams_of_a_session_that_has_expired_end_with_the_next_heartbeat() -> 
 
 
 def test_a_session_in_use_is_told_of_in_time() -> None:
-    (one,) = party("a", store=StoreSettings(lease=1e9, idle=5, unused=5))
-    session = one.session()
+    one, session = one_in_session(store=StoreSettings(lease=1e9, idle=5, unused=5))
     for _ in range(20):
         one.pass_time(1)
         assert one.post(PING, mcp_session_id=session).status == 200
@@ -216,8 +215,7 @@ def test_a_session_in_use_is_told_of_in_time() -> None:
 
 
 def test_a_session_that_another_worker_uses_has_not_expired() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, idle=5, unused=5))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, idle=5, unused=5))
     for _ in range(4):
         other.now += 2
         assert other.post(PING, mcp_session_id=session).status == 200
@@ -227,10 +225,7 @@ def test_a_session_that_another_worker_uses_has_not_expired() -> None:
 
 
 def test_who_comes_back_for_an_answer_learns_that_the_session_has_ended() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, sessions_per_client=1))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, sessions_per_client=1))
     one.cut(route)
     back = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, 2)
@@ -274,6 +269,5 @@ def test_sessions_of_http_sse_are_bounded_here() -> None:
     assert ended == [True, True, False, False, False, False]
     # They take nothing from those in the store, which are at work.
     for route, key in calls:
-        one.server.respond(key, {"content": []})
-        one.pump()
+        one.answer(key)
         assert one.replies[route].status == 200

@@ -31,7 +31,15 @@ from mcpcore.http.storing import (
 )
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from tests.http.cluster import home_of
-from tests.http.storebench import CALL, StoreBench, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    StoreBench,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import make_server, note, request
 
 
@@ -56,8 +64,7 @@ def result(id: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("principal", [None, "me", Principal("me", scopes=["a"])])
 def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> None:
-    one, other = party("a", "b")
-    session = one.session(principal=principal)
+    one, other, session = two_in_session(principal=principal)
     route, key = one.call(session, principal=principal)
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.pump()
@@ -84,8 +91,7 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
 
 
 def test_an_error_is_an_answer_too() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     _, key = one.call(session)
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.pump()
@@ -96,8 +102,7 @@ def test_an_error_is_an_answer_too() -> None:
 
 
 def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     get = other.replies[other.listen(session)]
     _, key = one.call(session)
     asked = one.server.request("roots/list", now=one.now, parent=key)
@@ -112,8 +117,7 @@ def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> Non
 
 
 def test_an_answer_for_a_request_in_the_queue() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     asked = one.server.request("roots/list", now=one.now, session=session)
     one.pump()
     stream = other.replies[other.listen(session)]
@@ -124,8 +128,7 @@ def test_an_answer_for_a_request_in_the_queue() -> None:
 
 
 def test_an_answer_that_cannot_be_passed_on() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     _, key = one.call(session)
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.pump()
@@ -140,8 +143,7 @@ def test_an_answer_that_cannot_be_passed_on() -> None:
 
 
 def test_answers_that_concern_nobody_go_no_further() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     for id in (7, "x", "a.b.1", "a.00000000.x", "..1", "a" * 70 + ".00000000.1", "b.00000000.1"):
         assert other.post(result(id), mcp_session_id=session).status == 202
     # A worker of that name may have been there.
@@ -151,8 +153,7 @@ def test_answers_that_concern_nobody_go_no_further() -> None:
 
 
 def test_an_answer_of_somebody_else_is_not_taken() -> None:
-    one, other = party("a", "b")
-    session = one.session(principal="me")
+    one, other, session = two_in_session(principal="me")
     _, key = one.call(session, principal="me")
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.pump()
@@ -188,8 +189,7 @@ def test_an_answer_of_another_session_is_not_taken() -> None:
 
 
 def test_progress_finds_the_worker_that_has_asked() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     _, key = one.call(session)
     asked = one.server.request("roots/list", now=one.now, parent=key, progress=True)
     one.pump()
@@ -223,8 +223,7 @@ def test_a_cancellation_finds_the_request_wherever_it_is() -> None:
 
 
 def test_a_cancellation_of_what_is_known_here_goes_no_further() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     _, key = one.call(session)
     body = note("notifications/cancelled", {"requestId": 1})
     assert one.post(body, mcp_session_id=session).status == 202
@@ -233,8 +232,7 @@ def test_a_cancellation_of_what_is_known_here_goes_no_further() -> None:
 
 
 def test_a_cancellation_right_behind_its_request() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route = one.send(CALL, mcp_session_id=session, pump=False)
     body = note("notifications/cancelled", {"requestId": 1})
     one.send(body, mcp_session_id=session, pump=False)
@@ -255,8 +253,7 @@ def test_a_cancellation_right_behind_its_request() -> None:
     ],
 )
 def test_what_is_for_this_worker_stays_here(body: Any) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     assert other.post(body, mcp_session_id=session).status == 202
     assert forwarded(other) == []
     settle(one)
@@ -301,8 +298,7 @@ def test_a_batch_for_several_workers() -> None:
     )
 )
 def test_nothing_of_a_batch_is_lost(parts: list[str]) -> None:
-    one, other = party("a", "b")
-    session = one.session("2025-03-26")
+    one, other, session = two_in_session("2025-03-26")
     asked: dict[int, Any] = {}
     batch: list[Any] = []
     _, far = one.call(session, id="far")
@@ -368,8 +364,7 @@ def test_everybody_hears_of_a_change_once() -> None:
 
 @pytest.mark.parametrize("done", [False, True])
 def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     listen = other.replies[
         other.send_modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     ]
@@ -410,8 +405,7 @@ def test_notes_that_go_again_keep_their_order() -> None:
 
 
 def test_what_is_said_to_one_and_to_all_is_said_twice() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.server.notify("notifications/x", {"n": 1}, session=session)
     one.server.notify("notifications/x", {"n": 1})
     one.server.notify("notifications/x", {"n": 1}, session=session)
@@ -474,8 +468,7 @@ def test_everybody_hears_a_log_message_once() -> None:
 
 
 def test_mistakes_of_the_owner_reach_nobody() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     posted = len(one.asked(Post))
     with pytest.raises(LocalProtocolError):
         one.server.notify("notifications/cancelled")
@@ -494,8 +487,7 @@ def test_mistakes_of_the_owner_reach_nobody() -> None:
 
 
 def test_a_session_is_told_something_by_a_worker_that_does_not_know_it() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     other.server.notify("notifications/x", {"n": 1}, session=session)
     other.server.notify("notifications/x", {"n": 2}, session=session)
     other.pump()

@@ -10,7 +10,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionCalls
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown, two_in_session
 from tests.http.support import Reply, note, request
 
 TWO = HttpSettings(session_streams=2)
@@ -31,8 +31,7 @@ def assert_full(reply: Reply) -> None:
 
 
 def test_get_streams_are_counted_at_all_workers() -> None:
-    one, other = party("a", "b", settings=TWO)
-    session = one.session()
+    one, other, session = two_in_session(settings=TWO)
     first = one.listen(session)
     assert opened(other, session).status == 200
     for bench in (one, other):
@@ -46,8 +45,7 @@ def test_get_streams_are_counted_at_all_workers() -> None:
 
 
 def test_a_get_stream_comes_back_if_there_is_room() -> None:
-    one, other = party("a", "b", settings=TWO)
-    session = one.session()
+    one, other, session = two_in_session(settings=TWO)
     first = one.listen(session)
     second = other.listen(session)
     one.cut(first)
@@ -71,8 +69,7 @@ def test_a_get_stream_comes_back_if_there_is_room() -> None:
 
 def test_streams_of_a_dead_worker_make_room() -> None:
     store = StoreSettings(lease=10)
-    one, other = party("a", "b", settings=TWO, store=store)
-    session = one.session()
+    one, other, session = two_in_session(settings=TWO, store=store)
     for _ in range(2):
         assert opened(other, session).status == 200
     assert_full(opened(one, session))
@@ -81,8 +78,7 @@ def test_streams_of_a_dead_worker_make_room() -> None:
 
 
 def test_what_the_store_did_not_hear_of_a_lost_connection_it_hears_later() -> None:
-    one, other = party("a", "b", settings=TWO)
-    session = one.session()
+    one, other, session = two_in_session(settings=TWO)
     routes = [one.listen(session) for _ in range(2)]
     one.failing("StreamRelease")
     for route in routes:
@@ -97,8 +93,7 @@ def test_what_the_store_did_not_hear_of_a_lost_connection_it_hears_later() -> No
 
 
 def test_a_stream_that_came_back_meanwhile_is_not_let_go() -> None:
-    one, other = party("a", "b", settings=TWO)
-    session = one.session()
+    one, other, session = two_in_session(settings=TWO)
     route = one.listen(session)
     one.server.notify("notifications/1", session=session)
     one.failing("StreamRelease")
@@ -148,8 +143,7 @@ def test_requests_are_counted_at_all_workers() -> None:
     other.pass_time(2)
     _, key = one.call(session, id="now")
     assert_busy(other.post({**CALL, "id": "more"}, mcp_session_id=session))
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     one.pass_time(2)
     other.call(session, id="then")
     # Another session has requests of its own.

@@ -36,7 +36,15 @@ from mcpcore.spec.revisions import BY_NAME
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, make_stored
-from tests.http.storebench import CALL, StoreBench, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    StoreBench,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import CLIENT_OFFERS, LEGACY, Reply, initialize, note, request
 
 INITIALIZED = note("notifications/initialized")
@@ -152,8 +160,7 @@ def test_a_change_is_in_the_store_before_it_is_answered(
     assert reply.head is None
     # Nothing else of the session waits.
     quick, key = one.call(session, id=20)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[quick].status == 200
     one.step()
     assert reply.status == status
@@ -183,8 +190,7 @@ def test_a_change_is_in_the_store_before_it_is_answered(
 def test_what_cannot_be_written_down_is_refused_and_not_done_later(
     first: Any, refused: Any, newer: Any
 ) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.post(first, mcp_session_id=session)
     before = record_of(one, session)
     one.failing("SessionSave")
@@ -207,8 +213,7 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
 
 
 def test_what_was_refused_may_be_asked_for_again() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.failing("SessionSave")
     assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
     one.failing()
@@ -220,8 +225,7 @@ def test_what_was_refused_may_be_asked_for_again() -> None:
 
 @pytest.mark.parametrize("body", [SUBSCRIBE, SET_LEVEL])
 def test_what_is_confirmed_stays_though_another_worker_has_changed_it(body: Any) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.post(body, mcp_session_id=session)
     settle(one, other)
     other.post(request("ping"), mcp_session_id=session)
@@ -252,8 +256,7 @@ def test_what_is_confirmed_stays_though_another_worker_has_changed_it(body: Any)
 def test_a_change_back_is_one_whatever_became_of_the_change(
     body: Any, back: Any, done: bool, foreign: bool
 ) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.post(back, mcp_session_id=session)
     one.failing("SessionSave", done=done)
     assert_busy(one.post(body, mcp_session_id=session))
@@ -275,8 +278,7 @@ def test_a_change_back_is_one_whatever_became_of_the_change(
 
 
 def test_a_change_that_comes_while_another_is_written_down() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.slow = True
     first = one.post(SET_LEVEL, mcp_session_id=session)
     second = one.post(SUBSCRIBE, mcp_session_id=session)
@@ -292,8 +294,7 @@ def test_a_change_that_comes_while_another_is_written_down() -> None:
 
 
 def test_an_old_note_of_a_change_changes_nothing() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     old = record_of(one, session)
     one.post(SET_LEVEL, mcp_session_id=session)
     one.stored.note(msgspec.json.encode(Changed(session=session, record=old)), now=one.now)
@@ -302,8 +303,7 @@ def test_an_old_note_of_a_change_changes_nothing() -> None:
 
 
 def test_a_change_of_a_session_that_is_ended_meanwhile() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.slow = True
     reply = one.post(SET_LEVEL, mcp_session_id=session)
     one.stored.note(msgspec.json.encode(Ended(session=session, reason="so")), now=one.now)
@@ -315,8 +315,7 @@ def test_a_change_of_a_session_that_is_ended_meanwhile() -> None:
 
 @pytest.mark.parametrize("bodies", [(SET_LEVEL, SUBSCRIBE), (SUBSCRIBE, SET_LEVEL)])
 def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     other.post(LIST, mcp_session_id=session)
     settle(one, other)
     one.slow = other.slow = True
@@ -341,8 +340,7 @@ def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
 
 
 def test_a_session_that_ended_while_it_changed() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     one.slow = True
     reply = one.post(SET_LEVEL, mcp_session_id=session)
     assert other.send(method="DELETE", mcp_session_id=session)
@@ -356,8 +354,7 @@ def test_a_session_that_ended_while_it_changed() -> None:
 
 
 def test_a_session_is_taken_up_with_all_its_facts() -> None:
-    one, other = party("a", "b")
-    session = one.session("2025-06-18", principal="me")
+    one, other, session = two_in_session("2025-06-18", principal="me")
     one.post(SET_LEVEL, mcp_session_id=session, principal="me")
     one.post(SUBSCRIBE, mcp_session_id=session, principal="me")
     reply = other.post(CALL, mcp_session_id=session, principal="me")
@@ -434,8 +431,7 @@ def test_a_client_without_information_about_itself() -> None:
 
 
 def test_what_nobody_has_made_never_reaches_the_store() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     tail = session[-1]
     forged = [
         session[:-1] + ("A" if tail != "A" else "B"),
@@ -453,8 +449,7 @@ def test_what_nobody_has_made_never_reaches_the_store() -> None:
 
 
 def test_a_foreign_session_looks_like_none() -> None:
-    one, other = party("a", "b")
-    session = one.session(principal="me")
+    one, other, session = two_in_session(principal="me")
     gone = one.session()
     one.send(method="DELETE", mcp_session_id=gone)
     for bench in (one, other):
@@ -472,8 +467,7 @@ def test_a_foreign_session_looks_like_none() -> None:
 
 @pytest.mark.parametrize("options", [{"body": LIST}, {"method": "GET"}, {"method": "DELETE"}])
 def test_a_store_that_cannot_tell(options: dict[str, Any]) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     other.failing("SessionLoad")
     assert_busy(other.replies[other.send(mcp_session_id=session, **options)])
     other.failing()
@@ -482,8 +476,7 @@ def test_a_store_that_cannot_tell(options: dict[str, Any]) -> None:
 
 
 def test_many_wait_for_one_load_and_go_on_in_order() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     other.slow = True
     for id in range(1, 6):
         other.post({**CALL, "id": id}, mcp_session_id=session)
@@ -496,8 +489,7 @@ def test_many_wait_for_one_load_and_go_on_in_order() -> None:
 
 
 def test_a_client_that_leaves_while_its_session_is_looked_for() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     other.slow = True
     other.cut(other.send(CALL, mcp_session_id=session))
     other.cut(other.listen(session))
@@ -537,8 +529,7 @@ def test_a_revision_that_is_not_served_here() -> None:
 
 
 def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
-    one, other = party("a", "b", settings=HttpSettings(session_replica_idle=60))
-    session = one.session()
+    one, other, session = two_in_session(settings=HttpSettings(session_replica_idle=60))
     other.post(LIST, mcp_session_id=session)
     key = other.take(RequestReceived).key
     one.pass_time(61)
@@ -558,8 +549,7 @@ def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
 
 
 def test_the_store_hears_now_and_then_that_a_session_is_used() -> None:
-    (one,) = party("a", settings=HttpSettings(session_touch=30, heartbeat=15))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(session_touch=30, heartbeat=15))
     for _ in range(10):
         one.post(request("ping"), mcp_session_id=session)
         one.pass_time(1)
@@ -592,8 +582,7 @@ def test_a_handshake_is_no_use_of_a_session() -> None:
 
 
 def test_a_session_that_the_store_has_ended() -> None:
-    (one,) = party("a", settings=HttpSettings(session_touch=30))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(session_touch=30))
     route = one.listen(session)
     delete = SessionDelete(token=1, session=session)
     one.worker.do(delete, EPOCH + one.now)
@@ -604,8 +593,7 @@ def test_a_session_that_the_store_has_ended() -> None:
 
 
 def test_sessions_live_as_long_as_the_store_says() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, idle=100, unused=100))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, idle=100, unused=100))
     one.pass_time(90)
     assert one.post(request("ping"), mcp_session_id=session).status == 200
     one.pass_time(90)
@@ -656,8 +644,7 @@ def test_a_flood_at_one_worker_takes_sessions_of_its_own_only_wherever_they_are(
 
 
 def test_a_deleted_session_is_gone_everywhere() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     stream = other.replies[other.listen(session)]
     call, _ = other.call(session)
     one.slow = True
@@ -681,8 +668,7 @@ def test_a_deleted_session_is_gone_everywhere() -> None:
 
 
 def test_a_session_that_cannot_be_deleted_lives() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.failing("SessionDelete")
     assert_busy(one.replies[one.send(method="DELETE", mcp_session_id=session)])
     one.failing()
@@ -696,8 +682,7 @@ def ended(bench: StoreBench) -> bool:
 
 
 def test_closing_a_worker_ends_no_session() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     stream = one.replies[one.listen(session)]
     route, key = one.call(session)
     one.progress(key, 1)
@@ -731,8 +716,7 @@ def test_what_others_must_know_is_sent_before_the_end() -> None:
 
 
 def test_a_change_that_is_written_down_while_closing() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route = one.send(SET_LEVEL, mcp_session_id=session, pump=False)
     one.server.close(now=one.now)
     one.pump()
@@ -743,8 +727,7 @@ def test_a_change_that_is_written_down_while_closing() -> None:
 
 
 def test_a_session_that_is_asked_for_while_closing() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    _, other, session = two_in_session()
     other.slow = True
     reply = other.post(LIST, mcp_session_id=session)
     other.server.close(now=other.now)
@@ -773,8 +756,7 @@ def test_views_of_what_is_at_work_stay() -> None:
     assert one.server.sessions == 6
     one.pass_time(1)
     for (route, key), session in zip(calls, sessions, strict=True):
-        one.server.respond(key, {"content": []})
-        one.pump()
+        one.answer(key)
         assert one.replies[route].status == 200
         assert one.post(request("ping"), mcp_session_id=session).status == 200
     for session in idle:
@@ -820,15 +802,13 @@ def test_notes_that_say_nothing_here() -> None:
 def test_without_sessions_nothing_is_stored() -> None:
     (one,) = party("a", settings=HttpSettings(sessions=False))
     route = one.send(LIST)
-    one.server.respond(one.take(RequestReceived).key, {"tools": []})
-    one.pump()
+    one.answer(one.take(RequestReceived).key, {"tools": []})
     assert one.replies[route].status == 200
     assert not one.worker.log
 
 
 def test_the_level_is_told_where_it_was_set() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     other.post(SET_LEVEL, mcp_session_id=session)
     settle(one, other)
     assert other.take(LogLevelChanged).level == "error"

@@ -24,7 +24,18 @@ from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, home_of
-from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import (
+    CALL,
+    CUT,
+    StoreBench,
+    at_work,
+    cursor,
+    one_in_session,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -50,8 +61,7 @@ def tell(bench: StoreBench, session: str, *numbers: int) -> None:
 
 @every_revision
 def test_events_keep_their_places_whatever_is_learned_first(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     one.progress(key, 1, 2)
@@ -71,8 +81,7 @@ def test_events_keep_their_places_whatever_is_learned_first(version: str) -> Non
 
 @every_revision
 def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     assert one.waiting() == []
@@ -105,53 +114,36 @@ def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
 
 
 def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.post(request("ping"), mcp_session_id=session)
     before = len(one.worker.log)
     route, key = one.call(session)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[route].status == 200
     assert one.replies[route].json["result"] == {"content": []}
     assert len(one.worker.log) == before
 
 
-def test_a_slow_answer_is_a_stream() -> None:
-    (one,) = party("a", settings=HttpSettings(json_delay=1.0))
-    session = one.session()
-    route, key = one.call(session)
-    one.pass_time(1.1)
-    assert one.replies[route].headers["content-type"] == "text/event-stream"
-    one.server.respond(key, {"content": []})
-    one.pump()
-    assert shown(one.replies[route]) == ["done"]
-
-
 def test_a_client_that_takes_json_only() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session, accept="application/json")
     assert one.server.progress(key, 1)
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.pump()
     stream = one.replies[one.listen(session)]
     assert [event["id"] for event in stream.events] == [asked]
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.replies[route].json["result"] == {"content": []}
     assert not one.asked(StreamAppend)
 
 
 def test_without_ids_streams_of_requests_are_not_written_down() -> None:
-    (one,) = party("a", settings=HttpSettings(resumable=False))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(resumable=False))
     route, key = one.call(session)
     one.progress(key, 1, 2)
     get = one.listen(session)
     tell(one, session, 7)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert shown(one.replies[route]) == [1, 2, "done"]
     assert set(one.replies[route].ids) == {""}
     assert shown(one.replies[get]) == ["7"]
@@ -161,8 +153,7 @@ def test_without_ids_streams_of_requests_are_not_written_down() -> None:
 
 @pytest.mark.parametrize("version", ["2025-03-26", UNPRIMED])
 def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) -> None:
-    (one,) = party("a")
-    session = one.session(version)
+    one, session = one_in_session(version)
     one.slow = True
     route, key = one.call(session)
     one.progress(key, 1)
@@ -175,15 +166,13 @@ def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) ->
     one.slow = False
     stream = one.replies[one.listen(session)]
     assert [event["id"] for event in stream.events] == [asked]
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert len(one.asked(StreamAppend)) == 1
     assert not one.replica(session).writers
 
 
 def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
@@ -207,16 +196,14 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
     version: str, late: bool
 ) -> None:
     quick = HttpSettings(session_replica_idle=1, store_timeout=10, heartbeat=None)
-    (one,) = party("a", settings=quick)
-    session = one.session(version)
+    one, session = one_in_session(version, settings=quick)
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
     one.server.writable()
     one.server.disconnect(route, now=one.now)
     one.replies[route].end = CUT
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert one.waiting() == ["StreamBegin"]
     one.pass_time(5)
     assert one.server.sessions == 1
@@ -240,10 +227,8 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
 
 
 @every_revision
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_stream_goes_on_at_any_worker(version: str, elsewhere: bool) -> None:
-    one, other = party("a", "b")
-    there = other if elsewhere else one
+def test_a_stream_goes_on_at_another_worker(version: str) -> None:
+    one, there = party("a", "b")
     session = one.session(version)
     route, key = one.call(session)
     one.progress(key, 1, 2)
@@ -255,10 +240,10 @@ def test_a_stream_goes_on_at_any_worker(version: str, elsewhere: bool) -> None:
     assert shown(resumed) == [2, 3]
     assert resumed.ids[0] == cursor(first)
     one.progress(key, 4)
-    settle(one, other)
+    settle(one, there)
     asked = one.server.request("roots/list", now=one.now, parent=key)
     one.server.respond(key, {"content": []})
-    settle(one, other)
+    settle(one, there)
     assert shown(resumed) == [2, 3, 4, "roots/list", "done"]
     assert resumed.events[3]["id"] == asked
     assert resumed.end is not None
@@ -296,10 +281,7 @@ def test_a_stream_has_one_connection(elsewhere: bool) -> None:
 
 
 def test_an_old_note_of_a_move_closes_nothing() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     id = cursor(one.replies[route])
     other.listen(session, last_event_id=id)
     one.slow = True
@@ -314,10 +296,7 @@ def test_an_old_note_of_a_move_closes_nothing() -> None:
 
 
 def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
     assert shown(resumed) == [1]
     other.slow = True
@@ -334,8 +313,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
 
 
 def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     other.slow = True
     route = other.listen(session)
     other.step()  # the session
@@ -349,8 +327,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
 
 
 def test_what_the_worker_took_that_had_the_stream_before() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     id = cursor(one.replies[route])
@@ -383,8 +360,7 @@ def test_ids_that_were_not_given() -> None:
 
 
 def test_what_is_not_kept_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
-    session = one.session()
+    one, other, session = two_in_session(store=StoreSettings(lease=1e9, events=3))
     route, key = one.call(session)
     one.progress(key, *range(1, 8))
     ids = one.replies[route].ids
@@ -396,12 +372,8 @@ def test_what_is_not_kept_any_more() -> None:
 
 
 def test_a_stream_that_nobody_knows_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, age=100))
+    one.answer(key)
     other.now += 201
     assert_clear(
         other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])], 410, "kept"
@@ -410,8 +382,7 @@ def test_a_stream_that_nobody_knows_any_more() -> None:
 
 @every_revision
 def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     route, key = one.call(session, id="my call")
     one.progress(key, 1, 2)
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route], -2))]
@@ -433,10 +404,7 @@ def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
 
 
 def test_nothing_is_read_while_an_orphan_gets_its_end() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     other.worker.store.leave("a")
     other.slow = True
     reply = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
@@ -472,8 +440,7 @@ def test_an_orphan_that_two_find() -> None:
 
 
 def test_a_batch_whose_worker_is_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session("2025-03-26")
+    one, other, session = two_in_session("2025-03-26")
     batch = [{**CALL, "id": 1}, note("notifications/x"), {**CALL, "id": "b"}]
     route = one.send(batch, mcp_session_id=session)
     key = next(event.key for event in one.events if getattr(event, "id", None) == 1)
@@ -487,10 +454,9 @@ def test_a_batch_whose_worker_is_gone() -> None:
 
 
 def test_a_reader_that_does_not_keep_up() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1000, heartbeat=None)
+    )
     id = cursor(one.replies[route])
     one.cut(route)
     text = "x" * 300
@@ -502,10 +468,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
     slow = other.listen(session, last_event_id=id, pump=False)
     reply = other.replies[slow]
     for _ in range(50):
-        other._events()
-        other.worker.carry_out(100, EPOCH + other.now)
-        while other.worker.outcomes:
-            other.worker.learn(0, other.now)
+        other.work()
         other.write(slow, 400)
     assert there._exchanges[slow].size < 300_000
     assert {step.limit for step in other.asked(StreamRead)} == {256 * 1024}
@@ -516,10 +479,9 @@ def test_a_reader_that_does_not_keep_up() -> None:
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 1000)
     monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 1000)
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1500, heartbeat=None)
+    )
     id = cursor(one.replies[route])
     one.cut(route)
     for number in range(2, 40):
@@ -528,10 +490,7 @@ def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
     other.post(request("ping"), mcp_session_id=session)
     slow = other.listen(session, last_event_id=id, pump=False)
     for _ in range(10):
-        other._events()
-        other.worker.carry_out(100, EPOCH + other.now)
-        while other.worker.outcomes:
-            other.worker.learn(0, other.now)
+        other.work()
     exchange = other.stored._exchanges[slow]
     waits = exchange.size
     assert 1500 < waits < 3500
@@ -550,15 +509,11 @@ def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_producer_waits_for_its_client() -> None:
-    (one,) = party("a", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(max_queued=1000, heartbeat=None))
     route, key = one.call(session)
 
     def work() -> None:
-        one._events()
-        one.worker.carry_out(100, EPOCH + one.now)
-        while one.worker.outcomes:
-            one.worker.learn(0, one.now)
+        one.work()
         one._events()
 
     for number in range(1, 8):
@@ -573,10 +528,9 @@ def test_a_producer_waits_for_its_client() -> None:
 
 
 def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(
+        settings=HttpSettings(max_queued=1000, heartbeat=None)
+    )
     for number in range(1, 40):
         one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
         one._events()
@@ -598,8 +552,7 @@ def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None
 
 @every_revision
 def test_each_message_is_on_one_stream(version: str) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     tell(one, session, 1, 2)
     first = one.listen(session)
     settle(one, other)
@@ -624,27 +577,8 @@ def test_each_message_is_on_one_stream(version: str) -> None:
     assert shown(other.replies[resumed]) == ["4", "6"]
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_stream_of_the_session_is_picked_up(elsewhere: bool) -> None:
-    one, other = party("a", "b")
-    there = other if elsewhere else one
-    session = one.session(UNPRIMED)
-    route = one.listen(session)
-    tell(one, session, 1, 2)
-    first = one.replies[route]
-    id = cursor(first, 0)
-    back = there.replies[there.listen(session, last_event_id=id)]
-    settle(one, other)
-    assert first.end is not None
-    tell(one, session, 3)
-    settle(one, other)
-    assert shown(back) == ["2", "3"]
-    assert shown(first) == ["1", "2"]
-
-
 def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     id = cursor(one.replies[route])
@@ -660,30 +594,22 @@ def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
 
 
 def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.cut(route)  # nothing has been written
     assert shown(one.replies[one.listen(session)]) == ["1", "2"]
     assert len(one.asked(StreamRelease)) == 1
 
 
 def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route = one.listen(session)
     id = cursor(one.replies[route])  # which is all that came
     one.server.notify("notifications/1", session=session)
     for _ in range(4):
-        one._events()
-        one.worker.carry_out(100, EPOCH + one.now)
-        while one.worker.outcomes:
-            one.worker.learn(0, one.now)
+        one.work()
         one.mail()
     one.cut(route)  # the message has not been written
     assert shown(one.replies[one.listen(session)]) == []
@@ -691,8 +617,7 @@ def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
 
 
 def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1)
     one.slow = True
     route = one.listen(session)
@@ -709,8 +634,7 @@ def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
 @pytest.mark.parametrize("unread", [False, True])
 @pytest.mark.parametrize("done", [False, True])
 def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, unread: bool) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     one.failing("QueueTake", *["StreamRead"] * unread, done=done)
     tell(one, session, 1, 2)
     first = one.replies[one.listen(session)]
@@ -725,8 +649,7 @@ def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, un
 
 @pytest.mark.parametrize("leaves", [False, True])
 def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     one.slow = True
     route = one.listen(session)
@@ -748,15 +671,11 @@ def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
 def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
     taken: int, first: str, rest: str
 ) -> None:
-    (one,) = party("a", settings=structs.replace(PLAIN, resumable=False))
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED, settings=structs.replace(PLAIN, resumable=False))
     tell(one, session, 1, 2, 3)
     one.slow = True
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.write(route, taken)
     assert shown(one.replies[route]) == [*first]
     one.slow = False
@@ -765,14 +684,10 @@ def test_where_nothing_has_an_id_only_what_has_not_left_is_given_to_the_next(
 
 
 def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> None:
-    one, other = party("a", "b")
-    session = one.session(UNPRIMED)
+    one, other, session = two_in_session(UNPRIMED)
     tell(one, session, 1, 2)
     route = one.listen(session, pump=False)
-    one._events()
-    one.worker.carry_out(100, EPOCH + one.now)
-    while one.worker.outcomes:
-        one.worker.learn(0, one.now)
+    one.work()
     one.server.close(now=one.now)
     settle(one, other)
     assert shown(one.replies[route]) == ["1", "2"]
@@ -781,8 +696,7 @@ def test_what_leaves_before_the_end_of_a_stream_is_not_given_to_the_next() -> No
 
 
 def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgotten() -> None:
-    one, other = party("a", "b", settings=PLAIN)
-    session = one.session()
+    one, other, session = two_in_session(settings=PLAIN)
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
     one.pass_time(PLAIN.session_replica_idle + 1)
@@ -792,23 +706,8 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     assert shown(stream) == ["1", "2", "3", "4"]
 
 
-def test_there_is_a_limit_on_streams() -> None:
-    (one,) = party("a", settings=HttpSettings(session_streams=2))
-    session = one.session()
-    first = one.listen(session)
-    one.listen(session)
-    tell(one, session, 1)
-    assert_clear(one.replies[one.listen(session)], 409, "2 GET streams")
-    id = cursor(one.replies[first])
-    one.cut(first)
-    one.listen(session)
-    assert_clear(one.replies[one.listen(session, last_event_id=id)], 409, "2 GET streams")
-    assert len(one.replica(session).readers) == 2
-
-
 def test_requests_for_which_there_is_no_room_end() -> None:
-    (one,) = party("a", store=StoreSettings(lease=1e9, queue_bytes=300))
-    session = one.session()
+    one, session = one_in_session(store=StoreSettings(lease=1e9, queue_bytes=300))
     asked = [
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
         for _ in range(8)
@@ -824,8 +723,7 @@ def test_requests_for_which_there_is_no_room_end() -> None:
 
 
 def test_what_waits_here_for_the_store_is_bounded() -> None:
-    (one,) = party("a", settings=HttpSettings(session_queue=1000))
-    session = one.session()
+    one, session = one_in_session(settings=HttpSettings(session_queue=1000))
     one.slow = True
     asked = [
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
@@ -857,8 +755,7 @@ def test_what_waits_here_for_the_store_is_bounded() -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_polled_stream(elsewhere: bool) -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     route, key = one.call(session)
     one.slow = True
     assert one.server.progress(key, 1)
@@ -888,14 +785,12 @@ def test_a_polled_stream(elsewhere: bool) -> None:
 
 
 def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_later() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session)
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
     one.failing("StreamAppend")
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     one.failing()
     one.pass_time(3)
     resumed = one.replies[one.listen(session, last_event_id=cursor(one.replies[route]))]
@@ -903,8 +798,7 @@ def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_
 
 
 def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     _, key = one.call(session)
     assert one.server.close_stream(key, retry=2, now=one.now)
     one.pump()
@@ -917,10 +811,7 @@ def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
 
 
 def test_a_stream_is_closed_where_it_has_just_gone() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.cut(route)
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     # This worker has not heard of it.
@@ -930,8 +821,7 @@ def test_a_stream_is_closed_where_it_has_just_gone() -> None:
 
 
 def test_polled_streams_of_a_session_at_all_workers() -> None:
-    one, other = party("a", "b")
-    session = one.session()
+    one, other, session = two_in_session()
     here, there = one.replies[one.listen(session)], other.replies[other.listen(session)]
     assert one.server.close_get_streams(session, retry=0.5, now=one.now) == 1
     settle(one, other)
@@ -940,33 +830,17 @@ def test_polled_streams_of_a_session_at_all_workers() -> None:
     assert there.raw_events[-1].retry == 500
 
 
-def test_polled_streams_of_a_session() -> None:
-    (one,) = party("a")
-    session = one.session()
-    routes = [one.listen(session) for _ in range(3)]
-    tell(one, session, 1)
-    assert one.server.close_get_streams(session, retry=0.5, now=one.now) == 3
-    one.pump()
-    assert all(one.replies[route].end for route in routes)
-    tell(one, session, 2)
-    back = one.replies[one.listen(session, last_event_id=cursor(one.replies[routes[-1]]))]
-    assert shown(back) == ["2"]
-    assert len(one.asked(StreamRelease)) == 3
-
-
 # Stores that fail
 
 
 def test_a_stream_that_cannot_begin() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route, key = one.call(session)
     one.failing("StreamBegin")
     one.progress(key, 1)
     assert one.replies[route].status == 503
     one.failing()
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert not one.replica(session).writers
     get = one.listen(session)
     one.failing("StreamBegin")
@@ -975,8 +849,7 @@ def test_a_stream_that_cannot_begin() -> None:
 
 
 def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.post(request("ping", id=9), mcp_session_id=session)
     touched = len(one.asked(SessionTouch))
     one.failing("QueueTake")
@@ -987,8 +860,7 @@ def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("version", NAMES)
 def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
-    one, other = party("a", "b")
-    session = one.session(version)
+    one, other, session = two_in_session(version)
     route, key = one.call(session)
     one.progress(key, 1)
     one.failing("StreamAppend", done=done)
@@ -1010,8 +882,7 @@ def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
 
 
 def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.failing("StreamAppend")
     one.progress(key, 1)
@@ -1030,8 +901,7 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
 def test_a_stream_that_is_given_up_does_not_stay_open(
     kinds: list[str], done: bool, leaves: bool
 ) -> None:
-    (one,) = party("a")
-    session = one.session(UNPRIMED)
+    one, session = one_in_session(UNPRIMED)
     route, key = one.call(session)
     one.slow = leaves
     one.failing(*kinds, done=done)
@@ -1061,10 +931,7 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
 ) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 100)
     monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 100)
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.slow = True
     one.progress(key, *range(2, 9))
     one.failing("StreamAppend", done=True)
@@ -1086,10 +953,7 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
 
 
 def test_a_store_that_cannot_even_say_what_it_has() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     one.failing("StreamAppend", "StreamRead", done=True)
     one.progress(key, 2)
     one.pass_time(5)
@@ -1102,10 +966,7 @@ def test_a_store_that_cannot_even_say_what_it_has() -> None:
 
 
 def test_a_writer_whose_session_is_gone() -> None:
-    (one,) = party("a")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, _, session, route, key = at_work()
     delete = SessionDelete(token=1, session=session)
     one.worker.do(delete, EPOCH + one.now)
     one.progress(key, 2)
@@ -1115,10 +976,7 @@ def test_a_writer_whose_session_is_gone() -> None:
 
 
 def test_a_store_that_loses_an_event_in_between() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     id = cursor(one.replies[route])
     failed: list[Step] = []
 
@@ -1135,18 +993,14 @@ def test_a_store_that_loses_an_event_in_between() -> None:
     assert one.waiting() == ["StreamAppend"] * 2
     one.slow = False
     one.pass_time(3)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     resumed = other.replies[other.listen(session, last_event_id=id)]
     assert shown(resumed) == [2, 4, "error"]
     assert "written down" in resumed.events[-1]["error"]["message"]
 
 
 def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, age=100))
     id = cursor(one.replies[route])
     one.failing("StreamAppend", "StreamRead", done=True)
     one.progress(key, 2)
@@ -1162,17 +1016,13 @@ def test_what_was_written_down_by_a_step_that_failed_is_not_kept_any_more() -> N
     assert page.lost == page.last == 2
     assert not page.entries
     one.slow = False
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     assert_clear(other.replies[other.listen(session, last_event_id=id)], 410, "not kept")
     assert not one.replica(session).writers
 
 
 def test_a_store_that_fails_for_too_long() -> None:
-    one, other = party("a", "b", settings=HttpSettings(max_queued=1000))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(settings=HttpSettings(max_queued=1000))
     id = cursor(one.replies[route])
     one.failing("StreamAppend")
     one.progress(key, 2)
@@ -1181,8 +1031,7 @@ def test_a_store_that_fails_for_too_long() -> None:
     one.pump()
     one.failing()
     one.pass_time(3)
-    one.server.respond(key, {"content": []})
-    one.pump()
+    one.answer(key)
     resumed = other.replies[other.listen(session, last_event_id=id)]
     assert shown(resumed) == [2, "error"]
     assert "too much" in resumed.events[-1]["error"]["message"]
@@ -1190,10 +1039,7 @@ def test_a_store_that_fails_for_too_long() -> None:
 
 @pytest.mark.parametrize("kind", ["StreamRead", "StreamClaim"])
 def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, _ = at_work()
     id = cursor(one.replies[route], 0)
     other.failing(kind)
     failed = other.replies[other.listen(session, last_event_id=id)]
@@ -1205,10 +1051,7 @@ def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
 
 
 def test_a_stream_that_cannot_be_followed() -> None:
-    one, other = party("a", "b")
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work()
     resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
     other.failing("StreamRead")
     one.progress(key, 2)
@@ -1221,8 +1064,7 @@ def test_a_stream_that_cannot_be_followed() -> None:
 
 @pytest.mark.parametrize("done", [False, True])
 def test_a_queue_that_cannot_be_emptied(done: bool) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     route = one.listen(session)
     tell(one, session, 1)
     one.failing("QueueTake", done=done)
@@ -1236,8 +1078,7 @@ def test_a_queue_that_cannot_be_emptied(done: bool) -> None:
 
 @pytest.mark.parametrize("done", [False, True])
 def test_a_queue_that_takes_nothing(done: bool) -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     one.failing("QueuePut", done=done)
     tell(one, session, 1, 2)
     asked = one.server.request("roots/list", now=one.now, session=session, timeout=None)
@@ -1252,8 +1093,7 @@ def test_a_queue_that_takes_nothing(done: bool) -> None:
 
 
 def test_a_release_that_got_lost() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     older, newer = one.listen(session), one.listen(session)
     one.failing("StreamRelease")
     one.cut(newer)
@@ -1266,10 +1106,7 @@ def test_a_release_that_got_lost() -> None:
 
 
 def test_a_wake_that_got_lost() -> None:
-    one, other = party("a", "b", settings=HttpSettings(heartbeat=15))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(settings=HttpSettings(heartbeat=15))
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, 2)
     other.worker.store.receive("b", 0)
@@ -1280,8 +1117,7 @@ def test_a_wake_that_got_lost() -> None:
 
 
 def test_steps_are_answered_in_any_order() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     calls = [one.call(session, id=id) for id in range(1, 6)]
     one.slow = True
     for number in (1, 2, 3):
@@ -1317,10 +1153,7 @@ def test_modern_requests_have_nothing_to_do_with_the_store() -> None:
 
 
 def test_a_page_that_was_lost_while_it_was_followed() -> None:
-    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
-    session = one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(store=StoreSettings(lease=1e9, events=3))
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     one.progress(key, *range(2, 10))
     settle(one, other)
@@ -1332,8 +1165,7 @@ def test_a_page_that_was_lost_while_it_was_followed() -> None:
 
 
 def test_the_data_is_what_the_client_gets() -> None:
-    (one,) = party("a")
-    session = one.session()
+    one, session = one_in_session()
     tell(one, session, 1)
     stream = one.replies[one.listen(session)]
     (put,) = one.asked(QueuePut)
