@@ -232,6 +232,7 @@ class Warm:
         self._items = {item.nodeid: item for item in session.items}
         self._functions: dict[tuple[str, str, int], list[FunctionType]] = {}
         here = os.getcwd() + os.sep
+        gc.unfreeze()  # what collecting has frozen is not listed
         for each in gc.get_objects():
             if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(here):
                 code = each.__code__
