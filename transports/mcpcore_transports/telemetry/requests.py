@@ -274,6 +274,7 @@ class _ObservedClient:
         observer = self._observer
         operation = ObservedRequest(observer, request.method, request.params, request.revision, {})
         propagate.inject(request.meta, trace.set_span_in_context(operation.span))
+        request.on_round.append(operation.span.add_event)
         try:
             outcome = yield
             if outcome.request is not None:
