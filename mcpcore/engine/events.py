@@ -9,6 +9,7 @@ from enum import Enum
 
 from msgspec import Raw, Struct
 
+from mcpcore.engine.lifecycle import StreamSignal
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
@@ -138,7 +139,11 @@ class SubscriptionOpened(Event, frozen=True, gc=False):
     """Server: a ``subscriptions/listen`` stream was opened and acknowledged with ``filter``."""
 
     key: Key
+    id: RequestId
+    """Id of the stream: that of its request."""
     filter: SubscriptionFilter
+    meta: RequestMeta
+    revision: Revision
     route: Route
     principal: str | None = None
     admitted: Key | None = None
@@ -149,6 +154,7 @@ class SubscriptionClosed(Event, frozen=True, gc=False):
     """Server: the ``subscriptions/listen`` stream with ``key`` has ended."""
 
     key: Key
+    reason: StreamSignal
 
 
 class ResourceSubscribed(Event, frozen=True, gc=False):

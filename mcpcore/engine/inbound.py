@@ -257,7 +257,7 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     refusal = is_early_enough(state, arrival) or _limit_stream(state, arrival)
     if refusal is not None:
         return refusal
-    asked = _asked_for(state, arrival)
+    asked, meta = _asked_for(state, arrival), arrival.meta
     interest = Interest(asked)
     key = state.register(arrival)
     arrival.forget_arrival()
@@ -268,8 +268,12 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    route, principal, admitted = arrival.route, arrival.principal, arrival.admitted
-    state.emit(events.SubscriptionOpened(key, asked, route, principal, admitted))
+    state.emit(
+        events.SubscriptionOpened(
+            *(key, arrival.id, asked, meta, arrival.revision),
+            *(arrival.route, arrival.principal, arrival.admitted),
+        )
+    )
     return None
 
 

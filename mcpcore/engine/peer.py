@@ -709,7 +709,7 @@ class Peer:
         )
         record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
         answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
-        record.peer.emit(SubscriptionClosed(key=key))
+        record.peer.emit(SubscriptionClosed(key, StreamSignal.FINISH))
         return True
 
     def _stream(self, key: Key) -> Inbound | None:

@@ -556,7 +556,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
             ending = StreamSignal.CANCEL if cancelled else StreamSignal.END
             record.stream = step(STREAM, StreamState.LISTENING, ending)
             self.finish(record, RequestSignal.RELEASE)
-            self.emit(events.SubscriptionClosed(key=record.key))
+            self.emit(events.SubscriptionClosed(record.key, ending))
         elif record.state is RequestState.ACTIVE:
             record.state = step(REQUEST, record.state, signal) or record.state
             self.emit(events.RequestCancelled(key=record.key, reason=reason))

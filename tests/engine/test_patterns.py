@@ -25,6 +25,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
+from mcpcore.engine.lifecycle import StreamSignal
 from mcpcore.engine.mirror import header_arguments, same_value, text_of
 from mcpcore.service import Server
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError, McpError
@@ -449,7 +450,7 @@ def test_client_cancels_a_listen_stream() -> None:
     event = listening(peer)
     peer.data_to_send()
     events = feed(peer, tell("notifications/cancelled", {"requestId": 1}))
-    assert events == [SubscriptionClosed(key=event.key)]
+    assert events == [SubscriptionClosed(event.key, StreamSignal.CANCEL)]
     peer.notify("notifications/tools/list_changed")
     assert sent(peer) == []
     assert peer.in_flight == 0
@@ -463,7 +464,7 @@ def test_server_ends_a_listen_stream() -> None:
     event = listening(peer, "s")
     peer.data_to_send()
     peer.end_subscription(event.key)
-    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    assert drain(peer) == [SubscriptionClosed(event.key, StreamSignal.FINISH)]
     cancelled, result = sent(peer)
     assert cancelled["method"] == "notifications/cancelled"
     assert cancelled["params"]["requestId"] == "s"
@@ -478,12 +479,12 @@ def test_close_and_end_of_transport_end_listen_streams() -> None:
     event = listening(peer)
     peer.data_to_send()
     peer.close(now=0)
-    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    assert drain(peer) == [SubscriptionClosed(event.key, StreamSignal.FINISH)]
     assert len(sent(peer)) == 2
     peer = modern_server()
     event = listening(peer)
     peer.receive_eof(now=0)
-    assert drain(peer)[0] == SubscriptionClosed(key=event.key)
+    assert drain(peer)[0] == SubscriptionClosed(event.key, StreamSignal.END)
 
 
 def test_a_listen_stream_can_be_narrowed() -> None:
@@ -1156,5 +1157,5 @@ def test_cancelled_route_of_a_listen_stream_over_http() -> None:
     [event] = drain(peer)
     assert isinstance(event, SubscriptionOpened)
     peer.receive_eof(now=0, route=5)
-    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    assert drain(peer) == [SubscriptionClosed(event.key, StreamSignal.END)]
     assert not any(isinstance(event, RequestCancelled) for event in drain(peer))

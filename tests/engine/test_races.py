@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.lifecycle import SessionState, StreamSignal
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
@@ -500,7 +500,10 @@ def test_subscriptions_end_before_the_connection_does() -> None:
     peer = modern_server()
     event = opened(peer)
     peer.end(now=0)
-    assert drain(peer) == [SubscriptionClosed(key=event.key), ConnectionEnded(reason="closed")]
+    assert drain(peer) == [
+        SubscriptionClosed(event.key, StreamSignal.END),
+        ConnectionEnded(reason="closed"),
+    ]
     assert sent(peer) == []
 
 

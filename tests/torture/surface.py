@@ -139,6 +139,7 @@ _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
 _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
 _GUARDING = "it runs within the request, as middleware does: tests/transports/test_guarding.py"
+_ROUND = "it runs within the request, as middleware does: tests/transports/test_telemetry.py"
 _REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
 _DECLARED = "the functions of a server are those that it declares, which are points"
 _LOGGED = "what it raises is logged: tests/transports/test_servers.py"
@@ -173,6 +174,7 @@ NO_POINTS: dict[str, str] = {
         _DECLARED,
     ),
     "connect.http_client": _CLIENT,
+    "OutgoingRequest.on_round": _ROUND,
     **dict.fromkeys(
         ("connect.auth", "HttpTarget.auth", "WebSocketTarget.auth", "UpstreamTokens.keys"),
         _SIGNS_IN,

@@ -1,8 +1,10 @@
 """Middleware of both sides, and the request log that is built on it."""
 
+import inspect
 import logging
 import os
 import subprocess
+import types
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -32,6 +34,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
+from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import ServeSettings, server_config
 from mcpcore_transports.server.context import Context
@@ -557,6 +560,54 @@ async def test_what_a_middleware_may_do(link: ServerMiddleware, tool: str, text:
         reply = await made.call("tools/call", call(tool, text="hello"))
     assert said(reply) == text
     assert (reply["result"]["_meta"].get("com.example/node") == 7) is (link is stamps)
+
+
+def rewrites(request: Context) -> AnsweringSteps[Answer]:
+    yield
+    return Answer(Raw(b'{"content":[],\n"_meta":{"a":1},"resultType":"complete"}'))
+
+
+def rewrites_in_place(request: Context) -> Steps[Answer]:
+    answer = yield
+    answer.result = Raw(b'{"content":[],\n"_meta":{"a":1},"resultType":"complete"}')
+
+
+@pytest.mark.parametrize("link", [rewrites, rewrites_in_place])
+@pytest.mark.parametrize("method", ["tools/call", "tools/list"])
+async def test_a_result_of_a_middleware_is_read(link: ServerMiddleware, method: str) -> None:
+    async with bench(library(), settings(link)) as made:
+        reply = await made.call(method, call("echo") if method == "tools/call" else {})
+    assert reply["result"].pop("_meta").get("a") == 1
+    assert reply["result"] == {"content": [], "resultType": "complete"}
+
+
+class OfInstance:
+    def __init__(self) -> None:
+        self.__await__ = None
+
+
+class OfClass:
+    def __await__(self) -> Any:
+        yield
+
+
+@types.coroutine
+def old_coroutine() -> Any:
+    yield
+
+
+async def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "make", [str, dict, OfInstance, OfClass, old_coroutine, nothing, lambda: (_ for _ in ())]
+)
+def test_what_is_awaited(make: Callable[[], Any]) -> None:
+    value = make()
+    for _ in range(2):
+        assert is_awaitable(value) == inspect.isawaitable(value)
+    getattr(value, "close", str)()
 
 
 def refuses(request: Context) -> Steps[Answer]:

@@ -12,11 +12,19 @@ import pytest
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
+
+
+def idle(request: Context) -> Steps[Answer]:
+    yield
 
 
 async def text(client: Client, name: str) -> str:
@@ -25,7 +33,10 @@ async def text(client: Client, name: str) -> str:
 
 @pytest.mark.parametrize("revision", [LATEST.name, LATEST_LEGACY.name])
 @pytest.mark.parametrize("own", [True, False])
-async def test_a_handler_has_the_lifespan_of_its_server(revision: str, own: bool) -> None:
+@pytest.mark.parametrize("middleware", [(), (idle,)])
+async def test_a_handler_has_the_lifespan_of_its_server(
+    revision: str, own: bool, middleware: tuple[ServerMiddleware, ...]
+) -> None:
     diary: list[str] = []
 
     def life(name: str) -> Any:
@@ -46,7 +57,8 @@ async def test_a_handler_has_the_lifespan_of_its_server(revision: str, own: bool
     inner.add_tool(which, "which")
     outer.add_tool(which, "which")
     outer.mount(inner, "x_")
-    async with connect(outer, revision=revision) as client:
+    target = MemoryTarget(outer, RuntimeSettings(middleware=middleware))
+    async with connect(target, revision=revision) as client:
         assert await text(client, "which") == ("outer" if own else "None")
         assert await text(client, "x_which") == "inner"
     names = ["outer", "inner"] if own else ["inner"]

@@ -1,7 +1,7 @@
 """Spans and durations of requests, as the semantic conventions for MCP have them."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not installed")
 
 import anyio.lowlevel
+import msgspec
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -33,6 +34,11 @@ from mcpcore import (
     ToolError,
     connect,
 )
+from mcpcore.engine.config import Role
+from mcpcore.engine.lifecycle import StreamSignal
+from mcpcore.engine.peer import Peer
+from mcpcore_transports.serve.assembling import Runtime, server_config
+from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.requests import (
     BUCKETS,
@@ -40,7 +46,7 @@ from mcpcore_transports.telemetry.requests import (
     observe_answers,
     observe_requests,
 )
-from mcpcore_transports.telemetry.sessions import observe_sessions
+from mcpcore_transports.telemetry.sessions import STREAM_END, observe_sessions
 from tests.clock import turns
 from tests.transports.served import served
 from tests.warm import PYTHON
@@ -57,7 +63,7 @@ class Observatory:
 
     def __init__(self, **options: Any) -> None:
         self._spans, self._metrics = InMemorySpanExporter(), InMemoryMetricReader()
-        tracers = TracerProvider()
+        self.tracers = tracers = TracerProvider()
         tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         self.tracer = tracers.get_tracer("tests")
         options = {"tracers": tracers, "meters": MeterProvider([self._metrics]), **options}
@@ -70,9 +76,13 @@ class Observatory:
         async with connect(target, revision=era, middleware=[self.client], **more) as client:
             yield client
 
+    def finished(self) -> tuple[ReadableSpan, ...]:
+        """Return all spans that have ended, in that order."""
+        return self._spans.get_finished_spans()
+
     def spans(self) -> dict[SpanKind, ReadableSpan]:
         """Return the last span of each kind."""
-        return {each.kind: each for each in self._spans.get_finished_spans()}
+        return {each.kind: each for each in self.finished()}
 
     def both(self) -> tuple[ReadableSpan, ReadableSpan]:
         """Return the last span of the client, and of the server."""
@@ -225,19 +235,94 @@ async def test_what_is_current_around_a_request_is_linked_if_it_has_a_parent() -
     ]
 
 
+LISTEN = {"mcp.method.name": "subscriptions/listen", "mcp.protocol.version": MODERN}
+ENDS: dict[StreamSignal, Callable[[Peer], object]] = {
+    StreamSignal.CANCEL: lambda peer: peer.receive_data(
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"s"}}\n', now=2
+    ),
+    StreamSignal.FINISH: lambda peer: peer.close(now=2),
+    StreamSignal.END: lambda peer: peer.receive_eof(now=2),
+}
+
+
+def observed(observatory: Observatory) -> tuple[Peer, Runtime]:
+    """Make a server's end of a connection, and its runtime with an observer of sessions."""
+    server, settings = shop(), RuntimeSettings()
+    peer = Peer(Role.SERVER, server_config(server, settings))
+    attributes = {"network.transport": "pipe"}
+    observer = observe_sessions(attributes=attributes, tracers=observatory.tracers)
+    return peer, observer.observed(ServerRuntime(server, peer, settings), peer)
+
+
+def drain(peer: Peer, runtime: Runtime) -> None:
+    while event := peer.next_event():
+        runtime.handle(event)
+
+
+def listen(peer: Peer, runtime: Runtime, **meta: str) -> None:
+    """Let a client ask for a listen stream."""
+    own = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        **meta,
+    }
+    params = {"notifications": {"toolsListChanged": True}, "_meta": own}
+    request = {"jsonrpc": "2.0", "id": "s", "method": "subscriptions/listen", "params": params}
+    peer.receive_data(msgspec.json.encode(request) + b"\n", now=1)
+    drain(peer, runtime)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("meta", [{}, {"traceparent": f"00-{7:032x}-{9:016x}-01"}])
+def test_a_listen_stream_is_a_span_until_it_ends(end: StreamSignal, meta: dict[str, str]) -> None:
+    observatory = Observatory()
+    peer, runtime = observed(observatory)
+    with observatory.tracer.start_as_current_span("around") as around:
+        listen(peer, runtime, **meta)
+    assert [span.name for span in observatory.finished()] == ["around"]
+    ENDS[end](peer)
+    drain(peer, runtime)
+    span = observatory.finished()[-1]
+    assert (span.name, span.kind) == ("subscriptions/listen stream", SpanKind.SERVER)
+    assert dict(span.attributes or {}) == {
+        **LISTEN,
+        "network.transport": "pipe",
+        "jsonrpc.request.id": "s",
+        STREAM_END: end.value,
+    }
+    ambient = around.get_span_context().span_id
+    assert span.parent is not None
+    assert span.parent.span_id == (9 if meta else ambient)
+    assert [each.context.span_id for each in span.links] == ([ambient] if meta else [])
+
+
+async def test_a_listen_stream_ends_with_its_connection() -> None:
+    observatory = Observatory()
+    peer, runtime = observed(observatory)
+
+    async def opened() -> None:
+        listen(peer, runtime)
+        assert not observatory.finished()
+
+    await runtime.run(opened)
+    [span] = observatory.finished()
+    assert (span.attributes or {})[STREAM_END] == StreamSignal.END.value
+
+
 @eras
 async def test_input_rounds_are_one_span_of_the_client(era: str) -> None:
     observatory = Observatory()
     callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
     async with observatory.talk(shop(), era, callbacks=callbacks) as client:
         await client.call_tool("ask")
-    spans = observatory._spans.get_finished_spans()
+    spans = observatory.finished()
     sides = [each.kind for each in spans if each.name == "tools/call ask"]
     assert sides.count(SpanKind.CLIENT) == 1
     assert sides.count(SpanKind.SERVER) == (2 if era == MODERN else 1)
     assert not any("error.type" in (each.attributes or {}) for each in spans)
     events = [event.name for each in spans for event in each.events]
-    assert events == (["input_required"] if era == MODERN else [])
+    asked = ["input_required"]
+    assert events == ([*asked, *asked, "input_sent"] if era == MODERN else [])
 
 
 async def test_a_request_that_is_given_up_is_an_error() -> None:

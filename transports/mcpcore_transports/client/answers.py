@@ -1,6 +1,5 @@
 """Answers of a client: on the wire, in input rounds, as tasks, and by visits of URLs."""
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,7 +30,7 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
 from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.running.functions import called, failure_of, first_of
+from mcpcore_transports.running.functions import called, failure_of, first_of, is_awaitable
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.settings import error_id
@@ -100,7 +99,7 @@ class ClientDesk(TaskDesk):
         async def work() -> None:
             try:
                 answer = self._core.callbacks.answer(event.params, context)
-                if inspect.isawaitable(answer):
+                if is_awaitable(answer):
                     answer = await answer
                 self.host.complete(record, Raw(to_json(answer)))
             except BaseException as error:
@@ -196,7 +195,7 @@ class Answers:
         except BaseException as error:
             self._fail(event, failure_of(error))
             return
-        if not inspect.isawaitable(answer):
+        if not is_awaitable(answer):
             self._respond(event, answer)
             return
 

@@ -25,6 +25,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server import contents
 from mcpcore_transports.targets import is_web_url
@@ -202,12 +203,12 @@ class Callbacks(Struct, kw_only=True):
                 raise busy(activity, wait, context.revision)
             return answer(self, params, context)
 
-        if not inspect.isawaitable(decision):
+        if not is_awaitable(decision):
             return admitted(decision)
 
         async def later() -> CallbackAnswer:
             answered = admitted(await decision)
-            return await answered if inspect.isawaitable(answered) else answered
+            return await answered if is_awaitable(answered) else answered
 
         return later()
 
@@ -335,7 +336,7 @@ def _decode_params(raw: Raw, expected: type[P]) -> P:
 
 
 def _then(value: P | Awaitable[P], finish: Callable[[P], T]) -> T | Coroutine[Any, Any, T]:
-    if not inspect.isawaitable(value):
+    if not is_awaitable(value):
         return finish(value)
 
     async def later() -> T:

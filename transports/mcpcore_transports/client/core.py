@@ -372,7 +372,9 @@ class ClientCore:
                     self.progress.pop(request, None)
             if isinstance(outcome, events.InputRequired):
                 rounds += 1
+                outgoing.tell_round("input_required")
                 request = await self._answer_round(outcome, outgoing.timeout)
+                outgoing.tell_round("input_sent")
                 continue
             if self.raised is not None:
                 self.raised.raise_for(outcome)

@@ -9,7 +9,6 @@ Lists that a client reads are compared and screened on their way; with pins they
 connection opens as well, and before the next call once they may have changed.
 """
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from mcpcore.policy.trust import (
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
+from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
@@ -132,7 +132,7 @@ class ServerTrust:
                 return kept
             for notice in waiting:
                 answer = self._ask(notice)
-                approved = await answer if inspect.isawaitable(answer) else answer
+                approved = await answer if is_awaitable(answer) else answer
                 self.policy.decide(method, notice.name, bool(approved))
             return self.policy.listed(method, result)
         except msgspec.MsgspecError as error:

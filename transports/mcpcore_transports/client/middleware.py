@@ -5,11 +5,11 @@ own requests (the era probe, ``initialize``) and notifications bypass it, and so
 cache.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.spec.types.base import full_meta
@@ -41,6 +41,14 @@ class OutgoingRequest(Struct, kw_only=True):
     """True if the request may be sent again after a failure; None: by the protocol."""
     repeatable_tools: Collection[str] = ()
     """Names of the tools that were listed as read-only or idempotent."""
+
+    on_round: list[Callable[[str], object]] = field(default_factory=list)
+    """Functions that are told of each input round: ``input_required``, then ``input_sent``."""
+
+    def tell_round(self, step: str) -> None:
+        """Tell the functions in :attr:`on_round` of a step of an input round."""
+        for tell in self.on_round:
+            tell(step)
 
     def may_repeat(self) -> bool:
         """Return True if the server may get the request twice."""

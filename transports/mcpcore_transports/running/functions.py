@@ -17,6 +17,7 @@ import math
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
@@ -28,6 +29,8 @@ from mcpcore.errors import HandlerExit, InputNeeded
 from mcpcore.service import Prepared
 
 if TYPE_CHECKING:  # each is imported where it is needed
+    from typing_extensions import TypeIs  # in typing from Python 3.13 on
+
     from mcpcore_transports.server.context import Context
 
 logger = logging.getLogger("mcpcore.application")
@@ -125,7 +128,7 @@ async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwarg
     """Call an application function, and await its result if that is awaitable."""
     with in_handler():
         value = function(*args, **kwargs)
-        if inspect.isawaitable(value):
+        if is_awaitable(value):
             awaited: T = await value
             return awaited
         return value
@@ -299,6 +302,17 @@ class AtHome(Protocol):
 
 
 current = threading.get_ident
+
+
+def is_awaitable(value: object) -> "TypeIs[Awaitable[Any]]":
+    """Return what :func:`inspect.isawaitable` does, which is slow for values that are none."""
+    kind: Any = type(value)  # as classes are hashable, whatever their type says
+    return inspect.isawaitable(value) if kind is types.GeneratorType else _awaits(kind)
+
+
+@functools.lru_cache(maxsize=256)
+def _awaits(kind: type) -> bool:
+    return hasattr(kind, "__await__")
 
 
 def begin(prepared: Prepared, context: Any) -> Any:

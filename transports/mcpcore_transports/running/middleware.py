@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from mcpcore_transports.running.functions import settled
+from mcpcore_transports.running.functions import is_awaitable, settled
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -49,17 +49,19 @@ class Chain(Generic[R, A]):
         self.is_async = any(waits for waits, _ in self._links)
         """True if some of the middleware awaits."""
 
-    def __call__(self, request: R, handle: Callable[[], A | Awaitable[A]]) -> A | Awaitable[A]:
-        """Run ``handle`` inside all middleware; the result is awaitable if any part is."""
-        return self._enter(0, request, handle)
-
-    def _enter(
-        self, index: int, request: R, handle: Callable[[], A | Awaitable[A]]
+    def __call__(
+        self, request: R, handle: Callable[[], A | Awaitable[A]], outer: int = 0
     ) -> A | Awaitable[A]:
-        if index == len(self._links):
+        """Run ``handle`` inside all middleware; the result is awaitable if any part is.
+
+        ``outer``: number of the middleware that it is inside of already.
+        """
+        links = self._links
+        if outer == len(links):
             return handle()
-        waits, link = self._links[index]
-        rest = partial(self._enter, index + 1, request, handle)
+        waits, link = links[outer]
+        inner = outer + 1
+        rest = handle if inner == len(links) else partial(self, request, handle, inner)
         if waits:
             awaited: Awaitable[A] = link(request, partial(_settled, rest))
             return awaited
@@ -75,13 +77,13 @@ class Chain(Generic[R, A]):
             answer = rest()
         except BaseException as error:
             return _raised(steps, error)
-        return _finished(steps, answer) if inspect.isawaitable(answer) else _sent(steps, answer)
+        return _finished(steps, answer) if is_awaitable(answer) else _sent(steps, answer)
 
 
 async def _settled(rest: Callable[[], A | Awaitable[A]]) -> A:
     try:
         answer = rest()
-        return await answer if inspect.isawaitable(answer) else answer
+        return await answer if is_awaitable(answer) else answer
     except BaseException as error:
         raise settled(error)  # noqa: B904 - the same one, or one that knows its cause
 

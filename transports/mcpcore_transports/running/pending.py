@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from mcpcore.engine import events
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.functions import enter_handler, failure_of
+from mcpcore_transports.running.functions import enter_handler, failure_of, is_awaitable
 
 logger = logging.getLogger("mcpcore.application")
 
@@ -247,7 +247,7 @@ class SerialCalls:
         except BaseException as error:
             self._failed(self._what, failure_of(error))
             return
-        if inspect.isawaitable(answer):
+        if is_awaitable(answer):
             self.later(lambda: answer)
 
     def later(self, work: Callable[[], Awaitable[object]]) -> None:

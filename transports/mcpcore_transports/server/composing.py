@@ -16,6 +16,7 @@ from msgspec import Struct
 from mcpcore.errors import ToolError
 from mcpcore.service.handlers import Handler, is_masked, shown
 from mcpcore.spec.errors import McpError
+from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.server.context import Context
 
 logger = logging.getLogger("mcpcore.application")
@@ -147,7 +148,7 @@ class _Member:
             for each in self.handler.parameters
         )
         value = self.handler.call(context, values)
-        return await value if inspect.isawaitable(value) else value
+        return await value if is_awaitable(value) else value
 
 
 def _composed(

@@ -3,7 +3,6 @@
 The same handler code serves both eras, see :mod:`mcpcore_transports.server.input_rounds`.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
@@ -27,7 +26,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.functions import current, in_loop, with_room
+from mcpcore_transports.running.functions import current, in_loop, is_awaitable, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server import input_rounds
 from mcpcore_transports.server.input_rounds import RoundState
@@ -292,7 +291,7 @@ class Context(MessageContext[L]):
         kept = self.state.kept
         if key not in kept:
             value = factory()
-            if inspect.isawaitable(value):
+            if is_awaitable(value):
                 value = await value
             kept[key] = Raw(msgspec.json.encode(value, enc_hook=encodable))
         foreign = read_by_pydantic(type)

@@ -4,7 +4,6 @@ See :mod:`mcpcore_transports.running.middleware` for the interface.  The engine 
 ``ping``, discovery and unknown methods itself.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from msgspec import Raw, Struct, field
 from mcpcore.errors import InputNeeded
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.functions import begin, failure_of
+from mcpcore_transports.running.functions import begin, failure_of, is_awaitable
 from mcpcore_transports.running.middleware import Around, Chain
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import Failures, about, simplified
@@ -52,6 +51,8 @@ def guard(middleware: Sequence[ServerMiddleware], failures: Failures) -> Guard:
 
 
 class _Wrapped(Prepared):
+    __slots__ = ("_bare", "_chain", "_failures", "_inner", "bare")
+
     def __init__(
         self,
         chain: Chain[Context, Answer],
@@ -59,10 +60,16 @@ class _Wrapped(Prepared):
         revision: Revision,
         inner: Prepared | Exception,
     ) -> None:
-        super().__init__(revision, is_async=chain.is_async)
+        self.revision, self.is_async = revision, chain.is_async
         if isinstance(inner, Prepared):
-            self.is_async = inner.is_async or inner.thread or chain.is_async
-            self.task, self.requirement = inner.task, inner.requirement
+            self.is_async = chain.is_async or inner.is_async or inner.thread
+            if inner.task is not None:
+                self.task, self.requirement = inner.task, inner.requirement
+            if inner.home is not None:
+                self.home = inner.home
+        self.bare = False
+        self._bare: Raw | None = None
+        """Result of the handler, if it is bare: it still is if no middleware replaces it."""
         self._chain = chain
         self._failures = failures
         self._inner = inner
@@ -73,7 +80,9 @@ class _Wrapped(Prepared):
     def finish(self, value: Any) -> Raw:
         if not isinstance(value, Answer):
             raise TypeError(f"a middleware answered with {type(value).__name__}, not an Answer")
-        self.meta = value.meta or None
+        if value.meta:
+            self.meta = value.meta
+        self.bare = value.result is self._bare
         return value.result
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
@@ -86,10 +95,12 @@ class _Wrapped(Prepared):
         if isinstance(inner, Exception):
             raise inner
         if inner.result is not None:
+            if inner.bare:
+                self._bare = inner.result
             return Answer(inner.result, error=inner.error, failed=inner.failed)
         try:
             value = begin(inner, context)
-            if inspect.isawaitable(value):
+            if is_awaitable(value):
                 return self._later(context, inner, value)
             return self._answer(context, inner, value)
         except InputNeeded:
@@ -108,8 +119,10 @@ class _Wrapped(Prepared):
 
     def _answer(self, context: Context, inner: Prepared, value: Any) -> Answer:
         result = inner.finish(value)
+        if inner.bare:
+            self._bare = result
         meta = context.take_result_meta(inner.meta)
-        return Answer(result, dict(meta or {}), failed=inner.failed)
+        return Answer(result, dict(meta) if meta else {}, failed=inner.failed)
 
     def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
         told = self._failures.told(about(context.method, context.params), error)

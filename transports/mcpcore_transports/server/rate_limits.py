@@ -12,7 +12,7 @@ from mcpcore.policy.rates import Activity, activity_of, busy
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.audit import log_decision
-from mcpcore_transports.running.functions import failure_of
+from mcpcore_transports.running.functions import failure_of, is_awaitable
 from mcpcore_transports.server.failures import Failures, operation
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -36,7 +36,7 @@ class Throttle:
         """Raise McpError for a request that exceeds its rate; if the limiter awaits, later."""
         activity = activity_of(request.method)
         wait = self._ask(activity, request, _tool(request) if activity is Activity.TOOLS else None)
-        if inspect.isawaitable(wait):
+        if is_awaitable(wait):
             return self._check_later(activity, request, wait)
         self._refuse(activity, request, wait)
         return None

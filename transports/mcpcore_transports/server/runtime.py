@@ -1,6 +1,5 @@
 """Runtime of a server: runs its handlers for one connection or HTTP endpoint."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
 
-
-_DATA = frozenset({str, bytes, int, float, bool, type(None), list, tuple, dict})
 
 Replies: TypeAlias = "ServerMachine | TaskCall"
 """Destination of responses: the machine, or the call object of a call that may become a task."""
@@ -302,8 +299,7 @@ class ServerRuntime:
         context = Context(event, self, state, home=home) if prepared.takes_context else None
         try:
             value = functions.guarded_call(prepared.call, context)
-            # A plain function may return an awaitable; the type check is quick for most values.
-            if type(value) not in _DATA and inspect.isawaitable(value):
+            if functions.is_awaitable(value):  # as a plain function may return one
                 context = context or Context(event, self, state, home=home)
                 self._start(event, prepared, context, value)
             else:
@@ -333,7 +329,7 @@ class ServerRuntime:
         """Run a handler to its end, and answer with its result."""
         try:
             value = functions.begin(prepared, context) if begun is None else begun
-            if inspect.isawaitable(value):
+            if functions.is_awaitable(value):
                 value = await value
             self._respond(event, prepared, value, context)
         except BaseException as error:

@@ -23,6 +23,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
+from mcpcore.spec.types.base import RequestMeta
 from mcpcore.wire.message import Body, to_json
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
@@ -61,6 +62,7 @@ __all__ = [
         "network_attributes",
         "observe_answers",
         "observe_requests",
+        "origin_of",
     ),
 ]
 
@@ -78,7 +80,6 @@ BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TOOL_ERROR = "tool_error"
 """``error.type`` of a result with ``isError``."""
 _CANCELLED = "cancelled"
-_NO_LINKS: tuple[Link, ...] = ()
 _TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
 _STATUS = "rpc.response.status_code"
 _TARGETS = {
@@ -133,6 +134,14 @@ def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
     return metrics.get_meter(SCOPE, meter_provider=meters).create_histogram(
         name, "s", DURATIONS[name], explicit_bucket_boundaries_advisory=BUCKETS
     )
+
+
+def origin_of(meta: RequestMeta) -> tuple[TraceContext | None, tuple[Link, ...]]:
+    """Return the parent of a server's span, from the request, and a link to what is around it."""
+    if not (carrier := meta.trace):
+        return None, ()
+    ambient = trace.get_current_span().get_span_context()
+    return propagate.extract(carrier), (Link(ambient),) if ambient.is_valid else ()
 
 
 class RequestInstruments:
@@ -265,6 +274,7 @@ class _ObservedClient:
         observer = self._observer
         operation = ObservedRequest(observer, request.method, request.params, request.revision, {})
         propagate.inject(request.meta, trace.set_span_in_context(operation.span))
+        request.on_round.append(operation.span.add_event)
         try:
             outcome = yield
             if outcome.request is not None:
@@ -337,11 +347,7 @@ def observe_answers(
         details = {"jsonrpc.request.id": str(request.request_id)}
         if request.session is not None:
             details["mcp.session.id"] = request.session
-        parent, links = None, _NO_LINKS
-        if carrier := request.meta.trace:
-            parent = propagate.extract(carrier)
-            ambient = trace.get_current_span().get_span_context()
-            links = (Link(ambient),) if ambient.is_valid else ()
+        parent, links = origin_of(request.meta)
         operation = ObservedRequest(
             *(observer, request.method, request.params, request.revision.name),
             *(details, parent, links),

@@ -1,5 +1,7 @@
 """Metrics of a server's sessions, streams, requests in progress, refusals and policies (``otel``).
 
+A listen stream is a span, too, from its acknowledgement to its end.
+
 ::
 
     RuntimeSettings(middleware=(observe_answers(),), observer=observe_sessions())
@@ -13,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
-from opentelemetry.trace import SpanKind, TracerProvider
+from opentelemetry.trace import Span, SpanKind, TracerProvider, get_tracer
 
 from mcpcore.engine.events import (
     Event,
@@ -23,6 +25,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
+from mcpcore.engine.lifecycle import StreamSignal
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
@@ -32,9 +35,14 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Observer, Runtime
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.telemetry.relaying import RelayedRequests
-from mcpcore_transports.telemetry.requests import SCOPE, RequestInstruments, histogram_of
+from mcpcore_transports.telemetry.requests import (
+    SCOPE,
+    RequestInstruments,
+    histogram_of,
+    origin_of,
+)
 
-__all__ = ["GAUGES", "REFUSALS", "observe_sessions"]
+__all__ = ["GAUGES", "REFUSALS", "STREAM_END", "observe_sessions"]
 
 REFUSALS = "mcp.server.refusals"
 """Name of the counter of refusals.
@@ -42,6 +50,9 @@ REFUSALS = "mcp.server.refusals"
 Its attributes are ``mcp.refusal.by``, ``protocol``, ``http`` or ``rates``, and ``error.type``, the
 code of JSON-RPC or the status; a request that is refused over HTTP may count in two of them.
 """
+STREAM_END = "mcp.stream.end"
+"""Attribute of the span of a listen stream: what has ended it, as :class:`StreamSignal` has it."""
+_LISTEN = "subscriptions/listen"
 _SESSION = "mcp.server.session.duration"
 _ERRORS = 400
 """Status from which on an HTTP response is a refusal."""
@@ -56,8 +67,8 @@ def observe_sessions(
     """Return an observer of sessions for the settings of a server or gateway.
 
     ``attributes``: those of the transport, such as ``network.transport``, for the durations of
-    sessions; ``tracers``, ``meters``: providers, in place of those of the process.  A gateway has
-    spans and durations of its requests by it, as it has no middleware.
+    sessions and the spans of streams; ``tracers``, ``meters``: providers, in place of those of the
+    process.  A gateway has spans and durations of its requests by it, as it has no middleware.
     """
     return _SessionObserver(attributes or {}, tracers, meters)
 
@@ -77,6 +88,7 @@ class _SessionObserver:
         self.durations = histogram_of(_SESSION, meters)
         self.runtimes: set[_ObservedRuntime] = set()
         """Runtimes that run now."""
+        self._tracer = get_tracer(SCOPE, tracer_provider=tracers)
         self._watched: list[Callable[[], Iterable[Breaker]]] = []
         meter = get_meter(SCOPE, meter_provider=meters)
         self._refusals = meter.create_counter(
@@ -106,6 +118,19 @@ class _SessionObserver:
         """Implement :meth:`Observer.refused`."""
         self._refusals.add(1, {"mcp.refusal.by": by, "error.type": str(code)})
 
+    def stream(self, opened: SubscriptionOpened) -> Span:
+        """Start the span of a listen stream."""
+        attributes = {
+            **self.attributes,
+            "mcp.method.name": _LISTEN,
+            "mcp.protocol.version": opened.revision.name,
+            "jsonrpc.request.id": str(opened.id),
+        }
+        parent, links = origin_of(opened.meta)
+        return self._tracer.start_span(
+            f"{_LISTEN} stream", parent, SpanKind.SERVER, attributes, links
+        )
+
     def circuits(self) -> Iterator[Breaker]:
         """Yield the circuit breakers that are watched."""
         for breakers in self._watched:
@@ -122,8 +147,8 @@ class _ObservedRuntime:
     def __init__(self, observer: _SessionObserver, inner: Runtime, machine: ServerMachine) -> None:
         self.settings: RuntimeSettings = inner.settings
         self.machine = machine
-        self.streams: set[Key] = set()
-        """Open listen streams."""
+        self.streams: dict[Key, Span] = {}
+        """Spans of the open listen streams."""
         self._observer = observer
         self._inner = inner
         self._handle = inner.handle
@@ -136,8 +161,8 @@ class _ObservedRuntime:
             SessionOpened: self._opened,
             SessionClosed: self._closed,
             SessionForgotten: self._forgotten,
-            SubscriptionOpened: lambda event: self.streams.add(event.key),
-            SubscriptionClosed: lambda event: self.streams.discard(event.key),
+            SubscriptionOpened: self._listening,
+            SubscriptionClosed: lambda event: self._unheard(event.key, event.reason),
         }
         if not isinstance(machine, Peer):
             machine.reports = True
@@ -175,6 +200,8 @@ class _ObservedRuntime:
             raise
         finally:
             observer.runtimes.discard(self)
+            for key in tuple(self.streams):  # if the link was cancelled
+                self._unheard(key, StreamSignal.END)
             if isinstance(self.machine, Peer):
                 observer.over(began, **self._version, **failure)
 
@@ -199,6 +226,15 @@ class _ObservedRuntime:
 
     def _forgotten(self, event: SessionForgotten) -> None:
         self._began.pop(event.session, None)  # it goes on elsewhere
+
+    def _listening(self, event: SubscriptionOpened) -> None:
+        self.streams[event.key] = self._observer.stream(event)
+
+    def _unheard(self, key: Key, reason: StreamSignal) -> None:
+        span = self.streams.pop(key, None)
+        if span is not None:
+            span.set_attribute(STREAM_END, reason.value)
+            span.end()
 
     def _broken(self, event: Violation) -> None:
         if event.refused:

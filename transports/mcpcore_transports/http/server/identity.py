@@ -1,6 +1,5 @@
 """Calls of the application's hook that authenticates requests, for every server driver."""
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,7 +8,12 @@ import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED
-from mcpcore_transports.running.functions import failure_of, in_handler, without_messages
+from mcpcore_transports.running.functions import (
+    failure_of,
+    in_handler,
+    is_awaitable,
+    without_messages,
+)
 from mcpcore_transports.server.settings import error_id
 
 T = TypeVar("T")
@@ -44,7 +48,7 @@ def ask(
         verdict: object = authenticate(request)
     except BaseException as error:
         return broken(failure_of(error))
-    return verdict if inspect.isawaitable(verdict) else _checked(verdict)
+    return verdict if is_awaitable(verdict) else _checked(verdict)
 
 
 async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
