@@ -27,6 +27,7 @@ SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
 TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)-$(TYPESCRIPT2_VERSION)-$(TYPESCRIPT2_NODE_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 PYODIDE_READY := .tools/.installed-pyodide-$(PYODIDE_VERSION)
+REWRITTEN := build/.rewritten
 
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
 # take their time have a process for each file, in the order of tests/conftest.py: with most tests first the
@@ -48,6 +49,7 @@ REAL ?=
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service tests/auth tests/policy tests/relay
+REST_TESTS := tests $(CORE_TESTS:%=--ignore=%)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -79,9 +81,9 @@ test: $(READY) ## All tests that take seconds
 test-core: $(READY)
 	$(PY) -m pytest -q -m "not long" $(CORE_TESTS)
 
-test-rest: $(READY)
+test-rest: $(READY) $(REWRITTEN)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" $(REST_TESTS)
 
 test-long: $(READY) $(ADAPTED_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
@@ -91,9 +93,9 @@ test-long-core: $(READY)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(FUZZ_READY) $(ADAPTED_READY) real-programs
+test-long-rest: $(READY) $(REWRITTEN) $(FUZZ_READY) $(ADAPTED_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 $(REST_TESTS)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
 	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))
@@ -163,6 +165,12 @@ $(READY): pyproject.toml
 	$(call venv,.venv)
 	$(PY) -m pip install -q -e '.[dev]'
 	@touch $@
+
+# Workers that begin together would each rewrite the assertions of every module: one does it for all of
+# them, once in a checkout. What cannot be collected is told by the run that follows.
+$(REWRITTEN): $(READY)
+	@mkdir -p build
+	@-$(PY) -m pytest -qq --collect-only $(REST_TESTS) >$@ 2>&1
 
 # Without it the targets run all the same, with mutations by chance; but a test fails under CI.
 $(FUZZ_READY): $(READY)

@@ -4,7 +4,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -118,10 +119,25 @@ def modules(package: str) -> Iterator[Path]:
     yield from sorted(folder_of(package).rglob("*.py"))
 
 
+@lru_cache(maxsize=1)  # one is asked of after the other, and all together would fill the memory
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file, for all that is asked of it."""
+    return ast.parse(path.read_bytes())
+
+
+def dotted(node: ast.expr) -> list[str]:
+    """The names of ``a.b.c``; none of what is more than names."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
+
+
 def imported(path: Path, base: Path) -> Iterator[tuple[int, str]]:
     """Every module that a file imports, wherever the statement stands, with its line."""
     package = path.relative_to(base).parent.parts
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -137,8 +153,8 @@ def lines_for_types(path: Path) -> set[int]:
     """Lines of the imports that are for type checkers alone."""
     return {
         statement.lineno
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.If) and dotted(node.test) == ["TYPE_CHECKING"]
         for statement in node.body
     }
 
@@ -154,7 +170,7 @@ def used(path: Path) -> Iterator[tuple[int, str]]:
     They are in full, such as ``datetime.datetime.now``, by whatever name they are bound.  One of a
     module that is imported ends in a dot: what is used of it comes by itself.
     """
-    tree, bound, inner = ast.parse(path.read_bytes()), dict[str, str](), set[ast.expr]()
+    tree, bound, inner = tree_of(path), dict[str, str](), set[ast.expr]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -169,9 +185,9 @@ def used(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Attribute):
             inner.add(node.value)
         if isinstance(node, ast.Attribute | ast.Name) and node not in inner:
-            root, *rest = ast.unparse(node).split(".")
-            if root in bound and all(map(str.isidentifier, rest)):
-                yield node.lineno, ".".join((bound[root], *rest))
+            names = dotted(node)
+            if names and names[0] in bound:
+                yield node.lineno, ".".join((bound[names[0]], *names[1:]))
 
 
 def pure(name: str, *, strict: bool) -> bool:
@@ -294,6 +310,7 @@ def test_package_is_typed(package: str) -> None:
     assert (folder_of(package) / "py.typed").is_file()
 
 
+@cache
 def loaded_by(statement: str) -> set[str]:
     """Names of all modules that a fresh interpreter loads for ``statement``."""
     done = subprocess.run(
@@ -382,22 +399,27 @@ INHERITED = 2
 """Most classes of ours with behaviour that a class may have above each other."""
 
 
-def classes(package: str) -> dict[str, ast.ClassDef]:
-    """The classes of a package on the first level of its modules, by their dotted names."""
-    found = {}
-    for path in modules(package):
-        module = ".".join(path.relative_to(base_of(package)).with_suffix("").parts)
-        for node in ast.parse(path.read_bytes()).body:
-            if isinstance(node, ast.ClassDef):
-                found[f"{module}.{node.name}"] = node
-    return found
+def classes(path: Path, base: Path) -> dict[str, ast.ClassDef]:
+    """The classes of a module on its first level, by their dotted names."""
+    module = ".".join(path.relative_to(base).with_suffix("").parts)
+    return {
+        f"{module}.{node.name}": node
+        for node in tree_of(path).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def all_classes(packages: Iterable[str]) -> Iterator[tuple[str, ast.ClassDef]]:
+    """The classes of packages with their dotted names; the tree of a module is kept no longer."""
+    for package in packages:
+        for path in modules(package):
+            yield from classes(path, base_of(package)).items()
 
 
 def test_a_class_name_means_one_thing() -> None:
     homes: dict[str, list[str]] = {}
-    for package in ("mcpcore", "mcpcore_transports"):
-        for name in classes(package):
-            homes.setdefault(name.rpartition(".")[2], []).append(name)
+    for name, _ in all_classes(("mcpcore", "mcpcore_transports")):
+        homes.setdefault(name.rpartition(".")[2], []).append(name)
     assert len(homes) > 900
     assert [names for names in homes.values() if len(names) > 1] == []
 
@@ -406,10 +428,9 @@ def test_a_struct_hides_in_every_representation_what_it_hides() -> None:
     """A ``__repr__`` of its own leaves msgspec's ``__rich_repr__``, which shows all fields."""
     own = {
         name
-        for package in PACKAGES
-        for name, node in classes(package).items()
-        if any("Struct" in ast.unparse(base) for base in node.bases)
-        and any(isinstance(each, ast.FunctionDef) and each.name == "__repr__" for each in node.body)
+        for name, node in all_classes(PACKAGES)
+        if any(isinstance(each, ast.FunctionDef) and each.name == "__repr__" for each in node.body)
+        and any("Struct" in ast.unparse(base) for base in node.bases)
     }
     assert own == {"mcpcore.wire.redaction.Discreet", "mcpcore.spec.revisions.Revision"}
 
@@ -417,7 +438,7 @@ def test_a_struct_hides_in_every_representation_what_it_hides() -> None:
 def named(module: Path) -> dict[str, str]:
     """What the names mean that a module imports, wherever the statement stands."""
     found = {}
-    for node in ast.walk(ast.parse(module.read_bytes())):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
@@ -439,26 +460,26 @@ def behaves(node: ast.ClassDef) -> bool:
 
 def heirs(*packages: str) -> Iterator[tuple[str, int, int]]:
     """Each class with its bases that behave, and how many such classes stand above each other."""
-    known = {name: node for package in packages for name, node in classes(package).items()}
+    known: dict[str, bool] = {}  # whether it behaves: whole trees would fill the memory
     bases: dict[str, list[str]] = {}
     doors: dict[str, str] = {}
     for package in packages:
         for path in modules(package):
-            module = ".".join(path.relative_to(base_of(package)).with_suffix("").parts)
-            if path.stem == "__init__":
-                room = module.removesuffix(".__init__")
-                doors |= {f"{room}.{name}": of for name, of in named(path).items()}
             names = named(path)
-            for name in known:
-                if name.rpartition(".")[0] == module:
-                    plain = [re.split(r"\[", ast.unparse(base))[0] for base in known[name].bases]
-                    bases[name] = [names.get(base, f"{module}.{base}") for base in plain]
+            if path.stem == "__init__":
+                room = ".".join(path.relative_to(base_of(package)).parent.parts)
+                doors |= {f"{room}.{name}": of for name, of in names.items()}
+            for name, node in classes(path, base_of(package)).items():
+                known[name] = behaves(node)
+                plain = [re.split(r"\[", ast.unparse(base))[0] for base in node.bases]
+                here = name.rpartition(".")[0]
+                bases[name] = [names.get(base, f"{here}.{base}") for base in plain]
 
     def height(name: str) -> int:
         if name not in known:
             return height(doors[name]) if name in doors else 0
         above = max((height(base) for base in bases[name]), default=0)
-        return above + behaves(known[name])
+        return above + known[name]
 
     def apart(name: str) -> bool:
         """Whether a class is an exception, or a Struct: values, not parts of a machine."""

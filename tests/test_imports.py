@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -206,12 +207,15 @@ def unexplained(source: str) -> Iterator[int]:
 
     The comment stands on the import or above it; of imports that follow each other, at one.
     """
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    said = {
-        token.start[0]
-        for token in tokens
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# noqa", "# type:"))
-    }
+
+    @cache
+    def said() -> set[int]:
+        """Lines with a comment: few files need them, and to find them takes long."""
+        return {
+            token.start[0]
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.COMMENT and not token.string.startswith(("# noqa", "# type:"))
+        }
 
     def late(node: ast.stmt) -> bool:
         return (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mcpcore")) or (
@@ -221,14 +225,18 @@ def unexplained(source: str) -> Iterator[int]:
     def look(body: list[ast.stmt], inside: bool) -> Iterator[int]:
         explained = False
         for node in body:
-            imports = isinstance(node, ast.Import | ast.ImportFrom)
+            imports = inside and isinstance(node, ast.Import | ast.ImportFrom)
             lines = range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
-            explained = imports and (explained or not said.isdisjoint(lines))
+            explained = imports and (explained or not said().isdisjoint(lines))
             if inside and late(node) and not explained:
                 yield node.lineno
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            if (
+                isinstance(node, ast.If)
+                and isinstance(node.test, ast.Name)
+                and node.test.id == "TYPE_CHECKING"
+            ):
                 for_types = any(isinstance(each, ast.Import | ast.ImportFrom) for each in node.body)
-                if for_types and said.isdisjoint({node.lineno - 1, node.lineno}):
+                if for_types and said().isdisjoint({node.lineno - 1, node.lineno}):
                     yield node.lineno
             function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             for name in ("body", "orelse", "finalbody", "handlers", "cases"):

@@ -24,6 +24,7 @@ class _Session:
 
     def _say(self, message: Value, about: Any) -> None:
         self.streams[about].append(message)
+        self.changed.notify_all()
 
     def hear(self, line: bytes) -> None:
         with self.changed:
@@ -38,7 +39,6 @@ class _Session:
                     due = self.server.due()
                     self.changed.wait(None if due is None else max(0.0, due - time.monotonic()))
                     self.server.pass_time(time.monotonic())
-                    self.changed.notify_all()
                 message = self.streams[about].pop(0)
             yield message
             if about is not None and message.get("id") == about and "method" not in message:

@@ -133,8 +133,13 @@ def test_no_call_is_blamed_for_what_it_has_not_asked(revision: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_found_all_the_same(fault: str, blamed: dict[str, str]) -> None:
-    found = findings(ran(odd_subject(fault)))
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_what_is_wrong_is_found_all_the_same(
+    fault: str, blamed: dict[str, str], whole: bool
+) -> None:
+    """Plays the pages of what is blamed, or all of them."""
+    pages = {each.page for each in all_cases() if each.id in {RESULTS, *blamed}}
+    found = findings(ran(odd_subject(fault), *(() if whole else pages)))
     assert found.pop(RESULTS) == ("inconclusive", SLOW)
     assert {id: verdict for id, (verdict, _) in found.items()} == blamed
     named = " ".join(detail for _, detail in found.values())

@@ -157,7 +157,7 @@ def check(examples: int, steps: int) -> None:
 
 
 def test_schedules_with_a_store() -> None:
-    check(40, 50)
+    check(14, 50)
 
 
 @pytest.mark.long

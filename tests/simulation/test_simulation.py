@@ -29,8 +29,8 @@ from tests.simulation.schedule import (
 from tests.simulation.shared_store import SharedStore
 from tests.simulation.world import World
 
-QUICK = 40
-"""Schedules of each scenario in the quick run."""
+QUICK, LATER = 14, 26
+"""Schedules of each scenario in the quick run, and those that the long run plays after them."""
 BUDGET = float(os.environ.get("SIMULATION_SECONDS", "90"))
 """Seconds by the clock for the long run."""
 FOUND = [
@@ -151,12 +151,15 @@ FOUND = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, QUICK), pytest.param(QUICK, LATER, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_all_rules_are_kept(scenario: str) -> None:
-    tally = campaign(0, QUICK, scenario=scenario, most_failures=1)
+def test_all_rules_are_kept(scenario: str, first: int, count: int) -> None:
+    tally = campaign(first, count, scenario=scenario, most_failures=1)
     assert not tally.failures
-    assert tally.schedules == QUICK
-    assert tally.requests > 5 * QUICK
+    assert tally.schedules == count
+    assert tally.requests > 5 * count
 
 
 @pytest.mark.parametrize("schedule", FOUND, ids=lambda each: f"{each.scenario}-{each.seed}")

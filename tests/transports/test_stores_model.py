@@ -859,12 +859,13 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Theatre]:
 
 
 @pytest.mark.timeout(180)
-def test_store_and_model_agree(house: Theatre) -> None:
+@pytest.mark.parametrize("share", [3, pytest.param(1, marks=pytest.mark.long)])
+def test_store_and_model_agree(house: Theatre, share: int) -> None:
     machine = type("Machine", (Beside,), {"house": house})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES[house.kind],
+            max_examples=EXAMPLES[house.kind] // share,
             stateful_step_count=60,
             deadline=None,
             # Shrinking a history of a Redis or a file takes minutes; it is printed as it was found.

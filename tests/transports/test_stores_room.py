@@ -72,9 +72,10 @@ def gone(stage: Stage) -> list[str]:
     return sorted(note.session for note in notes if isinstance(note, Ended))
 
 
-def test_the_same_go_in_every_store(house: Theatre, memory: Theatre) -> None:
+@pytest.mark.parametrize("examples", [30, pytest.param(100, marks=pytest.mark.long)])
+def test_the_same_go_in_every_store(house: Theatre, memory: Theatre, examples: int) -> None:
     @settings(
-        max_examples=100,
+        max_examples=examples,
         phases=[phase for phase in Phase if phase is not Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
