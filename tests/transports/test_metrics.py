@@ -23,6 +23,10 @@ from mcpcore import (
     ServeSettings,
     connect,
 )
+from mcpcore.engine.events import EndReason, RequestEnded
+from mcpcore.policy.trust import TrustSettings
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
@@ -159,6 +163,31 @@ async def test_circuit_breakers_of_a_gateway() -> None:
         states = {"mcp_circuit_name": "shop", "mcp_circuit_state": "closed"}
         assert board.read("mcp_policy_circuit", **states) == 1
         assert board.read("mcp_policy_circuit", mcp_circuit_name="shop") == 1
+
+
+async def test_refusals_of_a_gateway() -> None:
+    board = Board()
+    guard = {"shop": TrustSettings(deny=("pay",))}
+    gateway = Gateway({"shop": shop()}, settings=GatewaySettings(guard=guard))
+    async with served(gateway, settings=ServeSettings(runtime=board.runtime)) as front:
+        async with connect(front.url) as client:
+            with pytest.raises(McpError):
+                await client.call_tool("pay", {"amount": 3})
+        refused = {"mcp_refusal_by": "trust", "error_type": "-32603"}
+        assert board.read("mcp_server_refusals_total", **refused) == 1
+
+
+def test_an_open_circuit_is_told_of_what_it_refuses() -> None:
+    told: list[str] = []
+    settings = GatewaySettings(breaker=BreakerSettings(consecutive=1))
+    guard = ServerGuard("shop", settings, refused=told.append)
+    permit = guard.admit(0.0, "tools/list", {})
+    end = RequestEnded(request=1, method="tools/list", reason=EndReason.CLOSED, message="")
+    guard.settle(permit, end, 0.0)
+    assert told == []
+    with pytest.raises(LocalProtocolError, match="circuit breaker"):
+        guard.admit(0.0, "tools/list", {})
+    assert told == ["circuit"]
 
 
 def test_label_sets_are_bounded_and_spread_over_buckets() -> None:

@@ -70,6 +70,7 @@ class Gateway(Application):
         routes = self.routes.values()
         if settings.observer is not None:
             settings.observer.watch(self._fleet.breakers)
+            self._fleet.observer = settings.observer
         async with anyio.create_task_group() as group:
             for route in routes:
                 route.begin(group)

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import msgspec
 from msgspec import structs
@@ -28,12 +28,20 @@ _NONE = RequestFailure()
 
 
 class ServerGuard:
-    """Guard of one server, as the relay asks for it."""
+    """Guard of one server, as the relay asks for it.
+
+    ``refused`` is told of each request that is not sent: ``trust`` or ``circuit``.
+    """
 
     def __init__(
-        self, name: str, settings: GatewaySettings, pins: ServerDescription | None = None
+        self,
+        name: str,
+        settings: GatewaySettings,
+        pins: ServerDescription | None = None,
+        refused: Callable[[str], object] = lambda by: None,
     ) -> None:
         self.name = name
+        self._refused = refused
         trust = settings.guard.get(name)
         self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
         self.breaker: Breaker | None = None
@@ -54,12 +62,14 @@ class ServerGuard:
         refusal = None if self._trust is None else self._trust.refusal_of(method, params)
         if refusal is not None:
             log_decision(f"server {self.name}", method, refusal)
+            self._refused("trust")
             raise LocalProtocolError(refusal)
         breaker = self.breaker
         if breaker is None:
             return None
         permit = breaker.admit(now=now, party=caller)
         if permit is None:
+            self._refused("circuit")
             wait = (breaker.deadline() or now) - now
             raise LocalProtocolError(
                 f"the server keeps failing; it is tried again in {wait:.1f} s (circuit breaker)"

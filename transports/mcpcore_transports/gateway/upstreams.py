@@ -26,6 +26,7 @@ from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.breaker import Breaker
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
+from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
@@ -41,7 +42,7 @@ from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
-from mcpcore_transports.serve.assembling import join_in_memory
+from mcpcore_transports.serve.assembling import Observer, join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
@@ -80,14 +81,20 @@ class Fleet:
         """Number of processes by server."""
         self.starting = anyio.Semaphore(settings.starting)
         self.subjects: Subjects | None = None
+        self.observer: Observer | None = None
         self._guards: dict[str, ServerGuard] = {}
         self._pins = {} if settings.pins is None else read_pins(settings.pins)
 
     def guard(self, name: str) -> ServerGuard:
         """Return the guard of a server, which is the same in all routes."""
         if name not in self._guards:
-            self._guards[name] = ServerGuard(name, self.settings, self._pins.get(name))
+            pins = self._pins.get(name)
+            self._guards[name] = ServerGuard(name, self.settings, pins, self._refused)
         return self._guards[name]
+
+    def _refused(self, by: str) -> None:
+        if self.observer is not None:
+            self.observer.refused(by, INTERNAL_ERROR)
 
     def breakers(self) -> list[Breaker]:
         """Return the circuit breakers of all servers that have one."""

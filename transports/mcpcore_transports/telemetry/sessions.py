@@ -47,8 +47,9 @@ __all__ = ["GAUGES", "REFUSALS", "STREAM_END", "observe_sessions"]
 REFUSALS = "mcp.server.refusals"
 """Name of the counter of refusals.
 
-Its attributes are ``mcp.refusal.by``, ``protocol``, ``http`` or ``rates``, and ``error.type``, the
-code of JSON-RPC or the status; a request that is refused over HTTP may count in two of them.
+Its attributes are ``mcp.refusal.by``, ``protocol``, ``http`` or ``rates``, at gateways also
+``trust`` or ``circuit``, and ``error.type``, the code of JSON-RPC or the status; a request that is
+refused over HTTP may count in two of them.
 """
 STREAM_END = "mcp.stream.end"
 """Attribute of the span of a listen stream: what has ended it, as :class:`StreamSignal` has it."""
@@ -161,8 +162,8 @@ class _ObservedRuntime:
             SessionOpened: self._opened,
             SessionClosed: self._closed,
             SessionForgotten: self._forgotten,
-            SubscriptionOpened: self._listening,
-            SubscriptionClosed: lambda event: self._unheard(event.key, event.reason),
+            SubscriptionOpened: self._stream_opened,
+            SubscriptionClosed: lambda event: self._stream_ended(event.key, event.reason),
         }
         if not isinstance(machine, Peer):
             machine.reports = True
@@ -201,7 +202,7 @@ class _ObservedRuntime:
         finally:
             observer.runtimes.discard(self)
             for key in tuple(self.streams):  # if the link was cancelled
-                self._unheard(key, StreamSignal.END)
+                self._stream_ended(key, StreamSignal.END)
             if isinstance(self.machine, Peer):
                 observer.over(began, **self._version, **failure)
 
@@ -227,10 +228,10 @@ class _ObservedRuntime:
     def _forgotten(self, event: SessionForgotten) -> None:
         self._began.pop(event.session, None)  # it goes on elsewhere
 
-    def _listening(self, event: SubscriptionOpened) -> None:
+    def _stream_opened(self, event: SubscriptionOpened) -> None:
         self.streams[event.key] = self._observer.stream(event)
 
-    def _unheard(self, key: Key, reason: StreamSignal) -> None:
+    def _stream_ended(self, key: Key, reason: StreamSignal) -> None:
         span = self.streams.pop(key, None)
         if span is not None:
             span.set_attribute(STREAM_END, reason.value)
