@@ -1,5 +1,6 @@
 """The manifest of requirements and the tests agree, in both directions."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from mcpcore_conformance.requirements import REQUIREMENTS, Duty, Requirement, Side, Strength
 from mcpcore_conformance.requirements.__main__ import main
 from mcpcore_conformance.requirements.evidence import Evidence, MarkerError, claims, collect
-from mcpcore_conformance.requirements.model import ALL
+from mcpcore_conformance.requirements.model import ALL, read_clauses
 from mcpcore_conformance.requirements.report import coverage, markdown, problems
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,23 @@ def well_formed(row: Requirement) -> bool:
         and row.revisions.last in row.revisions
         and (row.duty is Duty.ENGINE or bool(row.reason))
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("a | MUST | server | .. | #", "not enough values"),
+        ("a | MAY | server | .. | # | It holds.", "'MAY' is not a valid Strength"),
+        ("a | MUST | host | .. | # | It holds.", "'host' is not a valid Side"),
+        ("a | MUST | server | 2023-01-01.. | # | It holds.", "2023-01-01"),
+        ("a | MUST | server |  | # | It holds.", "''"),
+        ("a | MUST | server | .. | # | It holds. | nobody: why", "'nobody' is not a valid Duty"),
+        ("a | MUST | server | .. | # | It holds. | application: @none", "'@none'"),
+    ],
+)
+def test_a_line_that_is_no_clause_is_named(line: str, problem: str) -> None:
+    with pytest.raises(ValueError, match="^line 3 of the clauses: .*" + re.escape(problem)):
+        read_clauses(f"# Clauses\n== basic/page\n{line}\n")
 
 
 def test_no_reason_stands_for_the_test_of_a_must() -> None:

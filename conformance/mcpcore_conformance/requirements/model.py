@@ -1,12 +1,11 @@
-"""What a requirement is, and how the tables of each page write one down."""
+"""What a requirement is, and how the table of clauses is read."""
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import TypedDict, Unpack
 
 from msgspec import Struct
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
-from mcpcore.spec.revisions import LATEST as _LATEST
+from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS, Span
 
 
 class Side(Enum):
@@ -56,80 +55,51 @@ class Requirement(Struct, frozen=True, kw_only=True):
         return self.id.rpartition("/")[0]
 
 
-class Elsewhere(TypedDict, total=False):
-    """Why no test of ours proves a rule: at most one of the three."""
+def read_clauses(text: str) -> tuple[Requirement, ...]:
+    """Read the table of clauses, whose first lines say what stands where.
 
-    application: str
-    """It is the library user's."""
-    authorization: str
-    """It is the OAuth framework's."""
-    untested: str
-    """It is the engine's, and no test can show it; never of a MUST."""
-
-
-class Addressee:
-    """Writes down the requirements on one side."""
-
-    def __init__(self, side: Side) -> None:
-        self._side = side
-
-    def must(
-        self,
-        identifier: str,
-        revisions: Span,
-        clause: str,
-        text: str,
-        **elsewhere: Unpack[Elsewhere],
-    ) -> Requirement:
-        """Write down a rule without exceptions."""
-        return self._row(Strength.MUST, identifier, revisions, clause, text, elsewhere)
-
-    def should(
-        self,
-        identifier: str,
-        revisions: Span,
-        clause: str,
-        text: str,
-        **elsewhere: Unpack[Elsewhere],
-    ) -> Requirement:
-        """Write down a rule that may be broken for a good reason."""
-        return self._row(Strength.SHOULD, identifier, revisions, clause, text, elsewhere)
-
-    def _row(
-        self,
-        strength: Strength,
-        identifier: str,
-        revisions: Span,
-        clause: str,
-        text: str,
-        elsewhere: Elsewhere,
-    ) -> Requirement:
-        duty, reason = Duty.ENGINE, elsewhere.get("untested", "")
-        if "application" in elsewhere:
-            duty, reason = Duty.APPLICATION, elsewhere["application"]
-        elif "authorization" in elsewhere:
-            duty, reason = Duty.AUTHORIZATION, elsewhere["authorization"]
-        return Requirement(
-            id=identifier,
-            text=text,
-            revisions=revisions,
-            side=self._side,
-            strength=strength,
-            clause=clause,
-            duty=duty,
-            reason=reason,
-        )
+    Raises ValueError, which names the line.
+    """
+    rows: list[Requirement] = []
+    reasons: dict[str, str] = {}
+    page = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.startswith("@"):
+                name, _, reason = line.partition(" = ")
+                reasons[name] = reason
+            elif line.startswith("== "):
+                page = line[3:]
+            elif line and not line.startswith("#"):
+                rows.append(_row(page, line.split(" | "), reasons))
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"line {number} of the clauses: {error}") from error
+    return tuple(rows)
 
 
-def span(first: str, last: str = "") -> Span:
-    """Name consecutive revisions by the first and the last one; one name stands for both."""
-    return Span(BY_NAME[first], BY_NAME[last or first])
+def _row(page: str, cells: list[str], reasons: Mapping[str, str]) -> Requirement:
+    name, strength, side, revisions, section, text, *more = cells
+    whose, _, reason = more[0].partition(": ") if more else ("engine", "", "")
+    section = page if section == "#" else section
+    return Requirement(
+        id=f"{page}/{name}",
+        text=text,
+        revisions=span(revisions),
+        side=Side(side),
+        strength=Strength(strength),
+        clause=page + section if section.startswith("#") else section,
+        duty=Duty("engine" if whose == "untested" else whose),
+        reason=reasons[reason] if reason.startswith("@") else reason,
+    )
 
 
-client = Addressee(Side.CLIENT)
-server = Addressee(Side.SERVER)
-both = Addressee(Side.BOTH)
+def span(revisions: str) -> Span:
+    """Read a revision, or consecutive ones: ``first..last``, each of which may be left out."""
+    first, several, last = revisions.partition("..")
+    return Span(
+        BY_NAME[first] if first else REVISIONS[0],
+        (BY_NAME[last] if last else LATEST) if several else BY_NAME[first],
+    )
 
-ALL = Span(REVISIONS[0], _LATEST)
-LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
-MODERN = Span(_LATEST, _LATEST)
+
+ALL = span("..")
