@@ -254,6 +254,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.telemetry.requests import network_attributes as network_attributes
     from mcpcore_transports.telemetry.requests import observe_answers as observe_answers
     from mcpcore_transports.telemetry.requests import observe_requests as observe_requests
+    from mcpcore_transports.telemetry.sessions import observe_circuits as observe_circuits
     from mcpcore_transports.telemetry.sessions import observe_sessions as observe_sessions
     from mcpcore_transports.tls import client_tls as client_tls
     from mcpcore_transports.tls import server_tls as server_tls
@@ -366,7 +367,7 @@ _LATER = {
     ),
     "mcpcore_transports.telemetry.prometheus": "PrometheusMeters",
     "mcpcore_transports.telemetry.requests": "network_attributes observe_answers observe_requests",
-    "mcpcore_transports.telemetry.sessions": "observe_sessions",
+    "mcpcore_transports.telemetry.sessions": "observe_circuits observe_sessions",
     "mcpcore_transports.tls": "client_tls server_tls",
     "mcpcore_transports.websocket.settings": "DeflateSettings WebSocketSettings",
 }

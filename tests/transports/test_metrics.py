@@ -21,17 +21,19 @@ from mcpcore import (
     RuntimeSettings,
     Server,
     ServeSettings,
+    break_circuit,
     connect,
 )
-from mcpcore.engine.events import EndReason, RequestEnded
+from mcpcore.engine.events import EndReason, Event, RequestEnded
+from mcpcore.policy.breaker import Circuit, CircuitChanged
 from mcpcore.policy.trust import TrustSettings
-from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.errors import INTERNAL_ERROR, LocalProtocolError
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.requests import observe_answers, observe_requests
-from mcpcore_transports.telemetry.sessions import observe_sessions
+from mcpcore_transports.telemetry.sessions import observe_circuits, observe_sessions
 from tests.clock import turns
 from tests.transports.served import served
 
@@ -163,6 +165,44 @@ async def test_circuit_breakers_of_a_gateway() -> None:
         states = {"mcp_circuit_name": "shop", "mcp_circuit_state": "closed"}
         assert board.read("mcp_policy_circuit", **states) == 1
         assert board.read("mcp_policy_circuit", mcp_circuit_name="shop") == 1
+
+
+def circuit_changed(name: str, after: Circuit) -> CircuitChanged:
+    return CircuitChanged(name=name, before=Circuit.CLOSED, after=after)
+
+
+async def test_circuit_breakers_of_a_client() -> None:
+    meters, told = PrometheusMeters(), list[Event]()
+    report = observe_circuits("shop", meters=meters, report=told.append)
+    breaker = break_circuit(BreakerSettings(consecutive=1), report=report)
+    server = shop()
+
+    @server.tool
+    def broken() -> str:
+        raise McpError(INTERNAL_ERROR, "broken")
+
+    def states() -> set[tuple[str, str, float]]:
+        found = text_string_to_metric_families(meters.page()[1].decode())
+        samples = (each for family in found for each in family.samples)
+        return {
+            (each.labels["mcp_circuit_name"], each.labels["mcp_circuit_state"], each.value)
+            for each in samples
+            if each.name == "mcp_policy_circuit" and each.value
+        }
+
+    assert states() == {("shop", "closed", 1)}
+    async with connect(server, middleware=[breaker]) as client:
+        with pytest.raises(McpError):
+            await client.call_tool("broken")
+    assert states() == {("shop", "open", 1)}
+    assert told == [circuit_changed("", Circuit.OPEN)]
+    report(circuit_changed("pay", Circuit.OPEN))
+    assert states() == {("shop", "open", 1), ("shop pay", "open", 1)}
+    report(circuit_changed("pay", Circuit.CLOSED))
+    assert states() == {("shop", "open", 1)}
+    for number in range(2000):
+        report(circuit_changed(f"tool{number}", Circuit.OPEN))
+    assert len(states()) == 1000
 
 
 async def test_refusals_of_a_gateway() -> None:

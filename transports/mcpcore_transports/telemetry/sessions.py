@@ -12,7 +12,7 @@ store they are those that this worker holds; one that ends at another worker has
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, SpanKind, TracerProvider, get_tracer
@@ -30,7 +30,8 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.storing import SessionForgotten
-from mcpcore.policy.breaker import Breaker, Circuit
+from mcpcore.policy.breaker import Breaker, Circuit, CircuitChanged
+from mcpcore_transports.client.policies import log_event
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Observer, Runtime
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
@@ -42,7 +43,9 @@ from mcpcore_transports.telemetry.requests import (
     origin_of,
 )
 
-__all__ = ["GAUGES", "REFUSALS", "STREAM_END", "observe_sessions"]
+__all__ = ["GAUGES", "REFUSALS", "STREAM_END", "observe_circuits", "observe_sessions"]
+
+T = TypeVar("T")
 
 REFUSALS = "mcp.server.refusals"
 """Name of the counter of refusals.
@@ -54,6 +57,9 @@ refused over HTTP may count in two of them.
 STREAM_END = "mcp.stream.end"
 """Attribute of the span of a listen stream: what has ended it, as :class:`StreamSignal` has it."""
 _LISTEN = "subscriptions/listen"
+_CIRCUIT = "mcp.policy.circuit"
+_MOST_CIRCUITS = 1000
+"""Maximum circuit breakers of a client that are told of; those that changed first are left out."""
 _SESSION = "mcp.server.session.duration"
 _ERRORS = 400
 """Status from which on an HTTP response is a refusal."""
@@ -274,11 +280,14 @@ def _failing(observer: _SessionObserver) -> Counts:
 
 
 def _circuits(observer: _SessionObserver) -> Counts:
+    return _states((each.name, each.state) for each in observer.circuits())
+
+
+def _states(circuits: Iterable[tuple[str, Circuit]]) -> Counts:
     """Tell of each circuit breaker and state whether it is in it."""
-    found = [(each.name, each.state) for each in observer.circuits()]
     return [
         (int(state is now), {"mcp.circuit.name": name, "mcp.circuit.state": state.value})
-        for name, now in found
+        for name, now in tuple(circuits)
         for state in Circuit
     ]
 
@@ -292,15 +301,46 @@ GAUGES: dict[str, tuple[str, str, Callable[[_SessionObserver], Counts]]] = {
         _sum_of("requests"),
     ),
     "mcp.server.failing_checks": ("{check}", "Health checks that fail.", _failing),
-    "mcp.policy.circuit": ("1", "1 for the state that a circuit breaker is in.", _circuits),
+    _CIRCUIT: ("1", "1 for the state that a circuit breaker is in.", _circuits),
 }
 """Units, descriptions and functions of the gauges, by name."""
 
 
+def observe_circuits(
+    name: str,
+    *,
+    meters: MeterProvider | None = None,
+    report: Callable[[Event], object] = log_event,
+) -> Callable[[Event], None]:
+    """Return a function for ``report`` of :func:`break_circuit`: a gauge has the states.
+
+    ``name`` is that of the server; with breakers of tools, those that are not closed have it and
+    the tool's name.  ``meters``: the provider, in place of that of the process.  ``report`` takes
+    each event, too.
+    """
+    states = {name: Circuit.CLOSED}
+
+    def take(event: Event) -> None:
+        if isinstance(event, CircuitChanged):
+            breaker = f"{name} {event.name}" if event.name else name
+            states.pop(breaker, None)
+            if breaker == name or event.after is not Circuit.CLOSED:
+                states[breaker] = event.after
+            if len(states) > _MOST_CIRCUITS:
+                del states[next(iter(states))]
+        report(event)
+
+    unit, description, _ = GAUGES[_CIRCUIT]
+    meter = get_meter(SCOPE, meter_provider=meters)
+    read = _reading(states, lambda states: _states(states.items()))
+    meter.create_observable_gauge(_CIRCUIT, [read], unit, description)
+    return take
+
+
 def _reading(
-    observer: _SessionObserver, count: Callable[[_SessionObserver], Counts]
+    source: T, count: Callable[[T], Counts]
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def read(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, cast(Any, attributes)) for value, attributes in count(observer)]
+        return [Observation(value, cast(Any, attributes)) for value, attributes in count(source)]
 
     return read
