@@ -1242,6 +1242,8 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
     world = World()
     world.resource["authorization_servers"] = ["https://first.example", ISSUER]
     ready(world, client=SECRET, issuer=ISSUER)
+    assert not [url for url in world.urls() if "first.example" in url]
+    assert f"{ISSUER}/token" in world.urls()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -12,6 +12,9 @@ import pytest
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
 
 from msgspec import structs
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from mcpcore import Server, connect
 from mcpcore_transports.commands.gateway import gateway_settings
@@ -21,6 +24,7 @@ from mcpcore_transports.commands.serve import _settings, _show_logs
 from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
+from mcpcore_transports.telemetry.workers import WorkerPages
 from tests.command import mcpcore_here
 
 WEB = ServeOptions(http=("127.0.0.1:0",))
@@ -113,6 +117,25 @@ def test_a_worker_that_says_something_else_is_left_out(tmp_path: Path, said: byt
         for _ in "ab":
             assert page()[1].decode().count("mcp_server_active_sessions{") == 1
         thread.join()
+
+
+def test_a_worker_that_could_not_answer_once_answers_again(tmp_path: Path) -> None:
+    failures = iter([OSError("no descriptor"), RuntimeError("dictionary changed size")])
+
+    class Failing(Collector):
+        def describe(self) -> Iterable[Metric]:
+            return ()
+
+        def collect(self) -> Iterable[Metric]:
+            for each in failures:
+                raise each
+            return [Metric("shown", "Some.", "gauge")]
+
+    registry = CollectorRegistry()
+    WorkerPages(registry, tmp_path / "2")
+    registry.register(Failing())
+    page = WorkerPages(CollectorRegistry(), tmp_path / "1").page
+    assert [b"# TYPE shown gauge" in page()[1] for _ in "abc"] == [False, False, True]
 
 
 def test_a_place_that_is_too_long_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Page of metrics of all workers of one supervisor, whichever of them is asked for it."""
 
 import socket
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -84,8 +85,13 @@ class WorkerPages(Collector):
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
-            caller, _ = listener.accept()
-            with caller, suppress(OSError):
+            try:
+                caller, _ = listener.accept()
+            except OSError:  # there is no descriptor for it now
+                time.sleep(_PATIENCE)
+                continue
+            # It may be gone, and what is counted may change meanwhile: the next page has it.
+            with caller, suppress(OSError, RuntimeError):
                 caller.settimeout(_PATIENCE)
                 caller.sendall(msgspec.msgpack.encode(self._own()))
 
