@@ -134,6 +134,12 @@ ENDED: list[Part] = [HEAD_OF_REPLY, HttpChunk(1, b"hello"), HttpChunk(1, b""), H
         (GET, [HttpHead(1, 204, []), HttpEnd(1, close=True)], b"", Http1State.LINGERING),
         (
             GET,
+            [*ENDED[:-1], HttpEnd(1, close=True)],
+            b"5\r\nhello\r\n0\r\n\r\n",
+            Http1State.LINGERING,
+        ),
+        (
+            GET,
             [HttpHead(1, 200, [(b"content-length", b"2")]), HttpChunk(1, b"ok"), HttpEnd(1)],
             b"ok",
             Http1State.HEAD,
@@ -149,7 +155,15 @@ def test_replies_are_framed_as_the_request_allows(
     assert found == body
     assert http.state is after
     assert http.deadline == 1.0 + (60.0 if after is Http1State.HEAD else 1.0)
-    assert (b"connection: close" in head) is (request_ is OLD)
+    assert (b"connection: close" in head) is (after is Http1State.LINGERING)
+
+
+def test_a_stream_whose_end_closes_is_cut_as_its_head_did_not_say_so() -> None:
+    http = replying()
+    begun = http.send(ENDED[:-1], 1.0)
+    assert b"connection: close" not in begun
+    assert http.send([HttpEnd(1, close=True)], 1.0) == b""
+    assert http.state is Http1State.LINGERING
 
 
 @pytest.mark.parametrize("stays", [True, False])

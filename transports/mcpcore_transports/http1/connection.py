@@ -8,7 +8,7 @@ too long.  Times are seconds of any monotonic clock.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
@@ -399,13 +399,18 @@ class Http1Server:
             self._replied(now)
         return data
 
-    def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
+    def send(self, items: Sequence[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
         """Return the bytes of the next parts of the reply.
 
         It is framed by its length where that is known, else in chunks, or by the end of the
-        connection (RFC 9112 section 6.3).
+        connection (RFC 9112 section 6.3).  An end that closes the connection is announced by the
+        head.  Where it comes later, the last chunk is left out: to a client that read it, the
+        connection would be free for its next request, which nobody would answer.
         """
         parts: list[bytes] = []
+        last = items[-1]
+        if isinstance(last, HttpEnd) and last.close and not self.replying:
+            self.keep_alive = False
         for item in items:
             if isinstance(item, HttpChunk):
                 if self._bodiless or not item.data:
@@ -417,7 +422,8 @@ class Http1Server:
             elif isinstance(item, HttpHead):
                 parts.append(self._format_head(item))
             else:
-                if self._chunked:
+                cut = item.close and self.keep_alive
+                if self._chunked and not cut:
                     parts.append(b"0\r\n\r\n")
                 self.keep_alive = self.keep_alive and not item.close
                 self._replied(now)
