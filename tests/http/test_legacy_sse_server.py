@@ -365,6 +365,8 @@ def test_the_stream_ends_soon_after_the_token_that_was_used_last_is_revoked() ->
         revoked.add(name)
         stream.bench.pass_time(15.0)
         assert stream.ended() is ended
+    assert stream.reply.end is not None
+    assert not stream.reply.end.close  # the next request on the connection has a token of its own
 
 
 # The conversation

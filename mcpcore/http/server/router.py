@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # late: few servers have HTTP+SSE or a store
 _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
 """Seconds of tolerance for rounding of times."""
+_UNREAD = "the client does not read its stream"
 CLOSING = "the server is shutting down"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
@@ -241,16 +242,14 @@ class Router:
 
     # Ends
 
-    def give_up(
-        self, record: Exchange, now: float, text: str = "the client does not read its stream"
-    ) -> None:
-        """Close a response whose client does not read, or whose authorization has ended."""
+    def give_up(self, record: Exchange, now: float, text: str = _UNREAD) -> None:
+        """End a response whose authorization has ended, or close one whose client does not read."""
         session = record.session
         if session is not None:
             session.let_go(record, now)
         for frame in record.drop_queued():
             taken_over(frame)
-        record.finish(close=True)
+        record.finish(close=text is _UNREAD)
         if session is not None and session.over_sse:
             self.home.end(session, text, now)
         if record.modern:
@@ -260,7 +259,7 @@ class Router:
         """Close the GET streams of a session that are for fewer rights than it is used with."""
         for carrier in session.carriers:
             if not has_rights_of(carrier.principal, session.peer.principal):
-                self.give_up(carrier, self.log.now)
+                self.give_up(carrier, self.log.now, OUTLIVED)
 
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
