@@ -13,7 +13,7 @@ from mcpcore_conformance.kit.exchanges import any_notification, post, response
 from mcpcore_conformance.kit.headers import ACCEPT, for_message
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MUST, STREAMABLE, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
@@ -22,12 +22,9 @@ page = Page("basic/authorization")
 SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 
 
-@page.server(
-    MUST,
+@page.server(SINCE_2025_03_26, bindings=STREAMABLE).must(
     "token-requirements/each-by-itself",
-    SINCE_2025_03_26,
-    expects="401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
-    bindings=STREAMABLE,
+    "401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
 )
 async def each_by_itself(talk: ServerTalk) -> None:
     """In an open conversation each request needs its token: a session id is none."""

@@ -11,7 +11,6 @@ from mcpcore.spec.types.base import (
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     complete,
     listen,
@@ -19,7 +18,7 @@ from mcpcore_conformance.kit.client_steps import (
     prompt,
     read,
     require_input,
-    script,
+    scripted,
     texts,
     together,
     under_way,
@@ -29,8 +28,6 @@ from mcpcore_conformance.kit.messages import Kind, Message, result
 from mcpcore_conformance.kit.model import (
     EVERY,
     MODERN,
-    MUST,
-    SHOULD,
     STREAMABLE,
     Binding,
     Page,
@@ -38,6 +35,7 @@ from mcpcore_conformance.kit.model import (
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/index")
+case = page.client(MODERN)
 
 BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
 
@@ -45,11 +43,10 @@ BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
 # Batches
 
 
-@page.client(
-    MUST,
+@case.must(
     "batching/client-takes-requests",
+    "Each request of the batch is answered once, notifications are not.",
     BATCHES,
-    expects="Each request of the batch is answered once, notifications are not.",
 )
 async def takes_batches(talk: ClientTalk) -> None:
     """A batch of requests and notifications is received and answered."""
@@ -71,15 +68,12 @@ async def takes_batches(talk: ClientTalk) -> None:
     check(len(answers) == 2, f"a batch of two requests got answers to {answers}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "batching/client-takes-responses",
+    "Both calls get their results.",
     BATCHES,
     bindings=EVERY - {Binding.HTTP},
-    scenario="script",
-    context=script(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
-    needs=SCRIPT,
-    expects="Both calls get their results.",
+    **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
 )
 async def takes_batched_responses(talk: ClientTalk) -> None:
     """A batch of responses answers all of its requests."""
@@ -112,12 +106,7 @@ def _check_meta(message: Any, revision: str) -> None:
     check(isinstance(capabilities, dict), f"{message.method} has the capabilities {capabilities!r}")
 
 
-@page.client(
-    MUST,
-    "_meta/client-required",
-    MODERN,
-    expects="_meta has the protocol version and the client's capabilities.",
-)
+@case.must("_meta/client-required", "_meta has the protocol version and the client's capabilities.")
 async def meta_required(talk: ClientTalk) -> None:
     """Every request carries what a server has to know."""
     link = await talk.open()
@@ -126,12 +115,10 @@ async def meta_required(talk: ClientTalk) -> None:
         _check_meta(message, talk.revision.name)
 
 
-@page.client(
-    MUST,
+@case.must(
     "_meta/client-required-everywhere",
-    MODERN,
-    scenario="script",
-    context=script(
+    "_meta has the protocol version and the client's capabilities.",
+    **scripted(
         listing("tools"),
         listing("resources"),
         listing("templates"),
@@ -142,8 +129,6 @@ async def meta_required(talk: ClientTalk) -> None:
         complete(),
         listen(tools=True, changes=1),
     ),
-    needs=SCRIPT,
-    expects="_meta has the protocol version and the client's capabilities.",
 )
 async def meta_everywhere(talk: ClientTalk) -> None:
     """Requests of every kind, also those made again, carry what a server has to know."""
@@ -159,12 +144,7 @@ async def meta_everywhere(talk: ClientTalk) -> None:
         _check_meta(each, talk.revision.name)
 
 
-@page.client(
-    SHOULD,
-    "_meta/client-info",
-    MODERN,
-    expects="_meta has the client's name and version.",
-)
+@case.should("_meta/client-info", "_meta has the client's name and version.")
 async def client_info(talk: ClientTalk) -> None:
     """Every request says who asks."""
     link = await talk.open()
@@ -180,12 +160,8 @@ async def client_info(talk: ClientTalk) -> None:
 # Schemas
 
 
-@page.client(
-    MUST,
-    "ref-resolution/client-no-network",
-    MODERN,
-    bindings=STREAMABLE,
-    expects="Nothing is asked for at that address.",
+@case.must(
+    "ref-resolution/client-no-network", "Nothing is asked for at that address.", bindings=STREAMABLE
 )
 async def ref_no_network(talk: ClientTalk) -> None:
     """A $ref to the network, in the schemas of a tool, is not fetched."""
@@ -205,14 +181,10 @@ async def ref_no_network(talk: ClientTalk) -> None:
     check(not fetched, f"the client fetched {fetched}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "ref-resolution/client-unresolved",
-    MODERN,
-    scenario="script",
-    context=script(listing(), call("sum")),
-    needs=SCRIPT,
-    expects="The call fails: what cannot be checked is not taken.",
+    "The call fails: what cannot be checked is not taken.",
+    **scripted(listing(), call("sum")),
 )
 async def ref_unresolved(talk: ClientTalk) -> None:
     """A result that cannot be checked, as its schema refers to the network, is not permitted."""
@@ -228,12 +200,11 @@ async def ref_unresolved(talk: ClientTalk) -> None:
     check(not step.good, f"a result that cannot be checked was taken: {step.result!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "schema-dialect/client-keeps-schema",
+    "The schema comes back as it was.",
     Span(BY_NAME["2025-11-25"], LATEST),
     scenario="json-schema-2020-12-preservation",
-    expects="The schema comes back as it was.",
 )
 async def keeps_schema(talk: ClientTalk) -> None:
     """A schema with the keywords of 2020-12 reaches the client's owner as it is."""

@@ -9,7 +9,7 @@ from mcpcore_conformance.kit.content import block, called, check_base64, check_m
 from mcpcore_conformance.kit.features import Tool
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import ALL, LEGACY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
@@ -18,17 +18,14 @@ page = Page("server/tools")
 
 SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.server(SINCE_2025_06_18, needs=("tools",))
 MOST = 5
 """Tools with an output schema that a case calls, at most."""
 UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 
 
-@page.server(
-    MUST,
-    "text-content/given",
-    ALL,
-    expects="A block of type text with a text.",
-    needs=("tool:test_simple_text",),
+@case.must(
+    "text-content/given", "A block of type text with a text.", ALL, needs=("tool:test_simple_text",)
 )
 async def text_content(talk: ServerTalk) -> None:
     """A text comes as a block of type text."""
@@ -36,11 +33,10 @@ async def text_content(talk: ServerTalk) -> None:
     check(block(result, "text")["text"], "the text is empty")
 
 
-@page.server(
-    MUST,
+@case.must(
     "image-content/base64",
+    "A block of type image with base64 data and a MIME type.",
     ALL,
-    expects="A block of type image with base64 data and a MIME type.",
     needs=("tool:test_image_content",),
 )
 async def image_content(talk: ServerTalk) -> None:
@@ -50,11 +46,10 @@ async def image_content(talk: ServerTalk) -> None:
     check_mime_type(found["mimeType"], "mimeType")
 
 
-@page.server(
-    MUST,
+@case.must(
     "audio-content/base64",
+    "A block of type audio with base64 data and a MIME type.",
     SINCE_2025_03_26,
-    expects="A block of type audio with base64 data and a MIME type.",
     needs=("tool:test_audio_content",),
 )
 async def audio_content(talk: ServerTalk) -> None:
@@ -64,11 +59,9 @@ async def audio_content(talk: ServerTalk) -> None:
     check_mime_type(found["mimeType"], "mimeType")
 
 
-@page.server(
-    MUST,
+@case.must(
     "resource-links/given",
-    SINCE_2025_06_18,
-    expects="A block of type resource_link with a URI and a name.",
+    "A block of type resource_link with a URI and a name.",
     needs=("tool:test_resource_link",),
 )
 async def resource_link(talk: ServerTalk) -> None:
@@ -77,11 +70,10 @@ async def resource_link(talk: ServerTalk) -> None:
     check(":" in found["uri"], f"the link has the URI {found['uri']!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "tool-result/kinds-of-the-revision",
+    "No block of a type that came with a later revision.",
     UNTIL_2025_03_26,
-    expects="No block of a type that came with a later revision.",
     needs=("tool:test_resource_link",),
 )
 async def kinds(talk: ServerTalk) -> None:
@@ -96,11 +88,10 @@ async def kinds(talk: ServerTalk) -> None:
             check(not problem, f"{name}: {problem}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "embedded-resources/given",
+    "A block of type resource with a URI, and a text or a blob.",
     ALL,
-    expects="A block of type resource with a URI, and a text or a blob.",
     needs=("tool:test_embedded_resource",),
 )
 async def embedded_resource(talk: ServerTalk) -> None:
@@ -111,11 +102,9 @@ async def embedded_resource(talk: ServerTalk) -> None:
         check_base64(found["blob"], "blob")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "embedded-resources/capability",
-    SINCE_2025_06_18,
-    expects="The capability resources is declared.",
+    "The capability resources is declared.",
     needs=("tool:test_embedded_resource",),
 )
 async def embedding_capability(talk: ServerTalk) -> None:
@@ -137,13 +126,7 @@ def _structured(talk: ServerTalk) -> list[Tool]:
     )
 
 
-@page.server(
-    MUST,
-    "output-schema/conforms",
-    SINCE_2025_06_18,
-    expects="structuredContent follows the outputSchema that was listed.",
-    needs=("tools",),
-)
+@case.must("output-schema/conforms", "structuredContent follows the outputSchema that was listed.")
 async def output_conforms(talk: ServerTalk) -> None:
     """The structured result of a tool with an output schema follows it."""
     for tool in _structured(talk):
@@ -155,13 +138,7 @@ async def output_conforms(talk: ServerTalk) -> None:
         check(not problem, f"the structuredContent of {tool.name}: {problem}")
 
 
-@page.server(
-    SHOULD,
-    "structured-content/as-text",
-    SINCE_2025_06_18,
-    expects="A text block holds the same JSON.",
-    needs=("tools",),
-)
+@case.should("structured-content/as-text", "A text block holds the same JSON.")
 async def structured_as_text(talk: ServerTalk) -> None:
     """Structured content is also there as JSON in a text."""
     for tool in _structured(talk):
@@ -182,12 +159,10 @@ def _same(text: str, value: Any) -> bool:
         return False
 
 
-@page.server(
-    MUST,
+@case.must(
     "structured-content/object",
+    "structuredContent is an object.",
     Span(BY_NAME["2025-06-18"], LEGACY.last),
-    expects="structuredContent is an object.",
-    needs=("tools",),
 )
 async def structured_object(talk: ServerTalk) -> None:
     """Structured content is an object."""

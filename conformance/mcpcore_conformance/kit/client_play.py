@@ -185,8 +185,7 @@ def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
     page = Page("probe")
     look.__doc__ = "The client shows what it is."
     context = {"steps": [{"do": "list", "what": "tools"}]} if scenario == SCRIPT else {}
-    made = page.client(Strength.MUST, "of/it", expects="-", scenario=scenario, context=context)
-    made(look)
+    page.client(scenario=scenario, context=context).must("of/it", "-")(look)
     return page.cases[0]
 
 

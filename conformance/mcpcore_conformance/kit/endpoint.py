@@ -1,8 +1,7 @@
 """A Streamable HTTP endpoint as cases see it: requests, each with everything that came of it."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -11,7 +10,6 @@ from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.heard import Done, Event, Head, header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, Message, encode, request
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page, ServerPlay, Strength
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -33,28 +31,6 @@ KINDS = ("application/json", "text/event-stream")
 EVENT_STREAM = KINDS[1]
 BEGINNING = 1.5
 """Seconds in which a call that reports its progress does so, where it can."""
-
-Decorator = Callable[[ServerPlay], ServerPlay]
-
-
-def over_http(page: Page) -> Callable[..., Decorator]:
-    """Make the decorator of a page's cases of Streamable HTTP."""
-    return partial(_over_http, page)
-
-
-def _over_http(
-    page: Page,
-    strength: Strength,
-    place: str,
-    revisions: Span = MODERN,
-    *,
-    expects: str,
-    needs: tuple[str, ...] = (),
-    bare: bool = False,
-) -> Decorator:
-    return page.server(
-        strength, place, revisions, expects=expects, needs=needs, bindings=STREAMABLE, bare=bare
-    )
 
 
 class Answer(Struct):
