@@ -17,8 +17,6 @@ from mcpcore_conformance.kit.client_steps import call, listen, pause, script, to
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.core import Door, End
 from mcpcore_conformance.kit.model import (
-    ALL,
-    MUST,
     Binding,
     Case,
     Page,
@@ -47,7 +45,7 @@ def case(
     page = Page("page")
     play.__doc__ = "It is tried."
     scenario = "tools_call" if context is None else "script"
-    page.client(MUST, "a/case", ALL, expects="-", scenario=scenario, context=context)(play)
+    page.client(scenario=scenario, context=context or {}).must("a/case", "-")(play)
     return page.cases[0]
 
 

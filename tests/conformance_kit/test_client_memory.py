@@ -11,9 +11,7 @@ from mcpcore_conformance.kit.client_play import look_at_client, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.memory import InMemory, Visit
 from mcpcore_conformance.kit.model import (
-    ALL,
     LINES,
-    MUST,
     Binding,
     Case,
     Page,
@@ -50,7 +48,7 @@ async def played(
 ) -> Result:
     page = Page("page")
     play.__doc__ = "It is tried."
-    page.client(MUST, "a/case", ALL, expects="-", bindings=LINES)(play)
+    page.client(bindings=LINES).must("a/case", "-")(play)
     return await play_client(page.cases[0], InMemory(client), Binding.MEMORY, OLD, timing=TIMING)
 
 

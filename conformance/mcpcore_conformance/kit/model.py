@@ -253,28 +253,30 @@ class Cases(Generic[Play]):
         self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
     ) -> Callable[[Play], Play]:
         """Add the case of a MUST or MUST NOT.  Raises ValueError for want of a name or summary."""
-        return self._case(Strength.MUST, place, expects, revisions, traits)
+        return self.of(Strength.MUST, place, expects, revisions, **traits)
 
     def should(
         self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
     ) -> Callable[[Play], Play]:
         """Add the case of a SHOULD, as :meth:`must`."""
-        return self._case(Strength.SHOULD, place, expects, revisions, traits)
+        return self.of(Strength.SHOULD, place, expects, revisions, **traits)
 
     def may(
         self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
     ) -> Callable[[Play], Play]:
         """Add the case of a MAY, as :meth:`must`."""
-        return self._case(Strength.MAY, place, expects, revisions, traits)
+        return self.of(Strength.MAY, place, expects, revisions, **traits)
 
-    def _case(
+    def of(
         self,
         strength: Strength,
         place: str,
         expects: str,
-        revisions: Span | None,
-        traits: Traits,
+        revisions: Span | None = None,
+        **traits: Unpack[Traits],
     ) -> Callable[[Play], Play]:
+        """Add the case of a clause of any strength, as :meth:`must`."""
+
         def add(play: Play) -> Play:
             section, _, slug = place.partition("/")
             made: Traits = {**self._common, **traits}
