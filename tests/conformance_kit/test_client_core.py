@@ -16,14 +16,7 @@ from mcpcore_conformance.kit.client_play import look_at_client, play_client
 from mcpcore_conformance.kit.client_steps import call, listen, pause, script, together
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.core import Door, End
-from mcpcore_conformance.kit.model import (
-    Binding,
-    Case,
-    Page,
-    Result,
-    Side,
-    Verdict,
-)
+from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.subjects.core import at_once

@@ -10,15 +10,7 @@ from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_conformance.kit.client_play import look_at_client, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.memory import InMemory, Visit
-from mcpcore_conformance.kit.model import (
-    LINES,
-    Binding,
-    Case,
-    Page,
-    Result,
-    Side,
-    Verdict,
-)
+from mcpcore_conformance.kit.model import LINES, Binding, Case, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.subjects.memory import memory_streams

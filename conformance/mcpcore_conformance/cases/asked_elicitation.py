@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import Asked, failed, needs_input
 from mcpcore_conformance.kit.features import sample_form
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_06_18,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    Page,
+)
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -19,10 +24,6 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/elicitation")
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-LEGACY_FORMS = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-ONLY_2025_06_18 = Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"])
 METHOD = "elicitation/create"
 FORM = "test_elicitation"
 DEFAULTS = "test_elicitation_sep1034_defaults"
@@ -278,7 +279,9 @@ async def cancel(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "error-handling/client-error", "An end of the call, and a server that goes on.", LEGACY_FORMS
+    "error-handling/client-error",
+    "An end of the call, and a server that goes on.",
+    LEGACY_SINCE_2025_06_18,
 )
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to ask its user ends the call and nothing else."""
@@ -340,6 +343,3 @@ async def server_validates(talk: ServerTalk) -> None:
         if not all(texts(schema.get("required")) for schema in schemas if schema):
             answers = []
     await _wrong(talk, which, [*answers, of_other_type])
-
-
-__all__ = ["page"]

@@ -2,11 +2,9 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.cases.asked_elicitation import (
     BOTH,
     METHOD,
-    SINCE_2025_11_25,
     URL,
     URL_REQUIRED,
     VISITED,
@@ -18,7 +16,7 @@ from mcpcore_conformance.kit.asking import ask_about, call
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import open_stream
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker
@@ -27,7 +25,6 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("client/elicitation")
 case = page.server(SINCE_2025_11_25, needs=VISITED)
 
-ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 COMPLETE = "notifications/elicitation/complete"
 REQUIRED = "test_url_elicitation_required"
 
@@ -134,6 +131,3 @@ async def required_list(talk: ServerTalk) -> None:
         check(each.get("mode") == "url", f"an elicitation has the mode {each.get('mode')!r}")
         problem = params_problem(METHOD, each, talk.revision)
         check(not problem, f"an elicitation of the error: {problem}")
-
-
-__all__ = ["page"]

@@ -129,6 +129,3 @@ async def changes_handled(talk: ServerTalk) -> None:
     second = await ask(link, which)
     if tells:
         check(roots[0] in repr(second.result), "after a change the tool still knows the old root")
-
-
-__all__ = ["page"]

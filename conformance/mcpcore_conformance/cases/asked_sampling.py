@@ -3,11 +3,10 @@
 from typing import Any
 
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import Asked, failed, listen_too, needs_input, worked
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import LEGACY, STREAMABLE, Page
+from mcpcore_conformance.kit.model import LEGACY, SINCE_2025_11_25, STREAMABLE, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, own_questions, questioned
@@ -16,7 +15,6 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("client/sampling")
 transports = Page("basic/transports")
 
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 METHOD = "sampling/createMessage"
 TOOL = "test_sampling"
 WITH_TOOLS = "test_sampling_with_tools"
@@ -185,6 +183,3 @@ async def right_stream(talk: ServerTalk) -> None:
         for one in found:
             what = one.message.method
             check(one.placed, f"{what} came on another stream than that of the call")
-
-
-__all__ = ["page", "transports"]

@@ -7,7 +7,6 @@ the kit is given as headers of the target, or brings itself (``--protected``).
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.challenges import challenges, find_challenge
 from mcpcore_conformance.kit.exchanges import (
     Response,
@@ -18,15 +17,19 @@ from mcpcore_conformance.kit.exchanges import (
     visit,
 )
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    ONLY_2025_06_18,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 BAD_REQUEST, UNAUTHORIZED = 400, 401
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 NO_TOKEN = "mcpcore-conformance-no-such-token"  # noqa: S105 - it opens nothing
@@ -166,7 +169,7 @@ async def metadata_found(talk: ServerTalk) -> None:
 @case.must(
     "authorization-server-location/metadata-in-challenge",
     "resource_metadata in the challenge; this revision knows no other way.",
-    Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"]),
+    ONLY_2025_06_18,
 )
 async def metadata_in_challenge(talk: ServerTalk) -> None:
     """The challenge of a 401 names the URL of the metadata."""
@@ -208,6 +211,3 @@ async def resource(talk: ServerTalk) -> None:
         or (named.startswith(origin) and f"{path}/".startswith(f"{named.rstrip('/')}/"))
     )
     check(good, f"resource is {named!r}, not {own!r}")
-
-
-__all__ = ["page"]

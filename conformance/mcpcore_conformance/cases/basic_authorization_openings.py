@@ -7,16 +7,17 @@ refuses it as any other request, before there is a connection.
 import time
 from urllib.parse import urlsplit
 
-from mcpcore_conformance.cases.basic_authorization import (
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
-    UNAUTHORIZED,
-    token_of,
-)
+from mcpcore_conformance.cases.basic_authorization import UNAUTHORIZED, token_of
 from mcpcore_conformance.cases.basic_authorization_tokens import HOUR, NEEDS
 from mcpcore_conformance.kit.challenges import find_challenge
 from mcpcore_conformance.kit.heard import Headers, header
-from mcpcore_conformance.kit.model import LEGACY_SSE, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SSE,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    WEBSOCKET,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 from mcpcore_conformance.kit.wire import Refused
@@ -79,6 +80,3 @@ async def audience(talk: ServerTalk) -> None:
     for what, value in (("another server", "https://mcp.example.com/mcp"), ("no server", None)):
         bearer = [("authorization", f"Bearer {talk.tokens.changed(aud=value)}")]
         await _unauthorized(talk, f"with a token for {what}", bearer)
-
-
-__all__ = ["page"]

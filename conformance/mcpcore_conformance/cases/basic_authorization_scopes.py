@@ -2,21 +2,25 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_authorization import metadata_of, stranger
 from mcpcore_conformance.cases.basic_authorization_tokens import bearing
 from mcpcore_conformance.kit.challenges import Challenge, find_challenge
 from mcpcore_conformance.kit.endpoint import Answer, Endpoint
 from mcpcore_conformance.kit.exchanges import Response
-from mcpcore_conformance.kit.model import MODERN, PROTECTED, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    PROTECTED,
+    SINCE_2025_03_26,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import SCOPE, SCOPED_TOOL, TOOL_SCOPE
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_11_25 = Span(LATEST_LEGACY, LATEST)
 OK, FORBIDDEN = 200, 403
 OFFLINE = "offline_access"
 STATUS = "basic/authorization/error-handling/insufficient-scope"
@@ -161,6 +165,3 @@ async def hierarchies(talk: ServerTalk) -> None:
     """A broader scope suffices where a narrower one is needed."""
     answer = await calling(talk, talk.tokens.broad)
     check(answer.result is not None, f"a call with a broader scope got {answer}")
-
-
-__all__ = ["page"]

@@ -8,18 +8,21 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.challenges import find_challenge
 from mcpcore_conformance.kit.exchanges import Response, first_message, post
-from mcpcore_conformance.kit.model import PROTECTED, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    PROTECTED,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import Tokens, encoded, jwt, mac, read
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 UNAUTHORIZED = 401
 NEEDS = (PROTECTED,)
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE, needs=NEEDS)
@@ -156,6 +159,3 @@ async def malformed(talk: ServerTalk) -> None:
         ("without an algorithm", jwt({"typ": header.get("typ")}, claims, talk.tokens.key.sign)),
     ]
     await check_refused(talk, made)
-
-
-__all__ = ["page"]

@@ -314,6 +314,3 @@ async def content_type(talk: ServerTalk) -> None:
         kind = header(reply.head.headers, "content-type") if reply.head else None
         plain = (kind or "").partition(";")[0].strip().lower()
         check(plain in ("application/json", "text/event-stream"), f"the Content-Type is {kind!r}")
-
-
-__all__ = ["page"]

@@ -332,6 +332,3 @@ async def no_answers_from_clients(talk: ServerTalk) -> None:
         refused = head.status in CLIENT_ERRORS
         check(refused, f"{what} got HTTP status {head.status}, not one of 4xx")
     await link.alive()
-
-
-__all__ = ["page"]

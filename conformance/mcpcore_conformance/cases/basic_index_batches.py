@@ -6,7 +6,6 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.heard import Head
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import (
@@ -19,7 +18,7 @@ from mcpcore_conformance.kit.messages import (
     request,
     result,
 )
-from mcpcore_conformance.kit.model import EVERY, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, ONLY_2025_03_26, SINCE_2025_06_18, Binding, Page
 from mcpcore_conformance.kit.probes import (
     CLIENT_ERRORS,
     answers,
@@ -34,9 +33,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/index")
 
-WITH_BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-case = page.server(WITH_BATCHES)
-WITHOUT = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.server(ONLY_2025_03_26)
+WITHOUT = SINCE_2025_06_18
 
 
 async def _answered(link: Link, batch: Sequence[Any], count: int) -> list[Message]:
@@ -240,6 +238,3 @@ async def removed(talk: ServerTalk) -> None:
         reply = await rejected(link, batch, what, headers=headers_as_for(link, method))
         check_code(reply, what, [INVALID_REQUEST])
     await link.alive()
-
-
-__all__ = ["page"]

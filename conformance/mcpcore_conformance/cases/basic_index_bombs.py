@@ -60,6 +60,3 @@ async def bottomless(talk: ServerTalk) -> None:
             link = await talk.open()
         link.spoilt = spoilt
         await link.alive()
-
-
-__all__ = ["page"]

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST_LEGACY
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -18,7 +18,7 @@ from mcpcore_conformance.kit.messages import (
     UNSUPPORTED_VERSION,
     Kind,
 )
-from mcpcore_conformance.kit.model import ALL, EVERY, MODERN, Binding, Page
+from mcpcore_conformance.kit.model import ALL, EVERY, MODERN, SINCE_2025_11_25, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
@@ -29,7 +29,6 @@ page = Page("basic/index")
 case = page.server(MODERN)
 
 BAD_REQUEST = 400
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 VENDOR: dict[str, Any] = {
     "org.example/note": {"deep": [1, {"er": None}]},
     "org.example.kit/": "a name may be empty",
@@ -335,6 +334,3 @@ async def several_conversations(talk: ServerTalk) -> None:
         reply = await link.reply(each)
         served = reply.message is not None and reply.message.kind is Kind.RESULT
         check(served, f"the request {each.id} got {reply}")
-
-
-__all__ = ["page"]

@@ -332,6 +332,3 @@ async def _both_answered(link: Link, sent: list[Sent], within: float | None = No
     for each in sent:
         await link.reply(each, 0.0)
     await link.alive()
-
-
-__all__ = ["page"]

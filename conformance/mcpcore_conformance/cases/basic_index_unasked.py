@@ -58,6 +58,3 @@ async def server_id_fresh(talk: ServerTalk) -> None:
     if not ids:
         raise Inconclusive("the server has asked nothing")
     check(len(set(ids)) == len(ids), f"the ids are {[each for _, each in ids]}")
-
-
-__all__ = ["page"]

@@ -2,20 +2,18 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST
 from mcpcore_conformance.kit.apart import AGREED
 from mcpcore_conformance.kit.discover import agrees_to
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind
-from mcpcore_conformance.kit.model import LEGACY, Page
+from mcpcore_conformance.kit.model import LEGACY, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
-
-NEWEST = Span(LATEST_LEGACY, LATEST_LEGACY)
 
 
 def _served(reply: Reply, what: str) -> None:
@@ -84,7 +82,7 @@ async def future_version(talk: ServerTalk) -> None:
 @case.must(
     "version-negotiation/odd-versions",
     "A result with another version that the server speaks, or the error -32602.",
-    NEWEST,
+    ONLY_2025_11_25,
 )
 async def odd_versions(talk: ServerTalk) -> None:
     """What is no version at all is not agreed to either."""
@@ -96,7 +94,7 @@ async def odd_versions(talk: ServerTalk) -> None:
 @case.should(
     "version-negotiation/newest-offered",
     "The newest version that the server speaks and that has initialize.",
-    NEWEST,
+    ONLY_2025_11_25,
 )
 async def newest_offered(talk: ServerTalk) -> None:
     """Instead of a version that it does not speak, the server offers its latest."""
@@ -199,6 +197,3 @@ async def incomplete(talk: ServerTalk) -> None:
         if reply.message is None or reply.message.kind is not Kind.ERROR:
             raise Broken(f"initialize without {name} got {reply}, not the error -32602")
         reply.failed_with(INVALID_PARAMS, INVALID_REQUEST)
-
-
-__all__ = ["page"]

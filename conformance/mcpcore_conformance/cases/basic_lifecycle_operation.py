@@ -4,13 +4,12 @@ import signal
 from typing import Any
 
 from mcpcore.spec.methods import METHODS, MethodKind, lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore.spec.revisions import LEGACY as LEGACY_REVISIONS
 from mcpcore_conformance.kit.account import declares
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind
-from mcpcore_conformance.kit.model import LEGACY, STDIO, Binding, Page
+from mcpcore_conformance.kit.model import LEGACY, LEGACY_SINCE_2025_06_18, STDIO, Binding, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
@@ -18,7 +17,6 @@ from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, c
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
 OWN_CHANNEL = frozenset(Binding) - {Binding.STDIO}
 """Bindings over which several connections reach one server."""
 LONG = 3600.0
@@ -118,7 +116,7 @@ async def no_roots(talk: ServerTalk) -> None:
 @case.must(
     "capability-negotiation/no-elicitation",
     "No elicitation/create comes; the call fails.",
-    SINCE_2025_06_18,
+    LEGACY_SINCE_2025_06_18,
     needs=("found:elicitation",),
 )
 async def no_elicitation(talk: ServerTalk) -> None:
@@ -252,6 +250,3 @@ async def unanswered_question(talk: ServerTalk) -> None:
         cancelled.params.get("requestId") == question.id,
         f"requestId is {cancelled.params.get('requestId')!r}, not that of the question",
     )
-
-
-__all__ = ["page"]

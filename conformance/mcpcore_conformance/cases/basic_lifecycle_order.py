@@ -1,9 +1,8 @@
 """Cases of the page basic/lifecycle: what may come before what while a conversation is opened."""
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, notification, request
-from mcpcore_conformance.kit.model import EVERY, LEGACY, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, LEGACY, ONLY_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -12,7 +11,6 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
 
-WITH_BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
 INITIALIZED = "notifications/initialized"
 
 
@@ -154,7 +152,7 @@ async def twice_harmless(talk: ServerTalk) -> None:
 @case.should(
     "initialization/not-batched",
     "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
-    WITH_BATCHES,
+    ONLY_2025_03_26,
 )
 async def not_batched(talk: ServerTalk) -> None:
     """Initialize is not part of a batch."""
@@ -170,6 +168,3 @@ async def not_batched(talk: ServerTalk) -> None:
             reply.message is None or reply.message.kind is Kind.ERROR,
             "initialize was served as part of a batch",
         )
-
-
-__all__ = ["page"]

@@ -1,16 +1,13 @@
 """Cases of the page basic/lifecycle: what a server says of its own accord was negotiated."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
 from mcpcore_conformance.kit.account import Unasked
-from mcpcore_conformance.kit.model import LEGACY, Page
+from mcpcore_conformance.kit.model import LEGACY, LEGACY_SINCE_2025_06_18, UNTIL_2025_03_26, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 
 page = Page("basic/lifecycle")
 
-UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-case = page.server(SINCE_2025_06_18)
+case = page.server(LEGACY_SINCE_2025_06_18)
 
 
 @case.must(
@@ -36,6 +33,3 @@ async def announces_declared_early(talk: ServerTalk) -> None:
 async def asks_declared(talk: ServerTalk) -> None:
     """A client that declares nothing is asked for nothing, also of the server's own accord."""
     await check_asked(talk, Unasked.ASKED)
-
-
-__all__ = ["page"]

@@ -378,6 +378,3 @@ async def ends_listen(talk: ServerTalk) -> None:
         return
     named = message.params.get("requestId")
     check(named == sent.id and type(named) is type(sent.id), f"requestId is {named!r}")
-
-
-__all__ = ["CANCELLED", "cancel", "page", "waiting"]

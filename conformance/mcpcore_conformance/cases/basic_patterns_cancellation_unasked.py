@@ -15,6 +15,3 @@ page = Page("basic/patterns/cancellation")
 async def server_own_requests_only(talk: ServerTalk) -> None:
     """A server cancels nothing but requests of its own."""
     await check_asked(talk, Unasked.CANCELLED)
-
-
-__all__ = ["page"]

@@ -54,6 +54,3 @@ async def answered_once(talk: ServerTalk) -> None:
     for each in sent:
         check(found[each.id] == 1, f"{each.method} was answered {found[each.id]} times")
         await link.reply(each, 0.0)
-
-
-__all__ = ["page"]

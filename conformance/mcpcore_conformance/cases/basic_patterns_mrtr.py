@@ -381,6 +381,3 @@ async def malformed_answer(talk: ServerTalk) -> None:
 def _texts(request: Any) -> list[str]:
     """The names of the fields that take a text."""
     return [name for name, rules in _fields(request).items() if rules.get("type") == "string"]
-
-
-__all__ = ["page"]

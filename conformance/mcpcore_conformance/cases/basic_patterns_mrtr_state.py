@@ -332,6 +332,3 @@ async def not_counted_on(talk: ServerTalk) -> None:
         if not asked.known and worked(reply) and not needs_input(reply):
             talk.skip(f"no tool asks again: {asked} has got what it wants to know")
         check(needs_input(reply), f"the request, once more as it was, got {reply}")
-
-
-__all__ = ["page"]

@@ -16,13 +16,7 @@ from mcpcore_conformance.kit.messages import (
     Message,
     notification,
 )
-from mcpcore_conformance.kit.model import (
-    LEGACY,
-    MODERN,
-    ONE_CHANNEL,
-    STREAMABLE,
-    Page,
-)
+from mcpcore_conformance.kit.model import LEGACY, MODERN, ONE_CHANNEL, STREAMABLE, Page
 from mcpcore_conformance.kit.probes import fence, outcome, unanswered
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import after_cancellation
@@ -310,6 +304,3 @@ async def unknown_token(talk: ServerTalk) -> None:
 async def active_tokens_only(talk: ServerTalk) -> None:
     """Whatever is asked for, progress has the token of a request that runs."""
     await check_asked(talk, Unasked.PROGRESS, Unasked.LATE)
-
-
-__all__ = ["PROGRESS", "page"]

@@ -367,6 +367,3 @@ async def named_by_all(talk: ServerTalk) -> None:
 async def of_the_kind(talk: ServerTalk) -> None:
     """On a subscription to one kind of change no other comes, also of the server's own accord."""
     await check_subscribed(talk, Unasked.OTHERWISE)
-
-
-__all__ = ["page"]

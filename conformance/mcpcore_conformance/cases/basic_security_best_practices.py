@@ -2,22 +2,16 @@
 
 from itertools import combinations
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_transports_sessions import SESSION, ended, stateful
-from mcpcore_conformance.kit.endpoint import (
-    EVENT_STREAM,
-    Endpoint,
-    check_refused,
-    check_served,
-)
+from mcpcore_conformance.kit.endpoint import EVENT_STREAM, Endpoint, check_refused, check_served
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import OTHER_PRINCIPAL, STREAMABLE, Page
+from mcpcore_conformance.kit.model import LEGACY_SINCE_2025_06_18, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/security_best_practices")
 
-WITH_PAGE = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+WITH_PAGE = LEGACY_SINCE_2025_06_18
 """Revisions with sessions whose specification has the page."""
 case = page.server(WITH_PAGE, bindings=STREAMABLE)
 DIFFER = 12
@@ -115,6 +109,3 @@ async def ids_not_told(talk: ServerTalk) -> None:
     other = await point.post(point.message(), headers={SESSION: f"{secret[:-4]}0000"})
     said = [encode(each.value) for each in other.messages] + [other.body]
     check(not any(secret.encode() in each for each in said), "a refusal has a session id")
-
-
-__all__ = ["page"]

@@ -104,6 +104,3 @@ async def statically_reachable(talk: ServerTalk) -> None:
     """Mirrored arguments are reached through properties alone."""
     for each in await annotations(talk):
         check(each.reachable, f"{MIRROR} {each.name!r} of {each.tool} is not reached so")
-
-
-__all__ = ["page"]

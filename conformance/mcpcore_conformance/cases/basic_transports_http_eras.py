@@ -243,6 +243,3 @@ async def no_changes_on_calls(talk: ServerTalk) -> None:
         if not early:
             return
     raise over_too_soon("the call that changes the list")
-
-
-__all__ = ["page"]

@@ -314,6 +314,3 @@ async def notification_mirrors(talk: ServerTalk) -> None:
     answer = await point.post(message, headers={METHOD: None, VERSION: None})
     check(answer.result is None, "a notification was answered with a result")
     check(OK < answer.status < 500, f"a notification without mirrors got {answer}")
-
-
-__all__ = ["page"]

@@ -2,7 +2,6 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.endpoint import (
     METHOD_NOT_ALLOWED,
     SINCE_STREAMABLE,
@@ -13,7 +12,7 @@ from mcpcore_conformance.kit.endpoint import (
     final,
 )
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import STREAMABLE, Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, STREAMABLE, Page
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -23,7 +22,7 @@ page = Page("basic/transports/streamable-http")
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 FORBIDDEN = 403
-SAYS_403 = Span(BY_NAME["2025-11-25"], LATEST)
+SAYS_403 = SINCE_2025_11_25
 """Revisions that name the status; before, any refusal will do."""
 EVIL = "http://evil.example"
 ALLOW = "access-control-allow-origin"
@@ -280,6 +279,3 @@ async def loopback_only(talk: ServerTalk) -> None:
     # who listens everywhere listens at every address of loopback, too
     reached = await point.wire.reachable("127.0.0.2")
     check(not reached, "the server can be reached at 127.0.0.2: it listens at every address")
-
-
-__all__ = ["page"]

@@ -259,6 +259,3 @@ async def header_without_argument(talk: ServerTalk) -> None:
     calls = await kinds(talk)
     answer = await calls.made({}, note="kit")
     check_mismatch(answer, "a mirror of an argument that is not given")
-
-
-__all__ = ["MIRROR", "page"]

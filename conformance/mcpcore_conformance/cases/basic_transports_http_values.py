@@ -70,6 +70,3 @@ async def invalid_characters(talk: ServerTalk) -> None:
         found = final(await point.pour(point.bytes_of(payload, b"Connection: close", lines=lines)))
         statuses = [each.status for each in found]
         check(statuses == [BAD_REQUEST], f"Mcp-Name: {raw!r} got {statuses}, not status 400")
-
-
-__all__ = ["page"]

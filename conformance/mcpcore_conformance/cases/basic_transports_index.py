@@ -103,6 +103,3 @@ async def connections_apart(talk: ServerTalk) -> None:
         await link.alive()
         for way in (Unasked.TWICE, Unasked.UNKNOWN):
             check(way not in link.account.found, link.account.found.get(way, ""))
-
-
-__all__ = ["page"]

@@ -13,12 +13,7 @@ from mcpcore_conformance.cases.basic_transports_streams import (
     sampled,
     silent,
 )
-from mcpcore_conformance.kit.endpoint import (
-    WITH_SESSIONS,
-    Endpoint,
-    check_served,
-    endpoint,
-)
+from mcpcore_conformance.kit.endpoint import WITH_SESSIONS, Endpoint, check_served, endpoint
 from mcpcore_conformance.kit.messages import notification, result
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
@@ -115,6 +110,3 @@ async def answer_own_only(talk: ServerTalk) -> None:
     said = str(answer.result)
     check("forged" not in said, f"the answer of another session was taken: {said[:200]}")
     check("genuine" in said, f"the session's own answer was not taken: {said[:200]}")
-
-
-__all__ = ["page"]

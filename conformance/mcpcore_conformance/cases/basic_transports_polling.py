@@ -78,6 +78,3 @@ async def polling(talk: ServerTalk) -> None:
         if await last_id(point, answer.exchange) is None:
             answer.exchange = sent.exchange
     check(False, "the response did not come, however often the client came back")
-
-
-__all__ = ["page"]

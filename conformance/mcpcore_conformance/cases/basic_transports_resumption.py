@@ -384,6 +384,3 @@ async def made_up_ids(talk: ServerTalk) -> None:
         ]
         check(not values, f"Last-Event-ID: {found[:40]} brought what nobody has missed")
         await point.wire.cut(opened.exchange)
-
-
-__all__ = ["Cut", "broken", "last_id", "page", "resumed"]

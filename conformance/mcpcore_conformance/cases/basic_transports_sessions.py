@@ -284,6 +284,3 @@ async def session_header_name(talk: ServerTalk) -> None:
     for name in ("MCP-SESSION-ID", "MCP-Session-Id", "Mcp-Session-Id"):
         answer = await point.fetch("POST", headers=[*own, (name, session)], body=message)
         check_served(answer, f"a request with {name}")
-
-
-__all__ = ["ended", "page", "stateful"]

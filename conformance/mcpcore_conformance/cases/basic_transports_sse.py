@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import cast
 from urllib.parse import urljoin, urlsplit
 
-from mcpcore.spec.revisions import REVISIONS, Span
 from mcpcore_conformance.kit.bindings.sse import SseWire
 from mcpcore_conformance.kit.endpoint import (
     ACCEPTED,
@@ -20,14 +19,14 @@ from mcpcore_conformance.kit.endpoint import (
 from mcpcore_conformance.kit.heard import Event
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind, encode, notification, request
-from mcpcore_conformance.kit.model import LEGACY_SSE, Page
+from mcpcore_conformance.kit.model import LEGACY_SSE, ONLY_2024_11_05, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/transports")
 
-FIRST = Span(REVISIONS[0], REVISIONS[0])
+FIRST = ONLY_2024_11_05
 """The revision that has this transport."""
 case = page.server(FIRST, bindings=LEGACY_SSE)
 EVIL = "http://evil.example"
@@ -286,6 +285,3 @@ async def foreign_origin_post(talk: ServerTalk) -> None:
     await link.alive()
     strays = [each for each in link.inbox if each.id == "kit-evil"]
     check(not strays, "a message of a foreign page was answered")
-
-
-__all__ = ["page"]

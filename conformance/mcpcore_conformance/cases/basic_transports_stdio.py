@@ -226,6 +226,3 @@ async def stderr_is_text(talk: ServerTalk) -> None:
         found.decode()
     except UnicodeDecodeError as error:
         check(False, f"standard error has {found[error.start : error.start + 20]!r}")
-
-
-__all__ = ["RESTS", "long_ids", "page", "plain"]

@@ -3,19 +3,11 @@
 import signal
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_transports_stdio import plain
 from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import MISSING_CAPABILITY, Kind, result
-from mcpcore_conformance.kit.model import (
-    ALL,
-    LINES,
-    MODERN,
-    STDIO,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import ALL, LINES, MODERN, SINCE_2025_11_25, STDIO, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -28,7 +20,7 @@ page = Page("basic/transports/stdio")
 ASKING = ("test_sampling", "test_elicitation", "test_list_roots")
 """Tools of the fixture that ask."""
 
-BOTH_ERAS = Span(LATEST_LEGACY, LATEST)
+BOTH_ERAS = SINCE_2025_11_25
 """One revision of each: how a process ends has nothing to do with what it says."""
 case = page.server(BOTH_ERAS, bindings=STDIO)
 STARTING = 3.0
@@ -292,6 +284,3 @@ def check_unable(which: Asker, reply: Reply) -> None:
     if which.known:
         reply.failed_with(MISSING_CAPABILITY)
     check(not needs_input(reply), f"{which} asks a client that has declared nothing")
-
-
-__all__ = ["page"]

@@ -330,6 +330,3 @@ async def no_server_error(talk: ServerTalk) -> None:
         check(answer.status not in SERVER_ERRORS, f"{what} got {answer}")
         check(answer.status >= OK, f"{what} got {answer}")
     await point.link.alive()
-
-
-__all__ = ["page"]

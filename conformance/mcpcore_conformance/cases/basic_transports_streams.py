@@ -317,19 +317,3 @@ async def progress_once(talk: ServerTalk) -> None:
     )
     twice = [params for params, times in seen.items() if times > 1]
     check(not twice, f"progress came more than once: {', '.join(twice)}")
-
-
-__all__ = [
-    "LISTS_CHANGED",
-    "PROGRESS",
-    "RESPONSES",
-    "WITH_PROGRESS",
-    "asked",
-    "calling",
-    "check_apart",
-    "listening",
-    "page",
-    "reported",
-    "sampled",
-    "silent",
-]

@@ -88,6 +88,3 @@ async def version_on_initialize(talk: ServerTalk) -> None:
     message = point.message("initialize", link.opening())
     answer = await point.post(message, headers={VERSION: talk.revision.name})
     check_served(answer, f"initialize with MCP-Protocol-Version: {talk.revision.name}")
-
-
-__all__ = ["page"]

@@ -1,11 +1,11 @@
 """Cases of the page basic/utilities/cancellation: what only the legacy era has."""
 
-from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import listen_too, questioned
 from mcpcore_conformance.kit.messages import Kind, result
 from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import fence
+from mcpcore_conformance.kit.running import CANCELLED, cancel
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
@@ -47,6 +47,3 @@ async def while_asking(talk: ServerTalk) -> None:
     message = link.answer_to(sent)
     check(message is None, f"the cancelled call was answered: {message and message.value}")
     await link.ask(*talk.any_request())
-
-
-__all__ = ["page"]

@@ -1,9 +1,10 @@
 """Cases of the page basic/utilities/ping."""
 
-from mcpcore_conformance.cases.basic_patterns_cancellation import cancel, waiting
+from mcpcore_conformance.cases.basic_patterns_cancellation import waiting
 from mcpcore_conformance.kit.asking import listen_too, questioned
 from mcpcore_conformance.kit.model import LEGACY, Page
 from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.running import cancel
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
@@ -82,6 +83,3 @@ async def server_pings(talk: ServerTalk) -> None:
     check(pings, "no ping came")
     for ping in pings:
         check(set(ping.params) <= {"_meta"}, f"the ping has the params {ping.params}")
-
-
-__all__ = ["page"]

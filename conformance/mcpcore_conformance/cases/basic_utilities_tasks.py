@@ -3,10 +3,9 @@
 from itertools import pairwise
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.running import over_too_soon
 from mcpcore_conformance.kit.shapes import result_problem
@@ -33,11 +32,10 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
 
-HERE = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 SLOW = "slow_compute"
 CALLS = "tasks.requests.tools.call"
 NEEDS = (CALLS, "found:task")
-case = page.server(HERE, needs=NEEDS)
+case = page.server(ONLY_2025_11_25, needs=NEEDS)
 QUICK: dict[str, Any] = {"seconds": 0}
 SOON: dict[str, Any] = {"seconds": 0.1}
 LATE: dict[str, Any] = {"seconds": 60}
@@ -270,6 +268,3 @@ async def cancel_finished(talk: ServerTalk) -> None:
     await until(link, task, "completed", tool=tool)
     reply = await link.request("tasks/cancel", {"taskId": task["taskId"]})
     reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

@@ -4,7 +4,6 @@ from typing import Any
 
 from mcpcore_conformance.cases.basic_utilities_tasks import (
     CALLS,
-    HERE,
     LATE,
     NEEDS,
     NOBODY,
@@ -17,7 +16,7 @@ from mcpcore_conformance.kit.belonging import waited_for
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
-from mcpcore_conformance.kit.model import OTHER_PRINCIPAL, STREAMABLE, Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.shown import Tasker, kind_of
@@ -38,7 +37,7 @@ from mcpcore_conformance.kit.trying_tasks import support, tasker
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
-case = page.server(HERE, needs=NEEDS)
+case = page.server(ONLY_2025_11_25, needs=NEEDS)
 
 
 def _unknown(method: str, needs: tuple[str, ...]) -> None:
@@ -258,6 +257,3 @@ async def not_streamed(talk: ServerTalk) -> None:
     check(reply.message is not None and reply.message.kind is Kind.RESULT, f"it got {reply}")
     kind = header(reply.head.headers, "content-type") if reply.head is not None else None
     check(kind is not None and "event-stream" not in kind, f"tasks/get was answered as {kind}")
-
-
-__all__ = ["page"]

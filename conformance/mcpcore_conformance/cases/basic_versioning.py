@@ -260,6 +260,3 @@ async def refused_probe(talk: ServerTalk) -> None:
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         await _legacy(talk)
         raise Broken(f"after a refused probe initialize got {reply}")
-
-
-__all__ = ["page"]

@@ -1,16 +1,14 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import attend, metadata_asked, protect, signing_in
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import ONLY_2025_03_26, Page
 from mcpcore_conformance.kit.protected import OAUTH_PLACE
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
 
-ONLY = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-case = signing_in(page, ONLY)
+case = signing_in(page, ONLY_2025_03_26)
 FALLBACKS = "fallbacks-for-servers-without-metadata-discovery"
 DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register"}
 
@@ -67,6 +65,3 @@ async def version_header(talk: ClientTalk) -> None:
     found = [each for each in metadata_asked(site) if each.path == OAUTH_PLACE]
     check(found, "the client asked for no metadata at the root")
     check(found[0].header("mcp-protocol-version"), "the request has no MCP-Protocol-Version")
-
-
-__all__ = ["page"]

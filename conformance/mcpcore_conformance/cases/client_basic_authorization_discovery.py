@@ -1,8 +1,6 @@
 """Cases of the page on authorization server discovery for clients: what is asked for, and where."""
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_06_18,
-    SINCE_2025_11_25,
     attend,
     metadata_asked,
     protect,
@@ -11,7 +9,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import (
     OAUTH_PLACE,
     OPENID_PLACE,
@@ -200,6 +198,3 @@ async def state_per_server(talk: ClientTalk) -> None:
             check(
                 secret not in visit.everything, f"{visit.path} was shown what the first has given"
             )
-
-
-__all__ = ["page"]

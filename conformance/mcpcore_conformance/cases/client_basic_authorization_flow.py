@@ -4,8 +4,6 @@ from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
     attend,
     authorization,
     protect,
@@ -16,7 +14,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_03_26, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.protected import Pairs, ProtectedSite
 from mcpcore_conformance.kit.verdicts import check
 
@@ -303,6 +301,3 @@ async def grant_type(talk: ClientTalk) -> None:
         talk.skip("the client does not refresh its token")
     found = registration(talk, site).get("grant_types")
     check(isinstance(found, list) and "refresh_token" in found, f"grant_types is {found!r}")
-
-
-__all__ = ["page"]

@@ -1,15 +1,13 @@
 """Cases of the page basic/authorization/index for clients: what becomes of a token."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_steps import call, listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.heard import header
-from mcpcore_conformance.kit.model import STREAMABLE, Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/index")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
 TOKEN = "Bearer kit-0123456789abcdef"  # noqa: S105 - made up
 HEADERS = {"Authorization": TOKEN}
@@ -66,6 +64,3 @@ async def post_stays_post(talk: ClientTalk) -> None:
     await talk.finished()
     found = [each.method for each in link.strays if each.target == "/elsewhere"]
     check("GET" not in found, "the message became a GET of the other address")
-
-
-__all__ = ["page"]

@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_11_25,
     attend,
     authorization,
     protect,
@@ -13,7 +12,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     signing_in,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import answer
 from mcpcore_conformance.kit.verdicts import check
 
@@ -237,6 +236,3 @@ async def own_id(talk: ClientTalk) -> None:
     for visit in (*site.of("authorize"), *site.of("token")):
         found = {**visit.query, **visit.form}.get("client_id")
         check(found == "kit/odd id&=%", f"{visit.path} was asked by {found!r}")
-
-
-__all__ = ["legacy", "page"]

@@ -2,7 +2,6 @@
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
-    SINCE_2025_11_25,
     attend,
     authorization,
     protect,
@@ -11,7 +10,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     signing_in,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import ProtectedSite
 from mcpcore_conformance.kit.verdicts import Broken, check
 
@@ -143,6 +142,3 @@ async def bounded(talk: ClientTalk) -> None:
         check(len(refused) <= FEW + 1, f"the call of {method} was sent {len(refused)} times")
     count = len(site.of("authorize"))
     check(count <= 2 * FEW + 1, f"there were {count} authorization requests for two calls")
-
-
-__all__ = ["page"]

@@ -5,9 +5,6 @@ from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
-    SINCE_2025_11_25,
     authorization,
     metadata_asked,
     protect,
@@ -18,7 +15,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import OPENID_PLACE, Pairs
 from mcpcore_conformance.kit.verdicts import check
 
@@ -167,6 +164,3 @@ async def wrong_state(talk: ClientTalk) -> None:
 async def missing_state(talk: ClientTalk) -> None:
     """A response without the state is dropped."""
     await _state_changed(talk, None)
-
-
-__all__ = ["page"]

@@ -4,20 +4,10 @@ from typing import Any
 
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_shapes import sent_problem
-from mcpcore_conformance.kit.client_steps import (
-    call,
-    scripted,
-    texts,
-    together,
-    under_way,
-)
+from mcpcore_conformance.kit.client_steps import call, scripted, texts, together, under_way
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, encode, error, is_id, result
-from mcpcore_conformance.kit.model import (
-    LEGACY,
-    MODERN,
-    Page,
-)
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
 from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, check
 
 page = Page("basic/index")
@@ -346,6 +336,3 @@ async def no_answer(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(not answers, f"a notification was answered: {answers}")
-
-
-__all__ = ["page"]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -28,6 +27,8 @@ from mcpcore_conformance.kit.messages import Kind, Message, result
 from mcpcore_conformance.kit.model import (
     EVERY,
     MODERN,
+    ONLY_2025_03_26,
+    SINCE_2025_11_25,
     STREAMABLE,
     Binding,
     Page,
@@ -37,8 +38,6 @@ from mcpcore_conformance.kit.verdicts import Broken, check
 page = Page("basic/index")
 case = page.client(MODERN)
 
-BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-
 
 # Batches
 
@@ -46,7 +45,7 @@ BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
 @case.must(
     "batching/client-takes-requests",
     "Each request of the batch is answered once, notifications are not.",
-    BATCHES,
+    ONLY_2025_03_26,
 )
 async def takes_batches(talk: ClientTalk) -> None:
     """A batch of requests and notifications is received and answered."""
@@ -71,7 +70,7 @@ async def takes_batches(talk: ClientTalk) -> None:
 @case.must(
     "batching/client-takes-responses",
     "Both calls get their results.",
-    BATCHES,
+    ONLY_2025_03_26,
     bindings=EVERY - {Binding.HTTP},
     **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
 )
@@ -203,7 +202,7 @@ async def ref_unresolved(talk: ClientTalk) -> None:
 @case.must(
     "schema-dialect/client-keeps-schema",
     "The schema comes back as it was.",
-    Span(BY_NAME["2025-11-25"], LATEST),
+    SINCE_2025_11_25,
     scenario="json-schema-2020-12-preservation",
 )
 async def keeps_schema(talk: ClientTalk) -> None:
@@ -237,6 +236,3 @@ async def keeps_schema(talk: ClientTalk) -> None:
     if not found:
         talk.skip("the client does not know the scenario")
     check(found == schema, f"the schema came back as {found!r}")
-
-
-__all__ = ["page"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.client_eras import is_modern
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import (
@@ -16,15 +16,20 @@ from mcpcore_conformance.kit.client_steps import (
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
-from mcpcore_conformance.kit.model import EVERY, LEGACY, STDIO, Binding, Page
+from mcpcore_conformance.kit.model import (
+    EVERY,
+    LEGACY,
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_03_26,
+    STDIO,
+    UNTIL_2025_03_26,
+    Binding,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
 case = page.client(LEGACY)
-
-BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
 
 
 @case.must(
@@ -89,7 +94,7 @@ async def waits(talk: ClientTalk) -> None:
 @case.must(
     "initialization/client-initialize-not-batched",
     "initialize is a message of its own.",
-    BATCHES,
+    ONLY_2025_03_26,
     scenario="initialize",
 )
 async def not_batched(talk: ClientTalk) -> None:
@@ -166,7 +171,7 @@ async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
 @case.must(
     "operation/client-keeps-to-capabilities",
     "No request for a feature that the server did not declare.",
-    SINCE_2025_06_18,
+    LEGACY_SINCE_2025_06_18,
     **scripted(
         listing("resources"),
         listing("prompts"),
@@ -256,6 +261,3 @@ async def closes_input(talk: ClientTalk) -> None:
 async def uses_signals(talk: ClientTalk) -> None:
     """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
     await ends_by_force(talk)
-
-
-__all__ = ["page"]

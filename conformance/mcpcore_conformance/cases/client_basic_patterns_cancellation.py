@@ -1,6 +1,5 @@
 """Cases of the page basic/patterns/cancellation for clients."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk
@@ -8,7 +7,9 @@ from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import (
     ALL,
     LEGACY,
+    LEGACY_SINCE_2025_06_18,
     MODERN,
+    SINCE_2025_03_26,
     STREAMABLE,
     Binding,
     Page,
@@ -19,7 +20,6 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/patterns/cancellation")
 case = page.client(MODERN)
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SHARED = EVERYWHERE - {Binding.HTTP}
 """Where a request has no stream of its own that could be closed."""
 CANCELLED = "notifications/cancelled"
@@ -205,7 +205,7 @@ async def ignores_invalid(talk: ClientTalk) -> None:
 @case.should(
     "behavior-requirements/client-stops",
     "No answer.",
-    Span(BY_NAME["2025-06-18"], BY_NAME["2025-11-25"]),
+    LEGACY_SINCE_2025_06_18,
     **scripted(call(), answer_after=0.4, needs=("elicitation",)),
 )
 async def stops(talk: ClientTalk) -> None:
@@ -241,6 +241,3 @@ async def late_cancellation(talk: ClientTalk) -> None:
     await talk.succeeded()
     answers = [each for each in link.seen if each.id == told.id]
     check(len(answers) == 1, f"the ping got {len(answers)} answers")
-
-
-__all__ = ["page"]

@@ -23,6 +23,3 @@ async def no_responses(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(not answers, f"the client sent responses: {answers}")
-
-
-__all__ = ["page"]

@@ -310,6 +310,3 @@ async def refuses_elsewhere(talk: ClientTalk) -> None:
     check(not step.good, f"the list ended with {step}")
     lists = link.requests("prompts/list")
     check(all("inputResponses" not in each.params for each in lists), "the list was asked again")
-
-
-__all__ = ["page"]

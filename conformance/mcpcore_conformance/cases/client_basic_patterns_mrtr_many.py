@@ -66,6 +66,3 @@ async def hundred(talk: ClientTalk) -> None:
     wrong = [(n, each) for n, each in enumerate(found) if each != [str(n)]]
     check(len(found) == CALLS, f"{len(found)} calls of {CALLS} were reported")
     check(not wrong, f"of the calls these got something else: {wrong[:5]}")
-
-
-__all__ = ["page"]

@@ -82,6 +82,3 @@ async def late_progress(talk: ClientTalk) -> None:
     check(len(report.steps) == 2, f"{len(report.steps)} steps of two were reported")
     check(report.steps[1].good, f"the next call ended with {report.steps[1]}")
     check(not report.steps[1].progress, f"it heard of {report.steps[1].progress}")
-
-
-__all__ = ["page"]

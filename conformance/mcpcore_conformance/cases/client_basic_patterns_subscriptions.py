@@ -5,23 +5,10 @@ from typing import Any
 
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_steps import (
-    listen,
-    listing,
-    pause,
-    scripted,
-    together,
-)
+from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message, result
-from mcpcore_conformance.kit.model import (
-    EVERY,
-    MODERN,
-    STDIO,
-    STREAMABLE,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/subscriptions")
@@ -199,6 +186,3 @@ async def reopens(talk: ClientTalk) -> None:
     await link.drop(stream)
     again = await link.wait_for(LISTEN)
     check(again, "the client did not subscribe again")
-
-
-__all__ = ["page"]

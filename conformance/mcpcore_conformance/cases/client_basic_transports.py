@@ -1,6 +1,5 @@
 """Cases of the page basic/transports for clients: sessions, streams, resumption, HTTP+SSE."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
@@ -8,16 +7,21 @@ from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import Kind, Message, encode, notification, result
-from mcpcore_conformance.kit.model import LEGACY_SSE, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_03_26,
+    LEGACY_SINCE_2025_06_18,
+    LEGACY_SSE,
+    ONLY_2024_11_05,
+    ONLY_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/transports")
 
-FIRST = Span(BY_NAME["2024-11-05"], BY_NAME["2024-11-05"])
-STREAMABLE_LEGACY = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
-case = page.client(STREAMABLE_LEGACY, bindings=STREAMABLE)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-POLLING = Span(LATEST_LEGACY, LATEST_LEGACY)
+case = page.client(LEGACY_SINCE_2025_03_26, bindings=STREAMABLE)
+POLLING = ONLY_2025_11_25
 SESSION = "!~kit-{Session}/+=%20;,"
 """Visible ASCII, and nothing that a client might be tempted to tidy up."""
 RETRY = 600
@@ -148,7 +152,7 @@ async def delete_refused(talk: ClientTalk) -> None:
 @case.must(
     "protocol-version-header/client-sends-version",
     "MCP-Protocol-Version on every request after initialize.",
-    SINCE_2025_06_18,
+    LEGACY_SINCE_2025_06_18,
 )
 async def sends_version(talk: ClientTalk) -> None:
     """Every request after initialize names the version of the protocol."""
@@ -361,7 +365,7 @@ async def one_answer(talk: ClientTalk) -> None:
 @case.must(
     "http-with-sse/client-posts-to-endpoint",
     "Every message is posted to the address of the endpoint event.",
-    FIRST,
+    ONLY_2024_11_05,
     bindings=LEGACY_SSE,
     scenario="initialize",
 )
@@ -379,7 +383,7 @@ async def posts_to_endpoint(talk: ClientTalk) -> None:
 @case.should(
     "security-warning/client-foreign-endpoint",
     "Nothing is posted there.",
-    FIRST,
+    ONLY_2024_11_05,
     bindings=LEGACY_SSE,
     scenario="initialize",
 )
@@ -392,6 +396,3 @@ async def foreign_endpoint(talk: ClientTalk) -> None:
         talk.note(f"the client does not end within {talk.timing.answer:g} s")
     posted = [each for link in talk.links for each in link.posts("POST")]
     check(not posted, f"a message was posted to {other}")
-
-
-__all__ = ["page"]

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterable
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
@@ -16,13 +16,12 @@ from mcpcore_conformance.kit.messages import (
     encode,
     error,
 )
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
+from mcpcore_conformance.kit.model import LEGACY_SINCE_2025_03_26, MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
 case = page.client(MODERN, bindings=STREAMABLE)
 
-LEGACY_STREAMABLE = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
 OLD = "httpsse-transport-2024-11-05"
 JSON = [("content-type", "application/json")]
 HTML = [("content-type", "text/html")]
@@ -135,7 +134,7 @@ async def _old_server(talk: ClientTalk, status: int, endpoint: str) -> ClientLin
 @case.may(
     f"{OLD}/client-falls-back",
     "GET, and after the endpoint event initialize to the address that it names.",
-    LEGACY_STREAMABLE,
+    LEGACY_SINCE_2025_03_26,
     scenario="initialize",
 )
 async def falls_back_to_sse(talk: ClientTalk) -> None:
@@ -160,6 +159,3 @@ async def falls_back_from_modern(talk: ClientTalk) -> None:
     opening = await link.expect("initialize")
     target = link.heads[opening.source.exchange].target
     check(target == "/messages?of=1", f"initialize was posted to {target}")
-
-
-__all__ = ["page"]

@@ -6,14 +6,7 @@ from typing import Any
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import tool
-from mcpcore_conformance.kit.client_steps import (
-    call,
-    complete,
-    listing,
-    prompt,
-    read,
-    scripted,
-)
+from mcpcore_conformance.kit.client_steps import call, complete, listing, prompt, read, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import HEADER_MISMATCH, Message
@@ -330,6 +323,3 @@ async def refreshes_once(talk: ClientTalk) -> None:
             return
         await link.fail(message, HEADER_MISMATCH, "Mcp-Param-Region is wrong", status=400)
     raise Broken("the call was made six times")
-
-
-__all__ = ["page"]

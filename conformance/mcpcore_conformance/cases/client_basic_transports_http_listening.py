@@ -39,6 +39,3 @@ async def listens_on(talk: ClientTalk) -> None:
     check(step.good, f"the stream ended with {step}")
     found = [each["method"] for each in step.result["changes"]]
     check(found == [CHANGED], f"the client heard {found}")
-
-
-__all__ = ["page"]

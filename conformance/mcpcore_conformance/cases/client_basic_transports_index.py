@@ -1,15 +1,13 @@
 """Cases of the page basic/transports/index for clients."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_steps import call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import encode, result
-from mcpcore_conformance.kit.model import ALL, EVERY, Binding, Page
+from mcpcore_conformance.kit.model import ALL, EVERY, SINCE_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/index")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 case = page.client(SINCE_2025_03_26)
 WORDS = "é ☃ 世界 \U0001f600 \x7f"
 
@@ -48,6 +46,3 @@ async def refuses_bad_utf8(talk: ClientTalk) -> None:
     if talk.binding is not Binding.WS:
         # RFC 6455 has a WebSocket closed for this
         check(report.steps[1].good, f"the next call ended with {report.steps[1]}")
-
-
-__all__ = ["page"]

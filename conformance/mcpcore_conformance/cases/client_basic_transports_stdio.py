@@ -4,7 +4,7 @@ import json
 import signal
 from functools import partial
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import (
     call,
@@ -31,6 +31,7 @@ from mcpcore_conformance.kit.model import (
     EVERY,
     LINES,
     MODERN,
+    SINCE_2025_11_25,
     STDIO,
     Binding,
     Page,
@@ -40,7 +41,6 @@ from mcpcore_conformance.kit.verdicts import ARRAY, MISMADE, check
 page = Page("basic/transports/stdio")
 case = page.client(bindings=LINES)
 
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
 BIG = 300_000
@@ -340,6 +340,3 @@ async def stays_modern(talk: ClientTalk) -> None:
         talk.serving.hold.discard("server/discover")
         await talk.finished()
         check(not _initialized(talk, before), f"after the error {code} the client initialized")
-
-
-__all__ = ["page"]

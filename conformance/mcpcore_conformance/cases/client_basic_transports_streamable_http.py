@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import completed, text
 from mcpcore_conformance.kit.client_steps import call, scripted, texts
@@ -15,15 +14,19 @@ from mcpcore_conformance.kit.messages import (
     encode,
     result,
 )
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, check
 
 page = Page("basic/transports/streamable-http")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
 streamed = page.client(SINCE_2025_03_26, bindings=STREAMABLE, **scripted(call(timeout=5)))
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 BIG = 400_000
 JSON = ("content-type", "application/json")
 
@@ -360,6 +363,3 @@ async def sse_garbage(talk: ClientTalk) -> None:
     await link.serve_one(await link.expect("tools/call"))
     step = await talk.step(1)
     check(step.good, f"the next call ended with {step}")
-
-
-__all__ = ["page"]

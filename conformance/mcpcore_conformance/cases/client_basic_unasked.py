@@ -1,10 +1,9 @@
 """Cases for clients: what a client says has been asked for, or was negotiated."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.client_tour import check_client
-from mcpcore_conformance.kit.model import LEGACY, Page
+from mcpcore_conformance.kit.model import LEGACY, LEGACY_SINCE_2025_06_18, UNTIL_2025_03_26, Page
 
 index = Page("basic/index")
 lifecycle = Page("basic/lifecycle")
@@ -13,9 +12,7 @@ cancellation = Page("basic/patterns/cancellation")
 utilities = Page("basic/utilities/cancellation")
 index_case = index.client(LEGACY)
 
-UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-lifecycle_case = lifecycle.client(SINCE_2025_06_18)
+lifecycle_case = lifecycle.client(LEGACY_SINCE_2025_06_18)
 
 
 @index_case.must(
@@ -78,6 +75,3 @@ async def cancels_own(talk: ClientTalk) -> None:
 async def leaves_initialize(talk: ClientTalk) -> None:
     """A client never cancels initialize, nor when it was answered."""
     await check_client(talk, Unasked.INITIALIZE)
-
-
-__all__ = ["cancellation", "index", "lifecycle", "progress", "utilities"]

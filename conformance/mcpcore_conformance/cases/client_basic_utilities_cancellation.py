@@ -19,6 +19,3 @@ async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
     await talk.finished()
     cancelled = [each.params.get("requestId") for each in link.notifications()]
     check(opening.id not in cancelled, "initialize was cancelled")
-
-
-__all__ = ["page"]

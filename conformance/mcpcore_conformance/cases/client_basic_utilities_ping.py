@@ -59,6 +59,3 @@ async def answers_each(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(len(answers) == MANY, f"{MANY} pings got {len(answers)} answers")
-
-
-__all__ = ["page"]

@@ -75,6 +75,3 @@ async def remembers(talk: ClientTalk) -> None:
         "server/discover" not in between,
         f"the second conversation began with {', '.join(between)}",
     )
-
-
-__all__ = ["page"]

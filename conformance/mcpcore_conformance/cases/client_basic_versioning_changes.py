@@ -38,6 +38,3 @@ async def probes_again(talk: ClientTalk) -> None:
     check(link.requests("prompts/list"), "the client did not ask for the prompts")
     version = link.header(link.requests("prompts/list")[-1], "mcp-protocol-version")
     check(version == LATEST.name, f"the second conversation is one of {version!r}")
-
-
-__all__ = ["page"]

@@ -2,20 +2,24 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.client_serving import tool
 from mcpcore_conformance.kit.client_steps import Asking, ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_06_18,
+    MODERN,
+    ONLY_2025_11_25,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/elicitation")
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 case = page.client(SINCE_2025_11_25)
-ONLY_2025_11_25 = Span(LATEST_LEGACY, LATEST_LEGACY)
 ELICIT = "elicitation/create"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "default": "John Doe"},
@@ -58,7 +62,7 @@ def _accepted(asking: Asking) -> dict[str, Any]:
 @case.must(
     "capabilities/client-declares",
     "elicitation in the capabilities of initialize, as an object.",
-    Span(BY_NAME["2025-06-18"], LATEST_LEGACY),
+    LEGACY_SINCE_2025_06_18,
     needs=("elicitation",),
     scenario="elicitation-sep1034-client-defaults",
 )
@@ -206,6 +210,3 @@ async def unknown_completion(talk: ClientTalk) -> None:
     await link.notify("notifications/elicitation/complete", params, about=message)
     await link.serve_one(message)
     await talk.succeeded()
-
-
-__all__ = ["page"]

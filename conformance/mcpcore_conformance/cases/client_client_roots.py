@@ -98,6 +98,3 @@ async def notifies(talk: ClientTalk) -> None:
     answer = await link.ask("roots/list", {}, about=message)
     uris = [each.get("uri") for each in answer.result.get("roots", [])]
     check(uris == ROOTS[:1], f"after the change the roots are {uris}")
-
-
-__all__ = ["page"]

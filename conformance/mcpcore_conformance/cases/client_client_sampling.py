@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST_LEGACY, Span
 from mcpcore_conformance.kit.client_steps import ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/sampling")
-case = page.client(Span(LATEST_LEGACY, LATEST_LEGACY))
+case = page.client(ONLY_2025_11_25)
 
 CREATE = "sampling/createMessage"
 
@@ -118,6 +117,3 @@ async def unbalanced(talk: ClientTalk) -> None:
         check(asking.error is not None, f"{what} was taken: {asking.result!r}")
         code = (asking.error or {}).get("code")
         check(code == -32602, f"{what} got the error {code}")
-
-
-__all__ = ["page"]

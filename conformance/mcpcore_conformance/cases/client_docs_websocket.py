@@ -134,6 +134,3 @@ async def large(talk: ClientTalk) -> None:
     step = await talk.step()
     check(step.good, f"the call ended with {step}")
     check(texts(step.result) == [words], "the text came otherwise")
-
-
-__all__ = ["page"]

@@ -4,16 +4,9 @@ from hashlib import sha256
 from typing import Any
 
 from mcpcore_conformance.kit import es256
-from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_11_25,
-    attend,
-    protect,
-    sign_in,
-    signing_in,
-    stops,
-)
+from mcpcore_conformance.kit.client_sign_in import attend, protect, sign_in, signing_in, stops
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import (
     EXCHANGE,
     ID_JAG,
@@ -333,6 +326,3 @@ async def server_nonce(talk: ClientTalk) -> None:
     check(len(site.of("authorize")) == 1, "the client has signed in again for want of a nonce")
     for visit in site.let_in:
         check(decoded(visit.header("dpop") or "", 1).get("nonce") == site.nonce, "another nonce")
-
-
-__all__ = ["credentials", "enterprise", "rfc7523", "rfc9449"]

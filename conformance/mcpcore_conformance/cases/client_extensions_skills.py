@@ -194,6 +194,3 @@ async def no_directories(talk: ClientTalk) -> None:
     if "skills/list" not in served.asked:
         talk.skip(f"the client does not list skills: {outcome}")
     check("resources/directory/read" not in served.asked, "a directory was read")
-
-
-__all__ = ["page"]

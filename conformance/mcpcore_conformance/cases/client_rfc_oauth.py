@@ -5,7 +5,6 @@ from base64 import b64decode
 from urllib.parse import unquote_plus
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_06_18,
     authorization,
     protect,
     redeeming,
@@ -15,7 +14,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.protected import HttpVisit, ProtectedSite, answer
 from mcpcore_conformance.kit.verdicts import check
 
@@ -226,6 +225,3 @@ async def redirected_metadata(talk: ClientTalk) -> None:
     site.redirects[site.place] = (302, other)
     await stops(talk, site, "authorize", at=lambda: site.asked(site.place))
     check(not site.asked("/elsewhere"), "the redirect was followed to another host")
-
-
-__all__ = ["rfc6749", "rfc7636", "rfc9728"]

@@ -1,17 +1,10 @@
 """Cases for clients of the pages server/resources, server/utilities/logging and completion."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore.spec.types.base import META_LOG_LEVEL
-from mcpcore_conformance.kit.client_steps import (
-    call,
-    complete,
-    listing,
-    read,
-    scripted,
-)
+from mcpcore_conformance.kit.client_steps import call, complete, listing, read, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.verdicts import check
 
 resources = Page("server/resources")
@@ -21,7 +14,6 @@ resources_case = resources.client(MODERN)
 logging_case = logging.client(LEGACY)
 completion_case = completion.client()
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 ODD = "test://kit/ø%20 a?b=c#d"
 UPDATED = "notifications/resources/updated"
 
@@ -172,6 +164,3 @@ async def context_of_arguments(talk: ClientTalk) -> None:
     check(found == argument, f"the argument is {found!r}")
     context = message.params.get("context")
     check(context == {"arguments": {"language": "python"}}, f"the context is {context!r}")
-
-
-__all__ = ["completion", "logging", "resources"]

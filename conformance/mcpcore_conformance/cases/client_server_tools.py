@@ -2,24 +2,15 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_serving import text, tool
-from mcpcore_conformance.kit.client_steps import (
-    call,
-    listing,
-    pause,
-    scripted,
-    texts,
-)
+from mcpcore_conformance.kit.client_steps import call, listing, pause, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/tools")
 case = page.client(**scripted(call()))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -152,6 +143,3 @@ async def list_changed(talk: ClientTalk) -> None:
     check(step.good, f"the list ended with {step}")
     names = [each.get("name") for each in step.result]
     check(names == ["newcomer"], f"the list has {names}")
-
-
-__all__ = ["page"]

@@ -215,6 +215,3 @@ async def cursors(talk: ClientTalk) -> None:
     for each in (report.steps[0], report.steps[2]):
         names = [entry["name"] for entry in each.result] if each.good else [str(each)]
         check(names == ["add_numbers", "echo"], f"the list has {names}")
-
-
-__all__ = ["page"]

@@ -111,6 +111,3 @@ async def refused_cursor(talk: ClientTalk) -> None:
     await talk.accept()
     step = await talk.step()
     check(not step.good, f"a list of which a page is missing was taken for whole: {step.result!r}")
-
-
-__all__ = ["page"]

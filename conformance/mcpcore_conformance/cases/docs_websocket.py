@@ -254,6 +254,3 @@ async def nothing_told(talk: ServerTalk) -> None:
     error = await refused(talk, "a foreign Origin", headers=[("origin", "http://evil.example")])
     found = header(error.headers, "access-control-allow-origin")
     check(found is None, f"Access-Control-Allow-Origin is {found!r}")
-
-
-__all__ = ["page"]

@@ -3,10 +3,9 @@
 import re
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import call, entries
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.shapes import APPS
 from mcpcore_conformance.kit.skills import contents
 from mcpcore_conformance.kit.talk import ServerTalk, all_capabilities
@@ -15,7 +14,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/apps")
 
-SINCE_META = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_META = SINCE_2025_06_18
 """Revisions whose tools have ``_meta``."""
 case = page.server(SINCE_META)
 TYPE = "text/html;profile=mcp-app"
@@ -142,6 +141,3 @@ async def meaningful(talk: ServerTalk) -> None:
     for each in (link, await talk.open()):
         found = objects((await call(each, "test_app", {})).result.get("content"))
         check(any(block.get("text") for block in found), f"the content is {found!r:.200}")
-
-
-__all__ = ["page"]

@@ -271,6 +271,3 @@ async def no_directory(talk: ServerTalk) -> None:
     for uri in (address(skills[0]), NOBODY, f"{root(skills[0])}/mcpcore-conformance-no-such"):
         reply = await link.request("resources/directory/read", {"uri": uri})
         reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

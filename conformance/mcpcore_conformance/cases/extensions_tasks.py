@@ -358,6 +358,3 @@ async def notified(talk: ServerTalk) -> None:
     found = await look(link, task)
     for name in ("taskId", "status", "result", "createdAt"):
         check(told.get(name) == found.get(name), f"{name} is another one than in tasks/get")
-
-
-__all__ = ["page"]

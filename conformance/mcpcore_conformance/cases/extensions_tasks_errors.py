@@ -122,6 +122,3 @@ async def unknown_others(talk: ServerTalk) -> None:
     for method in ("tasks/update", "tasks/cancel"):
         params = {"taskId": NOBODY, "inputResponses": {}}
         (await link.request(method, params)).failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

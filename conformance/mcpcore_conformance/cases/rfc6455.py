@@ -294,6 +294,3 @@ async def characters_over_fragments(talk: ServerTalk) -> None:
     for each in fragments(payload, cut):
         await talk.frames(link).raw(each)
     await answered(link, identifier, "a request with a character in two frames")
-
-
-__all__ = ["answered", "failed", "fails", "fragments", "page"]

@@ -180,6 +180,3 @@ async def no_origin(talk: ServerTalk) -> None:
     await wire.close()
     if talk.features.revision == talk.revision.name:
         await opened(talk, "an opening without Origin")
-
-
-__all__ = ["opened", "page", "refused", "replaced", "without"]

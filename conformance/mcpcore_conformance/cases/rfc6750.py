@@ -77,6 +77,3 @@ async def one_token(talk: ServerTalk) -> None:
         found = await post(link, first_message(link), pair)
         good = found.status in (BAD_REQUEST, UNAUTHORIZED)
         check(good, f"a request with two tokens got {found.status}")
-
-
-__all__ = ["page"]

@@ -185,6 +185,3 @@ async def half_a_head(talk: ServerTalk) -> None:
         answer = await point.answer(exchange, PATIENT)
         gone = answer.done is not None or answer.status in CLIENT_ERRORS
         check(gone, f"half a {what} is waited for, longer than {PATIENT:g} s")
-
-
-__all__ = ["page"]

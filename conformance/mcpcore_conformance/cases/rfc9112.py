@@ -263,16 +263,3 @@ async def close_is_last(talk: ServerTalk) -> None:
     check(found.closed, "the connection stayed open after Connection: close")
     got = statuses(found)
     check(len(got) == 1 and got[0] not in SERVER_ERRORS, f"the statuses are {got}")
-
-
-__all__ = [
-    "CLOSE",
-    "NOT_IMPLEMENTED",
-    "check_not_smuggled",
-    "check_refused_once",
-    "check_served_once",
-    "page",
-    "poured",
-    "smuggled",
-    "statuses",
-]

@@ -204,6 +204,3 @@ async def bare_lf_in_chunks(talk: ServerTalk) -> None:
     found = await poured(talk, data, point=point)
     allowed = (BAD_REQUEST, LENGTH_REQUIRED)
     check_refused_once(found, "a chunk size that ends in LF", allowed)
-
-
-__all__ = ["CHUNKED", "LENGTH_REQUIRED", "chunks", "page"]

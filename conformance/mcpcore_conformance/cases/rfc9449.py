@@ -289,6 +289,3 @@ async def bound_audience(talk: ServerTalk) -> None:
     token = tokens.changed(of=tokens.bound, aud="https://mcp.example.com/mcp")
     found = await client.sends(client.proof(token=token), token=token)
     check(found.status == UNAUTHORIZED, f"a bound token for another server got {found.status}")
-
-
-__all__ = ["page"]

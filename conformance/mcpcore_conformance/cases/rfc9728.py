@@ -4,15 +4,14 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.cases.basic_authorization import metadata_of
-from mcpcore_conformance.kit.model import PROTECTED, STREAMABLE, Page
+from mcpcore_conformance.kit.model import PROTECTED, SINCE_2025_06_18, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("rfc9728")
 
-WITH_METADATA = Span(BY_NAME["2025-06-18"], LATEST)
+WITH_METADATA = SINCE_2025_06_18
 case = page.server(WITH_METADATA, bindings=STREAMABLE)
 FORM = "basic/authorization/protected-resource-metadata-discovery-requirements/found"
 """The case about a document that is no JSON object."""
@@ -98,6 +97,3 @@ async def own_issuer(talk: ServerTalk) -> None:
     if not isinstance(servers, list):
         raise Broken(f"authorization_servers is {servers!r}")
     check(issuer in servers, f"authorization_servers is {servers!r}, without {issuer!r}")
-
-
-__all__ = ["page"]

@@ -144,6 +144,3 @@ async def more_params(talk: ServerTalk) -> None:
     """Parameters that nobody knows are no reason to refuse."""
     link = await talk.open()
     await link.ask("server/discover", {"detail": "all", "org.example/x": {}})
-
-
-__all__ = ["page"]

@@ -264,6 +264,3 @@ async def announced(talk: ServerTalk) -> None:
 async def announced_to_listeners(talk: ServerTalk) -> None:
     """A change of the prompts is announced to a subscription that asks for it."""
     await check_announced(talk, "test_trigger_prompt_change", CHANGED)
-
-
-__all__ = ["page"]

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, each_answer
@@ -17,7 +16,7 @@ from mcpcore_conformance.kit.lists import (
     check_unique,
 )
 from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
@@ -25,7 +24,6 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("server/resources")
 case = page.server(needs=("resources",))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 LISTED_TEMPLATES = ("resources", f"method:{TEMPLATES}")
 MOST = 5
 """Resources that a case reads at most."""
@@ -256,6 +254,3 @@ async def template_read(talk: ServerTalk) -> None:
     found = await contents_of(talk, uri)
     check(found and found[0]["uri"] == uri, f"{uri} was asked for, {found} came")
     check(number in found[0].get("text", ""), f"the text says nothing of {number}")
-
-
-__all__ = ["page"]

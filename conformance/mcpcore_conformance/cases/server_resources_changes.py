@@ -161,6 +161,3 @@ async def announced_to_listeners(talk: ServerTalk) -> None:
 async def nothing_without_one(talk: ServerTalk) -> None:
     """Who has subscribed to nothing is told of no update."""
     await check_asked(talk, Unasked.SUBSCRIBED)
-
-
-__all__ = ["page"]

@@ -120,6 +120,3 @@ async def _nothing_of_it(link: Link, uri: str) -> None:
         if isinstance(each, dict) and isinstance(each.get("blob"), str):
             said += check_base64(each["blob"], "the blob").decode("latin-1")
         check(PASSWORDS not in said, f"{uri!r} gives the passwords of the system")
-
-
-__all__ = ["page"]

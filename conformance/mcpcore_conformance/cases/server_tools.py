@@ -4,7 +4,6 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.json_schema import schema_problem
@@ -16,7 +15,14 @@ from mcpcore_conformance.kit.lists import (
     check_shape,
     check_unique,
 )
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Page
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LEGACY,
+    MODERN,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import items, members
 from mcpcore_conformance.kit.verdicts import MIRROR, check
@@ -24,8 +30,6 @@ from mcpcore_conformance.kit.verdicts import MIRROR, check
 page = Page("server/tools")
 case = page.server(MODERN, needs=("tools",))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -261,6 +265,3 @@ async def header_reachable(talk: ServerTalk) -> None:
     for name, found in await _annotated(talk):
         for rules, reachable in found:
             check(reachable, f"{name} mirrors {rules['x-mcp-header']!r} from where it may not be")
-
-
-__all__ = ["page"]

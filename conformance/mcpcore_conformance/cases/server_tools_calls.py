@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.asking import call, entries, failed, worked
 from mcpcore_conformance.kit.content import block, called, check_result, each_answer
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
@@ -18,10 +18,6 @@ from mcpcore_conformance.kit.verdicts import Inconclusive, check
 page = Page("server/tools")
 case = page.server(needs=("tools",))
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
 MOST = 8
@@ -245,6 +241,3 @@ async def tool_error(talk: ServerTalk) -> None:
     result = await called(talk, "test_error_handling", {})
     check(result.get("isError") is True, "the tool failed, and isError is not true")
     check(block(result, "text")["text"], "nothing says what went wrong")
-
-
-__all__ = ["page"]

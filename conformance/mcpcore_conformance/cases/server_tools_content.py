@@ -3,25 +3,28 @@
 import json
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import call, failed
 from mcpcore_conformance.kit.content import block, called, check_base64, check_mime_type
 from mcpcore_conformance.kit.features import Tool
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import ALL, LEGACY, Page
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LEGACY_SINCE_2025_06_18,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    UNTIL_2025_03_26,
+    Page,
+)
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/tools")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 case = page.server(SINCE_2025_06_18, needs=("tools",))
 MOST = 5
 """Tools with an output schema that a case calls, at most."""
-UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 
 
 @case.must(
@@ -162,7 +165,7 @@ def _same(text: str, value: Any) -> bool:
 @case.must(
     "structured-content/object",
     "structuredContent is an object.",
-    Span(BY_NAME["2025-06-18"], LEGACY.last),
+    LEGACY_SINCE_2025_06_18,
 )
 async def structured_object(talk: ServerTalk) -> None:
     """Structured content is an object."""
@@ -170,6 +173,3 @@ async def structured_object(talk: ServerTalk) -> None:
         result = await called(talk, tool.name, talk.arguments(tool))
         found = result.get("structuredContent", {})
         check(isinstance(found, dict), f"the structuredContent of {tool.name} is {found!r:.60}")
-
-
-__all__ = ["page"]

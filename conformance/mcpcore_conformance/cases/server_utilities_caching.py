@@ -117,6 +117,3 @@ async def interim(talk: ServerTalk) -> None:
     check_still_asks(talk, asked, reply)
     found = [name for name in HINTS if name in reply.result]
     check(not found, f"a result that requires input has {' and '.join(found)}")
-
-
-__all__ = ["page"]

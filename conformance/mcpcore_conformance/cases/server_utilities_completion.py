@@ -4,11 +4,10 @@ import re
 from typing import Any
 
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
-from mcpcore_conformance.kit.model import Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -17,8 +16,8 @@ page = Page("server/utilities/completion")
 case = page.server()
 
 COMPLETE = "completion/complete"
-DECLARED = Span(BY_NAME["2025-03-26"], LATEST)
-WITH_CONTEXT = Span(BY_NAME["2025-06-18"], LATEST)
+DECLARED = SINCE_2025_03_26
+WITH_CONTEXT = SINCE_2025_06_18
 MOST = 100
 """Values in one answer."""
 Ref = dict[str, Any]
@@ -250,6 +249,3 @@ async def typed(talk: ServerTalk) -> None:
     check(wanted in fewer, f"{wanted!r}, typed to its end, is not among {fewer}")
     alone = len(every) == 1 or len(fewer) < len(every)
     check(alone, f"{wanted!r} leaves the same values as nothing: {fewer}")
-
-
-__all__ = ["page"]

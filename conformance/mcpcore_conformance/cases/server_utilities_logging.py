@@ -8,15 +8,7 @@ from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import acknowledged
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import (
-    ALL,
-    EVERY,
-    LEGACY,
-    MODERN,
-    STREAMABLE,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
@@ -293,6 +285,3 @@ async def invalid_request_level(talk: ServerTalk) -> None:
         if reply.message is None or reply.message.kind is not Kind.ERROR:
             raise Broken(f"a request with the logLevel {level!r} got {reply}")
         reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["LEVELS", "MESSAGE", "page"]

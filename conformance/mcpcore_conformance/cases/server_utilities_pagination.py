@@ -235,6 +235,3 @@ async def same_whole(talk: ServerTalk) -> None:
     for method in _there(talk):
         names = [_names(method, await _walk(link, method)) for link in (first, second)]
         check(names[0] == names[1], f"{method} is another list for another client")
-
-
-__all__ = ["page"]

@@ -3,21 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.client_wire import Ended
-from mcpcore_conformance.kit.model import STREAMABLE, Cases, ClientPlay, Page
-from mcpcore_conformance.kit.protected import (
-    OAUTH_PLACE,
-    OPENID_PLACE,
-    HttpVisit,
-    ProtectedSite,
+from mcpcore_conformance.kit.model import (
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Cases,
+    ClientPlay,
+    Page,
 )
+from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
-
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 
 PERSON = "auth/metadata-default"
 """Scenario of a client whose person consents to everything."""

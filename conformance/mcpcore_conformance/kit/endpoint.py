@@ -6,10 +6,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.heard import Done, Event, Head, header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, Message, encode, request
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_03_26,
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_11_25,
+    SINCE_2025_03_26,
+)
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -17,13 +22,13 @@ from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.wire import Overrides, Plain, Poured
 
-SINCE_STREAMABLE = Span(BY_NAME["2025-03-26"], LATEST)
+SINCE_STREAMABLE = SINCE_2025_03_26
 """The revisions that define Streamable HTTP."""
-WITH_SESSIONS = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
+WITH_SESSIONS = LEGACY_SINCE_2025_03_26
 """Revisions with sessions, GET streams and resumption."""
-WITH_VERSION_HEADER = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+WITH_VERSION_HEADER = LEGACY_SINCE_2025_06_18
 """Revisions in which a version is agreed on and a header repeats it."""
-WITH_PRIMING = Span(LATEST_LEGACY, LATEST_LEGACY)
+WITH_PRIMING = ONLY_2025_11_25
 OK, ACCEPTED, BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED = 200, 202, 400, 404, 405
 CLIENT_ERRORS = range(400, 500)
 SERVER_ERRORS = range(500, 600)
