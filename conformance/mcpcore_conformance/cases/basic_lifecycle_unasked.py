@@ -10,21 +10,16 @@ page = Page("basic/lifecycle")
 case = page.server(LEGACY_SINCE_2025_06_18)
 
 
-@case.must(
-    "operation/announces-what-is-declared",
-    "No notification that needs a capability which was not declared, and no strange one.",
-)
-async def announces_declared(talk: ServerTalk) -> None:
-    """A server announces changes only where it has declared that it does."""
-    await check_asked(talk, Unasked.UNDECLARED, Unasked.FOREIGN)
-
-
 @case.should(
     "operation/announces-what-is-declared-early",
     "No notification that needs a capability which was not declared, and no strange one.",
     UNTIL_2025_03_26,
 )
-async def announces_declared_early(talk: ServerTalk) -> None:
+@case.must(
+    "operation/announces-what-is-declared",
+    "No notification that needs a capability which was not declared, and no strange one.",
+)
+async def announces_declared(talk: ServerTalk) -> None:
     """A server announces changes only where it has declared that it does."""
     await check_asked(talk, Unasked.UNDECLARED, Unasked.FOREIGN)
 

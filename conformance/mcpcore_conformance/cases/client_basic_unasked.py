@@ -32,21 +32,16 @@ async def answers_requests(talk: ClientTalk) -> None:
     await check_client(talk, Unasked.UNKNOWN)
 
 
-@lifecycle_case.must(
-    "operation/client-uses-what-was-negotiated",
-    "No request and no notification that needs a capability which was not declared.",
-)
-async def uses_negotiated(talk: ClientTalk) -> None:
-    """A client, in a plain call, uses only what was negotiated."""
-    await check_client(talk, Unasked.UNDECLARED, Unasked.ASKED, Unasked.FOREIGN)
-
-
 @lifecycle_case.should(
     "operation/client-uses-what-was-negotiated-early",
     "No request and no notification that needs a capability which was not declared.",
     UNTIL_2025_03_26,
 )
-async def uses_negotiated_early(talk: ClientTalk) -> None:
+@lifecycle_case.must(
+    "operation/client-uses-what-was-negotiated",
+    "No request and no notification that needs a capability which was not declared.",
+)
+async def uses_negotiated(talk: ClientTalk) -> None:
     """A client, in a plain call, uses only what was negotiated."""
     await check_client(talk, Unasked.UNDECLARED, Unasked.ASKED, Unasked.FOREIGN)
 

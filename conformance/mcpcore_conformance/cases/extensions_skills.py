@@ -176,7 +176,7 @@ async def unique(talk: ServerTalk) -> None:
 async def once(talk: ServerTalk) -> None:
     """An entry is not split across pages."""
     declared(talk)
-    await check_unique(talk, "skills/list", "skills", "uri")
+    await check_unique(talk, "skills", "uri")
 
 
 @case.should(

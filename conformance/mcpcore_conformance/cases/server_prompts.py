@@ -2,19 +2,15 @@
 
 from typing import Any
 
+from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.asking import entries, failed
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, check_result, each_answer
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import (
-    check_announced,
-    check_declared,
-    check_no_side_effect,
-    check_same_everywhere,
-    check_shape,
     check_unique,
 )
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
+from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects, texts
@@ -28,7 +24,6 @@ UNKNOWN = "mcpcore_conformance"
 """An argument that no prompt has."""
 MOST = 8
 """Prompts that are asked for, at most, to see what they give."""
-CHANGED = "notifications/prompts/list_changed"
 
 
 async def get(link: Link, name: Any, arguments: Any = None) -> Reply:
@@ -64,44 +59,14 @@ def _demanding(talk: ServerTalk) -> dict[str, Any]:
     return (found or talk.skip("no prompt needs arguments"))[0]
 
 
-@case.must(
-    "capabilities/declared",
-    "A server that lists prompts declares the capability, and the other way round.",
-    needs=(),
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with prompts declares the capability."""
-    await check_declared(talk, "prompts", "prompts/list", "prompts")
-
-
-@case.must("listing-prompts/shape", "Pages of prompts with names, and what the revision adds.")
-async def shape(talk: ServerTalk) -> None:
-    """Every page of prompts/list has the shape of its revision."""
-    await check_shape(talk, "prompts/list")
-
-
-@case.must(
-    "capabilities/list-not-per-connection", "Both connections get the same set of prompts.", MODERN
-)
-async def same_set(talk: ServerTalk) -> None:
-    """The set of prompts does not differ by connection."""
-    await check_same_everywhere(talk, "prompts/list", "prompts", "name")
-
-
-@case.must(
-    "capabilities/list-no-side-effect",
-    "The same set of prompts before and after other requests.",
-    MODERN,
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of prompts does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "prompts/list", "prompts", "name")
+listed(case, "prompts", "names")
+steady(case, "prompts", "name")
 
 
 @case.should("prompt/name-unique", "No name twice.")
 async def name_unique(talk: ServerTalk) -> None:
     """Each prompt is identified by its name."""
-    await check_unique(talk, "prompts/list", "prompts", "name")
+    await check_unique(talk, "prompts", "name")
 
 
 @case.should("prompt/arguments-unique", "No argument of a prompt twice.")
@@ -244,23 +209,4 @@ async def embedded_resource(talk: ServerTalk) -> None:
         check_base64(resource["blob"], "blob")
 
 
-@case.should(
-    "list-changed-notification/announced",
-    "notifications/prompts/list_changed on the connection, or on the GET stream.",
-    LEGACY,
-    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the prompts is announced to the client."""
-    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
-
-
-@case.should(
-    "list-changed-notification/announced-to-listeners",
-    "notifications/prompts/list_changed on the subscription that asked for it.",
-    MODERN,
-    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the prompts is announced to a subscription that asks for it."""
-    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
+announced(case, "prompts", "test_trigger_prompt_change", "prompts")

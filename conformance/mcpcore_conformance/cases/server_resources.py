@@ -3,20 +3,18 @@
 import re
 from typing import Any
 
+from mcpcore_conformance.cases.server_lists import listed, steady
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, each_answer
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import (
-    check_declared,
-    check_no_side_effect,
-    check_same_everywhere,
     check_shape,
     check_unique,
 )
 from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import MODERN, SINCE_2025_06_18, Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
@@ -48,22 +46,7 @@ def _some(talk: ServerTalk) -> list[dict[str, Any]]:
     return talk.features.resources[:MOST] or talk.skip("the server lists no resources")
 
 
-@case.must(
-    "capabilities/declared",
-    "A server that lists resources declares the capability, and the other way round.",
-    needs=(),
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with resources declares the capability."""
-    await check_declared(talk, "resources", "resources/list", "resources")
-
-
-@case.must(
-    "listing-resources/shape", "Pages of resources with URIs and names, and what the revision adds."
-)
-async def shape(talk: ServerTalk) -> None:
-    """Every page of resources/list has the shape of its revision."""
-    await check_shape(talk, "resources/list")
+listed(case, "resources", "URIs and names")
 
 
 @case.must(
@@ -76,30 +59,13 @@ async def template_shape(talk: ServerTalk) -> None:
     await check_shape(talk, TEMPLATES)
 
 
-@case.must(
-    "capabilities/list-not-per-connection",
-    "Both connections get the same set of resources.",
-    MODERN,
-)
-async def same_set(talk: ServerTalk) -> None:
-    """The set of resources does not differ by connection."""
-    await check_same_everywhere(talk, "resources/list", "resources", "uri")
-
-
-@case.must(
-    "capabilities/list-no-side-effect",
-    "The same set of resources before and after other requests.",
-    MODERN,
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of resources does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "resources/list", "resources", "uri")
+steady(case, "resources", "uri")
 
 
 @case.should("resource/uri-unique", "No URI twice.")
 async def uri_unique(talk: ServerTalk) -> None:
     """Each resource is identified by its URI."""
-    await check_unique(talk, "resources/list", "resources", "uri")
+    await check_unique(talk, "resources", "uri")
 
 
 @case.must(

@@ -1,9 +1,10 @@
 """Cases of the page server/resources: what is told of changes."""
 
+from mcpcore_conformance.cases.server_lists import announced
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.asking import call, worked
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.lists import belongs, check_announced, listening, open_stream
+from mcpcore_conformance.kit.lists import belongs, listening, open_stream
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
@@ -136,25 +137,7 @@ async def updated_to_listeners(talk: ServerTalk) -> None:
     check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
 
 
-@case.should(
-    "list-changed-notification/announced",
-    "notifications/resources/list_changed on the connection, or on the GET stream.",
-    needs=("resources.listChanged", f"tool:{TOOL}"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the list of resources is announced to the client."""
-    await check_announced(talk, TOOL, "notifications/resources/list_changed")
-
-
-@case.should(
-    "list-changed-notification/announced-to-listeners",
-    "notifications/resources/list_changed on the subscription that asked for it.",
-    MODERN,
-    needs=("resources.listChanged", f"tool:{TOOL}"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the list of resources is announced to a subscription that asks for it."""
-    await check_announced(talk, TOOL, "notifications/resources/list_changed")
+announced(case, "resources", TOOL, "list of resources")
 
 
 @case.should("subscriptions/nothing-without-one", "No notifications/resources/updated.", needs=())

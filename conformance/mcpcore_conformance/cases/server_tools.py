@@ -4,20 +4,16 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.json_schema import schema_problem
 from mcpcore_conformance.kit.lists import (
-    check_announced,
-    check_declared,
-    check_no_side_effect,
     check_same_everywhere,
-    check_shape,
     check_unique,
 )
 from mcpcore_conformance.kit.model import (
     ALL,
-    LEGACY,
     MODERN,
     SINCE_2025_06_18,
     SINCE_2025_11_25,
@@ -37,66 +33,17 @@ _MIRRORED = ("string", "integer", "boolean")
 _COMPOSING = ("items", "prefixItems", "anyOf", "allOf", "oneOf", "not", "if", "then", "else")
 
 
-@case.must(
-    "capabilities/declared",
-    "A server that lists tools declares the capability tools, and the other way round.",
-    ALL,
-    needs=(),
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with tools declares the capability."""
-    await check_declared(talk, "tools", "tools/list", "tools")
-
-
-@case.must(
-    "listing-tools/shape",
-    "Pages of tools with names and input schemas, and what the revision adds.",
-    ALL,
-)
-async def shape(talk: ServerTalk) -> None:
-    """Every page of tools/list has the shape of its revision."""
-    await check_shape(talk, "tools/list")
-
-
-@case.must("capabilities/list-not-per-connection", "Both connections get the same set of tools.")
-async def same_set(talk: ServerTalk) -> None:
-    """The set of tools does not differ by connection."""
-    await check_same_everywhere(talk, "tools/list", "tools", "name")
-
-
-@case.must(
-    "capabilities/list-no-side-effect", "The same set of tools before and after other requests."
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of tools does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "tools/list", "tools", "name")
+listed(case, "tools", "names and input schemas")
+steady(case, "tools", "name")
 
 
 @case.should("capabilities/list-order", "The same order each time.")
 async def same_order(talk: ServerTalk) -> None:
     """Tools are listed in the same order each time."""
-    await check_same_everywhere(talk, "tools/list", "tools", "name", ordered=True)
+    await check_same_everywhere(talk, "tools", "name", ordered=True)
 
 
-@case.should(
-    "list-changed-notification/announced",
-    "notifications/tools/list_changed on the connection, or on the GET stream.",
-    LEGACY,
-    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the tools is announced to the client."""
-    await check_announced(talk, "test_trigger_tool_change", "notifications/tools/list_changed")
-
-
-@case.should(
-    "list-changed-notification/announced-to-listeners",
-    "notifications/tools/list_changed on the subscription that asked for it.",
-    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the tools is announced to a subscription that asks for it."""
-    await check_announced(talk, "test_trigger_tool_change", "notifications/tools/list_changed")
+announced(case, "tools", "test_trigger_tool_change", "tools")
 
 
 async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
@@ -169,7 +116,7 @@ async def name_characters(talk: ServerTalk) -> None:
 @case.should("tool-names/unique", "No name twice.", ALL)
 async def name_unique(talk: ServerTalk) -> None:
     """Tool names are unique in a server."""
-    await check_unique(talk, "tools/list", "tools", "name")
+    await check_unique(talk, "tools", "name")
 
 
 @case.may(

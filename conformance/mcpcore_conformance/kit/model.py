@@ -229,6 +229,7 @@ class Traits(TypedDict, total=False):
     bare: bool
     scenario: str
     context: dict[str, Any]
+    summary: str
 
 
 class Page:
@@ -250,7 +251,8 @@ class Page:
 class Cases(Generic[Play]):
     """Cases of one side on a page, with what holds for those that do not say otherwise.
 
-    Each method makes a dialogue the case of ``section/slug``; its docstring sums it up.
+    Each method makes a dialogue the case of ``section/slug``; its docstring sums it up, where no
+    ``summary`` is given.
     """
 
     def __init__(self, page: Page, side: Side, revisions: Span, common: Traits) -> None:
@@ -289,9 +291,9 @@ class Cases(Generic[Play]):
 
         def add(play: Play) -> Play:
             section, _, slug = place.partition("/")
-            made: Traits = {**self._common, **traits}
-            summary = (play.__doc__ or "").strip().partition("\n")[0]
-            if not section or not slug or not summary:
+            summed = (play.__doc__ or "").strip().partition("\n")[0]
+            made: Traits = {"summary": summed, **self._common, **traits}
+            if not section or not slug or not made["summary"]:
                 raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
             case = Case(
                 id=f"{self._page.name}/{place}",
@@ -300,7 +302,6 @@ class Cases(Generic[Play]):
                 strength=strength,
                 revisions=revisions or self._revisions,
                 side=self._side,
-                summary=summary,
                 expects=expects,
                 play=play,
                 **made,
