@@ -28,12 +28,13 @@ from conformance.mutants.faults import (
 from conformance.mutants.http_faults import calls, notifications, one_principal, status_of
 from conformance.mutants.lists import also, quiet_about, told
 from conformance.mutants.model import Table
-from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, ROUNDS
-from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
+from mcpcore_conformance.cases.basic_patterns_cancellation import ROUNDS
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.messages import encode, error, notification, request
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.running import CANCELLED
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION
+from mcpcore_conformance.kit.watching import PROGRESS
 
 cancellation = Table("basic/patterns/cancellation")
 

@@ -26,11 +26,12 @@ from conformance.mutants.lists import also, less_by_connection, listed, silent_c
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.cases.server_utilities_completion import COMPLETE
-from mcpcore_conformance.cases.server_utilities_logging import LEVELS, MESSAGE
+from mcpcore_conformance.cases.server_utilities_logging import LEVELS
 from mcpcore_conformance.cases.server_utilities_pagination import LISTS
 from mcpcore_conformance.kit.heard import Text
 from mcpcore_conformance.kit.messages import encode, error, notification
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.watching import MESSAGE
 
 caching = Table("server/utilities/caching")
 

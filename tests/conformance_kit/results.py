@@ -14,7 +14,7 @@ R1, R2 = "2025-11-25", "2026-07-28"
 def case(slug: str = "a/one", strength: Strength = Strength.MUST, page: str = "basic/x") -> Case:
     made = Page(page)
 
-    @made.server(strength, slug, expects="It is as it should be.")
+    @made.server().of(strength, slug, "It is as it should be.")
     async def play(talk: ServerTalk) -> None:
         """Something is tested."""
 

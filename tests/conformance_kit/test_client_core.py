@@ -16,16 +16,7 @@ from mcpcore_conformance.kit.client_play import look_at_client, play_client
 from mcpcore_conformance.kit.client_steps import call, listen, pause, script, together
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.core import Door, End
-from mcpcore_conformance.kit.model import (
-    ALL,
-    MUST,
-    Binding,
-    Case,
-    Page,
-    Result,
-    Side,
-    Verdict,
-)
+from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.subjects.core import at_once
@@ -47,7 +38,7 @@ def case(
     page = Page("page")
     play.__doc__ = "It is tried."
     scenario = "tools_call" if context is None else "script"
-    page.client(MUST, "a/case", ALL, expects="-", scenario=scenario, context=context)(play)
+    page.client(scenario=scenario, context=context or {}).must("a/case", "-")(play)
     return page.cases[0]
 
 

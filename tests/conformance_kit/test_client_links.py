@@ -18,7 +18,7 @@ from mcpcore_conformance.kit.client_wire import Came, Ended
 from mcpcore_conformance.kit.hosts.http import HttpHost
 from mcpcore_conformance.kit.hosts.lines import TcpHost
 from mcpcore_conformance.kit.messages import Kind, error, notification, request, result
-from mcpcore_conformance.kit.model import MUST, Page
+from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
 from tests.clock import patience
 
@@ -35,7 +35,7 @@ META = {
 page = Page("page")
 
 
-@page.client(MUST, "a/case", expects="-")
+@page.client().must("a/case", "-")
 async def _nothing(talk: ClientTalk) -> None:
     """Nothing."""
 

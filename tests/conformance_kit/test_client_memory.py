@@ -10,17 +10,7 @@ from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_conformance.kit.client_play import look_at_client, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.hosts.memory import InMemory, Visit
-from mcpcore_conformance.kit.model import (
-    ALL,
-    LINES,
-    MUST,
-    Binding,
-    Case,
-    Page,
-    Result,
-    Side,
-    Verdict,
-)
+from mcpcore_conformance.kit.model import LINES, Binding, Case, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.subjects.memory import memory_streams
@@ -50,7 +40,7 @@ async def played(
 ) -> Result:
     page = Page("page")
     play.__doc__ = "It is tried."
-    page.client(MUST, "a/case", ALL, expects="-", bindings=LINES)(play)
+    page.client(bindings=LINES).must("a/case", "-")(play)
     return await play_client(page.cases[0], InMemory(client), Binding.MEMORY, OLD, timing=TIMING)
 
 

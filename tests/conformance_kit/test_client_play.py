@@ -88,7 +88,7 @@ def case(
 ) -> Case:
     page = Page("page")
     play.__doc__ = "It is tried."
-    page.client(strength, "a/case", revisions, expects="-", **more)(play)
+    page.client(revisions, **more).of(strength, "a/case", "-")(play)
     return page.cases[0]
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.client_play import ClientFeatures, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
-from mcpcore_conformance.kit.model import MUST, Binding, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.model import Binding, Page, Result, Side, Verdict
 from mcpcore_conformance.run.clients import Command, prepare_client, run_client
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
@@ -245,7 +245,7 @@ async def scenario(
         """Something is tried."""
         await play(talk)
 
-    page.client(MUST, "a/case", expects="-", scenario=name)(played)
+    page.client(scenario=name).must("a/case", "-")(played)
     return await play_client(
         page.cases[0],
         [sys.executable, "-c", CLIENT],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
-from mcpcore_conformance.kit.model import LEGACY, MUST, Binding, Page, Verdict
+from mcpcore_conformance.kit.model import LEGACY, Binding, Page, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.reports.report import report_of
@@ -43,13 +43,13 @@ async def test_the_trace_of_a_failure_on_a_kept_conversation_is_whole(
 ) -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/opens", expects="-")
+    @page.server().must("a/opens", "-")
     async def opens(talk: ServerTalk) -> None:
         """Opens a conversation."""
         link = await talk.open()
         await link.ask("tools/list")
 
-    @page.server(MUST, "a/fails", expects="-")
+    @page.server().must("a/fails", "-")
     async def fails(talk: ServerTalk) -> None:
         """Goes on with it, and fails."""
         link = await talk.open()
@@ -85,13 +85,13 @@ async def test_a_conversation_that_a_case_has_opened_by_hand_serves_the_next_one
     page = Page("p")
     seen: list[bool] = []
 
-    @page.server(MUST, "a/by-hand", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/by-hand", "-")
     async def by_hand(talk: ServerTalk) -> None:
         """Asks for initialize, and does not even say that it is ready."""
         link = await talk.connect()
         await link.ask("initialize", link.opening())
 
-    @page.server(MUST, "a/goes-on", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/goes-on", "-")
     async def goes_on(talk: ServerTalk) -> None:
         """Has it."""
         link = await talk.open()
@@ -99,20 +99,20 @@ async def test_a_conversation_that_a_case_has_opened_by_hand_serves_the_next_one
         assert link.welcome["serverInfo"]["name"] == "mcpcore-everything"
         await link.ask("tools/list")
 
-    @page.server(MUST, "a/spoils", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/spoils", "-")
     async def spoils(talk: ServerTalk) -> None:
         """Is the last to have it."""
         link = await talk.open()
         await link.request("initialize", link.opening())
 
-    @page.server(MUST, "a/odd", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/odd", "-")
     async def odd(talk: ServerTalk) -> None:
         """Says something before, so that nobody goes on with it."""
         link = await talk.connect()
         await link.request("tools/list")
         await link.request("initialize", link.opening())
 
-    @page.server(MUST, "a/other", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/other", "-")
     async def other(talk: ServerTalk) -> None:
         """Opens one of its own."""
         seen.append((await talk.open()).begun)

@@ -18,7 +18,7 @@ from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.discover import discover
 from mcpcore_conformance.kit.features import ANY_TOOL, Features, sample_form, sampled
 from mcpcore_conformance.kit.headers import for_arguments
-from mcpcore_conformance.kit.model import MUST, Binding, Case, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.play import ITSELF, not_applicable, play
 from mcpcore_conformance.kit.talk import ServerTalk, Timing
 from mcpcore_conformance.run.registry import all_cases
@@ -298,7 +298,7 @@ def case_of(need: str) -> Case:
         """The server is asked for nothing."""
 
     page = Page("odd")
-    page.server(MUST, "of/it", expects="-", needs=(need,))(served)
+    page.server(needs=(need,)).must("of/it", "-")(served)
     return page.cases[0]
 
 

@@ -16,7 +16,7 @@ from conformance.peers.page import SOMETIMES, UNREAD, page_of, summary
 from conformance.peers.programs import OVER_STDIO, PEERS, Peer, own_programs
 from conformance.peers.said import BUDGET, FIRST, LAST, LEAST, MIDDLE, bytes_of
 from conformance.peers.saved import load, save
-from mcpcore_conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
+from mcpcore_conformance.kit.model import Binding, Case, Line, Page, Result, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.run.registry import all_cases
 from tests.clock import PATIENCE
@@ -29,8 +29,9 @@ LEAVES = 600_000
 
 def a_case(slug: str = "one", *, must: bool = True) -> Case:
     page = Page("basic/test")
+    case = page.server()
 
-    @page.server(MUST if must else SHOULD, f"part/{slug}", expects="Nothing.")
+    @(case.must if must else case.should)(f"part/{slug}", "Nothing.")
     async def nothing(talk: ServerTalk) -> None:
         """Tests nothing."""
 

@@ -8,7 +8,7 @@ from msgspec import structs
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.client_play import ClientFeatures, look_at_client, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
-from mcpcore_conformance.kit.model import MUST, Binding, Page, Verdict
+from mcpcore_conformance.kit.model import Binding, Page, Verdict
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
@@ -95,7 +95,7 @@ async def test_a_client_need_not_know_a_scenario(
 ) -> None:
     page = Page("p")
 
-    @page.client(MUST, "a/case", expects="-", scenario=scenario)
+    @page.client(scenario=scenario).must("a/case", "-")
     async def opens(talk: ClientTalk) -> None:
         """Waits for a client."""
         await talk.open()

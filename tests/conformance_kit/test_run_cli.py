@@ -245,7 +245,7 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         "from mcpcore_conformance.kit.model import SHOULD, Page\n"
         "from mcpcore_conformance.run import registry\n"
         "page = Page('p')\n"
-        "@page.server(SHOULD, 'a/b', expects='-')\n"
+        "@page.server().should('a/b', '-')\n"
         "async def b(talk):\n"
         "    'Is weak.'\n"
         "    raise __import__('mcpcore_conformance.kit.verdicts').kit.verdicts.Broken('so')\n"

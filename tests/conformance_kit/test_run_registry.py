@@ -9,7 +9,7 @@ from conformance.mutants.faults import takes
 from conformance.mutants.model import Table
 from conformance.mutants.registry import all_mutants, mutants_of
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore_conformance.kit.model import LEGACY, MAY, MODERN, MUST, Binding, Page, Side
+from mcpcore_conformance.kit.model import LEGACY, MODERN, STREAMABLE, Binding, Page, Side
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.run.plan import Settings, Unit, plan
 from mcpcore_conformance.run.registry import Duplicate, all_cases, cases_of
@@ -21,7 +21,7 @@ def page_of(name: str, *slugs: str) -> Page:
 
     for slug in slugs:
 
-        @page.server(MUST, slug, expects="nothing")
+        @page.server().must(slug, "nothing")
         async def nothing(talk: ServerTalk) -> None:
             """Does nothing."""
 
@@ -100,11 +100,11 @@ def test_a_pattern_without_a_case_is_an_error(pattern: str, said: str) -> None:
 def test_a_plan_has_what_holds() -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/legacy", LEGACY, expects="-", bindings=[Binding.HTTP])
+    @page.server(LEGACY, bindings=STREAMABLE).must("a/legacy", "-")
     async def legacy(talk: ServerTalk) -> None:
         """Legacy."""
 
-    @page.server(MAY, "a/modern", MODERN, expects="-")
+    @page.server(MODERN).may("a/modern", "-")
     async def modern(talk: ServerTalk) -> None:
         """Modern."""
 

@@ -10,7 +10,7 @@ from mcpcore.errors import BadTarget
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
 from mcpcore_conformance.kit.features import Features
-from mcpcore_conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Binding, Page, Result, Verdict
+from mcpcore_conformance.kit.model import LEGACY, Binding, Page, Result, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
 from mcpcore_conformance.run.plan import Settings, Unit
@@ -77,45 +77,46 @@ async def run_of(page: Page, settings: Settings, listener: Listener | None = Non
 def endings() -> Page:
     page = Page("p")
 
-    @page.server(MUST, "a/passes", expects="-")
+    @page.server().must("a/passes", "-")
     async def passes(talk: ServerTalk) -> None:
         """Passes."""
         link = await talk.open()
         await link.ask(*talk.any_request())
 
-    for strength in (MUST, SHOULD, MAY):
+    case = page.server()
+    for add in (case.must, case.should, case.may):
 
-        @page.server(strength, f"a/broken-{strength.lower()}", expects="-")
+        @add(f"a/broken-{add.__name__}", "-")
         async def broken(talk: ServerTalk) -> None:
             """Is broken."""
             raise Broken("as it is")
 
-    @page.server(MUST, "a/weak", expects="-")
+    @page.server().must("a/weak", "-")
     async def weak(talk: ServerTalk) -> None:
         """Is weak."""
         talk.should(False, "one thing")
         talk.should(False, "another")
 
-    @page.server(MUST, "a/skipped", expects="-")
+    @page.server().must("a/skipped", "-")
     async def skipped(talk: ServerTalk) -> None:
         """Is skipped."""
         talk.skip("there is none")
 
-    @page.server(MUST, "a/unclear", expects="-")
+    @page.server().must("a/unclear", "-")
     async def unclear(talk: ServerTalk) -> None:
         """Is unclear."""
         raise Inconclusive("who knows")
 
-    @page.server(MUST, "a/wrong", expects="-")
+    @page.server().must("a/wrong", "-")
     async def wrong(talk: ServerTalk) -> None:
         """Is itself wrong."""
         raise ZeroDivisionError
 
-    @page.server(MUST, "a/needs", expects="-", needs=("tool:subtract",))
+    @page.server(needs=("tool:subtract",)).must("a/needs", "-")
     async def needs(talk: ServerTalk) -> None:
         """Needs what is not there."""
 
-    @page.server(MUST, "a/legacy", LEGACY, expects="-")
+    @page.server(LEGACY).must("a/legacy", "-")
     async def legacy(talk: ServerTalk) -> None:
         """Is of the first era."""
 
@@ -176,7 +177,7 @@ async def test_cases_are_side_by_side_and_no_more_than_asked() -> None:
 
     for number in range(6):
 
-        @page.server(MUST, f"a/n{number}", expects="-")
+        @page.server().must(f"a/n{number}", "-")
         async def together(talk: ServerTalk) -> None:
             """Waits for another two."""
             nonlocal here, most
@@ -198,7 +199,7 @@ async def test_cases_that_never_wait_leave_others_their_turn() -> None:
 
     for number in range(20):
 
-        @page.server(MUST, f"a/n{number}", expects="-")
+        @page.server().must(f"a/n{number}", "-")
         async def hasty(talk: ServerTalk) -> None:
             """Does not wait."""
             seen.append(turns)
@@ -220,7 +221,7 @@ async def test_cases_that_never_wait_leave_others_their_turn() -> None:
 async def test_a_case_that_does_not_end_is_inconclusive() -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/endless", expects="-")
+    @page.server().must("a/endless", "-")
     async def endless(talk: ServerTalk) -> None:
         """Never ends."""
         link = await talk.open()
@@ -243,11 +244,11 @@ async def test_a_run_that_is_cut_short_keeps_what_is_done() -> None:
     page = Page("p")
     closed = anyio.Event()
 
-    @page.server(MUST, "a/done", expects="-")
+    @page.server().must("a/done", "-")
     async def done(talk: ServerTalk) -> None:
         """Is done."""
 
-    @page.server(MUST, "a/stuck", expects="-")
+    @page.server().must("a/stuck", "-")
     async def stuck(talk: ServerTalk) -> None:
         """Is stuck."""
         await talk.open()
@@ -257,7 +258,7 @@ async def test_a_run_that_is_cut_short_keeps_what_is_done() -> None:
         finally:
             closed.set()
 
-    @page.server(MUST, "a/never", expects="-")
+    @page.server().must("a/never", "-")
     async def never(talk: ServerTalk) -> None:
         """Is never begun."""
 
@@ -276,7 +277,7 @@ async def test_cases_get_seeds_of_their_own() -> None:
 
     for slug in ("a/one", "a/two"):
 
-        @page.server(MUST, slug, expects="-")
+        @page.server().must(slug, "-")
         async def chooses(talk: ServerTalk) -> None:
             """Chooses an id."""
             ids.append(talk.fresh_id())
@@ -357,7 +358,7 @@ for line in sys.stdin:
 async def test_a_run_knows_how_long_each_binding_took() -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/one", expects="-")
+    @page.server().must("a/one", "-")
     async def one(talk: ServerTalk) -> None:
         """Takes a while."""
         await talk.advance(0.2)
@@ -410,7 +411,7 @@ def test_a_target_cannot_be_over_another_binding(target: object, binding: Bindin
 async def test_cases_know_whether_the_run_is_thorough(thorough: bool) -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/one", expects="-")
+    @page.server().must("a/one", "-")
     async def one(talk: ServerTalk) -> None:
         """Says it."""
         talk.note(f"thorough: {talk.thorough}")

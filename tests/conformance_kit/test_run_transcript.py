@@ -6,7 +6,7 @@ import pytest
 
 from mcpcore.trace.format import Header, Record, Redactor, decode_line, encode_line
 from mcpcore_conformance.kit.log import LEFT_OUT
-from mcpcore_conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.model import Binding, Case, Line, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.run.transcript import BEGINS, records_of
 from mcpcore_conformance.run.ways_websocket import LOST
@@ -25,9 +25,9 @@ def case_of(side: Side = Side.SERVER) -> Case:
         """Does it."""
 
     if side is Side.SERVER:
-        page.server(MUST, "a/b", expects="-")(play)
+        page.server().must("a/b", "-")(play)
     else:
-        page.client(MUST, "a/b", expects="-")(play)  # type: ignore[arg-type]
+        page.client().must("a/b", "-")(play)  # type: ignore[arg-type]
     return page.cases[0]
 
 

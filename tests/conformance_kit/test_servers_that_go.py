@@ -18,7 +18,7 @@ import pytest
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.bindings.sockets import SocketStage
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import MUST, Binding, Line, Page, Result, Verdict
+from mcpcore_conformance.kit.model import Binding, Line, Page, Result, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import ProcessWire
@@ -151,7 +151,7 @@ def mortal(method: str = "die", before: int = 2, after: int = 4) -> Page:
     page = Page("p")
 
     def harmless(slug: str) -> None:
-        @page.server(MUST, slug, expects="-")
+        @page.server().must(slug, "-")
         async def pings(talk: ServerTalk) -> None:
             """Asks for what every server has."""
             link = await talk.open()
@@ -160,7 +160,7 @@ def mortal(method: str = "die", before: int = 2, after: int = 4) -> Page:
     for number in range(before):
         harmless(f"a/before-{number}")
 
-    @page.server(MUST, "a/deadly", expects="-")
+    @page.server().must("a/deadly", "-")
     async def deadly(talk: ServerTalk) -> None:
         """Ends the server."""
         link = await talk.open()
@@ -328,19 +328,19 @@ async def test_a_process_that_ended_between_two_cases_is_not_gone_on_with(tmp_pa
     page = Page("p")
     links: list[Link] = []
 
-    @page.server(MUST, "a/opens", expects="-")
+    @page.server().must("a/opens", "-")
     async def opens(talk: ServerTalk) -> None:
         """Leaves a conversation to others."""
         links.append(await talk.open())
 
-    @page.server(MUST, "a/waits", expects="-")
+    @page.server().must("a/waits", "-")
     async def waits(talk: ServerTalk) -> None:
         """Waits until the process has ended."""
         wire = cast("ProcessWire", links[0].wire)
         await wire.signal(signal.SIGKILL)
         assert await wire.exited(10.0) == -signal.SIGKILL
 
-    @page.server(MUST, "a/goes-on", expects="-")
+    @page.server().must("a/goes-on", "-")
     async def goes_on(talk: ServerTalk) -> None:
         """Finds another one."""
         links.append(await talk.open())

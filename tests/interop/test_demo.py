@@ -13,7 +13,7 @@ from conformance.interop.authorization import table
 from conformance.interop.drivers.features import Cell
 from conformance.interop.talk import OUR_CLIENT, converse, offered
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
-from mcpcore_conformance.kit.model import MUST, Binding, Page, Side
+from mcpcore_conformance.kit.model import Binding, Page, Side
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken
 
@@ -173,7 +173,7 @@ def test_the_kit_ends_with_the_matrix(
 ) -> None:
     page = Page("p")
 
-    @page.server(MUST, "a/b", expects="-")
+    @page.server().must("a/b", "-")
     async def b(talk: ServerTalk) -> None:
         """Is tried."""
         if not well:

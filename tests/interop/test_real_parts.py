@@ -24,7 +24,7 @@ from conformance.real.processes import MARK, NotStarted, left, marked, run, swee
 from conformance.real.report import table_of_cells, versions_of
 from conformance.real.scene import Hub, scene
 from conformance.real.table import HERE, KIT, Package, Row, Table, read_table
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.model import Verdict as KitVerdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken
@@ -473,13 +473,14 @@ def test_without_npm_its_packages_are_missing(
 
 def cases_of_a_page() -> Page:
     page = Page("basic/test")
+    case = page.server()
 
-    @page.server(MUST, "part/always", expects="Nothing.")
+    @case.must("part/always", "Nothing.")
     async def always(talk: ServerTalk) -> None:
         """Finds the same in every server."""
         raise Broken("it is always so")
 
-    @page.server(SHOULD, "part/once", expects="Nothing.")
+    @case.should("part/once", "Nothing.")
     async def once(talk: ServerTalk) -> None:
         """Finds something the first time only, as on a machine that is too busy."""
         tries.append(None)

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import Asked, failed, needs_input
 from mcpcore_conformance.kit.features import sample_form
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_06_18,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    Page,
+)
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -19,16 +24,13 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/elicitation")
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-LEGACY_FORMS = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-ONLY_2025_06_18 = Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"])
 METHOD = "elicitation/create"
 FORM = "test_elicitation"
 DEFAULTS = "test_elicitation_sep1034_defaults"
 ENUMS = "test_elicitation_sep1330_enums"
 URL = "test_elicitation_url"
 ASKED, VISITED = ("found:elicitation",), ("found:url",)
+case = page.server(SINCE_2025_06_18, needs=ASKED)
 URL_REQUIRED = -32042
 BOTH: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
 DEFAULT: dict[str, Any] = {"elicitation": {}}
@@ -104,12 +106,9 @@ def fields(message: Message) -> dict[str, Any]:
     return dict(found or {})
 
 
-@page.server(
-    MUST,
+@case.must(
     "form-mode-elicitation-requests/shape",
-    SINCE_2025_06_18,
-    expects="A message, a flat schema of primitive fields, and the mode form or none.",
-    needs=ASKED,
+    "A message, a flat schema of primitive fields, and the mode form or none.",
 )
 async def shape(talk: ServerTalk) -> None:
     """A form has the shape of its revision."""
@@ -118,13 +117,7 @@ async def shape(talk: ServerTalk) -> None:
             check_shape(talk, each)
 
 
-@page.server(
-    MUST,
-    "elicitation-requests/message",
-    SINCE_2025_06_18,
-    expects="A text that says why the user is asked.",
-    needs=ASKED,
-)
+@case.must("elicitation-requests/message", "A text that says why the user is asked.")
 async def message(talk: ServerTalk) -> None:
     """Every elicitation says to the user what it is about."""
     _, found = await asked(talk)
@@ -132,12 +125,9 @@ async def message(talk: ServerTalk) -> None:
     check(isinstance(text, str) and text, f"the message is {text!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "requested-schema/primitive-fields",
-    SINCE_2025_06_18,
-    expects="Forms of flat fields of the kinds that the revision has, or no form.",
-    needs=ASKED,
+    "Forms of flat fields of the kinds that the revision has, or no form.",
 )
 async def primitive_fields(talk: ServerTalk) -> None:
     """The fields of every form are of the kinds that the revision has."""
@@ -149,12 +139,10 @@ async def primitive_fields(talk: ServerTalk) -> None:
             check("object" not in kinds, f"{tool} asks for an object within a form")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requested-schema/new-kinds",
+    "No choices with titles, no multiple choices and no defaults of later revisions.",
     ONLY_2025_06_18,
-    expects="No choices with titles, no multiple choices and no defaults of later revisions.",
-    needs=ASKED,
 )
 async def new_kinds(talk: ServerTalk) -> None:
     """A form has nothing that came with a later revision."""
@@ -167,12 +155,10 @@ async def new_kinds(talk: ServerTalk) -> None:
                 check(not new, f"the field {name} has {', '.join(new)}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requested-schema/defaults",
+    "A default of the field's type in every field that has one.",
     SINCE_2025_11_25,
-    expects="A default of the field's type in every field that has one.",
-    needs=ASKED,
 )
 async def defaults(talk: ServerTalk) -> None:
     """Defaults are of the type of their fields."""
@@ -194,12 +180,10 @@ async def defaults(talk: ServerTalk) -> None:
     check(seen, "no field has a default")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requested-schema/choices",
+    "enum, oneOf with titles, and arrays of either, each as the page has it.",
     SINCE_2025_11_25,
-    expects="enum, oneOf with titles, and arrays of either, each as the page has it.",
-    needs=ASKED,
 )
 async def choices(talk: ServerTalk) -> None:
     """Choices come in each of the forms that the page has."""
@@ -231,13 +215,7 @@ def check_choice(rules: dict[str, Any]) -> None:
     check(names is None or len(names) == len(rules.get("enum", [])), "names and choices differ")
 
 
-@page.server(
-    MUST,
-    "capabilities/declared-only",
-    SINCE_2025_06_18,
-    expects="No request, and an error or a result that says so.",
-    needs=ASKED,
-)
+@case.must("capabilities/declared-only", "No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared elicitation is not asked for it."""
     link, found = await asked(talk, capabilities={})
@@ -246,13 +224,7 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "capabilities/no-forms",
-    SINCE_2025_11_25,
-    expects="No form for a client that takes URLs only.",
-    needs=ASKED,
-)
+@case.must("capabilities/no-forms", "No form for a client that takes URLs only.", SINCE_2025_11_25)
 async def no_forms(talk: ServerTalk) -> None:
     """A client that has not declared forms gets none."""
     _, found = await asked(talk, capabilities={"elicitation": {"url": {}}})
@@ -260,11 +232,10 @@ async def no_forms(talk: ServerTalk) -> None:
     check(not strange, "a form is asked of a client that takes URLs only")
 
 
-@page.server(
-    MUST,
+@case.must(
     "capabilities/no-urls",
+    "No URL for a client that takes forms only; an empty capability means that.",
     SINCE_2025_11_25,
-    expects="No URL for a client that takes forms only; an empty capability means that.",
     needs=VISITED,
 )
 async def no_urls(talk: ServerTalk) -> None:
@@ -279,12 +250,8 @@ async def no_urls(talk: ServerTalk) -> None:
         check(code != URL_REQUIRED, f"a URL is required of a client that declares {declared}")
 
 
-@page.server(
-    SHOULD,
-    "capabilities/empty-is-form",
-    SINCE_2025_11_25,
-    expects="A form: an empty capability declares forms.",
-    needs=ASKED,
+@case.should(
+    "capabilities/empty-is-form", "A form: an empty capability declares forms.", SINCE_2025_11_25
 )
 async def empty_is_form(talk: ServerTalk) -> None:
     """An empty capability counts as one of forms."""
@@ -299,36 +266,22 @@ async def _refused(talk: ServerTalk, action: str) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "error-handling/decline",
-    SINCE_2025_06_18,
-    expects="An end of the call, and a server that goes on.",
-    needs=ASKED,
-)
+@case.must("error-handling/decline", "An end of the call, and a server that goes on.")
 async def decline(talk: ServerTalk) -> None:
     """A user who declines ends the call, or is asked for something else."""
     await _refused(talk, "decline")
 
 
-@page.server(
-    MUST,
-    "error-handling/cancel",
-    SINCE_2025_06_18,
-    expects="An end of the call, and a server that goes on.",
-    needs=ASKED,
-)
+@case.must("error-handling/cancel", "An end of the call, and a server that goes on.")
 async def cancel(talk: ServerTalk) -> None:
     """A user who dismisses the form ends the call, or is asked again."""
     await _refused(talk, "cancel")
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-handling/client-error",
-    LEGACY_FORMS,
-    expects="An end of the call, and a server that goes on.",
-    needs=ASKED,
+    "An end of the call, and a server that goes on.",
+    LEGACY_SINCE_2025_06_18,
 )
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to ask its user ends the call and nothing else."""
@@ -352,12 +305,9 @@ async def _wrong(talk: ServerTalk, which: Asker, answers: Iterable[Answer]) -> N
         await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "response-actions/unknown-action",
-    SINCE_2025_06_18,
-    expects="An error, a result with isError, the question again, or what comes of a refusal.",
-    needs=ASKED,
+    "An error, a result with isError, the question again, or what comes of a refusal.",
 )
 async def unknown_action(talk: ServerTalk) -> None:
     """An answer without one of the three actions is not used."""
@@ -366,12 +316,8 @@ async def unknown_action(talk: ServerTalk) -> None:
     await _wrong(talk, which, answers)
 
 
-@page.server(
-    SHOULD,
-    "form-mode-security/server-validates",
-    SINCE_2025_06_18,
-    expects="An error, a result with isError, or the question again.",
-    needs=ASKED,
+@case.should(
+    "form-mode-security/server-validates", "An error, a result with isError, or the question again."
 )
 async def server_validates(talk: ServerTalk) -> None:
     """What the user fills in is checked against the form."""
@@ -397,6 +343,3 @@ async def server_validates(talk: ServerTalk) -> None:
         if not all(texts(schema.get("required")) for schema in schemas if schema):
             answers = []
     await _wrong(talk, which, [*answers, of_other_type])
-
-
-__all__ = ["page"]

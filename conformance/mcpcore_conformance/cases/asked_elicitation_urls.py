@@ -2,11 +2,9 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.cases.asked_elicitation import (
     BOTH,
     METHOD,
-    SINCE_2025_11_25,
     URL,
     URL_REQUIRED,
     VISITED,
@@ -18,25 +16,22 @@ from mcpcore_conformance.kit.asking import ask_about, call
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import open_stream
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/elicitation")
+case = page.server(SINCE_2025_11_25, needs=VISITED)
 
-ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 COMPLETE = "notifications/elicitation/complete"
 REQUIRED = "test_url_elicitation_required"
 
 
-@page.server(
-    MUST,
+@case.must(
     "url-mode-elicitation-requests/shape",
-    SINCE_2025_11_25,
-    expects="mode url, a message, a URL, and in 2025-11-25 an elicitationId.",
-    needs=VISITED,
+    "mode url, a message, a URL, and in 2025-11-25 an elicitationId.",
 )
 async def url_shape(talk: ServerTalk) -> None:
     """A URL is given in the shape of its revision."""
@@ -47,13 +42,7 @@ async def url_shape(talk: ServerTalk) -> None:
     check_shape(talk, request)
 
 
-@page.server(
-    MUST,
-    "url-mode-elicitation-requests/valid-url",
-    SINCE_2025_11_25,
-    expects="An absolute URL with a host.",
-    needs=VISITED,
-)
+@case.must("url-mode-elicitation-requests/valid-url", "An absolute URL with a host.")
 async def url_valid(talk: ServerTalk) -> None:
     """The URL is a valid one."""
     link, found = await asked(talk, URL, BOTH)
@@ -63,13 +52,7 @@ async def url_valid(talk: ServerTalk) -> None:
     check(parts.scheme and parts.netloc and " " not in url, f"the URL is {url[:80]!r}")
 
 
-@page.server(
-    SHOULD,
-    "safe-url-handling/https",
-    SINCE_2025_11_25,
-    expects="https, except for this machine.",
-    needs=VISITED,
-)
+@case.should("safe-url-handling/https", "https, except for this machine.")
 async def url_https(talk: ServerTalk) -> None:
     """URLs use HTTPS, except while something is developed."""
     link, found = await asked(talk, URL, BOTH)
@@ -90,12 +73,10 @@ async def _completed(talk: ServerTalk) -> tuple[Link, Message, Message | None]:
     return link, found.one(METHOD), await link.wait_for(COMPLETE, 4 * talk.timing.quiet)
 
 
-@page.server(
-    MUST,
+@case.must(
     "completion-notifications-for-url-mode-elicitation/id",
+    "The elicitationId of the request.",
     ONLY_2025_11_25,
-    expects="The elicitationId of the request.",
-    needs=VISITED,
 )
 async def complete_id(talk: ServerTalk) -> None:
     """The word that a visit has ended names the elicitation."""
@@ -110,12 +91,10 @@ async def complete_id(talk: ServerTalk) -> None:
     check(found in asked, f"{found!r} is complete, {wanted!r} was asked for")
 
 
-@page.server(
-    MUST,
+@case.must(
     "completion-notifications-for-url-mode-elicitation/to-the-initiator",
+    "Nothing for a client that was not asked.",
     ONLY_2025_11_25,
-    expects="Nothing for a client that was not asked.",
-    needs=VISITED,
 )
 async def complete_to_initiator(talk: ServerTalk) -> None:
     """The word that a visit has ended goes to the client that was asked, and to no other."""
@@ -134,11 +113,10 @@ async def complete_to_initiator(talk: ServerTalk) -> None:
     check(not strange, "another client was told of the end of a visit")
 
 
-@page.server(
-    MUST,
+@case.must(
     "url-elicitation-required-error/list",
+    "The error -32042 with elicitations in URL mode, each with an elicitationId.",
     ONLY_2025_11_25,
-    expects="The error -32042 with elicitations in URL mode, each with an elicitationId.",
     needs=(f"tool:{REQUIRED}",),
 )
 async def required_list(talk: ServerTalk) -> None:
@@ -153,6 +131,3 @@ async def required_list(talk: ServerTalk) -> None:
         check(each.get("mode") == "url", f"an elicitation has the mode {each.get('mode')!r}")
         problem = params_problem(METHOD, each, talk.revision)
         check(not problem, f"an elicitation of the error: {problem}")
-
-
-__all__ = ["page"]

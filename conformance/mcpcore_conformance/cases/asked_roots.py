@@ -5,7 +5,7 @@ from typing import Any
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import Asked, listen_too, worked
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import ALL, LEGACY, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, questioned
@@ -16,6 +16,7 @@ page = Page("client/roots")
 METHOD = "roots/list"
 TOOL = "test_list_roots"
 NEEDS = ("found:roots",)
+case = page.server(needs=NEEDS)
 CHANGED = "notifications/roots/list_changed"
 
 
@@ -35,13 +36,7 @@ async def asked(
     return link, found
 
 
-@page.server(
-    SHOULD,
-    "listing-roots/shape",
-    ALL,
-    expects="roots/list, without params or with _meta alone.",
-    needs=NEEDS,
-)
+@case.should("listing-roots/shape", "roots/list, without params or with _meta alone.")
 async def shape(talk: ServerTalk) -> None:
     """A request for roots has the shape of its revision."""
     _, found = await asked(talk)
@@ -52,12 +47,8 @@ async def shape(talk: ServerTalk) -> None:
     check(not more, f"{METHOD} has no {', '.join(more)}")
 
 
-@page.server(
-    SHOULD,
-    "implementation-guidelines/declared-only",
-    ALL,
-    expects="No request, and an error or a result that says so.",
-    needs=NEEDS,
+@case.should(
+    "implementation-guidelines/declared-only", "No request, and an error or a result that says so."
 )
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared roots is not asked for them."""
@@ -67,12 +58,9 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "listing-roots/answer-used",
-    ALL,
-    expects="The call goes on once the client has answered, also if there are no roots.",
-    needs=NEEDS,
+    "The call goes on once the client has answered, also if there are no roots.",
 )
 async def answer_used(talk: ServerTalk) -> None:
     """A call goes on with the roots that there are."""
@@ -85,12 +73,8 @@ async def answer_used(talk: ServerTalk) -> None:
         check(not known or worked(found.reply), f"with the roots {roots}: {found.reply}")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/client-error",
-    LEGACY,
-    expects="An end of the call, and a server that goes on.",
-    needs=NEEDS,
+@case.should(
+    "error-handling/client-error", "An end of the call, and a server that goes on.", LEGACY
 )
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to list its roots ends the call at most."""
@@ -101,12 +85,8 @@ async def client_error(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "security-considerations/malformed-roots",
-    ALL,
-    expects="An end of the call, and a server that goes on.",
-    needs=NEEDS,
+@case.should(
+    "security-considerations/malformed-roots", "An end of the call, and a server that goes on."
 )
 async def malformed_roots(talk: ServerTalk) -> None:
     """Roots that are none do no harm."""
@@ -123,12 +103,10 @@ async def malformed_roots(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "implementation-guidelines/changes-handled",
+    "A server that goes on, and asks anew when it wants to know.",
     LEGACY,
-    expects="A server that goes on, and asks anew when it wants to know.",
-    needs=NEEDS,
 )
 async def changes_handled(talk: ServerTalk) -> None:
     """A server copes with a change of roots."""
@@ -151,6 +129,3 @@ async def changes_handled(talk: ServerTalk) -> None:
     second = await ask(link, which)
     if tells:
         check(roots[0] in repr(second.result), "after a change the tool still knows the old root")
-
-
-__all__ = ["page"]

@@ -3,11 +3,10 @@
 from typing import Any
 
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import Asked, failed, listen_too, needs_input, worked
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import LEGACY, SINCE_2025_11_25, STREAMABLE, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, own_questions, questioned
@@ -16,11 +15,11 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("client/sampling")
 transports = Page("basic/transports")
 
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 METHOD = "sampling/createMessage"
 TOOL = "test_sampling"
 WITH_TOOLS = "test_sampling_with_tools"
 SAMPLES = ("found:sampling",)
+case = page.server(needs=SAMPLES)
 ASKING = (
     (TOOL, METHOD),
     ("test_elicitation", "elicitation/create"),
@@ -45,12 +44,9 @@ async def asked(
     return await questioned(talk, which, METHOD, declared, Answering(by=by))
 
 
-@page.server(
-    MUST,
+@case.must(
     "creating-messages/shape",
-    ALL,
-    expects="sampling/createMessage with messages, maxTokens and what the revision has besides.",
-    needs=SAMPLES,
+    "sampling/createMessage with messages, maxTokens and what the revision has besides.",
 )
 async def shape(talk: ServerTalk) -> None:
     """A request for sampling has the shape of its revision."""
@@ -59,13 +55,7 @@ async def shape(talk: ServerTalk) -> None:
     check(not problem, f"the params of {METHOD}: {problem}")
 
 
-@page.server(
-    SHOULD,
-    "messages/content",
-    ALL,
-    expects="At least one message, and an upper bound of at least one token.",
-    needs=SAMPLES,
-)
+@case.should("messages/content", "At least one message, and an upper bound of at least one token.")
 async def content(talk: ServerTalk) -> None:
     """A request for sampling has something to say, and leaves room for an answer."""
     _, found = await asked(talk)
@@ -74,13 +64,7 @@ async def content(talk: ServerTalk) -> None:
     check(params.get("maxTokens", 0) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
 
 
-@page.server(
-    MUST,
-    "capabilities/declared-only",
-    ALL,
-    expects="No request, and an error or a result that says so.",
-    needs=SAMPLES,
-)
+@case.must("capabilities/declared-only", "No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared sampling is not asked for it."""
     link, found = await asked(talk, {})
@@ -89,12 +73,8 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "tools-in-sampling/declared-only",
-    SINCE_2025_11_25,
-    expects="No tools in the request, or no request.",
-    needs=SAMPLES,
+@case.must(
+    "tools-in-sampling/declared-only", "No tools in the request, or no request.", SINCE_2025_11_25
 )
 async def tools_declared_only(talk: ServerTalk) -> None:
     """Tools are not offered to a client that has not declared sampling.tools."""
@@ -104,12 +84,10 @@ async def tools_declared_only(talk: ServerTalk) -> None:
         check(not extra, f"{', '.join(extra)} for a client that has not declared sampling.tools")
 
 
-@page.server(
-    MUST,
+@case.must(
     "tools-in-sampling/shape",
+    "Tools with names and input schemas, and a choice that the page has.",
     SINCE_2025_11_25,
-    expects="Tools with names and input schemas, and a choice that the page has.",
-    needs=SAMPLES,
 )
 async def tools_shape(talk: ServerTalk) -> None:
     """A request with tools has the shape of its revision."""
@@ -122,13 +100,7 @@ async def tools_shape(talk: ServerTalk) -> None:
     check(params.get("tools"), "the client can use tools, and gets none")
 
 
-@page.server(
-    SHOULD,
-    "capabilities/context",
-    SINCE_2025_11_25,
-    expects="No includeContext but none.",
-    needs=SAMPLES,
-)
+@case.should("capabilities/context", "No includeContext but none.", SINCE_2025_11_25)
 async def context(talk: ServerTalk) -> None:
     """Context is not asked for of a client that has not declared sampling.context."""
     _, found = await asked(talk)
@@ -136,13 +108,7 @@ async def context(talk: ServerTalk) -> None:
     check(wanted == "none", f"includeContext is {wanted!r}, sampling.context is not declared")
 
 
-@page.server(
-    SHOULD,
-    "creating-messages/answer-used",
-    ALL,
-    expects="The call goes on once the client has answered.",
-    needs=SAMPLES,
-)
+@case.should("creating-messages/answer-used", "The call goes on once the client has answered.")
 async def answer_used(talk: ServerTalk) -> None:
     """What the client's model says reaches the tool."""
     _, found = await asked(talk)
@@ -157,12 +123,10 @@ async def answer_used(talk: ServerTalk) -> None:
     check(said, "what the model said is in no result")
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-handling/refusal",
+    "An end of the call, better not as a success, and a server that goes on.",
     LEGACY,
-    expects="An end of the call, better not as a success, and a server that goes on.",
-    needs=SAMPLES,
 )
 async def refusal(talk: ServerTalk) -> None:
     """A user who refuses ends the call and nothing else."""
@@ -176,12 +140,9 @@ async def refusal(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "security-considerations/malformed-answer",
-    ALL,
-    expects="An error, a result with isError, or the question again.",
-    needs=SAMPLES,
+    "An error, a result with isError, or the question again.",
 )
 async def malformed_answer(talk: ServerTalk) -> None:
     """An answer that has not the form of one is not used, and does no harm."""
@@ -201,13 +162,9 @@ async def malformed_answer(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@transports.server(
-    SHOULD,
+@transports.server(LEGACY, bindings=STREAMABLE, needs=("found:question",)).should(
     "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
-    LEGACY,
-    expects="The request comes on the stream of the call that it is about, not on that of GET.",
-    bindings=STREAMABLE,
-    needs=("found:question",),
+    "The request comes on the stream of the call that it is about, not on that of GET.",
 )
 async def right_stream(talk: ServerTalk) -> None:
     """What a call asks of the client comes on the stream of that call."""
@@ -226,6 +183,3 @@ async def right_stream(talk: ServerTalk) -> None:
         for one in found:
             what = one.message.method
             check(one.placed, f"{what} came on another stream than that of the call")
-
-
-__all__ = ["page", "transports"]

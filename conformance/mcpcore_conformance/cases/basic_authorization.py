@@ -7,7 +7,6 @@ the kit is given as headers of the target, or brings itself (``--protected``).
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.challenges import challenges, find_challenge
 from mcpcore_conformance.kit.exchanges import (
     Response,
@@ -18,14 +17,19 @@ from mcpcore_conformance.kit.exchanges import (
     visit,
 )
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    ONLY_2025_06_18,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.server(SINCE_2025_03_26, bindings=STREAMABLE)
 BAD_REQUEST, UNAUTHORIZED = 400, 401
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 NO_TOKEN = "mcpcore-conformance-no-such-token"  # noqa: S105 - it opens nothing
@@ -55,13 +59,7 @@ def token_of(talk: ServerTalk) -> str:
     return token if scheme.lower() == "bearer" and token else talk.skip("the kit has no token")
 
 
-@page.server(
-    MUST,
-    "token-handling/challenge",
-    SINCE_2025_03_26,
-    expects="WWW-Authenticate with the scheme Bearer.",
-    bindings=STREAMABLE,
-)
+@case.must("token-handling/challenge", "WWW-Authenticate with the scheme Bearer.")
 async def challenge(talk: ServerTalk) -> None:
     """A request without a token is challenged."""
     _, found = await stranger(talk)
@@ -70,12 +68,9 @@ async def challenge(talk: ServerTalk) -> None:
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "token-requirements/every-request",
-    SINCE_2025_03_26,
-    expects="401 for what has no token; GET and DELETE are refused, one way or the other.",
-    bindings=STREAMABLE,
+    "401 for what has no token; GET and DELETE are refused, one way or the other.",
 )
 async def every_request(talk: ServerTalk) -> None:
     """Every request needs a token: notifications, GET and DELETE as well."""
@@ -98,25 +93,16 @@ async def _refused(talk: ServerTalk, values: Sequence[str], *statuses: int) -> l
     return made
 
 
-@page.server(
-    MUST,
-    "token-handling/invalid-token",
-    SINCE_2025_03_26,
-    expects="401.",
-    bindings=STREAMABLE,
-)
+@case.must("token-handling/invalid-token", "401.")
 async def invalid_token(talk: ServerTalk) -> None:
     """A token that the server does not know is refused with 401."""
     header = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJraXQifQ."
     await _refused(talk, [f"Bearer {NO_TOKEN}", f"Bearer {header}"], UNAUTHORIZED)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "token-handling/invalid-token-error",
-    SINCE_2025_03_26,
-    expects='error="invalid_token" in the challenge, as RFC 6750 has it.',
-    bindings=STREAMABLE,
+    'error="invalid_token" in the challenge, as RFC 6750 has it.',
 )
 async def invalid_token_error(talk: ServerTalk) -> None:
     """The challenge says that the token is invalid."""
@@ -125,26 +111,14 @@ async def invalid_token_error(talk: ServerTalk) -> None:
     check(error == "invalid_token", f"the error of the challenge is {error!r}")
 
 
-@page.server(
-    MUST,
-    "error-handling/malformed-credentials",
-    SINCE_2025_03_26,
-    expects="401, or 400.",
-    bindings=STREAMABLE,
-)
+@case.must("error-handling/malformed-credentials", "401, or 400.")
 async def malformed(talk: ServerTalk) -> None:
     """Credentials that are no bearer token are refused."""
     values = ("Bearer", "Bearer a b", "Basic a2l0OmtpdA==", NO_TOKEN, "bearer=x")
     await _refused(talk, values, UNAUTHORIZED, BAD_REQUEST)
 
 
-@page.server(
-    MUST,
-    "token-requirements/not-in-the-query",
-    SINCE_2025_03_26,
-    expects="401: a token in the query counts for nothing.",
-    bindings=STREAMABLE,
-)
+@case.must("token-requirements/not-in-the-query", "401: a token in the query counts for nothing.")
 async def in_query(talk: ServerTalk) -> None:
     """A good token in the query of the URL lets nobody in."""
     token = token_of(talk)
@@ -156,13 +130,7 @@ async def in_query(talk: ServerTalk) -> None:
         check(refused, f"a token in the query, as {name}, got {found.status}")
 
 
-@page.server(
-    MUST,
-    "token-requirements/in-the-header",
-    SINCE_2025_03_26,
-    expects="A good answer, whatever the case of the scheme.",
-    bindings=STREAMABLE,
-)
+@case.must("token-requirements/in-the-header", "A good answer, whatever the case of the scheme.")
 async def in_header(talk: ServerTalk) -> None:
     """A good token in the header Authorization lets in."""
     token = token_of(talk)
@@ -187,12 +155,10 @@ async def metadata_of(talk: ServerTalk) -> tuple[str, Response]:
     raise Broken(f"there is no metadata at {named or ' or '.join(places)}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "protected-resource-metadata-discovery-requirements/found",
+    "resource_metadata in the challenge, or metadata at a well-known place.",
     SINCE_2025_06_18,
-    expects="resource_metadata in the challenge, or metadata at a well-known place.",
-    bindings=STREAMABLE,
 )
 async def metadata_found(talk: ServerTalk) -> None:
     """The metadata of the protected resource can be found."""
@@ -200,12 +166,10 @@ async def metadata_found(talk: ServerTalk) -> None:
     check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "authorization-server-location/metadata-in-challenge",
-    Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"]),
-    expects="resource_metadata in the challenge; this revision knows no other way.",
-    bindings=STREAMABLE,
+    "resource_metadata in the challenge; this revision knows no other way.",
+    ONLY_2025_06_18,
 )
 async def metadata_in_challenge(talk: ServerTalk) -> None:
     """The challenge of a 401 names the URL of the metadata."""
@@ -214,12 +178,10 @@ async def metadata_in_challenge(talk: ServerTalk) -> None:
     check(named is not None, "the challenge of the 401 has no resource_metadata")
 
 
-@page.server(
-    MUST,
+@case.must(
     "authorization-server-location/authorization-servers",
+    "authorization_servers with at least one.",
     SINCE_2025_06_18,
-    expects="authorization_servers with at least one.",
-    bindings=STREAMABLE,
 )
 async def authorization_servers(talk: ServerTalk) -> None:
     """The metadata names an authorization server."""
@@ -232,12 +194,10 @@ async def authorization_servers(talk: ServerTalk) -> None:
         check(good, f"an authorization server is {each!r}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "authorization-server-location/resource",
+    "resource is the URL of the server, or one that it lies under.",
     SINCE_2025_06_18,
-    expects="resource is the URL of the server, or one that it lies under.",
-    bindings=STREAMABLE,
 )
 async def resource(talk: ServerTalk) -> None:
     """The metadata is that of the server that points to it."""
@@ -251,6 +211,3 @@ async def resource(talk: ServerTalk) -> None:
         or (named.startswith(origin) and f"{path}/".startswith(f"{named.rstrip('/')}/"))
     )
     check(good, f"resource is {named!r}, not {own!r}")
-
-
-__all__ = ["page"]

@@ -7,16 +7,17 @@ refuses it as any other request, before there is a connection.
 import time
 from urllib.parse import urlsplit
 
-from mcpcore_conformance.cases.basic_authorization import (
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
-    UNAUTHORIZED,
-    token_of,
-)
+from mcpcore_conformance.cases.basic_authorization import UNAUTHORIZED, token_of
 from mcpcore_conformance.cases.basic_authorization_tokens import HOUR, NEEDS
 from mcpcore_conformance.kit.challenges import find_challenge
 from mcpcore_conformance.kit.heard import Headers, header
-from mcpcore_conformance.kit.model import LEGACY_SSE, MUST, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SSE,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    WEBSOCKET,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 from mcpcore_conformance.kit.wire import Refused
@@ -24,6 +25,7 @@ from mcpcore_conformance.kit.wire import Refused
 page = Page("basic/authorization")
 
 OPENED = WEBSOCKET | LEGACY_SSE
+case = page.server(SINCE_2025_03_26, bindings=OPENED, needs=NEEDS)
 
 
 async def _unauthorized(
@@ -39,14 +41,7 @@ async def _unauthorized(
     raise Broken(f"an opening {what} was accepted")
 
 
-@page.server(
-    MUST,
-    "token-handling/opening-challenged",
-    SINCE_2025_03_26,
-    expects="401, and WWW-Authenticate with the scheme Bearer.",
-    bindings=OPENED,
-    needs=NEEDS,
-)
+@case.must("token-handling/opening-challenged", "401, and WWW-Authenticate with the scheme Bearer.")
 async def challenged(talk: ServerTalk) -> None:
     """An opening without a token is challenged."""
     error = await _unauthorized(talk, "without a token")
@@ -55,13 +50,8 @@ async def challenged(talk: ServerTalk) -> None:
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
-@page.server(
-    MUST,
-    "token-requirements/opening-not-by-the-query",
-    SINCE_2025_03_26,
-    expects="401: a token in the query counts for nothing.",
-    bindings=OPENED,
-    needs=NEEDS,
+@case.must(
+    "token-requirements/opening-not-by-the-query", "401: a token in the query counts for nothing."
 )
 async def in_query(talk: ServerTalk) -> None:
     """A good token in the query opens nothing."""
@@ -71,14 +61,7 @@ async def in_query(talk: ServerTalk) -> None:
         await _unauthorized(talk, f"with a token in the query, as {name},", path=query)
 
 
-@page.server(
-    MUST,
-    "token-handling/opening-expired",
-    SINCE_2025_03_26,
-    expects="401.",
-    bindings=OPENED,
-    needs=NEEDS,
-)
+@case.must("token-handling/opening-expired", "401.")
 async def expired(talk: ServerTalk) -> None:
     """A token that has expired opens nothing."""
     then = int(time.time()) - HOUR
@@ -87,19 +70,13 @@ async def expired(talk: ServerTalk) -> None:
     await _unauthorized(talk, "with a token that has expired", bearer)
 
 
-@page.server(
-    MUST,
+@case.must(
     "token-handling/opening-audience",
+    "401 for a token of another server, and for one of none.",
     SINCE_2025_06_18,
-    expects="401 for a token of another server, and for one of none.",
-    bindings=OPENED,
-    needs=NEEDS,
 )
 async def audience(talk: ServerTalk) -> None:
     """A token for another server opens nothing."""
     for what, value in (("another server", "https://mcp.example.com/mcp"), ("no server", None)):
         bearer = [("authorization", f"Bearer {talk.tokens.changed(aud=value)}")]
         await _unauthorized(talk, f"with a token for {what}", bearer)
-
-
-__all__ = ["page"]

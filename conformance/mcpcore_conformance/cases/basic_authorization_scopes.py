@@ -2,27 +2,32 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_authorization import metadata_of, stranger
 from mcpcore_conformance.cases.basic_authorization_tokens import bearing
 from mcpcore_conformance.kit.challenges import Challenge, find_challenge
 from mcpcore_conformance.kit.endpoint import Answer, Endpoint
 from mcpcore_conformance.kit.exchanges import Response
-from mcpcore_conformance.kit.model import MODERN, MUST, PROTECTED, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    PROTECTED,
+    SINCE_2025_03_26,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import SCOPE, SCOPED_TOOL, TOOL_SCOPE
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_11_25 = Span(LATEST_LEGACY, LATEST)
 OK, FORBIDDEN = 200, 403
 OFFLINE = "offline_access"
 STATUS = "basic/authorization/error-handling/insufficient-scope"
 """The case about the status where a scope is missing."""
 NEEDS = (PROTECTED,)
 WITH_TOOL = (PROTECTED, f"tool:{SCOPED_TOOL}")
+case = page.server(SINCE_2025_11_25, bindings=STREAMABLE, needs=WITH_TOOL)
 
 
 def scopes_of(challenge: Challenge | None) -> set[str]:
@@ -38,12 +43,10 @@ async def supported(talk: ServerTalk) -> set[str]:
     return {each for each in listed or () if isinstance(each, str)}
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "scope-selection-strategy/scope-in-challenge",
-    SINCE_2025_11_25,
-    expects="scope in the challenge of a server that needs scopes.",
-    bindings=STREAMABLE,
+    "scope in the challenge of a server that needs scopes.",
+    needs=(),
 )
 async def scope_in_challenge(talk: ServerTalk) -> None:
     """The challenge of a 401 says which scopes are needed."""
@@ -54,12 +57,11 @@ async def scope_in_challenge(talk: ServerTalk) -> None:
     check(scopes, "the challenge of the 401 names no scope")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "refresh-tokens/no-offline-access",
+    f"No {OFFLINE} in the challenge, and none in scopes_supported.",
     MODERN,
-    expects=f"No {OFFLINE} in the challenge, and none in scopes_supported.",
-    bindings=STREAMABLE,
+    needs=(),
 )
 async def no_offline_access(talk: ServerTalk) -> None:
     """A server does not ask for refresh tokens, which it never sees."""
@@ -77,12 +79,10 @@ async def lacking(talk: ServerTalk) -> Response:
     return found
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-handling/insufficient-scope",
+    "403: the token is good, and does not suffice.",
     SINCE_2025_03_26,
-    expects="403: the token is good, and does not suffice.",
-    bindings=STREAMABLE,
     needs=NEEDS,
 )
 async def insufficient_scope(talk: ServerTalk) -> None:
@@ -102,12 +102,9 @@ def check_challenge(challenge: Challenge | None, endpoint: str) -> None:
     check(urlsplit(named or "").netloc == origin, f"resource_metadata is {named!r}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "runtime-insufficient-scope-errors/challenge",
-    SINCE_2025_11_25,
-    expects='error="insufficient_scope", the scopes that are needed, and resource_metadata.',
-    bindings=STREAMABLE,
+    'error="insufficient_scope", the scopes that are needed, and resource_metadata.',
     needs=NEEDS,
 )
 async def challenge_of_403(talk: ServerTalk) -> None:
@@ -129,13 +126,9 @@ async def calling(talk: ServerTalk, token: str) -> Answer:
     return await point.post(point.message("tools/call", {"name": SCOPED_TOOL, "arguments": {}}))
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "runtime-insufficient-scope-errors/of-a-tool",
-    SINCE_2025_11_25,
-    expects="403 with a challenge that names the scope of the tool; a token with it is served.",
-    bindings=STREAMABLE,
-    needs=WITH_TOOL,
+    "403 with a challenge that names the scope of the tool; a token with it is served.",
 )
 async def of_a_tool(talk: ServerTalk) -> None:
     """A call for which the token does not suffice is refused, and told which scope it needs."""
@@ -149,13 +142,10 @@ async def of_a_tool(talk: ServerTalk) -> None:
     check(answer.result is not None, f"a call with the scope of the tool got {answer}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "runtime-insufficient-scope-errors/one-challenge",
+    "All scopes that the call needs, in one challenge.",
     MODERN,
-    expects="All scopes that the call needs, in one challenge.",
-    bindings=STREAMABLE,
-    needs=WITH_TOOL,
 )
 async def one_challenge(talk: ServerTalk) -> None:
     """A challenge names all scopes that an operation needs, so that one new token will do."""
@@ -166,18 +156,12 @@ async def one_challenge(talk: ServerTalk) -> None:
     check({SCOPE, TOOL_SCOPE} <= found, f"the challenge names {' '.join(sorted(found)) or 'none'}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "step-up-authorization-flow/hierarchies",
+    "A result: the broader scope implies the one that is needed.",
     MODERN,
-    expects="A result: the broader scope implies the one that is needed.",
-    bindings=STREAMABLE,
-    needs=WITH_TOOL,
 )
 async def hierarchies(talk: ServerTalk) -> None:
     """A broader scope suffices where a narrower one is needed."""
     answer = await calling(talk, talk.tokens.broad)
     check(answer.result is not None, f"a call with a broader scope got {answer}")
-
-
-__all__ = ["page"]

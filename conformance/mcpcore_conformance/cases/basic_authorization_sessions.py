@@ -1,6 +1,5 @@
 """Cases of the page basic/authorization: each request is authorized by itself."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.cases.basic_authorization import (
     BAD_REQUEST,
     NO_TOKEN,
@@ -13,21 +12,16 @@ from mcpcore_conformance.kit.exchanges import any_notification, post, response
 from mcpcore_conformance.kit.headers import ACCEPT, for_message
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MUST, STREAMABLE, Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 
-
-@page.server(
-    MUST,
+@page.server(SINCE_2025_03_26, bindings=STREAMABLE).must(
     "token-requirements/each-by-itself",
-    SINCE_2025_03_26,
-    expects="401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
-    bindings=STREAMABLE,
+    "401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
 )
 async def each_by_itself(talk: ServerTalk) -> None:
     """In an open conversation each request needs its token: a session id is none."""
@@ -52,6 +46,3 @@ async def each_by_itself(talk: ServerTalk) -> None:
             refused = BAD_REQUEST <= found.status < 500
             check(refused, f"{method} {what} got {found.status}")
     check_served(await point.post(point.message()), "a request with its token, after all this,")
-
-
-__all__ = ["page"]

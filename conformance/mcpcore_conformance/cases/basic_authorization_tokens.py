@@ -8,20 +8,24 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.challenges import find_challenge
 from mcpcore_conformance.kit.exchanges import Response, first_message, post
-from mcpcore_conformance.kit.model import MUST, PROTECTED, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    PROTECTED,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import Tokens, encoded, jwt, mac, read
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 UNAUTHORIZED = 401
 NEEDS = (PROTECTED,)
+case = page.server(SINCE_2025_03_26, bindings=STREAMABLE, needs=NEEDS)
 HOUR = 3600
 """Seconds by which times are wrong: more than any leeway."""
 
@@ -42,14 +46,7 @@ async def check_refused(talk: ServerTalk, tokens: Iterable[tuple[str, str]]) -> 
         talk.should(error == "invalid_token", f"of a token {what} the challenge says {error!r}")
 
 
-@page.server(
-    MUST,
-    "token-handling/expired",
-    SINCE_2025_03_26,
-    expects="401.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("token-handling/expired", "401.")
 async def expired(talk: ServerTalk) -> None:
     """A token that has expired is refused."""
     then = int(time.time()) - HOUR
@@ -57,27 +54,17 @@ async def expired(talk: ServerTalk) -> None:
     await check_refused(talk, [("that has expired", token)])
 
 
-@page.server(
-    MUST,
-    "token-handling/not-yet-valid",
-    SINCE_2025_03_26,
-    expects="401.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("token-handling/not-yet-valid", "401.")
 async def not_yet_valid(talk: ServerTalk) -> None:
     """A token whose time has not come is refused."""
     token = talk.tokens.changed(nbf=int(time.time()) + HOUR)
     await check_refused(talk, [("that is not valid yet", token)])
 
 
-@page.server(
-    MUST,
+@case.must(
     "token-handling/audience",
+    "401 for another server, another path, another port, somebody else's list, nothing.",
     SINCE_2025_06_18,
-    expects="401 for another server, another path, another port, somebody else's list, nothing.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
 )
 async def audience(talk: ServerTalk) -> None:
     """A token that was issued for another resource is refused."""
@@ -95,14 +82,7 @@ async def audience(talk: ServerTalk) -> None:
     await check_refused(talk, made)
 
 
-@page.server(
-    MUST,
-    "token-handling/issuer",
-    SINCE_2025_03_26,
-    expects="401, though the signature holds.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("token-handling/issuer", "401, though the signature holds.")
 async def issuer(talk: ServerTalk) -> None:
     """A token of another issuer is refused."""
     others = {
@@ -115,13 +95,9 @@ async def issuer(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     "token-handling/signature",
-    SINCE_2025_03_26,
-    expects="401 for another key, for other claims than were signed, for no signature.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    "401 for another key, for other claims than were signed, for no signature.",
 )
 async def signature(talk: ServerTalk) -> None:
     """A token whose signature does not hold is refused."""
@@ -160,27 +136,16 @@ def _of_other_algorithms(tokens: Tokens) -> list[tuple[str, str]]:
     ]
 
 
-@page.server(
-    MUST,
+@case.must(
     "token-handling/algorithm",
-    SINCE_2025_03_26,
-    expects="401 for the algorithms none and HS256, and for a key in the header of the token.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    "401 for the algorithms none and HS256, and for a key in the header of the token.",
 )
 async def algorithm(talk: ServerTalk) -> None:
     """A token does not choose how it is verified."""
     await check_refused(talk, _of_other_algorithms(talk.tokens))
 
 
-@page.server(
-    MUST,
-    "token-handling/malformed",
-    SINCE_2025_03_26,
-    expects="401, never a status of 500 or more.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("token-handling/malformed", "401, never a status of 500 or more.")
 async def malformed(talk: ServerTalk) -> None:
     """What is no JWT is refused as any invalid token is."""
     header, claims = read(talk.tokens.good)
@@ -194,6 +159,3 @@ async def malformed(talk: ServerTalk) -> None:
         ("without an algorithm", jwt({"typ": header.get("typ")}, claims, talk.tokens.key.sign)),
     ]
     await check_refused(talk, made)
-
-
-__all__ = ["page"]

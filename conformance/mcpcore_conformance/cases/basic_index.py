@@ -8,7 +8,7 @@ from msgspec import UNSET
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_REQUEST, PARSE_ERROR, Kind, encode, request
-from mcpcore_conformance.kit.model import EVERY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.probes import (
     CLIENT_ERRORS,
     check_code,
@@ -22,6 +22,7 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/index")
+case = page.server()
 
 MANY = 20_000
 """Brackets in each other that no sensible message has."""
@@ -60,10 +61,9 @@ async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) ->
     return await rejected(link, text, what, id=NUMBER, headers=headers, owed=owed)
 
 
-@page.server(
-    MUST,
+@case.must(
     "messages/not-json",
-    expects="Nothing of it is carried out, the connection stays, the next request is served.",
+    "Nothing of it is carried out, the connection stays, the next request is served.",
 )
 async def not_json(talk: ServerTalk) -> None:
     """Text that is no JSON is not taken for a message, and does no harm."""
@@ -73,12 +73,7 @@ async def not_json(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "messages/not-json-status",
-    bindings={Binding.HTTP},
-    expects="An HTTP status from 400 to 499.",
-)
+@case.must("messages/not-json-status", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
 async def not_json_status(talk: ServerTalk) -> None:
     """A body that is no JSON, or no body at all, is answered with a status of 4xx."""
     link = await talk.open()
@@ -88,10 +83,9 @@ async def not_json_status(talk: ServerTalk) -> None:
         check(reply.status in CLIENT_ERRORS, f"{what} got {reply}, not a status of 4xx")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-codes/parse-error",
-    expects="The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
+    "The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
 )
 async def parse_error(talk: ServerTalk) -> None:
     """Text that is no JSON gets the error that JSON-RPC has for it."""
@@ -100,10 +94,9 @@ async def parse_error(talk: ServerTalk) -> None:
         check_code(await _refused(link, text, what, owed=True), what, [PARSE_ERROR])
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-responses/no-invented-id",
-    expects="An error about it has no id, or the one that can be read in it.",
+    "An error about it has no id, or the one that can be read in it.",
 )
 async def no_invented_id(talk: ServerTalk) -> None:
     """An error about something unreadable does not answer a request that nobody made."""
@@ -114,10 +107,9 @@ async def no_invented_id(talk: ServerTalk) -> None:
         check(id in (None, UNSET, NUMBER), f"{what} got an error with the id {id!r}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/json-by-the-letter",
-    expects="What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
+    "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
 )
 async def json_by_the_letter(talk: ServerTalk) -> None:
     """Requests that only a lenient reader would take for JSON are not carried out."""
@@ -144,11 +136,10 @@ async def json_by_the_letter(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/invalid-utf8",
+    "The message is refused; nothing of it is carried out or put right silently.",
     bindings=EVERY - {Binding.WS},
-    expects="The message is refused; nothing of it is carried out or put right silently.",
 )
 async def invalid_utf8(talk: ServerTalk) -> None:
     """Bytes that are not UTF-8 make a message unreadable."""
@@ -169,10 +160,9 @@ async def invalid_utf8(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/lone-surrogate",
-    expects="An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.",
+    "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.",
 )
 async def lone_surrogate(talk: ServerTalk) -> None:
     """Half of a surrogate pair, escaped, is JSON but no text; it does no harm."""
@@ -192,10 +182,8 @@ async def lone_surrogate(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "messages/not-an-object",
-    expects="The error -32600 without an id, or over HTTP a bare status of 4xx.",
+@case.should(
+    "messages/not-an-object", "The error -32600 without an id, or over HTTP a bare status of 4xx."
 )
 async def not_an_object(talk: ServerTalk) -> None:
     """JSON that is no object (and no batch) is an invalid request."""
@@ -211,10 +199,9 @@ def _deep(link: Link, value: str) -> bytes:
     return _spoilt(link, '"id":', f'"x":{value},"id":')
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/depth",
-    expects="A result or an error, over HTTP no status of 5xx; the next request is served.",
+    "A result or an error, over HTTP no status of 5xx; the next request is served.",
 )
 async def depth(talk: ServerTalk) -> None:
     """Thousands of brackets in each other are refused or read, and do no harm."""
@@ -237,10 +224,9 @@ def _nested() -> str:
     return "[" * MANY + "]" * MANY
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/many-members",
-    expects="A result or an error, over HTTP no status of 5xx; the next request is served.",
+    "A result or an error, over HTTP no status of 5xx; the next request is served.",
 )
 async def many_members(talk: ServerTalk) -> None:
     """Tens of thousands of members in one object are refused or read, and do no harm."""
@@ -268,10 +254,9 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/size",
-    expects="An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
+    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
 )
 async def size(talk: ServerTalk) -> None:
     """A message of many megabytes is taken or refused, and does no harm."""
@@ -299,12 +284,7 @@ async def _large(link: Link, sent: Any) -> Reply:
         return Reply(sent, gone=link.gone)
 
 
-@page.server(
-    SHOULD,
-    "messages/large-taken",
-    needs=("tools",),
-    expects="A result.",
-)
+@case.should("messages/large-taken", "A result.", needs=("tools",))
 async def large_taken(talk: ServerTalk) -> None:
     """A message of a hundred kilobytes is nothing special."""
     link = await talk.open()
@@ -317,11 +297,10 @@ async def large_taken(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     "messages/content-type",
-    bindings={Binding.HTTP},
-    expects="Content-Type is application/json or text/event-stream, and the message is readable.",
+    "Content-Type is application/json or text/event-stream, and the message is readable.",
+    bindings=STREAMABLE,
 )
 async def content_type(talk: ServerTalk) -> None:
     """Whatever has a message in it says that it is JSON, or a stream of events."""
@@ -335,6 +314,3 @@ async def content_type(talk: ServerTalk) -> None:
         kind = header(reply.head.headers, "content-type") if reply.head else None
         plain = (kind or "").partition(";")[0].strip().lower()
         check(plain in ("application/json", "text/event-stream"), f"the Content-Type is {kind!r}")
-
-
-__all__ = ["page"]

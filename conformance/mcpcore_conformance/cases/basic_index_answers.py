@@ -16,13 +16,14 @@ from mcpcore_conformance.kit.messages import (
     notification,
     result,
 )
-from mcpcore_conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Binding, Page
 from mcpcore_conformance.kit.probes import CLIENT_ERRORS, answers, plain_request, unanswered
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/index")
+case = page.server()
 
 STANDARD = {-32700, -32600, -32601, -32602, -32603}
 DEFINED = {HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION}
@@ -61,11 +62,7 @@ async def _errors(talk: ServerTalk, link: Link) -> list[tuple[str, dict[str, Any
     return found
 
 
-@page.server(
-    MUST,
-    "error-responses/request-id",
-    expects="Every error has the id of its request, of the same type.",
-)
+@case.must("error-responses/request-id", "Every error has the id of its request, of the same type.")
 async def error_ids(talk: ServerTalk) -> None:
     """Errors carry the id of the request that failed, be it an integer or a string."""
     link = await talk.open()
@@ -90,10 +87,9 @@ async def error_ids(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-responses/code-and-message",
-    expects="error is an object with an integer code and a string message.",
+    "error is an object with an integer code and a string message.",
 )
 async def error_members(talk: ServerTalk) -> None:
     """Every error says what it is, by an integer and a text."""
@@ -103,11 +99,7 @@ async def error_members(talk: ServerTalk) -> None:
     check(found, "nothing that was asked for failed")
 
 
-@page.server(
-    SHOULD,
-    "error-responses/meaningful",
-    expects="A code other than 0, and a message that is not empty.",
-)
+@case.should("error-responses/meaningful", "A code other than 0, and a message that is not empty.")
 async def meaningful_errors(talk: ServerTalk) -> None:
     """Errors mean something: a code of 0, or no words, is lawful and helps nobody."""
     link = await talk.open()
@@ -116,11 +108,10 @@ async def meaningful_errors(talk: ServerTalk) -> None:
         check(found["message"].strip(), f"the error to {what} has no message: {found}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-codes/invalid-params",
+    "The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
     needs=("tools",),
-    expects="The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
 )
 async def invalid_params(talk: ServerTalk) -> None:
     """Params without what the method needs, or of a wrong type, get the error for that."""
@@ -143,11 +134,10 @@ async def invalid_params(talk: ServerTalk) -> None:
         reply.failed_with(*codes)
 
 
-@page.server(
-    MUST,
+@case.must(
     "error-codes/reserved-codes",
+    "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
     MODERN,
-    expects="No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
 )
 async def reserved_codes(talk: ServerTalk) -> None:
     """Codes that the specification keeps for itself, or has given up, are not sent."""
@@ -159,12 +149,7 @@ async def reserved_codes(talk: ServerTalk) -> None:
         check(not reserved, f"{what} got the reserved code {code}")
 
 
-@page.server(
-    SHOULD,
-    "error-codes/legacy-codes",
-    MODERN,
-    expects="No code from -32019 to -32000.",
-)
+@case.should("error-codes/legacy-codes", "No code from -32019 to -32000.", MODERN)
 async def legacy_codes(talk: ServerTalk) -> None:
     """Codes that implementations once took for themselves are not used any more."""
     link = await talk.open()
@@ -173,11 +158,10 @@ async def legacy_codes(talk: ServerTalk) -> None:
         check(not -32019 <= code <= -32000, f"{what} got the legacy code {code}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-codes/own-codes",
+    "Codes that the specification does not define lie outside -32768 to -32000.",
     MODERN,
-    expects="Codes that the specification does not define lie outside -32768 to -32000.",
 )
 async def own_codes(talk: ServerTalk) -> None:
     """Codes of one's own stay out of the range that JSON-RPC reserves."""
@@ -191,11 +175,7 @@ async def own_codes(talk: ServerTalk) -> None:
 # Notifications
 
 
-@page.server(
-    MUST,
-    "notifications/unknown",
-    expects="No answer; over HTTP 202 or a status of 4xx.",
-)
+@case.must("notifications/unknown", "No answer; over HTTP 202 or a status of 4xx.")
 async def unknown_notification(talk: ServerTalk) -> None:
     """A notification that nobody knows is not answered."""
     link = await talk.open()
@@ -204,10 +184,9 @@ async def unknown_notification(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "notifications/malformed",
-    expects="No answer; over HTTP a status of 4xx may come with an error that has no id.",
+    "No answer; over HTTP a status of 4xx may come with an error that has no id.",
 )
 async def malformed_notification(talk: ServerTalk) -> None:
     """A notification whose params are of a wrong type is not answered."""
@@ -222,11 +201,7 @@ async def malformed_notification(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "notifications/request-without-id",
-    expects="No answer; over HTTP 202 or a status of 4xx.",
-)
+@case.must("notifications/request-without-id", "No answer; over HTTP 202 or a status of 4xx.")
 async def request_without_id(talk: ServerTalk) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
     link = await talk.open()
@@ -237,10 +212,9 @@ async def request_without_id(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "notifications/with-id",
-    expects="An error with the id (-32600 to -32602): whoever sends an id waits for an answer.",
+    "An error with the id (-32600 to -32602): whoever sends an id waits for an answer.",
 )
 async def notification_with_id(talk: ServerTalk) -> None:
     """A notification's method, sent with an id, is a request that fails."""
@@ -265,11 +239,8 @@ def _strange_answers(talk: ServerTalk) -> dict[str, dict[str, Any]]:
     }
 
 
-@page.server(
-    SHOULD,
-    "responses/unknown-id",
-    LEGACY,
-    expects="Nothing is said to it, and the next request is served.",
+@case.should(
+    "responses/unknown-id", "Nothing is said to it, and the next request is served.", LEGACY
 )
 async def unknown_answer(talk: ServerTalk) -> None:
     """Answers to requests that the server never made are dropped."""
@@ -278,10 +249,9 @@ async def unknown_answer(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "responses/malformed",
-    expects="The server goes on: at most an error without an id comes, no status of 5xx.",
+    "The server goes on: at most an error without an id comes, no status of 5xx.",
 )
 async def malformed_answer(talk: ServerTalk) -> None:
     """Answers that are none, and that nobody asked for, do no harm."""
@@ -318,11 +288,10 @@ async def _results(talk: ServerTalk, link: Link) -> list[Reply]:
     ]
 
 
-@page.server(
-    MUST,
+@case.must(
     "resulttype/named",
+    "resultType is complete, input_required, or that of an extension that was declared.",
     MODERN,
-    expects="resultType is complete, input_required, or that of an extension that was declared.",
 )
 async def result_type(talk: ServerTalk) -> None:
     """Every result says of which type it is."""
@@ -335,11 +304,10 @@ async def result_type(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "meta/server-info",
+    "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.",
     MODERN,
-    expects="_meta has io.modelcontextprotocol/serverInfo, with a name and a version.",
 )
 async def server_info(talk: ServerTalk) -> None:
     """Every result says who the server is."""
@@ -355,12 +323,7 @@ async def server_info(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    SHOULD,
-    "responses/not-for-clients",
-    MODERN,
-    expects="No result; over HTTP a status of 4xx.",
-)
+@case.should("responses/not-for-clients", "No result; over HTTP a status of 4xx.", MODERN)
 async def no_answers_from_clients(talk: ServerTalk) -> None:
     """A client does not send answers: one that comes is refused, or dropped."""
     link = await talk.open()
@@ -369,6 +332,3 @@ async def no_answers_from_clients(talk: ServerTalk) -> None:
         refused = head.status in CLIENT_ERRORS
         check(refused, f"{what} got HTTP status {head.status}, not one of 4xx")
     await link.alive()
-
-
-__all__ = ["page"]

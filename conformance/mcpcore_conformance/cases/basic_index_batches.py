@@ -6,7 +6,6 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.heard import Head
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import (
@@ -19,7 +18,7 @@ from mcpcore_conformance.kit.messages import (
     request,
     result,
 )
-from mcpcore_conformance.kit.model import EVERY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, ONLY_2025_03_26, SINCE_2025_06_18, Binding, Page
 from mcpcore_conformance.kit.probes import (
     CLIENT_ERRORS,
     answers,
@@ -34,8 +33,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/index")
 
-WITH_BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-WITHOUT = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.server(ONLY_2025_03_26)
+WITHOUT = SINCE_2025_06_18
 
 
 async def _answered(link: Link, batch: Sequence[Any], count: int) -> list[Message]:
@@ -65,12 +64,7 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
     return [request(talk.fresh_id(), "ping") for _ in range(count)]
 
 
-@page.server(
-    MUST,
-    "batching/requests",
-    WITH_BATCHES,
-    expects="Each request is answered once, with its id; the order is free.",
-)
+@case.must("batching/requests", "Each request is answered once, with its id; the order is free.")
 async def requests(talk: ServerTalk) -> None:
     """A batch of requests is received, and each of them is answered."""
     link = await talk.open()
@@ -82,12 +76,7 @@ async def requests(talk: ServerTalk) -> None:
     check(all(each.kind is Kind.RESULT for each in found), "a request of the batch failed")
 
 
-@page.server(
-    MUST,
-    "batching/one-request",
-    WITH_BATCHES,
-    expects="Its result.",
-)
+@case.must("batching/one-request", "Its result.")
 async def one_request(talk: ServerTalk) -> None:
     """A batch may have one element."""
     link = await talk.open()
@@ -96,12 +85,7 @@ async def one_request(talk: ServerTalk) -> None:
     check(found.answers(ping["id"]), f"the request {ping['id']} was answered with {found.value}")
 
 
-@page.server(
-    MUST,
-    "batching/with-notifications",
-    WITH_BATCHES,
-    expects="The requests are answered, the notifications are not.",
-)
+@case.must("batching/with-notifications", "The requests are answered, the notifications are not.")
 async def with_notifications(talk: ServerTalk) -> None:
     """In a batch of requests and notifications only the requests are answered."""
     link = await talk.open()
@@ -111,12 +95,7 @@ async def with_notifications(talk: ServerTalk) -> None:
     check(_ids(found) == Counter([first["id"], second["id"]]), f"the ids are {list(_ids(found))}")
 
 
-@page.server(
-    MUST,
-    "batching/notifications-only",
-    WITH_BATCHES,
-    expects="Nothing; over HTTP 202 without a body.",
-)
+@case.must("batching/notifications-only", "Nothing; over HTTP 202 without a body.")
 async def notifications_only(talk: ServerTalk) -> None:
     """A batch of notifications is not answered, not even with an empty array."""
     link = await talk.open()
@@ -124,12 +103,7 @@ async def notifications_only(talk: ServerTalk) -> None:
     _accepted(await unanswered(link, {"a batch of notifications": batch}))
 
 
-@page.server(
-    MUST,
-    "batching/answers-only",
-    WITH_BATCHES,
-    expects="Nothing; over HTTP 202 without a body, or a status of 4xx.",
-)
+@case.must("batching/answers-only", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
 async def answers_only(talk: ServerTalk) -> None:
     """A batch of answers is not answered."""
     link = await talk.open()
@@ -143,11 +117,9 @@ def _accepted(heads: dict[str, Head]) -> None:
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
 
 
-@page.server(
-    MUST,
+@case.must(
     "batching/empty",
-    WITH_BATCHES,
-    expects="One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
+    "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
 )
 async def empty(talk: ServerTalk) -> None:
     """An empty batch is an invalid request."""
@@ -158,12 +130,7 @@ async def empty(talk: ServerTalk) -> None:
     check(not data.lstrip().startswith(b"["), f"an empty batch was answered with {data!r}")
 
 
-@page.server(
-    MUST,
-    "batching/errors",
-    WITH_BATCHES,
-    expects="The error -32601 with its id, and the results of the others.",
-)
+@case.must("batching/errors", "The error -32601 with its id, and the results of the others.")
 async def errors(talk: ServerTalk) -> None:
     """A request of a batch that fails does not take the others with it."""
     link = await talk.open()
@@ -177,11 +144,9 @@ async def errors(talk: ServerTalk) -> None:
     check(code == METHOD_NOT_FOUND, f"the bad request got the error {code}, not -32601")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "batching/invalid-elements",
-    WITH_BATCHES,
-    expects="An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
+    "An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
 )
 async def invalid_elements(talk: ServerTalk) -> None:
     """A batch of things that are no messages is refused, element by element."""
@@ -202,11 +167,8 @@ async def invalid_elements(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "batching/partly-invalid",
-    WITH_BATCHES,
-    expects="The result of the request, and an error -32600 without an id.",
+@case.should(
+    "batching/partly-invalid", "The result of the request, and an error -32600 without an id."
 )
 async def partly_invalid(talk: ServerTalk) -> None:
     """In a batch with one element that is no message, the request is served all the same."""
@@ -218,12 +180,7 @@ async def partly_invalid(talk: ServerTalk) -> None:
     check(codes == [INVALID_REQUEST], f"the errors are {codes}, not one -32600")
 
 
-@page.server(
-    SHOULD,
-    "batching/nested",
-    WITH_BATCHES,
-    expects="An error; nothing of it is carried out.",
-)
+@case.should("batching/nested", "An error; nothing of it is carried out.")
 async def nested(talk: ServerTalk) -> None:
     """A batch inside a batch is no message."""
     link = await talk.open()
@@ -232,11 +189,9 @@ async def nested(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "batching/duplicate-ids",
-    WITH_BATCHES,
-    expects="Two answers with the id, the second perhaps an error; nobody waits for ever.",
+    "Two answers with the id, the second perhaps an error; nobody waits for ever.",
 )
 async def duplicate_ids(talk: ServerTalk) -> None:
     """Two requests with one id in a batch are both answered."""
@@ -246,12 +201,7 @@ async def duplicate_ids(talk: ServerTalk) -> None:
     check(set(_ids(found)) <= {ping["id"], None}, f"the ids are {list(_ids(found))}")
 
 
-@page.server(
-    SHOULD,
-    "batching/many",
-    WITH_BATCHES,
-    expects="Each request is answered once.",
-)
+@case.should("batching/many", "Each request is answered once.")
 async def many(talk: ServerTalk) -> None:
     """A batch of fifty requests is nothing special."""
     link = await talk.open()
@@ -260,12 +210,10 @@ async def many(talk: ServerTalk) -> None:
     check(_ids(found) == Counter(each["id"] for each in batch), "the ids are not those asked for")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "batching/one-array",
-    WITH_BATCHES,
+    "One array with an answer to each request.",
     bindings=EVERY - {Binding.HTTP},
-    expects="One array with an answer to each request.",
 )
 async def one_array(talk: ServerTalk) -> None:
     """The answers to a batch come as a batch."""
@@ -275,11 +223,10 @@ async def one_array(talk: ServerTalk) -> None:
     check(same, "the answers came as two messages")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "messages/no-batches",
+    "An error -32600, over HTTP a bare status of 4xx; none of its requests is carried out.",
     WITHOUT,
-    expects="An error -32600, over HTTP a bare status of 4xx; none of its requests is carried out.",
 )
 async def removed(talk: ServerTalk) -> None:
     """A batch is no message any more."""
@@ -291,6 +238,3 @@ async def removed(talk: ServerTalk) -> None:
         reply = await rejected(link, batch, what, headers=headers_as_for(link, method))
         check_code(reply, what, [INVALID_REQUEST])
     await link.alive()
-
-
-__all__ = ["page"]

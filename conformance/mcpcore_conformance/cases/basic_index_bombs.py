@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import encode, request
-from mcpcore_conformance.kit.model import EVERY, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import Binding, Page
 from mcpcore_conformance.kit.probes import headers_as_for, outcome, plain_request
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -35,11 +35,9 @@ def _bomb(link: Link, opening: str, middle: str, closing: str) -> bytes:
     return text.replace(b'"MARK"', value.encode())
 
 
-@page.server(
-    SHOULD,
+@page.server().should(
     "messages/bottomless",
-    bindings=EVERY,
-    expects="An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
+    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
 )
 async def bottomless(talk: ServerTalk) -> None:
     """A request with a million brackets within each other in its params does no harm."""
@@ -62,6 +60,3 @@ async def bottomless(talk: ServerTalk) -> None:
             link = await talk.open()
         link.spoilt = spoilt
         await link.alive()
-
-
-__all__ = ["page"]

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST_LEGACY
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -18,7 +18,7 @@ from mcpcore_conformance.kit.messages import (
     UNSUPPORTED_VERSION,
     Kind,
 )
-from mcpcore_conformance.kit.model import ALL, EVERY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import ALL, EVERY, MODERN, SINCE_2025_11_25, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
@@ -26,9 +26,9 @@ from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/index")
+case = page.server(MODERN)
 
 BAD_REQUEST = 400
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 VENDOR: dict[str, Any] = {
     "org.example/note": {"deep": [1, {"er": None}]},
     "org.example.kit/": "a name may be empty",
@@ -87,35 +87,20 @@ def _without(link: Link, *names: str) -> dict[str, Any]:
     return {name: value for name, value in link.meta.items() if name not in names}
 
 
-@page.server(
-    MUST,
-    "meta/missing",
-    MODERN,
-    expects="The error -32602, over HTTP with the status 400.",
-)
+@case.must("meta/missing", "The error -32602, over HTTP with the status 400.")
 async def meta_missing(talk: ServerTalk) -> None:
     """A request without any _meta is malformed."""
     await _incomplete(talk, None, "no _meta")
 
 
-@page.server(
-    MUST,
-    "meta/version-missing",
-    MODERN,
-    expects="The error -32602, over HTTP with the status 400.",
-)
+@case.must("meta/version-missing", "The error -32602, over HTTP with the status 400.")
 async def version_missing(talk: ServerTalk) -> None:
     """A request that does not say its protocol version is malformed."""
     link = await talk.open()
     await _incomplete(talk, _without(link, META_PROTOCOL_VERSION), "no protocolVersion in _meta")
 
 
-@page.server(
-    MUST,
-    "meta/capabilities-missing",
-    MODERN,
-    expects="The error -32602, over HTTP with the status 400.",
-)
+@case.must("meta/capabilities-missing", "The error -32602, over HTTP with the status 400.")
 async def capabilities_missing(talk: ServerTalk) -> None:
     """A request that does not say what the client can do is malformed."""
     link = await talk.open()
@@ -123,11 +108,8 @@ async def capabilities_missing(talk: ServerTalk) -> None:
     await _incomplete(talk, meta, "no clientCapabilities in _meta")
 
 
-@page.server(
-    SHOULD,
-    "meta/field-types",
-    MODERN,
-    expects="The error -32602, over HTTP with the status 400 (and perhaps -32020).",
+@case.should(
+    "meta/field-types", "The error -32602, over HTTP with the status 400 (and perhaps -32020)."
 )
 async def field_types(talk: ServerTalk) -> None:
     """Required fields of _meta that have a wrong type count as missing."""
@@ -158,12 +140,7 @@ async def field_types(talk: ServerTalk) -> None:
             reply.failed_with(*codes, status=BAD_REQUEST)
 
 
-@page.server(
-    MUST,
-    "meta/client-info-optional",
-    MODERN,
-    expects="A result.",
-)
+@case.must("meta/client-info-optional", "A result.")
 async def client_info_optional(talk: ServerTalk) -> None:
     """A request that does not say who the client is, is served."""
     link = await talk.open()
@@ -173,12 +150,7 @@ async def client_info_optional(talk: ServerTalk) -> None:
         check(served, f"{method} without clientInfo got {reply}")
 
 
-@page.server(
-    SHOULD,
-    "meta/client-info-decides-nothing",
-    MODERN,
-    expects="The same result, whoever the client says it is.",
-)
+@case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
 async def client_info_decides_nothing(talk: ServerTalk) -> None:
     """Who the client says it is does not change what it gets."""
     link = await talk.open()
@@ -195,11 +167,8 @@ async def client_info_decides_nothing(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
-    "meta/other-keys",
-    ALL,
-    expects="A result: keys of vendors, and those of tracing, are left alone.",
+@case.should(
+    "meta/other-keys", "A result: keys of vendors, and those of tracing, are left alone.", ALL
 )
 async def other_keys(talk: ServerTalk) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
@@ -210,12 +179,10 @@ async def other_keys(talk: ServerTalk) -> None:
     check(served, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "meta/undeclared-capability",
-    MODERN,
+    "The error -32021 whose data.requiredCapabilities names it, over HTTP with 400.",
     needs=("found:input",),
-    expects="The error -32021 whose data.requiredCapabilities names it, over HTTP with 400.",
 )
 async def undeclared_capability(talk: ServerTalk) -> None:
     """What needs a capability that the client does not declare is refused by name."""
@@ -233,13 +200,7 @@ async def undeclared_capability(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
-    "meta/declared-capability",
-    MODERN,
-    needs=("found:input",),
-    expects="A result.",
-)
+@case.must("meta/declared-capability", "A result.", needs=("found:input",))
 async def declared_capability(talk: ServerTalk) -> None:
     """What needs a capability is served when the request declares it."""
     which, declared = await needy(talk)
@@ -247,11 +208,10 @@ async def declared_capability(talk: ServerTalk) -> None:
     check(not reply.result.get("isError"), f"the call failed: {reply.result}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "icons/sources",
+    "src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
     SINCE_2025_11_25,
-    expects="src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
 )
 async def icons(talk: ServerTalk) -> None:
     """Icons are found where every client may look for them."""
@@ -286,12 +246,10 @@ async def icons(talk: ServerTalk) -> None:
 # Statelessness
 
 
-@page.server(
-    MUST,
+@case.must(
     "statelessness/capabilities",
-    MODERN,
+    "The error -32021, although an earlier request on the connection declared it.",
     needs=("found:input",),
-    expects="The error -32021, although an earlier request on the connection declared it.",
 )
 async def capabilities_not_kept(talk: ServerTalk) -> None:
     """Capabilities are those of the request, not those of an earlier one."""
@@ -310,11 +268,9 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
             check(not needs_input(reply), f"{asks}, as it did before")
 
 
-@page.server(
-    MUST,
+@case.must(
     "statelessness/versions",
-    MODERN,
-    expects="Each request is judged by its own version, whatever the one before it said.",
+    "Each request is judged by its own version, whatever the one before it said.",
 )
 async def versions_not_kept(talk: ServerTalk) -> None:
     """A request with a version that the server speaks follows one with another version."""
@@ -329,12 +285,7 @@ async def versions_not_kept(talk: ServerTalk) -> None:
             reply.failed_with(UNSUPPORTED_VERSION)
 
 
-@page.server(
-    MUST,
-    "statelessness/nothing-before",
-    MODERN,
-    expects="A result: nothing has to be said before.",
-)
+@case.must("statelessness/nothing-before", "A result: nothing has to be said before.")
 async def nothing_before(talk: ServerTalk) -> None:
     """The first message of a connection may be any request."""
     link = await talk.connect()
@@ -342,12 +293,10 @@ async def nothing_before(talk: ServerTalk) -> None:
     await link.ask(method, params)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "statelessness/any-connection",
-    MODERN,
+    "Requests that go together may come over two connections, and after one has ended.",
     bindings=EVERY - {Binding.STDIO},
-    expects="Requests that go together may come over two connections, and after one has ended.",
 )
 async def any_connection(talk: ServerTalk) -> None:
     """A server is the same on every connection."""
@@ -366,11 +315,9 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in changing}
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "statelessness/several-conversations",
-    MODERN,
-    expects="Each request is served by its own metadata, however they are mixed.",
+    "Each request is served by its own metadata, however they are mixed.",
 )
 async def several_conversations(talk: ServerTalk) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
@@ -387,6 +334,3 @@ async def several_conversations(talk: ServerTalk) -> None:
         reply = await link.reply(each)
         served = reply.message is not None and reply.message.kind is Kind.RESULT
         check(served, f"the request {each.id} got {reply}")
-
-
-__all__ = ["page"]

@@ -12,7 +12,7 @@ from mcpcore_conformance.kit.messages import (
     Kind,
     request,
 )
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import Binding, Page
 from mcpcore_conformance.kit.probes import answers, check_code, outcome, plain_request, rejected
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import LONGER, over_too_soon
@@ -20,6 +20,7 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/index")
+case = page.server()
 
 SAFE = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
@@ -46,10 +47,9 @@ def _shown(id: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"
 
 
-@page.server(
-    MUST,
+@case.must(
     "result-responses/integer-ids",
-    expects="The answer carries the same integer: as a number, with the same value.",
+    "The answer carries the same integer: as a number, with the same value.",
 )
 async def integer_ids(talk: ServerTalk) -> None:
     """Integer ids come back as they were: zero, negative, and up to 2^53 - 1."""
@@ -58,10 +58,9 @@ async def integer_ids(talk: ServerTalk) -> None:
         await _echoed(link, id)
 
 
-@page.server(
-    MUST,
+@case.must(
     "result-responses/string-ids",
-    expects="The answer carries the same string: also one that looks like a number.",
+    "The answer carries the same string: also one that looks like a number.",
 )
 async def string_ids(talk: ServerTalk) -> None:
     """String ids come back as they were: empty, like a number, long, with any characters."""
@@ -78,11 +77,7 @@ async def string_ids(talk: ServerTalk) -> None:
         await _echoed(link, id)
 
 
-@page.server(
-    SHOULD,
-    "result-responses/large-integer-ids",
-    expects="The answer carries exactly the same integer.",
-)
+@case.should("result-responses/large-integer-ids", "The answer carries exactly the same integer.")
 async def large_integer_ids(talk: ServerTalk) -> None:
     """Integer ids beyond 2^53, as 64 bits have them, are not rounded."""
     link = await talk.open()
@@ -90,10 +85,9 @@ async def large_integer_ids(talk: ServerTalk) -> None:
         await _echoed(link, id)
 
 
-@page.server(
-    MAY,
+@case.may(
     "result-responses/huge-integer-ids",
-    expects="The same integer, or an error without an id; never another number.",
+    "The same integer, or an error without an id; never another number.",
 )
 async def huge_integer_ids(talk: ServerTalk) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
@@ -107,10 +101,9 @@ async def huge_integer_ids(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    MUST,
+@case.must(
     "result-responses/number-and-string",
-    expects='7 and "7" are two ids: each request gets the answer with its own.',
+    '7 and "7" are two ids: each request gets the answer with its own.',
 )
 async def number_and_string(talk: ServerTalk) -> None:
     """An integer id and a string id with the same digits are in flight together."""
@@ -129,10 +122,9 @@ async def number_and_string(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     "result-responses/many-in-flight",
-    expects="Every request gets an answer with its id, in whatever order.",
+    "Every request gets an answer with its id, in whatever order.",
 )
 async def many_in_flight(talk: ServerTalk) -> None:
     """Many requests that are sent without waiting are each answered."""
@@ -147,10 +139,9 @@ async def many_in_flight(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/id-null",
-    expects="An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
 async def id_null(talk: ServerTalk) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
@@ -161,10 +152,9 @@ async def id_null(talk: ServerTalk) -> None:
     check_code(reply, "a request with the id null", [INVALID_REQUEST])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/id-type",
-    expects="An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
 async def id_type(talk: ServerTalk) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
@@ -175,10 +165,9 @@ async def id_type(talk: ServerTalk) -> None:
         check_code(await rejected(link, payload, what), what, [INVALID_REQUEST])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/version-member",
-    expects="An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
 async def version_member(talk: ServerTalk) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
@@ -194,10 +183,9 @@ async def version_member(talk: ServerTalk) -> None:
         check_code(await rejected(link, payload, what, id=id), what, [INVALID_REQUEST])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/method-type",
-    expects="An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
 async def method_type(talk: ServerTalk) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
@@ -215,10 +203,9 @@ async def method_type(talk: ServerTalk) -> None:
         check_code(reply, what, [INVALID_REQUEST])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/params-type",
-    expects="The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
+    "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
 )
 async def params_type(talk: ServerTalk) -> None:
     """Params that are no object are refused."""
@@ -231,10 +218,8 @@ async def params_type(talk: ServerTalk) -> None:
         check_code(reply, what, [INVALID_PARAMS, INVALID_REQUEST])
 
 
-@page.server(
-    MUST,
-    "requests/without-params",
-    expects="A result; in the modern era with nothing but _meta in the params.",
+@case.must(
+    "requests/without-params", "A result; in the modern era with nothing but _meta in the params."
 )
 async def without_params(talk: ServerTalk) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
@@ -244,11 +229,7 @@ async def without_params(talk: ServerTalk) -> None:
         _served(await link.request(method, {}), f"{method} with empty params")
 
 
-@page.server(
-    SHOULD,
-    "requests/unknown-members",
-    expects="A result: what is not known is left alone.",
-)
+@case.should("requests/unknown-members", "A result: what is not known is left alone.")
 async def unknown_members(talk: ServerTalk) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
     link = await talk.open()
@@ -261,11 +242,7 @@ async def unknown_members(talk: ServerTalk) -> None:
     link.spoilt = spoilt
 
 
-@page.server(
-    MUST,
-    "error-responses/unknown-method",
-    expects="The error -32601 with the request's id.",
-)
+@case.must("error-responses/unknown-method", "The error -32601 with the request's id.")
 async def unknown_method(talk: ServerTalk) -> None:
     """A method that does not exist gets the error that JSON-RPC has for it."""
     link = await talk.open()
@@ -284,10 +261,8 @@ async def unknown_method(talk: ServerTalk) -> None:
         (await link.request(method)).failed_with(METHOD_NOT_FOUND)
 
 
-@page.server(
-    SHOULD,
-    "error-responses/method-case",
-    expects="The error -32601: methods are compared character by character.",
+@case.should(
+    "error-responses/method-case", "The error -32601: methods are compared character by character."
 )
 async def method_case(talk: ServerTalk) -> None:
     """The name of a method in other letters is the name of no method."""
@@ -299,10 +274,9 @@ async def method_case(talk: ServerTalk) -> None:
         (await link.request(other, params)).failed_with(METHOD_NOT_FOUND)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/duplicate-in-flight",
-    expects="Both requests are answered, the second perhaps with an error; nobody waits for ever.",
+    "Both requests are answered, the second perhaps with an error; nobody waits for ever.",
 )
 async def duplicate_in_flight(talk: ServerTalk) -> None:
     """Two requests with one id, sent without waiting, are both answered."""
@@ -312,11 +286,10 @@ async def duplicate_in_flight(talk: ServerTalk) -> None:
     await _both_answered(link, [await link.send(method, params, id=id) for _ in range(2)])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requests/duplicate-of-slow",
+    "Both are answered, each on its own way; the second perhaps with an error.",
     needs=("tool:test_wait",),
-    expects="Both are answered, each on its own way; the second perhaps with an error.",
 )
 async def duplicate_of_slow(talk: ServerTalk) -> None:
     """A request with the id of a call that still runs is answered, and so is the call."""
@@ -359,6 +332,3 @@ async def _both_answered(link: Link, sent: list[Sent], within: float | None = No
     for each in sent:
         await link.reply(each, 0.0)
     await link.alive()
-
-
-__all__ = ["page"]

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST
 from mcpcore_conformance.kit.apart import AGREED
 from mcpcore_conformance.kit.discover import agrees_to
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind
-from mcpcore_conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/lifecycle")
-
-NEWEST = Span(LATEST_LEGACY, LATEST_LEGACY)
+case = page.server(LEGACY)
 
 
 def _served(reply: Reply, what: str) -> None:
@@ -22,11 +21,9 @@ def _served(reply: Reply, what: str) -> None:
     check(served, f"{what} got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "version-negotiation/version-echoed",
-    LEGACY,
-    expects="The result's protocolVersion is the one that initialize asked for.",
+    "The result's protocolVersion is the one that initialize asked for.",
     bare=True,
 )
 async def version_echoed(talk: ServerTalk) -> None:
@@ -64,33 +61,28 @@ async def _other_version(link: Link, asked: Any) -> str | None:
     return found
 
 
-@page.server(
-    MUST,
+@case.must(
     "version-negotiation/unknown-version",
-    LEGACY,
-    expects="A result with another version that the server speaks, or the error -32602.",
+    "A result with another version that the server speaks, or the error -32602.",
 )
 async def unknown_version(talk: ServerTalk) -> None:
     """A version that nobody speaks is answered with one that the server does."""
     await _other_version(await talk.connect(), "1999-12-31")
 
 
-@page.server(
-    MUST,
+@case.must(
     "version-negotiation/future-version",
-    LEGACY,
-    expects="A result with another version that the server speaks, or the error -32602.",
+    "A result with another version that the server speaks, or the error -32602.",
 )
 async def future_version(talk: ServerTalk) -> None:
     """A version that does not exist yet is not agreed to."""
     await _other_version(await talk.connect(), "2999-12-31")
 
 
-@page.server(
-    MUST,
+@case.must(
     "version-negotiation/odd-versions",
-    NEWEST,
-    expects="A result with another version that the server speaks, or the error -32602.",
+    "A result with another version that the server speaks, or the error -32602.",
+    ONLY_2025_11_25,
 )
 async def odd_versions(talk: ServerTalk) -> None:
     """What is no version at all is not agreed to either."""
@@ -99,11 +91,10 @@ async def odd_versions(talk: ServerTalk) -> None:
         await _other_version(await talk.connect(), asked)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "version-negotiation/newest-offered",
-    NEWEST,
-    expects="The newest version that the server speaks and that has initialize.",
+    "The newest version that the server speaks and that has initialize.",
+    ONLY_2025_11_25,
 )
 async def newest_offered(talk: ServerTalk) -> None:
     """Instead of a version that it does not speak, the server offers its latest."""
@@ -114,11 +105,9 @@ async def newest_offered(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "version-negotiation/modern-version",
-    LEGACY,
-    expects="A result with a version that has initialize, or an error.",
+    "A result with a version that has initialize, or an error.",
 )
 async def modern_version(talk: ServerTalk) -> None:
     """Initialize is no way into a version that has no initialize."""
@@ -130,11 +119,9 @@ async def modern_version(talk: ServerTalk) -> None:
         check(found != LATEST.name, what, AGREED)
 
 
-@page.server(
-    MUST,
+@case.must(
     "initialization/answered",
-    LEGACY,
-    expects="A result with protocolVersion, capabilities, and serverInfo with name and version.",
+    "A result with protocolVersion, capabilities, and serverInfo with name and version.",
     bare=True,
 )
 async def answered(talk: ServerTalk) -> None:
@@ -147,12 +134,7 @@ async def answered(talk: ServerTalk) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@page.server(
-    MUST,
-    "initialization/minimal",
-    LEGACY,
-    expects="A result.",
-)
+@case.must("initialization/minimal", "A result.")
 async def minimal(talk: ServerTalk) -> None:
     """A client may have no capabilities at all."""
     link = await talk.connect(capabilities={})
@@ -160,12 +142,7 @@ async def minimal(talk: ServerTalk) -> None:
     _served(await link.request("initialize", {**link.opening(), "clientInfo": info}), "initialize")
 
 
-@page.server(
-    SHOULD,
-    "initialization/more-than-known",
-    LEGACY,
-    expects="A result: what is not known is left alone.",
-)
+@case.should("initialization/more-than-known", "A result: what is not known is left alone.")
 async def more_than_known(talk: ServerTalk) -> None:
     """Capabilities and members that the server does not know are no reason to refuse."""
     link = await talk.connect()
@@ -188,11 +165,9 @@ async def more_than_known(talk: ServerTalk) -> None:
     _served(await link.request("initialize", opening), "an initialize with unknown members")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "initialization/without-version",
-    LEGACY,
-    expects="The error -32602 each time; then a good initialize is answered.",
+    "The error -32602 each time; then a good initialize is answered.",
 )
 async def without_version(talk: ServerTalk) -> None:
     """An initialize without a version fails, and a good one may follow."""
@@ -212,12 +187,7 @@ async def without_version(talk: ServerTalk) -> None:
     _served(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
-@page.server(
-    MAY,
-    "initialization/incomplete",
-    LEGACY,
-    expects="The error -32602.",
-)
+@case.may("initialization/incomplete", "The error -32602.")
 async def incomplete(talk: ServerTalk) -> None:
     """An initialize without capabilities, or without clientInfo, is not complete."""
     link = await talk.connect()
@@ -227,6 +197,3 @@ async def incomplete(talk: ServerTalk) -> None:
         if reply.message is None or reply.message.kind is not Kind.ERROR:
             raise Broken(f"initialize without {name} got {reply}, not the error -32602")
         reply.failed_with(INVALID_PARAMS, INVALID_REQUEST)
-
-
-__all__ = ["page"]

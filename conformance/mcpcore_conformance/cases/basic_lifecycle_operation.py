@@ -4,20 +4,19 @@ import signal
 from typing import Any
 
 from mcpcore.spec.methods import METHODS, MethodKind, lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore.spec.revisions import LEGACY as LEGACY_REVISIONS
 from mcpcore_conformance.kit.account import declares
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind
-from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, STDIO, Binding, Page
+from mcpcore_conformance.kit.model import LEGACY, LEGACY_SINCE_2025_06_18, STDIO, Binding, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
 
 page = Page("basic/lifecycle")
+case = page.server(LEGACY)
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
 OWN_CHANNEL = frozenset(Binding) - {Binding.STDIO}
 """Bindings over which several connections reach one server."""
 LONG = 3600.0
@@ -41,11 +40,8 @@ async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
     return link, link.welcome.get("capabilities", {})
 
 
-@page.server(
-    MUST,
-    "capability-negotiation/declared",
-    LEGACY,
-    expects="No request of a declared capability is an unknown method.",
+@case.must(
+    "capability-negotiation/declared", "No request of a declared capability is an unknown method."
 )
 async def declared(talk: ServerTalk) -> None:
     """What the server declares, it serves."""
@@ -63,12 +59,7 @@ async def declared(talk: ServerTalk) -> None:
         check(not unknown, f"{path} is declared, but {method} got {reply}")
 
 
-@page.server(
-    SHOULD,
-    "capability-negotiation/undeclared",
-    LEGACY,
-    expects="The error -32601.",
-)
+@case.should("capability-negotiation/undeclared", "The error -32601.")
 async def undeclared(talk: ServerTalk) -> None:
     """What the server does not declare, it does not serve."""
     link, capabilities = await _capabilities(talk)
@@ -102,47 +93,39 @@ async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> Non
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "capability-negotiation/no-sampling",
-    LEGACY,
+    "No sampling/createMessage comes; the call fails.",
     needs=("found:sampling",),
-    expects="No sampling/createMessage comes; the call fails.",
 )
 async def no_sampling(talk: ServerTalk) -> None:
     """A client that did not declare sampling is not asked for it."""
     await _not_asked(talk, "test_sampling", "sampling", "sampling/createMessage")
 
 
-@page.server(
-    MUST,
+@case.must(
     "capability-negotiation/no-roots",
-    LEGACY,
+    "No roots/list comes; the call fails.",
     needs=("found:roots",),
-    expects="No roots/list comes; the call fails.",
 )
 async def no_roots(talk: ServerTalk) -> None:
     """A client that did not declare roots is not asked for them."""
     await _not_asked(talk, "test_list_roots", "roots", "roots/list")
 
 
-@page.server(
-    MUST,
+@case.must(
     "capability-negotiation/no-elicitation",
-    SINCE_2025_06_18,
+    "No elicitation/create comes; the call fails.",
+    LEGACY_SINCE_2025_06_18,
     needs=("found:elicitation",),
-    expects="No elicitation/create comes; the call fails.",
 )
 async def no_elicitation(talk: ServerTalk) -> None:
     """A client that did not declare elicitation is not asked for it."""
     await _not_asked(talk, "test_elicitation", "elicitation", "elicitation/create")
 
 
-@page.server(
-    SHOULD,
-    "operation/later-methods",
-    LEGACY,
-    expects="An error: what a later revision has is not served in this one.",
+@case.should(
+    "operation/later-methods", "An error: what a later revision has is not served in this one."
 )
 async def later_methods(talk: ServerTalk) -> None:
     """Requests that the negotiated version does not have are not served."""
@@ -162,12 +145,10 @@ async def later_methods(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "operation/two-versions",
-    LEGACY,
+    "Each conversation keeps the version that it agreed on.",
     bindings=OWN_CHANNEL,
-    expects="Each conversation keeps the version that it agreed on.",
 )
 async def two_versions(talk: ServerTalk) -> None:
     """Two clients with two versions are served side by side."""
@@ -197,13 +178,7 @@ async def _ends(talk: ServerTalk, link: Link, what: str, flaw: str = END_OF_INPU
     check(status is not None, f"{what}, the process was still there {patience:g} s later", flaw)
 
 
-@page.server(
-    SHOULD,
-    "stdio/end-of-input",
-    LEGACY,
-    bindings=STDIO,
-    expects="The process ends by itself.",
-)
+@case.should("stdio/end-of-input", "The process ends by itself.", bindings=STDIO)
 async def end_of_input(talk: ServerTalk) -> None:
     """A server whose input is closed ends."""
     link = await talk.open()
@@ -212,13 +187,7 @@ async def end_of_input(talk: ServerTalk) -> None:
     await _ends(talk, link, "after the end of its input")
 
 
-@page.server(
-    SHOULD,
-    "stdio/end-before-initialize",
-    LEGACY,
-    bindings=STDIO,
-    expects="The process ends by itself.",
-)
+@case.should("stdio/end-before-initialize", "The process ends by itself.", bindings=STDIO)
 async def end_before_initialize(talk: ServerTalk) -> None:
     """A server whose input is closed ends although nothing was ever said."""
     link = await talk.connect()
@@ -226,13 +195,7 @@ async def end_before_initialize(talk: ServerTalk) -> None:
     await _ends(talk, link, "after the end of its input")
 
 
-@page.server(
-    SHOULD,
-    "stdio/terminated",
-    LEGACY,
-    bindings=STDIO,
-    expects="The process ends on SIGTERM.",
-)
+@case.should("stdio/terminated", "The process ends on SIGTERM.", bindings=STDIO)
 async def terminated(talk: ServerTalk) -> None:
     """A server that gets SIGTERM ends."""
     link = await talk.open()
@@ -240,12 +203,8 @@ async def terminated(talk: ServerTalk) -> None:
     await _ends(talk, link, "after SIGTERM", TERMINATED)
 
 
-@page.server(
-    MUST,
-    "shutdown/others-stay",
-    LEGACY,
-    bindings=OWN_CHANNEL,
-    expects="The other conversation is served as before.",
+@case.must(
+    "shutdown/others-stay", "The other conversation is served as before.", bindings=OWN_CHANNEL
 )
 async def others_stay(talk: ServerTalk) -> None:
     """The end of one conversation is not the end of another."""
@@ -255,12 +214,10 @@ async def others_stay(talk: ServerTalk) -> None:
     await second.ask(*talk.any_request())
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "shutdown/dropped",
-    LEGACY,
+    "The server goes on, for other connections and for new ones.",
     bindings=OWN_CHANNEL,
-    expects="The server goes on, for other connections and for new ones.",
 )
 async def dropped(talk: ServerTalk) -> None:
     """A client that vanishes in the middle of its requests does no harm."""
@@ -272,13 +229,11 @@ async def dropped(talk: ServerTalk) -> None:
     await (await talk.open()).ask(*talk.any_request())
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "timeouts/unanswered-question",
-    LEGACY,
-    bindings={Binding.CORE},
+    "The call ends with an error, and the question is cancelled.",
+    bindings=frozenset({Binding.CORE}),
     needs=("tool:test_sampling",),
-    expects="The call ends with an error, and the question is cancelled.",
 )
 async def unanswered_question(talk: ServerTalk) -> None:
     """A question that the client never answers does not keep the server waiting for ever."""
@@ -295,6 +250,3 @@ async def unanswered_question(talk: ServerTalk) -> None:
         cancelled.params.get("requestId") == question.id,
         f"requestId is {cancelled.params.get('requestId')!r}, not that of the question",
     )
-
-
-__all__ = ["page"]

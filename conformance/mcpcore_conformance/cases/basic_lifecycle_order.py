@@ -1,17 +1,16 @@
 """Cases of the page basic/lifecycle: what may come before what while a conversation is opened."""
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, notification, request
-from mcpcore_conformance.kit.model import EVERY, LEGACY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, LEGACY, ONLY_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
+case = page.server(LEGACY)
 
-WITH_BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
 INITIALIZED = "notifications/initialized"
 
 
@@ -29,12 +28,7 @@ def _served(reply: Reply, what: str) -> None:
     check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
 
 
-@page.server(
-    MUST,
-    "initialization/before-all",
-    LEGACY,
-    expects="An error, or nothing; over HTTP a status of 4xx.",
-)
+@case.must("initialization/before-all", "An error, or nothing; over HTTP a status of 4xx.")
 async def before_all(talk: ServerTalk) -> None:
     """Requests that come before initialize are not served."""
     await _needs_session(talk)
@@ -47,12 +41,10 @@ async def before_all(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "initialization/after-refusal",
-    LEGACY,
+    "initialize is answered although another request came first.",
     bindings=EVERY - {Binding.HTTP},
-    expects="initialize is answered although another request came first.",
 )
 async def after_refusal(talk: ServerTalk) -> None:
     """A request that came too early does not spoil the connection."""
@@ -61,25 +53,14 @@ async def after_refusal(talk: ServerTalk) -> None:
     _served(await link.request("initialize", link.opening()), "initialize after another request")
 
 
-@page.server(
-    SHOULD,
-    "initialization/ping-first",
-    LEGACY,
-    bindings=EVERY - {Binding.HTTP},
-    expects="An empty result.",
-)
+@case.should("initialization/ping-first", "An empty result.", bindings=EVERY - {Binding.HTTP})
 async def ping_first(talk: ServerTalk) -> None:
     """A ping is answered before initialize."""
     link = await talk.connect()
     _served(await link.request("ping"), "a ping before initialize")
 
 
-@page.server(
-    MUST,
-    "initialization/ping-between",
-    LEGACY,
-    expects="An empty result.",
-)
+@case.must("initialization/ping-between", "An empty result.")
 async def ping_between(talk: ServerTalk) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
     link = await talk.connect()
@@ -87,11 +68,9 @@ async def ping_between(talk: ServerTalk) -> None:
     _served(await link.request("ping"), "a ping before notifications/initialized")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "initialization/server-waits",
-    LEGACY,
-    expects="Nothing but pings and log messages comes before notifications/initialized.",
+    "Nothing but pings and log messages comes before notifications/initialized.",
 )
 async def server_waits(talk: ServerTalk) -> None:
     """Before the client is ready the server asks it for nothing."""
@@ -103,12 +82,7 @@ async def server_waits(talk: ServerTalk) -> None:
     check(not asked, f"before notifications/initialized the server sent {', '.join(asked)}")
 
 
-@page.server(
-    MUST,
-    "initialization/initialized-unanswered",
-    LEGACY,
-    expects="Nothing; over HTTP 202.",
-)
+@case.must("initialization/initialized-unanswered", "Nothing; over HTTP 202.")
 async def initialized_unanswered(talk: ServerTalk) -> None:
     """notifications/initialized is taken and not answered."""
     link = await talk.connect()
@@ -118,12 +92,7 @@ async def initialized_unanswered(talk: ServerTalk) -> None:
     _served(await link.request(*talk.any_request()), "the first request")
 
 
-@page.server(
-    SHOULD,
-    "initialization/initialized-again",
-    LEGACY,
-    expects="Nothing happens; the next request is served.",
-)
+@case.should("initialization/initialized-again", "Nothing happens; the next request is served.")
 async def initialized_again(talk: ServerTalk) -> None:
     """A second notifications/initialized does no harm."""
     link = await talk.open()
@@ -131,12 +100,10 @@ async def initialized_again(talk: ServerTalk) -> None:
     _served(await link.request(*talk.any_request()), "the next request")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "initialization/initialized-first",
-    LEGACY,
+    "It opens nothing: requests are refused until initialize was answered.",
     bindings=EVERY - {Binding.HTTP},
-    expects="It opens nothing: requests are refused until initialize was answered.",
 )
 async def initialized_first(talk: ServerTalk) -> None:
     """notifications/initialized does not stand for initialize."""
@@ -165,12 +132,7 @@ async def _again(talk: ServerTalk, link: Link) -> Reply:
     return reply
 
 
-@page.server(
-    SHOULD,
-    "initialization/twice",
-    LEGACY,
-    expects="An error, or over HTTP a status of 4xx.",
-)
+@case.should("initialization/twice", "An error, or over HTTP a status of 4xx.")
 async def twice(talk: ServerTalk) -> None:
     """A conversation is opened once: a second initialize is refused."""
     link = await talk.open()
@@ -178,12 +140,7 @@ async def twice(talk: ServerTalk) -> None:
     check(reply.refused, f"the second initialize got {reply}")
 
 
-@page.server(
-    SHOULD,
-    "initialization/twice-harmless",
-    LEGACY,
-    expects="The conversation goes on as it was.",
-)
+@case.should("initialization/twice-harmless", "The conversation goes on as it was.")
 async def twice_harmless(talk: ServerTalk) -> None:
     """A second initialize does not take the first conversation away."""
     link = await talk.open()
@@ -192,11 +149,10 @@ async def twice_harmless(talk: ServerTalk) -> None:
     _served(await link.request(*talk.any_request()), "a request after a second initialize")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "initialization/not-batched",
-    WITH_BATCHES,
-    expects="An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
+    "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
+    ONLY_2025_03_26,
 )
 async def not_batched(talk: ServerTalk) -> None:
     """Initialize is not part of a batch."""
@@ -212,6 +168,3 @@ async def not_batched(talk: ServerTalk) -> None:
             reply.message is None or reply.message.kind is Kind.ERROR,
             "initialize was served as part of a batch",
         )
-
-
-__all__ = ["page"]

@@ -1,48 +1,30 @@
 """Cases of the page basic/lifecycle: what a server says of its own accord was negotiated."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
 from mcpcore_conformance.kit.account import Unasked
-from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, LEGACY_SINCE_2025_06_18, UNTIL_2025_03_26, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 
 page = Page("basic/lifecycle")
 
-UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+case = page.server(LEGACY_SINCE_2025_06_18)
 
 
-@page.server(
-    MUST,
+@case.should(
+    "operation/announces-what-is-declared-early",
+    "No notification that needs a capability which was not declared, and no strange one.",
+    UNTIL_2025_03_26,
+)
+@case.must(
     "operation/announces-what-is-declared",
-    SINCE_2025_06_18,
-    expects="No notification that needs a capability which was not declared, and no strange one.",
+    "No notification that needs a capability which was not declared, and no strange one.",
 )
 async def announces_declared(talk: ServerTalk) -> None:
     """A server announces changes only where it has declared that it does."""
     await check_asked(talk, Unasked.UNDECLARED, Unasked.FOREIGN)
 
 
-@page.server(
-    SHOULD,
-    "operation/announces-what-is-declared-early",
-    UNTIL_2025_03_26,
-    expects="No notification that needs a capability which was not declared, and no strange one.",
-)
-async def announces_declared_early(talk: ServerTalk) -> None:
-    """A server announces changes only where it has declared that it does."""
-    await check_asked(talk, Unasked.UNDECLARED, Unasked.FOREIGN)
-
-
-@page.server(
-    MUST,
-    "capability-negotiation/asks-what-is-declared",
-    LEGACY,
-    expects="Nothing but pings comes.",
-)
+@case.must("capability-negotiation/asks-what-is-declared", "Nothing but pings comes.", LEGACY)
 async def asks_declared(talk: ServerTalk) -> None:
     """A client that declares nothing is asked for nothing, also of the server's own accord."""
     await check_asked(talk, Unasked.ASKED)
-
-
-__all__ = ["page"]

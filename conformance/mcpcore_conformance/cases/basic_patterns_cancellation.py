@@ -13,10 +13,9 @@ from mcpcore_conformance.kit.messages import Id, notification
 from mcpcore_conformance.kit.model import (
     EVERY,
     MODERN,
-    MUST,
     ONE_CHANNEL,
-    SHOULD,
     STDIO,
+    STREAMABLE,
     Binding,
     Page,
 )
@@ -34,6 +33,7 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
+case = page.server()
 
 SLOW = ("tool:test_wait",)
 LONG = 30.0
@@ -76,12 +76,7 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
     check(found is None, f"{found and found[0]} was answered: {found and found[1]}")
 
 
-@page.server(
-    SHOULD,
-    "behavior-requirements/no-response",
-    needs=SLOW,
-    expects="Nothing.",
-)
+@case.should("behavior-requirements/no-response", "Nothing.", needs=SLOW)
 async def no_response(talk: ServerTalk) -> None:
     """A call that is cancelled while it runs is not answered."""
     link = await talk.open()
@@ -90,12 +85,11 @@ async def no_response(talk: ServerTalk) -> None:
     await _silent(link, {"a cancelled call": sent})
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "cancellation-flow/reason-optional",
+    "The call is cancelled all the same.",
     bindings=ONE_CHANNEL,
     needs=SLOW,
-    expects="The call is cancelled all the same.",
 )
 async def reason_optional(talk: ServerTalk) -> None:
     """A cancellation may leave out the reason, or give any."""
@@ -116,11 +110,10 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
     return int(result["content"][0]["text"])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/stops-work",
+    "What it did is interrupted within a moment.",
     needs=(*SLOW, "tool:test_cancelled_count"),
-    expects="What it did is interrupted within a moment.",
 )
 async def stops_work(talk: ServerTalk) -> None:
     """The work of a cancelled call stops."""
@@ -139,11 +132,10 @@ async def stops_work(talk: ServerTalk) -> None:
     check(False, "the work went on although its call was cancelled")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/frees-resources",
+    "The next request is served, however many were cancelled.",
     needs=SLOW,
-    expects="The next request is served, however many were cancelled.",
 )
 async def frees_resources(talk: ServerTalk) -> None:
     """Cancelled calls do not use up what the server has for calls."""
@@ -154,11 +146,8 @@ async def frees_resources(talk: ServerTalk) -> None:
         await link.ask(*talk.any_request())
 
 
-@page.server(
-    SHOULD,
-    "behavior-requirements/others-unaffected",
-    needs=SLOW,
-    expects="The other call runs to its end.",
+@case.should(
+    "behavior-requirements/others-unaffected", "The other call runs to its end.", needs=SLOW
 )
 async def others_unaffected(talk: ServerTalk) -> None:
     """To cancel one call does not cancel another."""
@@ -171,12 +160,11 @@ async def others_unaffected(talk: ServerTalk) -> None:
     raise over_too_soon("the cancellation of another one")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/id-type",
+    'A cancellation of "17" does not cancel 17, nor the other way round.',
     bindings=ONE_CHANNEL,
     needs=SLOW,
-    expects='A cancellation of "17" does not cancel 17, nor the other way round.',
 )
 async def id_type(talk: ServerTalk) -> None:
     """A cancellation names its request by an id of the same type."""
@@ -196,12 +184,11 @@ async def id_type(talk: ServerTalk) -> None:
     raise over_too_soon("a cancellation of another id")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/own-requests",
+    "The call runs to its end.",
     bindings=EVERY - {Binding.STDIO},
     needs=SLOW,
-    expects="The call runs to its end.",
 )
 async def own_requests(talk: ServerTalk) -> None:
     """A client cannot cancel what another one has asked for."""
@@ -218,11 +205,7 @@ async def own_requests(talk: ServerTalk) -> None:
     raise over_too_soon("the cancellation of somebody else")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/unknown-request",
-    expects="Nothing; over HTTP 202 or a status of 4xx.",
-)
+@case.should("error-handling/unknown-request", "Nothing; over HTTP 202 or a status of 4xx.")
 async def unknown_request(talk: ServerTalk) -> None:
     """Cancellations of requests that were never made are ignored."""
     link = await talk.open()
@@ -234,11 +217,7 @@ async def unknown_request(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "error-handling/completed-request",
-    expects="Nothing; over HTTP 202 or a status of 4xx.",
-)
+@case.should("error-handling/completed-request", "Nothing; over HTTP 202 or a status of 4xx.")
 async def completed_request(talk: ServerTalk) -> None:
     """Cancellations of requests that have been answered are ignored."""
     link = await talk.open()
@@ -248,11 +227,7 @@ async def completed_request(talk: ServerTalk) -> None:
     await link.ask(*talk.any_request())
 
 
-@page.server(
-    SHOULD,
-    "error-handling/malformed",
-    expects="Nothing; over HTTP 202 or a status of 4xx.",
-)
+@case.should("error-handling/malformed", "Nothing; over HTTP 202 or a status of 4xx.")
 async def malformed(talk: ServerTalk) -> None:
     """Cancellations that do not name a request are ignored."""
     link = await talk.open()
@@ -274,11 +249,7 @@ async def malformed(talk: ServerTalk) -> None:
     await link.ask(*talk.any_request())
 
 
-@page.server(
-    SHOULD,
-    "error-handling/before-its-request",
-    expects="The request is served.",
-)
+@case.should("error-handling/before-its-request", "The request is served.")
 async def before_its_request(talk: ServerTalk) -> None:
     """A cancellation does not wait for a request that may come with its id."""
     link = await talk.open()
@@ -297,10 +268,9 @@ def _bearable(seconds: float, patience: float) -> int:
     return min(ROUNDS, max(1, fit))
 
 
-@page.server(
-    MUST,
+@case.must(
     "timing-considerations/races",
-    expects="Each request is answered once or not at all; the server goes on.",
+    "Each request is answered once or not at all; the server goes on.",
 )
 async def races(talk: ServerTalk) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
@@ -326,12 +296,11 @@ async def races(talk: ServerTalk) -> None:
     await link.ask(method, params)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "timing-considerations/twice",
+    "Nothing more than the first time.",
     bindings=ONE_CHANNEL,
     needs=SLOW,
-    expects="Nothing more than the first time.",
 )
 async def twice(talk: ServerTalk) -> None:
     """A second cancellation of a request does no harm."""
@@ -346,13 +315,12 @@ async def twice(talk: ServerTalk) -> None:
 # The modern era
 
 
-@page.server(
-    MUST,
+@case.must(
     "transport-specific-cancellation/nothing-after",
+    "No progress, no log message, no answer.",
     MODERN,
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
-    expects="No progress, no log message, no answer.",
 )
 async def nothing_after(talk: ServerTalk) -> None:
     """Once a cancellation has been read nothing more is sent for its request."""
@@ -361,12 +329,7 @@ async def nothing_after(talk: ServerTalk) -> None:
     check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
-@page.server(
-    MUST,
-    "behavior-requirements/only-listen",
-    MODERN,
-    expects="None of them is cancelled by the server.",
-)
+@case.must("behavior-requirements/only-listen", "None of them is cancelled by the server.", MODERN)
 async def only_listen(talk: ServerTalk) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
     link = await talk.open()
@@ -381,12 +344,11 @@ async def only_listen(talk: ServerTalk) -> None:
     check(not said, f"the server sent {said}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "transport-specific-cancellation/notification-over-http",
+    "202 or a status of 4xx.",
     MODERN,
-    bindings={Binding.HTTP},
-    expects="202 or a status of 4xx.",
+    bindings=STREAMABLE,
 )
 async def notification_over_http(talk: ServerTalk) -> None:
     """Where closing a stream cancels, a notification to the same end does no harm."""
@@ -397,12 +359,11 @@ async def notification_over_http(talk: ServerTalk) -> None:
         check(taken, f"{what} got HTTP status {head.status}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "behavior-requirements/ends-listen",
+    "notifications/cancelled with the id of the subscription, before the process ends.",
     MODERN,
     bindings=STDIO,
-    expects="notifications/cancelled with the id of the subscription, before the process ends.",
 )
 async def ends_listen(talk: ServerTalk) -> None:
     """A server that ends a subscription of its own accord says so."""
@@ -417,6 +378,3 @@ async def ends_listen(talk: ServerTalk) -> None:
         return
     named = message.params.get("requestId")
     check(named == sent.id and type(named) is type(sent.id), f"requestId is {named!r}")
-
-
-__all__ = ["CANCELLED", "cancel", "page", "waiting"]

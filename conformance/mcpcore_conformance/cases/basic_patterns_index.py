@@ -3,12 +3,13 @@
 from collections import Counter
 from typing import Any
 
-from mcpcore_conformance.kit.model import MODERN, MUST, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.probes import answers, plain_request
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/index")
+case = page.server(MODERN)
 
 ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("test_sampling", {"prompt": "Hello"}),
@@ -18,11 +19,9 @@ ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
 """Tools of the fixture that need something of the client."""
 
 
-@page.server(
-    MUST,
+@case.must(
     "request-and-response/no-server-requests",
-    MODERN,
-    expects="No request of the server, whatever its tools need of the client.",
+    "No request of the server, whatever its tools need of the client.",
 )
 async def no_server_requests(talk: ServerTalk) -> None:
     """Every interaction begins with the client."""
@@ -37,12 +36,7 @@ async def no_server_requests(talk: ServerTalk) -> None:
     check(not asked, f"the server sent {', '.join(asked)}")
 
 
-@page.server(
-    MUST,
-    "request-and-response/answered-once",
-    MODERN,
-    expects="One result or error for each request.",
-)
+@case.must("request-and-response/answered-once", "One result or error for each request.")
 async def answered_once(talk: ServerTalk) -> None:
     """Every request is answered, and answered once: also those that fail."""
     link = await talk.open()
@@ -60,6 +54,3 @@ async def answered_once(talk: ServerTalk) -> None:
     for each in sent:
         check(found[each.id] == 1, f"{each.method} was answered {found[each.id]} times")
         await link.reply(each, 0.0)
-
-
-__all__ = ["page"]

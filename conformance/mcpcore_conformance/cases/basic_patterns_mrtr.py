@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.asking import (
 )
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.shown import PROMPT, Asker
@@ -47,6 +47,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 INPUT, STATEFUL = ("found:input",), ("found:state",)
+case = page.server(MODERN, needs=INPUT)
 
 
 async def first_round(link: Link, asked: Asker) -> Reply:
@@ -67,12 +68,9 @@ def accepted(**content: Any) -> dict[str, Any]:
     return {"action": "accept", "content": content}
 
 
-@page.server(
-    MUST,
+@case.must(
     "inputrequiredresult/shape",
-    MODERN,
-    expects="resultType input_required with a map of requests, or a state, or both.",
-    needs=INPUT,
+    "resultType input_required with a map of requests, or a state, or both.",
 )
 async def shape(talk: ServerTalk) -> None:
     """A result that requires input has the shape that the page gives it."""
@@ -84,13 +82,7 @@ async def shape(talk: ServerTalk) -> None:
         check(not problem, f"the result of {each}: {problem}", each.method)
 
 
-@page.server(
-    MUST,
-    "server-requirements-basic-workflow/one-of-both",
-    MODERN,
-    expects="inputRequests or requestState.",
-    needs=INPUT,
-)
+@case.must("server-requirements-basic-workflow/one-of-both", "inputRequests or requestState.")
 async def one_of_both(talk: ServerTalk) -> None:
     """A result that requires input has requests, or a state."""
     found = await askers(talk, "input", ELICITATION)
@@ -101,12 +93,9 @@ async def one_of_both(talk: ServerTalk) -> None:
         check(given, f"the result of {each} has neither inputRequests nor requestState")
 
 
-@page.server(
-    MUST,
+@case.must(
     "server-requirements-basic-workflow/kinds-of-requests",
-    MODERN,
-    expects="Elicitations, sampling and requests for roots, and nothing else.",
-    needs=INPUT,
+    "Elicitations, sampling and requests for roots, and nothing else.",
 )
 async def kinds(talk: ServerTalk) -> None:
     """What is asked for are elicitations, sampling and roots."""
@@ -117,13 +106,7 @@ async def kinds(talk: ServerTalk) -> None:
             check(each.method in QUESTIONS, f"{each.method!r} is asked of the client")
 
 
-@page.server(
-    MUST,
-    "server-requirements-basic-workflow/unique-keys",
-    MODERN,
-    expects="No key of inputRequests twice.",
-    needs=INPUT,
-)
+@case.must("server-requirements-basic-workflow/unique-keys", "No key of inputRequests twice.")
 async def unique_keys(talk: ServerTalk) -> None:
     """The keys of the requests are unique."""
 
@@ -141,12 +124,9 @@ async def unique_keys(talk: ServerTalk) -> None:
         json.loads(reply.message.source.data, object_pairs_hook=look)
 
 
-@page.server(
-    MUST,
+@case.must(
     "multi-round-trip-requests/no-requests-on-the-wire",
-    MODERN,
-    expects="What the server wants of the client comes in results, never as a request.",
-    needs=INPUT,
+    "What the server wants of the client comes in results, never as a request.",
 )
 async def nothing_on_the_wire(talk: ServerTalk) -> None:
     """A server asks by results and sends no requests of its own."""
@@ -162,12 +142,7 @@ async def nothing_on_the_wire(talk: ServerTalk) -> None:
     check(not link.asked, f"the server sent the request {link.asked and link.asked[0].method}")
 
 
-@page.server(
-    MUST,
-    "supported-requests/no-others",
-    MODERN,
-    expects="A complete result, or an error.",
-)
+@case.must("supported-requests/no-others", "A complete result, or an error.", needs=())
 async def supported(talk: ServerTalk) -> None:
     """Only tools/call, prompts/get and resources/read are answered with input_required."""
     link = await talk.open()
@@ -188,13 +163,7 @@ async def supported(talk: ServerTalk) -> None:
         check(not needs_input(reply), f"{method} was answered with input_required")
 
 
-@page.server(
-    MUST,
-    "supported-requests/prompts",
-    MODERN,
-    expects="input_required, and the messages once it is answered.",
-    needs=INPUT,
-)
+@case.must("supported-requests/prompts", "input_required, and the messages once it is answered.")
 async def prompts(talk: ServerTalk) -> None:
     """A prompt may ask for input, too, and is given once there are answers."""
     found = await askers(talk, "input", f"prompt:{ABOUT}")
@@ -206,13 +175,7 @@ async def prompts(talk: ServerTalk) -> None:
     check(not problem, f"the result of prompts/get: {problem}")
 
 
-@page.server(
-    MUST,
-    "basic-workflow/completed",
-    MODERN,
-    expects="A complete result once all is answered.",
-    needs=INPUT,
-)
+@case.must("basic-workflow/completed", "A complete result once all is answered.")
 async def completed(talk: ServerTalk) -> None:
     """The retry with all answers, and the state, is carried out."""
     which = await asker(talk, "input", SEVERAL)
@@ -221,11 +184,9 @@ async def completed(talk: ServerTalk) -> None:
     check(not problem, f"the result of {which}: {problem}", which.method)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "basic-workflow/several-rounds",
-    MODERN,
-    expects="Another question in the second round, and a complete result in the third.",
+    "Another question in the second round, and a complete result in the third.",
     needs=(f"tool:{ROUNDS}",),
 )
 async def rounds(talk: ServerTalk) -> None:
@@ -243,13 +204,11 @@ async def rounds(talk: ServerTalk) -> None:
     check(ended(third) and worked(third), f"the third round got {third}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "basic-workflow/independent-requests",
-    MODERN,
-    expects="The same result on another connection: all that is needed is in the retry.",
-    needs=STATEFUL,
+    "The same result on another connection: all that is needed is in the retry.",
     bindings=EVERY - {Binding.STDIO},
+    needs=STATEFUL,
 )
 async def independent(talk: ServerTalk) -> None:
     """The retry may come on another connection."""
@@ -260,11 +219,9 @@ async def independent(talk: ServerTalk) -> None:
     check(ended(again) and worked(again), f"the retry on another connection got {again}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/calls-apart",
-    MODERN,
-    expects="Each retry gets the result of its own answers.",
+    "Each retry gets the result of its own answers.",
     needs=("found:elicitation",),
 )
 async def calls_apart(talk: ServerTalk) -> None:
@@ -335,11 +292,9 @@ def _undeclared(capability: str) -> None:
             check(reply.message is not None, f"{each} got {reply}")
 
     undeclared.__doc__ = f"A client that has not declared {capability} is not asked for it."
-    page.server(
-        MUST,
+    case.must(
         f"server-requirements-basic-workflow/undeclared-{capability}",
-        MODERN,
-        expects="Other questions, an error, or a result; never what was not declared.",
+        "Other questions, an error, or a result; never what was not declared.",
         needs=(f"found:{capability}",),
     )(undeclared)
 
@@ -348,11 +303,9 @@ for _name in NEEDS:
     _undeclared(_name)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/missing-answer",
-    MODERN,
-    expects="The question again, not an error.",
+    "The question again, not an error.",
     needs=("found:elicitation",),
 )
 async def missing_answer(talk: ServerTalk) -> None:
@@ -373,12 +326,8 @@ async def missing_answer(talk: ServerTalk) -> None:
         check(not missing, f"{', '.join(missing)} is missing and not asked for again")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/further-answers",
-    MODERN,
-    expects="A complete result: what nobody asked for is ignored.",
-    needs=INPUT,
+@case.should(
+    "error-handling/further-answers", "A complete result: what nobody asked for is ignored."
 )
 async def further_answers(talk: ServerTalk) -> None:
     """Answers that nobody asked for are ignored."""
@@ -390,13 +339,7 @@ async def further_answers(talk: ServerTalk) -> None:
     check(ended(reply) and worked(reply), f"with one answer more than needed: {reply}")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/malformed-answers",
-    MODERN,
-    expects="An error of the protocol.",
-    needs=INPUT,
-)
+@case.should("error-handling/malformed-answers", "An error of the protocol.")
 async def malformed_answers(talk: ServerTalk) -> None:
     """InputResponses that is no object is an error."""
     asked = await asker(talk, "input", ELICITATION)
@@ -411,11 +354,9 @@ async def malformed_answers(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/malformed-answer",
-    MODERN,
-    expects="An error, or the question again; the answer is not taken for a good one.",
+    "An error, or the question again; the answer is not taken for a good one.",
     needs=("found:elicitation",),
 )
 async def malformed_answer(talk: ServerTalk) -> None:
@@ -440,6 +381,3 @@ async def malformed_answer(talk: ServerTalk) -> None:
 def _texts(request: Any) -> list[str]:
     """The names of the fields that take a text."""
     return [name for name, rules in _fields(request).items() if rules.get("type") == "string"]
-
-
-__all__ = ["page"]

@@ -17,7 +17,7 @@ from mcpcore_conformance.cases.basic_patterns_mrtr import (
 from mcpcore_conformance.kit.asking import call, check_asks, needs_input, worked
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import MODERN, MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shown import CALL, Asker
@@ -31,6 +31,7 @@ page = Page("basic/patterns/mrtr")
 TAMPERED = "test_input_required_result_tampered_state"
 WITH_ARGUMENT = "test_elicitation"
 STATEFUL = ("found:state",)
+case = page.server(MODERN, needs=STATEFUL)
 MOST = 3
 """Requests with a state that are tried in one case."""
 VALUES = 6
@@ -87,12 +88,8 @@ def refused(reply: Reply) -> bool:
     return reply.message is not None and reply.message.kind is Kind.ERROR
 
 
-@page.server(
-    MUST,
-    "server-requirements-basic-workflow/state-tampered",
-    MODERN,
-    expects="An error, wherever the state was changed.",
-    needs=STATEFUL,
+@case.must(
+    "server-requirements-basic-workflow/state-tampered", "An error, wherever the state was changed."
 )
 async def tampered(talk: ServerTalk) -> None:
     """A state that was tampered with is refused."""
@@ -172,12 +169,8 @@ def _others(value: Any) -> Iterator[Any]:
             yield f"{value}x"
 
 
-@page.server(
-    MUST,
-    "server-requirements-basic-workflow/state-of-nobody",
-    MODERN,
-    expects="An error: no such state was ever given.",
-    needs=STATEFUL,
+@case.must(
+    "server-requirements-basic-workflow/state-of-nobody", "An error: no such state was ever given."
 )
 async def of_nobody(talk: ServerTalk) -> None:
     """A state that the server has not made is refused in a first request."""
@@ -191,12 +184,8 @@ async def of_nobody(talk: ServerTalk) -> None:
         seal.check_refused(reply, "that nobody made")
 
 
-@page.server(
-    MUST,
-    "server-requirements-basic-workflow/state-of-other-type",
-    MODERN,
-    expects="An error: a state is a string.",
-    needs=STATEFUL,
+@case.must(
+    "server-requirements-basic-workflow/state-of-other-type", "An error: a state is a string."
 )
 async def other_type(talk: ServerTalk) -> None:
     """A state that is no string is refused."""
@@ -210,12 +199,9 @@ async def other_type(talk: ServerTalk) -> None:
         seal.check_refused(reply, f"that is {made!r:.40}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-requirements-basic-workflow/state-of-other-tool",
-    MODERN,
-    expects="An error, or the question of the other tool: the state is not taken.",
-    needs=STATEFUL,
+    "An error, or the question of the other tool: the state is not taken.",
 )
 async def other_tool(talk: ServerTalk) -> None:
     """A state is refused on the call of another tool."""
@@ -224,12 +210,9 @@ async def other_tool(talk: ServerTalk) -> None:
     await _on_another(talk, first, [each for each in others if each.method == CALL])
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-requirements-basic-workflow/state-of-other-method",
-    MODERN,
-    expects="An error: the state is one of a call.",
-    needs=STATEFUL,
+    "An error: the state is one of a call.",
 )
 async def other_method(talk: ServerTalk) -> None:
     """A state is refused on another method."""
@@ -256,12 +239,9 @@ async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> No
         check(not taken, f"the state of {first} on {other} got {reply}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-requirements-basic-workflow/state-of-other-arguments",
-    MODERN,
-    expects="An error: the state is one of other arguments.",
-    needs=STATEFUL,
+    "An error: the state is one of other arguments.",
 )
 async def other_arguments(talk: ServerTalk) -> None:
     """A state is refused on a call with other arguments."""
@@ -297,12 +277,10 @@ def _other_arguments(talk: ServerTalk, asked: Asker) -> dict[str, Any]:
     return {}
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-requirements-basic-workflow/state-of-other-principal",
-    MODERN,
+    "An error: the state was given to somebody else.",
     bindings=STREAMABLE,
-    expects="An error: the state was given to somebody else.",
     needs=(*STATEFUL, OTHER_PRINCIPAL),
 )
 async def other_principal(talk: ServerTalk) -> None:
@@ -321,11 +299,9 @@ async def other_principal(talk: ServerTalk) -> None:
     check(worked(reply), f"the state got {reply} from the principal it was given to")
 
 
-@page.server(
-    MUST,
+@case.must(
     "server-requirements-basic-workflow/state-of-other-round",
-    MODERN,
-    expects="An error, or a question; never a result that nobody was asked for.",
+    "An error, or a question; never a result that nobody was asked for.",
     needs=(f"tool:{ROUNDS}",),
 )
 async def other_round(talk: ServerTalk) -> None:
@@ -342,11 +318,9 @@ async def other_round(talk: ServerTalk) -> None:
     check(refused(reply) or needs_input(reply), f"a state without answers got {reply}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-requirements-basic-workflow/not-counted-on",
-    MODERN,
-    expects="The same question to the same request without anything.",
+    "The same question to the same request without anything.",
     needs=("found:input",),
 )
 async def not_counted_on(talk: ServerTalk) -> None:
@@ -358,6 +332,3 @@ async def not_counted_on(talk: ServerTalk) -> None:
         if not asked.known and worked(reply) and not needs_input(reply):
             talk.skip(f"no tool asks again: {asked} has got what it wants to know")
         check(needs_input(reply), f"the request, once more as it was, got {reply}")
-
-
-__all__ = ["page"]

@@ -16,7 +16,7 @@ from mcpcore_conformance.kit.messages import (
     Message,
     notification,
 )
-from mcpcore_conformance.kit.model import LEGACY, MODERN, MUST, ONE_CHANNEL, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import LEGACY, MODERN, ONE_CHANNEL, STREAMABLE, Page
 from mcpcore_conformance.kit.probes import fence, outcome, unanswered
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import after_cancellation
@@ -29,6 +29,7 @@ from mcpcore_conformance.kit.watching import PROGRESS, watched
 page = Page("basic/patterns/progress")
 
 REPORTS = ("found:progress",)
+case = page.server(needs=REPORTS)
 AFTERWARDS = 0.2
 """Seconds in which what was under way would show: longer than the fixture's steps are apart."""
 
@@ -94,12 +95,7 @@ def _of_token(found: list[Message], token: Any) -> None:
         check(same, f"progress for the token {token!r} came with the token {said!r}")
 
 
-@page.server(
-    MUST,
-    "progress-flow/string-token",
-    needs=REPORTS,
-    expects="Every report carries the token as it was.",
-)
+@case.must("progress-flow/string-token", "Every report carries the token as it was.")
 async def string_token(talk: ServerTalk) -> None:
     """Progress comes with the token of the request, also if it looks like a number."""
     link = await talk.open()
@@ -108,11 +104,9 @@ async def string_token(talk: ServerTalk) -> None:
         _of_token(found, token)
 
 
-@page.server(
-    MUST,
+@case.must(
     "progress-flow/integer-token",
-    needs=REPORTS,
-    expects="Every report carries the token as a number, with the same value.",
+    "Every report carries the token as a number, with the same value.",
 )
 async def integer_token(talk: ServerTalk) -> None:
     """A progress token may be an integer, zero and negative ones too."""
@@ -122,12 +116,7 @@ async def integer_token(talk: ServerTalk) -> None:
         _of_token(found, token)
 
 
-@page.server(
-    MUST,
-    "progress-flow/increases",
-    needs=REPORTS,
-    expects="Each value is larger than the one before it.",
-)
+@case.must("progress-flow/increases", "Each value is larger than the one before it.")
 async def increases(talk: ServerTalk) -> None:
     """The progress of a request only grows."""
     link = await talk.open()
@@ -139,21 +128,19 @@ async def increases(talk: ServerTalk) -> None:
     check(grows, f"progress went {values}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "progress-flow/only-grows",
-    expects="Each value is larger than the one before it, whichever tool is called.",
+    "Each value is larger than the one before it, whichever tool is called.",
+    needs=(),
 )
 async def only_grows(talk: ServerTalk) -> None:
     """Whatever is asked for, its progress only grows."""
     await check_notified(talk, Unasked.BACKWARDS)
 
 
-@page.server(
-    MUST,
+@case.must(
     "progress-flow/shape",
-    needs=REPORTS,
-    expects="progressToken, a number progress, perhaps a number total and a string message.",
+    "progressToken, a number progress, perhaps a number total and a string message.",
 )
 async def shape(talk: ServerTalk) -> None:
     """Reports of progress are what they have to be."""
@@ -168,10 +155,8 @@ async def shape(talk: ServerTalk) -> None:
             check(number, f"{name} is {value!r}")
 
 
-@page.server(
-    SHOULD,
-    "progress-flow/malformed-token",
-    expects="The error -32602, or a result without any progress.",
+@case.should(
+    "progress-flow/malformed-token", "The error -32602, or a result without any progress.", needs=()
 )
 async def malformed_token(talk: ServerTalk) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
@@ -190,10 +175,10 @@ async def malformed_token(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "progress-flow/any-request",
-    expects="A result: progress may be asked for, and need not be given.",
+    "A result: progress may be asked for, and need not be given.",
+    needs=(),
 )
 async def any_request(talk: ServerTalk) -> None:
     """Every request may carry a token."""
@@ -204,12 +189,7 @@ async def any_request(talk: ServerTalk) -> None:
     _of_token(_reports(link, token), token)
 
 
-@page.server(
-    MUST,
-    "behavior-requirements/not-asked-for",
-    needs=REPORTS,
-    expects="No progress.",
-)
+@case.must("behavior-requirements/not-asked-for", "No progress.")
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a token brings no progress."""
     link = await talk.open()
@@ -219,12 +199,7 @@ async def not_asked_for(talk: ServerTalk) -> None:
     await _check_strays(link, "progress came that nobody had asked for", talk.stage.now() - began)
 
 
-@page.server(
-    MUST,
-    "behavior-requirements/own-tokens",
-    needs=REPORTS,
-    expects="Reports with both tokens, and with no other.",
-)
+@case.must("behavior-requirements/own-tokens", "Reports with both tokens, and with no other.")
 async def own_tokens(talk: ServerTalk) -> None:
     """Two calls that run together report with a token each."""
     link = await talk.open()
@@ -239,13 +214,11 @@ async def own_tokens(talk: ServerTalk) -> None:
     await _check_strays(link, "progress came for tokens that nobody gave", talk.stage.now() - began)
 
 
-@page.server(
-    MUST,
+@case.must(
     "behavior-requirements/own-stream",
+    "Each report comes on the response of the request whose token it has.",
     MODERN,
-    bindings={Binding.HTTP},
-    needs=REPORTS,
-    expects="Each report comes on the response of the request whose token it has.",
+    bindings=STREAMABLE,
 )
 async def own_stream(talk: ServerTalk) -> None:
     """Progress comes on the stream of its request."""
@@ -261,11 +234,9 @@ async def own_stream(talk: ServerTalk) -> None:
             )
 
 
-@page.server(
-    MUST,
+@case.must(
     "implementation-notes/ends-with-response",
-    needs=REPORTS,
-    expects="All progress comes before the answer, and none after it.",
+    "All progress comes before the answer, and none after it.",
 )
 async def ends_with_response(talk: ServerTalk) -> None:
     """Progress stops when the request is answered."""
@@ -279,12 +250,11 @@ async def ends_with_response(talk: ServerTalk) -> None:
     check(not late, f"after the answer came {late}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "implementation-notes/ends-with-cancellation",
+    "No more progress once the cancellation has been read.",
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
-    expects="No more progress once the cancellation has been read.",
 )
 async def ends_with_cancellation(talk: ServerTalk) -> None:
     """Progress stops when the request is cancelled.
@@ -296,12 +266,7 @@ async def ends_with_cancellation(talk: ServerTalk) -> None:
     check(not late, f"after the cancellation came {[each.params for each in late]}")
 
 
-@page.server(
-    SHOULD,
-    "implementation-notes/token-again",
-    needs=REPORTS,
-    expects="Progress, as the first time.",
-)
+@case.should("implementation-notes/token-again", "Progress, as the first time.")
 async def token_again(talk: ServerTalk) -> None:
     """A token may be used again when its request is over."""
     link = await talk.open()
@@ -311,11 +276,11 @@ async def token_again(talk: ServerTalk) -> None:
         _of_token(found, token)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/unknown-token",
+    "Nothing; over HTTP 202 or a status of 4xx.",
     LEGACY,
-    expects="Nothing; over HTTP 202 or a status of 4xx.",
+    needs=(),
 )
 async def unknown_token(talk: ServerTalk) -> None:
     """Progress of the client for a token that the server never gave is ignored."""
@@ -331,14 +296,11 @@ async def unknown_token(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "behavior-requirements/active-tokens-only",
-    expects="No progress with a token that was not given, and none after the answer.",
+    "No progress with a token that was not given, and none after the answer.",
+    needs=(),
 )
 async def active_tokens_only(talk: ServerTalk) -> None:
     """Whatever is asked for, progress has the token of a request that runs."""
     await check_asked(talk, Unasked.PROGRESS, Unasked.LATE)
-
-
-__all__ = ["PROGRESS", "page"]

@@ -17,7 +17,7 @@ from mcpcore_conformance.kit.lists import (
     need_subscriptions,
 )
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, Binding, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -25,6 +25,7 @@ from mcpcore_conformance.kit.tour import check_asked, check_subscribed
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/subscriptions")
+case = page.server(MODERN)
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 UPDATED = "notifications/resources/updated"
@@ -50,11 +51,9 @@ def _own(link: Link, sent: Sent) -> list[Message]:
     return [each for each in link.inbox if each.kind is Kind.NOTIFICATION and belongs(each, sent)]
 
 
-@page.server(
-    MUST,
+@case.must(
     "acknowledgment/shape",
-    MODERN,
-    expects="notifications/subscriptions/acknowledged with the filter that is honoured.",
+    "notifications/subscriptions/acknowledged with the filter that is honoured.",
 )
 async def acknowledged_shape(talk: ServerTalk) -> None:
     """A subscription is acknowledged, with the filter that the server honours."""
@@ -66,11 +65,9 @@ async def acknowledged_shape(talk: ServerTalk) -> None:
     check(not problem, f"the params of the acknowledgement: {problem}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "acknowledgment/first",
-    MODERN,
-    expects="Nothing of the subscription before its acknowledgement, however much changes.",
+    "Nothing of the subscription before its acknowledgement, however much changes.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
 async def acknowledged_first(talk: ServerTalk) -> None:
@@ -95,11 +92,9 @@ def _change() -> dict[str, Any]:
     return {"name": CHANGES[TOOLS][0], "arguments": {}}
 
 
-@page.server(
-    MUST,
+@case.must(
     "receiving-notifications/id-of-the-request",
-    MODERN,
-    expects="The id of the request, in type and value, in _meta.",
+    "The id of the request, in type and value, in _meta.",
 )
 async def same_id(talk: ServerTalk) -> None:
     """The subscription id is the id of the request, of the same type and value."""
@@ -130,11 +125,9 @@ def _acknowledgement_or_answer(link: Link) -> Message | None:
     return next(found, None)
 
 
-@page.server(
-    MUST,
+@case.must(
     "receiving-notifications/id-on-every-notification",
-    MODERN,
-    expects="Each notification of the subscription names it in _meta.",
+    "Each notification of the subscription names it in _meta.",
     needs=("tool:test_trigger_tool_change",),
 )
 async def id_everywhere(talk: ServerTalk) -> None:
@@ -158,12 +151,7 @@ async def id_everywhere(talk: ServerTalk) -> None:
     check(tried, "nothing of what was asked for is honoured")
 
 
-@page.server(
-    MUST,
-    "acknowledgment/subset",
-    MODERN,
-    expects="Nothing in the acknowledged filter that was not asked for.",
-)
+@case.must("acknowledgment/subset", "Nothing in the acknowledged filter that was not asked for.")
 async def subset(talk: ServerTalk) -> None:
     """The acknowledged filter is a subset of what was asked for."""
     link = await talk.open()
@@ -183,12 +171,7 @@ async def subset(talk: ServerTalk) -> None:
                 check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
 
 
-@page.server(
-    SHOULD,
-    "acknowledgment/declared-honoured",
-    MODERN,
-    expects="What the capabilities promise is honoured.",
-)
+@case.should("acknowledgment/declared-honoured", "What the capabilities promise is honoured.")
 async def declared_honoured(talk: ServerTalk) -> None:
     """What the capabilities promise is in the acknowledged filter."""
     promised = {
@@ -211,12 +194,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
 
 
-@page.server(
-    MUST,
-    "acknowledgment/unknown-omitted",
-    MODERN,
-    expects="An acknowledgement without it.",
-)
+@case.must("acknowledgment/unknown-omitted", "An acknowledgement without it.")
 async def unknown_omitted(talk: ServerTalk) -> None:
     """A kind of notification that the server does not know is left out."""
     link = await talk.open()
@@ -228,12 +206,7 @@ async def unknown_omitted(talk: ServerTalk) -> None:
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
 
-@page.server(
-    SHOULD,
-    "opening-a-stream/malformed-filter",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.should("opening-a-stream/malformed-filter", "The error -32602.")
 async def malformed_filter(talk: ServerTalk) -> None:
     """A request without a filter, or with one that is no object, is an error."""
     link = await talk.open()
@@ -249,11 +222,9 @@ async def malformed_filter(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MUST,
+@case.must(
     "opening-a-stream/requested-only",
-    MODERN,
-    expects="Nothing but what the filter asks for.",
+    "Nothing but what the filter asks for.",
     needs=("prompts.listChanged", *TRIGGERS),
 )
 async def requested_only(talk: ServerTalk) -> None:
@@ -269,11 +240,9 @@ async def requested_only(talk: ServerTalk) -> None:
     check(not others, f"asked for were changes of prompts, {', '.join(others)} came")
 
 
-@page.server(
-    MUST,
+@case.must(
     "opening-a-stream/nothing-unasked",
-    MODERN,
-    expects="No notification without a subscription.",
+    "No notification without a subscription.",
     needs=("tool:test_trigger_tool_change",),
 )
 async def nothing_unasked(talk: ServerTalk) -> None:
@@ -285,11 +254,9 @@ async def nothing_unasked(talk: ServerTalk) -> None:
     check(not found, f"nothing was asked for, {', '.join(found)} came")
 
 
-@page.server(
-    MUST,
+@case.must(
     "notification-filter/per-uri",
-    MODERN,
-    expects="Updates of the resources that the filter names, and of no others.",
+    "Updates of the resources that the filter names, and of no others.",
     needs=("resources.subscribe", "tool:test_trigger_resource_change", f"resource:{WATCHED}"),
 )
 async def per_uri(talk: ServerTalk) -> None:
@@ -303,11 +270,9 @@ async def per_uri(talk: ServerTalk) -> None:
     check(not found - {"test://static-text"}, f"nobody asked for updates of {', '.join(found)}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "multiple-concurrent-subscriptions/told-apart",
-    MODERN,
-    expects="Each subscription gets what it asks for, under its own id.",
+    "Each subscription gets what it asks for, under its own id.",
     needs=("tools.listChanged", "prompts.listChanged", *TRIGGERS),
 )
 async def told_apart(talk: ServerTalk) -> None:
@@ -325,11 +290,8 @@ async def told_apart(talk: ServerTalk) -> None:
     await leave(link, tools, prompts)
 
 
-@page.server(
-    SHOULD,
-    "opening-a-stream/stays-open",
-    MODERN,
-    expects="No answer to the request while nobody ends the subscription.",
+@case.should(
+    "opening-a-stream/stays-open", "No answer to the request while nobody ends the subscription."
 )
 async def stays_open(talk: ServerTalk) -> None:
     """A subscription stays open until somebody ends it."""
@@ -341,13 +303,11 @@ async def stays_open(talk: ServerTalk) -> None:
     await leave(link, sent)
 
 
-@page.server(
-    MUST,
+@case.must(
     "cancellation/by-the-client",
-    MODERN,
-    expects="Nothing more of a subscription that the client has cancelled.",
-    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
+    "Nothing more of a subscription that the client has cancelled.",
     bindings=EVERY - {Binding.CORE},
+    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
 async def cancelled(talk: ServerTalk) -> None:
     """A subscription that the client has cancelled brings nothing more."""
@@ -362,11 +322,9 @@ async def cancelled(talk: ServerTalk) -> None:
     check(not found, f"{', '.join(found)} came after the subscription was cancelled")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "graceful-closure/answered",
-    MODERN,
-    expects="A result of subscriptions/listen that names the subscription.",
+    "A result of subscriptions/listen that names the subscription.",
     bindings=STDIO,
 )
 async def graceful(talk: ServerTalk) -> None:
@@ -382,48 +340,30 @@ async def graceful(talk: ServerTalk) -> None:
     check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
 
 
-@page.server(
-    MUST,
-    "opening-a-stream/nothing-without-it",
-    MODERN,
-    expects="No notification of a change.",
-)
+@case.must("opening-a-stream/nothing-without-it", "No notification of a change.")
 async def nothing_without_it(talk: ServerTalk) -> None:
     """Who has not opened a subscription is told of no change."""
     await check_asked(talk, Unasked.SUBSCRIBED)
 
 
-@page.server(
-    MUST,
-    "acknowledgment/before-changes",
-    MODERN,
-    expects="No change before the acknowledgement, whatever causes it.",
+@case.must(
+    "acknowledgment/before-changes", "No change before the acknowledgement, whatever causes it."
 )
 async def before_changes(talk: ServerTalk) -> None:
     """Of a subscription to one kind of change nothing comes before the acknowledgement."""
     await check_subscribed(talk, Unasked.EARLY)
 
 
-@page.server(
-    MUST,
+@case.must(
     "receiving-notifications/named-by-all",
-    MODERN,
-    expects="Every acknowledgement and every change has the id of a subscription that was opened.",
+    "Every acknowledgement and every change has the id of a subscription that was opened.",
 )
 async def named_by_all(talk: ServerTalk) -> None:
     """Whatever comes of a subscription, also of the server's own accord, names it."""
     await check_subscribed(talk, Unasked.UNNAMED)
 
 
-@page.server(
-    MUST,
-    "opening-a-stream/of-the-kind",
-    MODERN,
-    expects="No change of another kind, whatever causes it.",
-)
+@case.must("opening-a-stream/of-the-kind", "No change of another kind, whatever causes it.")
 async def of_the_kind(talk: ServerTalk) -> None:
     """On a subscription to one kind of change no other comes, also of the server's own accord."""
     await check_subscribed(talk, Unasked.OTHERWISE)
-
-
-__all__ = ["page"]

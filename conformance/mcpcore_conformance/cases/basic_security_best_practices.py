@@ -2,25 +2,18 @@
 
 from itertools import combinations
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_transports_sessions import SESSION, ended, stateful
-from mcpcore_conformance.kit.endpoint import (
-    EVENT_STREAM,
-    Endpoint,
-    check_refused,
-    check_served,
-    over_http,
-)
+from mcpcore_conformance.kit.endpoint import EVENT_STREAM, Endpoint, check_refused, check_served
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MUST, OTHER_PRINCIPAL, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY_SINCE_2025_06_18, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/security_best_practices")
-case = over_http(page)
 
-WITH_PAGE = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+WITH_PAGE = LEGACY_SINCE_2025_06_18
 """Revisions with sessions whose specification has the page."""
+case = page.server(WITH_PAGE, bindings=STREAMABLE)
 DIFFER = 12
 """Characters in which two ids differ at least; what else they have may be the same in all of them:
 the claims of a token, a time, the name of a node."""
@@ -30,11 +23,9 @@ SHOWN = 6
 """Characters of an id that are shown of its beginning and of its end."""
 
 
-@case(
-    MUST,
+@case.must(
     "session-hijacking/ids-not-deterministic",
-    WITH_PAGE,
-    expects="Any two ids differ in 12 characters or more (short ones in half of theirs), whenever"
+    "Any two ids differ in 12 characters or more (short ones in half of theirs), whenever"
     " they were made.",
 )
 async def ids_not_deterministic(talk: ServerTalk) -> None:
@@ -58,12 +49,7 @@ def _cut(id: str) -> str:
     return f"{id[:kept]}...{id[len(id) - kept :]}"
 
 
-@case(
-    SHOULD,
-    "session-hijacking/ids-not-given-again",
-    WITH_PAGE,
-    expects="A new id, and 404 for the old one.",
-)
+@case.should("session-hijacking/ids-not-given-again", "A new id, and 404 for the old one.")
 async def ids_not_given_again(talk: ServerTalk) -> None:
     """The id of a session that has ended is given to nobody else."""
     point, session = await ended(talk)
@@ -74,11 +60,9 @@ async def ids_not_given_again(talk: ServerTalk) -> None:
     check_refused(answer, "the id of a session that has ended", 404)
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-hijacking/ids-bound-to-users",
-    WITH_PAGE,
-    expects="A refusal, and the session goes on for its own user.",
+    "A refusal, and the session goes on for its own user.",
     needs=(OTHER_PRINCIPAL,),
 )
 async def bound_to_users(talk: ServerTalk) -> None:
@@ -97,11 +81,9 @@ async def bound_to_users(talk: ServerTalk) -> None:
     check_served(answer, "the session's own user")
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-hijacking/ids-not-told",
-    WITH_PAGE,
-    expects="Nothing that a client is told has another client's session id in it.",
+    "Nothing that a client is told has another client's session id in it.",
 )
 async def ids_not_told(talk: ServerTalk) -> None:
     """A client is not told the session ids of others."""
@@ -127,6 +109,3 @@ async def ids_not_told(talk: ServerTalk) -> None:
     other = await point.post(point.message(), headers={SESSION: f"{secret[:-4]}0000"})
     said = [encode(each.value) for each in other.messages] + [other.body]
     check(not any(secret.encode() in each for each in said), "a refusal has a session id")
-
-
-__all__ = ["page"]

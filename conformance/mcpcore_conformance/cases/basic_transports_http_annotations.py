@@ -8,14 +8,13 @@ from msgspec import Struct
 
 from mcpcore_conformance.cases.basic_transports_http_parameters import MIRROR
 from mcpcore_conformance.kit.asking import entries
-from mcpcore_conformance.kit.endpoint import over_http
-from mcpcore_conformance.kit.model import MUST, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import MIRROR as FLAW
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(MODERN, bindings=STREAMABLE, needs=("tools",))
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 COMPOSITION = ("oneOf", "anyOf", "allOf", "not", "if", "then", "else", "items", "prefixItems")
@@ -65,11 +64,9 @@ def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
                 yield from _within(tool, each, False)
 
 
-@case(
-    MUST,
+@case.must(
     "schema-extension/name-is-a-token",
-    expects="One or more characters that a header name may have, no controls.",
-    needs=("tools",),
+    "One or more characters that a header name may have, no controls.",
 )
 async def name_is_token(talk: ServerTalk) -> None:
     """The name of a mirror is not empty, and a token of HTTP."""
@@ -78,12 +75,7 @@ async def name_is_token(talk: ServerTalk) -> None:
         check(fine, f"{MIRROR} of {each.tool} is {each.name!r}", FLAW)
 
 
-@case(
-    MUST,
-    "schema-extension/names-unique",
-    expects="No two mirrors of one tool differ in case alone.",
-    needs=("tools",),
-)
+@case.must("schema-extension/names-unique", "No two mirrors of one tool differ in case alone.")
 async def names_unique(talk: ServerTalk) -> None:
     """The names of a tool's mirrors are unique whatever their case."""
     seen: set[tuple[str, str]] = set()
@@ -93,12 +85,7 @@ async def names_unique(talk: ServerTalk) -> None:
         seen.add(key)
 
 
-@case(
-    MUST,
-    "schema-extension/primitive-types",
-    expects="string, integer or boolean; no number.",
-    needs=("tools",),
-)
+@case.must("schema-extension/primitive-types", "string, integer or boolean; no number.")
 async def primitive_types(talk: ServerTalk) -> None:
     """Only arguments of a primitive type are mirrored."""
     for each in await annotations(talk):
@@ -109,16 +96,11 @@ async def primitive_types(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    MUST,
+@case.must(
     "schema-extension/statically-reachable",
-    expects="Every step from the root to the annotated property is a key of properties.",
-    needs=("tools",),
+    "Every step from the root to the annotated property is a key of properties.",
 )
 async def statically_reachable(talk: ServerTalk) -> None:
     """Mirrored arguments are reached through properties alone."""
     for each in await annotations(talk):
         check(each.reachable, f"{MIRROR} {each.name!r} of {each.tool} is not reached so")
-
-
-__all__ = ["page"]

@@ -9,18 +9,17 @@ from mcpcore_conformance.kit.endpoint import (
     Endpoint,
     check_served,
     endpoint,
-    over_http,
 )
 from mcpcore_conformance.kit.lists import acknowledged, listen
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.running import AFTERWARDS, LONGER, over_too_soon, reporting
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import any_call, watched
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(MODERN, bindings=STREAMABLE)
 
 SESSION = "mcp-session-id"
 PROGRESS = "notifications/progress"
@@ -48,10 +47,9 @@ async def check_old_verb(talk: ServerTalk, method: str, answer: Answer) -> None:
 # What older revisions had
 
 
-@case(
-    SHOULD,
+@case.should(
     "earlier-streamable-http-revisions/get",
-    expects="Status 405; a server of older revisions may miss a session first.",
+    "Status 405; a server of older revisions may miss a session first.",
 )
 async def old_get(talk: ServerTalk) -> None:
     """There is no stream to GET in this revision."""
@@ -60,10 +58,9 @@ async def old_get(talk: ServerTalk) -> None:
     await check_old_verb(talk, "GET", await point.open(headers=headers))
 
 
-@case(
-    SHOULD,
+@case.should(
     "earlier-streamable-http-revisions/delete",
-    expects="Status 405; a server of older revisions may miss a session first.",
+    "Status 405; a server of older revisions may miss a session first.",
 )
 async def old_delete(talk: ServerTalk) -> None:
     """There is nothing to DELETE in this revision."""
@@ -72,10 +69,9 @@ async def old_delete(talk: ServerTalk) -> None:
     await check_old_verb(talk, "DELETE", await point.fetch("DELETE", headers=headers))
 
 
-@case(
-    SHOULD,
+@case.should(
     "earlier-streamable-http-revisions/session-ignored",
-    expects="The request is served as without the header.",
+    "The request is served as without the header.",
 )
 async def session_ignored(talk: ServerTalk) -> None:
     """A session id that an older client may send means nothing."""
@@ -84,10 +80,9 @@ async def session_ignored(talk: ServerTalk) -> None:
     check_served(answer, "a request with Mcp-Session-Id")
 
 
-@case(
-    SHOULD,
+@case.should(
     "earlier-streamable-http-revisions/no-session",
-    expects="No response has Mcp-Session-Id, neither a new one nor the client's.",
+    "No response has Mcp-Session-Id, neither a new one nor the client's.",
 )
 async def no_session(talk: ServerTalk) -> None:
     """The server makes no session ids and repeats none."""
@@ -100,10 +95,9 @@ async def no_session(talk: ServerTalk) -> None:
             check(found is None, f"the response to {message['method']} has the session {found!r}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "earlier-streamable-http-revisions/event-id-ignored",
-    expects="The request is served as without the header.",
+    "The request is served as without the header.",
 )
 async def event_id_ignored(talk: ServerTalk) -> None:
     """A Last-Event-ID means nothing."""
@@ -134,10 +128,9 @@ async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
     return sent.exchange
 
 
-@case(
-    MUST,
+@case.must(
     "cancellation/closing-cancels",
-    expects="The call is cancelled as soon as practical.",
+    "The call is cancelled as soon as practical.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
 async def closing_cancels(talk: ServerTalk) -> None:
@@ -159,10 +152,9 @@ async def _is_cancelled(point: Endpoint, label: str, before: int) -> bool:
     return False
 
 
-@case(
-    MUST,
+@case.must(
     "cancellation/closing-spares-others",
-    expects="The other call, of the same id, runs to its end.",
+    "The other call, of the same id, runs to its end.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
 async def closing_spares_others(talk: ServerTalk) -> None:
@@ -183,11 +175,7 @@ async def closing_spares_others(talk: ServerTalk) -> None:
     raise over_too_soon("the end of the other stream")
 
 
-@case(
-    MUST,
-    "receiving-messages/equal-ids",
-    expects="Each response is on the response to its own POST.",
-)
+@case.must("receiving-messages/equal-ids", "Each response is on the response to its own POST.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
@@ -202,10 +190,9 @@ async def equal_ids(talk: ServerTalk) -> None:
 # Which notification goes where
 
 
-@case(
-    MUST,
+@case.must(
     "receiving-messages/no-progress-on-listen",
-    expects="Progress and log messages come on the stream of their request alone.",
+    "Progress and log messages come on the stream of their request alone.",
     needs=("tools.listChanged", "found:progress"),
 )
 async def no_progress_on_listen(talk: ServerTalk) -> None:
@@ -224,10 +211,9 @@ async def no_progress_on_listen(talk: ServerTalk) -> None:
     check(not strays, f"the stream of subscriptions/listen brought {strays}")
 
 
-@case(
-    MUST,
+@case.must(
     "receiving-messages/no-changes-on-calls",
-    expects="Changes come on the streams of subscriptions/listen alone.",
+    "Changes come on the streams of subscriptions/listen alone.",
     needs=(
         "tools.listChanged",
         "tool:test_trigger_tool_change",
@@ -257,6 +243,3 @@ async def no_changes_on_calls(talk: ServerTalk) -> None:
         if not early:
             return
     raise over_too_soon("the call that changes the list")
-
-
-__all__ = ["page"]

@@ -13,7 +13,6 @@ from mcpcore_conformance.kit.endpoint import (
     Answer,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -21,13 +20,13 @@ from mcpcore_conformance.kit.messages import (
     UNSUPPORTED_VERSION,
     encode,
 )
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(MODERN, bindings=STREAMABLE)
 
 UNKNOWN = "2099-01-01"
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
@@ -72,10 +71,9 @@ def prompt_get(talk: ServerTalk) -> tuple[str, dict[str, Any], str]:
 # The version
 
 
-@case(
-    MUST,
+@case.must(
     "protocol-version-header/missing",
-    expects="Status 400 and -32020; a server that has revisions before 2025-06-18 may take the "
+    "Status 400 and -32020; a server that has revisions before 2025-06-18 may take the "
     "request for one of 2025-03-26.",
 )
 async def version_missing(talk: ServerTalk) -> None:
@@ -90,11 +88,7 @@ async def version_missing(talk: ServerTalk) -> None:
         check(answer.status == BAD_REQUEST, f"the error {HEADER_MISMATCH} came with {answer}")
 
 
-@case(
-    MUST,
-    "protocol-version-header/other-than-body",
-    expects="Status 400 and -32020.",
-)
+@case.must("protocol-version-header/other-than-body", "Status 400 and -32020.")
 async def version_other(talk: ServerTalk) -> None:
     """A version header that is not the body's is refused."""
     point = await endpoint(talk)
@@ -110,11 +104,7 @@ async def version_other(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    MUST,
-    "protocol-version-header/body-other-than-header",
-    expects="Status 400 and -32020.",
-)
+@case.must("protocol-version-header/body-other-than-header", "Status 400 and -32020.")
 async def version_of_body_other(talk: ServerTalk) -> None:
     """A version of the body that is not the header's is refused."""
     point = await endpoint(talk)
@@ -124,10 +114,9 @@ async def version_of_body_other(talk: ServerTalk) -> None:
     check_mismatch(answer, f"a body of version {UNKNOWN} below a header of {talk.revision.name}")
 
 
-@case(
-    MUST,
+@case.must(
     "protocol-version-header/unsupported",
-    expects="Status 400 and -32022, with the versions that are supported.",
+    "Status 400 and -32022, with the versions that are supported.",
 )
 async def version_unsupported(talk: ServerTalk) -> None:
     """A version that the server does not speak gets 400, and the list of those that it does."""
@@ -147,11 +136,7 @@ async def version_unsupported(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    MUST,
-    "protocol-version-header/unknown-method",
-    expects="Status 404 and -32601.",
-)
+@case.must("protocol-version-header/unknown-method", "Status 404 and -32601.")
 async def unknown_method(talk: ServerTalk) -> None:
     """A method that the server does not have gets 404 with an error."""
     point = await endpoint(talk)
@@ -162,10 +147,8 @@ async def unknown_method(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    MUST,
-    "protocol-version-header/removed-method",
-    expects="Status 404 and -32601 for what older revisions had.",
+@case.must(
+    "protocol-version-header/removed-method", "Status 404 and -32601 for what older revisions had."
 )
 async def removed_method(talk: ServerTalk) -> None:
     """A method of older revisions is unknown in this one, also to a server that speaks them."""
@@ -178,10 +161,9 @@ async def removed_method(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    MAY,
+@case.may(
     "protocol-version-header/version-before-method",
-    expects="-32022: what another version has for methods is not known.",
+    "-32022: what another version has for methods is not known.",
 )
 async def version_before_method(talk: ServerTalk) -> None:
     """Of an unknown version and an unknown method, the version is refused."""
@@ -195,7 +177,7 @@ async def version_before_method(talk: ServerTalk) -> None:
 # Method and name
 
 
-@case(MUST, "standard-request-headers/method-missing", expects="Status 400 and -32020.")
+@case.must("standard-request-headers/method-missing", "Status 400 and -32020.")
 async def method_missing(talk: ServerTalk) -> None:
     """A request without Mcp-Method is refused."""
     point = await endpoint(talk)
@@ -203,7 +185,7 @@ async def method_missing(talk: ServerTalk) -> None:
     check_mismatch(answer, "a request without Mcp-Method")
 
 
-@case(MUST, "server-validation/method-other-than-body", expects="Status 400 and -32020.")
+@case.must("server-validation/method-other-than-body", "Status 400 and -32020.")
 async def method_other(talk: ServerTalk) -> None:
     """An Mcp-Method that is not the body's method is refused."""
     point = await endpoint(talk)
@@ -214,7 +196,7 @@ async def method_other(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Method: {found} with {method} in the body")
 
 
-@case(MUST, "case-sensitivity/values", expects="Status 400 and -32020.")
+@case.must("case-sensitivity/values", "Status 400 and -32020.")
 async def values_case(talk: ServerTalk) -> None:
     """Header values are compared with regard to case."""
     point = await endpoint(talk)
@@ -222,33 +204,22 @@ async def values_case(talk: ServerTalk) -> None:
     check_mismatch(answer, f"Mcp-Method: {point.plain.upper()} with {point.plain} in the body")
 
 
-@case(
-    MUST,
-    "standard-request-headers/name-missing-tool",
-    expects="Status 400 and -32020.",
-    needs=("tools",),
-)
+@case.must("standard-request-headers/name-missing-tool", "Status 400 and -32020.", needs=("tools",))
 async def name_missing_tool(talk: ServerTalk) -> None:
     """A call of a tool without Mcp-Name is refused."""
     await _without_name(talk, tool_call(talk))
 
 
-@case(
-    MUST,
-    "standard-request-headers/name-missing-resource",
-    expects="Status 400 and -32020.",
-    needs=("resources",),
+@case.must(
+    "standard-request-headers/name-missing-resource", "Status 400 and -32020.", needs=("resources",)
 )
 async def name_missing_resource(talk: ServerTalk) -> None:
     """The reading of a resource without Mcp-Name is refused."""
     await _without_name(talk, resource_read(talk))
 
 
-@case(
-    MUST,
-    "standard-request-headers/name-missing-prompt",
-    expects="Status 400 and -32020.",
-    needs=("prompts",),
+@case.must(
+    "standard-request-headers/name-missing-prompt", "Status 400 and -32020.", needs=("prompts",)
 )
 async def name_missing_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt without Mcp-Name is refused."""
@@ -264,21 +235,17 @@ async def _without_name(talk: ServerTalk, asked: tuple[str, dict[str, Any], str]
     )
 
 
-@case(
-    MUST,
-    "server-validation/name-other-than-body-tool",
-    expects="Status 400 and -32020.",
-    needs=("tools",),
+@case.must(
+    "server-validation/name-other-than-body-tool", "Status 400 and -32020.", needs=("tools",)
 )
 async def name_other_tool(talk: ServerTalk) -> None:
     """A call of a tool under another name is refused."""
     await _other_names(talk, tool_call(talk))
 
 
-@case(
-    MUST,
+@case.must(
     "server-validation/name-other-than-body-resource",
-    expects="Status 400 and -32020.",
+    "Status 400 and -32020.",
     needs=("resources",),
 )
 async def name_other_resource(talk: ServerTalk) -> None:
@@ -286,11 +253,8 @@ async def name_other_resource(talk: ServerTalk) -> None:
     await _other_names(talk, resource_read(talk))
 
 
-@case(
-    MUST,
-    "server-validation/name-other-than-body-prompt",
-    expects="Status 400 and -32020.",
-    needs=("prompts",),
+@case.must(
+    "server-validation/name-other-than-body-prompt", "Status 400 and -32020.", needs=("prompts",)
 )
 async def name_other_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt under another name is refused."""
@@ -309,10 +273,9 @@ async def _other_names(talk: ServerTalk, asked: tuple[str, dict[str, Any], str])
 # Order and form of refusals
 
 
-@case(
-    SHOULD,
+@case.should(
     "server-validation/header-twice",
-    expects="Status 400: whoever is in front of the server may have read the other one.",
+    "Status 400: whoever is in front of the server may have read the other one.",
     needs=("tools",),
 )
 async def header_twice(talk: ServerTalk) -> None:
@@ -329,11 +292,7 @@ async def header_twice(talk: ServerTalk) -> None:
             check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
 
 
-@case(
-    MUST,
-    "server-validation/error-names-request",
-    expects="The error has the id of the request.",
-)
+@case.must("server-validation/error-names-request", "The error has the id of the request.")
 async def error_names_request(talk: ServerTalk) -> None:
     """The error of a failed header check carries the request's id."""
     point = await endpoint(talk)
@@ -344,10 +303,9 @@ async def error_names_request(talk: ServerTalk) -> None:
     check(found == identifier, f"the error has the id {found!r}, not {identifier!r}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/notification-needs-no-mirrors",
-    expects="Status 202 or 4xx, never a message that is no error.",
+    "Status 202 or 4xx, never a message that is no error.",
 )
 async def notification_mirrors(talk: ServerTalk) -> None:
     """What headers a notification needs is not laid down: without them it does no harm."""
@@ -356,6 +314,3 @@ async def notification_mirrors(talk: ServerTalk) -> None:
     answer = await point.post(message, headers={METHOD: None, VERSION: None})
     check(answer.result is None, "a notification was answered with a result")
     check(OK < answer.status < 500, f"a notification without mirrors got {answer}")
-
-
-__all__ = ["page"]

@@ -2,7 +2,6 @@
 
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.endpoint import (
     METHOD_NOT_ALLOWED,
     SINCE_STREAMABLE,
@@ -11,20 +10,19 @@ from mcpcore_conformance.kit.endpoint import (
     check_served,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, STREAMABLE, Page
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 FORBIDDEN = 403
-SAYS_403 = Span(BY_NAME["2025-11-25"], LATEST)
+SAYS_403 = SINCE_2025_11_25
 """Revisions that name the status; before, any refusal will do."""
 EVIL = "http://evil.example"
 ALLOW = "access-control-allow-origin"
@@ -51,22 +49,18 @@ def local(point: Endpoint) -> bool:
     return urlsplit(point.wire.url).hostname in LOOPBACK
 
 
-@case(
-    MUST,
+@case.must(
     "security-endpoint/foreign-origin",
-    SINCE_STREAMABLE,
-    expects="Status 403 (before 2025-11-25: a refusal), though Host is right.",
+    "Status 403 (before 2025-11-25: a refusal), though Host is right.",
 )
 async def foreign_origin(talk: ServerTalk) -> None:
     """A request that a foreign page has sent is refused."""
     await check_origin(talk, EVIL, "https://evil.example", "http://evil.example:80")
 
 
-@case(
-    MUST,
+@case.must(
     "security-endpoint/look-alike-origin",
-    SINCE_STREAMABLE,
-    expects="Status 403: what only contains the name of the server is foreign.",
+    "Status 403: what only contains the name of the server is foreign.",
 )
 async def look_alike_origin(talk: ServerTalk) -> None:
     """An origin whose name begins or ends like the server's is foreign."""
@@ -82,12 +76,7 @@ async def look_alike_origin(talk: ServerTalk) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case(
-    SHOULD,
-    "security-endpoint/origin-with-user",
-    SINCE_STREAMABLE,
-    expects="Status 403: the host is behind the @.",
-)
+@case.should("security-endpoint/origin-with-user", "Status 403: the host is behind the @.")
 async def origin_with_user(talk: ServerTalk) -> None:
     """An origin that has the server's name where a user's would be is foreign."""
     point = await endpoint(talk)
@@ -96,12 +85,7 @@ async def origin_with_user(talk: ServerTalk) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case(
-    MUST,
-    "security-endpoint/foreign-address",
-    SINCE_STREAMABLE,
-    expects="Status 403.",
-)
+@case.must("security-endpoint/foreign-address", "Status 403.")
 async def foreign_address(talk: ServerTalk) -> None:
     """Addresses of other machines are foreign, those of IPv6 as well."""
     await check_origin(
@@ -109,23 +93,16 @@ async def foreign_address(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    SHOULD,
+@case.should(
     "security-endpoint/opaque-origin",
-    SINCE_STREAMABLE,
-    expects="Status 403: any page can send from a frame that has no origin.",
+    "Status 403: any page can send from a frame that has no origin.",
 )
 async def opaque_origin(talk: ServerTalk) -> None:
     """The origin null is nobody's."""
     await check_origin(talk, "null")
 
 
-@case(
-    SHOULD,
-    "security-endpoint/malformed-origin",
-    SINCE_STREAMABLE,
-    expects="Status 403.",
-)
+@case.should("security-endpoint/malformed-origin", "Status 403.")
 async def malformed_origin(talk: ServerTalk) -> None:
     """What is no origin is refused."""
     point = await endpoint(talk)
@@ -135,11 +112,8 @@ async def malformed_origin(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    MAY,
-    "security-endpoint/other-port",
-    SINCE_STREAMABLE,
-    expects="Status 403: what listens at another port is another program.",
+@case.may(
+    "security-endpoint/other-port", "Status 403: what listens at another port is another program."
 )
 async def other_port(talk: ServerTalk) -> None:
     """An origin at another port of the same host is another one."""
@@ -149,12 +123,7 @@ async def other_port(talk: ServerTalk) -> None:
     check_forbidden(talk, answer, f"a request with Origin: http://{host}:1")
 
 
-@case(
-    SHOULD,
-    "security-endpoint/two-origins",
-    SINCE_STREAMABLE,
-    expects="A refusal: one of them is foreign.",
-)
+@case.should("security-endpoint/two-origins", "A refusal: one of them is foreign.")
 async def two_origins(talk: ServerTalk) -> None:
     """A second Origin does not hide a foreign one."""
     point = await endpoint(talk)
@@ -170,11 +139,8 @@ async def two_origins(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    MUST,
-    "security-endpoint/foreign-origin-get",
-    SINCE_STREAMABLE,
-    expects="Status 403; 405 where there are no such streams.",
+@case.must(
+    "security-endpoint/foreign-origin-get", "Status 403; 405 where there are no such streams."
 )
 async def foreign_origin_get(talk: ServerTalk) -> None:
     """A foreign page cannot open a stream."""
@@ -185,11 +151,9 @@ async def foreign_origin_get(talk: ServerTalk) -> None:
     check_forbidden(talk, answer, f"a GET with Origin: {EVIL}", METHOD_NOT_ALLOWED)
 
 
-@case(
-    MUST,
+@case.must(
     "security-endpoint/foreign-origin-delete",
-    SINCE_STREAMABLE,
-    expects="Status 403 and the session goes on; 405 where there is nothing to delete.",
+    "Status 403 and the session goes on; 405 where there is nothing to delete.",
 )
 async def foreign_origin_delete(talk: ServerTalk) -> None:
     """A foreign page cannot end a session."""
@@ -199,12 +163,7 @@ async def foreign_origin_delete(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
 
 
-@case(
-    MUST,
-    "security-endpoint/foreign-origin-notification",
-    SINCE_STREAMABLE,
-    expects="Status 403, not 202.",
-)
+@case.must("security-endpoint/foreign-origin-notification", "Status 403, not 202.")
 async def foreign_origin_notification(talk: ServerTalk) -> None:
     """A notification that a foreign page has sent is refused."""
     point = await endpoint(talk)
@@ -217,12 +176,8 @@ async def foreign_origin_notification(talk: ServerTalk) -> None:
     check_forbidden(talk, answer, f"a notification with Origin: {EVIL}")
 
 
-@case(
-    MUST,
-    "security-endpoint/no-origin",
-    SINCE_STREAMABLE,
-    expects="Served: programs that are no browsers send none.",
-    bare=True,
+@case.must(
+    "security-endpoint/no-origin", "Served: programs that are no browsers send none.", bare=True
 )
 async def no_origin(talk: ServerTalk) -> None:
     """A request without Origin is served."""
@@ -247,12 +202,7 @@ async def _begin(link: Link) -> Reply:
     return await link.request(plain_request(link))
 
 
-@case(
-    SHOULD,
-    "security-endpoint/own-origin",
-    SINCE_STREAMABLE,
-    expects="Served.",
-)
+@case.should("security-endpoint/own-origin", "Served.")
 async def own_origin(talk: ServerTalk) -> None:
     """A request from the server's own origin is served."""
     point = await endpoint(talk)
@@ -261,11 +211,9 @@ async def own_origin(talk: ServerTalk) -> None:
     check_served(answer, f"a request with Origin: {own}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "security-endpoint/foreign-host",
-    SINCE_STREAMABLE,
-    expects="A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
+    "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
 )
 async def foreign_host(talk: ServerTalk) -> None:
     """A local server does not answer to names that are not its own."""
@@ -290,11 +238,9 @@ async def foreign_host(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    SHOULD,
+@case.should(
     "security-endpoint/nothing-allowed",
-    SINCE_STREAMABLE,
-    expects="No Access-Control-Allow-Origin for a page that may not call.",
+    "No Access-Control-Allow-Origin for a page that may not call.",
 )
 async def nothing_allowed(talk: ServerTalk) -> None:
     """A foreign page is not allowed to read answers."""
@@ -304,11 +250,8 @@ async def nothing_allowed(talk: ServerTalk) -> None:
     check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a request from {EVIL}")
 
 
-@case(
-    SHOULD,
-    "security-endpoint/preflight",
-    SINCE_STREAMABLE,
-    expects="No Access-Control-Allow-Origin for a page that may not call.",
+@case.should(
+    "security-endpoint/preflight", "No Access-Control-Allow-Origin for a page that may not call."
 )
 async def preflight(talk: ServerTalk) -> None:
     """A foreign page that asks whether it may call is not told that it may."""
@@ -324,11 +267,9 @@ async def preflight(talk: ServerTalk) -> None:
     check(answer.status < 500, f"a preflight got {answer}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "security-endpoint/loopback-only",
-    SINCE_STREAMABLE,
-    expects="A server that runs locally is not to be reached at other addresses.",
+    "A server that runs locally is not to be reached at other addresses.",
 )
 async def loopback_only(talk: ServerTalk) -> None:
     """A local server listens at 127.0.0.1, not at every address of the machine."""
@@ -338,6 +279,3 @@ async def loopback_only(talk: ServerTalk) -> None:
     # who listens everywhere listens at every address of loopback, too
     reached = await point.wire.reachable("127.0.0.2")
     check(not reached, "the server can be reached at 127.0.0.2: it listens at every address")
-
-
-__all__ = ["page"]

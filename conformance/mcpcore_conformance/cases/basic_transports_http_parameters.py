@@ -13,20 +13,19 @@ from mcpcore_conformance.kit.endpoint import (
     check_served,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED
 from mcpcore_conformance.kit.headers import mirror
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
 
 MIRROR = "x-mcp-header"
 KINDS = "test_x_mcp_header_kinds"
+case = page.server(MODERN, bindings=STREAMABLE, needs=(f"tool:{KINDS}",))
 
 
 class Call(Struct):
@@ -61,33 +60,21 @@ async def mirrored_call(talk: ServerTalk) -> Call:
     talk.skip(only if found else f"no tool mirrors a string ({MIRROR})")
 
 
-@case(
-    MUST,
-    "server-behavior-for-custom-headers/served",
-    expects="The call is served.",
-)
+@case.must("server-behavior-for-custom-headers/served", "The call is served.", needs=())
 async def param_served(talk: ServerTalk) -> None:
     """A call with the headers of its mirrored arguments is served."""
     call = await mirrored_call(talk)
     check_served(await call.made("eu-west", header="eu-west"), "a call with its mirror")
 
 
-@case(
-    MUST,
-    "server-behavior-for-custom-headers/missing",
-    expects="Status 400 and -32020.",
-)
+@case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.", needs=())
 async def param_missing(talk: ServerTalk) -> None:
     """An argument whose header is missing is refused."""
     call = await mirrored_call(talk)
     check_mismatch(await call.made("kit", header=None), f"a call without {call.header}")
 
 
-@case(
-    MUST,
-    "server-behavior-for-custom-headers/other-than-body",
-    expects="Status 400 and -32020.",
-)
+@case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.", needs=())
 async def param_other(talk: ServerTalk) -> None:
     """A header that is not the argument, letter by letter, is refused."""
     call = await mirrored_call(talk)
@@ -95,10 +82,10 @@ async def param_other(talk: ServerTalk) -> None:
         check_mismatch(await call.made("kit", header=found), f"{call.header}: {found} for 'kit'")
 
 
-@case(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/decoded",
-    expects="The call is served as if the value were there in plain.",
+    "The call is served as if the value were there in plain.",
+    needs=(),
 )
 async def param_decoded(talk: ServerTalk) -> None:
     """A value in the Base64 sentinel form is decoded before it is compared."""
@@ -108,10 +95,10 @@ async def param_decoded(talk: ServerTalk) -> None:
         check_served(answer, f"{call.header}: {sentinel(value)} for {value!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "value-encoding/sentinel-look-alike",
-    expects="What begins or ends like the sentinel, but does not do both, is plain text.",
+    "What begins or ends like the sentinel, but does not do both, is plain text.",
+    needs=(),
 )
 async def sentinel_look_alike(talk: ServerTalk) -> None:
     """Half a sentinel is a value like others."""
@@ -120,11 +107,7 @@ async def sentinel_look_alike(talk: ServerTalk) -> None:
         check_served(await call.made(value, header=value), f"{call.header}: {value}")
 
 
-@case(
-    MUST,
-    "value-encoding/parameter-broken",
-    expects="Status 400 and -32020.",
-)
+@case.must("value-encoding/parameter-broken", "Status 400 and -32020.", needs=())
 async def param_broken(talk: ServerTalk) -> None:
     """What is no Base64 within the sentinel of a parameter is refused."""
     call = await mirrored_call(talk)
@@ -133,10 +116,10 @@ async def param_broken(talk: ServerTalk) -> None:
         check_mismatch(await call.made("Hello", header=found), f"{call.header}: {found}")
 
 
-@case(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/invalid-characters",
-    expects="Status 400, also if the bytes are those of the argument.",
+    "Status 400, also if the bytes are those of the argument.",
+    needs=(),
 )
 async def param_characters(talk: ServerTalk) -> None:
     """A mirror with bytes outside ASCII is refused."""
@@ -153,10 +136,9 @@ async def param_characters(talk: ServerTalk) -> None:
         check(statuses == [BAD_REQUEST], f"{line!r} got {statuses}, not status 400")
 
 
-@case(
-    SHOULD,
+@case.should(
     "server-behavior-for-custom-headers/unknown-ignored",
-    expects="A parameter header that no argument asks for changes nothing.",
+    "A parameter header that no argument asks for changes nothing.",
     needs=("tools",),
 )
 async def param_unknown(talk: ServerTalk) -> None:
@@ -187,11 +169,9 @@ async def kinds(talk: ServerTalk) -> Kinds:
     return Kinds(await endpoint(talk))
 
 
-@case(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/nested",
-    expects="Served with the header of the nested argument, refused without and with another.",
-    needs=(f"tool:{KINDS}",),
+    "Served with the header of the nested argument, refused without and with another.",
 )
 async def param_nested(talk: ServerTalk) -> None:
     """The header of a nested argument is compared as well."""
@@ -202,11 +182,8 @@ async def param_nested(talk: ServerTalk) -> None:
     check_mismatch(await calls.made(arguments, zone="c"), "a nested mirror of another value")
 
 
-@case(
-    MUST,
-    "value-encoding/booleans",
-    expects="true and false, in small letters; anything else is another value.",
-    needs=(f"tool:{KINDS}",),
+@case.must(
+    "value-encoding/booleans", "true and false, in small letters; anything else is another value."
 )
 async def param_boolean(talk: ServerTalk) -> None:
     """Booleans are mirrored as true and false."""
@@ -218,12 +195,7 @@ async def param_boolean(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Param-Dry-Run: {found} for true")
 
 
-@case(
-    MUST,
-    "value-encoding/integers",
-    expects="Decimal digits; another number is another value.",
-    needs=(f"tool:{KINDS}",),
-)
+@case.must("value-encoding/integers", "Decimal digits; another number is another value.")
 async def param_integer(talk: ServerTalk) -> None:
     """Integers are mirrored in decimal."""
     calls = await kinds(talk)
@@ -234,11 +206,9 @@ async def param_integer(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Param-Shard: {found} for {value}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "schema-extension/integers-within-range",
-    expects="Refused: beyond 2^53 an integer is not the same for every reader.",
-    needs=(f"tool:{KINDS}",),
+    "Refused: beyond 2^53 an integer is not the same for every reader.",
 )
 async def integers_within_range(talk: ServerTalk) -> None:
     """An integer outside the safe range is not mirrored."""
@@ -249,12 +219,7 @@ async def integers_within_range(talk: ServerTalk) -> None:
         check(not served, f"Mcp-Param-Shard: {value} was served")
 
 
-@case(
-    SHOULD,
-    "server-validation/integers-numerically",
-    expects="42.0 in the header is 42 in the body.",
-    needs=(f"tool:{KINDS}",),
-)
+@case.should("server-validation/integers-numerically", "42.0 in the header is 42 in the body.")
 async def integers_numerically(talk: ServerTalk) -> None:
     """Integers are compared as numbers."""
     calls = await kinds(talk)
@@ -262,11 +227,9 @@ async def integers_numerically(talk: ServerTalk) -> None:
     check_served(answer, "Mcp-Param-Shard: 42.0 for 42")
 
 
-@case(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/absent-not-expected",
-    expects="The call is served without the header.",
-    needs=(f"tool:{KINDS}",),
+    "The call is served without the header.",
 )
 async def absent_not_expected(talk: ServerTalk) -> None:
     """An argument that is not given needs no header."""
@@ -276,11 +239,9 @@ async def absent_not_expected(talk: ServerTalk) -> None:
     check_served(answer, "a nested argument that is not given")
 
 
-@case(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/null-not-expected",
-    expects="Whatever becomes of the call, its headers are not what is wrong.",
-    needs=(f"tool:{KINDS}",),
+    "Whatever becomes of the call, its headers are not what is wrong.",
 )
 async def null_not_expected(talk: ServerTalk) -> None:
     """An argument that is null needs no header."""
@@ -289,17 +250,12 @@ async def null_not_expected(talk: ServerTalk) -> None:
     check(answer.status == OK, f"an argument that is null, without its header, got {answer}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "server-validation/header-without-argument",
-    expects="Status 400 and -32020: the header claims what the body does not say.",
-    needs=(f"tool:{KINDS}",),
+    "Status 400 and -32020: the header claims what the body does not say.",
 )
 async def header_without_argument(talk: ServerTalk) -> None:
     """The header of an argument that is not there contradicts the body."""
     calls = await kinds(talk)
     answer = await calls.made({}, note="kit")
     check_mismatch(answer, "a mirror of an argument that is not given")
-
-
-__all__ = ["MIRROR", "page"]

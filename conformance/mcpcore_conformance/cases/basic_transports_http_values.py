@@ -8,22 +8,17 @@ from mcpcore_conformance.cases.basic_transports_http_headers import (
     sentinel,
     tool_call,
 )
-from mcpcore_conformance.kit.endpoint import BAD_REQUEST, check_served, endpoint, final, over_http
+from mcpcore_conformance.kit.endpoint import BAD_REQUEST, check_served, endpoint, final
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MUST, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(MODERN, bindings=STREAMABLE, needs=("tools",))
 
 
-@case(
-    MUST,
-    "value-encoding/name-decoded",
-    expects="The call is served as if the name were there in plain.",
-    needs=("tools",),
-)
+@case.must("value-encoding/name-decoded", "The call is served as if the name were there in plain.")
 async def name_decoded(talk: ServerTalk) -> None:
     """An Mcp-Name in the Base64 sentinel form is decoded before it is compared."""
     method, params, name = tool_call(talk)
@@ -32,11 +27,9 @@ async def name_decoded(talk: ServerTalk) -> None:
     check_served(answer, f"{method} with Mcp-Name: {sentinel(name)}")
 
 
-@case(
-    MUST,
+@case.must(
     "value-encoding/sentinel-small-letters",
-    expects="Status 400 and -32020: it is the plain text of another name.",
-    needs=("tools",),
+    "Status 400 and -32020: it is the plain text of another name.",
 )
 async def sentinel_case(talk: ServerTalk) -> None:
     """The sentinel in capitals, or half of it, is plain text."""
@@ -48,12 +41,7 @@ async def sentinel_case(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Name: {found}")
 
 
-@case(
-    MUST,
-    "value-encoding/sentinel-broken",
-    expects="Status 400 and -32020.",
-    needs=("tools",),
-)
+@case.must("value-encoding/sentinel-broken", "Status 400 and -32020.")
 async def sentinel_broken(talk: ServerTalk) -> None:
     """What is no Base64 within the sentinel is refused, not guessed."""
     method, params, name = tool_call(talk)
@@ -65,11 +53,9 @@ async def sentinel_broken(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Name: {found}")
 
 
-@case(
-    MUST,
+@case.must(
     "server-validation/invalid-characters",
-    expects="Status 400, with -32020 where the server's HTTP lets the header through.",
-    needs=("tools",),
+    "Status 400, with -32020 where the server's HTTP lets the header through.",
 )
 async def invalid_characters(talk: ServerTalk) -> None:
     """A mirrored value with bytes outside ASCII is refused."""
@@ -84,6 +70,3 @@ async def invalid_characters(talk: ServerTalk) -> None:
         found = final(await point.pour(point.bytes_of(payload, b"Connection: close", lines=lines)))
         statuses = [each.status for each in found]
         check(statuses == [BAD_REQUEST], f"Mcp-Name: {raw!r} got {statuses}, not status 400")
-
-
-__all__ = ["page"]

@@ -6,7 +6,7 @@ from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.endpoint import SINCE_STREAMABLE
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, encode, request
-from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, Page
+from mcpcore_conformance.kit.model import MODERN, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import headers_as_for
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -14,6 +14,7 @@ from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/index")
+case = page.server(SINCE_STREAMABLE)
 
 SAMPLES = (
     "\u00e4\u00f6\u00fc\u00df",
@@ -42,13 +43,7 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     link.spoilt = spoilt
 
 
-@page.server(
-    MUST,
-    "messages/utf-8",
-    SINCE_STREAMABLE,
-    bindings=EVERY,
-    expects="Every character comes back as it was sent, in UTF-8.",
-)
+@case.must("messages/utf-8", "Every character comes back as it was sent, in UTF-8.")
 async def utf_8(talk: ServerTalk) -> None:
     """Messages are UTF-8, both ways."""
     link = await talk.open()
@@ -56,13 +51,7 @@ async def utf_8(talk: ServerTalk) -> None:
         await echoed(link, encode(_request(link, sample)), sample)
 
 
-@page.server(
-    MUST,
-    "messages/escapes",
-    SINCE_STREAMABLE,
-    bindings=EVERY,
-    expects="An escape is the character that it stands for.",
-)
+@case.must("messages/escapes", "An escape is the character that it stands for.")
 async def escapes(talk: ServerTalk) -> None:
     """Characters that are escaped in JSON are the same characters."""
     link = await talk.open()
@@ -74,12 +63,10 @@ def _request(link: Link, identifier: str) -> dict[str, object]:
     return request(identifier, link.plain, link.params({}))
 
 
-@page.server(
-    MUST,
+@case.must(
     "messages/directions",
+    "The server sends responses and notifications only.",
     MODERN,
-    bindings=EVERY,
-    expects="The server sends responses and notifications only.",
     needs=("found:question",),
 )
 async def directions(talk: ServerTalk) -> None:
@@ -94,12 +81,10 @@ async def directions(talk: ServerTalk) -> None:
     link.inbox = [each for each in link.inbox if each.method != "notifications/progress"]
 
 
-@page.server(
-    MUST,
+@case.must(
     "custom-transports/connections-apart",
-    SINCE_STREAMABLE,
+    "Each connection gets its own answers, though both use the same ids.",
     bindings=ONE_CHANNEL,
-    expects="Each connection gets its own answers, though both use the same ids.",
 )
 async def connections_apart(talk: ServerTalk) -> None:
     """Two connections are two conversations."""
@@ -118,6 +103,3 @@ async def connections_apart(talk: ServerTalk) -> None:
         await link.alive()
         for way in (Unasked.TWICE, Unasked.UNKNOWN):
             check(way not in link.account.found, link.account.found.get(way, ""))
-
-
-__all__ = ["page"]

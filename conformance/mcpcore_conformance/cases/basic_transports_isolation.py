@@ -13,32 +13,21 @@ from mcpcore_conformance.cases.basic_transports_streams import (
     sampled,
     silent,
 )
-from mcpcore_conformance.kit.endpoint import (
-    WITH_SESSIONS,
-    Endpoint,
-    check_served,
-    endpoint,
-    over_http,
-)
+from mcpcore_conformance.kit.endpoint import WITH_SESSIONS, Endpoint, check_served, endpoint
 from mcpcore_conformance.kit.messages import notification, result
-from mcpcore_conformance.kit.model import SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import any_call
 
 page = Page("basic/transports")
-case = over_http(page)
+case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
 
 SAMPLING = "sampling/createMessage"
 
 
-@case(
-    SHOULD,
-    "session-management/equal-ids",
-    WITH_SESSIONS,
-    expects="Both are answered, each on its own stream.",
-)
+@case.should("session-management/equal-ids", "Both are answered, each on its own stream.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two sessions use one request id and one progress token at the same time."""
     first, second = await endpoint(talk), await endpoint(talk)
@@ -51,11 +40,9 @@ async def equal_ids(talk: ServerTalk) -> None:
         await check_apart(point, call, reported(answer, token), "a session")
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/streams-apart",
-    WITH_SESSIONS,
-    expects="Nothing of one session's calls comes on another session's stream.",
+    "Nothing of one session's calls comes on another session's stream.",
     needs=WITH_PROGRESS,
 )
 async def streams_apart(talk: ServerTalk) -> None:
@@ -77,11 +64,9 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(not strays, f"a session got {strays} of another one")
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/cancel-own-only",
-    WITH_SESSIONS,
-    expects="The call goes on.",
+    "The call goes on.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
 async def cancel_own_only(talk: ServerTalk) -> None:
@@ -103,11 +88,9 @@ async def cancel_own_only(talk: ServerTalk) -> None:
     await first.link.cancel(Sent("kit-shared", sent.exchange, "tools/call"))
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/answer-own-only",
-    WITH_SESSIONS,
-    expects="The question stays open until its own session answers it.",
+    "The question stays open until its own session answers it.",
     needs=("tool:test_sampling",),
 )
 async def answer_own_only(talk: ServerTalk) -> None:
@@ -127,6 +110,3 @@ async def answer_own_only(talk: ServerTalk) -> None:
     said = str(answer.result)
     check("forged" not in said, f"the answer of another session was taken: {said[:200]}")
     check("genuine" in said, f"the session's own answer was not taken: {said[:200]}")
-
-
-__all__ = ["page"]

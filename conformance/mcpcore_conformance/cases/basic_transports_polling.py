@@ -1,22 +1,20 @@
 """Cases of the page basic/transports: streams that a server opens to be polled."""
 
 from mcpcore_conformance.cases.basic_transports_resumption import last_id
-from mcpcore_conformance.kit.endpoint import WITH_PRIMING, endpoint, over_http
+from mcpcore_conformance.kit.endpoint import WITH_PRIMING, endpoint
 from mcpcore_conformance.kit.heard import Event
-from mcpcore_conformance.kit.model import SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import watched
 
 page = Page("basic/transports")
-case = over_http(page)
+case = page.server(WITH_PRIMING, bindings=STREAMABLE, needs=("found:polling",))
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages-to-the-server/priming",
-    WITH_PRIMING,
-    expects="The first event of a stream has an id and no data.",
+    "The first event of a stream has an id and no data.",
     needs=("found:event-ids",),
 )
 async def priming(talk: ServerTalk) -> None:
@@ -41,12 +39,8 @@ def _shown(event: Event) -> str:
     return f"id {event.event_id!r}, data {event.data[:40]!r}"
 
 
-@case(
-    SHOULD,
-    "sending-messages-to-the-server/retry-before-closing",
-    WITH_PRIMING,
-    expects="retry, then the end of the connection.",
-    needs=("found:polling",),
+@case.should(
+    "sending-messages-to-the-server/retry-before-closing", "retry, then the end of the connection."
 )
 async def retry_before_closing(talk: ServerTalk) -> None:
     """A server that closes a connection before the response says when to come back."""
@@ -60,12 +54,8 @@ async def retry_before_closing(talk: ServerTalk) -> None:
     check(any(each is not None for each in retries), "the connection was closed without retry")
 
 
-@case(
-    SHOULD,
-    "sending-messages-to-the-server/polling",
-    WITH_PRIMING,
-    expects="The response comes when the client is back.",
-    needs=("found:polling",),
+@case.should(
+    "sending-messages-to-the-server/polling", "The response comes when the client is back."
 )
 async def polling(talk: ServerTalk) -> None:
     """A stream whose connection the server closed brings its response in the end."""
@@ -88,6 +78,3 @@ async def polling(talk: ServerTalk) -> None:
         if await last_id(point, answer.exchange) is None:
             answer.exchange = sent.exchange
     check(False, "the response did not come, however often the client came back")
-
-
-__all__ = ["page"]

@@ -15,19 +15,18 @@ from mcpcore_conformance.kit.endpoint import (
     Endpoint,
     check_served,
     endpoint,
-    over_http,
 )
 from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import PROGRESS, behind, parts_of, watched
 
 page = Page("basic/transports")
-case = over_http(page)
 
 STREAMED = ("found:event-ids",)
+case = page.server(WITH_SESSIONS, bindings=STREAMABLE, needs=STREAMED)
 STEPS = [0, 50, 100]
 """What the fixture's tool reports."""
 MARKS = 4
@@ -116,12 +115,8 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
 # Event ids
 
 
-@case(
-    MUST,
-    "resumability-and-redelivery/ids-unique",
-    WITH_SESSIONS,
-    expects="No id comes twice in a session, whatever the stream.",
-    needs=STREAMED,
+@case.must(
+    "resumability-and-redelivery/ids-unique", "No id comes twice in a session, whatever the stream."
 )
 async def ids_unique(talk: ServerTalk) -> None:
     """Event ids are unique over all streams of a session."""
@@ -138,12 +133,9 @@ async def ids_unique(talk: ServerTalk) -> None:
     check(not twice, f"the event ids {twice[:3]} came more than once")
 
 
-@case(
-    SHOULD,
+@case.should(
     "resumability-and-redelivery/ids-name-their-stream",
-    WITH_SESSIONS,
-    expects="Each of two broken streams is picked up by its own id.",
-    needs=STREAMED,
+    "Each of two broken streams is picked up by its own id.",
 )
 async def ids_name_their_stream(talk: ServerTalk) -> None:
     """An event id leads back to the stream that it came on."""
@@ -161,12 +153,9 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
 # Picking up
 
 
-@case(
-    MAY,
+@case.may(
     "resumability-and-redelivery/replayed",
-    WITH_SESSIONS,
-    expects="GET with Last-Event-ID brings what was missed, the response included.",
-    needs=STREAMED,
+    "GET with Last-Event-ID brings what was missed, the response included.",
 )
 async def replayed(talk: ServerTalk) -> None:
     """A stream that broke off can be picked up."""
@@ -178,12 +167,9 @@ async def replayed(talk: ServerTalk) -> None:
     check(answer.result is not None, "the response did not come on the stream picked up")
 
 
-@case(
-    SHOULD,
+@case.should(
     "resumability-and-redelivery/exactly-what-followed",
-    WITH_SESSIONS,
-    expects="Every message after the last id, in order, and none before.",
-    needs=STREAMED,
+    "Every message after the last id, in order, and none before.",
 )
 async def exactly_what_followed(talk: ServerTalk) -> None:
     """What is replayed is exactly what followed on that stream."""
@@ -246,12 +232,8 @@ def _told(messages: list[Message]) -> str:
     return ", ".join(said) or "nothing"
 
 
-@case(
-    SHOULD,
-    "resumability-and-redelivery/after-the-end",
-    WITH_SESSIONS,
-    expects="The response comes, and the stream ends.",
-    needs=STREAMED,
+@case.should(
+    "resumability-and-redelivery/after-the-end", "The response comes, and the stream ends."
 )
 async def after_the_end(talk: ServerTalk) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
@@ -261,11 +243,9 @@ async def after_the_end(talk: ServerTalk) -> None:
     check(all(answer.done for answer in answers), "the stream stays open behind the response")
 
 
-@case(
-    MAY,
+@case.may(
     "resumability-and-redelivery/get-stream-resumed",
-    WITH_SESSIONS,
-    expects="What was said meanwhile comes on the stream that is picked up.",
+    "What was said meanwhile comes on the stream that is picked up.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
 async def get_stream_resumed(talk: ServerTalk) -> None:
@@ -294,12 +274,9 @@ async def get_stream_resumed(talk: ServerTalk) -> None:
     check(found, "what was said while the stream was broken did not come")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages-to-the-server/disconnect-is-no-cancellation",
-    WITH_SESSIONS,
-    expects="The call ends as if nothing had happened; its result is there to be picked up.",
-    needs=STREAMED,
+    "The call ends as if nothing had happened; its result is there to be picked up.",
 )
 async def disconnect_no_cancellation(talk: ServerTalk) -> None:
     """A connection that is lost does not cancel its request."""
@@ -316,12 +293,9 @@ async def disconnect_no_cancellation(talk: ServerTalk) -> None:
 # What is not to be had
 
 
-@case(
-    MUST,
+@case.must(
     "resumability-and-redelivery/no-other-stream",
-    WITH_SESSIONS,
-    expects="Nothing that was or would be delivered on another stream.",
-    needs=STREAMED,
+    "Nothing that was or would be delivered on another stream.",
 )
 async def no_other_stream(talk: ServerTalk) -> None:
     """Picking up one stream brings nothing of another one."""
@@ -342,12 +316,9 @@ async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
     return await _brought(cut.point, opened.exchange, 0)
 
 
-@case(
-    MUST,
+@case.must(
     "resumability-and-redelivery/no-other-session",
-    WITH_SESSIONS,
-    expects="A refusal, or a stream without anything of the other session.",
-    needs=STREAMED,
+    "A refusal, or a stream without anything of the other session.",
 )
 async def no_other_session(talk: ServerTalk) -> None:
     """An event id of another session brings nothing of that session."""
@@ -371,12 +342,9 @@ async def no_other_session(talk: ServerTalk) -> None:
     check(not strays, f"another session's {strays} were replayed")
 
 
-@case(
-    SHOULD,
+@case.should(
     "resumability-and-redelivery/made-up-ids",
-    WITH_SESSIONS,
-    expects="A refusal with 4xx, or a stream on which nothing is replayed.",
-    needs=STREAMED,
+    "A refusal with 4xx, or a stream on which nothing is replayed.",
 )
 async def made_up_ids(talk: ServerTalk) -> None:
     """Event ids that were never given bring nothing, and do no harm."""
@@ -416,6 +384,3 @@ async def made_up_ids(talk: ServerTalk) -> None:
         ]
         check(not values, f"Last-Event-ID: {found[:40]} brought what nobody has missed")
         await point.wire.cut(opened.exchange)
-
-
-__all__ = ["Cut", "broken", "last_id", "page", "resumed"]

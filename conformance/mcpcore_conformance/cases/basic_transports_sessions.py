@@ -15,17 +15,16 @@ from mcpcore_conformance.kit.endpoint import (
     check_served,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import notification
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports")
-case = over_http(page)
+case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
 
 SESSION = "mcp-session-id"
 MADE_UP = "kit-0123456789abcdef0123456789abcdef"
@@ -43,12 +42,7 @@ async def stateful(talk: ServerTalk) -> tuple[Endpoint, str]:
 # The id
 
 
-@case(
-    MUST,
-    "session-management/visible-ascii",
-    WITH_SESSIONS,
-    expects="Characters from 0x21 to 0x7E only.",
-)
+@case.must("session-management/visible-ascii", "Characters from 0x21 to 0x7E only.")
 async def visible_ascii(talk: ServerTalk) -> None:
     """A session id consists of visible ASCII characters."""
     _, session = await stateful(talk)
@@ -65,11 +59,9 @@ def _bits(id: str) -> int:
     return len(id) * 6
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/unpredictable",
-    WITH_SESSIONS,
-    expects="120 bits or more (a random UUID has 122) that differ from session to session, so that"
+    "120 bits or more (a random UUID has 122) that differ from session to session, so that"
     " none can be guessed.",
 )
 async def unpredictable(talk: ServerTalk) -> None:
@@ -84,11 +76,9 @@ async def unpredictable(talk: ServerTalk) -> None:
         check(differ >= 12, f"two session ids differ in {differ} characters only: {one}, {other}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/not-chosen-by-client",
-    WITH_SESSIONS,
-    expects="The new session has an id of the server's choice, or initialize is refused.",
+    "The new session has an id of the server's choice, or initialize is refused.",
 )
 async def not_chosen(talk: ServerTalk) -> None:
     """An id that a client brings to initialize does not become a session's id (fixation)."""
@@ -105,11 +95,9 @@ async def not_chosen(talk: ServerTalk) -> None:
     check(answer.refused, f"a request with the id that the client brought got {answer}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/initialize-spares-others",
-    WITH_SESSIONS,
-    expects="The session goes on, with its own revision and state.",
+    "The session goes on, with its own revision and state.",
 )
 async def initialize_spares_others(talk: ServerTalk) -> None:
     """An initialize that names somebody's session does not end or take over that session."""
@@ -122,12 +110,7 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request of the session that was named")
 
 
-@case(
-    SHOULD,
-    "session-management/two-ids",
-    WITH_SESSIONS,
-    expects="A refusal: the request is of one session or the other.",
-)
+@case.should("session-management/two-ids", "A refusal: the request is of one session or the other.")
 async def two_ids(talk: ServerTalk) -> None:
     """A request with two session ids is served in neither session."""
     point, _ = await stateful(talk)
@@ -146,12 +129,7 @@ async def two_ids(talk: ServerTalk) -> None:
 # Without one, with a wrong one, after its end
 
 
-@case(
-    SHOULD,
-    "session-management/missing-post",
-    WITH_SESSIONS,
-    expects="Status 400.",
-)
+@case.should("session-management/missing-post", "Status 400.")
 async def missing_post(talk: ServerTalk) -> None:
     """A POST without the session id that the server has given gets 400."""
     point, _ = await stateful(talk)
@@ -159,12 +137,7 @@ async def missing_post(talk: ServerTalk) -> None:
     check_refused(answer, "a POST without session id", BAD_REQUEST)
 
 
-@case(
-    SHOULD,
-    "session-management/missing-get",
-    WITH_SESSIONS,
-    expects="Status 400; 405 where there are no such streams.",
-)
+@case.should("session-management/missing-get", "Status 400; 405 where there are no such streams.")
 async def missing_get(talk: ServerTalk) -> None:
     """A GET without the session id gets 400."""
     point, _ = await stateful(talk)
@@ -172,11 +145,8 @@ async def missing_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
 
-@case(
-    SHOULD,
-    "session-management/missing-delete",
-    WITH_SESSIONS,
-    expects="Status 400; 405 where clients cannot end sessions.",
+@case.should(
+    "session-management/missing-delete", "Status 400; 405 where clients cannot end sessions."
 )
 async def missing_delete(talk: ServerTalk) -> None:
     """A DELETE without the session id gets 400, and ends nobody's session."""
@@ -186,12 +156,7 @@ async def missing_delete(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE without session id")
 
 
-@case(
-    SHOULD,
-    "session-management/missing-notification",
-    WITH_SESSIONS,
-    expects="Status 400, not 202.",
-)
+@case.should("session-management/missing-notification", "Status 400, not 202.")
 async def missing_notification(talk: ServerTalk) -> None:
     """A notification without the session id is not taken."""
     point, _ = await stateful(talk)
@@ -205,11 +170,9 @@ def _without_session(point: Endpoint) -> list[tuple[str, str]]:
     return [("accept", "text/event-stream"), *kept]
 
 
-@case(
-    SHOULD,
+@case.should(
     "session-management/unknown-post",
-    WITH_SESSIONS,
-    expects="Status 404: the id may have been one, so that the client opens a new session.",
+    "Status 404: the id may have been one, so that the client opens a new session.",
 )
 async def unknown_post(talk: ServerTalk) -> None:
     """A POST with an id that is no session's gets 404."""
@@ -221,12 +184,7 @@ async def unknown_post(talk: ServerTalk) -> None:
         check_refused(answer, "a POST with the id of no session", NOT_FOUND)
 
 
-@case(
-    SHOULD,
-    "session-management/unknown-get",
-    WITH_SESSIONS,
-    expects="Status 404; 405 where there are no such streams.",
-)
+@case.should("session-management/unknown-get", "Status 404; 405 where there are no such streams.")
 async def unknown_get(talk: ServerTalk) -> None:
     """A GET with an id that is no session's gets 404."""
     point, _ = await stateful(talk)
@@ -234,11 +192,8 @@ async def unknown_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case(
-    SHOULD,
-    "session-management/unknown-delete",
-    WITH_SESSIONS,
-    expects="Status 404; 405 where clients cannot end sessions.",
+@case.should(
+    "session-management/unknown-delete", "Status 404; 405 where clients cannot end sessions."
 )
 async def unknown_delete(talk: ServerTalk) -> None:
     """A DELETE with an id that is no session's gets 404."""
@@ -257,35 +212,22 @@ async def ended(talk: ServerTalk) -> tuple[Endpoint, str]:
     return point, session
 
 
-@case(
-    SHOULD,
-    "session-management/delete-ends",
-    WITH_SESSIONS,
-    expects="A status of 2xx; 405 where clients cannot end sessions.",
+@case.should(
+    "session-management/delete-ends", "A status of 2xx; 405 where clients cannot end sessions."
 )
 async def delete_ends(talk: ServerTalk) -> None:
     """DELETE with the session id ends the session."""
     await ended(talk)
 
 
-@case(
-    MUST,
-    "session-management/ended-post",
-    WITH_SESSIONS,
-    expects="Status 404.",
-)
+@case.must("session-management/ended-post", "Status 404.")
 async def ended_post(talk: ServerTalk) -> None:
     """A POST of a session that has ended gets 404."""
     point, _ = await ended(talk)
     check_refused(await point.post(point.message()), "a POST of an ended session", NOT_FOUND)
 
 
-@case(
-    MUST,
-    "session-management/ended-notification",
-    WITH_SESSIONS,
-    expects="Status 404.",
-)
+@case.must("session-management/ended-notification", "Status 404.")
 async def ended_notification(talk: ServerTalk) -> None:
     """A notification of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -293,12 +235,7 @@ async def ended_notification(talk: ServerTalk) -> None:
     check_refused(answer, "a notification of an ended session", NOT_FOUND)
 
 
-@case(
-    MUST,
-    "session-management/ended-get",
-    WITH_SESSIONS,
-    expects="Status 404; 405 where there are no such streams.",
-)
+@case.must("session-management/ended-get", "Status 404; 405 where there are no such streams.")
 async def ended_get(talk: ServerTalk) -> None:
     """A GET of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -306,12 +243,7 @@ async def ended_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET of an ended session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case(
-    MUST,
-    "session-management/ended-delete",
-    WITH_SESSIONS,
-    expects="Status 404.",
-)
+@case.must("session-management/ended-delete", "Status 404.")
 async def ended_delete(talk: ServerTalk) -> None:
     """A second DELETE of a session gets 404."""
     point, session = await ended(talk)
@@ -319,11 +251,8 @@ async def ended_delete(talk: ServerTalk) -> None:
     check_refused(answer, "a second DELETE of a session", NOT_FOUND)
 
 
-@case(
-    SHOULD,
-    "session-management/end-closes-streams",
-    WITH_SESSIONS,
-    expects="An open GET stream of the session ends with it.",
+@case.should(
+    "session-management/end-closes-streams", "An open GET stream of the session ends with it."
 )
 async def end_closes_streams(talk: ServerTalk) -> None:
     """The streams of a session end when it does."""
@@ -338,12 +267,7 @@ async def end_closes_streams(talk: ServerTalk) -> None:
     check(stream.done is not None, "the GET stream of a session that has ended stays open")
 
 
-@case(
-    SHOULD,
-    "session-management/end-spares-others",
-    WITH_SESSIONS,
-    expects="The other session is served as before.",
-)
+@case.should("session-management/end-spares-others", "The other session is served as before.")
 async def end_spares_others(talk: ServerTalk) -> None:
     """The end of one session leaves the others alone."""
     other, _ = await stateful(talk)
@@ -351,12 +275,7 @@ async def end_spares_others(talk: ServerTalk) -> None:
     check_served(await other.post(other.message()), "a request of another session")
 
 
-@case(
-    SHOULD,
-    "session-management/header-name",
-    WITH_SESSIONS,
-    expects="MCP-SESSION-ID is Mcp-Session-Id.",
-)
+@case.should("session-management/header-name", "MCP-SESSION-ID is Mcp-Session-Id.")
 async def session_header_name(talk: ServerTalk) -> None:
     """The name of the session header has no case."""
     point, session = await stateful(talk)
@@ -365,6 +284,3 @@ async def session_header_name(talk: ServerTalk) -> None:
     for name in ("MCP-SESSION-ID", "MCP-Session-Id", "Mcp-Session-Id"):
         answer = await point.fetch("POST", headers=[*own, (name, session)], body=message)
         check_served(answer, f"a request with {name}")
-
-
-__all__ = ["ended", "page", "stateful"]

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import cast
 from urllib.parse import urljoin, urlsplit
 
-from mcpcore.spec.revisions import REVISIONS, Span
 from mcpcore_conformance.kit.bindings.sse import SseWire
 from mcpcore_conformance.kit.endpoint import (
     ACCEPTED,
@@ -20,15 +19,16 @@ from mcpcore_conformance.kit.endpoint import (
 from mcpcore_conformance.kit.heard import Event
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind, encode, notification, request
-from mcpcore_conformance.kit.model import LEGACY_SSE, MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY_SSE, ONLY_2024_11_05, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/transports")
 
-FIRST = Span(REVISIONS[0], REVISIONS[0])
+FIRST = ONLY_2024_11_05
 """The revision that has this transport."""
+case = page.server(FIRST, bindings=LEGACY_SSE)
 EVIL = "http://evil.example"
 ACCEPTS = ("accept", EVENT_STREAM)
 JSON = ("content-type", "application/json")
@@ -80,12 +80,8 @@ def ping(id: Id) -> bytes:
     return encode(request(id, "ping"))
 
 
-@page.server(
-    MUST,
-    "http-with-sse/endpoint-first",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="An event named endpoint, with a URI, before anything else.",
+@case.must(
+    "http-with-sse/endpoint-first", "An event named endpoint, with a URI, before anything else."
 )
 async def endpoint_first(talk: ServerTalk) -> None:
     """The event stream opens with the event that says where to post."""
@@ -97,12 +93,9 @@ async def endpoint_first(talk: ServerTalk) -> None:
     check(found.data.strip(), "the endpoint event has no data")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "http-with-sse/endpoint-of-same-origin",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A path, or a URL with the scheme, host and port of the event stream.",
+    "A path, or a URL with the scheme, host and port of the event stream.",
 )
 async def endpoint_same_origin(talk: ServerTalk) -> None:
     """Messages are posted to where the event stream is."""
@@ -115,13 +108,7 @@ async def endpoint_same_origin(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
-    "http-with-sse/event-stream",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="Status 200 and text/event-stream.",
-)
+@case.must("http-with-sse/event-stream", "Status 200 and text/event-stream.")
 async def event_stream(talk: ServerTalk) -> None:
     """A GET of the first endpoint opens an event stream."""
     link = await talk.connect()
@@ -131,13 +118,7 @@ async def event_stream(talk: ServerTalk) -> None:
     check(answer.streams, f"GET got {answer}, as {answer.kind!r}")
 
 
-@page.server(
-    SHOULD,
-    "http-with-sse/post-accepted",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 2xx, 202 as a rule.",
-)
+@case.should("http-with-sse/post-accepted", "A status of 2xx, 202 as a rule.")
 async def post_accepted(talk: ServerTalk) -> None:
     """The POST of a message is answered when it is taken."""
     link = await talk.open()
@@ -148,12 +129,9 @@ async def post_accepted(talk: ServerTalk) -> None:
         talk.should(answer.status == ACCEPTED, f"the POST of a message got {answer}, not 202")
 
 
-@page.server(
-    MUST,
+@case.must(
     "http-with-sse/answers-on-the-stream",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="The response is a message event on the stream, not the body of the POST.",
+    "The response is a message event on the stream, not the body of the POST.",
 )
 async def answers_on_stream(talk: ServerTalk) -> None:
     """Responses come as message events."""
@@ -167,13 +145,7 @@ async def answers_on_stream(talk: ServerTalk) -> None:
         check(message.source.exchange == 0, f"{each[0]} was answered in the body of the POST")
 
 
-@page.server(
-    SHOULD,
-    "http-with-sse/posted-elsewhere",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx, and no answer.",
-)
+@case.should("http-with-sse/posted-elsewhere", "A status of 4xx, and no answer.")
 async def posted_elsewhere(talk: ServerTalk) -> None:
     """A message that is posted anywhere else than the endpoint is refused."""
     link = await talk.open()
@@ -190,13 +162,7 @@ async def posted_elsewhere(talk: ServerTalk) -> None:
     check(not strays, "a message that was posted elsewhere was answered")
 
 
-@page.server(
-    SHOULD,
-    "http-with-sse/unknown-session",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx, 404 as a rule.",
-)
+@case.should("http-with-sse/unknown-session", "A status of 4xx, 404 as a rule.")
 async def unknown_session(talk: ServerTalk) -> None:
     """A message for a stream that never was is refused."""
     link = await talk.open()
@@ -226,12 +192,9 @@ def _unknown(target: str, another: str) -> Iterator[str]:
         yield "".join(alter(each) if n in chosen else each for n, each in enumerate(parts))
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "http-with-sse/endpoints-differ",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="Each stream has an endpoint of its own, which nobody can guess.",
+    "Each stream has an endpoint of its own, which nobody can guess.",
 )
 async def endpoints_differ(talk: ServerTalk) -> None:
     """The endpoints of two clients differ in more than a number."""
@@ -241,12 +204,8 @@ async def endpoints_differ(talk: ServerTalk) -> None:
     check(differ >= 12, f"two endpoints differ in {differ} characters only: {one}, {other}")
 
 
-@page.server(
-    MUST,
-    "http-with-sse/streams-apart",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="Each client is answered on its own stream, whatever the ids.",
+@case.must(
+    "http-with-sse/streams-apart", "Each client is answered on its own stream, whatever the ids."
 )
 async def streams_apart(talk: ServerTalk) -> None:
     """Two clients that use one id get their own answers."""
@@ -261,12 +220,8 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(len(found) == 1, f"a client got {len(found)} answers to its request")
 
 
-@page.server(
-    SHOULD,
-    "http-with-sse/end-of-the-stream",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx: who has closed the stream has left.",
+@case.should(
+    "http-with-sse/end-of-the-stream", "A status of 4xx: who has closed the stream has left."
 )
 async def end_of_stream(talk: ServerTalk) -> None:
     """When a client has closed its stream, nothing more can be posted for it."""
@@ -283,13 +238,7 @@ async def end_of_stream(talk: ServerTalk) -> None:
     check(False, f"a POST for a stream that was closed still gets status {status}")
 
 
-@page.server(
-    SHOULD,
-    "http-with-sse/malformed",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx; the stream goes on.",
-)
+@case.should("http-with-sse/malformed", "A status of 4xx; the stream goes on.")
 async def malformed(talk: ServerTalk) -> None:
     """A POST without a message in it is refused, and costs nothing else."""
     link = await talk.open()
@@ -301,13 +250,7 @@ async def malformed(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MAY,
-    "http-with-sse/get-at-the-endpoint",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="405: messages are posted there.",
-)
+@case.may("http-with-sse/get-at-the-endpoint", "405: messages are posted there.")
 async def get_at_endpoint(talk: ServerTalk) -> None:
     """There is nothing to GET where messages are posted."""
     link = await talk.open()
@@ -317,13 +260,7 @@ async def get_at_endpoint(talk: ServerTalk) -> None:
     check(answer.status in (METHOD_NOT_ALLOWED, NOT_FOUND), f"GET of the endpoint got {answer}")
 
 
-@page.server(
-    MUST,
-    "security-warning/foreign-origin-stream",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx (403).",
-)
+@case.must("security-warning/foreign-origin-stream", "A status of 4xx (403).")
 async def foreign_origin_stream(talk: ServerTalk) -> None:
     """A foreign page cannot open an event stream."""
     for origin in (EVIL, "http://localhost.evil.example", "null"):
@@ -337,13 +274,7 @@ async def foreign_origin_stream(talk: ServerTalk) -> None:
         check(False, f"a page of {origin} was given an event stream")
 
 
-@page.server(
-    MUST,
-    "security-warning/foreign-origin-post",
-    FIRST,
-    bindings=LEGACY_SSE,
-    expects="A status of 4xx (403), and no answer.",
-)
+@case.must("security-warning/foreign-origin-post", "A status of 4xx (403), and no answer.")
 async def foreign_origin_post(talk: ServerTalk) -> None:
     """A foreign page cannot post, though it knew the endpoint."""
     link = await talk.open()
@@ -354,6 +285,3 @@ async def foreign_origin_post(talk: ServerTalk) -> None:
     await link.alive()
     strays = [each for each in link.inbox if each.id == "kit-evil"]
     check(not strays, "a message of a foreign page was answered")
-
-
-__all__ = ["page"]

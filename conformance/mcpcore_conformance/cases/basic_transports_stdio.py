@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind, encode, request
-from mcpcore_conformance.kit.model import LINES, MAY, MUST, SHOULD, STDIO, Page
+from mcpcore_conformance.kit.model import LINES, STDIO, Page
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/stdio")
+case = page.server(bindings=LINES)
 
 MEBIBYTE = 2**20
 RESTS = 0.5
@@ -50,11 +51,9 @@ async def written(
     link.spoilt = spoilt
 
 
-@page.server(
-    MUST,
+@case.must(
     "stdio/no-embedded-newlines",
-    bindings=LINES,
-    expects="The answer is one line, however many newlines its strings have.",
+    "The answer is one line, however many newlines its strings have.",
     bare=True,
 )
 async def no_embedded_newlines(talk: ServerTalk) -> None:
@@ -65,12 +64,7 @@ async def no_embedded_newlines(talk: ServerTalk) -> None:
         await written(talk, link, [line], [identifier], f"an id with {identifier!r}")
 
 
-@page.server(
-    MUST,
-    "stdio/separators-within-strings",
-    bindings=LINES,
-    expects="Only LF ends a line.",
-)
+@case.must("stdio/separators-within-strings", "Only LF ends a line.")
 async def separators_within_strings(talk: ServerTalk) -> None:
     """What Unicode has of line separators does not end a message."""
     link = await talk.open()
@@ -79,12 +73,7 @@ async def separators_within_strings(talk: ServerTalk) -> None:
         await written(talk, link, [line], [f"kit{separator}"], f"a string with {separator!r}")
 
 
-@page.server(
-    SHOULD,
-    "stdio/carriage-returns",
-    bindings=LINES,
-    expects="CR before LF is passed over.",
-)
+@case.should("stdio/carriage-returns", "CR before LF is passed over.")
 async def carriage_returns(talk: ServerTalk) -> None:
     """Lines that end with CR LF are messages as well."""
     link = await talk.open()
@@ -92,12 +81,7 @@ async def carriage_returns(talk: ServerTalk) -> None:
     await written(talk, link, [data], ["kit-1", "kit-2"], "lines that end with CR LF")
 
 
-@page.server(
-    SHOULD,
-    "stdio/blank-lines",
-    bindings=LINES,
-    expects="They are passed over, without an answer.",
-)
+@case.should("stdio/blank-lines", "They are passed over, without an answer.")
 async def blank_lines(talk: ServerTalk) -> None:
     """Blank lines are no messages, and no mistake either."""
     link = await talk.open()
@@ -105,12 +89,7 @@ async def blank_lines(talk: ServerTalk) -> None:
     await written(talk, link, [data], ["kit-1", "kit-2"], "messages among blank lines")
 
 
-@page.server(
-    SHOULD,
-    "stdio/blanks-around",
-    bindings=LINES,
-    expects="They are white space of JSON.",
-)
+@case.should("stdio/blanks-around", "They are white space of JSON.")
 async def blanks_around(talk: ServerTalk) -> None:
     """Blanks and tabs around a message belong to it."""
     link = await talk.open()
@@ -118,12 +97,7 @@ async def blanks_around(talk: ServerTalk) -> None:
     await written(talk, link, [data], ["kit-1"], "a message with blanks around it")
 
 
-@page.server(
-    MUST,
-    "stdio/byte-by-byte",
-    bindings=LINES,
-    expects="The message is read when its newline is there.",
-)
+@case.must("stdio/byte-by-byte", "The message is read when its newline is there.")
 async def byte_by_byte(talk: ServerTalk) -> None:
     """A message that comes in single bytes is read."""
     link = await talk.open()
@@ -132,12 +106,7 @@ async def byte_by_byte(talk: ServerTalk) -> None:
     await written(talk, link, pieces, ["kit-\u00e9\u4e16\U0001f600"], "single bytes")
 
 
-@page.server(
-    MUST,
-    "stdio/split-within-characters",
-    bindings=LINES,
-    expects="A character whose bytes come apart is whole again.",
-)
+@case.must("stdio/split-within-characters", "A character whose bytes come apart is whole again.")
 async def split_within_characters(talk: ServerTalk) -> None:
     """A message may be cut within a character, and one cut may hold parts of two messages."""
     link = await talk.open()
@@ -149,12 +118,7 @@ async def split_within_characters(talk: ServerTalk) -> None:
     await written(talk, link, pieces, ids, "messages cut within characters")
 
 
-@page.server(
-    MUST,
-    "stdio/several-at-once",
-    bindings=LINES,
-    expects="Each of them is answered.",
-)
+@case.must("stdio/several-at-once", "Each of them is answered.")
 async def several_at_once(talk: ServerTalk) -> None:
     """Several messages that come with one write are several messages."""
     link = await talk.open()
@@ -163,11 +127,9 @@ async def several_at_once(talk: ServerTalk) -> None:
     await written(talk, link, [data], ids, "twenty messages at once")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "stdio/many-at-once",
-    bindings=LINES,
-    expects="All are answered: reading does not wait for writing, or the other way round.",
+    "All are answered: reading does not wait for writing, or the other way round.",
 )
 async def many_at_once(talk: ServerTalk) -> None:
     """More messages than the pipes hold do not bring the conversation to a halt."""
@@ -177,11 +139,10 @@ async def many_at_once(talk: ServerTalk) -> None:
     await written(talk, link, [data], ids, "three hundred messages at once")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "stdio/slow-reader",
+    "All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
     bindings=STDIO,
-    expects="All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
 )
 async def slow_reader(talk: ServerTalk) -> None:
     """A client that reads nothing while it asks for more than the pipe holds loses no answer."""
@@ -194,12 +155,7 @@ async def slow_reader(talk: ServerTalk) -> None:
     await written(talk, link, lines, ids, "512 requests before anything is read")
 
 
-@page.server(
-    SHOULD,
-    "stdio/large-message",
-    bindings=LINES,
-    expects="It is answered as a small one is.",
-)
+@case.should("stdio/large-message", "It is answered as a small one is.")
 async def large_message(talk: ServerTalk) -> None:
     """A message of a mebibyte is read."""
     link = await talk.open()
@@ -207,12 +163,7 @@ async def large_message(talk: ServerTalk) -> None:
     await written(talk, link, [line], ["kit-large"], "a message of 1 MiB")
 
 
-@page.server(
-    SHOULD,
-    "stdio/too-large-message",
-    bindings=LINES,
-    expects="It is refused or served, and the next line is read.",
-)
+@case.should("stdio/too-large-message", "It is refused or served, and the next line is read.")
 async def too_large_message(talk: ServerTalk) -> None:
     """A line that is too long costs itself alone."""
     link = await talk.open()
@@ -224,11 +175,10 @@ async def too_large_message(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
+@case.must(
     "stdio/nothing-but-messages",
+    "Every line of standard output is a message, from the start to the end.",
     bindings=STDIO,
-    expects="Every line of standard output is a message, from the start to the end.",
     bare=True,
 )
 async def nothing_but_messages(talk: ServerTalk) -> None:
@@ -250,11 +200,10 @@ async def nothing_but_messages(talk: ServerTalk) -> None:
     link.check_noise()
 
 
-@page.server(
-    MUST,
+@case.must(
     "stdio/noise-kept-away",
+    "What handlers, libraries and child processes print goes elsewhere.",
     bindings=STDIO,
-    expects="What handlers, libraries and child processes print goes elsewhere.",
     needs=("tool:test_noise",),
 )
 async def noise_kept_away(talk: ServerTalk) -> None:
@@ -266,12 +215,7 @@ async def noise_kept_away(talk: ServerTalk) -> None:
     link.check_noise()
 
 
-@page.server(
-    MAY,
-    "stdio/stderr-is-text",
-    bindings=STDIO,
-    expects="UTF-8, if anything.",
-)
+@case.may("stdio/stderr-is-text", "UTF-8, if anything.", bindings=STDIO)
 async def stderr_is_text(talk: ServerTalk) -> None:
     """What the server writes to standard error is text in UTF-8."""
     link = await talk.open()
@@ -282,6 +226,3 @@ async def stderr_is_text(talk: ServerTalk) -> None:
         found.decode()
     except UnicodeDecodeError as error:
         check(False, f"standard error has {found[error.start : error.start + 20]!r}")
-
-
-__all__ = ["RESTS", "long_ids", "page", "plain"]

@@ -3,22 +3,11 @@
 import signal
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_transports_stdio import plain
 from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import MISSING_CAPABILITY, Kind, result
-from mcpcore_conformance.kit.model import (
-    ALL,
-    LINES,
-    MAY,
-    MODERN,
-    MUST,
-    SHOULD,
-    STDIO,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import ALL, LINES, MODERN, SINCE_2025_11_25, STDIO, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -31,8 +20,9 @@ page = Page("basic/transports/stdio")
 ASKING = ("test_sampling", "test_elicitation", "test_list_roots")
 """Tools of the fixture that ask."""
 
-BOTH_ERAS = Span(LATEST_LEGACY, LATEST)
+BOTH_ERAS = SINCE_2025_11_25
 """One revision of each: how a process ends has nothing to do with what it says."""
+case = page.server(BOTH_ERAS, bindings=STDIO)
 STARTING = 3.0
 """Times of an answer that a start may take."""
 CHANNELS = LINES | {Binding.WS}
@@ -75,13 +65,7 @@ async def check_ended(
 # The end of input
 
 
-@page.server(
-    SHOULD,
-    "shutdown/end-of-input",
-    ALL,
-    bindings=STDIO,
-    expects="The process exits promptly.",
-)
+@case.should("shutdown/end-of-input", "The process exits promptly.", ALL)
 async def end_of_input(talk: ServerTalk) -> None:
     """A server exits when its standard input has ended."""
     link = await working(talk)
@@ -89,12 +73,8 @@ async def end_of_input(talk: ServerTalk) -> None:
     await check_ended(talk, link, "behind the end of input")
 
 
-@page.server(
-    SHOULD,
-    "shutdown/end-of-input-at-once",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="The process exits promptly, though nothing was said.",
+@case.should(
+    "shutdown/end-of-input-at-once", "The process exits promptly, though nothing was said."
 )
 async def end_at_once(talk: ServerTalk) -> None:
     """A server to which nothing is said exits as well."""
@@ -104,12 +84,9 @@ async def end_at_once(talk: ServerTalk) -> None:
     await check_ended(talk, link, "without any input", times=STARTING)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "shutdown/end-of-input-with-calls",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="The process exits promptly, whatever runs.",
+    "The process exits promptly, whatever runs.",
     needs=("tool:test_wait",),
 )
 async def end_with_calls(talk: ServerTalk) -> None:
@@ -119,13 +96,7 @@ async def end_with_calls(talk: ServerTalk) -> None:
     await check_ended(talk, link, "with a call that runs, behind the end of input")
 
 
-@page.server(
-    SHOULD,
-    "shutdown/end-within-a-line",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="The process exits; half a message is none.",
-)
+@case.should("shutdown/end-within-a-line", "The process exits; half a message is none.")
 async def end_within_line(talk: ServerTalk) -> None:
     """Input that ends within a line is an end as well."""
     link = await working(talk)
@@ -138,12 +109,9 @@ async def end_within_line(talk: ServerTalk) -> None:
     check(not good, "half a message was answered with a result")
 
 
-@page.server(
-    MAY,
+@case.may(
     "shutdown/answers-before-the-end",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="What was asked before the end of input is answered, if it takes no time.",
+    "What was asked before the end of input is answered, if it takes no time.",
 )
 async def answers_before_end(talk: ServerTalk) -> None:
     """Requests that came before the end of input are answered."""
@@ -157,13 +125,7 @@ async def answers_before_end(talk: ServerTalk) -> None:
     check(sorted(found) == ids, f"of the requests {ids}, these were answered: {found}")
 
 
-@page.server(
-    MAY,
-    "shutdown/exit-status",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="0: it has done what it was asked.",
-)
+@case.may("shutdown/exit-status", "0: it has done what it was asked.")
 async def exit_status(talk: ServerTalk) -> None:
     """A server whose input has ended exits with status 0."""
     link = await working(talk)
@@ -172,13 +134,7 @@ async def exit_status(talk: ServerTalk) -> None:
     check(status == 0, f"the exit status is {status}")
 
 
-@page.server(
-    SHOULD,
-    "shutdown/nothing-left-behind",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="No process that the server has started outlives it.",
-)
+@case.should("shutdown/nothing-left-behind", "No process that the server has started outlives it.")
 async def nothing_left(talk: ServerTalk) -> None:
     """Nothing of the server is left when it has exited."""
     link = await working(talk)
@@ -200,13 +156,7 @@ async def nothing_left(talk: ServerTalk) -> None:
 # Signals
 
 
-@page.server(
-    SHOULD,
-    "shutdown/terminated",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="The process ends.",
-)
+@case.should("shutdown/terminated", "The process ends.")
 async def terminated(talk: ServerTalk) -> None:
     """SIGTERM ends a server."""
     link = await working(talk)
@@ -214,13 +164,8 @@ async def terminated(talk: ServerTalk) -> None:
     await check_ended(talk, link, "after SIGTERM", flaw=TERMINATED)
 
 
-@page.server(
-    SHOULD,
-    "shutdown/terminated-with-calls",
-    BOTH_ERAS,
-    bindings=STDIO,
-    expects="The process ends, whatever runs.",
-    needs=("tool:test_wait",),
+@case.should(
+    "shutdown/terminated-with-calls", "The process ends, whatever runs.", needs=("tool:test_wait",)
 )
 async def terminated_with_calls(talk: ServerTalk) -> None:
     """SIGTERM ends a server that has a call running."""
@@ -232,12 +177,11 @@ async def terminated_with_calls(talk: ServerTalk) -> None:
 # One channel
 
 
-@page.server(
-    MUST,
+@case.must(
     "receiving-messages/no-requests",
+    "What the server wants to know is asked in a result.",
     MODERN,
     bindings=CHANNELS,
-    expects="What the server wants to know is asked in a result.",
     needs=("found:question",),
 )
 async def no_requests(talk: ServerTalk) -> None:
@@ -255,12 +199,11 @@ async def no_requests(talk: ServerTalk) -> None:
         talk.skip("the server wants to know nothing")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "sending-messages/response-does-no-harm",
+    "It is refused or passed over; the conversation goes on.",
     MODERN,
     bindings=CHANNELS,
-    expects="It is refused or passed over; the conversation goes on.",
 )
 async def response_does_no_harm(talk: ServerTalk) -> None:
     """A response that a client writes ends nothing and is answered by no result."""
@@ -271,12 +214,11 @@ async def response_does_no_harm(talk: ServerTalk) -> None:
     check(not strays, f"a response was answered: {strays[:1]}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "cancellation/silent-afterwards",
+    "Neither a response nor a notification of that request.",
     MODERN,
     bindings=FREE,
-    expects="Neither a response nor a notification of that request.",
     needs=("tool:test_wait",),
 )
 async def silent_afterwards(talk: ServerTalk) -> None:
@@ -299,12 +241,11 @@ async def silent_afterwards(talk: ServerTalk) -> None:
     check(not late, f"after it was cancelled there came a {late[0].kind if late else ''}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "unexpected-termination/nothing-is-kept",
+    "What one request declares counts for no other one.",
     MODERN,
     bindings=CHANNELS,
-    expects="What one request declares counts for no other one.",
     needs=("found:input",),
 )
 async def nothing_is_kept(talk: ServerTalk) -> None:
@@ -343,6 +284,3 @@ def check_unable(which: Asker, reply: Reply) -> None:
     if which.known:
         reply.failed_with(MISSING_CAPABILITY)
     check(not needs_input(reply), f"{which} asks a client that has declared nothing")
-
-
-__all__ = ["page"]

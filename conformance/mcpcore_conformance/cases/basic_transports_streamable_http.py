@@ -14,26 +14,23 @@ from mcpcore_conformance.kit.endpoint import (
     check_served,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.messages import Kind, notification, result
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import watched
 
 page = Page("basic/transports/streamable-http")
-case = over_http(page)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 TOKEN = "kit-progress"  # noqa: S105 - of progress
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages/answered-as-json-or-events",
-    SINCE_STREAMABLE,
-    expects="Status 200 with application/json or text/event-stream.",
+    "Status 200 with application/json or text/event-stream.",
 )
 async def answered_as_json_or_events(talk: ServerTalk) -> None:
     """A request is answered with one JSON object or with an event stream."""
@@ -45,11 +42,9 @@ async def answered_as_json_or_events(talk: ServerTalk) -> None:
         check(answer.kind in KINDS, f"{message['method']} was answered as {answer.kind!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages/one-answer-per-request",
-    SINCE_STREAMABLE,
-    expects="The response to a POST brings exactly one JSON-RPC response, with its id.",
+    "The response to a POST brings exactly one JSON-RPC response, with its id.",
 )
 async def one_answer_per_request(talk: ServerTalk) -> None:
     """The response to the POST of a request brings that request's response, once."""
@@ -61,11 +56,9 @@ async def one_answer_per_request(talk: ServerTalk) -> None:
     check(ids == [identifier], f"the request {identifier!r} was answered with the ids {ids}")
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages/notification-accepted",
-    SINCE_STREAMABLE,
-    expects="Status 202; a notification that the server does not take may get an error status.",
+    "Status 202; a notification that the server does not take may get an error status.",
 )
 async def notification_accepted(talk: ServerTalk) -> None:
     """An accepted notification gets status 202."""
@@ -75,12 +68,7 @@ async def notification_accepted(talk: ServerTalk) -> None:
     check(answer.status == ACCEPTED, f"a notification got {answer}, not status 202")
 
 
-@case(
-    MUST,
-    "sending-messages/accepted-without-body",
-    SINCE_STREAMABLE,
-    expects="Nothing follows the head of a 202.",
-)
+@case.must("sending-messages/accepted-without-body", "Nothing follows the head of a 202.")
 async def accepted_without_body(talk: ServerTalk) -> None:
     """The 202 for a notification has no body."""
     _, answer = await _notified(talk)
@@ -99,11 +87,9 @@ async def _notified(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, await point.post(notification("notifications/kit/unknown"))
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages/refused-with-error-status",
-    SINCE_STREAMABLE,
-    expects="Status 400 or above, with or without a JSON-RPC error.",
+    "Status 400 or above, with or without a JSON-RPC error.",
 )
 async def refused_with_error_status(talk: ServerTalk) -> None:
     """A body that is no JSON-RPC message gets an error status."""
@@ -118,11 +104,10 @@ async def refused_with_error_status(talk: ServerTalk) -> None:
         check(answer.status in CLIENT_ERRORS, f"{what} got {answer}, not a status of 4xx")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/response-refused",
+    "A status of 4xx: clients send no responses in this revision.",
     MODERN,
-    expects="A status of 4xx: clients send no responses in this revision.",
 )
 async def response_refused(talk: ServerTalk) -> None:
     """A JSON-RPC response that a client posts is refused."""
@@ -131,11 +116,9 @@ async def response_refused(talk: ServerTalk) -> None:
     check(answer.status in CLIENT_ERRORS, f"a response got {answer}, not a status of 4xx")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/accept-in-any-notation",
-    SINCE_STREAMABLE,
-    expects="An Accept that names both kinds is understood whatever its order, weights and case.",
+    "An Accept that names both kinds is understood whatever its order, weights and case.",
 )
 async def accept_in_any_notation(talk: ServerTalk) -> None:
     """Accept lists both kinds in another order, with weights, in capitals or in two lines."""
@@ -150,12 +133,7 @@ async def accept_in_any_notation(talk: ServerTalk) -> None:
         check_served(answer, f"Accept: {accept}")
 
 
-@case(
-    MAY,
-    "sending-messages/accept-anything",
-    SINCE_STREAMABLE,
-    expects="Accept: */* is as good as naming both kinds.",
-)
+@case.may("sending-messages/accept-anything", "Accept: */* is as good as naming both kinds.")
 async def accept_anything(talk: ServerTalk) -> None:
     """A client that accepts everything is served."""
     point = await endpoint(talk)
@@ -163,11 +141,8 @@ async def accept_anything(talk: ServerTalk) -> None:
     check_served(answer, "Accept: */*")
 
 
-@case(
-    MAY,
-    "sending-messages/accept-nothing-fitting",
-    SINCE_STREAMABLE,
-    expects="Status 406 where the client takes neither kind.",
+@case.may(
+    "sending-messages/accept-nothing-fitting", "Status 406 where the client takes neither kind."
 )
 async def accept_nothing_fitting(talk: ServerTalk) -> None:
     """A client that accepts neither JSON nor events gets 406."""
@@ -176,12 +151,7 @@ async def accept_nothing_fitting(talk: ServerTalk) -> None:
     check(answer.status == 406, f"Accept: text/html got {answer}, not status 406")
 
 
-@case(
-    SHOULD,
-    "sending-messages/accept-missing",
-    SINCE_STREAMABLE,
-    expects="The request is served or refused with 4xx.",
-)
+@case.should("sending-messages/accept-missing", "The request is served or refused with 4xx.")
 async def accept_missing(talk: ServerTalk) -> None:
     """A request without Accept does no harm."""
     point = await endpoint(talk)
@@ -191,11 +161,9 @@ async def accept_missing(talk: ServerTalk) -> None:
     await point.link.alive()
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/content-type-parameters",
-    SINCE_STREAMABLE,
-    expects="Content-Type: application/json; charset=utf-8 is JSON, in any case.",
+    "Content-Type: application/json; charset=utf-8 is JSON, in any case.",
 )
 async def content_type_parameters(talk: ServerTalk) -> None:
     """A parameter of the content type, and its case, mean nothing."""
@@ -205,11 +173,9 @@ async def content_type_parameters(talk: ServerTalk) -> None:
         check_served(answer, f"Content-Type: {kind}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/content-type-other",
-    SINCE_STREAMABLE,
-    expects="Status 415 or another 4xx: pages in browsers may send such bodies to any site.",
+    "Status 415 or another 4xx: pages in browsers may send such bodies to any site.",
 )
 async def content_type_other(talk: ServerTalk) -> None:
     """A body that does not call itself JSON is refused."""
@@ -219,11 +185,9 @@ async def content_type_other(talk: ServerTalk) -> None:
         check(answer.status in CLIENT_ERRORS, f"Content-Type: {kind} got {answer}, not a 4xx")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/other-methods",
-    SINCE_STREAMABLE,
-    expects="PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.",
+    "PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.",
 )
 async def other_methods(talk: ServerTalk) -> None:
     """Methods that the endpoint does not have are not served."""
@@ -238,11 +202,9 @@ async def other_methods(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    SHOULD,
+@case.should(
     "receiving-messages/response-ends-stream",
-    SINCE_STREAMABLE,
-    expects="The event stream ends, in order, behind the response.",
+    "The event stream ends, in order, behind the response.",
     needs=("found:stream",),
 )
 async def response_ends_stream(talk: ServerTalk) -> None:
@@ -255,11 +217,9 @@ async def response_ends_stream(talk: ServerTalk) -> None:
     await point.link.alive()
 
 
-@case(
-    MUST,
+@case.must(
     "receiving-messages/only-related-notifications",
-    SINCE_STREAMABLE,
-    expects="Progress carries the token of the request whose stream it is on.",
+    "Progress carries the token of the request whose stream it is on.",
     needs=("found:progress",),
 )
 async def only_related_notifications(talk: ServerTalk) -> None:
@@ -276,10 +236,10 @@ async def only_related_notifications(talk: ServerTalk) -> None:
         check(not others, f"the stream of call {number} has progress of {others}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "receiving-messages/no-buffering",
-    expects="X-Accel-Buffering: no, so that proxies pass events on at once.",
+    "X-Accel-Buffering: no, so that proxies pass events on at once.",
+    MODERN,
     needs=("found:stream",),
 )
 async def no_buffering(talk: ServerTalk) -> None:
@@ -292,10 +252,10 @@ async def no_buffering(talk: ServerTalk) -> None:
     )
 
 
-@case(
-    MUST,
+@case.must(
     "receiving-messages/no-requests",
-    expects="What the server wants to know is asked in a result; no request is on the stream.",
+    "What the server wants to know is asked in a result; no request is on the stream.",
+    MODERN,
     needs=("found:question",),
 )
 async def no_requests(talk: ServerTalk) -> None:
@@ -320,11 +280,9 @@ async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, answer
 
 
-@case(
-    MUST,
+@case.must(
     "case-sensitivity/header-names",
-    SINCE_STREAMABLE,
-    expects="A request whose header names are all in capitals, or all small, is served.",
+    "A request whose header names are all in capitals, or all small, is served.",
 )
 async def header_names(talk: ServerTalk) -> None:
     """Header names are compared without regard to case."""
@@ -336,11 +294,9 @@ async def header_names(talk: ServerTalk) -> None:
         check_served(answer, f"a request with names like {headers[0][0]}")
 
 
-@case(
-    MUST,
+@case.must(
     "case-sensitivity/blanks-around-values",
-    SINCE_STREAMABLE,
-    expects="Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).",
+    "Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).",
 )
 async def blanks_around_values(talk: ServerTalk) -> None:
     """White space around header values is left out before they are looked at."""
@@ -352,11 +308,9 @@ async def blanks_around_values(talk: ServerTalk) -> None:
     check(statuses == [OK], f"a request with blanks around its header values got {statuses}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages/no-server-error",
-    SINCE_STREAMABLE,
-    expects="What a client does wrong gets a status of 4xx, never one of 5xx.",
+    "What a client does wrong gets a status of 4xx, never one of 5xx.",
 )
 async def no_server_error(talk: ServerTalk) -> None:
     """Odd requests are not the server's fault."""
@@ -376,6 +330,3 @@ async def no_server_error(talk: ServerTalk) -> None:
         check(answer.status not in SERVER_ERRORS, f"{what} got {answer}")
         check(answer.status >= OK, f"{what} got {answer}")
     await point.link.alive()
-
-
-__all__ = ["page"]

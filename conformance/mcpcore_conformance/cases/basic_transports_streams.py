@@ -17,10 +17,9 @@ from mcpcore_conformance.kit.endpoint import (
     Endpoint,
     check_served,
     endpoint,
-    over_http,
 )
 from mcpcore_conformance.kit.messages import Kind, Message, result
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import AFTERWARDS, over_too_soon, reporting
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -30,7 +29,7 @@ from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.watching import PROGRESS, any_call, watched
 
 page = Page("basic/transports")
-case = over_http(page)
+case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
 
 LISTS_CHANGED = "notifications/tools/list_changed"
 CHANGES = "test_trigger_tool_change"
@@ -69,11 +68,9 @@ async def check_apart(point: Endpoint, call: Watched, values: list[Any], whose: 
     check(len(alone) > len(set(alone)), f"{whose} got the progress of another one: {values}")
 
 
-@case(
-    MUST,
+@case.must(
     "listening-for-messages-from-the-server/stream-or-405",
-    WITH_SESSIONS,
-    expects="Status 200 with text/event-stream, or 405.",
+    "Status 200 with text/event-stream, or 405.",
 )
 async def stream_or_405(talk: ServerTalk) -> None:
     """A GET is answered with an event stream or with 405."""
@@ -85,11 +82,9 @@ async def stream_or_405(talk: ServerTalk) -> None:
         check(answer.status == METHOD_NOT_ALLOWED, f"GET got {answer}, not an event stream or 405")
 
 
-@case(
-    MAY,
+@case.may(
     "listening-for-messages-from-the-server/accept",
-    WITH_SESSIONS,
-    expects="406, 405 or 400: a client that takes no events gets no stream of them.",
+    "406, 405 or 400: a client that takes no events gets no stream of them.",
 )
 async def get_accept(talk: ServerTalk) -> None:
     """A GET that does not accept events is given none."""
@@ -100,11 +95,9 @@ async def get_accept(talk: ServerTalk) -> None:
     check(answer.status in CLIENT_ERRORS, f"a GET that accepts JSON only got {answer}")
 
 
-@case(
-    MUST,
+@case.must(
     "listening-for-messages-from-the-server/no-responses",
-    WITH_SESSIONS,
-    expects="Answers come on the responses to their POSTs.",
+    "Answers come on the responses to their POSTs.",
 )
 async def no_responses(talk: ServerTalk) -> None:
     """No response goes over a GET stream."""
@@ -119,11 +112,9 @@ async def no_responses(talk: ServerTalk) -> None:
     check(not strays, f"the GET stream brought {len(strays)} responses")
 
 
-@case(
-    SHOULD,
+@case.should(
     "listening-for-messages-from-the-server/unrelated-only",
-    WITH_SESSIONS,
-    expects="Progress of a running request comes on the stream of its POST, if it has one.",
+    "Progress of a running request comes on the stream of its POST, if it has one.",
     needs=WITH_PROGRESS,
 )
 async def unrelated_only(talk: ServerTalk) -> None:
@@ -138,11 +129,9 @@ async def unrelated_only(talk: ServerTalk) -> None:
     check(not strays, "the progress of a call came on the GET stream")
 
 
-@case(
-    SHOULD,
+@case.should(
     "listening-for-messages-from-the-server/questions-on-their-stream",
-    WITH_SESSIONS,
-    expects="A request of the server that a call gives rise to comes on the stream of that call.",
+    "A request of the server that a call gives rise to comes on the stream of that call.",
     needs=("found:question",),
 )
 async def questions_on_their_stream(talk: ServerTalk) -> None:
@@ -158,11 +147,9 @@ async def questions_on_their_stream(talk: ServerTalk) -> None:
         check(one.placed, f"{one.message.method} of a call came on the GET stream")
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages-to-the-server/answer-accepted",
-    WITH_SESSIONS,
-    expects="Status 202 and no body.",
+    "Status 202 and no body.",
     needs=("found:question",),
 )
 async def answer_accepted(talk: ServerTalk) -> None:
@@ -208,12 +195,7 @@ def sampled(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": {"type": "text", "text": text}, "model": "kit"}
 
 
-@case(
-    SHOULD,
-    "sending-messages-to-the-server/unknown-answer",
-    WITH_SESSIONS,
-    expects="202 or 4xx; the session goes on.",
-)
+@case.should("sending-messages-to-the-server/unknown-answer", "202 or 4xx; the session goes on.")
 async def unknown_answer(talk: ServerTalk) -> None:
     """An answer to nothing does no harm."""
     point = await endpoint(talk)
@@ -223,11 +205,9 @@ async def unknown_answer(talk: ServerTalk) -> None:
     await point.link.alive()
 
 
-@case(
-    SHOULD,
+@case.should(
     "sending-messages-to-the-server/stream-kept-open",
-    WITH_SESSIONS,
-    expects="The response comes on the stream of its POST.",
+    "The response comes on the stream of its POST.",
 )
 async def stream_kept_open(talk: ServerTalk) -> None:
     """The stream of a request brings its response before it ends."""
@@ -237,11 +217,9 @@ async def stream_kept_open(talk: ServerTalk) -> None:
     check(came, f"the stream of a call ended with {answer}")
 
 
-@case(
-    MUST,
+@case.must(
     "sending-messages-to-the-server/each-on-its-own",
-    WITH_SESSIONS,
-    expects="Every response is on the response to the POST of its request.",
+    "Every response is on the response to the POST of its request.",
 )
 async def each_on_its_own(talk: ServerTalk) -> None:
     """Of several requests at a time, each is answered on its own stream, once."""
@@ -262,11 +240,9 @@ async def each_on_its_own(talk: ServerTalk) -> None:
 # Several streams
 
 
-@case(
-    MUST,
+@case.must(
     "multiple-connections/beside-a-call",
-    WITH_SESSIONS,
-    expects="The other requests are answered while the call runs.",
+    "The other requests are answered while the call runs.",
     needs=("tool:test_wait",),
 )
 async def beside_a_call(talk: ServerTalk) -> None:
@@ -278,11 +254,9 @@ async def beside_a_call(talk: ServerTalk) -> None:
     await point.link.cancel(sent)
 
 
-@case(
-    MUST,
+@case.must(
     "multiple-connections/no-broadcast",
-    WITH_SESSIONS,
-    expects="A notification comes on one of the open streams, not on several.",
+    "A notification comes on one of the open streams, not on several.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
 async def no_broadcast(talk: ServerTalk) -> None:
@@ -323,11 +297,9 @@ async def no_broadcast(talk: ServerTalk) -> None:
     raise over_too_soon("the call that changes the list")
 
 
-@case(
-    MUST,
+@case.must(
     "multiple-connections/progress-once",
-    WITH_SESSIONS,
-    expects="Each report of progress comes once, on one stream.",
+    "Each report of progress comes once, on one stream.",
     needs=WITH_PROGRESS,
 )
 async def progress_once(talk: ServerTalk) -> None:
@@ -345,19 +317,3 @@ async def progress_once(talk: ServerTalk) -> None:
     )
     twice = [params for params, times in seen.items() if times > 1]
     check(not twice, f"progress came more than once: {', '.join(twice)}")
-
-
-__all__ = [
-    "LISTS_CHANGED",
-    "PROGRESS",
-    "RESPONSES",
-    "WITH_PROGRESS",
-    "asked",
-    "calling",
-    "check_apart",
-    "listening",
-    "page",
-    "reported",
-    "sampled",
-    "silent",
-]

@@ -9,24 +9,18 @@ from mcpcore_conformance.kit.endpoint import (
     check_refused,
     check_served,
     endpoint,
-    over_http,
 )
 from mcpcore_conformance.kit.messages import notification
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 
 page = Page("basic/transports")
-case = over_http(page)
+case = page.server(WITH_VERSION_HEADER, bindings=STREAMABLE)
 
 VERSION = "mcp-protocol-version"
 
 
-@case(
-    MUST,
-    "protocol-version-header/unsupported",
-    WITH_VERSION_HEADER,
-    expects="Status 400.",
-)
+@case.must("protocol-version-header/unsupported", "Status 400.")
 async def version_unsupported(talk: ServerTalk) -> None:
     """A request with a version that the server does not speak gets 400."""
     point = await endpoint(talk)
@@ -35,12 +29,7 @@ async def version_unsupported(talk: ServerTalk) -> None:
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
-@case(
-    MUST,
-    "protocol-version-header/invalid",
-    WITH_VERSION_HEADER,
-    expects="Status 400.",
-)
+@case.must("protocol-version-header/invalid", "Status 400.")
 async def version_invalid(talk: ServerTalk) -> None:
     """A request with a version that is none gets 400."""
     point = await endpoint(talk)
@@ -49,12 +38,7 @@ async def version_invalid(talk: ServerTalk) -> None:
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
-@case(
-    MUST,
-    "protocol-version-header/invalid-notification",
-    WITH_VERSION_HEADER,
-    expects="Status 400.",
-)
+@case.must("protocol-version-header/invalid-notification", "Status 400.")
 async def version_invalid_notification(talk: ServerTalk) -> None:
     """A notification with a version that is none gets 400."""
     point = await endpoint(talk)
@@ -63,11 +47,8 @@ async def version_invalid_notification(talk: ServerTalk) -> None:
     check_refused(answer, "a notification of version 'latest'", BAD_REQUEST)
 
 
-@case(
-    MUST,
-    "protocol-version-header/invalid-get",
-    WITH_VERSION_HEADER,
-    expects="Status 400; 405 where there are no such streams.",
+@case.must(
+    "protocol-version-header/invalid-get", "Status 400; 405 where there are no such streams."
 )
 async def version_invalid_get(talk: ServerTalk) -> None:
     """A GET with a version that is none gets 400."""
@@ -77,11 +58,9 @@ async def version_invalid_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET of version 'latest'", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
 
-@case(
-    MUST,
+@case.must(
     "protocol-version-header/invalid-delete",
-    WITH_VERSION_HEADER,
-    expects="Status 400, and the session goes on; 405 where clients cannot end sessions.",
+    "Status 400, and the session goes on; 405 where clients cannot end sessions.",
 )
 async def version_invalid_delete(talk: ServerTalk) -> None:
     """A DELETE with a version that is none gets 400 and ends nothing."""
@@ -91,11 +70,8 @@ async def version_invalid_delete(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
 
 
-@case(
-    SHOULD,
-    "protocol-version-header/absent",
-    WITH_VERSION_HEADER,
-    expects="Served: by the version that was agreed on, or as 2025-03-26.",
+@case.should(
+    "protocol-version-header/absent", "Served: by the version that was agreed on, or as 2025-03-26."
 )
 async def version_absent(talk: ServerTalk) -> None:
     """A request without the version header is served."""
@@ -104,12 +80,7 @@ async def version_absent(talk: ServerTalk) -> None:
     check_served(answer, "a request without MCP-Protocol-Version")
 
 
-@case(
-    SHOULD,
-    "protocol-version-header/on-initialize",
-    WITH_VERSION_HEADER,
-    expects="The handshake succeeds.",
-)
+@case.should("protocol-version-header/on-initialize", "The handshake succeeds.")
 async def version_on_initialize(talk: ServerTalk) -> None:
     """An initialize that carries the header already is served."""
     link = await talk.connect()
@@ -117,6 +88,3 @@ async def version_on_initialize(talk: ServerTalk) -> None:
     message = point.message("initialize", link.opening())
     answer = await point.post(message, headers={VERSION: talk.revision.name})
     check_served(answer, f"initialize with MCP-Protocol-Version: {talk.revision.name}")
-
-
-__all__ = ["page"]

@@ -1,24 +1,21 @@
 """Cases of the page basic/utilities/cancellation: what only the legacy era has."""
 
-from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import listen_too, questioned
 from mcpcore_conformance.kit.messages import Kind, result
-from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import fence
+from mcpcore_conformance.kit.running import CANCELLED, cancel
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/cancellation")
+case = page.server(LEGACY)
 
 
-@page.server(
-    SHOULD,
-    "behavior-requirements/initialize-answered",
-    LEGACY,
-    bindings=ONE_CHANNEL,
-    expects="The answer to initialize.",
+@case.should(
+    "behavior-requirements/initialize-answered", "The answer to initialize.", bindings=ONE_CHANNEL
 )
 async def initialize_answered(talk: ServerTalk) -> None:
     """An initialize cannot be cancelled: it is answered all the same."""
@@ -30,12 +27,10 @@ async def initialize_answered(talk: ServerTalk) -> None:
     check(served, f"an initialize that was cancelled got {reply}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "behavior-requirements/while-asking",
-    LEGACY,
+    "The call is not answered, and what the client says to the question is dropped.",
     needs=("found:question",),
-    expects="The call is not answered, and what the client says to the question is dropped.",
 )
 async def while_asking(talk: ServerTalk) -> None:
     """A call that is cancelled while it waits for the client ends there."""
@@ -52,6 +47,3 @@ async def while_asking(talk: ServerTalk) -> None:
     message = link.answer_to(sent)
     check(message is None, f"the cancelled call was answered: {message and message.value}")
     await link.ask(*talk.any_request())
-
-
-__all__ = ["page"]

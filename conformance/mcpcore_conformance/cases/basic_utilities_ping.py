@@ -1,14 +1,16 @@
 """Cases of the page basic/utilities/ping."""
 
-from mcpcore_conformance.cases.basic_patterns_cancellation import cancel, waiting
+from mcpcore_conformance.cases.basic_patterns_cancellation import waiting
 from mcpcore_conformance.kit.asking import listen_too, questioned
-from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, Page
 from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.running import cancel
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/ping")
+case = page.server(LEGACY)
 
 
 def _empty(reply: Reply) -> None:
@@ -16,12 +18,7 @@ def _empty(reply: Reply) -> None:
     check(set(found) <= {"_meta"}, f"a ping was answered with {found}", "ping")
 
 
-@page.server(
-    MUST,
-    "behavior-requirements/empty",
-    LEGACY,
-    expects="An empty result.",
-)
+@case.must("behavior-requirements/empty", "An empty result.")
 async def empty(talk: ServerTalk) -> None:
     """A ping is answered with nothing in it."""
     link = await talk.open()
@@ -29,12 +26,7 @@ async def empty(talk: ServerTalk) -> None:
     _empty(await link.request("ping", id=talk.fresh_id()))
 
 
-@page.server(
-    SHOULD,
-    "message-format/with-params",
-    LEGACY,
-    expects="An empty result.",
-)
+@case.should("message-format/with-params", "An empty result.")
 async def with_params(talk: ServerTalk) -> None:
     """A ping may have params: empty ones, or with _meta."""
     link = await talk.open()
@@ -42,12 +34,10 @@ async def with_params(talk: ServerTalk) -> None:
     _empty(await link.request("ping", {"_meta": {"org.example/x": 1}}))
 
 
-@page.server(
-    MUST,
+@case.must(
     "behavior-requirements/while-busy",
-    LEGACY,
+    "An empty result, before the call ends.",
     needs=("tool:test_wait",),
-    expects="An empty result, before the call ends.",
 )
 async def while_busy(talk: ServerTalk) -> None:
     """A ping is answered at once while a call runs."""
@@ -58,13 +48,7 @@ async def while_busy(talk: ServerTalk) -> None:
     await cancel(link, call)
 
 
-@page.server(
-    MUST,
-    "behavior-requirements/while-asking",
-    LEGACY,
-    needs=("found:question",),
-    expects="An empty result.",
-)
+@case.must("behavior-requirements/while-asking", "An empty result.", needs=("found:question",))
 async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
     which = await asker(talk, "question", "test_sampling")
@@ -76,12 +60,7 @@ async def while_asking(talk: ServerTalk) -> None:
     await cancel(link, sent)
 
 
-@page.server(
-    SHOULD,
-    "behavior-requirements/many",
-    LEGACY,
-    expects="An empty result for each.",
-)
+@case.should("behavior-requirements/many", "An empty result for each.")
 async def many(talk: ServerTalk) -> None:
     """Pings that are sent without waiting are each answered."""
     link = await talk.open()
@@ -89,12 +68,10 @@ async def many(talk: ServerTalk) -> None:
         _empty(await link.reply(sent))
 
 
-@page.server(
-    MUST,
+@case.must(
     "overview/server-pings",
-    LEGACY,
+    "The ping has an id, and the call goes on when it is answered.",
     needs=("tool:test_ping_client",),
-    expects="The ping has an id, and the call goes on when it is answered.",
 )
 async def server_pings(talk: ServerTalk) -> None:
     """A server may ping as well, and waits for nothing but an empty result."""
@@ -106,6 +83,3 @@ async def server_pings(talk: ServerTalk) -> None:
     check(pings, "no ping came")
     for ping in pings:
         check(set(ping.params) <= {"_meta"}, f"the ping has the params {ping.params}")
-
-
-__all__ = ["page"]

@@ -3,10 +3,9 @@
 from itertools import pairwise
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.running import over_too_soon
 from mcpcore_conformance.kit.shapes import result_problem
@@ -33,10 +32,10 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
 
-HERE = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 SLOW = "slow_compute"
 CALLS = "tasks.requests.tools.call"
 NEEDS = (CALLS, "found:task")
+case = page.server(ONLY_2025_11_25, needs=NEEDS)
 QUICK: dict[str, Any] = {"seconds": 0}
 SOON: dict[str, Any] = {"seconds": 0.1}
 LATE: dict[str, Any] = {"seconds": 60}
@@ -47,12 +46,8 @@ SHORTEST_ID = 16
 """Characters of an id that nobody is to guess, at 6 bits each hardly 96."""
 
 
-@page.server(
-    MUST,
-    "creating-tasks/shape",
-    HERE,
-    expects="A result with a task that has an id, a status, both times and a ttl.",
-    needs=NEEDS,
+@case.must(
+    "creating-tasks/shape", "A result with a task that has an id, a status, both times and a ttl."
 )
 async def created(talk: ServerTalk) -> None:
     """A call that is to be a task is answered with the task."""
@@ -65,13 +60,7 @@ async def created(talk: ServerTalk) -> None:
         await finish(link, tool, task)
 
 
-@page.server(
-    MUST,
-    "getting-tasks/shape",
-    HERE,
-    expects="The task, with an id, a status, both times and a ttl.",
-    needs=NEEDS,
-)
+@case.must("getting-tasks/shape", "The task, with an id, a status, both times and a ttl.")
 async def got(talk: ServerTalk) -> None:
     """tasks/get gives the whole task."""
     link = await open_link(talk)
@@ -85,13 +74,7 @@ async def got(talk: ServerTalk) -> None:
         await finish(link, tool, task)
 
 
-@page.server(
-    MUST,
-    "task-status-lifecycle/begins-working",
-    HERE,
-    expects="The status working.",
-    needs=NEEDS,
-)
+@case.must("task-status-lifecycle/begins-working", "The status working.")
 async def begins_working(talk: ServerTalk) -> None:
     """A task begins as working."""
     link = await open_link(talk)
@@ -100,13 +83,7 @@ async def begins_working(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    SHOULD,
-    "result-retrieval/created-at-once",
-    HERE,
-    expects="The task, long before its end.",
-    needs=NEEDS,
-)
+@case.should("result-retrieval/created-at-once", "The task, long before its end.")
 async def at_once(talk: ServerTalk) -> None:
     """The task is answered as soon as it is accepted."""
     link = await open_link(talk)
@@ -117,13 +94,7 @@ async def at_once(talk: ServerTalk) -> None:
     await end(link, reply.result.get("task", {"taskId": NOBODY}))
 
 
-@page.server(
-    MUST,
-    "task-id-requirements/unique",
-    HERE,
-    expects="Another id for each task.",
-    needs=NEEDS,
-)
+@case.must("task-id-requirements/unique", "Another id for each task.")
 async def unique_ids(talk: ServerTalk) -> None:
     """Task ids are unique."""
     link = await open_link(talk)
@@ -139,12 +110,9 @@ async def _ids(link: Link, tool: Tasker, count: int) -> list[str]:
     return [str(task["taskId"]) for task in tasks]
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-isolation-and-access-control/ids-not-guessable",
-    HERE,
-    expects="Long ids that do not follow from each other.",
-    needs=NEEDS,
+    "Long ids that do not follow from each other.",
 )
 async def unguessable_ids(talk: ServerTalk) -> None:
     """Task ids cannot be guessed from each other."""
@@ -157,13 +125,7 @@ async def unguessable_ids(talk: ServerTalk) -> None:
         check(same < len(one) * 3 // 4, f"the ids {one!r} and {other!r} are much alike")
 
 
-@page.server(
-    MUST,
-    "ttl-and-resource-management/times",
-    HERE,
-    expects="createdAt and lastUpdatedAt as times of ISO 8601.",
-    needs=NEEDS,
-)
+@case.must("ttl-and-resource-management/times", "createdAt and lastUpdatedAt as times of ISO 8601.")
 async def times(talk: ServerTalk) -> None:
     """A task says when it was made and when it was changed, in ISO 8601."""
     link = await open_link(talk)
@@ -176,13 +138,7 @@ async def times(talk: ServerTalk) -> None:
     await finish(link, tool, task)
 
 
-@page.server(
-    MUST,
-    "ttl-and-resource-management/ttl",
-    HERE,
-    expects="A ttl in milliseconds, or null.",
-    needs=NEEDS,
-)
+@case.must("ttl-and-resource-management/ttl", "A ttl in milliseconds, or null.")
 async def ttl(talk: ServerTalk) -> None:
     """tasks/get tells the ttl that the task really has."""
     link = await open_link(talk)
@@ -196,13 +152,7 @@ async def ttl(talk: ServerTalk) -> None:
     await finish(link, tool, task)
 
 
-@page.server(
-    MUST,
-    "result-retrieval/waits-for-the-end",
-    HERE,
-    expects="The result of the call, once there is one.",
-    needs=NEEDS,
-)
+@case.must("result-retrieval/waits-for-the-end", "The result of the call, once there is one.")
 async def waits(talk: ServerTalk) -> None:
     """tasks/result of a task that works waits for its end, and gives what the call would have."""
     link = await open_link(talk)
@@ -230,13 +180,7 @@ async def _of_the_call(link: Link, tool: Tasker, task: dict[str, Any], reply: Re
     check(after["status"] == "completed", f"with its result there, the task is {after['status']}")
 
 
-@page.server(
-    MUST,
-    "related-task-metadata/of-the-result",
-    HERE,
-    expects="The id of the task in _meta.",
-    needs=NEEDS,
-)
+@case.must("related-task-metadata/of-the-result", "The id of the task in _meta.")
 async def result_related(talk: ServerTalk) -> None:
     """The result of tasks/result names its task."""
     link = await open_link(talk)
@@ -246,11 +190,9 @@ async def result_related(talk: ServerTalk) -> None:
     check(found == task["taskId"], f"_meta names the task {found!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "result-retrieval/error",
-    HERE,
-    expects="The error that the call would have had.",
+    "The error that the call would have had.",
     needs=(CALLS, "tool:protocol_error_job"),
 )
 async def result_error(talk: ServerTalk) -> None:
@@ -263,11 +205,9 @@ async def result_error(talk: ServerTalk) -> None:
     talk.should(found.get("statusMessage"), "the task does not say what went wrong")
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-execution-errors/failed",
-    HERE,
-    expects="The status failed, and a result with isError from tasks/result.",
+    "The status failed, and a result with isError from tasks/result.",
     needs=(CALLS, "tool:failing_job"),
 )
 async def tool_failed(talk: ServerTalk) -> None:
@@ -279,13 +219,7 @@ async def tool_failed(talk: ServerTalk) -> None:
     talk.should((await look(link, task))["status"] == "failed", "the tool failed, the task did not")
 
 
-@page.server(
-    MUST,
-    "task-status-lifecycle/terminal-is-final",
-    HERE,
-    expects="The same status ever after.",
-    needs=NEEDS,
-)
+@case.must("task-status-lifecycle/terminal-is-final", "The same status ever after.")
 async def terminal(talk: ServerTalk) -> None:
     """A task that has ended keeps its status."""
     link = await open_link(talk)
@@ -298,11 +232,9 @@ async def terminal(talk: ServerTalk) -> None:
     check(after["status"] == before["status"], f"a completed task became {after['status']}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-cancellation/cancelled",
-    HERE,
-    expects="The task with the status cancelled, and no other status from then on.",
+    "The task with the status cancelled, and no other status from then on.",
     needs=(*NEEDS, "tasks.cancel"),
 )
 async def cancelled(talk: ServerTalk) -> None:
@@ -325,12 +257,8 @@ async def cancelled(talk: ServerTalk) -> None:
         check(status == "cancelled", f"a cancelled task became {status}")
 
 
-@page.server(
-    MUST,
-    "task-cancellation/of-a-finished-task",
-    HERE,
-    expects="The error -32602.",
-    needs=(*NEEDS, "tasks.cancel"),
+@case.must(
+    "task-cancellation/of-a-finished-task", "The error -32602.", needs=(*NEEDS, "tasks.cancel")
 )
 async def cancel_finished(talk: ServerTalk) -> None:
     """A task that has ended cannot be cancelled."""
@@ -340,6 +268,3 @@ async def cancel_finished(talk: ServerTalk) -> None:
     await until(link, task, "completed", tool=tool)
     reply = await link.request("tasks/cancel", {"taskId": task["taskId"]})
     reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

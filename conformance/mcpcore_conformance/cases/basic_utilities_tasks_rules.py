@@ -4,7 +4,6 @@ from typing import Any
 
 from mcpcore_conformance.cases.basic_utilities_tasks import (
     CALLS,
-    HERE,
     LATE,
     NEEDS,
     NOBODY,
@@ -17,7 +16,7 @@ from mcpcore_conformance.kit.belonging import waited_for
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
-from mcpcore_conformance.kit.model import MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import ONLY_2025_11_25, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.shown import Tasker, kind_of
@@ -38,6 +37,7 @@ from mcpcore_conformance.kit.trying_tasks import support, tasker
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
+case = page.server(ONLY_2025_11_25, needs=NEEDS)
 
 
 def _unknown(method: str, needs: tuple[str, ...]) -> None:
@@ -48,7 +48,7 @@ def _unknown(method: str, needs: tuple[str, ...]) -> None:
 
     unknown.__doc__ = f"{method} of a task that does not exist is an invalid parameter."
     place = f"protocol-errors/unknown-{method.partition('/')[2]}"
-    page.server(MUST, place, HERE, expects="The error -32602.", needs=needs)(unknown)
+    case.must(place, "The error -32602.", needs=needs)(unknown)
 
 
 _unknown("tasks/get", (CALLS,))
@@ -56,11 +56,9 @@ _unknown("tasks/result", (CALLS,))
 _unknown("tasks/cancel", (CALLS, "tasks.cancel"))
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-listing/complete",
-    HERE,
-    expects="The tasks that tasks/get finds, on one of the pages.",
+    "The tasks that tasks/get finds, on one of the pages.",
     needs=(*NEEDS, "tasks.list"),
 )
 async def listed(talk: ServerTalk) -> None:
@@ -84,12 +82,10 @@ async def listed(talk: ServerTalk) -> None:
         await finish(link, tool, task)
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-isolation-and-access-control/other-principal",
-    HERE,
+    "Errors for the task of somebody else, which is in no list of theirs.",
     bindings=STREAMABLE,
-    expects="Errors for the task of somebody else, which is in no list of theirs.",
     needs=(*NEEDS, OTHER_PRINCIPAL),
 )
 async def other_principal(talk: ServerTalk) -> None:
@@ -109,13 +105,7 @@ async def other_principal(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    MUST,
-    "protocol-errors/unknown-cursor",
-    HERE,
-    expects="The error -32602.",
-    needs=("tasks.list",),
-)
+@case.must("protocol-errors/unknown-cursor", "The error -32602.", needs=("tasks.list",))
 async def unknown_cursor(talk: ServerTalk) -> None:
     """A cursor of tasks/list that does not exist is an invalid parameter."""
     link = await open_link(talk)
@@ -123,13 +113,7 @@ async def unknown_cursor(talk: ServerTalk) -> None:
     reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "tool-level-negotiation/forbidden",
-    HERE,
-    expects="The error -32601.",
-    needs=(CALLS,),
-)
+@case.should("tool-level-negotiation/forbidden", "The error -32601.", needs=(CALLS,))
 async def forbidden(talk: ServerTalk) -> None:
     """A tool that allows no tasks is not run as one."""
     for tool in talk.features.tried_tools(MOST):
@@ -141,13 +125,7 @@ async def forbidden(talk: ServerTalk) -> None:
     reply.failed_with(METHOD_NOT_FOUND)
 
 
-@page.server(
-    MUST,
-    "tool-level-negotiation/required",
-    HERE,
-    expects="The error -32601.",
-    needs=(CALLS, "tools"),
-)
+@case.must("tool-level-negotiation/required", "The error -32601.", needs=(CALLS, "tools"))
 async def required(talk: ServerTalk) -> None:
     """A tool that runs only as a task cannot be called plainly."""
     known = talk.features.tools.get("failing_job")
@@ -165,13 +143,7 @@ async def required(talk: ServerTalk) -> None:
         reply.failed_with(METHOD_NOT_FOUND)
 
 
-@page.server(
-    MUST,
-    "input-required-status/names-the-task",
-    HERE,
-    expects="The id of the task in _meta of the request.",
-    needs=NEEDS,
-)
+@case.must("input-required-status/names-the-task", "The id of the task in _meta of the request.")
 async def asks_for_task(talk: ServerTalk) -> None:
     """What a task asks of the client names the task."""
     link = await open_link(talk)
@@ -204,13 +176,7 @@ async def _waited_for(link: Link, tool: Tasker, asked: list[Message], took: floa
     return [each for each in found if related(each.params) is None]
 
 
-@page.server(
-    SHOULD,
-    "input-required-status/status",
-    HERE,
-    expects="The status input_required, until there is an answer.",
-    needs=NEEDS,
-)
+@case.should("input-required-status/status", "The status input_required, until there is an answer.")
 async def input_status(talk: ServerTalk) -> None:
     """A task that waits for an answer says so."""
     link = await open_link(talk)
@@ -233,12 +199,8 @@ async def input_status(talk: ServerTalk) -> None:
     check(after != "input_required", "all was answered, and the task still waits for input")
 
 
-@page.server(
-    MUST,
-    "associating-task-related-messages/parameter-decides",
-    HERE,
-    expects="The task that the parameter names.",
-    needs=NEEDS,
+@case.must(
+    "associating-task-related-messages/parameter-decides", "The task that the parameter names."
 )
 async def parameter_decides(talk: ServerTalk) -> None:
     """The parameter taskId decides, whatever _meta says."""
@@ -253,12 +215,9 @@ async def parameter_decides(talk: ServerTalk) -> None:
         await finish(link, tool, task)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "associating-task-related-messages/not-in-get",
-    HERE,
-    expects="No related task in _meta: the id is in the result already.",
-    needs=NEEDS,
+    "No related task in _meta: the id is in the result already.",
 )
 async def not_in_get(talk: ServerTalk) -> None:
     """Results of tasks/get do not name the task in _meta besides."""
@@ -269,13 +228,7 @@ async def not_in_get(talk: ServerTalk) -> None:
     await finish(link, tool, task)
 
 
-@page.server(
-    SHOULD,
-    "task-notifications/status",
-    HERE,
-    expects="The whole task, without a related task in _meta.",
-    needs=NEEDS,
-)
+@case.should("task-notifications/status", "The whole task, without a related task in _meta.")
 async def status_notification(talk: ServerTalk) -> None:
     """A notification of a task's status has the task, and does not name it in _meta."""
     link = await open_link(talk)
@@ -292,13 +245,8 @@ async def status_notification(talk: ServerTalk) -> None:
         check(related(each.params) is None, f"_meta of {each.method} names the task")
 
 
-@page.server(
-    SHOULD,
-    "input-required-status/get-not-streamed",
-    HERE,
-    expects="tasks/get is answered as JSON.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.should(
+    "input-required-status/get-not-streamed", "tasks/get is answered as JSON.", bindings=STREAMABLE
 )
 async def not_streamed(talk: ServerTalk) -> None:
     """tasks/get is answered without an event stream."""
@@ -309,6 +257,3 @@ async def not_streamed(talk: ServerTalk) -> None:
     check(reply.message is not None and reply.message.kind is Kind.RESULT, f"it got {reply}")
     kind = header(reply.head.headers, "content-type") if reply.head is not None else None
     check(kind is not None and "event-stream" not in kind, f"tasks/get was answered as {kind}")
-
-
-__all__ = ["page"]

@@ -8,12 +8,13 @@ from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERS
 from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/versioning")
+case = page.server(MODERN)
 
 BAD_REQUEST = 400
 NOBODY = "1900-01-01"
@@ -46,11 +47,9 @@ def _served(reply: Reply, what: str) -> None:
     check(served, f"{what} got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     f"{NEGOTIATION}/unsupported",
-    MODERN,
-    expects="The error -32022 with the versions that are, over HTTP with the status 400.",
+    "The error -32022 with the versions that are, over HTTP with the status 400.",
 )
 async def unsupported(talk: ServerTalk) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
@@ -63,12 +62,7 @@ async def unsupported(talk: ServerTalk) -> None:
         check(version not in supported, f"data.supported has {version!r}, which was refused")
 
 
-@page.server(
-    MUST,
-    f"{NEGOTIATION}/requested",
-    MODERN,
-    expects="data.requested is the version that was asked for.",
-)
+@case.must(f"{NEGOTIATION}/requested", "data.requested is the version that was asked for.")
 async def requested(talk: ServerTalk) -> None:
     """The refusal of a version repeats it."""
     link = await talk.open()
@@ -76,11 +70,8 @@ async def requested(talk: ServerTalk) -> None:
     check(data.get("requested") == NOBODY, f"data.requested is {data.get('requested')!r}")
 
 
-@page.server(
-    MUST,
-    f"{NEGOTIATION}/discover-unsupported",
-    MODERN,
-    expects="The error -32022 with the versions that are supported.",
+@case.must(
+    f"{NEGOTIATION}/discover-unsupported", "The error -32022 with the versions that are supported."
 )
 async def discover_unsupported(talk: ServerTalk) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
@@ -90,12 +81,7 @@ async def discover_unsupported(talk: ServerTalk) -> None:
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 
 
-@page.server(
-    SHOULD,
-    f"{NEGOTIATION}/same-list",
-    MODERN,
-    expects="The versions of the error are those of server/discover.",
-)
+@case.should(f"{NEGOTIATION}/same-list", "The versions of the error are those of server/discover.")
 async def same_list(talk: ServerTalk) -> None:
     """A refusal and server/discover name the same versions."""
     link = await talk.open()
@@ -108,11 +94,9 @@ async def same_list(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     f"{NEGOTIATION}/list-is-true",
-    MODERN,
-    expects="Each version is served: by metadata, or where it has one by its handshake.",
+    "Each version is served: by metadata, or where it has one by its handshake.",
 )
 async def list_is_true(talk: ServerTalk) -> None:
     """Every version that the server says it supports, it does."""
@@ -134,11 +118,9 @@ async def list_is_true(talk: ServerTalk) -> None:
 # Extensions
 
 
-@page.server(
-    MUST,
+@case.must(
     "extension-negotiation/names",
-    MODERN,
-    expects="Each identifier has a prefix of labels and a slash; each value is an object.",
+    "Each identifier has a prefix of labels and a slash; each value is an object.",
 )
 async def extension_names(talk: ServerTalk) -> None:
     """Extensions that the server declares are named as the keys of _meta are."""
@@ -151,11 +133,8 @@ async def extension_names(talk: ServerTalk) -> None:
     talk.note(f"extensions: {', '.join(declared) or 'none'}")
 
 
-@page.server(
-    MUST,
-    "extension-negotiation/unknown",
-    MODERN,
-    expects="The core protocol: the request is served as without it.",
+@case.must(
+    "extension-negotiation/unknown", "The core protocol: the request is served as without it."
 )
 async def unknown_extension(talk: ServerTalk) -> None:
     """An extension that only the client has changes nothing."""
@@ -165,11 +144,9 @@ async def unknown_extension(talk: ServerTalk) -> None:
     await link.ask(*talk.any_request(), meta=declared)
 
 
-@page.server(
-    MUST,
+@case.must(
     "extension-negotiation/not-declared",
-    MODERN,
-    expects="No result but complete or input_required, and no member of an extension's own.",
+    "No result but complete or input_required, and no member of an extension's own.",
 )
 async def extension_not_declared(talk: ServerTalk) -> None:
     """To a client without extensions the server speaks the core protocol."""
@@ -204,12 +181,7 @@ async def _legacy(talk: ServerTalk) -> Link:
     return await talk.open(revision=spoken)
 
 
-@page.server(
-    MUST,
-    f"{COMPATIBILITY}/removed-methods",
-    MODERN,
-    expects="The error -32601 for each of them.",
-)
+@case.must(f"{COMPATIBILITY}/removed-methods", "The error -32601 for each of them.")
 async def removed_methods(talk: ServerTalk) -> None:
     """A request with modern metadata is served by this version, which has fewer methods."""
     link = await talk.open()
@@ -220,11 +192,9 @@ async def removed_methods(talk: ServerTalk) -> None:
         reply.failed_with(*() if any_code else (METHOD_NOT_FOUND,))
 
 
-@page.server(
-    SHOULD,
+@case.should(
     f"{COMPATIBILITY}/initialize-answered",
-    MODERN,
-    expects="A result in a legacy version, or an error that names the versions there are.",
+    "A result in a legacy version, or an error that names the versions there are.",
 )
 async def initialize_answered(talk: ServerTalk) -> None:
     """A legacy client is served, or learns from the error what it would have to speak."""
@@ -239,12 +209,7 @@ async def initialize_answered(talk: ServerTalk) -> None:
     check(talk.revision.name in said, f"the error does not name {talk.revision.name}: {error}")
 
 
-@page.server(
-    MUST,
-    f"{COMPATIBILITY}/both-eras",
-    MODERN,
-    expects="Each client is served by the rules of its own version.",
-)
+@case.must(f"{COMPATIBILITY}/both-eras", "Each client is served by the rules of its own version.")
 async def both_eras(talk: ServerTalk) -> None:
     """A legacy and a modern client are served in turns."""
     older = await _legacy(talk)
@@ -259,12 +224,10 @@ async def both_eras(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    MAY,
+@case.may(
     f"{COMPATIBILITY}/both-eras-on-one-connection",
-    MODERN,
+    "A request with modern metadata is served statelessly, also after initialize.",
     bindings=frozenset(Binding) - {Binding.HTTP, Binding.SSE},
-    expects="A request with modern metadata is served statelessly, also after initialize.",
 )
 async def one_connection(talk: ServerTalk) -> None:
     """On one connection, modern requests are mixed with a legacy conversation."""
@@ -282,11 +245,9 @@ async def one_connection(talk: ServerTalk) -> None:
     await look()
 
 
-@page.server(
-    MAY,
+@case.may(
     f"{COMPATIBILITY}/refused-probe",
-    MODERN,
-    expects="initialize is answered: a request that was refused decides nothing.",
+    "initialize is answered: a request that was refused decides nothing.",
 )
 async def refused_probe(talk: ServerTalk) -> None:
     """A connection whose first request was refused may still go either way."""
@@ -299,6 +260,3 @@ async def refused_probe(talk: ServerTalk) -> None:
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         await _legacy(talk)
         raise Broken(f"after a refused probe initialize got {reply}")
-
-
-__all__ = ["page"]

@@ -1,25 +1,21 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
-from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import attend, metadata_asked, protect, signing_in
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ONLY_2025_03_26, Page
 from mcpcore_conformance.kit.protected import OAUTH_PLACE
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
-case = signing_in(page)
 
-ONLY = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
+case = signing_in(page, ONLY_2025_03_26)
 FALLBACKS = "fallbacks-for-servers-without-metadata-discovery"
 DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register"}
 
 
-@case(
-    MUST,
+@case.must(
     "authorization-base-url/client-metadata-at-root",
-    ONLY,
-    expects="Metadata are asked for at the root of the server's origin, and used.",
+    "Metadata are asked for at the root of the server's origin, and used.",
 )
 async def metadata_at_root(talk: ClientTalk) -> None:
     """The authorization base URL is that of the server without its path."""
@@ -30,11 +26,8 @@ async def metadata_at_root(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
-    f"{FALLBACKS}/client-default-paths",
-    ONLY,
-    expects="/register, /authorize and /token of the server's origin.",
+@case.must(
+    f"{FALLBACKS}/client-default-paths", "/register, /authorize and /token of the server's origin."
 )
 async def default_paths(talk: ClientTalk) -> None:
     """Without metadata the client uses the default paths."""
@@ -46,11 +39,8 @@ async def default_paths(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
-    f"{FALLBACKS}/client-metadata-first",
-    ONLY,
-    expects="The metadata are asked for before any default path.",
+@case.must(
+    f"{FALLBACKS}/client-metadata-first", "The metadata are asked for before any default path."
 )
 async def metadata_first(talk: ClientTalk) -> None:
     """Metadata are looked for before the default paths are used."""
@@ -64,11 +54,9 @@ async def metadata_first(talk: ClientTalk) -> None:
     check(paths.index(OAUTH_PLACE) < min(used), f"the client asked for {', '.join(paths)}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "server-metadata-discovery-headers/client-version-header",
-    ONLY,
-    expects="MCP-Protocol-Version with the request for metadata.",
+    "MCP-Protocol-Version with the request for metadata.",
 )
 async def version_header(talk: ClientTalk) -> None:
     """The request for metadata names the protocol version."""
@@ -77,6 +65,3 @@ async def version_header(talk: ClientTalk) -> None:
     found = [each for each in metadata_asked(site) if each.path == OAUTH_PLACE]
     check(found, "the client asked for no metadata at the root")
     check(found[0].header("mcp-protocol-version"), "the request has no MCP-Protocol-Version")
-
-
-__all__ = ["page"]

@@ -1,8 +1,6 @@
 """Cases of the page on authorization server discovery for clients: what is asked for, and where."""
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_06_18,
-    SINCE_2025_11_25,
     attend,
     metadata_asked,
     protect,
@@ -11,7 +9,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, MUST, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import (
     OAUTH_PLACE,
     OPENID_PLACE,
@@ -21,18 +19,17 @@ from mcpcore_conformance.kit.protected import (
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/authorization-server-discovery")
-case = signing_in(page)
+case = signing_in(page, SINCE_2025_11_25)
 
 RESOURCE = "protected-resource-metadata-discovery-requirements"
 SERVER = "authorization-server-metadata-discovery"
 LOCATION = "authorization-server-location"
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-challenged-place",
+    "The first that is asked for after the 401 is the URL of resource_metadata.",
     SINCE_2025_06_18,
-    expects="The first that is asked for after the 401 is the URL of resource_metadata.",
 )
 async def challenged_place(talk: ClientTalk) -> None:
     """The metadata of the server are looked for where the challenge says."""
@@ -44,11 +41,10 @@ async def challenged_place(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-challenge-syntax",
+    "The URL of resource_metadata is found in any form that RFC 9110 allows.",
     SINCE_2025_06_18,
-    expects="The URL of resource_metadata is found in any form that RFC 9110 allows.",
 )
 async def challenge_syntax(talk: ClientTalk) -> None:
     """A challenge is read as RFC 9110 has it: among others, in any case, with quoted pairs."""
@@ -73,11 +69,9 @@ async def challenge_syntax(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-path-first",
-    SINCE_2025_11_25,
-    expects="The well-known URI with the path of the endpoint is asked for before the root.",
+    "The well-known URI with the path of the endpoint is asked for before the root.",
 )
 async def path_first(talk: ClientTalk) -> None:
     """A challenge without the URL leads to the well-known URI of the endpoint's path."""
@@ -89,11 +83,9 @@ async def path_first(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-root-then",
-    SINCE_2025_11_25,
-    expects="404 at the path: the well-known URI at the root is asked for, and used.",
+    "404 at the path: the well-known URI at the root is asked for, and used.",
 )
 async def root_then(talk: ClientTalk) -> None:
     """Metadata of the server that are at the root alone are found."""
@@ -105,11 +97,10 @@ async def root_then(talk: ClientTalk) -> None:
     check(paths == wanted, f"the client asked for {', '.join(paths)}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{LOCATION}/client-named-server",
+    "The authorization server of the metadata is used, not one at the server's own origin.",
     SINCE_2025_06_18,
-    expects="The authorization server of the metadata is used, not one at the server's own origin.",
 )
 async def named_server(talk: ClientTalk) -> None:
     """The authorization server is the one that the metadata of the server name."""
@@ -122,11 +113,10 @@ async def named_server(talk: ClientTalk) -> None:
     check(not trap.given and not trap.codes, "the client signed in elsewhere")
 
 
-@case(
-    MUST,
+@case.must(
     f"{SERVER}/client-endpoints",
+    "Authorization and token requests go to the endpoints that the metadata name.",
     SINCE_2025_06_18,
-    expects="Authorization and token requests go to the endpoints that the metadata name.",
 )
 async def endpoints(talk: ClientTalk) -> None:
     """The endpoints are those of the authorization server's metadata."""
@@ -146,11 +136,9 @@ async def _order(talk: ClientTalk, path: str, places: list[str]) -> None:
     check(found == places, f"the client asked for {', '.join(found)}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{SERVER}/client-order-with-path",
-    SINCE_2025_11_25,
-    expects="OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.",
+    "OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.",
 )
 async def order_with_path(talk: ClientTalk) -> None:
     """Metadata of an issuer with a path are looked for at three places in their order."""
@@ -159,23 +147,13 @@ async def order_with_path(talk: ClientTalk) -> None:
     await _order(talk, path, places)
 
 
-@case(
-    MUST,
-    f"{SERVER}/client-order-without-path",
-    SINCE_2025_11_25,
-    expects="OAuth metadata, then the OpenID configuration.",
-)
+@case.must(f"{SERVER}/client-order-without-path", "OAuth metadata, then the OpenID configuration.")
 async def order_without_path(talk: ClientTalk) -> None:
     """Metadata of an issuer without a path are looked for at two places in their order."""
     await _order(talk, "", [OAUTH_PLACE, OPENID_PLACE])
 
 
-@case(
-    MUST,
-    f"{SERVER}/client-openid",
-    SINCE_2025_11_25,
-    expects="An OpenID configuration is used as OAuth metadata are.",
-)
+@case.must(f"{SERVER}/client-openid", "An OpenID configuration is used as OAuth metadata are.")
 async def openid(talk: ClientTalk) -> None:
     """An authorization server that has an OpenID configuration alone is used."""
     site = protect(talk)
@@ -184,12 +162,7 @@ async def openid(talk: ClientTalk) -> None:
     await sign_in(talk, site)
 
 
-@case(
-    MUST,
-    f"{SERVER}/client-issuer-identical",
-    MODERN,
-    expects="None of the endpoints is used.",
-)
+@case.must(f"{SERVER}/client-issuer-identical", "None of the endpoints is used.", MODERN)
 async def issuer_identical(talk: ClientTalk) -> None:
     """Metadata whose issuer is not the one that was asked for are not used."""
     site = protect(talk)
@@ -204,11 +177,10 @@ def _given(server: SignInServer) -> set[str]:
     return {*server.clients, *server.given, *server.given_refresh}
 
 
-@case(
-    MUST,
+@case.must(
     f"{LOCATION}/client-state-per-server",
+    "Neither id, secret nor token of the first is shown to the second.",
     MODERN,
-    expects="Neither id, secret nor token of the first is shown to the second.",
 )
 async def state_per_server(talk: ClientTalk) -> None:
     """Credentials and tokens of one authorization server are not tried on another."""
@@ -226,6 +198,3 @@ async def state_per_server(talk: ClientTalk) -> None:
             check(
                 secret not in visit.everything, f"{visit.path} was shown what the first has given"
             )
-
-
-__all__ = ["page"]

@@ -4,8 +4,6 @@ from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
     attend,
     authorization,
     protect,
@@ -16,12 +14,12 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_03_26, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.protected import Pairs, ProtectedSite
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/index")
-case = signing_in(page)
+case = signing_in(page, MODERN)
 
 RESPONSE = "authorization-response-validation"
 RESOURCE = "resource-parameter-implementation"
@@ -40,11 +38,9 @@ def _with_iss(site: ProtectedSite, iss: str | None, *more: tuple[str, str]) -> N
     site.server.callback = changed
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESPONSE}/client-right-issuer",
-    MODERN,
-    expects="The code is redeemed: with a right iss, or where none is advertised and none is sent.",
+    "The code is redeemed: with a right iss, or where none is advertised and none is sent.",
 )
 async def right_issuer(talk: ClientTalk) -> None:
     """A response of the right issuer is gone on with, and one that need not name it."""
@@ -54,12 +50,7 @@ async def right_issuer(talk: ClientTalk) -> None:
     await sign_in(talk, site)
 
 
-@case(
-    MUST,
-    f"{RESPONSE}/client-wrong-issuer",
-    MODERN,
-    expects="No token request, whether iss is advertised or not.",
-)
+@case.must(f"{RESPONSE}/client-wrong-issuer", "No token request, whether iss is advertised or not.")
 async def wrong_issuer(talk: ClientTalk) -> None:
     """A response of another issuer is not gone on with."""
     site = protect(talk)
@@ -69,12 +60,7 @@ async def wrong_issuer(talk: ClientTalk) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case(
-    MUST,
-    f"{RESPONSE}/client-missing-issuer",
-    MODERN,
-    expects="No token request.",
-)
+@case.must(f"{RESPONSE}/client-missing-issuer", "No token request.")
 async def missing_issuer(talk: ClientTalk) -> None:
     """A response without the issuer that is advertised is not gone on with."""
     site = protect(talk)
@@ -82,11 +68,9 @@ async def missing_issuer(talk: ClientTalk) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESPONSE}/client-issuer-as-text",
-    MODERN,
-    expects="No token request for an iss that is equal after normalization only.",
+    "No token request for an iss that is equal after normalization only.",
 )
 async def issuer_as_text(talk: ClientTalk) -> None:
     """The issuer of a response is compared character by character."""
@@ -97,11 +81,8 @@ async def issuer_as_text(talk: ClientTalk) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case(
-    MUST,
-    f"{RESPONSE}/client-errors-too",
-    MODERN,
-    expects="Nothing of the error is shown, and no token request follows.",
+@case.must(
+    f"{RESPONSE}/client-errors-too", "Nothing of the error is shown, and no token request follows."
 )
 async def errors_too(talk: ClientTalk) -> None:
     """The error of another issuer is not shown."""
@@ -117,12 +98,7 @@ async def errors_too(talk: ClientTalk) -> None:
     check(SHOWN not in talk.state(), f"the error was shown: {talk.state()}")
 
 
-@case(
-    MUST,
-    f"{RESOURCE}/client-both-requests",
-    SINCE_2025_06_18,
-    expects="resource is a parameter of both.",
-)
+@case.must(f"{RESOURCE}/client-both-requests", "resource is a parameter of both.", SINCE_2025_06_18)
 async def both_requests(talk: ClientTalk) -> None:
     """Authorization request and token request name the resource."""
     site = protect(talk)
@@ -132,11 +108,10 @@ async def both_requests(talk: ClientTalk) -> None:
         check("resource" in visit.form, "the token request has no resource")
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-names-server",
+    "resource is the identifier of the server, in both.",
     SINCE_2025_06_18,
-    expects="resource is the identifier of the server, in both.",
 )
 async def names_server(talk: ClientTalk) -> None:
     """The resource is the server that the token is for."""
@@ -149,11 +124,10 @@ async def names_server(talk: ClientTalk) -> None:
         check(found == site.address, f"the token request is for {found!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "canonical-server-uri/client-canonical",
+    "An absolute URI without a fragment, scheme and host in lower case.",
     SINCE_2025_06_18,
-    expects="An absolute URI without a fragment, scheme and host in lower case.",
 )
 async def canonical(talk: ClientTalk) -> None:
     """The resource is a canonical URI."""
@@ -166,11 +140,10 @@ async def canonical(talk: ClientTalk) -> None:
     check(found.startswith(f"{parts.scheme}://{parts.netloc.lower()}"), f"{found!r}: upper case")
 
 
-@case(
-    SHOULD,
+@case.should(
     "canonical-server-uri/client-specific",
+    "The resource has the path of the endpoint, and no slash after it.",
     SINCE_2025_06_18,
-    expects="The resource has the path of the endpoint, and no slash after it.",
 )
 async def specific(talk: ClientTalk) -> None:
     """The resource is as specific as the endpoint, without a trailing slash."""
@@ -181,11 +154,10 @@ async def specific(talk: ClientTalk) -> None:
     check(not found.endswith("/"), f"{found!r} ends with a slash")
 
 
-@case(
-    MUST,
+@case.must(
     "token-requirements/client-signed-in-every-request",
+    "Authorization: Bearer with the token on every request after it was given.",
     SINCE_2025_03_26,
-    expects="Authorization: Bearer with the token on every request after it was given.",
 )
 async def every_request(talk: ClientTalk) -> None:
     """A token that the client has got goes with every request to the server, in the header."""
@@ -200,11 +172,10 @@ async def every_request(talk: ClientTalk) -> None:
             check(f"{scheme} {token}" == wanted, f"{visit.method} came with {found!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "token-requirements/client-signed-in-not-in-query",
+    "No access token in any URI.",
     SINCE_2025_03_26,
-    expects="No access token in any URI.",
 )
 async def not_in_query(talk: ClientTalk) -> None:
     """A token that the client has got is part of no URI."""
@@ -215,11 +186,10 @@ async def not_in_query(talk: ClientTalk) -> None:
             check(token not in visit.asked.target, f"the token is part of {visit.asked.target}")
 
 
-@case(
-    MUST,
+@case.must(
     "token-handling/client-own-tokens",
+    "After the change of the authorization server only its own tokens are sent.",
     SINCE_2025_06_18,
-    expects="After the change of the authorization server only its own tokens are sent.",
 )
 async def own_tokens(talk: ClientTalk) -> None:
     """Only tokens of the authorization server that the server names are sent to it."""
@@ -235,11 +205,10 @@ async def own_tokens(talk: ClientTalk) -> None:
             check(visit.token[1] not in first.given, "a token of the first server was sent again")
 
 
-@case(
-    MUST,
+@case.must(
     "token-handling/client-server-alone",
+    "The token goes to the endpoint of the server alone, and not after a redirect.",
     SINCE_2025_03_26,
-    expects="The token goes to the endpoint of the server alone, and not after a redirect.",
 )
 async def server_alone(talk: ClientTalk) -> None:
     """A token is shown to nobody but the server: not where a redirect leads, nor its issuer."""
@@ -254,11 +223,10 @@ async def server_alone(talk: ClientTalk) -> None:
             check(token not in visit.everything, f"{visit.host}{visit.path} was shown the token")
 
 
-@case(
-    MAY,
+@case.may(
     "error-handling/client-gives-up",
+    f"At most {FEW} authorizations for a request, then an error.",
     SINCE_2025_03_26,
-    expects=f"At most {FEW} authorizations for a request, then an error.",
 )
 async def gives_up(talk: ClientTalk) -> None:
     """A request that is refused with every token is given up."""
@@ -270,11 +238,9 @@ async def gives_up(talk: ClientTalk) -> None:
     check(count <= FEW, f"there were {count} authorization requests for one request")
 
 
-@case(
-    MUST,
+@case.must(
     f"{REFRESH}/client-none-assumed",
-    MODERN,
-    expects="Signing in again: no token request with a refresh token that was not given.",
+    "Signing in again: no token request with a refresh token that was not given.",
 )
 async def none_assumed(talk: ClientTalk) -> None:
     """A client that was given no refresh token does without."""
@@ -285,11 +251,9 @@ async def none_assumed(talk: ClientTalk) -> None:
     check("refresh_token" not in grants, "the client has used a refresh token that it has not got")
 
 
-@case(
-    MUST,
+@case.must(
     f"{REFRESH}/client-confidential",
-    MODERN,
-    expects="A refresh token stands in the bodies of token requests of its issuer alone.",
+    "A refresh token stands in the bodies of token requests of its issuer alone.",
 )
 async def confidential(talk: ClientTalk) -> None:
     """A refresh token is shown to its issuer alone, and never in a URI."""
@@ -304,11 +268,10 @@ async def confidential(talk: ClientTalk) -> None:
                 check(token not in visit.everything, f"{visit.path} was shown it")
 
 
-@case(
-    MUST,
+@case.must(
     f"{RESOURCE}/client-refresh",
+    "A request that refreshes a token names the resource.",
     SINCE_2025_06_18,
-    expects="A request that refreshes a token names the resource.",
 )
 async def refresh(talk: ClientTalk) -> None:
     """A refreshed token is for the same resource."""
@@ -324,11 +287,8 @@ async def refresh(talk: ClientTalk) -> None:
         check(named == site.address, f"the refreshed token is for {named!r}")
 
 
-@case(
-    SHOULD,
-    f"{REFRESH}/client-grant-type",
-    MODERN,
-    expects="refresh_token is one of the grant_types of a registration.",
+@case.should(
+    f"{REFRESH}/client-grant-type", "refresh_token is one of the grant_types of a registration."
 )
 async def grant_type(talk: ClientTalk) -> None:
     """A client that refreshes tokens says so when it registers."""
@@ -341,6 +301,3 @@ async def grant_type(talk: ClientTalk) -> None:
         talk.skip("the client does not refresh its token")
     found = registration(talk, site).get("grant_types")
     check(isinstance(found, list) and "refresh_token" in found, f"grant_types is {found!r}")
-
-
-__all__ = ["page"]

@@ -1,28 +1,22 @@
 """Cases of the page basic/authorization/index for clients: what becomes of a token."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, listing, script
+from mcpcore_conformance.kit.client_steps import call, listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.heard import header
-from mcpcore_conformance.kit.model import MAY, MUST, STREAMABLE, Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/index")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
 TOKEN = "Bearer kit-0123456789abcdef"  # noqa: S105 - made up
 HEADERS = {"Authorization": TOKEN}
 
 
-@page.client(
-    MUST,
+@case.must(
     "token-requirements/client-every-request",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), call(), headers=HEADERS),
-    needs=SCRIPT,
-    expects="Authorization on every POST, GET and DELETE, and no token in a URI.",
+    "Authorization on every POST, GET and DELETE, and no token in a URI.",
+    **scripted(listing(), call(), headers=HEADERS),
 )
 async def every_request(talk: ClientTalk) -> None:
     """A token goes with every request to the server."""
@@ -35,15 +29,10 @@ async def every_request(talk: ClientTalk) -> None:
         check("kit-0123" not in asked.target, f"the token is part of {asked.target}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "token-handling/client-not-elsewhere",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(timeout=5), headers=HEADERS),
-    needs=SCRIPT,
-    expects="No request to the other origin carries the token.",
+    "No request to the other origin carries the token.",
+    **scripted(call(timeout=5), headers=HEADERS),
 )
 async def not_elsewhere(talk: ClientTalk) -> None:
     """A token does not follow a redirect to another origin."""
@@ -60,15 +49,10 @@ async def not_elsewhere(talk: ClientTalk) -> None:
         check(not host.startswith("localhost") or found is None, f"{host} was sent the token")
 
 
-@page.client(
-    MAY,
+@case.may(
     "token-handling/client-post-stays-post",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(timeout=5)),
-    needs=SCRIPT,
-    expects="The message is posted there, or the call fails; nothing is asked for by GET.",
+    "The message is posted there, or the call fails; nothing is asked for by GET.",
+    **scripted(call(timeout=5)),
 )
 async def post_stays_post(talk: ClientTalk) -> None:
     """A redirect does not turn a message into a GET."""
@@ -80,6 +64,3 @@ async def post_stays_post(talk: ClientTalk) -> None:
     await talk.finished()
     found = [each.method for each in link.strays if each.target == "/elsewhere"]
     check("GET" not in found, "the message became a GET of the other address")
-
-
-__all__ = ["page"]

@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_11_25,
     attend,
     authorization,
     protect,
@@ -13,13 +12,13 @@ from mcpcore_conformance.kit.client_sign_in import (
     signing_in,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import answer
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/client-registration")
 legacy = Page("basic/authorization")
-case = signing_in(page)
+case = signing_in(page, MODERN)
 
 UP_TO_2025_06_18 = Span(BY_NAME["2025-03-26"], BY_NAME["2025-06-18"])
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
@@ -30,13 +29,12 @@ BINDING = "authorization-server-binding"
 CONSTRAINTS = "application-type-and-redirect-uri-constraints"
 
 
-@case(
-    SHOULD,
+@case.should(
     "pre-registration/client-credentials",
+    "The given client_id is used, and its secret at the token endpoint.",
     SINCE_2025_11_25,
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="The given client_id is used, and its secret at the token endpoint.",
 )
 async def given_credentials(talk: ClientTalk) -> None:
     """Credentials by pre-registration are used where nobody can register."""
@@ -49,13 +47,12 @@ async def given_credentials(talk: ClientTalk) -> None:
     check(found == GIVEN["client_id"], f"authorization was asked for by {found!r}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "pre-registration/client-before-others",
+    "The given client_id is used; nothing is registered.",
     SINCE_2025_11_25,
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="The given client_id is used; nothing is registered.",
 )
 async def given_first(talk: ClientTalk) -> None:
     """Credentials by pre-registration come before documents and registration."""
@@ -68,11 +65,10 @@ async def given_first(talk: ClientTalk) -> None:
     check(not site.of("register"), "the client has registered")
 
 
-@case(
-    SHOULD,
+@case.should(
     "client-id-metadata-documents/client-before-registration",
+    "The client_id is the URL of a document; nothing is registered.",
     SINCE_2025_11_25,
-    expects="The client_id is the URL of a document; nothing is registered.",
 )
 async def document_first(talk: ClientTalk) -> None:
     """A client id metadata document comes before registration where it is supported."""
@@ -84,11 +80,10 @@ async def document_first(talk: ClientTalk) -> None:
     check("://" in found, f"the client_id is {found!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "implementation-requirements/client-id-form",
+    "A client_id that is a URL has https, a path without dots, no user and no fragment.",
     SINCE_2025_11_25,
-    expects="A client_id that is a URL has https, a path without dots, no user and no fragment.",
 )
 async def id_form(talk: ClientTalk) -> None:
     """The URL of a client id metadata document is of https and has a path."""
@@ -106,11 +101,10 @@ async def id_form(talk: ClientTalk) -> None:
     check("@" not in parts.netloc and "#" not in found, f"{found} has a user or a fragment")
 
 
-@case(
-    SHOULD,
+@case.should(
     "advertising-cimd-support/client-looks",
+    "Without client_id_metadata_document_supported the client_id is a registered one.",
     SINCE_2025_11_25,
-    expects="Without client_id_metadata_document_supported the client_id is a registered one.",
 )
 async def looks_for_support(talk: ClientTalk) -> None:
     """A document is not used at an authorization server that does not support it."""
@@ -120,11 +114,8 @@ async def looks_for_support(talk: ClientTalk) -> None:
     check(found in site.server.clients, f"authorization was asked for by {found!r}")
 
 
-@signing_in(legacy)(
-    SHOULD,
-    "dynamic-client-registration/client-registers",
-    UP_TO_2025_06_18,
-    expects="A client without an id registers itself.",
+@signing_in(legacy, UP_TO_2025_06_18).should(
+    "dynamic-client-registration/client-registers", "A client without an id registers itself."
 )
 async def registers(talk: ClientTalk) -> None:
     """A client without credentials registers at an authorization server that offers it."""
@@ -134,11 +125,8 @@ async def registers(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case(
-    MUST,
-    f"{CONSTRAINTS}/client-application-type",
-    MODERN,
-    expects="A registration has application_type, native or web.",
+@case.must(
+    f"{CONSTRAINTS}/client-application-type", "A registration has application_type, native or web."
 )
 async def application_type(talk: ClientTalk) -> None:
     """A registration says what kind of application the client is."""
@@ -148,11 +136,9 @@ async def application_type(talk: ClientTalk) -> None:
     check(found in ("native", "web"), f"application_type is {found!r}")
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{CONSTRAINTS}/client-fitting-type",
-    MODERN,
-    expects="native with redirect URIs on loopback or of a scheme of its own, else web.",
+    "native with redirect URIs on loopback or of a scheme of its own, else web.",
 )
 async def fitting_type(talk: ClientTalk) -> None:
     """The kind of application fits the redirect URIs."""
@@ -170,11 +156,9 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 REFUSED = {"error": "invalid_redirect_uri", "error_description": "no loopback for web clients"}
 
 
-@case(
-    MUST,
+@case.must(
     f"{CONSTRAINTS}/client-registration-refused",
-    MODERN,
-    expects="The client ends by itself, and asks for no authorization with an id it has not got.",
+    "The client ends by itself, and asks for no authorization with an id it has not got.",
 )
 async def registration_refused(talk: ClientTalk) -> None:
     """A client copes with a registration that is refused for its redirect URIs."""
@@ -185,12 +169,7 @@ async def registration_refused(talk: ClientTalk) -> None:
     check(not site.of("authorize"), "the client has asked for authorization without an id")
 
 
-@case(
-    SHOULD,
-    f"{CONSTRAINTS}/client-refusal-shown",
-    MODERN,
-    expects="The client ends with an error.",
-)
+@case.should(f"{CONSTRAINTS}/client-refusal-shown", "The client ends with an error.")
 async def refusal_shown(talk: ClientTalk) -> None:
     """A refused registration is an error that the client tells."""
     site = protect(talk)
@@ -201,11 +180,9 @@ async def refusal_shown(talk: ClientTalk) -> None:
     check(talk.ended.code != 0, "the client ended as if all were well")
 
 
-@case(
-    MUST,
+@case.must(
     f"{BINDING}/client-registers-anew",
-    MODERN,
-    expects="The client registers at the new authorization server and uses the id of that one.",
+    "The client registers at the new authorization server and uses the id of that one.",
 )
 async def registers_anew(talk: ClientTalk) -> None:
     """Another authorization server in the metadata means another registration."""
@@ -222,13 +199,11 @@ async def registers_anew(talk: ClientTalk) -> None:
     check(found in site.moves_to.clients, f"{found!r} was not given by the second")
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{BINDING}/client-mismatch-told",
-    MODERN,
+    "The credentials are not used at the new authorization server.",
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="The credentials are not used at the new authorization server.",
 )
 async def mismatch_told(talk: ClientTalk) -> None:
     """Given credentials are not tried on another authorization server than before."""
@@ -248,11 +223,9 @@ async def mismatch_told(talk: ClientTalk) -> None:
             check(not used, f"{visit.path} of the second was shown the given credentials")
 
 
-@case(
-    MUST,
+@case.must(
     "client-registration/client-own-id",
-    MODERN,
-    expects="Authorization and token request name the client_id of the registration.",
+    "Authorization and token request name the client_id of the registration.",
 )
 async def own_id(talk: ClientTalk) -> None:
     """The id of the flow is the one that the client has obtained before."""
@@ -263,6 +236,3 @@ async def own_id(talk: ClientTalk) -> None:
     for visit in (*site.of("authorize"), *site.of("token")):
         found = {**visit.query, **visit.form}.get("client_id")
         check(found == "kit/odd id&=%", f"{visit.path} was asked by {found!r}")
-
-
-__all__ = ["legacy", "page"]

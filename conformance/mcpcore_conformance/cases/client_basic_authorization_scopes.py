@@ -2,7 +2,6 @@
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
-    SINCE_2025_11_25,
     attend,
     authorization,
     protect,
@@ -11,23 +10,21 @@ from mcpcore_conformance.kit.client_sign_in import (
     signing_in,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import ProtectedSite
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/authorization/index")
-case = signing_in(page)
+case = signing_in(page, SINCE_2025_11_25)
 
 SELECTION = "scope-selection-strategy"
 STEP_UP = "step-up-authorization-flow"
 TOOLS = "tools/call"
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{SELECTION}/client-challenged-scopes",
-    SINCE_2025_11_25,
-    expects="The scopes of the challenge, and not those of scopes_supported besides.",
+    "The scopes of the challenge, and not those of scopes_supported besides.",
 )
 async def challenged_scopes(talk: ClientTalk) -> None:
     """The scopes of the challenge are asked for, and no others."""
@@ -39,11 +36,9 @@ async def challenged_scopes(talk: ClientTalk) -> None:
     check(found == {"kit:read", "kit:list"}, f"the client asked for {sorted(found)}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{SELECTION}/client-challenge-decides",
-    SINCE_2025_11_25,
-    expects="Scopes of the challenge are asked for whether they are in scopes_supported or not.",
+    "Scopes of the challenge are asked for whether they are in scopes_supported or not.",
 )
 async def challenge_decides(talk: ClientTalk) -> None:
     """Nothing is assumed of how challenged scopes relate to those that are listed."""
@@ -56,12 +51,7 @@ async def challenge_decides(talk: ClientTalk) -> None:
     check("kit:unlisted" in found, f"the client asked for {sorted(found)}")
 
 
-@case(
-    SHOULD,
-    f"{SELECTION}/client-supported-scopes",
-    SINCE_2025_11_25,
-    expects="All of scopes_supported.",
-)
+@case.should(f"{SELECTION}/client-supported-scopes", "All of scopes_supported.")
 async def supported_scopes(talk: ClientTalk) -> None:
     """Without scopes in the challenge those that the server's metadata list are asked for."""
     site = protect(talk)
@@ -71,12 +61,7 @@ async def supported_scopes(talk: ClientTalk) -> None:
     check(found == {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case(
-    SHOULD,
-    f"{SELECTION}/client-no-scopes",
-    SINCE_2025_11_25,
-    expects="The authorization request has no scope.",
-)
+@case.should(f"{SELECTION}/client-no-scopes", "The authorization request has no scope.")
 async def no_scopes(talk: ClientTalk) -> None:
     """Where nobody names scopes the parameter is left out."""
     site = protect(talk)
@@ -85,11 +70,8 @@ async def no_scopes(talk: ClientTalk) -> None:
     check("scope" not in found, f"the client asked for {found.get('scope')!r}")
 
 
-@case(
-    SHOULD,
-    "refresh-tokens/client-offline-where-listed",
-    MODERN,
-    expects="offline_access is not asked for.",
+@case.should(
+    "refresh-tokens/client-offline-where-listed", "offline_access is not asked for.", MODERN
 )
 async def offline_where_listed(talk: ClientTalk) -> None:
     """Offline access is not asked for where the authorization server does not list it."""
@@ -111,12 +93,10 @@ async def _stepped_up(talk: ClientTalk) -> ProtectedSite:
     return site
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{STEP_UP}/client-asks-for-more",
-    SINCE_2025_11_25,
+    "A new authorization with the scopes of the 403, and the call once more.",
     scenario="auth/scope-step-up",
-    expects="A new authorization with the scopes of the 403, and the call once more.",
 )
 async def asks_for_more(talk: ClientTalk) -> None:
     """A call that lacks scopes leads to an authorization for them, and is sent again."""
@@ -128,12 +108,11 @@ async def asks_for_more(talk: ClientTalk) -> None:
     check(called, f"the call was not sent again: {talk.state()}")
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{STEP_UP}/client-keeps-scopes",
+    "The scopes asked for before, and those of the 403.",
     MODERN,
     scenario="auth/scope-step-up",
-    expects="The scopes asked for before, and those of the 403.",
 )
 async def keeps_scopes(talk: ClientTalk) -> None:
     """An authorization for more scopes asks for those granted before as well."""
@@ -144,12 +123,10 @@ async def keeps_scopes(talk: ClientTalk) -> None:
     check(found >= {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case(
-    SHOULD,
+@case.should(
     f"{STEP_UP}/client-bounded",
-    SINCE_2025_11_25,
+    f"At most {FEW} authorizations, then an error.",
     scenario="auth/scope-retry-limit",
-    expects=f"At most {FEW} authorizations, then an error.",
 )
 async def bounded(talk: ClientTalk) -> None:
     """A call that is refused whatever its scopes is given up."""
@@ -165,6 +142,3 @@ async def bounded(talk: ClientTalk) -> None:
         check(len(refused) <= FEW + 1, f"the call of {method} was sent {len(refused)} times")
     count = len(site.of("authorize"))
     check(count <= 2 * FEW + 1, f"there were {count} authorization requests for two calls")
-
-
-__all__ = ["page"]

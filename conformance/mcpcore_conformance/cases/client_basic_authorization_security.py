@@ -5,9 +5,6 @@ from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
-    SINCE_2025_11_25,
     authorization,
     metadata_asked,
     protect,
@@ -18,23 +15,22 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import OPENID_PLACE, Pairs
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/security-considerations")
-case = signing_in(page)
+case = signing_in(page, SINCE_2025_11_25)
 
 CODE = "authorization-code-protection"
 REDIRECTION = "open-redirection"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-@case(
-    MUST,
+@case.must(
     f"{CODE}/client-pkce",
+    "A code_challenge, and in the token request the code_verifier that fits it.",
     SINCE_2025_03_26,
-    expects="A code_challenge, and in the token request the code_verifier that fits it.",
 )
 async def pkce(talk: ClientTalk) -> None:
     """The code is protected by PKCE: its challenge is made of the verifier that redeems it."""
@@ -49,12 +45,7 @@ async def pkce(talk: ClientTalk) -> None:
     check(challenge == wanted, f"the code_verifier does not fit the code_challenge by {method}")
 
 
-@case(
-    MUST,
-    f"{CODE}/client-s256",
-    SINCE_2025_11_25,
-    expects="code_challenge_method is S256, though plain is offered as well.",
-)
+@case.must(f"{CODE}/client-s256", "code_challenge_method is S256, though plain is offered as well.")
 async def s256(talk: ClientTalk) -> None:
     """The challenge is made by S256."""
     site = protect(talk)
@@ -64,12 +55,7 @@ async def s256(talk: ClientTalk) -> None:
     check(found == "S256", f"code_challenge_method is {found!r}")
 
 
-@case(
-    MUST,
-    f"{CODE}/client-no-plain",
-    SINCE_2025_11_25,
-    expects="No authorization request by another method than S256.",
-)
+@case.must(f"{CODE}/client-no-plain", "No authorization request by another method than S256.")
 async def no_plain(talk: ClientTalk) -> None:
     """An authorization server that knows the plain method alone does not get it."""
     site = protect(talk)
@@ -77,12 +63,7 @@ async def no_plain(talk: ClientTalk) -> None:
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case(
-    MUST,
-    f"{CODE}/client-pkce-absent",
-    SINCE_2025_11_25,
-    expects="No authorization request.",
-)
+@case.must(f"{CODE}/client-pkce-absent", "No authorization request.")
 async def pkce_absent(talk: ClientTalk) -> None:
     """OAuth metadata that do not mention PKCE end the flow."""
     site = protect(talk)
@@ -90,12 +71,7 @@ async def pkce_absent(talk: ClientTalk) -> None:
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case(
-    MUST,
-    f"{CODE}/client-pkce-absent-openid",
-    SINCE_2025_11_25,
-    expects="No authorization request.",
-)
+@case.must(f"{CODE}/client-pkce-absent-openid", "No authorization request.")
 async def pkce_absent_openid(talk: ClientTalk) -> None:
     """An OpenID configuration that does not mention PKCE ends the flow."""
     site = protect(talk)
@@ -104,11 +80,10 @@ async def pkce_absent_openid(talk: ClientTalk) -> None:
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case(
-    MAY,
+@case.may(
     f"{CODE}/client-code-stays",
+    "Code and verifier are not sent where the token endpoint redirects to.",
     SINCE_2025_03_26,
-    expects="Code and verifier are not sent where the token endpoint redirects to.",
 )
 async def code_stays(talk: ClientTalk) -> None:
     """A redirect of the token endpoint is not followed with the code."""
@@ -120,11 +95,10 @@ async def code_stays(talk: ClientTalk) -> None:
         check("code" not in visit.form, f"{visit.host} was sent the code")
 
 
-@case(
-    MUST,
+@case.must(
     "communication-security/client-redirect-uri",
+    "redirect_uri is on loopback, of a scheme of its own, or of https.",
     SINCE_2025_03_26,
-    expects="redirect_uri is on loopback, of a scheme of its own, or of https.",
 )
 async def redirect_uri(talk: ClientTalk) -> None:
     """The browser is sent back to loopback, or by https."""
@@ -136,11 +110,10 @@ async def redirect_uri(talk: ClientTalk) -> None:
     check(good, f"redirect_uri is {found!r}")
 
 
-@case(
-    MUST,
+@case.must(
     f"{REDIRECTION}/client-registered-redirect",
+    "redirect_uri is one of the registration, on loopback with any port.",
     SINCE_2025_06_18,
-    expects="redirect_uri is one of the registration, on loopback with any port.",
 )
 async def registered_redirect(talk: ClientTalk) -> None:
     """The redirect URI of the request is one that the client has registered."""
@@ -160,11 +133,8 @@ def _portless(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.hostname or "", parts.path, parts.query, ""))
 
 
-@case(
-    SHOULD,
-    f"{REDIRECTION}/client-state",
-    SINCE_2025_06_18,
-    expects="The authorization request has a state.",
+@case.should(
+    f"{REDIRECTION}/client-state", "The authorization request has a state.", SINCE_2025_06_18
 )
 async def state(talk: ClientTalk) -> None:
     """The request carries a state."""
@@ -184,26 +154,13 @@ async def _state_changed(talk: ClientTalk, value: str | None) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case(
-    SHOULD,
-    f"{REDIRECTION}/client-wrong-state",
-    SINCE_2025_06_18,
-    expects="No token request.",
-)
+@case.should(f"{REDIRECTION}/client-wrong-state", "No token request.", SINCE_2025_06_18)
 async def wrong_state(talk: ClientTalk) -> None:
     """A response with another state is dropped."""
     await _state_changed(talk, "of-another-flow")
 
 
-@case(
-    SHOULD,
-    f"{REDIRECTION}/client-missing-state",
-    SINCE_2025_06_18,
-    expects="No token request.",
-)
+@case.should(f"{REDIRECTION}/client-missing-state", "No token request.", SINCE_2025_06_18)
 async def missing_state(talk: ClientTalk) -> None:
     """A response without the state is dropped."""
     await _state_changed(talk, None)
-
-
-__all__ = ["page"]

@@ -4,28 +4,14 @@ from typing import Any
 
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_shapes import sent_problem
-from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
-    call,
-    script,
-    texts,
-    together,
-    under_way,
-)
+from mcpcore_conformance.kit.client_steps import call, scripted, texts, together, under_way
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, encode, error, is_id, result
-from mcpcore_conformance.kit.model import (
-    ALL,
-    LEGACY,
-    MAY,
-    MODERN,
-    MUST,
-    SHOULD,
-    Page,
-)
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
 from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, check
 
 page = Page("basic/index")
+case = page.client()
 
 CALLS = 40
 DEPTH = 20_000
@@ -36,11 +22,9 @@ HELD_BACK = 0.5
 # Messages and requests
 
 
-@page.client(
-    MUST,
+@case.must(
     "messages/client-json-rpc",
-    ALL,
-    expects="jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
+    "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
     bare=True,
 )
 async def json_rpc(talk: ClientTalk) -> None:
@@ -56,11 +40,9 @@ async def json_rpc(talk: ClientTalk) -> None:
     await talk.finished()
 
 
-@page.client(
-    MUST,
+@case.must(
     "requests/client-id",
-    ALL,
-    expects="Every request has an id that is a string or an integer; notifications have none.",
+    "Every request has an id that is a string or an integer; notifications have none.",
     bare=True,
 )
 async def id_type(talk: ClientTalk) -> None:
@@ -79,12 +61,7 @@ async def id_type(talk: ClientTalk) -> None:
     check(not strange, f"notifications were sent with an id: {strange}")
 
 
-@page.client(
-    MUST,
-    "requests/client-id-fresh",
-    LEGACY,
-    expects="No id is used twice in a session.",
-)
+@case.must("requests/client-id-fresh", "No id is used twice in a session.", LEGACY)
 async def id_fresh(talk: ClientTalk) -> None:
     """A client never uses an id again within a session."""
     link = await talk.open()
@@ -94,14 +71,10 @@ async def id_fresh(talk: ClientTalk) -> None:
     check(len(set(ids)) == len(ids), f"the ids are {[each for _, each in ids]}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "requests/client-id-unique",
-    ALL,
-    scenario="script",
-    context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
-    needs=SCRIPT,
-    expects="Requests that are under way at the same time have different ids.",
+    "Requests that are under way at the same time have different ids.",
+    **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
 async def id_unique(talk: ClientTalk) -> None:
     """Forty requests at once have forty ids; of a client that bounds them, as many as it makes."""
@@ -113,14 +86,10 @@ async def id_unique(talk: ClientTalk) -> None:
     check(len(ids) == len(held), f"{len(held)} requests have {len(ids)} ids")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "responses/client-matches-by-id",
-    ALL,
-    scenario="script",
-    context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
-    needs=SCRIPT,
-    expects="Each call gets the result that has its id.",
+    "Each call gets the result that has its id.",
+    **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
 async def matches_by_id(talk: ClientTalk) -> None:
     """Answers that come in another order reach their own requests."""
@@ -150,22 +119,14 @@ async def _well_formed(talk: ClientTalk, kind: Kind) -> None:
             check(not problem, f"the params of {message.method}: {problem}")
 
 
-@page.client(
-    MUST,
-    "requests/client-params",
-    ALL,
-    expects="They have the members of their method, each of its type.",
-)
+@case.must("requests/client-params", "They have the members of their method, each of its type.")
 async def request_params(talk: ClientTalk) -> None:
     """The params of a client's requests are those that the schema of the revision has."""
     await _well_formed(talk, Kind.REQUEST)
 
 
-@page.client(
-    MUST,
-    "notifications/client-params",
-    ALL,
-    expects="They have the members of their method, each of its type.",
+@case.must(
+    "notifications/client-params", "They have the members of their method, each of its type."
 )
 async def notification_params(talk: ClientTalk) -> None:
     """The params of a client's notifications are those that the schema of the revision has."""
@@ -184,15 +145,7 @@ async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> Non
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
 
 
-@page.client(
-    SHOULD,
-    "responses/client-result-and-error",
-    ALL,
-    scenario="script",
-    context=script(call(timeout=2)),
-    needs=SCRIPT,
-    expects="The call fails.",
-)
+@case.should("responses/client-result-and-error", "The call fails.", **scripted(call(timeout=2)))
 async def result_and_error(talk: ClientTalk) -> None:
     """A response with both a result and an error is no result."""
     found = {"code": 1, "message": "an error"}
@@ -200,28 +153,16 @@ async def result_and_error(talk: ClientTalk) -> None:
     await _not_taken(talk, {"result": good, "error": found}, "a response with both")
 
 
-@page.client(
-    SHOULD,
-    "responses/client-neither",
-    ALL,
-    scenario="script",
-    context=script(call(timeout=2)),
-    needs=SCRIPT,
-    expects="The call fails.",
-)
+@case.should("responses/client-neither", "The call fails.", **scripted(call(timeout=2)))
 async def neither(talk: ClientTalk) -> None:
     """A response with neither a result nor an error is no result."""
     await _not_taken(talk, {}, "a response with neither")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "responses/client-version-member",
-    ALL,
-    scenario="script",
-    context=script(together(*[call(timeout=2) for _ in range(4)])),
-    needs=SCRIPT,
-    expects="The calls fail.",
+    "The calls fail.",
+    **scripted(together(*[call(timeout=2) for _ in range(4)])),
 )
 async def version_member(talk: ClientTalk) -> None:
     """A response that does not say that it is JSON-RPC 2.0 is no result."""
@@ -236,11 +177,8 @@ async def version_member(talk: ClientTalk) -> None:
     check(not taken, f"of four responses {len(taken)} were taken for results")
 
 
-@page.client(
-    SHOULD,
-    "responses/client-unknown-id",
-    ALL,
-    expects="They are dropped, and the client's own request gets its answer.",
+@case.should(
+    "responses/client-unknown-id", "They are dropped, and the client's own request gets its answer."
 )
 async def unknown_id(talk: ClientTalk) -> None:
     """Responses with an id that no request has are nobody's answer.
@@ -260,14 +198,10 @@ async def unknown_id(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "responses/client-id-kind",
-    ALL,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="It is not the answer: 7 and the string 7 are different ids.",
+    "It is not the answer: 7 and the string 7 are different ids.",
+    **scripted(call()),
 )
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
@@ -285,14 +219,11 @@ async def id_kind(talk: ClientTalk) -> None:
     check(texts(step.result) == ["for this one"], f"the call got {step.result!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "resulttype/client-unknown",
+    "The call fails: the result is invalid.",
     MODERN,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The call fails: the result is invalid.",
+    **scripted(call()),
 )
 async def result_type_unknown(talk: ClientTalk) -> None:
     """A result of a type that the client does not know is invalid."""
@@ -303,12 +234,7 @@ async def result_type_unknown(talk: ClientTalk) -> None:
     check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
 
 
-@page.client(
-    MUST,
-    "resulttype/client-absent",
-    MODERN,
-    expects="The result counts as complete.",
-)
+@case.must("resulttype/client-absent", "The result counts as complete.", MODERN)
 async def result_type_absent(talk: ClientTalk) -> None:
     """A result without a type is complete."""
     link = await talk.open()
@@ -317,11 +243,8 @@ async def result_type_absent(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
-    "general-fields/client-unknown-members",
-    ALL,
-    expects="They are kept or ignored; the call succeeds.",
+@case.should(
+    "general-fields/client-unknown-members", "They are kept or ignored; the call succeeds."
 )
 async def unknown_members(talk: ClientTalk) -> None:
     """Members that a client does not know do no harm."""
@@ -339,14 +262,10 @@ async def unknown_members(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MAY,
+@case.may(
     "messages/client-survives-depth",
-    ALL,
-    scenario="script",
-    context=script(call(timeout=5), call()),
-    needs=SCRIPT,
-    expects="The call fails or not, and the next one succeeds.",
+    "The call fails or not, and the next one succeeds.",
+    **scripted(call(timeout=5), call()),
 )
 async def survives_depth(talk: ClientTalk) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
@@ -360,14 +279,10 @@ async def survives_depth(talk: ClientTalk) -> None:
     check(step.good, f"the next call ended with {step}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "messages/client-survives-garbage",
-    ALL,
-    scenario="script",
-    context=script(call(timeout=3), call()),
-    needs=SCRIPT,
-    expects="The call fails, and the next one succeeds.",
+    "The call fails, and the next one succeeds.",
+    **scripted(call(timeout=3), call()),
 )
 async def survives_garbage(talk: ClientTalk) -> None:
     """An answer that is no JSON fails one call at most."""
@@ -384,12 +299,7 @@ async def survives_garbage(talk: ClientTalk) -> None:
 # Responses that a client gives
 
 
-@page.client(
-    MUST,
-    "responses/client-echoes-id",
-    LEGACY,
-    expects="The answer has the same id, in value and type.",
-)
+@case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
 async def echoes_id(talk: ClientTalk) -> None:
     """A client answers requests of the server with the id that they have."""
     link = await talk.open()
@@ -398,12 +308,7 @@ async def echoes_id(talk: ClientTalk) -> None:
         await link.ask("ping", id=each, about=message)
 
 
-@page.client(
-    MUST,
-    "responses/client-unknown-method",
-    LEGACY,
-    expects="The error -32601.",
-)
+@case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
 async def unknown_method(talk: ClientTalk) -> None:
     """A request of the server that the client does not know gets an error."""
     link = await talk.open()
@@ -413,12 +318,7 @@ async def unknown_method(talk: ClientTalk) -> None:
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
 
 
-@page.client(
-    MUST,
-    "notifications/client-no-answer",
-    ALL,
-    expects="Nothing is said about them.",
-)
+@case.must("notifications/client-no-answer", "Nothing is said about them.")
 async def no_answer(talk: ClientTalk) -> None:
     """Notifications are never answered, whatever is wrong with them."""
     link = await talk.open()
@@ -436,6 +336,3 @@ async def no_answer(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(not answers, f"a notification was answered: {answers}")
-
-
-__all__ = ["page"]

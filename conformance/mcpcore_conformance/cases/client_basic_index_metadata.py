@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -11,7 +10,6 @@ from mcpcore.spec.types.base import (
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     complete,
     listen,
@@ -19,7 +17,7 @@ from mcpcore_conformance.kit.client_steps import (
     prompt,
     read,
     require_input,
-    script,
+    scripted,
     texts,
     together,
     under_way,
@@ -29,8 +27,8 @@ from mcpcore_conformance.kit.messages import Kind, Message, result
 from mcpcore_conformance.kit.model import (
     EVERY,
     MODERN,
-    MUST,
-    SHOULD,
+    ONLY_2025_03_26,
+    SINCE_2025_11_25,
     STREAMABLE,
     Binding,
     Page,
@@ -38,18 +36,16 @@ from mcpcore_conformance.kit.model import (
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/index")
-
-BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
+case = page.client(MODERN)
 
 
 # Batches
 
 
-@page.client(
-    MUST,
+@case.must(
     "batching/client-takes-requests",
-    BATCHES,
-    expects="Each request of the batch is answered once, notifications are not.",
+    "Each request of the batch is answered once, notifications are not.",
+    ONLY_2025_03_26,
 )
 async def takes_batches(talk: ClientTalk) -> None:
     """A batch of requests and notifications is received and answered."""
@@ -71,15 +67,12 @@ async def takes_batches(talk: ClientTalk) -> None:
     check(len(answers) == 2, f"a batch of two requests got answers to {answers}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "batching/client-takes-responses",
-    BATCHES,
+    "Both calls get their results.",
+    ONLY_2025_03_26,
     bindings=EVERY - {Binding.HTTP},
-    scenario="script",
-    context=script(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
-    needs=SCRIPT,
-    expects="Both calls get their results.",
+    **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
 )
 async def takes_batched_responses(talk: ClientTalk) -> None:
     """A batch of responses answers all of its requests."""
@@ -112,12 +105,7 @@ def _check_meta(message: Any, revision: str) -> None:
     check(isinstance(capabilities, dict), f"{message.method} has the capabilities {capabilities!r}")
 
 
-@page.client(
-    MUST,
-    "_meta/client-required",
-    MODERN,
-    expects="_meta has the protocol version and the client's capabilities.",
-)
+@case.must("_meta/client-required", "_meta has the protocol version and the client's capabilities.")
 async def meta_required(talk: ClientTalk) -> None:
     """Every request carries what a server has to know."""
     link = await talk.open()
@@ -126,12 +114,10 @@ async def meta_required(talk: ClientTalk) -> None:
         _check_meta(message, talk.revision.name)
 
 
-@page.client(
-    MUST,
+@case.must(
     "_meta/client-required-everywhere",
-    MODERN,
-    scenario="script",
-    context=script(
+    "_meta has the protocol version and the client's capabilities.",
+    **scripted(
         listing("tools"),
         listing("resources"),
         listing("templates"),
@@ -142,8 +128,6 @@ async def meta_required(talk: ClientTalk) -> None:
         complete(),
         listen(tools=True, changes=1),
     ),
-    needs=SCRIPT,
-    expects="_meta has the protocol version and the client's capabilities.",
 )
 async def meta_everywhere(talk: ClientTalk) -> None:
     """Requests of every kind, also those made again, carry what a server has to know."""
@@ -159,12 +143,7 @@ async def meta_everywhere(talk: ClientTalk) -> None:
         _check_meta(each, talk.revision.name)
 
 
-@page.client(
-    SHOULD,
-    "_meta/client-info",
-    MODERN,
-    expects="_meta has the client's name and version.",
-)
+@case.should("_meta/client-info", "_meta has the client's name and version.")
 async def client_info(talk: ClientTalk) -> None:
     """Every request says who asks."""
     link = await talk.open()
@@ -180,12 +159,8 @@ async def client_info(talk: ClientTalk) -> None:
 # Schemas
 
 
-@page.client(
-    MUST,
-    "ref-resolution/client-no-network",
-    MODERN,
-    bindings=STREAMABLE,
-    expects="Nothing is asked for at that address.",
+@case.must(
+    "ref-resolution/client-no-network", "Nothing is asked for at that address.", bindings=STREAMABLE
 )
 async def ref_no_network(talk: ClientTalk) -> None:
     """A $ref to the network, in the schemas of a tool, is not fetched."""
@@ -205,14 +180,10 @@ async def ref_no_network(talk: ClientTalk) -> None:
     check(not fetched, f"the client fetched {fetched}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "ref-resolution/client-unresolved",
-    MODERN,
-    scenario="script",
-    context=script(listing(), call("sum")),
-    needs=SCRIPT,
-    expects="The call fails: what cannot be checked is not taken.",
+    "The call fails: what cannot be checked is not taken.",
+    **scripted(listing(), call("sum")),
 )
 async def ref_unresolved(talk: ClientTalk) -> None:
     """A result that cannot be checked, as its schema refers to the network, is not permitted."""
@@ -228,12 +199,11 @@ async def ref_unresolved(talk: ClientTalk) -> None:
     check(not step.good, f"a result that cannot be checked was taken: {step.result!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "schema-dialect/client-keeps-schema",
-    Span(BY_NAME["2025-11-25"], LATEST),
+    "The schema comes back as it was.",
+    SINCE_2025_11_25,
     scenario="json-schema-2020-12-preservation",
-    expects="The schema comes back as it was.",
 )
 async def keeps_schema(talk: ClientTalk) -> None:
     """A schema with the keywords of 2020-12 reaches the client's owner as it is."""
@@ -266,6 +236,3 @@ async def keeps_schema(talk: ClientTalk) -> None:
     if not found:
         talk.skip("the client does not know the scenario")
     check(found == schema, f"the schema came back as {found!r}")
-
-
-__all__ = ["page"]

@@ -2,37 +2,40 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.client_eras import is_modern
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     ask_client,
     call,
     complete,
     ends_by_force,
     ends_in_order,
     listing,
-    script,
+    scripted,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
-from mcpcore_conformance.kit.model import EVERY, LEGACY, MUST, SHOULD, STDIO, Binding, Page
+from mcpcore_conformance.kit.model import (
+    EVERY,
+    LEGACY,
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_03_26,
+    STDIO,
+    UNTIL_2025_03_26,
+    Binding,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
-
-BATCHES = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
-UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+case = page.client(LEGACY)
 
 
-@page.client(
-    MUST,
+@case.must(
     "initialization/client-identifies-itself",
-    LEGACY,
+    "initialize has a protocol version, capabilities, and the client's name and version.",
     scenario="initialize",
-    expects="initialize has a protocol version, capabilities, and the client's name and version.",
 )
 async def identifies_itself(talk: ClientTalk) -> None:
     """The first thing that a client says is initialize, with everything that belongs into it.
@@ -53,12 +56,10 @@ async def identifies_itself(talk: ClientTalk) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "initialization/client-sends-initialized",
-    LEGACY,
+    "notifications/initialized comes before any request but pings.",
     scenario="initialize",
-    expects="notifications/initialized comes before any request but pings.",
 )
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
@@ -75,12 +76,10 @@ async def sends_initialized(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "initialization/client-waits",
-    LEGACY,
+    "No request but ping until initialize is answered.",
     scenario="initialize",
-    expects="No request but ping until initialize is answered.",
 )
 async def waits(talk: ClientTalk) -> None:
     """A client asks for nothing before initialize was answered."""
@@ -92,12 +91,11 @@ async def waits(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@page.client(
-    MUST,
+@case.must(
     "initialization/client-initialize-not-batched",
-    BATCHES,
+    "initialize is a message of its own.",
+    ONLY_2025_03_26,
     scenario="initialize",
-    expects="initialize is a message of its own.",
 )
 async def not_batched(talk: ClientTalk) -> None:
     """A client does not send initialize as a part of a batch."""
@@ -106,12 +104,10 @@ async def not_batched(talk: ClientTalk) -> None:
     check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
 
 
-@page.client(
-    MUST,
+@case.must(
     "version-negotiation/client-offers-known-version",
-    LEGACY,
+    "protocolVersion is one of the published versions with a handshake.",
     scenario="initialize",
-    expects="protocolVersion is one of the published versions with a handshake.",
 )
 async def offers_known_version(talk: ClientTalk) -> None:
     """The version that a client asks for is one that exists."""
@@ -124,12 +120,10 @@ async def offers_known_version(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "version-negotiation/client-disconnects",
-    LEGACY,
+    "The client leaves: no notifications/initialized, no further request.",
     scenario="initialize",
-    expects="The client leaves: no notifications/initialized, no further request.",
 )
 async def disconnects(talk: ClientTalk) -> None:
     """A client that does not know the version it is answered with goes away."""
@@ -163,48 +157,38 @@ async def _uses_what_is_declared(talk: ClientTalk) -> None:
     check(not undeclared, f"the server declared only tools; it was asked for {undeclared}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "operation/client-keeps-to-capabilities-early",
+    "No request for a feature that the server did not declare.",
     UNTIL_2025_03_26,
-    scenario="script",
-    context=script(listing("resources"), listing("prompts"), listing("tools")),
-    needs=SCRIPT,
-    expects="No request for a feature that the server did not declare.",
+    **scripted(listing("resources"), listing("prompts"), listing("tools")),
 )
 async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
     """A client does not use what the server did not declare."""
     await _uses_what_is_declared(talk)
 
 
-@page.client(
-    MUST,
+@case.must(
     "operation/client-keeps-to-capabilities",
-    SINCE_2025_06_18,
-    scenario="script",
-    context=script(
+    "No request for a feature that the server did not declare.",
+    LEGACY_SINCE_2025_06_18,
+    **scripted(
         listing("resources"),
         listing("prompts"),
         {"do": "level", "level": "error"},
         complete(),
         listing("tools"),
     ),
-    needs=SCRIPT,
-    expects="No request for a feature that the server did not declare.",
 )
 async def keeps_to_capabilities(talk: ClientTalk) -> None:
     """A client uses only what was negotiated."""
     await _uses_what_is_declared(talk)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "operation/client-refuses-undeclared",
-    LEGACY,
-    scenario="script",
-    context=script(call(), declare=[]),
-    needs=SCRIPT,
-    expects="The error -32601 (for elicitation also -32602).",
+    "The error -32601 (for elicitation also -32602).",
+    **scripted(call(), declare=[]),
 )
 async def refuses_undeclared(talk: ClientTalk) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
@@ -230,12 +214,10 @@ async def refuses_undeclared(talk: ClientTalk) -> None:
         )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "error-handling/client-initialize-refused",
-    LEGACY,
+    "No notifications/initialized and no other requests; the client ends.",
     scenario="initialize",
-    expects="No notifications/initialized and no other requests; the client ends.",
 )
 async def initialize_refused(talk: ClientTalk) -> None:
     """A client whose initialize is refused does not go on."""
@@ -247,15 +229,11 @@ async def initialize_refused(talk: ClientTalk) -> None:
     check(not later, f"after the refusal the client went on with {', '.join(later)}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "timeouts/client-initialize-times-out",
-    LEGACY,
+    "The client gives up, and tells its caller.",
     bindings=EVERY - {Binding.SSE},
-    scenario="script",
-    context=script(listing(), timeout=1.0),
-    needs=SCRIPT,
-    expects="The client gives up, and tells its caller.",
+    **scripted(listing(), timeout=1.0),
 )
 async def initialize_times_out(talk: ClientTalk) -> None:
     """A handshake that is never answered does not hang for ever."""
@@ -265,28 +243,21 @@ async def initialize_times_out(talk: ClientTalk) -> None:
     check(not report.opened.good, f"the client reports of connecting: {report.opened}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "stdio/client-closes-input",
-    LEGACY,
+    "Standard input is closed; no signal to a server that then ends.",
     bindings=STDIO,
-    expects="Standard input is closed; no signal to a server that then ends.",
 )
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "stdio/client-uses-signals",
-    LEGACY,
+    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
     bindings=STDIO,
-    expects="SIGTERM, then SIGKILL, after some time; nothing is left behind.",
 )
 async def uses_signals(talk: ClientTalk) -> None:
     """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
     await ends_by_force(talk)
-
-
-__all__ = ["page"]

@@ -1,17 +1,15 @@
 """Cases of the page basic/patterns/cancellation for clients."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, pause, script, texts
+from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import (
     ALL,
     LEGACY,
-    MAY,
+    LEGACY_SINCE_2025_06_18,
     MODERN,
-    MUST,
-    SHOULD,
+    SINCE_2025_03_26,
     STREAMABLE,
     Binding,
     Page,
@@ -20,8 +18,8 @@ from mcpcore_conformance.kit.model import EVERY as EVERYWHERE
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
+case = page.client(MODERN)
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SHARED = EVERYWHERE - {Binding.HTTP}
 """Where a request has no stream of its own that could be closed."""
 CANCELLED = "notifications/cancelled"
@@ -43,14 +41,11 @@ async def _cancellation(link: ClientLink, message: Message) -> None:
     )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "cancellation-flow/client-notifies",
+    "notifications/cancelled with the id of the request.",
     LEGACY,
-    scenario="script",
-    context=script(call(cancel_after=SOON), pause(0.2)),
-    needs=SCRIPT,
-    expects="notifications/cancelled with the id of the request.",
+    **scripted(call(cancel_after=SOON), pause(0.2)),
 )
 async def notifies(talk: ClientTalk) -> None:
     """A request that is no longer wanted is cancelled by a notification."""
@@ -58,15 +53,11 @@ async def notifies(talk: ClientTalk) -> None:
     await _cancellation(link, await link.expect("tools/call"))
 
 
-@page.client(
-    MUST,
+@case.must(
     "transport-specific-cancellation/client-notifies",
-    MODERN,
+    "notifications/cancelled with the id of the request.",
     bindings=SHARED,
-    scenario="script",
-    context=script(call(cancel_after=SOON)),
-    needs=SCRIPT,
-    expects="notifications/cancelled with the id of the request.",
+    **scripted(call(cancel_after=SOON)),
 )
 async def notifies_on_shared_channel(talk: ClientTalk) -> None:
     """On a shared channel a request is cancelled by a notification."""
@@ -74,15 +65,11 @@ async def notifies_on_shared_channel(talk: ClientTalk) -> None:
     await _cancellation(link, await link.expect("tools/call"))
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "transport-specific-cancellation/client-closes-stream",
-    MODERN,
+    "The response stream of the request is closed.",
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(cancel_after=SOON), call()),
-    needs=SCRIPT,
-    expects="The response stream of the request is closed.",
+    **scripted(call(cancel_after=SOON), call()),
 )
 async def closes_stream(talk: ClientTalk) -> None:
     """Over Streamable HTTP a request is cancelled by closing its response stream."""
@@ -92,15 +79,11 @@ async def closes_stream(talk: ClientTalk) -> None:
     await _cancellation(link, message)
 
 
-@page.client(
-    MAY,
+@case.may(
     "transport-specific-cancellation/client-no-notification",
-    MODERN,
+    "No notifications/cancelled: closing the stream says it.",
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(cancel_after=SOON), call()),
-    needs=SCRIPT,
-    expects="No notifications/cancelled: closing the stream says it.",
+    **scripted(call(cancel_after=SOON), call()),
 )
 async def no_notification_over_http(talk: ClientTalk) -> None:
     """Over Streamable HTTP no notification says what closing the stream has said."""
@@ -111,14 +94,11 @@ async def no_notification_over_http(talk: ClientTalk) -> None:
     check(not link.notifications(CANCELLED), f"the client sent {CANCELLED}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "behavior-requirements/client-own-requests-only",
+    "Cancellations name requests of the client that are under way, each once.",
     ALL,
-    scenario="script",
-    context=script(call(), call(cancel_after=SOON), call()),
-    needs=SCRIPT,
-    expects="Cancellations name requests of the client that are under way, each once.",
+    **scripted(call(), call(cancel_after=SOON), call()),
 )
 async def own_requests_only(talk: ClientTalk) -> None:
     """Only requests that were sent and not answered are cancelled."""
@@ -132,14 +112,11 @@ async def own_requests_only(talk: ClientTalk) -> None:
     check(named in ([], [cancelled.id]), f"of {cancelled.id!r} the client cancelled {named}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "timeouts/client-cancels",
+    "The request is cancelled, and its caller told of a timeout.",
     SINCE_2025_03_26,
-    scenario="script",
-    context=script(call(timeout=0.3), pause(0.2)),
-    needs=SCRIPT,
-    expects="The request is cancelled, and its caller told of a timeout.",
+    **scripted(call(timeout=0.3), pause(0.2)),
 )
 async def cancels_on_timeout(talk: ClientTalk) -> None:
     """A request that is not answered in its own time is cancelled and no longer waited for."""
@@ -149,14 +126,11 @@ async def cancels_on_timeout(talk: ClientTalk) -> None:
     check(step.failure == "timeout", f"the caller was told of {step}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "timeouts/client-maximum",
+    "The request is given up although progress comes all the time.",
     SINCE_2025_03_26,
-    scenario="script",
-    context=script(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
-    needs=SCRIPT,
-    expects="The request is given up although progress comes all the time.",
+    **scripted(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
 )
 async def maximum(talk: ClientTalk) -> None:
     """Progress does not keep a request alive for ever."""
@@ -185,15 +159,12 @@ async def maximum(talk: ClientTalk) -> None:
     check(step.failure == "timeout", f"the caller was told of {step}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "behavior-requirements/client-late-response",
+    "It is dropped; the next call gets its own answer.",
     ALL,
     bindings=SHARED,
-    scenario="script",
-    context=script(call(cancel_after=SOON), call()),
-    needs=SCRIPT,
-    expects="It is dropped; the next call gets its own answer.",
+    **scripted(call(cancel_after=SOON), call()),
 )
 async def late_response(talk: ClientTalk) -> None:
     """The answer to a request that was cancelled is ignored."""
@@ -208,11 +179,10 @@ async def late_response(talk: ClientTalk) -> None:
     check(texts(step.result) == ["in time"], f"the next call got {step.result!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "error-handling/client-ignores-invalid",
+    "Nothing happens, and the client's own request goes on.",
     ALL,
-    expects="Nothing happens, and the client's own request goes on.",
 )
 async def ignores_invalid(talk: ClientTalk) -> None:
     """Cancellations of a server that are malformed, or of no known request, are ignored."""
@@ -232,14 +202,11 @@ async def ignores_invalid(talk: ClientTalk) -> None:
     check(not answers, f"a cancellation was answered: {[each.value for each in answers]}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "behavior-requirements/client-stops",
-    Span(BY_NAME["2025-06-18"], BY_NAME["2025-11-25"]),
-    scenario="script",
-    context=script(call(), answer_after=0.4),
-    needs=(*SCRIPT, "elicitation"),
-    expects="No answer.",
+    "No answer.",
+    LEGACY_SINCE_2025_06_18,
+    **scripted(call(), answer_after=0.4, needs=("elicitation",)),
 )
 async def stops(talk: ClientTalk) -> None:
     """A client does not answer a request of the server that was cancelled."""
@@ -257,11 +224,10 @@ async def stops(talk: ClientTalk) -> None:
     check(not answers, f"the cancelled request was answered: {[each.value for each in answers]}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "timing-considerations/client-late-cancellation",
+    "Nothing happens: the client's own request goes on, nothing is answered twice.",
     LEGACY,
-    expects="Nothing happens: the client's own request goes on, nothing is answered twice.",
 )
 async def late_cancellation(talk: ClientTalk) -> None:
     """A cancellation that comes after the client has answered does no harm."""
@@ -275,6 +241,3 @@ async def late_cancellation(talk: ClientTalk) -> None:
     await talk.succeeded()
     answers = [each for each in link.seen if each.id == told.id]
     check(len(answers) == 1, f"the ping got {len(answers)} answers")
-
-
-__all__ = ["page"]

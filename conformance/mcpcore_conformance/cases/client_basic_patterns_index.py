@@ -2,17 +2,15 @@
 
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import MODERN, MUST, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/index")
 
 
-@page.client(
-    MUST,
+@page.client(MODERN).must(
     "request-and-response/client-no-responses",
-    MODERN,
-    expects="No response of any kind, and the client's own request goes on.",
+    "No response of any kind, and the client's own request goes on.",
 )
 async def no_responses(talk: ClientTalk) -> None:
     """A client sends no responses, not even to a server that asks it something on the wire."""
@@ -25,6 +23,3 @@ async def no_responses(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(not answers, f"the client sent responses: {answers}")
-
-
-__all__ = ["page"]

@@ -5,23 +5,23 @@ from typing import Any
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text, tool
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     prompt,
     read,
     require_input,
-    script,
+    scripted,
     texts,
     together,
     under_way,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/mrtr")
+case = page.client(MODERN)
 
 FORM = {
     "method": "elicitation/create",
@@ -74,13 +74,11 @@ async def _round(
     return link, message, await _call(link, kind)
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-echoes-state",
-    MODERN,
-    scenario=OFFICIAL,
+    "requestState comes back exactly.",
     needs=("elicitation",),
-    expects="requestState comes back exactly.",
+    scenario=OFFICIAL,
 )
 async def echoes_state(talk: ClientTalk) -> None:
     """The state comes back as it was, character by character."""
@@ -89,13 +87,11 @@ async def echoes_state(talk: ClientTalk) -> None:
     check(found == STATE, f"the state {STATE!r} came back as {found!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-new-id",
-    MODERN,
-    scenario=OFFICIAL,
+    "Another id than that of the request which is made again.",
     needs=("elicitation",),
-    expects="Another id than that of the request which is made again.",
+    scenario=OFFICIAL,
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -103,13 +99,11 @@ async def new_id(talk: ClientTalk) -> None:
     check(again.id != message.id, f"the request was made again with the same id {again.id!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-no-state",
-    MODERN,
-    scenario=OFFICIAL,
+    "No requestState.",
     needs=("elicitation",),
-    expects="No requestState.",
+    scenario=OFFICIAL,
 )
 async def no_state(talk: ClientTalk) -> None:
     """Where there was no state, none comes back."""
@@ -120,13 +114,11 @@ async def no_state(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-same-request",
-    MODERN,
-    scenario=OFFICIAL,
+    "The same params, with inputResponses and requestState added.",
     needs=("elicitation",),
-    expects="The same params, with inputResponses and requestState added.",
+    scenario=OFFICIAL,
 )
 async def same_request(talk: ClientTalk) -> None:
     """It is the original request that is made again."""
@@ -138,13 +130,11 @@ async def same_request(talk: ClientTalk) -> None:
     check(before == after, f"the params {before} became {after}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-one-retry-only",
-    MODERN,
-    scenario=OFFICIAL,
+    "Other requests carry neither answers nor state.",
     needs=("elicitation",),
-    expects="Other requests carry neither answers nor state.",
+    scenario=OFFICIAL,
 )
 async def one_retry_only(talk: ClientTalk) -> None:
     """Answers and state go to the request that they belong to, and to no other."""
@@ -159,14 +149,17 @@ async def one_retry_only(talk: ClientTalk) -> None:
         )
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-fulfils",
-    MODERN,
-    scenario="script",
-    context=script(call()),
-    needs=(*SCRIPT, "elicitation", "sampling", "roots"),
-    expects="inputResponses has a result for each input request, of the right shape.",
+    "inputResponses has a result for each input request, of the right shape.",
+    **scripted(
+        call(),
+        needs=(
+            "elicitation",
+            "sampling",
+            "roots",
+        ),
+    ),
 )
 async def fulfils(talk: ClientTalk) -> None:
     """All that was asked for is there when the request is made again."""
@@ -200,14 +193,10 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
     return result_problem(method, answer, link.revision)
 
 
-@page.client(
-    MAY,
+@case.may(
     "client-requirements-basic-workflow/client-state-only",
-    MODERN,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The request is made again at once, with the state and without inputResponses.",
+    "The request is made again at once, with the state and without inputResponses.",
+    **scripted(call()),
 )
 async def state_only(talk: ClientTalk) -> None:
     """A server that asks for nothing but gives state may be asked again at once."""
@@ -220,14 +209,10 @@ async def state_only(talk: ClientTalk) -> None:
     check(not again.params.get("inputResponses"), "it came with answers that nobody asked for")
 
 
-@page.client(
-    MAY,
+@case.may(
     "client-requirements-basic-workflow/client-bounded",
-    MODERN,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects=f"The client gives up before {ROUNDS} rounds.",
+    f"The client gives up before {ROUNDS} rounds.",
+    **scripted(call()),
 )
 async def bounded(talk: ClientTalk) -> None:
     """A server that asks again and again does not keep a client busy for ever."""
@@ -244,14 +229,10 @@ async def bounded(talk: ClientTalk) -> None:
     check(not step.good, f"the call ended with {step}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "supported-requests/client-all-three",
-    MODERN,
-    scenario="script",
-    context=script(call(), prompt("greet", {"who": "kit"}), read("test://kit/one")),
-    needs=(*SCRIPT, "roots"),
-    expects="Each is made again with the answers, and its result reaches the caller.",
+    "Each is made again with the answers, and its result reaches the caller.",
+    **scripted(call(), prompt("greet", {"who": "kit"}), read("test://kit/one"), needs=("roots",)),
 )
 async def all_three(talk: ClientTalk) -> None:
     """Input may be asked for by tools/call, prompts/get and resources/read."""
@@ -267,14 +248,12 @@ async def all_three(talk: ClientTalk) -> None:
     check(not bad and len(report.steps) == 3, f"the steps ended with {bad}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "client-requirements-basic-workflow/client-parallel",
-    MODERN,
-    scenario="script",
-    context=script(together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)])),
-    needs=(*SCRIPT, "roots"),
-    expects="Each call comes again with its own state.",
+    "Each call comes again with its own state.",
+    **scripted(
+        together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)]), needs=("roots",)
+    ),
 )
 async def parallel(talk: ClientTalk) -> None:
     """Twenty calls that all need input at the same time do not mix up their states."""
@@ -302,14 +281,10 @@ async def parallel(talk: ClientTalk) -> None:
     check(found == [[str(n)] for n in range(PARALLEL)], f"the calls got {found}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "server-requirements-basic-workflow/client-refuses-undeclared",
-    MODERN,
-    scenario="script",
-    context=script(call(timeout=5), declare=[]),
-    needs=SCRIPT,
-    expects="No answer is made up; the call fails.",
+    "No answer is made up; the call fails.",
+    **scripted(call(timeout=5), declare=[]),
 )
 async def refuses_undeclared(talk: ClientTalk) -> None:
     """A client that is asked for what it did not declare does not answer it."""
@@ -321,14 +296,10 @@ async def refuses_undeclared(talk: ClientTalk) -> None:
     check(not made_up, "undeclared roots/list was answered")
 
 
-@page.client(
-    MAY,
+@case.may(
     "supported-requests/client-refuses-elsewhere",
-    MODERN,
-    scenario="script",
-    context=script({"do": "list", "what": "prompts"}),
-    needs=(*SCRIPT, "roots"),
-    expects="The request fails, and is not made again.",
+    "The request fails, and is not made again.",
+    **scripted({"do": "list", "what": "prompts"}, needs=("roots",)),
 )
 async def refuses_elsewhere(talk: ClientTalk) -> None:
     """Other requests than those three are not made again with answers."""
@@ -339,6 +310,3 @@ async def refuses_elsewhere(talk: ClientTalk) -> None:
     check(not step.good, f"the list ended with {step}")
     lists = link.requests("prompts/list")
     check(all("inputResponses" not in each.params for each in lists), "the list was asked again")
-
-
-__all__ = ["page"]

@@ -4,16 +4,15 @@ from collections import Counter
 
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     require_input,
-    script,
+    scripted,
     texts,
     together,
     under_way,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, MUST, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/mrtr")
@@ -25,13 +24,13 @@ KEY = "asked"
 
 
 @page.client(
-    MUST,
-    "client-requirements-basic-workflow/client-hundred",
     MODERN,
-    scenario="script",
-    context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
-    needs=(*SCRIPT, "roots"),
-    expects="Each call comes again with the state of its own round, each time with another id.",
+    **scripted(
+        together(*[call(arguments={"text": str(n)}) for n in range(CALLS)]), needs=("roots",)
+    ),
+).must(
+    "client-requirements-basic-workflow/client-hundred",
+    "Each call comes again with the state of its own round, each time with another id.",
 )
 async def hundred(talk: ClientTalk) -> None:
     """A hundred calls that go through two input rounds each, at the same time, stay apart."""
@@ -67,6 +66,3 @@ async def hundred(talk: ClientTalk) -> None:
     wrong = [(n, each) for n, each in enumerate(found) if each != [str(n)]]
     check(len(found) == CALLS, f"{len(found)} calls of {CALLS} were reported")
     check(not wrong, f"of the calls these got something else: {wrong[:5]}")
-
-
-__all__ = ["page"]

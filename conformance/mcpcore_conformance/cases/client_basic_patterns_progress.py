@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, script, together, under_way
+from mcpcore_conformance.kit.client_steps import call, scripted, together, under_way
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message, is_id
-from mcpcore_conformance.kit.model import ALL, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/progress")
+case = page.client(**scripted(call(progress=True)))
 
 CALLS = 6
 
@@ -22,15 +23,7 @@ def _progress(token: Any, value: float) -> dict[str, Any]:
     return {"progressToken": token, "progress": value, "total": 10}
 
 
-@page.client(
-    MUST,
-    "progress-flow/client-token-type",
-    ALL,
-    scenario="script",
-    context=script(call(progress=True)),
-    needs=SCRIPT,
-    expects="_meta.progressToken is a string or an integer.",
-)
+@case.must("progress-flow/client-token-type", "_meta.progressToken is a string or an integer.")
 async def token_type(talk: ClientTalk) -> None:
     """A client that wants to hear of progress gives a token of the right type."""
     link = await talk.open()
@@ -38,14 +31,10 @@ async def token_type(talk: ClientTalk) -> None:
     check(is_id(_token(message)), f"the progress token is {_token(message)!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "progress-flow/client-token-unique",
-    ALL,
-    scenario="script",
-    context=script(together(*[call(progress=True) for _ in range(CALLS)])),
-    needs=SCRIPT,
-    expects="Requests that are under way at the same time have different tokens.",
+    "Requests that are under way at the same time have different tokens.",
+    **scripted(together(*[call(progress=True) for _ in range(CALLS)])),
 )
 async def token_unique(talk: ClientTalk) -> None:
     """Tokens of requests under way are unique."""
@@ -56,14 +45,9 @@ async def token_unique(talk: ClientTalk) -> None:
     check(len({repr(each) for each in tokens}) == len(tokens), f"the tokens are {tokens}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "implementation-notes/client-tracks-tokens",
-    ALL,
-    scenario="script",
-    context=script(call(progress=True)),
-    needs=SCRIPT,
-    expects="The caller hears of the progress of its request, and of nothing else.",
+    "The caller hears of the progress of its request, and of nothing else.",
 )
 async def tracks_tokens(talk: ClientTalk) -> None:
     """Progress for a token that nobody gave, or of another type, is not taken for the caller's."""
@@ -80,14 +64,10 @@ async def tracks_tokens(talk: ClientTalk) -> None:
     check(heard == [1, 2], f"of the progress 1 and 2 (and 5 and 6 of others) it heard {heard}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "implementation-notes/client-late-progress",
-    ALL,
-    scenario="script",
-    context=script(call(progress=True), call(progress=True)),
-    needs=SCRIPT,
-    expects="It is dropped; the next request does not hear of it, and succeeds.",
+    "It is dropped; the next request does not hear of it, and succeeds.",
+    **scripted(call(progress=True), call(progress=True)),
 )
 async def late_progress(talk: ClientTalk) -> None:
     """Progress of a request that has been answered is ignored."""
@@ -102,6 +82,3 @@ async def late_progress(talk: ClientTalk) -> None:
     check(len(report.steps) == 2, f"{len(report.steps)} steps of two were reported")
     check(report.steps[1].good, f"the next call ended with {report.steps[1]}")
     check(not report.steps[1].progress, f"it heard of {report.steps[1].progress}")
-
-
-__all__ = ["page"]

@@ -5,23 +5,14 @@ from typing import Any
 
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_steps import SCRIPT, listen, listing, pause, script, together
+from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message, result
-from mcpcore_conformance.kit.model import (
-    EVERY,
-    MAY,
-    MODERN,
-    MUST,
-    SHOULD,
-    STDIO,
-    STREAMABLE,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/subscriptions")
+case = page.client(MODERN, **scripted(listen(tools=True, changes=5)))
 
 LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
@@ -39,14 +30,10 @@ def _methods(outcome: Any) -> list[str]:
     return [each["method"] for each in outcome.result["changes"]]
 
 
-@page.client(
-    MUST,
+@case.must(
     "notification-filter/client-asks",
-    MODERN,
-    scenario="script",
-    context=script(listen(tools=True, uris=["test://kit/one"])),
-    needs=SCRIPT,
-    expects="notifications has what is wanted, and nothing else that is true.",
+    "notifications has what is wanted, and nothing else that is true.",
+    **scripted(listen(tools=True, uris=["test://kit/one"])),
 )
 async def asks(talk: ClientTalk) -> None:
     """A client says what it wants to hear of."""
@@ -59,14 +46,10 @@ async def asks(talk: ClientTalk) -> None:
     check(asked == wanted, f"the filter is {found!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "acknowledgment/client-checks",
-    MODERN,
-    scenario="script",
-    context=script(listen(tools=True, prompts=True)),
-    needs=SCRIPT,
-    expects="The owner of the stream is told what is honoured.",
+    "The owner of the stream is told what is honoured.",
+    **scripted(listen(tools=True, prompts=True)),
 )
 async def checks_acknowledgment(talk: ClientTalk) -> None:
     """A client sees that a server honours less than it was asked for."""
@@ -80,17 +63,13 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
     check(honoured == {"toolsListChanged": True}, f"its owner was told {honoured}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "receiving-notifications/client-tells-apart",
-    MODERN,
+    "Each stream gets what has its own id.",
     bindings=SHARED,
-    scenario="script",
-    context=script(
+    **scripted(
         together(listen(tools=True, changes=1), listen(tools=True, prompts=True, changes=2))
     ),
-    needs=SCRIPT,
-    expects="Each stream gets what has its own id.",
 )
 async def tells_apart(talk: ClientTalk) -> None:
     """Two streams on one channel are told apart by the id of the subscription."""
@@ -114,14 +93,10 @@ async def tells_apart(talk: ClientTalk) -> None:
     check(found == [[TOOLS], [TOOLS, PROMPTS]], f"the streams heard {found}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "receiving-notifications/client-unknown-subscription",
-    MODERN,
-    scenario="script",
-    context=script(listen(tools=True, prompts=True, changes=1)),
-    needs=SCRIPT,
-    expects="It is no change of the stream.",
+    "It is no change of the stream.",
+    **scripted(listen(tools=True, prompts=True, changes=1)),
 )
 async def unknown_subscription(talk: ClientTalk) -> None:
     """What has the id of no subscription belongs to none."""
@@ -136,14 +111,10 @@ async def unknown_subscription(talk: ClientTalk) -> None:
     check(_methods(step) == [TOOLS], f"the stream heard {_methods(step)}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "cancellation/client-cancels",
-    MODERN,
-    scenario="script",
-    context=script(listen(tools=True, changes=1), listing("prompts"), pause(0.2)),
-    needs=SCRIPT,
-    expects="notifications/cancelled with its id; over HTTP the end of its stream.",
+    "notifications/cancelled with its id; over HTTP the end of its stream.",
+    **scripted(listen(tools=True, changes=1), listing("prompts"), pause(0.2)),
 )
 async def cancels(talk: ClientTalk) -> None:
     """A client that has heard enough ends its subscription."""
@@ -161,14 +132,8 @@ async def cancels(talk: ClientTalk) -> None:
         check(named == stream.id, f"{named!r} was cancelled, not {stream.id!r}")
 
 
-@page.client(
-    SHOULD,
-    "graceful-closure/client-hears-the-end",
-    MODERN,
-    scenario="script",
-    context=script(listen(tools=True, changes=5)),
-    needs=SCRIPT,
-    expects="The stream has ended, by the server, in good order.",
+@case.should(
+    "graceful-closure/client-hears-the-end", "The stream has ended, by the server, in good order."
 )
 async def hears_the_end(talk: ClientTalk) -> None:
     """The response to a subscription is its end."""
@@ -184,15 +149,11 @@ async def hears_the_end(talk: ClientTalk) -> None:
     check(step.result["ended"], "the client does not know that the server has ended the stream")
 
 
-@page.client(
-    MUST,
+@case.must(
     "graceful-closure/client-listens-again",
-    MODERN,
+    "subscriptions/listen with the same filter, to the server that was started again.",
     bindings=STDIO,
-    scenario="script",
-    context=script(listen(tools=True, uris=["test://kit/one"], changes=5)),
-    needs=SCRIPT,
-    expects="subscriptions/listen with the same filter, to the server that was started again.",
+    **scripted(listen(tools=True, uris=["test://kit/one"], changes=5)),
 )
 async def listens_again(talk: ClientTalk) -> None:
     """A client subscribes again after the server had to be started again."""
@@ -216,16 +177,7 @@ async def listens_again(talk: ClientTalk) -> None:
     check(asked == wanted, f"the filter {wanted} became {asked}")
 
 
-@page.client(
-    MAY,
-    "graceful-closure/client-reopens",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listen(tools=True, changes=5)),
-    needs=SCRIPT,
-    expects="subscriptions/listen again.",
-)
+@case.may("graceful-closure/client-reopens", "subscriptions/listen again.", bindings=STREAMABLE)
 async def reopens(talk: ClientTalk) -> None:
     """A stream that breaks off without a response is opened anew."""
     link = await talk.open()
@@ -234,6 +186,3 @@ async def reopens(talk: ClientTalk) -> None:
     await link.drop(stream)
     again = await link.wait_for(LISTEN)
     check(again, "the client did not subscribe again")
-
-
-__all__ = ["page"]

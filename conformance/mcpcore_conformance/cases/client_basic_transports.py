@@ -1,22 +1,27 @@
 """Cases of the page basic/transports for clients: sessions, streams, resumption, HTTP+SSE."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, pause, script, texts
+from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import Kind, Message, encode, notification, result
-from mcpcore_conformance.kit.model import LEGACY_SSE, MAY, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_03_26,
+    LEGACY_SINCE_2025_06_18,
+    LEGACY_SSE,
+    ONLY_2024_11_05,
+    ONLY_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/transports")
 
-FIRST = Span(BY_NAME["2024-11-05"], BY_NAME["2024-11-05"])
-STREAMABLE_LEGACY = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
-POLLING = Span(LATEST_LEGACY, LATEST_LEGACY)
+case = page.client(LEGACY_SINCE_2025_03_26, bindings=STREAMABLE)
+POLLING = ONLY_2025_11_25
 SESSION = "!~kit-{Session}/+=%20;,"
 """Visible ASCII, and nothing that a client might be tempted to tidy up."""
 RETRY = 600
@@ -26,12 +31,9 @@ RETRY = 600
 # Sessions
 
 
-@page.client(
-    MUST,
+@case.must(
     "session-management/client-sends-session",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="Mcp-Session-Id, exactly as it was given, on every request after initialize.",
+    "Mcp-Session-Id, exactly as it was given, on every request after initialize.",
 )
 async def sends_session(talk: ClientTalk) -> None:
     """The id of the session goes with every later POST, GET and DELETE."""
@@ -52,12 +54,9 @@ def _after_initialize(link: ClientLink) -> list[Asked]:
     return link.asked[place + 1 :]
 
 
-@page.client(
-    MAY,
+@case.may(
     "session-management/client-without-session",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="No Mcp-Session-Id, and no DELETE; the call succeeds.",
+    "No Mcp-Session-Id, and no DELETE; the call succeeds.",
 )
 async def without_session(talk: ClientTalk) -> None:
     """Where the server gave no session, a client has none."""
@@ -71,12 +70,9 @@ async def without_session(talk: ClientTalk) -> None:
     check(not link.posts("DELETE"), "a session that there is not was deleted")
 
 
-@page.client(
-    MUST,
+@case.must(
     "session-management/client-initializes-again",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="initialize, without the id of the session that is lost, once.",
+    "initialize, without the id of the session that is lost, once.",
 )
 async def initializes_again(talk: ClientTalk) -> None:
     """404 for a session makes a client begin a new one."""
@@ -96,12 +92,9 @@ async def initializes_again(talk: ClientTalk) -> None:
     check(not strange, f"{[each.method for each in strange]} did not come with the new session")
 
 
-@page.client(
-    MUST,
+@case.must(
     "session-management/client-initializes-again-by-get",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="initialize, without the id of the session that is lost, once.",
+    "initialize, without the id of the session that is lost, once.",
 )
 async def initializes_again_by_get(talk: ClientTalk) -> None:
     """404 to a GET that names the session makes a client begin a new one, too."""
@@ -129,13 +122,7 @@ async def initializes_again_by_get(talk: ClientTalk) -> None:
     check(found is None, f"the new initialize came with the session {found!r}")
 
 
-@page.client(
-    SHOULD,
-    "session-management/client-deletes",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="One DELETE with the id of the session.",
-)
+@case.should("session-management/client-deletes", "One DELETE with the id of the session.")
 async def deletes(talk: ClientTalk) -> None:
     """A client that leaves ends its session."""
     link = await talk.open()
@@ -146,13 +133,7 @@ async def deletes(talk: ClientTalk) -> None:
     check(session == talk.serving.session, f"the session {session!r} was deleted")
 
 
-@page.client(
-    SHOULD,
-    "session-management/client-delete-refused",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="It is no failure.",
-)
+@case.should("session-management/client-delete-refused", "It is no failure.")
 async def delete_refused(talk: ClientTalk) -> None:
     """A server may refuse to have its session ended, with 405."""
     talk.serving.hold.add("DELETE")
@@ -168,12 +149,10 @@ async def delete_refused(talk: ClientTalk) -> None:
 # Versions
 
 
-@page.client(
-    MUST,
+@case.must(
     "protocol-version-header/client-sends-version",
-    SINCE_2025_06_18,
-    bindings=STREAMABLE,
-    expects="MCP-Protocol-Version on every request after initialize.",
+    "MCP-Protocol-Version on every request after initialize.",
+    LEGACY_SINCE_2025_06_18,
 )
 async def sends_version(talk: ClientTalk) -> None:
     """Every request after initialize names the version of the protocol."""
@@ -191,12 +170,8 @@ async def sends_version(talk: ClientTalk) -> None:
 # Streams
 
 
-@page.client(
-    MUST,
-    "listening-for-messages-from-the-server/client-accept",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="Accept lists text/event-stream.",
+@case.must(
+    "listening-for-messages-from-the-server/client-accept", "Accept lists text/event-stream."
 )
 async def get_accept(talk: ClientTalk) -> None:
     """A GET says that it wants a stream."""
@@ -209,13 +184,7 @@ async def get_accept(talk: ClientTalk) -> None:
         check("text/event-stream" in found, f"GET came with Accept: {found!r}")
 
 
-@page.client(
-    MUST,
-    "listening-for-messages-from-the-server/client-takes-405",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="It is no failure.",
-)
+@case.must("listening-for-messages-from-the-server/client-takes-405", "It is no failure.")
 async def takes_405(talk: ClientTalk) -> None:
     """A server may have no stream for GET, and say so by 405."""
     talk.serving.get_stream = False
@@ -223,12 +192,9 @@ async def takes_405(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MUST,
+@case.must(
     "listening-for-messages-from-the-server/client-hears",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="A ping on the GET stream is answered by POST.",
+    "A ping on the GET stream is answered by POST.",
 )
 async def hears(talk: ClientTalk) -> None:
     """What a server asks on the stream of a GET is answered."""
@@ -292,12 +258,9 @@ async def _returned(link: ClientLink, within: float | None = None) -> Asked | No
     return None
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "resumability-and-redelivery/client-resumes",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="GET with Last-Event-ID, the id of the last event; the answer is taken from there.",
+    "GET with Last-Event-ID, the id of the last event; the answer is taken from there.",
 )
 async def resumes(talk: ClientTalk) -> None:
     """A stream that breaks off before the answer is resumed."""
@@ -312,12 +275,8 @@ async def resumes(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
-    "resumability-and-redelivery/client-resumes-again",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    expects="GET again, after the newest event.",
+@case.should(
+    "resumability-and-redelivery/client-resumes-again", "GET again, after the newest event."
 )
 async def resumes_again(talk: ClientTalk) -> None:
     """A stream that was resumed, and breaks off again, is resumed again."""
@@ -338,13 +297,11 @@ async def resumes_again(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MUST,
+@case.must(
     "sending-messages-to-the-server/client-retry",
+    f"Not before {RETRY} ms are over.",
     POLLING,
-    bindings=STREAMABLE,
     scenario="sse-retry",
-    expects=f"Not before {RETRY} ms are over.",
 )
 async def retry(talk: ClientTalk) -> None:
     """A client waits for as long as the server says before it comes back to a stream."""
@@ -363,15 +320,10 @@ async def retry(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MAY,
+@case.may(
     "resumability-and-redelivery/client-gives-up",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(timeout=10)),
-    needs=SCRIPT,
-    expects="The call fails in the end, after fewer than fifty attempts.",
+    "The call fails in the end, after fewer than fifty attempts.",
+    **scripted(call(timeout=10)),
 )
 async def gives_up(talk: ClientTalk) -> None:
     """A stream that cannot be resumed is not tried for ever."""
@@ -387,15 +339,10 @@ async def gives_up(talk: ClientTalk) -> None:
     check(not step.good, "a call without an answer succeeded")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "resumability-and-redelivery/client-one-answer",
-    STREAMABLE_LEGACY,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), call(), pause(0.1)),
-    needs=SCRIPT,
-    expects="Each call gets its own answer, once.",
+    "Each call gets its own answer, once.",
+    **scripted(call(), call(), pause(0.1)),
 )
 async def one_answer(talk: ClientTalk) -> None:
     """An answer that is replayed, after it had been taken, does no harm."""
@@ -415,13 +362,12 @@ async def one_answer(talk: ClientTalk) -> None:
 # HTTP+SSE
 
 
-@page.client(
-    MUST,
+@case.must(
     "http-with-sse/client-posts-to-endpoint",
-    FIRST,
+    "Every message is posted to the address of the endpoint event.",
+    ONLY_2024_11_05,
     bindings=LEGACY_SSE,
     scenario="initialize",
-    expects="Every message is posted to the address of the endpoint event.",
 )
 async def posts_to_endpoint(talk: ClientTalk) -> None:
     """Messages are posted to the address that the endpoint event names, relative or not."""
@@ -434,13 +380,12 @@ async def posts_to_endpoint(talk: ClientTalk) -> None:
     check(link.requests("tools/list"), "the client did not go on")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "security-warning/client-foreign-endpoint",
-    FIRST,
+    "Nothing is posted there.",
+    ONLY_2024_11_05,
     bindings=LEGACY_SSE,
     scenario="initialize",
-    expects="Nothing is posted there.",
 )
 async def foreign_endpoint(talk: ClientTalk) -> None:
     """An endpoint of another origin is refused."""
@@ -451,6 +396,3 @@ async def foreign_endpoint(talk: ClientTalk) -> None:
         talk.note(f"the client does not end within {talk.timing.answer:g} s")
     posted = [each for link in talk.links for each in link.posts("POST")]
     check(not posted, f"a message was posted to {other}")
-
-
-__all__ = ["page"]

@@ -3,9 +3,9 @@
 import signal
 from collections.abc import Iterable
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -16,12 +16,12 @@ from mcpcore_conformance.kit.messages import (
     encode,
     error,
 )
-from mcpcore_conformance.kit.model import MAY, MODERN, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import LEGACY_SINCE_2025_03_26, MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
+case = page.client(MODERN, bindings=STREAMABLE)
 
-LEGACY_STREAMABLE = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
 OLD = "httpsse-transport-2024-11-05"
 JSON = [("content-type", "application/json")]
 HTML = [("content-type", "text/html")]
@@ -44,15 +44,8 @@ async def _refused(talk: ClientTalk, refusal: Refusal) -> tuple[ClientLink, Mess
     return link, first
 
 
-@page.client(
-    SHOULD,
-    "backward-compatibility/client-falls-back",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="initialize.",
+@case.should(
+    "backward-compatibility/client-falls-back", "initialize.", **scripted(listing(), negotiate=True)
 )
 async def falls_back(talk: ClientTalk) -> None:
     """A 400 without an error of the newer era means a server of the older one."""
@@ -74,15 +67,10 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.until(lambda: talk.ended)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "backward-compatibility/client-stays-modern",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="No initialize.",
+    "No initialize.",
+    **scripted(listing(), negotiate=True),
 )
 async def stays_modern(talk: ClientTalk) -> None:
     """A 400 with an error of the newer era is no reason to initialize."""
@@ -100,15 +88,10 @@ async def stays_modern(talk: ClientTalk) -> None:
         check(not link.requests("initialize"), f"after the error {code} the client initialized")
 
 
-@page.client(
-    MAY,
+@case.may(
     "backward-compatibility/client-other-statuses",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="No initialize: they say nothing of the era.",
+    "No initialize: they say nothing of the era.",
+    **scripted(listing(), negotiate=True),
 )
 async def other_statuses(talk: ClientTalk) -> None:
     """401, 403, 429 and 5xx are no reason to initialize."""
@@ -148,13 +131,11 @@ async def _old_server(talk: ClientTalk, status: int, endpoint: str) -> ClientLin
     return link
 
 
-@page.client(
-    MAY,
+@case.may(
     f"{OLD}/client-falls-back",
-    LEGACY_STREAMABLE,
-    bindings=STREAMABLE,
+    "GET, and after the endpoint event initialize to the address that it names.",
+    LEGACY_SINCE_2025_03_26,
     scenario="initialize",
-    expects="GET, and after the endpoint event initialize to the address that it names.",
 )
 async def falls_back_to_sse(talk: ClientTalk) -> None:
     """A server that refuses the POST with 400, 404 or 405 is tried as one of HTTP+SSE."""
@@ -166,15 +147,10 @@ async def falls_back_to_sse(talk: ClientTalk) -> None:
     check(link.posts("GET"), "there was no GET")
 
 
-@page.client(
-    MAY,
+@case.may(
     f"{OLD}/client-falls-back-from-modern",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="GET, and after the endpoint event initialize to the address that it names.",
+    "GET, and after the endpoint event initialize to the address that it names.",
+    **scripted(listing(), negotiate=True),
 )
 async def falls_back_from_modern(talk: ClientTalk) -> None:
     """A client of both eras finds a server of HTTP+SSE too."""
@@ -183,6 +159,3 @@ async def falls_back_from_modern(talk: ClientTalk) -> None:
     opening = await link.expect("initialize")
     target = link.heads[opening.source.exchange].target
     check(target == "/messages?of=1", f"initialize was posted to {target}")
-
-
-__all__ = ["page"]

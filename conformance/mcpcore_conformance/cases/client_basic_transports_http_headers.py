@@ -6,23 +6,16 @@ from typing import Any
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import tool
-from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
-    call,
-    complete,
-    listing,
-    prompt,
-    read,
-    script,
-)
+from mcpcore_conformance.kit.client_steps import call, complete, listing, prompt, read, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import HEADER_MISMATCH, Message
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/transports/streamable-http")
+case = page.client(MODERN, bindings=STREAMABLE)
 
 PREFIX, SUFFIX = "=?base64?", "?="
 CUSTOM = "http-custom-headers"
@@ -49,12 +42,9 @@ def _check_plain(value: str) -> None:
     check(all(" " <= each <= "~" for each in value), f"{value!r} has characters that are not plain")
 
 
-@page.client(
-    MUST,
+@case.must(
     "protocol-version-header/client",
-    MODERN,
-    bindings=STREAMABLE,
-    expects="MCP-Protocol-Version equals the version of _meta, on every POST.",
+    "MCP-Protocol-Version equals the version of _meta, on every POST.",
 )
 async def version_header(talk: ClientTalk) -> None:
     """Every POST names the version of the protocol."""
@@ -67,13 +57,7 @@ async def version_header(talk: ClientTalk) -> None:
         check(found == wanted, f"{message.method} of {wanted} came with the version {found!r}")
 
 
-@page.client(
-    MUST,
-    "standard-request-headers/client-method",
-    MODERN,
-    bindings=STREAMABLE,
-    expects="Mcp-Method equals the method, on every POST.",
-)
+@case.must("standard-request-headers/client-method", "Mcp-Method equals the method, on every POST.")
 async def method_header(talk: ClientTalk) -> None:
     """Every POST names the method."""
     link = await talk.open()
@@ -83,13 +67,7 @@ async def method_header(talk: ClientTalk) -> None:
         check(found == message.method, f"{message.method} came with Mcp-Method {found!r}")
 
 
-@page.client(
-    MUST,
-    "standard-request-headers/client-name",
-    MODERN,
-    bindings=STREAMABLE,
-    expects="Mcp-Name equals the tool's name.",
-)
+@case.must("standard-request-headers/client-name", "Mcp-Name equals the tool's name.")
 async def name_header(talk: ClientTalk) -> None:
     """A call names the tool."""
     link = await talk.open()
@@ -100,17 +78,12 @@ async def name_header(talk: ClientTalk) -> None:
     check(found == wanted, f"{wanted!r} came with Mcp-Name {found!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "standard-request-headers/client-all-methods",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(
+    "Mcp-Name for tools/call, resources/read and prompts/get; Mcp-Method always.",
+    **scripted(
         call("echo"), read("test://kit/a%20b?c=d"), prompt("greet"), complete(), listing("prompts")
     ),
-    needs=SCRIPT,
-    expects="Mcp-Name for tools/call, resources/read and prompts/get; Mcp-Method always.",
 )
 async def all_methods(talk: ClientTalk) -> None:
     """Requests of all methods have the headers of their method."""
@@ -130,15 +103,10 @@ async def all_methods(talk: ClientTalk) -> None:
 NAMES = ("naïve ☃", " padded ", "line\nbreak", "=?base64?bGl0ZXJhbA==?=")
 
 
-@page.client(
-    MUST,
+@case.must(
     "value-encoding/client-name",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(*[prompt(name) for name in NAMES], read("test://kit/ø☃")),
-    needs=SCRIPT,
-    expects="The sentinel form of base64, which decodes to the name.",
+    "The sentinel form of base64, which decodes to the name.",
+    **scripted(*[prompt(name) for name in NAMES], read("test://kit/ø☃")),
 )
 async def name_encoded(talk: ClientTalk) -> None:
     """Names that are not plain, or look encoded, are encoded in Mcp-Name."""
@@ -174,14 +142,11 @@ async def _next_call(talk: ClientTalk, link: ClientLink) -> Message:
     return message
 
 
-@page.client(
-    MUST,
+@case.must(
     "custom-headers-from-tool-parameters/client-mirrors",
-    MODERN,
-    bindings=STREAMABLE,
+    "Mcp-Param headers with the values, and none for other parameters.",
     scenario=CUSTOM,
     context=_calls({"region": "us west 1", "count": -7, "dry": False, "empty": "", "query": "q"}),
-    expects="Mcp-Param headers with the values, and none for other parameters.",
 )
 async def mirrors(talk: ClientTalk) -> None:
     """Parameters that ask for it are mirrored, and no others."""
@@ -209,14 +174,11 @@ async def mirrors(talk: ClientTalk) -> None:
 HOSTILE = ("Hello, 世界", " padded ", "line1\r\nX-Injected: yes", "=?base64?literal?=", "nul\0l")
 
 
-@page.client(
-    MUST,
+@case.must(
     "value-encoding/client-base64",
-    MODERN,
-    bindings=STREAMABLE,
+    "The sentinel form of base64, which decodes to the value.",
     scenario=CUSTOM,
     context=_calls(*[{"text": each} for each in HOSTILE]),
-    expects="The sentinel form of base64, which decodes to the value.",
 )
 async def value_encoded(talk: ClientTalk) -> None:
     """Values that are not plain, are padded, or look encoded, are encoded."""
@@ -235,14 +197,11 @@ async def value_encoded(talk: ClientTalk) -> None:
         check(_decoded(found) == wanted, f"{wanted!r} came as {found!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "value-encoding/client-no-injection",
-    MODERN,
-    bindings=STREAMABLE,
+    "No header that the client did not mean to send.",
     scenario=CUSTOM,
     context=_calls({"text": "a\r\nX-Injected: yes"}, {"text": "a\nX-Injected: yes"}),
-    expects="No header that the client did not mean to send.",
 )
 async def no_injection(talk: ClientTalk) -> None:
     """Line breaks in values do not become headers."""
@@ -255,14 +214,11 @@ async def no_injection(talk: ClientTalk) -> None:
     check(len(link.requests("tools/call")) >= 2, "the calls were not made")
 
 
-@page.client(
-    MUST,
+@case.must(
     "schema-extension/client-nested",
-    MODERN,
-    bindings=STREAMABLE,
+    "The value at the path of the property; no header where there is none.",
     scenario=CUSTOM,
     context=_calls({"place": {"region": "north", "more": {"n": 3}}}, {"place": {}}),
-    expects="The value at the path of the property; no header where there is none.",
 )
 async def nested(talk: ClientTalk) -> None:
     """Properties of properties are mirrored too."""
@@ -278,14 +234,11 @@ async def nested(talk: ClientTalk) -> None:
     check(found == [None, None], f"values that are not there came as {found}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "server-behavior-for-custom-headers/client-omits",
-    MODERN,
-    bindings=STREAMABLE,
+    "No header.",
     scenario=CUSTOM,
     context=_calls({"a": None, "b": "x"}, {"b": "x"}),
-    expects="No header.",
 )
 async def omits(talk: ClientTalk) -> None:
     """A parameter that is null or absent has no header."""
@@ -315,13 +268,10 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
-@page.client(
-    MUST,
+@case.must(
     "schema-extension/client-leaves-out",
-    MODERN,
-    bindings=STREAMABLE,
+    "Only the tool whose annotations are right is called.",
     scenario="http-invalid-tool-headers",
-    expects="Only the tool whose annotations are right is called.",
 )
 async def leaves_out(talk: ClientTalk) -> None:
     """Tools with annotations that break the rules are not offered, the others are."""
@@ -337,14 +287,11 @@ async def leaves_out(talk: ClientTalk) -> None:
     check("valid_tool" in called, "the tool whose annotations are right was not called")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "client-behavior/client-refreshes",
-    MODERN,
-    bindings=STREAMABLE,
+    "tools/list, then the call once more with the header.",
     scenario=CUSTOM,
     context=_calls({"region": "north"}),
-    expects="tools/list, then the call once more with the header.",
 )
 async def refreshes(talk: ClientTalk) -> None:
     """A call whose headers are refused is made again after a look at the tools."""
@@ -360,14 +307,11 @@ async def refreshes(talk: ClientTalk) -> None:
     check(found == "north", f"the call was made again with Mcp-Param-Region {found!r}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "client-behavior/client-refreshes-once",
-    MODERN,
-    bindings=STREAMABLE,
+    "The call is given up after a few attempts.",
     scenario=CUSTOM,
     context=_calls({"region": "north"}),
-    expects="The call is given up after a few attempts.",
 )
 async def refreshes_once(talk: ClientTalk) -> None:
     """A server that always refuses the headers is not asked for ever."""
@@ -379,6 +323,3 @@ async def refreshes_once(talk: ClientTalk) -> None:
             return
         await link.fail(message, HEADER_MISMATCH, "Mcp-Param-Region is wrong", status=400)
     raise Broken("the call was made six times")
-
-
-__all__ = ["page"]

@@ -1,10 +1,10 @@
 """Cases of the page basic/transports/streamable-http for clients: streams with nothing on them."""
 
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore_conformance.kit.client_steps import SCRIPT, listen, script
+from mcpcore_conformance.kit.client_steps import listen, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import encode
-from mcpcore_conformance.kit.model import MODERN, MUST, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
@@ -17,14 +17,10 @@ COMMENTS = 15
 
 
 @page.client(
-    MUST,
+    MODERN, bindings=STREAMABLE, **scripted(listen(tools=True, changes=1), timeout=PATIENCE)
+).must(
     "receiving-messages/client-listens-on",
-    MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(listen(tools=True, changes=1), timeout=PATIENCE),
-    needs=SCRIPT,
-    expects="They are passed over, and the stream stays open; the change that comes then is heard.",
+    "They are passed over, and the stream stays open; the change that comes then is heard.",
 )
 async def listens_on(talk: ClientTalk) -> None:
     """A listen stream on which only comments come for a while is listened to all the same."""
@@ -43,6 +39,3 @@ async def listens_on(talk: ClientTalk) -> None:
     check(step.good, f"the stream ended with {step}")
     found = [each["method"] for each in step.result["changes"]]
     check(found == [CHANGED], f"the client heard {found}")
-
-
-__all__ = ["page"]

@@ -1,26 +1,21 @@
 """Cases of the page basic/transports/index for clients."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, script
+from mcpcore_conformance.kit.client_steps import call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import encode, result
-from mcpcore_conformance.kit.model import ALL, EVERY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import ALL, EVERY, SINCE_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/index")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+case = page.client(SINCE_2025_03_26)
 WORDS = "é ☃ 世界 \U0001f600 \x7f"
 
 
-@page.client(
-    MUST,
+@case.must(
     "messages/client-writes-utf-8",
-    SINCE_2025_03_26,
-    scenario="script",
-    context=script(call(arguments={"text": WORDS})),
-    needs=SCRIPT,
-    expects="The text, in UTF-8 or escaped.",
+    "The text, in UTF-8 or escaped.",
+    **scripted(call(arguments={"text": WORDS})),
 )
 async def writes_utf8(talk: ClientTalk) -> None:
     """What a client sends is UTF-8."""
@@ -30,15 +25,12 @@ async def writes_utf8(talk: ClientTalk) -> None:
     check(found == WORDS, f"the text {WORDS!r} came as {found!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "messages/client-refuses-bad-utf-8",
+    "No result of it; where the connection can go on, the next call succeeds.",
     ALL,
-    bindings=EVERY - {Binding.SSE},  # event streams are decoded with replacements, by HTML
-    scenario="script",
-    context=script(call(timeout=2), call(timeout=10)),
-    needs=SCRIPT,
-    expects="No result of it; where the connection can go on, the next call succeeds.",
+    bindings=EVERY - {Binding.SSE},
+    **scripted(call(timeout=2), call(timeout=10)),
 )
 async def refuses_bad_utf8(talk: ClientTalk) -> None:
     """Bytes that are no UTF-8 are not replaced by something that is."""
@@ -54,6 +46,3 @@ async def refuses_bad_utf8(talk: ClientTalk) -> None:
     if talk.binding is not Binding.WS:
         # RFC 6455 has a WebSocket closed for this
         check(report.steps[1].good, f"the next call ended with {report.steps[1]}")
-
-
-__all__ = ["page"]

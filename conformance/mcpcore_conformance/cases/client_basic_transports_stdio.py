@@ -4,15 +4,14 @@ import json
 import signal
 from functools import partial
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     ends_by_force,
     ends_in_order,
     listing,
-    script,
+    scripted,
     texts,
     together,
 )
@@ -29,13 +28,10 @@ from mcpcore_conformance.kit.messages import (
     result,
 )
 from mcpcore_conformance.kit.model import (
-    ALL,
     EVERY,
     LINES,
-    MAY,
     MODERN,
-    MUST,
-    SHOULD,
+    SINCE_2025_11_25,
     STDIO,
     Binding,
     Page,
@@ -43,8 +39,8 @@ from mcpcore_conformance.kit.model import (
 from mcpcore_conformance.kit.verdicts import ARRAY, MISMADE, check
 
 page = Page("basic/transports/stdio")
+case = page.client(bindings=LINES)
 
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
 BIG = 300_000
@@ -58,15 +54,10 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 # Framing
 
 
-@page.client(
-    MUST,
+@case.must(
     "basic-transports-stdio/client-one-line",
-    ALL,
-    bindings=LINES,
-    scenario="script",
-    context=script(call(arguments={"text": AWKWARD})),
-    needs=SCRIPT,
-    expects="Each message is one line, and its text is what it was.",
+    "Each message is one line, and its text is what it was.",
+    **scripted(call(arguments={"text": AWKWARD})),
 )
 async def one_line(talk: ClientTalk) -> None:
     """Text with line breaks of all kinds stays within one line, unchanged."""
@@ -76,14 +67,7 @@ async def one_line(talk: ClientTalk) -> None:
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 
 
-@page.client(
-    MUST,
-    "basic-transports-stdio/client-nothing-else",
-    ALL,
-    bindings=LINES,
-    expects="Nothing but messages.",
-    bare=True,
-)
+@case.must("basic-transports-stdio/client-nothing-else", "Nothing but messages.", bare=True)
 async def nothing_else(talk: ClientTalk) -> None:
     """What a client writes to the server's input are messages, from the first byte to the last.
 
@@ -99,12 +83,9 @@ async def nothing_else(talk: ClientTalk) -> None:
         check(data[:1] in b"{[", f"the client wrote {data[:60]!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "basic-transports-stdio/client-individual-messages",
-    ALL,
-    bindings=LINES,
-    expects="No arrays of messages, but in 2025-03-26, which has batches.",
+    "No arrays of messages, but in 2025-03-26, which has batches.",
     bare=True,
 )
 async def individual_messages(talk: ClientTalk) -> None:
@@ -114,13 +95,7 @@ async def individual_messages(talk: ClientTalk) -> None:
     await talk.finished()
 
 
-@page.client(
-    MAY,
-    "basic-transports-stdio/client-takes-crlf",
-    ALL,
-    bindings=LINES,
-    expects="They are read as if they were not there.",
-)
+@case.may("basic-transports-stdio/client-takes-crlf", "They are read as if they were not there.")
 async def takes_crlf(talk: ClientTalk) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
     link = await talk.open()
@@ -130,13 +105,7 @@ async def takes_crlf(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
-    "basic-transports-stdio/client-takes-pieces",
-    ALL,
-    bindings=LINES,
-    expects="They are put together.",
-)
+@case.should("basic-transports-stdio/client-takes-pieces", "They are put together.")
 async def takes_pieces(talk: ClientTalk) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
     link = await talk.open()
@@ -152,15 +121,8 @@ async def takes_pieces(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
-    "basic-transports-stdio/client-takes-long-lines",
-    ALL,
-    bindings=LINES,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The whole text.",
+@case.should(
+    "basic-transports-stdio/client-takes-long-lines", "The whole text.", **scripted(call())
 )
 async def takes_long_lines(talk: ClientTalk) -> None:
     """A message of several hundred thousand bytes is read whole."""
@@ -174,12 +136,10 @@ async def takes_long_lines(talk: ClientTalk) -> None:
     check(found == [long], f"of {len(long)} characters came {sum(map(len, found))}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "basic-transports-stdio/client-skips-noise",
-    ALL,
+    "It is passed over, and the call succeeds.",
     bindings=STDIO,
-    expects="It is passed over, and the call succeeds.",
 )
 async def skips_noise(talk: ClientTalk) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
@@ -190,12 +150,11 @@ async def skips_noise(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "basic-transports-stdio/client-stderr",
+    "It is read, or not, and is no failure.",
     SINCE_2025_11_25,
     bindings=STDIO,
-    expects="It is read, or not, and is no failure.",
 )
 async def stderr_is_no_error(talk: ClientTalk) -> None:
     """A server that writes a lot to its standard error neither blocks nor fails a client."""
@@ -209,15 +168,11 @@ async def stderr_is_no_error(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MAY,
+@case.may(
     "basic-transports-stdio/client-deaf-server",
-    ALL,
+    "It reads on meanwhile; all calls succeed once the server reads again.",
     bindings=STDIO,
-    scenario="script",
-    context=script(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
-    needs=SCRIPT,
-    expects="It reads on meanwhile; all calls succeed once the server reads again.",
+    **scripted(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
 )
 async def deaf_server(talk: ClientTalk) -> None:
     """A server that writes a lot while it reads nothing does not bring a client to a standstill."""
@@ -240,39 +195,33 @@ async def deaf_server(talk: ClientTalk) -> None:
 # The end
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "shutdown/client-closes-input",
+    "Standard input is closed; no signal to a server that then ends.",
     MODERN,
     bindings=STDIO,
-    expects="Standard input is closed; no signal to a server that then ends.",
 )
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "shutdown/client-uses-force",
+    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
     MODERN,
     bindings=STDIO,
-    expects="SIGTERM, then SIGKILL, after some time; nothing is left behind.",
 )
 async def uses_force(talk: ClientTalk) -> None:
     """A server that does not end by itself is ended."""
     await ends_by_force(talk)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "unexpected-termination/client-notices",
-    ALL,
+    "The call fails at once: it does not wait for its timeout.",
     bindings=SHARED,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The call fails at once: it does not wait for its timeout.",
+    **scripted(call()),
 )
 async def notices(talk: ClientTalk) -> None:
     """A call under way ends when the server dies."""
@@ -289,15 +238,12 @@ async def notices(talk: ClientTalk) -> None:
     check(step.failure != "timeout", f"the call waited {talk.host.now() - started:.1f} s")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "unexpected-termination/client-restarts",
+    "The server is started again, and the next request succeeds.",
     MODERN,
     bindings=STDIO,
-    scenario="script",
-    context=script(call(timeout=3), listing("prompts", timeout=10)),
-    needs=SCRIPT,
-    expects="The server is started again, and the next request succeeds.",
+    **scripted(call(timeout=3), listing("prompts", timeout=10)),
 )
 async def restarts(talk: ClientTalk) -> None:
     """A server that died is started again."""
@@ -332,15 +278,11 @@ def _initialized(talk: ClientTalk, since: int = 0) -> bool:
     return any(link.requests("initialize") for link in talk.links[since:])
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "backward-compatibility/client-probes",
+    "server/discover, with the preferred version in _meta.",
     MODERN,
-    bindings=LINES,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="server/discover, with the preferred version in _meta.",
+    **scripted(listing(), negotiate=True),
 )
 async def probes(talk: ClientTalk) -> None:
     """A client that speaks both eras asks first which one the server speaks."""
@@ -353,15 +295,11 @@ async def probes(talk: ClientTalk) -> None:
     check(step.good, f"the list ended with {step}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "backward-compatibility/client-falls-back",
+    "initialize, whatever the code of the error is.",
     MODERN,
-    bindings=LINES,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="initialize, whatever the code of the error is.",
+    **scripted(listing(), negotiate=True),
 )
 async def falls_back(talk: ClientTalk) -> None:
     """A server that refuses the probe with any other error is one of the older era."""
@@ -374,15 +312,11 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.finished()
 
 
-@page.client(
-    MUST,
+@case.must(
     "backward-compatibility/client-falls-back-on-silence",
+    "initialize, after a while.",
     MODERN,
-    bindings=LINES,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="initialize, after a while.",
+    **scripted(listing(), negotiate=True),
 )
 async def falls_back_on_silence(talk: ClientTalk) -> None:
     """A server that does not answer the probe is one of the older era."""
@@ -393,15 +327,11 @@ async def falls_back_on_silence(talk: ClientTalk) -> None:
     check(_initialized(talk), "a server that did not answer the probe was not initialized")
 
 
-@page.client(
-    MUST,
+@case.must(
     "backward-compatibility/client-stays-modern",
+    "No initialize.",
     MODERN,
-    bindings=LINES,
-    scenario="script",
-    context=script(listing(), negotiate=True),
-    needs=SCRIPT,
-    expects="No initialize.",
+    **scripted(listing(), negotiate=True),
 )
 async def stays_modern(talk: ClientTalk) -> None:
     """A server that refuses the probe with an error of this era is never initialized."""
@@ -410,6 +340,3 @@ async def stays_modern(talk: ClientTalk) -> None:
         talk.serving.hold.discard("server/discover")
         await talk.finished()
         check(not _initialized(talk, before), f"after the error {code} the client initialized")
-
-
-__all__ = ["page"]

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import completed, text
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, script, texts
+from mcpcore_conformance.kit.client_steps import call, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import (
     INVALID_PARAMS,
@@ -15,13 +14,19 @@ from mcpcore_conformance.kit.messages import (
     encode,
     result,
 )
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, ClientPlay, Page
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, check
 
 page = Page("basic/transports/streamable-http")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
+streamed = page.client(SINCE_2025_03_26, bindings=STREAMABLE, **scripted(call(timeout=5)))
 BIG = 400_000
 JSON = ("content-type", "application/json")
 
@@ -34,13 +39,7 @@ def _types(value: str | None) -> list[str]:
 # Sending
 
 
-@page.client(
-    MUST,
-    "sending-messages/client-accept",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    expects="Accept lists application/json and text/event-stream.",
-)
+@case.must("sending-messages/client-accept", "Accept lists application/json and text/event-stream.")
 async def accept(talk: ClientTalk) -> None:
     """Every POST says that both kinds of answers are understood."""
     link = await talk.open()
@@ -52,13 +51,7 @@ async def accept(talk: ClientTalk) -> None:
             check(wanted in found, f"{what} came with Accept: {link.header(message, 'accept')}")
 
 
-@page.client(
-    MAY,
-    "sending-messages/client-content-type",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    expects="application/json.",
-)
+@case.may("sending-messages/client-content-type", "application/json.")
 async def content_type(talk: ClientTalk) -> None:
     """Every POST says what its body is."""
     link = await talk.open()
@@ -68,13 +61,7 @@ async def content_type(talk: ClientTalk) -> None:
         check(_types(found) == ["application/json"], f"{message.method} came with {found!r}")
 
 
-@page.client(
-    MUST,
-    "sending-messages/client-post",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    expects="A POST to the endpoint for each message.",
-)
+@case.must("sending-messages/client-post", "A POST to the endpoint for each message.")
 async def post(talk: ClientTalk) -> None:
     """Every message is a POST of its own to the one endpoint."""
     link = await talk.open()
@@ -88,13 +75,8 @@ async def post(talk: ClientTalk) -> None:
     check(not others, f"the client sent {', '.join(sorted(others))}")
 
 
-@page.client(
-    MUST,
-    "sending-messages/client-single-message",
-    SINCE_2025_06_18,
-    bindings=STREAMABLE,
-    expects="One JSON object.",
-    bare=True,
+@case.must(
+    "sending-messages/client-single-message", "One JSON object.", SINCE_2025_06_18, bare=True
 )
 async def single_message(talk: ClientTalk) -> None:
     """The body of a POST is a single message, not an array."""
@@ -108,13 +90,7 @@ async def single_message(talk: ClientTalk) -> None:
 # Receiving
 
 
-@page.client(
-    MUST,
-    "sending-messages/client-takes-json",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    expects="The call succeeds.",
-)
+@case.must("sending-messages/client-takes-json", "The call succeeds.")
 async def takes_json(talk: ClientTalk) -> None:
     """An answer may be JSON, where that to the request before was a stream."""
     talk.serving.answer_by = "sse"
@@ -125,13 +101,7 @@ async def takes_json(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MUST,
-    "sending-messages/client-takes-stream",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    expects="The call succeeds.",
-)
+@case.must("sending-messages/client-takes-stream", "The call succeeds.")
 async def takes_stream(talk: ClientTalk) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
     link = await talk.open()
@@ -141,15 +111,10 @@ async def takes_stream(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "sending-messages/client-takes-any-framing",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), call(), call()),
-    needs=SCRIPT,
-    expects="All calls succeed.",
+    "All calls succeed.",
+    **scripted(call(), call(), call()),
 )
 async def takes_any_framing(talk: ClientTalk) -> None:
     """A response may have a length, come in chunks, or end with the connection."""
@@ -180,15 +145,11 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
     return encode(result(message.id, made))
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "receiving-messages/client-stream-without-answer",
+    "The call fails at once: such a stream cannot be resumed.",
     MODERN,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), call()),
-    needs=SCRIPT,
-    expects="The call fails at once: such a stream cannot be resumed.",
+    **scripted(call(), call()),
 )
 async def stream_without_answer(talk: ClientTalk) -> None:
     """A stream that ends without the answer ends the call."""
@@ -208,15 +169,10 @@ async def stream_without_answer(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "receiving-messages/client-error-status",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), call()),
-    needs=SCRIPT,
-    expects="The caller gets the error of the body.",
+    "The caller gets the error of the body.",
+    **scripted(call(), call()),
 )
 async def error_status(talk: ClientTalk) -> None:
     """A JSON-RPC error under a status of 400 or 404 is the answer to the request."""
@@ -234,15 +190,10 @@ async def error_status(talk: ClientTalk) -> None:
         check(step.error["code"] == code, f"{code} came as {step}")  # type: ignore[index]
 
 
-@page.client(
-    MAY,
+@case.may(
     "receiving-messages/client-empty-status",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(*[call(timeout=5) for _ in range(3)]),
-    needs=SCRIPT,
-    expects="The calls fail, and do not wait.",
+    "The calls fail, and do not wait.",
+    **scripted(*[call(timeout=5) for _ in range(3)]),
 )
 async def empty_status(talk: ClientTalk) -> None:
     """A request that gets a status and nothing else fails at once."""
@@ -278,26 +229,15 @@ async def _by_stream(
     check(texts(step.result) == [words], f"the text came as {str(step.result)[:200]}")
 
 
-def _stream_case(slug: str, expects: str) -> Callable[[ClientPlay], ClientPlay]:
-    return page.client(
-        MUST,
-        f"receiving-messages/client-sse-{slug}",
-        SINCE_2025_03_26,
-        bindings=STREAMABLE,
-        scenario="script",
-        context=script(call(timeout=5)),
-        needs=SCRIPT,
-        expects=expects,
-    )
-
-
-@_stream_case("cr", "Lines may end with CR.")
+@streamed.must("receiving-messages/client-sse-cr", "Lines may end with CR.")
 async def sse_cr(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR alone."""
     await _by_stream(talk, lambda body: [b"event: message\rdata: " + body + b"\r\r"])
 
 
-@_stream_case("crlf", "Lines may end with CR LF, also between two packets.")
+@streamed.must(
+    "receiving-messages/client-sse-crlf", "Lines may end with CR LF, also between two packets."
+)
 async def sse_crlf(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR LF, and a packet between the two."""
     await _by_stream(
@@ -305,13 +245,15 @@ async def sse_crlf(talk: ClientTalk) -> None:
     )
 
 
-@_stream_case("bom", "One byte order mark at the beginning is passed over.")
+@streamed.must(
+    "receiving-messages/client-sse-bom", "One byte order mark at the beginning is passed over."
+)
 async def sse_bom(talk: ClientTalk) -> None:
     """A stream may begin with a byte order mark."""
     await _by_stream(talk, lambda body: [b"\xef\xbb", b"\xbfdata: " + body + b"\n\n"])
 
 
-@_stream_case("comments", "Comments carry nothing.")
+@streamed.must("receiving-messages/client-sse-comments", "Comments carry nothing.")
 async def sse_comments(talk: ClientTalk) -> None:
     """Comments, between events and within them, are passed over."""
     await _by_stream(
@@ -320,7 +262,7 @@ async def sse_comments(talk: ClientTalk) -> None:
     )
 
 
-@_stream_case("fields", "Fields that are not known are passed over.")
+@streamed.must("receiving-messages/client-sse-fields", "Fields that are not known are passed over.")
 async def sse_fields(talk: ClientTalk) -> None:
     """Unknown fields and events of unknown names are passed over; a blank is optional."""
     await _by_stream(
@@ -332,7 +274,7 @@ async def sse_fields(talk: ClientTalk) -> None:
     )
 
 
-@_stream_case("lines", "The lines of the data are joined by LF.")
+@streamed.must("receiving-messages/client-sse-lines", "The lines of the data are joined by LF.")
 async def sse_lines(talk: ClientTalk) -> None:
     """Data may have several lines."""
 
@@ -347,19 +289,21 @@ _CRUMBS = re.compile(rb"[\n\x80-\xff]|[^\n\x80-\xff]{1,4}")
 """Line ends and the bytes of long characters one by one: a busy kit takes its time for each."""
 
 
-@_stream_case("pieces", "Characters of several bytes may be cut.")
+@streamed.must("receiving-messages/client-sse-pieces", "Characters of several bytes may be cut.")
 async def sse_pieces(talk: ClientTalk) -> None:
     """A stream may come in pieces of a few bytes, and of one."""
     await _by_stream(talk, lambda body: _CRUMBS.findall(b"id: 1\ndata: " + body + b"\n\n"))
 
 
-@_stream_case("long", "The whole text.")
+@streamed.must("receiving-messages/client-sse-long", "The whole text.")
 async def sse_long(talk: ClientTalk) -> None:
     """An event may have several hundred thousand bytes."""
     await _by_stream(talk, lambda body: [b"data: " + body + b"\n\n"], "ø☃" * (BIG // 5))
 
 
-@_stream_case("joined", "Several events of one packet are taken one by one.")
+@streamed.must(
+    "receiving-messages/client-sse-joined", "Several events of one packet are taken one by one."
+)
 async def sse_joined(talk: ClientTalk) -> None:
     """Several events may come at once."""
     odd = encode({"jsonrpc": "2.0", "method": "notifications/com.example/odd"})
@@ -368,15 +312,10 @@ async def sse_joined(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "receiving-messages/client-keep-alive",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), call(timeout=1)),
-    needs=SCRIPT,
-    expects="The first call succeeds, the second ends when its time is over.",
+    "The first call succeeds, the second ends when its time is over.",
+    **scripted(call(), call(timeout=1)),
 )
 async def keep_alive(talk: ClientTalk) -> None:
     """Comments keep a stream open, and are no answer: a call with nothing else times out."""
@@ -408,15 +347,10 @@ async def keep_alive(talk: ClientTalk) -> None:
     check(failure == "timeout", f"a call with comments alone ended with {report.steps[1]}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "receiving-messages/client-sse-garbage",
-    SINCE_2025_03_26,
-    bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(timeout=5), call()),
-    needs=SCRIPT,
-    expects="The next call succeeds, whatever became of the first.",
+    "The next call succeeds, whatever became of the first.",
+    **scripted(call(timeout=5), call()),
 )
 async def sse_garbage(talk: ClientTalk) -> None:
     """An event that is no JSON does no harm beyond its stream."""
@@ -429,6 +363,3 @@ async def sse_garbage(talk: ClientTalk) -> None:
     await link.serve_one(await link.expect("tools/call"))
     step = await talk.step(1)
     check(step.good, f"the next call ended with {step}")
-
-
-__all__ = ["page"]

@@ -1,22 +1,16 @@
 """Cases of the page basic/utilities/cancellation for clients."""
 
-from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import EVERY, LEGACY, MUST, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, LEGACY, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/cancellation")
 
 
-@page.client(
-    MUST,
+@page.client(LEGACY, bindings=EVERY - {Binding.SSE}, **scripted(listing(), timeout=0.5)).must(
     "behavior-requirements/client-initialize",
-    LEGACY,
-    bindings=EVERY - {Binding.SSE},
-    scenario="script",
-    context=script(listing(), timeout=0.5),
-    needs=SCRIPT,
-    expects="No notifications/cancelled with the id of initialize.",
+    "No notifications/cancelled with the id of initialize.",
 )
 async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
     """A client that gives up its initialize does not cancel it."""
@@ -25,6 +19,3 @@ async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
     await talk.finished()
     cancelled = [each.params.get("requestId") for each in link.notifications()]
     check(opening.id not in cancelled, "initialize was cancelled")
-
-
-__all__ = ["page"]

@@ -3,10 +3,11 @@
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import LEGACY, MUST, Page
+from mcpcore_conformance.kit.model import LEGACY, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/ping")
+case = page.client(LEGACY)
 
 MANY = 50
 
@@ -21,12 +22,7 @@ async def _ping(link: ClientLink, about: Message | None) -> None:
     _check_pong(await link.ask("ping", about=about))
 
 
-@page.client(
-    MUST,
-    "behavior-requirements/client-answers",
-    LEGACY,
-    expects="An empty result, before the call is answered.",
-)
+@case.must("behavior-requirements/client-answers", "An empty result, before the call is answered.")
 async def answers(talk: ClientTalk) -> None:
     """A client answers a ping while a call of its own is under way."""
     link = await talk.open()
@@ -35,12 +31,10 @@ async def answers(talk: ClientTalk) -> None:
     await link.serve_one(message)
 
 
-@page.client(
-    MUST,
+@case.must(
     "behavior-requirements/client-answers-before-initialized",
-    LEGACY,
+    "An empty result.",
     scenario="initialize",
-    expects="An empty result.",
 )
 async def answers_before_initialized(talk: ClientTalk) -> None:
     """A client answers a ping that comes before the answer to initialize."""
@@ -50,11 +44,9 @@ async def answers_before_initialized(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@page.client(
-    MUST,
+@case.must(
     "behavior-requirements/client-answers-each",
-    LEGACY,
-    expects="One empty result for each of fifty pings that come at once.",
+    "One empty result for each of fifty pings that come at once.",
 )
 async def answers_each(talk: ClientTalk) -> None:
     """Pings that come close together are answered once each."""
@@ -67,6 +59,3 @@ async def answers_each(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(len(answers) == MANY, f"{MANY} pings got {len(answers)} answers")
-
-
-__all__ = ["page"]

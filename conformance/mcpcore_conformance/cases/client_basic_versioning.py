@@ -2,21 +2,20 @@
 
 from mcpcore.spec.revisions import LATEST_LEGACY
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
-from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, Kind
-from mcpcore_conformance.kit.model import MODERN, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/versioning")
+case = page.client(MODERN)
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "protocol-version-negotiation/client-retries",
-    MODERN,
+    "The request again, with a version of the list.",
     scenario="request-metadata",
-    expects="The request again, with a version of the list.",
 )
 async def retries(talk: ClientTalk) -> None:
     """A client whose version is refused asks again with one that the server speaks."""
@@ -32,12 +31,10 @@ async def retries(talk: ClientTalk) -> None:
     check(version == talk.revision.name, f"it asked again with the version {version!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "protocol-version-negotiation/client-no-common-version",
-    MODERN,
+    "An error for the owner; no further attempts.",
     scenario="request-metadata",
-    expects="An error for the owner; no further attempts.",
 )
 async def no_common_version(talk: ClientTalk) -> None:
     """A client that has no version in common with the server does not ask again and again."""
@@ -57,15 +54,11 @@ async def no_common_version(talk: ClientTalk) -> None:
     check(ended.code != 0, "the client says that all went well")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "backward-compatibility-with-initialization-based-versions/client-remembers",
-    MODERN,
+    "The second conversation begins with initialize.",
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
-    needs=SCRIPT,
-    expects="The second conversation begins with initialize.",
+    **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
 )
 async def remembers(talk: ClientTalk) -> None:
     """A client that found a server to be of the older era does not try the newer one again."""
@@ -82,6 +75,3 @@ async def remembers(talk: ClientTalk) -> None:
         "server/discover" not in between,
         f"the second conversation began with {', '.join(between)}",
     )
-
-
-__all__ = ["page"]

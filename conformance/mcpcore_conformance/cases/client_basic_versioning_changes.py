@@ -1,24 +1,22 @@
 """Cases of the page basic/versioning for clients: a server that is not what it was."""
 
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION
-from mcpcore_conformance.kit.model import MODERN, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/versioning")
 
 
 @page.client(
-    SHOULD,
-    "backward-compatibility-with-initialization-based-versions/client-probes-again",
     MODERN,
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
-    needs=SCRIPT,
-    expects="The second conversation is one of the newer era.",
+    **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
+).should(
+    "backward-compatibility-with-initialization-based-versions/client-probes-again",
+    "The second conversation is one of the newer era.",
 )
 async def probes_again(talk: ClientTalk) -> None:
     """A client that found a server to be of the older era notices that it is not any more."""
@@ -40,6 +38,3 @@ async def probes_again(talk: ClientTalk) -> None:
     check(link.requests("prompts/list"), "the client did not ask for the prompts")
     version = link.header(link.requests("prompts/list")[-1], "mcp-protocol-version")
     check(version == LATEST.name, f"the second conversation is one of {version!r}")
-
-
-__all__ = ["page"]

@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.client_serving import tool
-from mcpcore_conformance.kit.client_steps import SCRIPT, Asking, ask_client, call, script
+from mcpcore_conformance.kit.client_steps import Asking, ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_06_18,
+    MODERN,
+    ONLY_2025_11_25,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/elicitation")
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-ONLY_2025_11_25 = Span(LATEST_LEGACY, LATEST_LEGACY)
+case = page.client(SINCE_2025_11_25)
 ELICIT = "elicitation/create"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "default": "John Doe"},
@@ -54,13 +59,12 @@ def _accepted(asking: Asking) -> dict[str, Any]:
     return found
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares",
-    Span(BY_NAME["2025-06-18"], LATEST_LEGACY),
-    scenario="elicitation-sep1034-client-defaults",
+    "elicitation in the capabilities of initialize, as an object.",
+    LEGACY_SINCE_2025_06_18,
     needs=("elicitation",),
-    expects="elicitation in the capabilities of initialize, as an object.",
+    scenario="elicitation-sep1034-client-defaults",
 )
 async def declares(talk: ClientTalk) -> None:
     """A client that can be asked says so when it initializes."""
@@ -69,14 +73,11 @@ async def declares(talk: ClientTalk) -> None:
     check(isinstance(found, dict), f"elicitation is declared as {found!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares-each-time",
+    "elicitation in the capabilities of every call.",
     MODERN,
-    scenario="script",
-    context=script(call(), call()),
-    needs=(*SCRIPT, "elicitation"),
-    expects="elicitation in the capabilities of every call.",
+    **scripted(call(), call(), needs=("elicitation",)),
 )
 async def declares_each_time(talk: ClientTalk) -> None:
     """A client that can be asked says so with every request."""
@@ -88,14 +89,10 @@ async def declares_each_time(talk: ClientTalk) -> None:
         await link.serve_one(message)
 
 
-@page.client(
-    MUST,
+@case.must(
     "elicitation-requests/client-default-mode",
-    SINCE_2025_11_25,
-    scenario="script",
-    context=script(call()),
-    needs=(*SCRIPT, "elicitation"),
-    expects="It is answered as a form.",
+    "It is answered as a form.",
+    **scripted(call(), needs=("elicitation",)),
 )
 async def default_mode(talk: ClientTalk) -> None:
     """A request without a mode is a form."""
@@ -103,13 +100,11 @@ async def default_mode(talk: ClientTalk) -> None:
     check(isinstance(content.get("word"), str), f"the content is {content!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "requested-schema/client-defaults",
-    SINCE_2025_11_25,
-    scenario="elicitation-sep1034-client-defaults",
+    "The defaults of the fields that were left out.",
     needs=("elicitation",),
-    expects="The defaults of the fields that were left out.",
+    scenario="elicitation-sep1034-client-defaults",
 )
 async def defaults(talk: ClientTalk) -> None:
     """A form is filled with the defaults of its schema."""
@@ -121,14 +116,10 @@ async def defaults(talk: ClientTalk) -> None:
     check(content == wanted, f"the content is {content!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "form-mode-security/client-validates",
-    SINCE_2025_11_25,
-    scenario="script",
-    context=script(call()),
-    needs=(*SCRIPT, "elicitation"),
-    expects="Content that keeps to the schema.",
+    "Content that keeps to the schema.",
+    **scripted(call(), needs=("elicitation",)),
 )
 async def validates(talk: ClientTalk) -> None:
     """What a client fills in keeps to the form's schema."""
@@ -150,14 +141,11 @@ async def validates(talk: ClientTalk) -> None:
     check(not strange, f"the content has fields that were not asked for: {sorted(strange)}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "response-actions/client-declines",
+    "The action decline, without content.",
     SINCE_2025_06_18,
-    scenario="script",
-    context=script(call(), elicitation="decline"),
-    needs=(*SCRIPT, "elicitation"),
-    expects="The action decline, without content.",
+    **scripted(call(), elicitation="decline", needs=("elicitation",)),
 )
 async def declines(talk: ClientTalk) -> None:
     """Who declines gives nothing away."""
@@ -167,14 +155,11 @@ async def declines(talk: ClientTalk) -> None:
     check(not result.get("content"), f"what was declined has the content {result.get('content')!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "error-handling/client-undeclared-mode",
+    "The error -32602.",
     ONLY_2025_11_25,
-    scenario="script",
-    context=script(call(), declare=["elicitation"]),
-    needs=(*SCRIPT, "elicitation"),
-    expects="The error -32602.",
+    **scripted(call(), declare=["elicitation"], needs=("elicitation",)),
 )
 async def undeclared_mode(talk: ClientTalk) -> None:
     """A mode that was not declared is refused."""
@@ -190,15 +175,11 @@ async def undeclared_mode(talk: ClientTalk) -> None:
     check(code == INVALID_PARAMS, f"a URL got the error {code}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "safe-url-handling/client-no-prefetch",
-    SINCE_2025_11_25,
+    "Nothing is asked for at that address.",
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(call(), declare=["elicitation", "elicitation.url"]),
-    needs=SCRIPT,
-    expects="Nothing is asked for at that address.",
+    **scripted(call(), declare=["elicitation", "elicitation.url"]),
 )
 async def no_prefetch(talk: ClientTalk) -> None:
     """A URL that the user is to visit is not fetched by the client."""
@@ -216,11 +197,10 @@ async def no_prefetch(talk: ClientTalk) -> None:
     check(not fetched, f"the client fetched {fetched}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "completion-notifications-for-url-mode-elicitation/client-unknown",
+    "Nothing happens, and the call succeeds.",
     ONLY_2025_11_25,
-    expects="Nothing happens, and the call succeeds.",
 )
 async def unknown_completion(talk: ClientTalk) -> None:
     """Word that something is complete which nobody knows is ignored."""
@@ -230,6 +210,3 @@ async def unknown_completion(talk: ClientTalk) -> None:
     await link.notify("notifications/elicitation/complete", params, about=message)
     await link.serve_one(message)
     await talk.succeeded()
-
-
-__all__ = ["page"]

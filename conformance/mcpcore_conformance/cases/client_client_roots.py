@@ -1,24 +1,23 @@
 """Cases of the page client/roots for clients."""
 
-from mcpcore_conformance.kit.client_steps import SCRIPT, ask_client, call, listing, script
+from mcpcore_conformance.kit.client_steps import ask_client, call, listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/roots")
+case = page.client(LEGACY)
 
 ROOTS = ["file:///kit/one", "file:///kit/tw%20o"]
 CHANGED = "notifications/roots/list_changed"
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares",
-    LEGACY,
-    scenario="initialize",
+    "roots in the capabilities of initialize, as an object.",
     needs=("roots",),
-    expects="roots in the capabilities of initialize, as an object.",
+    scenario="initialize",
 )
 async def declares(talk: ClientTalk) -> None:
     """A client that has roots says so when it initializes."""
@@ -29,14 +28,11 @@ async def declares(talk: ClientTalk) -> None:
     check(isinstance(changes, bool), f"roots.listChanged is {changes!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares-each-time",
+    "roots in the capabilities of every call.",
     MODERN,
-    scenario="script",
-    context=script(call(), call()),
-    needs=(*SCRIPT, "roots"),
-    expects="roots in the capabilities of every call.",
+    **scripted(call(), call(), needs=("roots",)),
 )
 async def declares_each_time(talk: ClientTalk) -> None:
     """A client that has roots says so with every request."""
@@ -48,14 +44,11 @@ async def declares_each_time(talk: ClientTalk) -> None:
         await link.serve_one(message)
 
 
-@page.client(
-    MUST,
+@case.must(
     "root/client-file-uris",
+    "A list of objects with file:// URIs: those that the client was given.",
     ALL,
-    scenario="script",
-    context=script(call(), roots=ROOTS),
-    needs=(*SCRIPT, "roots"),
-    expects="A list of objects with file:// URIs: those that the client was given.",
+    **scripted(call(), roots=ROOTS, needs=("roots",)),
 )
 async def file_uris(talk: ClientTalk) -> None:
     """Roots are file URIs."""
@@ -70,14 +63,10 @@ async def file_uris(talk: ClientTalk) -> None:
     check(uris == ROOTS, f"the roots are {uris}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "error-handling/client-without-roots",
-    LEGACY,
-    scenario="script",
-    context=script(call(), declare=["sampling"]),
-    needs=SCRIPT,
-    expects="The error -32601.",
+    "The error -32601.",
+    **scripted(call(), declare=["sampling"]),
 )
 async def without_roots(talk: ClientTalk) -> None:
     """A client without roots says so."""
@@ -88,14 +77,16 @@ async def without_roots(talk: ClientTalk) -> None:
     check(code == METHOD_NOT_FOUND, f"roots/list got the error {code}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "root-list-changes/client-notifies",
-    LEGACY,
-    scenario="script",
-    context=script(call(), {"do": "roots", "roots": ROOTS[:1]}, listing("prompts"), roots=ROOTS),
-    needs=(*SCRIPT, "roots.listChanged"),
-    expects=f"{CHANGED}; asked again, the client gives the new ones.",
+    f"{CHANGED}; asked again, the client gives the new ones.",
+    **scripted(
+        call(),
+        {"do": "roots", "roots": ROOTS[:1]},
+        listing("prompts"),
+        roots=ROOTS,
+        needs=("roots.listChanged",),
+    ),
 )
 async def notifies(talk: ClientTalk) -> None:
     """A change of the roots is notified by a client that has declared so."""
@@ -107,6 +98,3 @@ async def notifies(talk: ClientTalk) -> None:
     answer = await link.ask("roots/list", {}, about=message)
     uris = [each.get("uri") for each in answer.result.get("roots", [])]
     check(uris == ROOTS[:1], f"after the change the roots are {uris}")
-
-
-__all__ = ["page"]

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import LATEST_LEGACY, Span
-from mcpcore_conformance.kit.client_steps import SCRIPT, ask_client, call, script
+from mcpcore_conformance.kit.client_steps import ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/sampling")
+case = page.client(ONLY_2025_11_25)
 
 CREATE = "sampling/createMessage"
 
@@ -24,13 +24,12 @@ RESULT = {"type": "tool_result", "toolUseId": "u1", "content": [TEXT]}
 TOOLS = [{"name": "look", "inputSchema": {"type": "object"}}]
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares",
+    "sampling in the capabilities of initialize, as an object.",
     LEGACY,
-    scenario="initialize",
     needs=("sampling",),
-    expects="sampling in the capabilities of initialize, as an object.",
+    scenario="initialize",
 )
 async def declares(talk: ClientTalk) -> None:
     """A client that samples says so when it initializes."""
@@ -39,14 +38,11 @@ async def declares(talk: ClientTalk) -> None:
     check(isinstance(found, dict), f"sampling is declared as {found!r}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "capabilities/client-declares-each-time",
+    "sampling in the capabilities of every call.",
     MODERN,
-    scenario="script",
-    context=script(call(), call()),
-    needs=(*SCRIPT, "sampling"),
-    expects="sampling in the capabilities of every call.",
+    **scripted(call(), call(), needs=("sampling",)),
 )
 async def declares_each_time(talk: ClientTalk) -> None:
     """A client that samples says so with every request."""
@@ -58,14 +54,11 @@ async def declares_each_time(talk: ClientTalk) -> None:
         await link.serve_one(message)
 
 
-@page.client(
-    MUST,
+@case.must(
     "creating-messages/client-answers",
+    "A result with role, content and model.",
     ALL,
-    scenario="script",
-    context=script(call()),
-    needs=(*SCRIPT, "sampling"),
-    expects="A result with role, content and model.",
+    **scripted(call(), needs=("sampling",)),
 )
 async def answers(talk: ClientTalk) -> None:
     """A request for a message is answered with one."""
@@ -82,14 +75,10 @@ async def answers(talk: ClientTalk) -> None:
     check(not problem, f"the result: {problem}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "tools-in-sampling/client-undeclared",
-    Span(LATEST_LEGACY, LATEST_LEGACY),
-    scenario="script",
-    context=script(call(), declare=["sampling"]),
-    needs=(*SCRIPT, "sampling"),
-    expects="An error.",
+    "An error.",
+    **scripted(call(), declare=["sampling"], needs=("sampling",)),
 )
 async def tools_undeclared(talk: ClientTalk) -> None:
     """Tools are refused by a client that has not declared that it takes them."""
@@ -102,14 +91,10 @@ async def tools_undeclared(talk: ClientTalk) -> None:
     check(asking.error is not None, f"tools were taken: {asking.result!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "error-handling/client-unbalanced",
-    Span(LATEST_LEGACY, LATEST_LEGACY),
-    scenario="script",
-    context=script(call(), declare=["sampling", "sampling.tools"]),
-    needs=SCRIPT,
-    expects="The error -32602.",
+    "The error -32602.",
+    **scripted(call(), declare=["sampling", "sampling.tools"]),
 )
 async def unbalanced(talk: ClientTalk) -> None:
     """Uses of tools without results, and results among other content, are refused."""
@@ -132,6 +117,3 @@ async def unbalanced(talk: ClientTalk) -> None:
         check(asking.error is not None, f"{what} was taken: {asking.result!r}")
         code = (asking.error or {}).get("code")
         check(code == -32602, f"{what} got the error {code}")
-
-
-__all__ = ["page"]

@@ -1,25 +1,20 @@
 """Cases of this project's rules of WebSocket for clients: docs/how-to/websocket.md."""
 
 from mcpcore_conformance.kit.client_serving import text
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, script, texts
+from mcpcore_conformance.kit.client_steps import call, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import encode, result
-from mcpcore_conformance.kit.model import ALL, MAY, MUST, SHOULD, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("docs/websocket")
+case = page.client(bindings=WEBSOCKET)
 
 TEXT, BINARY, PING, CONTINUATION = 1, 2, 9, 0
 
 
-@page.client(
-    MUST,
-    "subprotocols/client-offers",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="mcp is among the subprotocols that are offered.",
-)
+@case.must("subprotocols/client-offers", "mcp is among the subprotocols that are offered.")
 async def offers(talk: ClientTalk) -> None:
     """A client offers the subprotocol mcp."""
     link = await talk.open()
@@ -28,13 +23,7 @@ async def offers(talk: ClientTalk) -> None:
     check("mcp" in [each.strip() for each in offered.split(",")], f"it offers {offered!r}")
 
 
-@page.client(
-    SHOULD,
-    "subprotocols/client-tolerates-none",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="The conversation goes on.",
-)
+@case.should("subprotocols/client-tolerates-none", "The conversation goes on.")
 async def tolerates_none(talk: ClientTalk) -> None:
     """A server that selects no subprotocol is spoken to nevertheless."""
     talk.host.settings.subprotocol = None
@@ -42,13 +31,7 @@ async def tolerates_none(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@page.client(
-    MUST,
-    "subprotocols/client-refuses-foreign",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="The connection fails; nothing is said.",
-)
+@case.must("subprotocols/client-refuses-foreign", "The connection fails; nothing is said.")
 async def refuses_foreign(talk: ClientTalk) -> None:
     """A subprotocol that was not offered fails the connection (RFC 6455 section 4.1)."""
     talk.host.settings.subprotocol = "chat"
@@ -58,13 +41,7 @@ async def refuses_foreign(talk: ClientTalk) -> None:
     check(not link.seen, f"the client went on with {[each.method for each in link.seen]}")
 
 
-@page.client(
-    MUST,
-    "websocket/client-text-frames",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="Text frames only, each one message.",
-)
+@case.must("websocket/client-text-frames", "Text frames only, each one message.")
 async def text_frames(talk: ClientTalk) -> None:
     """Messages are text frames."""
     link = await talk.open()
@@ -73,15 +50,10 @@ async def text_frames(talk: ClientTalk) -> None:
     check(not found, f"the client sent {found}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "websocket/client-joins-fragments",
-    ALL,
-    bindings=WEBSOCKET,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The whole text, though it was cut within a character.",
+    "The whole text, though it was cut within a character.",
+    **scripted(call()),
 )
 async def joins_fragments(talk: ClientTalk) -> None:
     """A message may come in fragments, with pings between."""
@@ -100,12 +72,8 @@ async def joins_fragments(talk: ClientTalk) -> None:
     check(texts(step.result) == [words], f"the text came as {step.result!r}")
 
 
-@page.client(
-    MUST,
-    "websocket/client-answers-pings",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="A pong with the same payload, while a call is under way.",
+@case.must(
+    "websocket/client-answers-pings", "A pong with the same payload, while a call is under way."
 )
 async def answers_pings(talk: ClientTalk) -> None:
     """Pings are answered (RFC 6455 section 5.5.3)."""
@@ -118,13 +86,7 @@ async def answers_pings(talk: ClientTalk) -> None:
     await link.serve_one(message)
 
 
-@page.client(
-    MUST,
-    "how-it-ends/client-done",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="A close frame with 1000.",
-)
+@case.must("how-it-ends/client-done", "A close frame with 1000.")
 async def done(talk: ClientTalk) -> None:
     """A client that is done closes the WebSocket."""
     link = await talk.open()
@@ -144,52 +106,25 @@ async def _closes(talk: ClientTalk, opcode: int, payload: bytes, *codes: int) ->
     check(gone.code in codes, f"the client left: {gone.reason}")
 
 
-@page.client(
-    MUST,
-    "how-it-ends/client-binary",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="The connection is closed with 1003.",
-)
+@case.must("how-it-ends/client-binary", "The connection is closed with 1003.")
 async def binary(talk: ClientTalk) -> None:
     """A binary frame ends the connection."""
     await _closes(talk, BINARY, b'{"jsonrpc":"2.0","method":"notifications/odd"}', 1003)
 
 
-@page.client(
-    MUST,
-    "how-it-ends/client-bad-text",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="The connection is closed with 1007.",
-)
+@case.must("how-it-ends/client-bad-text", "The connection is closed with 1007.")
 async def bad_text(talk: ClientTalk) -> None:
     """Text that is no UTF-8 ends the connection."""
     await _closes(talk, TEXT, b'{"jsonrpc":"\xff"}', 1007)
 
 
-@page.client(
-    MUST,
-    "how-it-ends/client-bad-frame",
-    ALL,
-    bindings=WEBSOCKET,
-    expects="The connection is closed with 1002.",
-)
+@case.must("how-it-ends/client-bad-frame", "The connection is closed with 1002.")
 async def bad_frame(talk: ClientTalk) -> None:
     """A frame with an opcode that does not exist ends the connection."""
     await _closes(talk, 3, b"{}", 1002)
 
 
-@page.client(
-    MAY,
-    "what-is-bounded/client-large",
-    ALL,
-    bindings=WEBSOCKET,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The whole text.",
-)
+@case.may("what-is-bounded/client-large", "The whole text.", **scripted(call()))
 async def large(talk: ClientTalk) -> None:
     """A message of a megabyte is taken."""
     link = await talk.open()
@@ -199,6 +134,3 @@ async def large(talk: ClientTalk) -> None:
     step = await talk.step()
     check(step.good, f"the call ended with {step}")
     check(texts(step.result) == [words], "the text came otherwise")
-
-
-__all__ = ["page"]

@@ -4,16 +4,9 @@ from hashlib import sha256
 from typing import Any
 
 from mcpcore_conformance.kit import es256
-from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_11_25,
-    attend,
-    protect,
-    sign_in,
-    signing_in,
-    stops,
-)
+from mcpcore_conformance.kit.client_sign_in import attend, protect, sign_in, signing_in, stops
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import (
     EXCHANGE,
     ID_JAG,
@@ -30,6 +23,10 @@ credentials = Page("extensions/auth/oauth-client-credentials")
 enterprise = Page("extensions/auth/enterprise-managed-authorization")
 rfc7523 = Page("rfc7523")
 rfc9449 = Page("rfc9449")
+credentials_case = signing_in(credentials, SINCE_2025_11_25)
+enterprise_case = signing_in(enterprise, SINCE_2025_11_25)
+rfc7523_case = signing_in(rfc7523, SINCE_2025_11_25)
+rfc9449_case = signing_in(rfc9449, SINCE_2025_11_25)
 
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -44,13 +41,11 @@ def _of_grant(site: ProtectedSite, grant: str) -> list[HttpVisit]:
     return [each for each in site.of("token") if each.form.get("grant_type") == grant]
 
 
-@signing_in(credentials)(
-    MUST,
+@credentials_case.must(
     "client-secrets/client-secret",
-    SINCE_2025_11_25,
+    "grant_type client_credentials with the secret and the resource; nobody is asked.",
     scenario="auth/client-credentials-basic",
     context=GIVEN,
-    expects="grant_type client_credentials with the secret and the resource; nobody is asked.",
 )
 async def with_secret(talk: ClientTalk) -> None:
     """A program gets a token for itself by its secret."""
@@ -67,12 +62,10 @@ async def with_secret(talk: ClientTalk) -> None:
     check(form.get("resource") == site.address, f"the token is for {form.get('resource')!r}")
 
 
-@signing_in(credentials)(
-    MUST,
+@credentials_case.must(
     "jwt-bearer-assertions/client-assertion",
-    SINCE_2025_11_25,
+    "An assertion of the client about itself for this server, signed with its key.",
     scenario="auth/client-credentials-jwt",
-    expects="An assertion of the client about itself for this server, signed with its key.",
 )
 async def with_key(talk: ClientTalk) -> None:
     """A program gets a token for itself by an assertion that it signs."""
@@ -128,13 +121,11 @@ def _about(provider: SignInServer) -> dict[str, str]:
     }
 
 
-@signing_in(enterprise)(
-    MUST,
+@enterprise_case.must(
     "flow/client-exchange",
-    SINCE_2025_11_25,
+    "An ID-JAG is asked for, for the issuer and the resource, with the id token.",
     scenario="auth/enterprise-managed-authorization",
     context=GIVEN,
-    expects="An ID-JAG is asked for, for the issuer and the resource, with the id token.",
 )
 async def exchange(talk: ClientTalk) -> None:
     """The identity provider is asked for an ID-JAG for this server."""
@@ -156,13 +147,11 @@ async def exchange(talk: ClientTalk) -> None:
     check(not wrong, f"the exchange has {wrong}")
 
 
-@signing_in(enterprise)(
-    MUST,
+@enterprise_case.must(
     "flow/client-assertion-grant",
-    SINCE_2025_11_25,
+    "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.",
     scenario="auth/enterprise-managed-authorization",
     context=GIVEN,
-    expects="The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.",
 )
 async def assertion_grant(talk: ClientTalk) -> None:
     """The authorization server is asked for a token with the ID-JAG, and no person is."""
@@ -175,13 +164,11 @@ async def assertion_grant(talk: ClientTalk) -> None:
     check(found[0].path == site.server.place("token"), f"{found[0].path} was sent the ID-JAG")
 
 
-@signing_in(enterprise)(
-    MUST,
+@enterprise_case.must(
     "flow/client-other-type",
-    SINCE_2025_11_25,
+    "A token of another type than asked for is not used as an assertion.",
     scenario="auth/enterprise-managed-authorization",
     context=GIVEN,
-    expects="A token of another type than asked for is not used as an assertion.",
 )
 async def other_type(talk: ClientTalk) -> None:
     """What the identity provider gives in place of an ID-JAG is passed on to nobody."""
@@ -193,10 +180,9 @@ async def other_type(talk: ClientTalk) -> None:
     check(not _of_grant(site, JWT_BEARER), "the token was used as an assertion")
 
 
-@signing_in(rfc7523)(
-    MUST,
+@rfc7523_case.must(
     "section-2.1/client-grant",
-    SINCE_2025_11_25,
+    "The assertion of the platform is that of a JWT bearer grant.",
     scenario="auth/wif-jwt-bearer",
     context={
         "client_id": "kit-registered",
@@ -204,7 +190,6 @@ async def other_type(talk: ClientTalk) -> None:
         "wrong_audience_jwt": "kit.wrong.jwt",
         "expired_jwt": "kit.expired.jwt",
     },
-    expects="The assertion of the platform is that of a JWT bearer grant.",
 )
 async def workload(talk: ClientTalk) -> None:
     """A workload gets a token for the assertion of its platform."""
@@ -217,10 +202,9 @@ async def workload(talk: ClientTalk) -> None:
     check(found[0].form.get("assertion") == "kit.valid.jwt", "the assertion is another one")
 
 
-@signing_in(rfc7523)(
-    SHOULD,
+@rfc7523_case.should(
     "section-3.1/client-no-retry",
-    SINCE_2025_11_25,
+    "One token request, and no other grant.",
     scenario="auth/wif-jwt-bearer",
     context={
         "client_id": "kit-registered",
@@ -228,7 +212,6 @@ async def workload(talk: ClientTalk) -> None:
         "wrong_audience_jwt": "kit.wrong.jwt",
         "expired_jwt": "kit.expired.jwt",
     },
-    expects="One token request, and no other grant.",
 )
 async def no_retry(talk: ClientTalk) -> None:
     """A refused assertion is not sent again, and nothing else is tried in its place."""
@@ -276,12 +259,10 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
     return claims
 
 
-@signing_in(rfc9449)(
-    MUST,
+@rfc9449_case.must(
     "section-5/client-token-request",
-    SINCE_2025_11_25,
+    "A proof for POST and the token endpoint, signed with the key that it names.",
     scenario="auth/dpop",
-    expects="A proof for POST and the token endpoint, signed with the key that it names.",
 )
 async def token_request(talk: ClientTalk) -> None:
     """The token request has a proof."""
@@ -291,12 +272,10 @@ async def token_request(talk: ClientTalk) -> None:
         _proof(visit, site.origin + visit.path)
 
 
-@signing_in(rfc9449)(
-    MUST,
+@rfc9449_case.must(
     "section-7/client-every-request",
-    SINCE_2025_11_25,
+    "Authorization: DPoP, and a proof for the request and the token.",
     scenario="auth/dpop",
-    expects="Authorization: DPoP, and a proof for the request and the token.",
 )
 async def every_request(talk: ClientTalk) -> None:
     """Every request to the server has the token by its scheme, and a proof."""
@@ -308,13 +287,7 @@ async def every_request(talk: ClientTalk) -> None:
         _proof(visit, site.address, token)
 
 
-@signing_in(rfc9449)(
-    MUST,
-    "section-4.2/client-new-proof",
-    SINCE_2025_11_25,
-    scenario="auth/dpop",
-    expects="No jti is there twice.",
-)
+@rfc9449_case.must("section-4.2/client-new-proof", "No jti is there twice.", scenario="auth/dpop")
 async def new_proof(talk: ClientTalk) -> None:
     """Each request has a proof of its own."""
     site = _dpop(talk)
@@ -325,12 +298,10 @@ async def new_proof(talk: ClientTalk) -> None:
     check(len(found) == len({*found}), "a jti was used more than once")
 
 
-@signing_in(rfc9449)(
-    MUST,
+@rfc9449_case.must(
     "section-8/client-nonce",
-    SINCE_2025_11_25,
+    "The token request is sent once more, with the nonce.",
     scenario="auth/dpop-nonce",
-    expects="The token request is sent once more, with the nonce.",
 )
 async def nonce(talk: ClientTalk) -> None:
     """A nonce that the authorization server demands is in the next proof."""
@@ -342,12 +313,10 @@ async def nonce(talk: ClientTalk) -> None:
     check(found == site.server.nonce, f"the nonce is {found!r}")
 
 
-@signing_in(rfc9449)(
-    MUST,
+@rfc9449_case.must(
     "section-9/client-server-nonce",
-    SINCE_2025_11_25,
+    "The request is sent once more, with the nonce and the same token.",
     scenario="auth/dpop-nonce",
-    expects="The request is sent once more, with the nonce and the same token.",
 )
 async def server_nonce(talk: ClientTalk) -> None:
     """A nonce that the server demands is in the next proof."""
@@ -357,6 +326,3 @@ async def server_nonce(talk: ClientTalk) -> None:
     check(len(site.of("authorize")) == 1, "the client has signed in again for want of a nonce")
     for visit in site.let_in:
         check(decoded(visit.header("dpop") or "", 1).get("nonce") == site.nonce, "another nonce")
-
-
-__all__ = ["credentials", "enterprise", "rfc7523", "rfc9449"]

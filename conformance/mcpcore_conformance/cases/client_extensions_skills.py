@@ -4,15 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from mcpcore_conformance.kit.client_serving import Answer
-from mcpcore_conformance.kit.client_steps import SCRIPT, directory, listing, script, skill
+from mcpcore_conformance.kit.client_steps import directory, listing, scripted, skill
 from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
-from mcpcore_conformance.kit.model import MODERN, MUST, ClientPlay, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import digest
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/skills")
+case = page.client(MODERN)
 
 ROOT = "skill://kit"
 URI, GUIDE, OTHER = f"{ROOT}/SKILL.md", f"{ROOT}/references/guide.md", f"{ROOT}/other.md"
@@ -21,6 +22,7 @@ FILES = {
     GUIDE: "Say it twice.\n",
     OTHER: "Nobody lists this.\n",
 }
+loading = page.client(MODERN, **scripted(skill(URI)))
 
 
 class _Skills:
@@ -82,20 +84,11 @@ class _Skills:
         return {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": self.files[uri]}]}
 
 
-def _case(place: str, expects: str, *paths: str) -> Callable[[ClientPlay], ClientPlay]:
-    """Make a case in which a skill is loaded, and files of it are read."""
-    return page.client(
-        MUST,
-        place,
-        MODERN,
-        scenario="script",
-        context=script(skill(URI, *paths)),
-        needs=SCRIPT,
-        expects=expects,
-    )
-
-
-@_case("getting-a-skill/client-loads", "The contents of the files.", "references/guide.md")
+@loading.must(
+    "getting-a-skill/client-loads",
+    "The contents of the files.",
+    **scripted(skill(URI, "references/guide.md")),
+)
 async def loads(talk: ClientTalk) -> None:
     """A skill that is not listed is loaded by its URI, and its files are read."""
     outcome = await _Skills(talk).loaded()
@@ -104,7 +97,7 @@ async def loads(talk: ClientTalk) -> None:
     check(outcome.result == {"files": wanted}, f"the files came as {outcome.result!r:.300}")
 
 
-@_case("integrity-and-verification/client-digest", "The skill is not loaded.")
+@loading.must("integrity-and-verification/client-digest", "The skill is not loaded.")
 async def other_bytes(talk: ClientTalk) -> None:
     """A SKILL.md with another digest than its entry says is not used."""
     served = _Skills(talk)
@@ -112,10 +105,10 @@ async def other_bytes(talk: ClientTalk) -> None:
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@_case(
+@loading.must(
     "integrity-and-verification/client-digest-of-a-file",
     "The file is not used.",
-    "references/guide.md",
+    **scripted(skill(URI, "references/guide.md")),
 )
 async def other_file(talk: ClientTalk) -> None:
     """A supporting file with another digest than its entry says is not used."""
@@ -124,7 +117,7 @@ async def other_file(talk: ClientTalk) -> None:
     check(not (await served.loaded()).good, "it was used")
 
 
-@_case("integrity-and-verification/client-size", "The skill is not loaded.")
+@loading.must("integrity-and-verification/client-size", "The skill is not loaded.")
 async def other_size(talk: ClientTalk) -> None:
     """A SKILL.md with another size than its entry says is not used, whatever its digest."""
     served = _Skills(talk)
@@ -132,7 +125,7 @@ async def other_size(talk: ClientTalk) -> None:
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@_case("integrity-and-verification/client-frontmatter", "The skill is not loaded.")
+@loading.must("integrity-and-verification/client-frontmatter", "The skill is not loaded.")
 async def other_frontmatter(talk: ClientTalk) -> None:
     """A SKILL.md whose front matter is not that of its entry is not used."""
     served = _Skills(talk)
@@ -140,7 +133,7 @@ async def other_frontmatter(talk: ClientTalk) -> None:
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@_case("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
+@loading.must("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
 async def unlisted_field(talk: ClientTalk) -> None:
     """A field of the front matter that the entry does not have is a difference."""
     served = _Skills(talk)
@@ -148,7 +141,11 @@ async def unlisted_field(talk: ClientTalk) -> None:
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@_case("integrity-and-verification/client-unlisted-file", "The file is not asked for.", "other.md")
+@loading.must(
+    "integrity-and-verification/client-unlisted-file",
+    "The file is not asked for.",
+    **scripted(skill(URI, "other.md")),
+)
 async def unlisted_file(talk: ClientTalk) -> None:
     """A file that the entry does not list is not read."""
     served = _Skills(talk)
@@ -157,15 +154,7 @@ async def unlisted_file(talk: ClientTalk) -> None:
     check(not outcome.good, "it was used")
 
 
-@page.client(
-    MUST,
-    "resources/client-no-resources",
-    MODERN,
-    scenario="script",
-    context=script(skill(URI)),
-    needs=SCRIPT,
-    expects="The skill is not loaded.",
-)
+@case.must("resources/client-no-resources", "The skill is not loaded.", **scripted(skill(URI)))
 async def no_resources(talk: ClientTalk) -> None:
     """An entry without resources is invalid."""
     served = _Skills(talk)
@@ -177,14 +166,10 @@ async def no_resources(talk: ClientTalk) -> None:
     check(not outcome.good, "it was loaded")
 
 
-@page.client(
-    MUST,
+@case.must(
     "integrity-and-verification/client-no-prefetch",
-    MODERN,
-    scenario="script",
-    context=script(listing("skills")),
-    needs=SCRIPT,
-    expects="No resources/read.",
+    "No resources/read.",
+    **scripted(listing("skills")),
 )
 async def no_prefetch(talk: ClientTalk) -> None:
     """Listing skills fetches no files of theirs."""
@@ -196,14 +181,10 @@ async def no_prefetch(talk: ClientTalk) -> None:
     check(not served.read, f"{served.read[:1]} was read")
 
 
-@page.client(
-    MUST,
+@case.must(
     "capability-negotiation/client-no-directories",
-    MODERN,
-    scenario="script",
-    context=script(listing("skills"), directory(ROOT)),
-    needs=SCRIPT,
-    expects="No resources/directory/read.",
+    "No resources/directory/read.",
+    **scripted(listing("skills"), directory(ROOT)),
 )
 async def no_directories(talk: ClientTalk) -> None:
     """Directories are not read where the server does not declare directoryRead."""
@@ -213,6 +194,3 @@ async def no_directories(talk: ClientTalk) -> None:
     if "skills/list" not in served.asked:
         talk.skip(f"the client does not list skills: {outcome}")
     check("resources/directory/read" not in served.asked, "a directory was read")
-
-
-__all__ = ["page"]

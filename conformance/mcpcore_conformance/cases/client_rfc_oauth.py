@@ -5,8 +5,6 @@ from base64 import b64decode
 from urllib.parse import unquote_plus
 
 from mcpcore_conformance.kit.client_sign_in import (
-    SINCE_2025_03_26,
-    SINCE_2025_06_18,
     authorization,
     protect,
     redeeming,
@@ -16,7 +14,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.protected import HttpVisit, ProtectedSite, answer
 from mcpcore_conformance.kit.verdicts import check
 
@@ -24,6 +22,8 @@ rfc6749 = Page("rfc6749")
 rfc7636 = Page("rfc7636")
 rfc9728 = Page("rfc9728")
 case = signing_in(rfc6749)
+rfc7636_case = signing_in(rfc7636)
+rfc9728_case = signing_in(rfc9728, SINCE_2025_06_18)
 
 GIVEN_BY = "auth/pre-registration"
 GIVEN = {"client_id": "kit:registered client", "client_secret": "kit %+:/=& secret"}
@@ -31,11 +31,9 @@ GIVEN = {"client_id": "kit:registered client", "client_secret": "kit %+:/=& secr
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
-@case(
-    MUST,
+@case.must(
     "section-3.1/client-query-kept",
-    SINCE_2025_03_26,
-    expects="The query of the authorization endpoint's URL is part of the request.",
+    "The query of the authorization endpoint's URL is part of the request.",
 )
 async def query_kept(talk: ClientTalk) -> None:
     """The query that the authorization endpoint has already is kept."""
@@ -47,12 +45,7 @@ async def query_kept(talk: ClientTalk) -> None:
     check(found == ("kit/one", "nb"), f"of the query {found} is left")
 
 
-@case(
-    MUST,
-    "section-4.1.1/client-response-type",
-    SINCE_2025_03_26,
-    expects="response_type is code, client_id is there.",
-)
+@case.must("section-4.1.1/client-response-type", "response_type is code, client_id is there.")
 async def response_type(talk: ClientTalk) -> None:
     """The authorization request asks for a code, and says by whom."""
     site = protect(talk)
@@ -62,12 +55,7 @@ async def response_type(talk: ClientTalk) -> None:
     check(asked.get("client_id"), "there is no client_id")
 
 
-@case(
-    MAY,
-    "section-3.1/client-once",
-    SINCE_2025_03_26,
-    expects="A response in which a parameter stands twice is dropped.",
-)
+@case.may("section-3.1/client-once", "A response in which a parameter stands twice is dropped.")
 async def parameters_once(talk: ClientTalk) -> None:
     """A response with two codes, or two issuers, is not gone on with."""
     site = protect(talk)
@@ -76,12 +64,7 @@ async def parameters_once(talk: ClientTalk) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case(
-    MUST,
-    "section-4.1.2/client-code-once",
-    SINCE_2025_03_26,
-    expects="No second token request with the same code.",
-)
+@case.must("section-4.1.2/client-code-once", "No second token request with the same code.")
 async def code_once(talk: ClientTalk) -> None:
     """A code is not used again, also if its redeeming has failed."""
     site = protect(talk)
@@ -92,12 +75,7 @@ async def code_once(talk: ClientTalk) -> None:
     check(len(codes) == len({*codes}), "the client has used a code more than once")
 
 
-@case(
-    MUST,
-    "section-5.1/client-unknown-members",
-    SINCE_2025_03_26,
-    expects="The token is used.",
-)
+@case.must("section-5.1/client-unknown-members", "The token is used.")
 async def unknown_members(talk: ClientTalk) -> None:
     """Unknown members of the token response are ignored, and its type is read in any case."""
     site = protect(talk)
@@ -105,12 +83,7 @@ async def unknown_members(talk: ClientTalk) -> None:
     await sign_in(talk, site)
 
 
-@case(
-    MUST,
-    "section-7.1/client-token-type",
-    SINCE_2025_03_26,
-    expects="The token is not sent.",
-)
+@case.must("section-7.1/client-token-type", "The token is not sent.")
 async def token_type(talk: ClientTalk) -> None:
     """A token of a type that the client does not know is not used."""
     site = protect(talk)
@@ -140,13 +113,11 @@ def _with_method(talk: ClientTalk, *methods: str) -> ProtectedSite:
     return site
 
 
-@case(
-    SHOULD,
+@case.should(
     "section-2.3.1/client-basic",
-    SINCE_2025_03_26,
+    "Authorization: Basic, with the form-encoded id and secret.",
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="Authorization: Basic, with the form-encoded id and secret.",
 )
 async def basic(talk: ClientTalk) -> None:
     """Where client_secret_basic alone is offered the secret is in the header."""
@@ -157,13 +128,11 @@ async def basic(talk: ClientTalk) -> None:
     check(found == wanted, f"Basic has {found!r} in place of {wanted!r}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "section-2.3.1/client-post",
-    SINCE_2025_03_26,
+    "client_id and client_secret are parameters of the token request.",
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="client_id and client_secret are parameters of the token request.",
 )
 async def post(talk: ClientTalk) -> None:
     """Where client_secret_post alone is offered the secret is in the body."""
@@ -175,13 +144,11 @@ async def post(talk: ClientTalk) -> None:
     check(found == wanted, f"the body has {found!r} in place of {wanted!r}")
 
 
-@case(
-    MUST,
+@case.must(
     "section-2.3/client-one-method",
-    SINCE_2025_03_26,
+    "The secret is either in the header or in the body.",
     scenario=GIVEN_BY,
     context=GIVEN,
-    expects="The secret is either in the header or in the body.",
 )
 async def one_method(talk: ClientTalk) -> None:
     """A client authenticates itself in one way at a time."""
@@ -193,11 +160,8 @@ async def one_method(talk: ClientTalk) -> None:
         check(ways == 1, f"the client has authenticated itself in {ways} ways")
 
 
-@case(
-    MUST,
-    "section-3.2.1/client-public",
-    SINCE_2025_03_26,
-    expects="The token request names the client_id, and has no secret.",
+@case.must(
+    "section-3.2.1/client-public", "The token request names the client_id, and has no secret."
 )
 async def public(talk: ClientTalk) -> None:
     """A client without a secret names itself in the token request."""
@@ -211,12 +175,7 @@ async def public(talk: ClientTalk) -> None:
     check("client_secret" not in form, "there is a client_secret")
 
 
-@signing_in(rfc7636)(
-    MUST,
-    "section-4.1/client-verifier",
-    SINCE_2025_03_26,
-    expects="43 to 128 unreserved characters.",
-)
+@rfc7636_case.must("section-4.1/client-verifier", "43 to 128 unreserved characters.")
 async def verifier(talk: ClientTalk) -> None:
     """A code verifier has the form that PKCE gives it."""
     site = protect(talk)
@@ -225,11 +184,8 @@ async def verifier(talk: ClientTalk) -> None:
     check(VERIFIER.fullmatch(found), f"code_verifier is {found!r}")
 
 
-@signing_in(rfc7636)(
-    MUST,
-    "section-4.1/client-new-verifier",
-    SINCE_2025_03_26,
-    expects="The verifiers and challenges of two flows differ.",
+@rfc7636_case.must(
+    "section-4.1/client-new-verifier", "The verifiers and challenges of two flows differ."
 )
 async def new_verifier(talk: ClientTalk) -> None:
     """Each authorization request has a code verifier of its own."""
@@ -242,12 +198,7 @@ async def new_verifier(talk: ClientTalk) -> None:
     check(len(found) == len({*found}), "the client has used a verifier more than once")
 
 
-@signing_in(rfc9728)(
-    MUST,
-    "section-3.3/client-other-resource",
-    SINCE_2025_06_18,
-    expects="Nobody is asked for authorization.",
-)
+@rfc9728_case.must("section-3.3/client-other-resource", "Nobody is asked for authorization.")
 async def other_resource(talk: ClientTalk) -> None:
     """Metadata of another resource are not used."""
     site = protect(talk)
@@ -257,12 +208,7 @@ async def other_resource(talk: ClientTalk) -> None:
     await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
 
 
-@signing_in(rfc9728)(
-    MUST,
-    "section-2/client-no-resource",
-    SINCE_2025_06_18,
-    expects="Nobody is asked for authorization.",
-)
+@rfc9728_case.must("section-2/client-no-resource", "Nobody is asked for authorization.")
 async def no_resource(talk: ClientTalk) -> None:
     """Metadata that do not say of which resource they are, which they must, are not used."""
     site = protect(talk)
@@ -271,12 +217,7 @@ async def no_resource(talk: ClientTalk) -> None:
     await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
 
 
-@signing_in(rfc9728)(
-    MAY,
-    "section-7.7/client-redirected-metadata",
-    SINCE_2025_06_18,
-    expects="The redirect is not followed.",
-)
+@rfc9728_case.may("section-7.7/client-redirected-metadata", "The redirect is not followed.")
 async def redirected_metadata(talk: ClientTalk) -> None:
     """The URL of the metadata does not lead a client to another host."""
     site = protect(talk)
@@ -284,6 +225,3 @@ async def redirected_metadata(talk: ClientTalk) -> None:
     site.redirects[site.place] = (302, other)
     await stops(talk, site, "authorize", at=lambda: site.asked(site.place))
     check(not site.asked("/elsewhere"), "the redirect was followed to another host")
-
-
-__all__ = ["rfc6749", "rfc7636", "rfc9728"]

@@ -1,37 +1,27 @@
 """Cases for clients of the pages server/resources, server/utilities/logging and completion."""
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore.spec.types.base import META_LOG_LEVEL
-from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
-    call,
-    complete,
-    listing,
-    read,
-    script,
-)
+from mcpcore_conformance.kit.client_steps import call, complete, listing, read, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND
-from mcpcore_conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.verdicts import check
 
 resources = Page("server/resources")
 logging = Page("server/utilities/logging")
 completion = Page("server/utilities/completion")
+resources_case = resources.client(MODERN)
+logging_case = logging.client(LEGACY)
+completion_case = completion.client()
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 ODD = "test://kit/ø%20 a?b=c#d"
 UPDATED = "notifications/resources/updated"
 
 
-@resources.client(
-    SHOULD,
+@resources_case.should(
     "error-handling/client-not-found",
-    MODERN,
-    scenario="script",
-    context=script(read("test://kit/none"), read("test://kit/none")),
-    needs=SCRIPT,
-    expects="Both reach the caller as errors of the server.",
+    "Both reach the caller as errors of the server.",
+    **scripted(read("test://kit/none"), read("test://kit/none")),
 )
 async def not_found(talk: ClientTalk) -> None:
     """That a resource is not there may be said by -32602, and by -32002 as it used to be."""
@@ -44,14 +34,8 @@ async def not_found(talk: ClientTalk) -> None:
     check(found == [*codes], f"the errors {codes} came as {found}")
 
 
-@resources.client(
-    MAY,
-    "reading-resources/client-exact-uri",
-    ALL,
-    scenario="script",
-    context=script(read(ODD)),
-    needs=SCRIPT,
-    expects="The URI as it was given.",
+@resources_case.may(
+    "reading-resources/client-exact-uri", "The URI as it was given.", ALL, **scripted(read(ODD))
 )
 async def exact_uri(talk: ClientTalk) -> None:
     """A URI is sent as it was given, whatever a client thinks of it."""
@@ -61,19 +45,16 @@ async def exact_uri(talk: ClientTalk) -> None:
     check(found == ODD, f"the URI {ODD!r} came as {found!r}")
 
 
-@resources.client(
-    MAY,
+@resources_case.may(
     "subscriptions/client-hears",
+    "resources/subscribe with the URI; the update reaches the owner; unsubscribe.",
     LEGACY,
-    scenario="script",
-    context=script(
+    **scripted(
         {"do": "subscribe", "uri": ODD},
         call(),
         {"do": "wait", "notification": UPDATED, "timeout": 5},
         {"do": "unsubscribe", "uri": ODD},
     ),
-    needs=SCRIPT,
-    expects="resources/subscribe with the URI; the update reaches the owner; unsubscribe.",
 )
 async def hears_updates(talk: ClientTalk) -> None:
     """A client that subscribes to a resource hears of its changes."""
@@ -91,14 +72,10 @@ async def hears_updates(talk: ClientTalk) -> None:
         check(uris == [ODD], f"{method} was sent for {uris}")
 
 
-@logging.client(
-    MAY,
+@logging_case.may(
     "setting-log-level/client-sets",
-    LEGACY,
-    scenario="script",
-    context=script({"do": "level", "level": "warning"}, listing()),
-    needs=SCRIPT,
-    expects="logging/setLevel with the level.",
+    "logging/setLevel with the level.",
+    **scripted({"do": "level", "level": "warning"}, listing()),
 )
 async def sets_level(talk: ClientTalk) -> None:
     """The level of log messages is set by a request."""
@@ -108,14 +85,11 @@ async def sets_level(talk: ClientTalk) -> None:
     check(levels == ["warning"], f"the levels that were set are {levels}")
 
 
-@logging.client(
-    MUST,
+@logging_case.must(
     "per-request-log-level/client-asks",
+    "No level in _meta before, the level afterwards, and no logging/setLevel.",
     MODERN,
-    scenario="script",
-    context=script(call(), {"do": "level", "level": "warning"}, call()),
-    needs=SCRIPT,
-    expects="No level in _meta before, the level afterwards, and no logging/setLevel.",
+    **scripted(call(), {"do": "level", "level": "warning"}, call()),
 )
 async def asks_for_level(talk: ClientTalk) -> None:
     """The level of log messages is part of each request that wants any."""
@@ -130,14 +104,11 @@ async def asks_for_level(talk: ClientTalk) -> None:
     check(not link.requests("logging/setLevel"), "logging/setLevel was sent, which is no more")
 
 
-@logging.client(
-    MAY,
+@logging_case.may(
     "log-message-notifications/client-hears",
+    "The message with its data, whatever JSON that is.",
     ALL,
-    scenario="script",
-    context=script({"do": "level", "level": "debug"}, call()),
-    needs=SCRIPT,
-    expects="The message with its data, whatever JSON that is.",
+    **scripted({"do": "level", "level": "debug"}, call()),
 )
 async def hears_messages(talk: ClientTalk) -> None:
     """Log messages reach the owner with their data as it was."""
@@ -158,14 +129,10 @@ async def hears_messages(talk: ClientTalk) -> None:
     check(heard == said, f"of {said} it heard {heard}")
 
 
-@completion.client(
-    SHOULD,
+@completion_case.should(
     "implementation-considerations/client-partial",
-    ALL,
-    scenario="script",
-    context=script(complete(), complete(), listing()),
-    needs=SCRIPT,
-    expects="The values that there are, none if there are none.",
+    "The values that there are, none if there are none.",
+    **scripted(complete(), complete(), listing()),
 )
 async def partial_results(talk: ClientTalk) -> None:
     """Results without a total, without a word on whether there are more, or without values."""
@@ -180,14 +147,11 @@ async def partial_results(talk: ClientTalk) -> None:
     check(found == [["kit"], []], f"the values came as {found}")
 
 
-@completion.client(
-    MAY,
+@completion_case.may(
     "requesting-completions/client-context",
+    "context.arguments has the values of the other arguments.",
     SINCE_2025_06_18,
-    scenario="script",
-    context=script(complete(known={"language": "python"})),
-    needs=SCRIPT,
-    expects="context.arguments has the values of the other arguments.",
+    **scripted(complete(known={"language": "python"})),
 )
 async def context_of_arguments(talk: ClientTalk) -> None:
     """What is known of other arguments goes with a request for completions."""
@@ -200,6 +164,3 @@ async def context_of_arguments(talk: ClientTalk) -> None:
     check(found == argument, f"the argument is {found!r}")
     context = message.params.get("context")
     check(context == {"arguments": {"language": "python"}}, f"the context is {context!r}")
-
-
-__all__ = ["completion", "logging", "resources"]

@@ -1,19 +1,16 @@
 """Cases of the page server/tools for clients."""
 
-from collections.abc import Callable
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.client_serving import text, tool
-from mcpcore_conformance.kit.client_steps import SCRIPT, call, listing, pause, script, texts
+from mcpcore_conformance.kit.client_steps import call, listing, pause, scripted, texts
 from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
-from mcpcore_conformance.kit.model import ALL, MAY, SHOULD, ClientPlay, Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/tools")
+case = page.client(**scripted(call()))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -44,26 +41,19 @@ async def _structured(talk: ClientTalk, content: Any) -> Outcome:
     return await talk.step(1)
 
 
-def _weather_case(slug: str, revisions: Span, expects: str) -> Callable[[ClientPlay], ClientPlay]:
-    return page.client(
-        SHOULD,
-        f"output-schema/client-{slug}",
-        revisions,
-        scenario="script",
-        context=script(listing(), call("weather", {})),
-        needs=SCRIPT,
-        expects=expects,
-    )
+weather_case = page.client(SINCE_2025_06_18, **scripted(listing(), call("weather", {})))
 
 
-@_weather_case("validates", SINCE_2025_06_18, "The call fails.")
+@weather_case.should("output-schema/client-validates", "The call fails.")
 async def validates(talk: ClientTalk) -> None:
     """A structured result that breaks the tool's schema is not taken."""
     step = await _structured(talk, {"city": "Oslo", "degrees": "warm"})
     check(not step.good, f"it was taken: {step.result!r}")
 
 
-@_weather_case("validates-references", SINCE_2025_11_25, "The call fails.")
+@weather_case.should(
+    "output-schema/client-validates-references", "The call fails.", SINCE_2025_11_25
+)
 async def validates_references(talk: ClientTalk) -> None:
     """References within a schema count."""
     found = {"city": "Oslo", "degrees": 3, "winds": ["north", "up"]}
@@ -71,7 +61,7 @@ async def validates_references(talk: ClientTalk) -> None:
     check(not step.good, f"it was taken: {step.result!r}")
 
 
-@_weather_case("takes-what-is-right", SINCE_2025_06_18, "The result, whole.")
+@weather_case.should("output-schema/client-takes-what-is-right", "The result, whole.")
 async def takes_what_is_right(talk: ClientTalk) -> None:
     """A structured result that keeps to the schema reaches the caller."""
     found = {"city": "Oslo", "degrees": -3.5, "winds": ["north"], "more": [1]}
@@ -81,14 +71,10 @@ async def takes_what_is_right(talk: ClientTalk) -> None:
     check(got == found, f"{found} came as {got!r}")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "calling-tools/client-exact-arguments",
-    ALL,
-    scenario="script",
-    context=script(call("echo", ARGUMENTS)),
-    needs=SCRIPT,
-    expects="The same JSON values.",
+    "The same JSON values.",
+    **scripted(call("echo", ARGUMENTS)),
 )
 async def exact_arguments(talk: ClientTalk) -> None:
     """Arguments reach the server as they were given."""
@@ -98,15 +84,7 @@ async def exact_arguments(talk: ClientTalk) -> None:
     check(found == ARGUMENTS, f"the arguments came as {found!r}")
 
 
-@page.client(
-    MAY,
-    "error-handling/client-tells-tool-errors",
-    ALL,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="A result with isError and its text.",
-)
+@case.may("error-handling/client-tells-tool-errors", "A result with isError and its text.")
 async def tells_tool_errors(talk: ClientTalk) -> None:
     """That a tool has failed is a result, which its caller can read."""
     link = await talk.open()
@@ -118,15 +96,7 @@ async def tells_tool_errors(talk: ClientTalk) -> None:
     check(texts(step.result) == ["it broke"], f"the caller got {step.result!r}")
 
 
-@page.client(
-    MAY,
-    "error-handling/client-tells-protocol-errors",
-    ALL,
-    scenario="script",
-    context=script(call()),
-    needs=SCRIPT,
-    expects="The error's code, message and data.",
-)
+@case.may("error-handling/client-tells-protocol-errors", "The error's code, message and data.")
 async def tells_protocol_errors(talk: ClientTalk) -> None:
     """An error of the server reaches the caller with all that it says."""
     link = await talk.open()
@@ -141,14 +111,10 @@ async def tells_protocol_errors(talk: ClientTalk) -> None:
     )
 
 
-@page.client(
-    MAY,
+@case.may(
     "tool-result/client-unknown-content",
-    ALL,
-    scenario="script",
-    context=script(call(timeout=5), call()),
-    needs=SCRIPT,
-    expects="The next call succeeds, whatever became of the first.",
+    "The next call succeeds, whatever became of the first.",
+    **scripted(call(timeout=5), call()),
 )
 async def unknown_content(talk: ClientTalk) -> None:
     """Content of a type that is not known does not bring a client down."""
@@ -160,14 +126,10 @@ async def unknown_content(talk: ClientTalk) -> None:
     check(step.good, f"the next call ended with {step}")
 
 
-@page.client(
-    MAY,
+@case.may(
     "list-changed-notification/client-survives",
-    ALL,
-    scenario="script",
-    context=script(listing(), call(), pause(0.2), listing()),
-    needs=SCRIPT,
-    expects="The list that is read afterwards is the new one.",
+    "The list that is read afterwards is the new one.",
+    **scripted(listing(), call(), pause(0.2), listing()),
 )
 async def list_changed(talk: ClientTalk) -> None:
     """After the list of tools has changed the new one is read."""
@@ -181,6 +143,3 @@ async def list_changed(talk: ClientTalk) -> None:
     check(step.good, f"the list ended with {step}")
     names = [each.get("name") for each in step.result]
     check(names == ["newcomer"], f"the list has {names}")
-
-
-__all__ = ["page"]

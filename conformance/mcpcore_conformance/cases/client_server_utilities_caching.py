@@ -4,21 +4,21 @@ from typing import Any
 
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_steps import (
-    SCRIPT,
     call,
     listen,
     listing,
     pause,
     read,
     require_input,
-    script,
+    scripted,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/caching")
+case = page.client(MODERN, **scripted(listing(), listing()))
 
 LONG = 600_000
 """Milliseconds: longer than any case."""
@@ -45,14 +45,10 @@ def _listed(talk: ClientTalk) -> int:
     return sum(len(link.requests("tools/list")) for link in talk.links)
 
 
-@page.client(
-    MUST,
+@case.must(
     "cache-key/client-other-params",
-    MODERN,
-    scenario="script",
-    context=script(read(A), read(B), listing("resources"), listing("templates")),
-    needs=SCRIPT,
-    expects="A request of its own for each.",
+    "A request of its own for each.",
+    **scripted(read(A), read(B), listing("resources"), listing("templates")),
 )
 async def other_params(talk: ClientTalk) -> None:
     """A cached result is not served for another method, or for other parameters."""
@@ -72,14 +68,10 @@ async def other_params(talk: ClientTalk) -> None:
     check(found == [A, B], f"it got {found}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "cache-key/client-not-after-input",
-    MODERN,
-    scenario="script",
-    context=script(read(A), read(A)),
-    needs=(*SCRIPT, "roots"),
-    expects="Both times a request.",
+    "Both times a request.",
+    **scripted(read(A), read(A), needs=("roots",)),
 )
 async def not_after_input(talk: ClientTalk) -> None:
     """A result that took input is not cached."""
@@ -98,21 +90,17 @@ async def not_after_input(talk: ClientTalk) -> None:
     check(got == ["one", "two"], f"reading twice gave {got}")
 
 
-@page.client(
-    MUST,
+@case.must(
     "cache-scope-field/client-private",
-    MODERN,
+    "A request with each of the tokens.",
     bindings=STREAMABLE,
-    scenario="script",
-    context=script(
+    **scripted(
         listing(),
         {"do": "close"},
         {"do": "open", "headers": {"Authorization": "Bearer kit-other-0123456789"}},
         listing(),
         headers={"Authorization": "Bearer kit-one-0123456789"},
     ),
-    needs=SCRIPT,
-    expects="A request with each of the tokens.",
 )
 async def private(talk: ClientTalk) -> None:
     """A private result is not served to whoever comes with another token."""
@@ -128,45 +116,21 @@ async def private(talk: ClientTalk) -> None:
     check(len(shown) == 2, f"a private list was asked for with {len(shown)} of two tokens")
 
 
-@page.client(
-    SHOULD,
-    "time-to-live-ttl-field/client-zero",
-    MODERN,
-    scenario="script",
-    context=script(listing(), listing()),
-    needs=SCRIPT,
-    expects="Both times a request.",
-)
+@case.should("time-to-live-ttl-field/client-zero", "Both times a request.")
 async def zero(talk: ClientTalk) -> None:
     """A ttlMs of 0 is over at once."""
     _tools(talk, ttlMs=0, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with ttlMs 0 was taken for fresh")
 
 
-@page.client(
-    SHOULD,
-    "time-to-live-ttl-field/client-negative",
-    MODERN,
-    scenario="script",
-    context=script(listing(), listing()),
-    needs=SCRIPT,
-    expects="Both times a request, and no failure.",
-)
+@case.should("time-to-live-ttl-field/client-negative", "Both times a request, and no failure.")
 async def negative(talk: ClientTalk) -> None:
     """A negative ttlMs counts as 0."""
     _tools(talk, ttlMs=-LONG, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with a negative ttlMs was taken for fresh")
 
 
-@page.client(
-    SHOULD,
-    "time-to-live-ttl-field/client-absent",
-    MODERN,
-    scenario="script",
-    context=script(listing(), listing()),
-    needs=SCRIPT,
-    expects="Both times a request, and no failure.",
-)
+@case.should("time-to-live-ttl-field/client-absent", "Both times a request, and no failure.")
 async def absent(talk: ClientTalk) -> None:
     """Without ttlMs a result is over at once, and is no failure."""
     talk.serving.hold.add("tools/list")
@@ -180,15 +144,7 @@ async def absent(talk: ClientTalk) -> None:
     check(await _lists(talk) >= 2, "a list without ttlMs was taken for fresh")
 
 
-@page.client(
-    MAY,
-    "time-to-live-ttl-field/client-positive",
-    MODERN,
-    scenario="script",
-    context=script(listing(), listing()),
-    needs=SCRIPT,
-    expects="One request.",
-)
+@case.may("time-to-live-ttl-field/client-positive", "One request.")
 async def positive(talk: ClientTalk) -> None:
     """A result is taken for fresh as long as the server says."""
     _tools(talk, ttlMs=LONG, cacheScope="public")
@@ -196,14 +152,10 @@ async def positive(talk: ClientTalk) -> None:
     check(found == 1, f"a list that is fresh for ten minutes was asked for {found} times")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "freshness-calculation/client-stale",
-    MODERN,
-    scenario="script",
-    context=script(listing(), pause(0.3), listing()),
-    needs=SCRIPT,
-    expects="Both times a request.",
+    "Both times a request.",
+    **scripted(listing(), pause(0.3), listing()),
 )
 async def stale(talk: ClientTalk) -> None:
     """A result is asked for again once its time is over."""
@@ -211,14 +163,10 @@ async def stale(talk: ClientTalk) -> None:
     check(await _lists(talk) >= 2, "a list that was stale was taken for fresh")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "freshness-calculation/client-no-polling",
-    MODERN,
-    scenario="script",
-    context=script(listing(), pause(0.4), listing("prompts")),
-    needs=SCRIPT,
-    expects="No request that nobody wanted.",
+    "No request that nobody wanted.",
+    **scripted(listing(), pause(0.4), listing("prompts")),
 )
 async def no_polling(talk: ClientTalk) -> None:
     """The end of its time is no reason to ask for a result again."""
@@ -227,14 +175,10 @@ async def no_polling(talk: ClientTalk) -> None:
     check(found == 1, f"a list that was wanted once was asked for {found} times")
 
 
-@page.client(
-    SHOULD,
+@case.should(
     "interaction-with-notifications/client-forgets",
-    MODERN,
-    scenario="script",
-    context=script(listing(), listen(tools=True, changes=1), listing()),
-    needs=SCRIPT,
-    expects="A request after the change, although the list was fresh.",
+    "A request after the change, although the list was fresh.",
+    **scripted(listing(), listen(tools=True, changes=1), listing()),
 )
 async def forgets(talk: ClientTalk) -> None:
     """A change that is notified ends the time of what it is about."""
@@ -249,14 +193,10 @@ async def forgets(talk: ClientTalk) -> None:
     check(_listed(talk) > before, "the list that had changed was taken for fresh")
 
 
-@page.client(
-    MUST,
+@case.must(
     "cache-key/client-cursors",
-    MODERN,
-    scenario="script",
-    context=script(listing(), call(), listing()),
-    needs=SCRIPT,
-    expects="All entries of both pages, both times.",
+    "All entries of both pages, both times.",
+    **scripted(listing(), call(), listing()),
 )
 async def cursors(talk: ClientTalk) -> None:
     """Pages of a list are different results."""
@@ -275,6 +215,3 @@ async def cursors(talk: ClientTalk) -> None:
     for each in (report.steps[0], report.steps[2]):
         names = [entry["name"] for entry in each.result] if each.good else [str(each)]
         check(names == ["add_numbers", "echo"], f"the list has {names}")
-
-
-__all__ = ["page"]

@@ -1,17 +1,16 @@
 """Cases of the page server/utilities/pagination for clients."""
 
-from collections.abc import Callable
 from typing import Any
 
-from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_serving import tool
-from mcpcore_conformance.kit.client_steps import SCRIPT, listing, script
+from mcpcore_conformance.kit.client_steps import listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import ALL, MAY, MODERN, MUST, SHOULD, ClientPlay, Page, Strength
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/pagination")
+case = page.client(**scripted(listing()))
 
 CURSORS = ("eyJwIjoxfQ==", ' {"page": 2} ', "ø☃\n%20&a=b", "0", "null")
 """What a client that reads, trims or encodes a cursor would change."""
@@ -49,24 +48,8 @@ async def _whole_list(talk: ClientTalk, cursors: list[str], sizes: list[int]) ->
     check(found == wanted, f"the list has {found}, not {wanted}")
 
 
-def _list_case(
-    strength: Strength, place: str, revisions: Span, expects: str
-) -> Callable[[ClientPlay], ClientPlay]:
-    return page.client(
-        strength,
-        place,
-        revisions,
-        scenario="script",
-        context=script(listing()),
-        needs=SCRIPT,
-        expects=expects,
-    )
-
-
-@_list_case(
-    MUST,
+@case.must(
     "implementation-guidelines/client-opaque",
-    ALL,
     "Each cursor comes back exactly, and all entries are there.",
 )
 async def opaque(talk: ClientTalk) -> None:
@@ -74,41 +57,32 @@ async def opaque(talk: ClientTalk) -> None:
     await _whole_list(talk, [*CURSORS], [1] * (len(CURSORS) + 1))
 
 
-@_list_case(
-    MUST, "pagination-model/client-page-size", ALL, "All entries of pages of 3, 0, 1 and 5."
-)
+@case.must("pagination-model/client-page-size", "All entries of pages of 3, 0, 1 and 5.")
 async def page_size(talk: ClientTalk) -> None:
     """Pages have any number of entries, and none as well."""
     await _whole_list(talk, ["a", "b", "c"], [3, 0, 1, 5])
 
 
-@_list_case(
-    SHOULD,
-    "implementation-guidelines/client-end",
-    ALL,
-    "One request; a list that has no pages is complete.",
+@case.should(
+    "implementation-guidelines/client-end", "One request; a list that has no pages is complete."
 )
 async def end(talk: ClientTalk) -> None:
     """A list without nextCursor is at its end."""
     await _whole_list(talk, [], [4])
 
 
-@_list_case(
-    MUST,
+@case.must(
     "implementation-guidelines/client-empty-cursor",
-    MODERN,
     "The empty cursor is sent back, and the next page is read.",
+    MODERN,
 )
 async def empty_cursor(talk: ClientTalk) -> None:
     """An empty string is a cursor like any other."""
     await _whole_list(talk, [""], [2, 2])
 
 
-@_list_case(
-    MAY,
-    "implementation-guidelines/client-loop",
-    ALL,
-    f"The client ends, after fewer than {LOOPS} requests.",
+@case.may(
+    "implementation-guidelines/client-loop", f"The client ends, after fewer than {LOOPS} requests."
 )
 async def loop(talk: ClientTalk) -> None:
     """A server that gives the same cursor again and again does not keep a client for ever."""
@@ -122,11 +96,8 @@ async def loop(talk: ClientTalk) -> None:
     check(talk.ended, "the client did not end")
 
 
-@_list_case(
-    MAY,
-    "error-handling/client-refused-cursor",
-    ALL,
-    "The list fails, or begins anew; the client ends.",
+@case.may(
+    "error-handling/client-refused-cursor", "The list fails, or begins anew; the client ends."
 )
 async def refused_cursor(talk: ClientTalk) -> None:
     """A cursor that the server refuses ends the list."""
@@ -140,6 +111,3 @@ async def refused_cursor(talk: ClientTalk) -> None:
     await talk.accept()
     step = await talk.step()
     check(not step.good, f"a list of which a page is missing was taken for whole: {step.result!r}")
-
-
-__all__ = ["page"]

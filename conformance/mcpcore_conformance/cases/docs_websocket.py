@@ -10,12 +10,13 @@ from mcpcore_conformance.cases.rfc6455_opening import BAD_REQUEST, opened, refus
 from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind
-from mcpcore_conformance.kit.model import LEGACY, MUST, SHOULD, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import LEGACY, WEBSOCKET, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import FramesWire, Refused
 
 page = Page("docs/websocket")
+case = page.server(bindings=WEBSOCKET)
 
 FORBIDDEN, NOT_FOUND, MISDIRECTED = 403, 404, 421
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
@@ -26,35 +27,20 @@ VERSIONED, TOKEN = "mcp.version.", "mcp.auth."
 # Who is let in
 
 
-@page.server(
-    SHOULD,
-    "who-is-let-in/other-path",
-    bindings=WEBSOCKET,
-    expects="Status 404.",
-)
+@case.should("who-is-let-in/other-path", "Status 404.")
 async def other_path(talk: ServerTalk) -> None:
     """There is a WebSocket at one path only."""
     await refused(talk, "another path", (NOT_FOUND,), path="/kit/none")
 
 
-@page.server(
-    SHOULD,
-    "who-is-let-in/foreign-origin-forbidden",
-    bindings=WEBSOCKET,
-    expects="Status 403.",
-)
+@case.should("who-is-let-in/foreign-origin-forbidden", "Status 403.")
 async def origin_forbidden(talk: ServerTalk) -> None:
     """A foreign origin is refused with 403."""
     headers = [("origin", "http://evil.example")]
     await refused(talk, "a foreign Origin", (FORBIDDEN,), headers=headers)
 
 
-@page.server(
-    SHOULD,
-    "who-is-let-in/foreign-host",
-    bindings=WEBSOCKET,
-    expects="Status 403, or 421.",
-)
+@case.should("who-is-let-in/foreign-host", "Status 403, or 421.")
 async def foreign_host(talk: ServerTalk) -> None:
     """A local server does not answer to names that are not its own."""
     for host in (b"evil.example", b"localhost.evil.example", b"[2001:db8::1]:80"):
@@ -65,12 +51,7 @@ async def foreign_host(talk: ServerTalk) -> None:
 # Subprotocols
 
 
-@page.server(
-    SHOULD,
-    "subprotocols/mcp",
-    bindings=WEBSOCKET,
-    expects="mcp is chosen wherever it is in the list.",
-)
+@case.should("subprotocols/mcp", "mcp is chosen wherever it is in the list.")
 async def chooses_mcp(talk: ServerTalk) -> None:
     """The protocol mcp is chosen whenever it is offered."""
     for offers in (["mcp"], ["kit.other", "mcp"], [f"{VERSIONED}{talk.revision.name}", "mcp"]):
@@ -78,36 +59,21 @@ async def chooses_mcp(talk: ServerTalk) -> None:
         check(wire.subprotocol == "mcp", f"of {offers} the server has chosen {wire.subprotocol!r}")
 
 
-@page.server(
-    SHOULD,
-    "subprotocols/none",
-    bindings=WEBSOCKET,
-    expects="Accepted, without a subprotocol.",
-)
+@case.should("subprotocols/none", "Accepted, without a subprotocol.")
 async def none_offered(talk: ServerTalk) -> None:
     """A client that offers nothing is let in."""
     wire = await opened(talk, "an opening without subprotocols", offers=[])
     check(wire.subprotocol is None, f"unasked, the server has chosen {wire.subprotocol!r}")
 
 
-@page.server(
-    SHOULD,
-    "subprotocols/unknown-only",
-    bindings=WEBSOCKET,
-    expects="Status 400.",
-)
+@case.should("subprotocols/unknown-only", "Status 400.")
 async def unknown_only(talk: ServerTalk) -> None:
     """Offers without any that is spoken are refused."""
     for offers in (["kit.other"], ["MCP"], ["mcp2", "graphql-ws"]):
         await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
 
 
-@page.server(
-    SHOULD,
-    "subprotocols/version",
-    bindings=WEBSOCKET,
-    expects="The offer of a revision that is spoken is chosen.",
-)
+@case.should("subprotocols/version", "The offer of a revision that is spoken is chosen.")
 async def version_offered(talk: ServerTalk) -> None:
     """A revision can be offered in place of mcp."""
     offer = f"{VERSIONED}{talk.revision.name}"
@@ -115,24 +81,17 @@ async def version_offered(talk: ServerTalk) -> None:
     check(wire.subprotocol == offer, f"of {offer} the server has chosen {wire.subprotocol!r}")
 
 
-@page.server(
-    SHOULD,
-    "subprotocols/version-unknown",
-    bindings=WEBSOCKET,
-    expects="Status 400.",
-)
+@case.should("subprotocols/version-unknown", "Status 400.")
 async def version_unknown(talk: ServerTalk) -> None:
     """Revisions of which none is spoken are refused."""
     offers = [f"{VERSIONED}2099-01-01", f"{VERSIONED}latest"]
     await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "subprotocols/version-decides",
+    "initialize is answered with the revision that was offered, whatever it asks for.",
     LEGACY,
-    bindings=WEBSOCKET,
-    expects="initialize is answered with the revision that was offered, whatever it asks for.",
 )
 async def version_decides(talk: ServerTalk) -> None:
     """The revision that was offered is the only one on the connection."""
@@ -151,11 +110,9 @@ async def version_decides(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     "subprotocols/token-not-echoed",
-    bindings=WEBSOCKET,
-    expects="A token that was offered is in no header of the response, and never chosen.",
+    "A token that was offered is in no header of the response, and never chosen.",
 )
 async def token_not_echoed(talk: ServerTalk) -> None:
     """An access token among the offers is not sent back."""
@@ -185,11 +142,9 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
 # What is bounded
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "what-is-bounded/slow-reader",
-    bindings=WEBSOCKET,
-    expects="All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
+    "All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
 )
 async def slow_reader(talk: ServerTalk) -> None:
     """A client that reads nothing while it asks for more than a socket holds loses no answer."""
@@ -207,12 +162,7 @@ async def slow_reader(talk: ServerTalk) -> None:
 # How it ends
 
 
-@page.server(
-    SHOULD,
-    "how-it-ends/binary",
-    bindings=WEBSOCKET,
-    expects="Closed with 1003.",
-)
+@case.should("how-it-ends/binary", "Closed with 1003.")
 async def binary(talk: ServerTalk) -> None:
     """Messages are text: a binary frame ends the connection."""
     link = await talk.open()
@@ -221,12 +171,7 @@ async def binary(talk: ServerTalk) -> None:
     check(gone.code == UNSUPPORTED_DATA, f"a binary frame was closed with {gone.code}, not 1003")
 
 
-@page.server(
-    SHOULD,
-    "how-it-ends/behind-the-answers",
-    bindings=WEBSOCKET,
-    expects="The request before it is answered first.",
-)
+@case.should("how-it-ends/behind-the-answers", "The request before it is answered first.")
 async def behind_the_answers(talk: ServerTalk) -> None:
     """What ends a connection costs no answer to what came before."""
     link = await talk.open()
@@ -236,11 +181,9 @@ async def behind_the_answers(talk: ServerTalk) -> None:
     await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "how-it-ends/too-large",
-    bindings=WEBSOCKET,
-    expects="Closed with 1009 when the length is announced, before the payload is there.",
+    "Closed with 1009 when the length is announced, before the payload is there.",
 )
 async def too_large(talk: ServerTalk) -> None:
     """A message that is too large is not waited for."""
@@ -249,12 +192,7 @@ async def too_large(talk: ServerTalk) -> None:
     check(gone.code == TOO_BIG, f"a frame of a terabyte was closed with {gone.code}, not 1009")
 
 
-@page.server(
-    SHOULD,
-    "how-it-ends/heads-at-once",
-    bindings=WEBSOCKET,
-    expects="Closed with 1002 before the payload is there.",
-)
+@case.should("how-it-ends/heads-at-once", "Closed with 1002 before the payload is there.")
 async def heads_at_once(talk: ServerTalk) -> None:
     """What is wrong with a frame's head is wrong before its payload."""
     for what, first in (("a reserved bit", 0xC0 | TEXT), ("an unknown opcode", 0x80 | 3)):
@@ -262,11 +200,8 @@ async def heads_at_once(talk: ServerTalk) -> None:
         await fails(talk, f"half a frame with {what}", head, fence=False)
 
 
-@page.server(
-    SHOULD,
-    "how-it-ends/text-at-the-first-byte",
-    bindings=WEBSOCKET,
-    expects="Closed with 1007 though the message has not ended.",
+@case.should(
+    "how-it-ends/text-at-the-first-byte", "Closed with 1007 though the message has not ended."
 )
 async def text_at_first_byte(talk: ServerTalk) -> None:
     """Text that is no UTF-8 is wrong at its first bad byte."""
@@ -274,11 +209,9 @@ async def text_at_first_byte(talk: ServerTalk) -> None:
     await fails(talk, "a fragment that is no UTF-8", data, NOT_UTF8)
 
 
-@page.server(
-    MUST,
+@case.must(
     "websocket/one-message-per-frame",
-    bindings=WEBSOCKET,
-    expects="Two messages in one frame are no message; each message of the server has its frame.",
+    "Two messages in one frame are no message; each message of the server has its frame.",
 )
 async def one_message_per_frame(talk: ServerTalk) -> None:
     """A text frame is one JSON-RPC message."""
@@ -290,11 +223,8 @@ async def one_message_per_frame(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    MUST,
-    "websocket/newlines-mean-nothing",
-    bindings=WEBSOCKET,
-    expects="A message with newlines between its members is served.",
+@case.must(
+    "websocket/newlines-mean-nothing", "A message with newlines between its members is served."
 )
 async def newlines_mean_nothing(talk: ServerTalk) -> None:
     """Frames end messages, newlines do not."""
@@ -304,13 +234,7 @@ async def newlines_mean_nothing(talk: ServerTalk) -> None:
     await answered(link, "kit-lines", "a request over several lines")
 
 
-@page.server(
-    SHOULD,
-    "websocket/sessions-apart",
-    LEGACY,
-    bindings=WEBSOCKET,
-    expects="Each connection has its own handshake.",
-)
+@case.should("websocket/sessions-apart", "Each connection has its own handshake.", LEGACY)
 async def sessions_apart(talk: ServerTalk) -> None:
     """A connection is a session: one that is open opens no other one."""
     await talk.open()
@@ -322,17 +246,11 @@ async def sessions_apart(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "who-is-let-in/nothing-told",
-    bindings=WEBSOCKET,
-    expects="No Access-Control-Allow-Origin for a page that may not call.",
+@case.should(
+    "who-is-let-in/nothing-told", "No Access-Control-Allow-Origin for a page that may not call."
 )
 async def nothing_told(talk: ServerTalk) -> None:
     """A foreign page learns nothing from the refusal."""
     error = await refused(talk, "a foreign Origin", headers=[("origin", "http://evil.example")])
     found = header(error.headers, "access-control-allow-origin")
     check(found is None, f"Access-Control-Allow-Origin is {found!r}")
-
-
-__all__ = ["page"]

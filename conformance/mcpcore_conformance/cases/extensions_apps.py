@@ -3,10 +3,9 @@
 import re
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import call, entries
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.shapes import APPS
 from mcpcore_conformance.kit.skills import contents
 from mcpcore_conformance.kit.talk import ServerTalk, all_capabilities
@@ -15,8 +14,9 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/apps")
 
-SINCE_META = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_META = SINCE_2025_06_18
 """Revisions whose tools have ``_meta``."""
+case = page.server(SINCE_META)
 TYPE = "text/html;profile=mcp-app"
 FLAT = "ui/resourceUri"
 MOST = 5
@@ -45,11 +45,9 @@ def _uris(tools: list[dict[str, Any]]) -> list[str]:
     return [*dict.fromkeys(uri for uri in found if isinstance(uri, str))][:MOST]
 
 
-@page.server(
-    MUST,
+@case.must(
     "resource-discovery/metadata",
-    SINCE_META,
-    expects="A resourceUri that begins with ui://, and model, app or both as visibility.",
+    "A resourceUri that begins with ui://, and model, app or both as visibility.",
 )
 async def metadata(talk: ServerTalk) -> None:
     """The metadata of tools with apps has its shape, in the form that is not deprecated."""
@@ -66,11 +64,9 @@ async def metadata(talk: ServerTalk) -> None:
         check(good, f"the visibility of {name} is {visibility!r:.80}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "content-requirements/document",
-    SINCE_META,
-    expects="Contents with that URI and type, as text or base64, with a doctype of HTML5.",
+    "Contents with that URI and type, as text or base64, with a doctype of HTML5.",
 )
 async def document(talk: ServerTalk) -> None:
     """The app of a tool exists, and is a document of HTML."""
@@ -83,11 +79,9 @@ async def document(talk: ServerTalk) -> None:
         check(_DOCTYPE.match(text), f"{uri} does not begin with a doctype of HTML5: {text[:40]!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "ui-resource-format/rules",
-    SINCE_META,
-    expects="Lists of origins by their use, objects as permissions, in _meta.ui of the contents.",
+    "Lists of origins by their use, objects as permissions, in _meta.ui of the contents.",
 )
 async def rules(talk: ServerTalk) -> None:
     """What a document asks of its host has the shape that hosts read."""
@@ -109,11 +103,8 @@ async def rules(talk: ServerTalk) -> None:
             check(isinstance(value, dict), f"the permission {name} of {uri} is {value!r:.80}")
 
 
-@page.server(
-    MUST,
-    "ui-resource-format/listed",
-    SINCE_META,
-    expects="The same URI and media type as where it is read, or no entry.",
+@case.must(
+    "ui-resource-format/listed", "The same URI and media type as where it is read, or no entry."
 )
 async def listed(talk: ServerTalk) -> None:
     """The resource of an app, where it is listed, is what hosts read."""
@@ -127,11 +118,9 @@ async def listed(talk: ServerTalk) -> None:
         check(kind == TYPE, f"the media type of {each['uri']} is listed as {kind!r:.80}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "server-behavior/by-capability",
-    SINCE_META,
-    expects="No tool that refers to an app, and none that is for apps alone.",
+    "No tool that refers to an app, and none that is for apps alone.",
 )
 async def by_capability(talk: ServerTalk) -> None:
     """A client that does not declare the extension gets tools without apps."""
@@ -145,19 +134,10 @@ async def by_capability(talk: ServerTalk) -> None:
         check(not alone, f"{name} is for apps alone")
 
 
-@page.server(
-    MUST,
-    "server-behavior/meaningful-content",
-    SINCE_META,
-    needs=("tool:test_app",),
-    expects="A text in content.",
-)
+@case.must("server-behavior/meaningful-content", "A text in content.", needs=("tool:test_app",))
 async def meaningful(talk: ServerTalk) -> None:
     """A tool with an app has its result in content, for clients that show apps as well."""
     link, _ = await _opened(talk)
     for each in (link, await talk.open()):
         found = objects((await call(each, "test_app", {})).result.get("content"))
         check(any(block.get("text") for block in found), f"the content is {found!r:.200}")
-
-
-__all__ = ["page"]

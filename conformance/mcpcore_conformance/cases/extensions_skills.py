@@ -6,7 +6,7 @@ from typing import Any
 from mcpcore_conformance.kit.asking import pages
 from mcpcore_conformance.kit.lists import check_shape, check_unique
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import (
     FILE,
@@ -26,6 +26,7 @@ from mcpcore_conformance.kit.usable import members, objects, whole
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/skills")
+case = page.server(MODERN)
 
 NOBODY = f"skill://mcpcore-conformance-no-such-skill{FILE}"
 DIRECTORY = "inode/directory"
@@ -35,11 +36,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 
 
-@page.server(
-    MUST,
+@case.must(
     "capability-negotiation/with-resources",
-    MODERN,
-    expects="The capability resources, beside the extension with an object as its settings.",
+    "The capability resources, beside the extension with an object as its settings.",
 )
 async def with_resources(talk: ServerTalk) -> None:
     """A server with skills declares resources, and settings that are an object."""
@@ -52,11 +51,9 @@ async def with_resources(talk: ServerTalk) -> None:
     check(isinstance(reads, bool), f"directoryRead is {reads!r:.80}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "listing-skills/shape",
-    MODERN,
-    expects="Pages of entries with uri, frontmatter and resources, with ttlMs and cacheScope.",
+    "Pages of entries with uri, frontmatter and resources, with ttlMs and cacheScope.",
 )
 async def listed(talk: ServerTalk) -> None:
     """Every page of skills/list has its shape."""
@@ -67,11 +64,9 @@ async def listed(talk: ServerTalk) -> None:
         check(not missing, f"skills/list has no {' and no '.join(missing)}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "resource-mapping/name-in-uri",
-    MODERN,
-    expects="A URI that ends with the name in the front matter and /SKILL.md.",
+    "A URI that ends with the name in the front matter and /SKILL.md.",
 )
 async def name_in_uri(talk: ServerTalk) -> None:
     """The name of a skill is the last segment of its path, and keeps to the rules for names."""
@@ -83,11 +78,8 @@ async def name_in_uri(talk: ServerTalk) -> None:
         check(_NAME.fullmatch(str(name)), f"{name!r:.80} is no name of a skill")
 
 
-@page.server(
-    MUST,
-    "resources/complete",
-    MODERN,
-    expects="SKILL.md and files below its directory, each once, with digest and size.",
+@case.must(
+    "resources/complete", "SKILL.md and files below its directory, each once, with digest and size."
 )
 async def complete(talk: ServerTalk) -> None:
     """The files of an entry are its SKILL.md and files below its directory, each once."""
@@ -106,11 +98,9 @@ async def complete(talk: ServerTalk) -> None:
             check(good, f"the digest of {each['uri']} is {each.get('digest')!r:.80}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "resources/nested",
-    MODERN,
-    expects="Each file of a skill that lies inside of another one among the files of both.",
+    "Each file of a skill that lies inside of another one among the files of both.",
 )
 async def nested(talk: ServerTalk) -> None:
     """A skill lists the files of the skills that are nested in it."""
@@ -127,11 +117,9 @@ async def nested(talk: ServerTalk) -> None:
         talk.skip("no listed skill is nested in another one")
 
 
-@page.server(
-    MUST,
+@case.must(
     "integrity-and-verification/digest-and-size",
-    MODERN,
-    expects="Bytes whose number and SHA-256 digest are those of the entry.",
+    "Bytes whose number and SHA-256 digest are those of the entry.",
 )
 async def verified(talk: ServerTalk) -> None:
     """What is read is what the entry says, in each file."""
@@ -144,11 +132,9 @@ async def verified(talk: ServerTalk) -> None:
             check(digest(data) == each.get("digest"), f"{each['uri']} has another digest")
 
 
-@page.server(
-    MUST,
+@case.must(
     "frontmatter/identical",
-    MODERN,
-    expects="The fields of the file's front matter, with their values, and no others.",
+    "The fields of the file's front matter, with their values, and no others.",
 )
 async def identical(talk: ServerTalk) -> None:
     """The front matter of an entry is that of its SKILL.md."""
@@ -166,12 +152,7 @@ async def identical(talk: ServerTalk) -> None:
             check(there, f"{name} in the entry of {address(skill)} is not what the file says")
 
 
-@page.server(
-    SHOULD,
-    "limits/within",
-    MODERN,
-    expects="No more than 512 files and 16 MiB in one skill.",
-)
+@case.should("limits/within", "No more than 512 files and 16 MiB in one skill.")
 async def within(talk: ServerTalk) -> None:
     """Skills keep to the limits that every host supports."""
     _, skills = await opened(talk)
@@ -182,12 +163,7 @@ async def within(talk: ServerTalk) -> None:
         check(size <= MOST_BYTES, f"{address(skill)} has {size} bytes")
 
 
-@page.server(
-    SHOULD,
-    "names/unique",
-    MODERN,
-    expects="No name twice.",
-)
+@case.should("names/unique", "No name twice.")
 async def unique(talk: ServerTalk) -> None:
     """Names are unique in a listing."""
     _, skills = await opened(talk)
@@ -196,23 +172,16 @@ async def unique(talk: ServerTalk) -> None:
     check(not twice, f"several skills have the name {', '.join(twice[:5])}")
 
 
-@page.server(
-    MUST,
-    "listing-skills/once",
-    MODERN,
-    expects="Each skill once, whole, on one page.",
-)
+@case.must("listing-skills/once", "Each skill once, whole, on one page.")
 async def once(talk: ServerTalk) -> None:
     """An entry is not split across pages."""
     declared(talk)
-    await check_unique(talk, "skills/list", "skills", "uri")
+    await check_unique(talk, "skills", "uri")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "resource-metadata/skill-file",
-    MODERN,
-    expects="text/markdown, and in resources/list the name and description of the front matter.",
+    "text/markdown, and in resources/list the name and description of the front matter.",
 )
 async def metadata(talk: ServerTalk) -> None:
     """The resource of a SKILL.md says what its front matter says."""
@@ -228,12 +197,7 @@ async def metadata(talk: ServerTalk) -> None:
             check(value == said.get(name), f"the {name} of the resource {uri} is {value!r:.80}")
 
 
-@page.server(
-    MUST,
-    "getting-a-skill/same-entry",
-    MODERN,
-    expects="The entry that skills/list has, without a cursor.",
-)
+@case.must("getting-a-skill/same-entry", "The entry that skills/list has, without a cursor.")
 async def same_entry(talk: ServerTalk) -> None:
     """skills/get gives the entry of a listed skill."""
     link, skills = await opened(talk)
@@ -245,12 +209,7 @@ async def same_entry(talk: ServerTalk) -> None:
         check(not missing, f"skills/get has no {' and no '.join(missing)}")
 
 
-@page.server(
-    MUST,
-    "getting-a-skill/unknown",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.must("getting-a-skill/unknown", "The error -32602.")
 async def unknown(talk: ServerTalk) -> None:
     """skills/get of what is no skill is an invalid parameter."""
     declared(talk)
@@ -259,12 +218,7 @@ async def unknown(talk: ServerTalk) -> None:
         (await link.request("skills/get", {"uri": uri})).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MUST,
-    "error-handling/unknown-file",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.must("error-handling/unknown-file", "The error -32602.")
 async def unknown_file(talk: ServerTalk) -> None:
     """Reading a file that a skill does not have is an invalid parameter."""
     link, skills = await opened(talk)
@@ -287,11 +241,9 @@ async def _children(talk: ServerTalk, uri: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-@page.server(
-    MUST,
+@case.must(
     "reading-directories/children",
-    MODERN,
-    expects="Its files and its directories, the latter as inode/directory, and nothing below them.",
+    "Its files and its directories, the latter as inode/directory, and nothing below them.",
 )
 async def children(talk: ServerTalk) -> None:
     """A directory of a skill has its direct children, all of them."""
@@ -312,18 +264,10 @@ async def children(talk: ServerTalk) -> None:
                 check((kind == DIRECTORY) is is_directory, f"the media type of {uri} is {kind!r}")
 
 
-@page.server(
-    MUST,
-    "reading-directories/no-directory",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.must("reading-directories/no-directory", "The error -32602.")
 async def no_directory(talk: ServerTalk) -> None:
     """What is no directory, or is not there, is an invalid parameter."""
     link, skills = await opened(talk, "directoryRead")
     for uri in (address(skills[0]), NOBODY, f"{root(skills[0])}/mcpcore-conformance-no-such"):
         reply = await link.request("resources/directory/read", {"uri": uri})
         reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

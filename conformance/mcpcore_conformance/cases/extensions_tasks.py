@@ -7,7 +7,7 @@ from mcpcore_conformance.kit.asking import check_asks
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import acknowledged, leave, listen
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import TASKS, result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tasks import (
@@ -32,6 +32,7 @@ page = Page("extensions/tasks")
 
 SLOW = "slow_compute"
 TASK = ("found:task",)
+case = page.server(MODERN, needs=TASK)
 EXTENSION = f"extensions.{TASKS}"
 QUICK: dict[str, Any] = {"seconds": 0}
 SOON: dict[str, Any] = {"seconds": 0.1}
@@ -61,12 +62,9 @@ async def update(link: Link, task: dict[str, Any], answers: dict[str, Any]) -> d
     return await link.ask("tasks/update", {"taskId": task["taskId"], "inputResponses": answers})
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-creation/shape",
-    MODERN,
-    expects="resultType task, and a task that has an id, a status, both times and ttlMs.",
-    needs=TASK,
+    "resultType task, and a task that has an id, a status, both times and ttlMs.",
 )
 async def created(talk: ServerTalk) -> None:
     """A call that becomes a task is answered with the task."""
@@ -85,13 +83,7 @@ async def created(talk: ServerTalk) -> None:
         await end(link, task)
 
 
-@page.server(
-    MUST,
-    "task-creation/resolves-at-once",
-    MODERN,
-    expects="The task by its id, at once.",
-    needs=TASK,
-)
+@case.must("task-creation/resolves-at-once", "The task by its id, at once.")
 async def resolves(talk: ServerTalk) -> None:
     """A task that was answered can be looked at."""
     link = await opened(talk)
@@ -103,13 +95,7 @@ async def resolves(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    MUST,
-    "capability-negotiation/undeclared",
-    MODERN,
-    expects="A result, or an error; no task.",
-    needs=TASK,
-)
+@case.must("capability-negotiation/undeclared", "A result, or an error; no task.")
 async def undeclared(talk: ServerTalk) -> None:
     """A client that does not declare the extension gets no task, whatever it declared before."""
     link = await opened(talk)
@@ -126,13 +112,7 @@ async def undeclared(talk: ServerTalk) -> None:
             check(kind != "task", "a task for a client that has not declared the extension")
 
 
-@page.server(
-    MUST,
-    "task-polling/completed",
-    MODERN,
-    expects="The result in the task, and resultType complete.",
-    needs=TASK,
-)
+@case.must("task-polling/completed", "The result in the task, and resultType complete.")
 async def completed(talk: ServerTalk) -> None:
     """A task that is completed carries the result of the call."""
     link = await opened(talk)
@@ -148,12 +128,9 @@ async def completed(talk: ServerTalk) -> None:
     check(kind == "complete", f"resultType of tasks/get is {kind!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-polling/every-look",
-    MODERN,
-    expects="One of the five statuses, with what belongs to it, and the same one after an end.",
-    needs=TASK,
+    "One of the five statuses, with what belongs to it, and the same one after an end.",
 )
 async def every_look(talk: ServerTalk) -> None:
     """A task is whole whenever one looks at it, and keeps the status with which it has ended."""
@@ -176,13 +153,7 @@ async def every_look(talk: ServerTalk) -> None:
         await end(link, task)
 
 
-@page.server(
-    MUST,
-    "task-execution-errors/failed",
-    MODERN,
-    expects="The status failed, and the error in the task.",
-    needs=TASK,
-)
+@case.must("task-execution-errors/failed", "The status failed, and the error in the task.")
 async def broken(talk: ServerTalk) -> None:
     """A task whose call broke is failed, and carries the error."""
     link = await opened(talk)
@@ -195,11 +166,9 @@ async def broken(talk: ServerTalk) -> None:
     talk.should(found.get("statusMessage"), "the task does not say what went wrong")
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-execution-errors/tool-error-is-completed",
-    MODERN,
-    expects="The status completed, and a result with isError.",
+    "The status completed, and a result with isError.",
     needs=("tool:failing_job",),
 )
 async def tool_failed(talk: ServerTalk) -> None:
@@ -212,12 +181,9 @@ async def tool_failed(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-cancellation/acknowledged",
-    MODERN,
-    expects="An empty result, for a task that works and for one that has ended.",
-    needs=TASK,
+    "An empty result, for a task that works and for one that has ended.",
 )
 async def cancelled(talk: ServerTalk) -> None:
     """A request to cancel a task is acknowledged with an empty result."""
@@ -230,12 +196,8 @@ async def cancelled(talk: ServerTalk) -> None:
         check(not strange, f"the acknowledgement has {', '.join(strange)}")
 
 
-@page.server(
-    SHOULD,
-    "task-cancellation/cancelled",
-    MODERN,
-    expects="A status that is an end, soon.",
-    needs=(f"tool:{SLOW}",),
+@case.should(
+    "task-cancellation/cancelled", "A status that is an end, soon.", needs=(f"tool:{SLOW}",)
 )
 async def cancelled_soon(talk: ServerTalk) -> None:
     """A task that was cancelled comes to its end: shown by a tool that is known to stop."""
@@ -245,12 +207,9 @@ async def cancelled_soon(talk: ServerTalk) -> None:
     await until(link, task, "cancelled", "completed", "failed")
 
 
-@page.server(
-    MUST,
+@case.must(
     "task-update-requests/answered",
-    MODERN,
-    expects="input_required with the requests, and a result once they are answered.",
-    needs=TASK,
+    "input_required with the requests, and a result once they are answered.",
 )
 async def answered(talk: ServerTalk) -> None:
     """A task that needs input says which, and goes on once it has it."""
@@ -272,13 +231,7 @@ async def answered(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    SHOULD,
-    "task-update-requests/unknown-keys",
-    MODERN,
-    expects="An acknowledgement, and the request as it was.",
-    needs=TASK,
-)
+@case.should("task-update-requests/unknown-keys", "An acknowledgement, and the request as it was.")
 async def unknown_keys(talk: ServerTalk) -> None:
     """Answers that nobody asked for are ignored."""
     link = await opened(talk)
@@ -293,12 +246,8 @@ async def unknown_keys(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    MUST,
-    "task-update-requests/partial",
-    MODERN,
-    expects="The other requests only, until they are answered as well.",
-    needs=TASK,
+@case.must(
+    "task-update-requests/partial", "The other requests only, until they are answered as well."
 )
 async def partial(talk: ServerTalk) -> None:
     """All requests that are not answered yet are there, and no others."""
@@ -321,11 +270,9 @@ async def partial(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "task-creation/input-before-the-task",
-    MODERN,
-    expects="input_required for the call, and the task for its retry.",
+    "input_required for the call, and the task for its retry.",
     needs=("tool:test_tool_with_task",),
 )
 async def input_first(talk: ServerTalk) -> None:
@@ -342,13 +289,7 @@ async def input_first(talk: ServerTalk) -> None:
     check("kit" in repr(after.get("result")), f"the answer was lost: {after}")
 
 
-@page.server(
-    MUST,
-    "security-considerations/ids-not-guessable",
-    MODERN,
-    expects="Long ids, another one each time.",
-    needs=TASK,
-)
+@case.must("security-considerations/ids-not-guessable", "Long ids, another one each time.")
 async def unguessable(talk: ServerTalk) -> None:
     """Task ids cannot be guessed."""
     link = await opened(talk)
@@ -363,12 +304,9 @@ async def unguessable(talk: ServerTalk) -> None:
         await end(link, task)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "backwards-compatibility/nothing-of-2025-11-25",
-    MODERN,
-    expects="No tasks/list, no tasks/result, no capability tasks, no related task in _meta.",
-    needs=TASK,
+    "No tasks/list, no tasks/result, no capability tasks, no related task in _meta.",
 )
 async def nothing_old(talk: ServerTalk) -> None:
     """The experimental tasks of 2025-11-25 are gone."""
@@ -385,12 +323,8 @@ async def nothing_old(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    MUST,
-    "task-status-notifications/whole-task",
-    MODERN,
-    expects="The same that tasks/get gives, under the subscription.",
-    needs=TASK,
+@case.must(
+    "task-status-notifications/whole-task", "The same that tasks/get gives, under the subscription."
 )
 async def notified(talk: ServerTalk) -> None:
     """A notification of a task has the whole task."""
@@ -424,6 +358,3 @@ async def notified(talk: ServerTalk) -> None:
     found = await look(link, task)
     for name in ("taskId", "status", "result", "createdAt"):
         check(told.get(name) == found.get(name), f"{name} is another one than in tasks/get")
-
-
-__all__ = ["page"]

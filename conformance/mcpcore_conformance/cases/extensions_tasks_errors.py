@@ -11,7 +11,7 @@ from mcpcore_conformance.kit.messages import (
     MISSING_CAPABILITY,
     Kind,
 )
-from mcpcore_conformance.kit.model import MODERN, MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.shapes import TASKS
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tasks import create, end, look
@@ -19,6 +19,7 @@ from mcpcore_conformance.kit.trying_tasks import tasker, taskers
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/tasks")
+case = page.server(MODERN)
 
 
 async def plain(talk: ServerTalk) -> Link:
@@ -36,11 +37,9 @@ def check_missing(error: dict[str, Any]) -> None:
     check(named, f"the error does not name the extension: {data!r:.120}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "capability-negotiation/task-needed",
-    MODERN,
-    expects="The error -32021, which names the extension.",
+    "The error -32021, which names the extension.",
     needs=("found:task",),
 )
 async def task_needed(talk: ServerTalk) -> None:
@@ -61,11 +60,9 @@ def _undeclared(method: str) -> None:
         check_missing(reply.failed_with(MISSING_CAPABILITY))
 
     refused.__doc__ = f"{method} of a client that has not declared the extension is refused."
-    page.server(
-        MUST,
+    case.must(
         f"protocol-errors/undeclared-{method.partition('/')[2]}",
-        MODERN,
-        expects="The error -32021, which names the extension.",
+        "The error -32021, which names the extension.",
     )(refused)
 
 
@@ -73,12 +70,7 @@ for _method in ("tasks/get", "tasks/update", "tasks/cancel"):
     _undeclared(_method)
 
 
-@page.server(
-    MUST,
-    "protocol-errors/undeclared-listen",
-    MODERN,
-    expects="The error -32021, which names the extension.",
-)
+@case.must("protocol-errors/undeclared-listen", "The error -32021, which names the extension.")
 async def undeclared_listen(talk: ServerTalk) -> None:
     """A subscription to tasks of a client that has not declared the extension is refused."""
     link = await plain(talk)
@@ -94,12 +86,10 @@ async def undeclared_listen(talk: ServerTalk) -> None:
     check_missing(reply.failed_with(MISSING_CAPABILITY))
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "security-considerations/other-principal",
-    MODERN,
+    "Errors for the task of somebody else.",
     bindings=STREAMABLE,
-    expects="Errors for the task of somebody else.",
     needs=("found:task", OTHER_PRINCIPAL),
 )
 async def other_principal(talk: ServerTalk) -> None:
@@ -117,12 +107,7 @@ async def other_principal(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@page.server(
-    MUST,
-    "protocol-errors/unknown-get",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.must("protocol-errors/unknown-get", "The error -32602.")
 async def unknown_get(talk: ServerTalk) -> None:
     """tasks/get of a task that does not exist is an invalid parameter."""
     link = await opened(talk)
@@ -130,18 +115,10 @@ async def unknown_get(talk: ServerTalk) -> None:
         (await link.request("tasks/get", {"taskId": id})).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "protocol-errors/unknown-update-and-cancel",
-    MODERN,
-    expects="The error -32602.",
-)
+@case.should("protocol-errors/unknown-update-and-cancel", "The error -32602.")
 async def unknown_others(talk: ServerTalk) -> None:
     """tasks/update and tasks/cancel of a task that does not exist are invalid."""
     link = await opened(talk)
     for method in ("tasks/update", "tasks/cancel"):
         params = {"taskId": NOBODY, "inputResponses": {}}
         (await link.request(method, params)).failed_with(INVALID_PARAMS)
-
-
-__all__ = ["page"]

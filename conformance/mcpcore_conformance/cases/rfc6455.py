@@ -16,12 +16,13 @@ from mcpcore_conformance.kit.bindings.websocket import (
 from mcpcore_conformance.kit.heard import Event, Gone
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind
-from mcpcore_conformance.kit.model import MUST, SHOULD, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("rfc6455")
+case = page.server(bindings=WEBSOCKET)
 
 NORMAL, PROTOCOL_ERROR, NOT_UTF8 = 1000, 1002, 1007
 FENCE = b"kit-fence"
@@ -90,12 +91,7 @@ def fragments(payload: bytes, *cuts: int) -> list[bytes]:
 # Frames
 
 
-@page.server(
-    MUST,
-    "section-5.1/unmasked",
-    bindings=WEBSOCKET,
-    expects="The server closes the connection, with 1002.",
-)
+@case.must("section-5.1/unmasked", "The server closes the connection, with 1002.")
 async def unmasked(talk: ServerTalk) -> None:
     """A frame of a client that is not masked is not taken."""
     link = await talk.open()
@@ -106,12 +102,7 @@ async def unmasked(talk: ServerTalk) -> None:
     check(not strays, "a frame without mask was answered")
 
 
-@page.server(
-    MUST,
-    "section-5.2/reserved-bits",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.2/reserved-bits", "The server fails the connection, with 1002.")
 async def reserved_bits(talk: ServerTalk) -> None:
     """A frame with a reserved bit that nobody has agreed on is not taken."""
     for bit in RESERVED_BITS:
@@ -120,24 +111,14 @@ async def reserved_bits(talk: ServerTalk) -> None:
         await fails(talk, f"a frame with the reserved bit {bit:#x}", bytes(frame))
 
 
-@page.server(
-    MUST,
-    "section-5.2/reserved-opcodes",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.2/reserved-opcodes", "The server fails the connection, with 1002.")
 async def reserved_opcodes(talk: ServerTalk) -> None:
     """A frame of a kind that does not exist is not taken."""
     for opcode in RESERVED_OPCODES:
         await fails(talk, f"a frame with opcode {opcode}", encoded(opcode, b""))
 
 
-@page.server(
-    MUST,
-    "section-5.2/lengths",
-    bindings=WEBSOCKET,
-    expects="Served, whichever way the length is written.",
-)
+@case.must("section-5.2/lengths", "Served, whichever way the length is written.")
 async def lengths(talk: ServerTalk) -> None:
     """Frames with lengths of 7, 16 and 64 bits are read."""
     link = await talk.open()
@@ -150,12 +131,7 @@ async def lengths(talk: ServerTalk) -> None:
 # Fragments
 
 
-@page.server(
-    MUST,
-    "section-5.4/fragments",
-    bindings=WEBSOCKET,
-    expects="The message is put together, empty fragments included.",
-)
+@case.must("section-5.4/fragments", "The message is put together, empty fragments included.")
 async def fragments_served(talk: ServerTalk) -> None:
     """A message in several frames is one message."""
     link = await talk.open()
@@ -166,11 +142,9 @@ async def fragments_served(talk: ServerTalk) -> None:
         await answered(link, "kit-fragments", f"a request in {len(cuts) + 1} frames")
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-5.4/control-between-fragments",
-    bindings=WEBSOCKET,
-    expects="The ping is answered at once, and the message is served.",
+    "The ping is answered at once, and the message is served.",
 )
 async def control_between(talk: ServerTalk) -> None:
     """A ping between the fragments of a message disturbs nothing."""
@@ -184,12 +158,7 @@ async def control_between(talk: ServerTalk) -> None:
     await answered(link, "kit-between", "a request with a ping in it")
 
 
-@page.server(
-    MUST,
-    "section-5.4/continuation-of-nothing",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.4/continuation-of-nothing", "The server fails the connection, with 1002.")
 async def continuation_of_nothing(talk: ServerTalk) -> None:
     """A continuation where no message has begun is not taken."""
     await fails(talk, "a continuation of nothing", encoded(CONTINUATION, b"{}"))
@@ -199,12 +168,7 @@ async def continuation_of_nothing(talk: ServerTalk) -> None:
     await failed(talk, link, "a continuation behind a whole message", PROTOCOL_ERROR)
 
 
-@page.server(
-    MUST,
-    "section-5.4/message-within-message",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.4/message-within-message", "The server fails the connection, with 1002.")
 async def message_within_message(talk: ServerTalk) -> None:
     """A new message before the last one has ended is not taken."""
     for opcode in (TEXT, BINARY):
@@ -215,35 +179,20 @@ async def message_within_message(talk: ServerTalk) -> None:
 # Control frames
 
 
-@page.server(
-    MUST,
-    "section-5.5/control-in-fragments",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.5/control-in-fragments", "The server fails the connection, with 1002.")
 async def control_in_fragments(talk: ServerTalk) -> None:
     """A control frame in fragments is not taken."""
     for opcode in (PING, PONG, CLOSE):
         await fails(talk, f"a fragment of opcode {opcode}", encoded(opcode, b"", fin=False))
 
 
-@page.server(
-    MUST,
-    "section-5.5/control-too-long",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002.",
-)
+@case.must("section-5.5/control-too-long", "The server fails the connection, with 1002.")
 async def control_too_long(talk: ServerTalk) -> None:
     """A control frame of more than 125 bytes is not taken."""
     await fails(talk, "a ping of 126 bytes", encoded(PING, b"x" * 126))
 
 
-@page.server(
-    MUST,
-    "section-5.5.2/ping-answered",
-    bindings=WEBSOCKET,
-    expects="A pong with the ping's payload.",
-)
+@case.must("section-5.5.2/ping-answered", "A pong with the ping's payload.")
 async def ping_answered(talk: ServerTalk) -> None:
     """A ping is answered by a pong that repeats its payload."""
     link = await talk.open()
@@ -261,12 +210,7 @@ async def ponged(link: Link, payload: bytes) -> None:
     check(pongs[-1].data == payload, f"the pong has {pongs[-1].data!r}, not {payload!r}")
 
 
-@page.server(
-    MUST,
-    "section-5.5.3/pong-unasked",
-    bindings=WEBSOCKET,
-    expects="It is passed over.",
-)
+@case.must("section-5.5.3/pong-unasked", "It is passed over.")
 async def pong_unasked(talk: ServerTalk) -> None:
     """A pong that nobody has asked for means nothing."""
     link = await talk.open()
@@ -278,12 +222,7 @@ async def pong_unasked(talk: ServerTalk) -> None:
 # The end
 
 
-@page.server(
-    MUST,
-    "section-5.5.1/close-answered",
-    bindings=WEBSOCKET,
-    expects="A closing frame, and the end of the connection.",
-)
+@case.must("section-5.5.1/close-answered", "A closing frame, and the end of the connection.")
 async def close_answered(talk: ServerTalk) -> None:
     """A closing frame is answered by one, whatever its code and reason."""
     for payload, codes in (
@@ -302,12 +241,7 @@ async def close_answered(talk: ServerTalk) -> None:
         talk.should(gone.code in codes, f"the closing frame {payload!r} got the code {gone.code}")
 
 
-@page.server(
-    SHOULD,
-    "section-5.5.1/nothing-behind-close",
-    bindings=WEBSOCKET,
-    expects="It is not answered any more.",
-)
+@case.should("section-5.5.1/nothing-behind-close", "It is not answered any more.")
 async def nothing_behind_close(talk: ServerTalk) -> None:
     """What comes behind a closing frame is not read."""
     link = await talk.open()
@@ -319,11 +253,9 @@ async def nothing_behind_close(talk: ServerTalk) -> None:
     check(not late, "a message behind the closing frame was answered")
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-5.5.1/close-malformed",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1002 (1007 for a reason that is no UTF-8).",
+    "The server fails the connection, with 1002 (1007 for a reason that is no UTF-8).",
 )
 async def close_malformed(talk: ServerTalk) -> None:
     """A closing frame with half a code, or a reason that is no text, is not taken."""
@@ -332,12 +264,7 @@ async def close_malformed(talk: ServerTalk) -> None:
     await fails(talk, "a reason that is no UTF-8", encoded(CLOSE, broken), NOT_UTF8)
 
 
-@page.server(
-    SHOULD,
-    "section-7.4/codes-that-are-none",
-    bindings=WEBSOCKET,
-    expects="1002.",
-)
+@case.should("section-7.4/codes-that-are-none", "1002.")
 async def codes_that_are_none(talk: ServerTalk) -> None:
     """Codes that must not be sent are not taken."""
     for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):
@@ -349,12 +276,7 @@ async def codes_that_are_none(talk: ServerTalk) -> None:
 # Text
 
 
-@page.server(
-    MUST,
-    "section-8.1/not-utf8",
-    bindings=WEBSOCKET,
-    expects="The server fails the connection, with 1007.",
-)
+@case.must("section-8.1/not-utf8", "The server fails the connection, with 1007.")
 async def not_utf8(talk: ServerTalk) -> None:
     """Text that is no UTF-8 is not taken."""
     for bad in (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe4\xb8"):
@@ -362,12 +284,7 @@ async def not_utf8(talk: ServerTalk) -> None:
         await fails(talk, f"text with {bad!r}", data, NOT_UTF8)
 
 
-@page.server(
-    MUST,
-    "section-5.6/characters-over-fragments",
-    bindings=WEBSOCKET,
-    expects="The character is whole again.",
-)
+@case.must("section-5.6/characters-over-fragments", "The character is whole again.")
 async def characters_over_fragments(talk: ServerTalk) -> None:
     """A character whose bytes are in different frames is read."""
     link = await talk.open()
@@ -377,6 +294,3 @@ async def characters_over_fragments(talk: ServerTalk) -> None:
     for each in fragments(payload, cut):
         await talk.frames(link).raw(each)
     await answered(link, identifier, "a request with a character in two frames")
-
-
-__all__ = ["answered", "failed", "fails", "fragments", "page"]

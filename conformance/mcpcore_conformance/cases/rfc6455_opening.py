@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.heard import header
-from mcpcore_conformance.kit.model import MUST, SHOULD, WEBSOCKET, Page
+from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 from mcpcore_conformance.kit.wire import FramesWire, Refused
 
 page = Page("rfc6455")
+case = page.server(bindings=WEBSOCKET)
 
 CLIENT_ERRORS = range(400, 500)
 SWITCHING, BAD_REQUEST = 101, 400
@@ -67,11 +68,9 @@ def replaced(name: str, value: bytes) -> Callable[[bytes], bytes]:
     return lambda data: re.sub(pattern, lambda found: found[1] + value, data)
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-4.2.1/other-version",
-    bindings=WEBSOCKET,
-    expects="A status of 4xx (426), and Sec-WebSocket-Version with the version that is spoken.",
+    "A status of 4xx (426), and Sec-WebSocket-Version with the version that is spoken.",
 )
 async def other_version(talk: ServerTalk) -> None:
     """Another version of WebSocket is refused, with those that are spoken."""
@@ -85,12 +84,7 @@ async def other_version(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    MUST,
-    "section-4.2.1/key-malformed",
-    bindings=WEBSOCKET,
-    expects="A status of 4xx, 400 above all.",
-)
+@case.must("section-4.2.1/key-malformed", "A status of 4xx, 400 above all.")
 async def key_malformed(talk: ServerTalk) -> None:
     """An opening without a key of 16 bytes is refused."""
     await refused(talk, "an opening without key", edit=without("sec-websocket-key"))
@@ -99,12 +93,7 @@ async def key_malformed(talk: ServerTalk) -> None:
         await refused(talk, f"the key {value!r}", edit=edit)
 
 
-@page.server(
-    MUST,
-    "section-4.2.1/no-upgrade",
-    bindings=WEBSOCKET,
-    expects="A status of 4xx (426).",
-)
+@case.must("section-4.2.1/no-upgrade", "A status of 4xx (426).")
 async def no_upgrade(talk: ServerTalk) -> None:
     """A request that does not ask for a WebSocket does not get one."""
     await refused(talk, "an opening without Upgrade", edit=without("upgrade"))
@@ -112,24 +101,14 @@ async def no_upgrade(talk: ServerTalk) -> None:
     await refused(talk, "an opening without Connection", edit=without("connection"))
 
 
-@page.server(
-    MUST,
-    "section-4.2.1/other-method",
-    bindings=WEBSOCKET,
-    expects="A status of 4xx (405).",
-)
+@case.must("section-4.2.1/other-method", "A status of 4xx (405).")
 async def other_method(talk: ServerTalk) -> None:
     """Only GET opens a WebSocket."""
     edit: Callable[[bytes], bytes] = lambda data: data.replace(b"GET ", b"POST ", 1)  # noqa: E731
     await refused(talk, "an opening with POST", edit=edit)
 
 
-@page.server(
-    MUST,
-    "section-4.2.1/upgrade-in-any-case",
-    bindings=WEBSOCKET,
-    expects="Accepted: WebSocket and UPGRADE, in a list.",
-)
+@case.must("section-4.2.1/upgrade-in-any-case", "Accepted: WebSocket and UPGRADE, in a list.")
 async def upgrade_in_any_case(talk: ServerTalk) -> None:
     """The words of the opening have no case, and may be in a list."""
 
@@ -140,11 +119,9 @@ async def upgrade_in_any_case(talk: ServerTalk) -> None:
     await opened(talk, "an opening in other cases", edit=edit)
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-4.2.2/chosen-from-offered",
-    bindings=WEBSOCKET,
-    expects="The subprotocol that is chosen is one of those that were offered, or there is none.",
+    "The subprotocol that is chosen is one of those that were offered, or there is none.",
 )
 async def chosen_from_offered(talk: ServerTalk) -> None:
     """The server chooses nothing that the client has not offered."""
@@ -154,11 +131,8 @@ async def chosen_from_offered(talk: ServerTalk) -> None:
         check(found is None or found in offers, f"of {offers} the server has chosen {found!r}")
 
 
-@page.server(
-    MUST,
-    "section-9.1/no-extension-unasked",
-    bindings=WEBSOCKET,
-    expects="No Sec-WebSocket-Extensions for a client that offers none.",
+@case.must(
+    "section-9.1/no-extension-unasked", "No Sec-WebSocket-Extensions for a client that offers none."
 )
 async def no_extension_unasked(talk: ServerTalk) -> None:
     """The server agrees on no extension that the client has not offered."""
@@ -167,12 +141,7 @@ async def no_extension_unasked(talk: ServerTalk) -> None:
     check(found is None, f"the server has chosen the extensions {found!r}")
 
 
-@page.server(
-    SHOULD,
-    "section-10.2/foreign-origin",
-    bindings=WEBSOCKET,
-    expects="A status of 4xx (403).",
-)
+@case.should("section-10.2/foreign-origin", "A status of 4xx (403).")
 async def foreign_origin(talk: ServerTalk) -> None:
     """A foreign page cannot open a WebSocket, which browsers would let it do."""
     for origin in (
@@ -186,12 +155,8 @@ async def foreign_origin(talk: ServerTalk) -> None:
         await refused(talk, f"Origin: {origin}", headers=[("origin", origin)])
 
 
-@page.server(
-    MUST,
-    "section-10.2/no-origin",
-    bindings=WEBSOCKET,
-    expects="Accepted: programs that are no browsers send none.",
-    bare=True,
+@case.must(
+    "section-10.2/no-origin", "Accepted: programs that are no browsers send none.", bare=True
 )
 async def no_origin(talk: ServerTalk) -> None:
     """An opening without Origin is accepted."""
@@ -215,6 +180,3 @@ async def no_origin(talk: ServerTalk) -> None:
     await wire.close()
     if talk.features.revision == talk.revision.name:
         await opened(talk, "an opening without Origin")
-
-
-__all__ = ["opened", "page", "refused", "replaced", "without"]

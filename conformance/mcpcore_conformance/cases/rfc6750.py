@@ -13,11 +13,12 @@ from mcpcore_conformance.cases.basic_authorization import (
 from mcpcore_conformance.kit.challenges import Challenge, challenges
 from mcpcore_conformance.kit.endpoint import SINCE_STREAMABLE
 from mcpcore_conformance.kit.exchanges import Response, first_message, post
-from mcpcore_conformance.kit.model import MUST, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("rfc6750")
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 ONCE = ("realm", "scope", "error", "error_description", "error_uri")
 """Attributes that a challenge has at most once."""
@@ -38,13 +39,7 @@ def bearers(found: Response) -> list[Challenge]:
     return [each for each in read if each.scheme == "bearer"]
 
 
-@page.server(
-    MUST,
-    "section-3/attributes",
-    SINCE_STREAMABLE,
-    expects="Each attribute once, with the characters that it may have.",
-    bindings=STREAMABLE,
-)
+@case.must("section-3/attributes", "Each attribute once, with the characters that it may have.")
 async def attributes(talk: ServerTalk) -> None:
     """The attributes of a challenge are well formed, also where a token is quoted to it."""
     link, plain = await stranger(talk)
@@ -61,12 +56,9 @@ async def attributes(talk: ServerTalk) -> None:
                 check(good, f"{name} has characters that it may not have: {value!r}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "section-3.1/no-error-without-token",
-    SINCE_STREAMABLE,
-    expects="A challenge without error: nothing was wrong with a token.",
-    bindings=STREAMABLE,
+    "A challenge without error: nothing was wrong with a token.",
 )
 async def no_error_without_token(talk: ServerTalk) -> None:
     """A request without credentials is not told of an error."""
@@ -75,13 +67,7 @@ async def no_error_without_token(talk: ServerTalk) -> None:
     check(error is None, f"the challenge to a request without a token has the error {error!r}")
 
 
-@page.server(
-    SHOULD,
-    "section-3.1/one-token",
-    SINCE_STREAMABLE,
-    expects="400 or 401: which of the two counts would be a guess.",
-    bindings=STREAMABLE,
-)
+@case.should("section-3.1/one-token", "400 or 401: which of the two counts would be a guess.")
 async def one_token(talk: ServerTalk) -> None:
     """A request with two tokens is refused, though one of them is good."""
     token = token_of(talk)
@@ -91,6 +77,3 @@ async def one_token(talk: ServerTalk) -> None:
         found = await post(link, first_message(link), pair)
         good = found.status in (BAD_REQUEST, UNAUTHORIZED)
         check(good, f"a request with two tokens got {found.status}")
-
-
-__all__ = ["page"]

@@ -12,15 +12,14 @@ from mcpcore_conformance.kit.endpoint import (
     check_served,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.http_version import since_http_1_1
-from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("rfc9110")
-case = over_http(page)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 CONTINUE, TOO_LARGE, NOT_IMPLEMENTED = 100, 413, 501
 TERABYTE = 2**40
@@ -30,12 +29,7 @@ PATIENT = 13.0
 """Seconds after which nobody should wait for the rest of a head any more."""
 
 
-@case(
-    MUST,
-    "section-15.5.6/allow",
-    SINCE_STREAMABLE,
-    expects="Allow, with the methods that there are.",
-)
+@case.must("section-15.5.6/allow", "Allow, with the methods that there are.")
 async def allow(talk: ServerTalk) -> None:
     """A 405 says which methods there are."""
     point = await endpoint(talk)
@@ -51,12 +45,7 @@ async def allow(talk: ServerTalk) -> None:
             check(method not in named, f"the 405 for {method} says Allow: {found}")
 
 
-@case(
-    MUST,
-    "section-9.3.2/head-without-body",
-    SINCE_STREAMABLE,
-    expects="A head, and nothing behind it.",
-)
+@case.must("section-9.3.2/head-without-body", "A head, and nothing behind it.")
 async def head_without_body(talk: ServerTalk) -> None:
     """The response to HEAD has no body."""
     point = await endpoint(talk)
@@ -71,12 +60,7 @@ async def head_without_body(talk: ServerTalk) -> None:
     check(status not in SERVER_ERRORS, f"HEAD got status {status}")
 
 
-@case(
-    MUST,
-    "section-10.1.1/expect-continue",
-    SINCE_STREAMABLE,
-    expects="100, or a final status; then the request is served.",
-)
+@case.must("section-10.1.1/expect-continue", "100, or a final status; then the request is served.")
 async def expect_continue(talk: ServerTalk) -> None:
     """A client that waits for leave to send its body is not kept waiting."""
     point = await endpoint(talk)
@@ -92,12 +76,7 @@ async def expect_continue(talk: ServerTalk) -> None:
         check(first in CLIENT_ERRORS, f"a request with Expect: 100-continue got status {first}")
 
 
-@case(
-    MUST,
-    "section-5.5/no-controls",
-    SINCE_STREAMABLE,
-    expects="400, or the value read with a blank in their place.",
-)
+@case.must("section-5.5/no-controls", "400, or the value read with a blank in their place.")
 async def no_controls(talk: ServerTalk) -> None:
     """NUL and CR within a header value do no harm."""
     point = await endpoint(talk)
@@ -108,12 +87,7 @@ async def no_controls(talk: ServerTalk) -> None:
         check(fine, f"a header value with {value!r} got the statuses {got}")
 
 
-@case(
-    MUST,
-    "section-5.4/header-too-large",
-    SINCE_STREAMABLE,
-    expects="A status of 4xx, 431 above all.",
-)
+@case.must("section-5.4/header-too-large", "A status of 4xx, 431 above all.")
 async def header_too_large(talk: ServerTalk) -> None:
     """A header that is larger than a server wishes to read is refused, not waited for."""
     point = await endpoint(talk)
@@ -129,11 +103,8 @@ async def header_too_large(talk: ServerTalk) -> None:
         check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"{what} got the statuses {got}")
 
 
-@case(
-    SHOULD,
-    "section-15.5.14/announced-too-large",
-    SINCE_STREAMABLE,
-    expects="413, or another 4xx, before the body is there.",
+@case.should(
+    "section-15.5.14/announced-too-large", "413, or another 4xx, before the body is there."
 )
 async def announced_too_large(talk: ServerTalk) -> None:
     """A body of a terabyte is refused when it is announced."""
@@ -146,11 +117,9 @@ async def announced_too_large(talk: ServerTalk) -> None:
     check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a body of a terabyte got the statuses {got}")
 
 
-@case(
-    MAY,
+@case.may(
     "section-15.5.14/chunks-without-end",
-    SINCE_STREAMABLE,
-    expects="413, another 4xx, or the end of the connection, long before memory is full.",
+    "413, another 4xx, or the end of the connection, long before memory is full.",
 )
 async def chunks_without_end(talk: ServerTalk) -> None:
     """A body in chunks that does not end is refused at some size."""
@@ -165,11 +134,9 @@ async def chunks_without_end(talk: ServerTalk) -> None:
     check(all(each in CLIENT_ERRORS for each in got), f"24 MiB in chunks got the statuses {got}")
 
 
-@case(
-    SHOULD,
+@case.should(
     "section-8.6/large-message",
-    SINCE_STREAMABLE,
-    expects="Served; 413 of a server with a lower limit, 411 of one that wants a length.",
+    "Served; 413 of a server with a lower limit, 411 of one that wants a length.",
 )
 async def large_message(talk: ServerTalk) -> None:
     """A request of half a megabyte, whole or in chunks, is served."""
@@ -189,12 +156,7 @@ async def large_message(talk: ServerTalk) -> None:
         check_served_once(found, "a request in chunks")
 
 
-@case(
-    SHOULD,
-    "section-15.5.9/half-open-others-served",
-    SINCE_STREAMABLE,
-    expects="Other clients are answered meanwhile.",
-)
+@case.should("section-15.5.9/half-open-others-served", "Other clients are answered meanwhile.")
 async def others_served(talk: ServerTalk) -> None:
     """Clients that say half a request hold up nobody else."""
     point = await endpoint(talk)
@@ -207,11 +169,10 @@ async def others_served(talk: ServerTalk) -> None:
         await point.wire.cut(exchange)
 
 
-@case(
-    MAY,
+@case.may(
     "section-15.5.9/half-a-head",
+    "408, or the end of the connection, after ten seconds or so.",
     MODERN,
-    expects="408, or the end of the connection, after ten seconds or so.",
 )
 async def half_a_head(talk: ServerTalk) -> None:
     """A head and a body that do not come to an end are not waited for without end."""
@@ -224,6 +185,3 @@ async def half_a_head(talk: ServerTalk) -> None:
         answer = await point.answer(exchange, PATIENT)
         gone = answer.done is not None or answer.status in CLIENT_ERRORS
         check(gone, f"half a {what} is waited for, longer than {PATIENT:g} s")
-
-
-__all__ = ["page"]

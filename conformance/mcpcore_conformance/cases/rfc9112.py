@@ -16,18 +16,17 @@ from mcpcore_conformance.kit.endpoint import (
     Endpoint,
     endpoint,
     final,
-    over_http,
 )
 from mcpcore_conformance.kit.heard import Text, header
 from mcpcore_conformance.kit.http_version import since_http_1_1
 from mcpcore_conformance.kit.messages import Kind, parse
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import Plain, Poured
 
 page = Page("rfc9112")
-case = over_http(page)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 CLOSE = b"Connection: close"
 NOT_IMPLEMENTED, URI_TOO_LONG, NO_SUCH_VERSION = 501, 414, 505
@@ -81,12 +80,7 @@ def check_not_smuggled(found: Poured, what: str) -> None:
 # Lines and heads
 
 
-@case(
-    SHOULD,
-    "section-2.2/bare-lf",
-    SINCE_STREAMABLE,
-    expects="The request is served or refused with 400, as one.",
-)
+@case.should("section-2.2/bare-lf", "The request is served or refused with 400, as one.")
 async def bare_lf(talk: ServerTalk) -> None:
     """Lines that end in LF alone do not make two requests of one."""
     point = await endpoint(talk)
@@ -101,11 +95,8 @@ async def bare_lf(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    SHOULD,
-    "section-2.2/empty-line-first",
-    SINCE_STREAMABLE,
-    expects="An empty line before the request line is passed over.",
+@case.should(
+    "section-2.2/empty-line-first", "An empty line before the request line is passed over."
 )
 async def empty_line_first(talk: ServerTalk) -> None:
     """A request behind an empty line is served."""
@@ -114,12 +105,7 @@ async def empty_line_first(talk: ServerTalk) -> None:
     check_served_once(await poured(talk, b"\r\n" + data, point=point), "a request behind CRLF")
 
 
-@case(
-    SHOULD,
-    "section-2.3/unknown-version",
-    SINCE_STREAMABLE,
-    expects="505, or 400.",
-)
+@case.should("section-2.3/unknown-version", "505, or 400.")
 async def unknown_version(talk: ServerTalk) -> None:
     """A version of HTTP that nobody has is refused."""
     point = await endpoint(talk)
@@ -128,12 +114,7 @@ async def unknown_version(talk: ServerTalk) -> None:
     check_refused_once(found, "HTTP/9.9", (BAD_REQUEST, NO_SUCH_VERSION))
 
 
-@case(
-    SHOULD,
-    "section-3/no-http",
-    SINCE_STREAMABLE,
-    expects="400, or the end of the connection; others are served on.",
-)
+@case.should("section-3/no-http", "400, or the end of the connection; others are served on.")
 async def no_http(talk: ServerTalk) -> None:
     """What is no HTTP is not waited for."""
     point = await endpoint(talk)
@@ -148,12 +129,7 @@ async def no_http(talk: ServerTalk) -> None:
         check(found.closed, f"the connection stayed open after {what}")
 
 
-@case(
-    SHOULD,
-    "section-3/unknown-method",
-    SINCE_STREAMABLE,
-    expects="405, 501 or another 4xx.",
-)
+@case.should("section-3/unknown-method", "405, 501 or another 4xx.")
 async def unknown_method(talk: ServerTalk) -> None:
     """A method that nobody knows is refused."""
     point = await endpoint(talk)
@@ -163,12 +139,7 @@ async def unknown_method(talk: ServerTalk) -> None:
     check(fine, f"the method KIT got the statuses {got}")
 
 
-@case(
-    MUST,
-    "section-3/target-too-long",
-    SINCE_STREAMABLE,
-    expects="414; another 4xx is weak.",
-)
+@case.must("section-3/target-too-long", "414; another 4xx is weak.")
 async def target_too_long(talk: ServerTalk) -> None:
     """A target that is too long to be read is refused."""
     point = await endpoint(talk)
@@ -181,7 +152,7 @@ async def target_too_long(talk: ServerTalk) -> None:
     talk.should(got == [URI_TOO_LONG], f"a target of 200 kB got status {got[0]}, not 414")
 
 
-@case(MUST, "section-3.2/host-missing", SINCE_STREAMABLE, expects="400.")
+@case.must("section-3.2/host-missing", "400.")
 async def host_missing(talk: ServerTalk) -> None:
     """A request without Host is refused."""
     point = await endpoint(talk)
@@ -189,7 +160,7 @@ async def host_missing(talk: ServerTalk) -> None:
     check_refused_once(await poured(talk, data, point=point), "a request without Host")
 
 
-@case(MUST, "section-3.2/host-twice", SINCE_STREAMABLE, expects="400.")
+@case.must("section-3.2/host-twice", "400.")
 async def host_twice(talk: ServerTalk) -> None:
     """A request with two lines of Host is refused, be they alike or not."""
     point = await endpoint(talk)
@@ -198,12 +169,7 @@ async def host_twice(talk: ServerTalk) -> None:
         check_refused_once(await poured(talk, data, point=point), "a request with two Hosts")
 
 
-@case(
-    MUST,
-    "section-3.2/host-invalid",
-    SINCE_STREAMABLE,
-    expects="400; 403 and 421 refuse it as well.",
-)
+@case.must("section-3.2/host-invalid", "400; 403 and 421 refuse it as well.")
 async def host_invalid(talk: ServerTalk) -> None:
     """A Host that is no name is refused."""
     point = await endpoint(talk)
@@ -213,12 +179,7 @@ async def host_invalid(talk: ServerTalk) -> None:
         check_refused_once(found, f"Host: {host.decode()}", (BAD_REQUEST, 403, 421))
 
 
-@case(
-    MUST,
-    "section-3.2.2/absolute-form",
-    SINCE_STREAMABLE,
-    expects="Served as if the path alone were there.",
-)
+@case.must("section-3.2.2/absolute-form", "Served as if the path alone were there.")
 async def absolute_form(talk: ServerTalk) -> None:
     """A target with scheme and host is served."""
     point = await endpoint(talk)
@@ -226,12 +187,7 @@ async def absolute_form(talk: ServerTalk) -> None:
     check_served_once(await poured(talk, data, point=point), "a target in absolute form")
 
 
-@case(
-    MUST,
-    "section-5.1/space-before-colon",
-    SINCE_STREAMABLE,
-    expects="400, and the end of the connection.",
-)
+@case.must("section-5.1/space-before-colon", "400, and the end of the connection.")
 async def space_before_colon(talk: ServerTalk) -> None:
     """White space between a header's name and its colon is refused."""
     point = await endpoint(talk)
@@ -241,12 +197,7 @@ async def space_before_colon(talk: ServerTalk) -> None:
         check_refused_once(found, f"the header line {line.decode()!r}")
 
 
-@case(
-    MUST,
-    "section-5.2/folded-line",
-    SINCE_STREAMABLE,
-    expects="400, or served with the fold taken for a blank.",
-)
+@case.must("section-5.2/folded-line", "400, or served with the fold taken for a blank.")
 async def folded_line(talk: ServerTalk) -> None:
     """A header line that goes on in the next is refused, or read as one."""
     point = await endpoint(talk)
@@ -259,12 +210,7 @@ async def folded_line(talk: ServerTalk) -> None:
 # Connections
 
 
-@case(
-    MUST,
-    "section-9.3.2/pipelined-in-order",
-    SINCE_STREAMABLE,
-    expects="The responses come in the order of the requests.",
-)
+@case.must("section-9.3.2/pipelined-in-order", "The responses come in the order of the requests.")
 async def pipelined_in_order(talk: ServerTalk) -> None:
     """Requests that come at once are answered in their order."""
     point = await endpoint(talk)
@@ -307,12 +253,7 @@ def _id_of(response: Plain) -> object:
     return ids[-1] if ids else None
 
 
-@case(
-    MUST,
-    "section-9.6/close-is-the-last",
-    SINCE_STREAMABLE,
-    expects="One response, then the end of the connection.",
-)
+@case.must("section-9.6/close-is-the-last", "One response, then the end of the connection.")
 async def close_is_last(talk: ServerTalk) -> None:
     """Nothing behind a request with Connection: close is served."""
     point = await endpoint(talk)
@@ -322,16 +263,3 @@ async def close_is_last(talk: ServerTalk) -> None:
     check(found.closed, "the connection stayed open after Connection: close")
     got = statuses(found)
     check(len(got) == 1 and got[0] not in SERVER_ERRORS, f"the statuses are {got}")
-
-
-__all__ = [
-    "CLOSE",
-    "NOT_IMPLEMENTED",
-    "check_not_smuggled",
-    "check_refused_once",
-    "check_served_once",
-    "page",
-    "poured",
-    "smuggled",
-    "statuses",
-]

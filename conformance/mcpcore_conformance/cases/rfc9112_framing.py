@@ -11,14 +11,14 @@ from mcpcore_conformance.cases.rfc9112 import (
     statuses,
 )
 from mcpcore_conformance.kit.asking import need
-from mcpcore_conformance.kit.endpoint import BAD_REQUEST, OK, SINCE_STREAMABLE, endpoint, over_http
-from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.endpoint import BAD_REQUEST, OK, SINCE_STREAMABLE, endpoint
+from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import Poured
 
 page = Page("rfc9112")
-case = over_http(page)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 
 CHUNKED = b"Transfer-Encoding: chunked"
 TOO_LARGE = 413
@@ -44,11 +44,9 @@ def check_put_together(found: Poured, what: str) -> None:
 # Lengths
 
 
-@case(
-    MUST,
+@case.must(
     "section-6.1/length-and-coding",
-    SINCE_STREAMABLE,
-    expects="One response, 400 or by the chunks alone, and the end of the connection.",
+    "One response, 400 or by the chunks alone, and the end of the connection.",
 )
 async def length_and_coding(talk: ServerTalk) -> None:
     """A request with Content-Length and Transfer-Encoding is the last on its connection."""
@@ -64,12 +62,7 @@ async def length_and_coding(talk: ServerTalk) -> None:
         check(found.closed, f"the connection stayed open after {what}")
 
 
-@case(
-    MUST,
-    "section-6.3/lengths-differ",
-    SINCE_STREAMABLE,
-    expects="400, and the end of the connection.",
-)
+@case.must("section-6.3/lengths-differ", "400, and the end of the connection.")
 async def lengths_differ(talk: ServerTalk) -> None:
     """A request with two different Content-Lengths is refused."""
     point = await endpoint(talk)
@@ -86,12 +79,7 @@ async def lengths_differ(talk: ServerTalk) -> None:
         check_refused_once(found, f"a request with {b' and '.join(lines).decode()}")
 
 
-@case(
-    MUST,
-    "section-6.3/length-invalid",
-    SINCE_STREAMABLE,
-    expects="400, and the end of the connection.",
-)
+@case.must("section-6.3/length-invalid", "400, and the end of the connection.")
 async def length_invalid(talk: ServerTalk) -> None:
     """A Content-Length that is no number of digits is refused."""
     point = await endpoint(talk)
@@ -113,11 +101,9 @@ async def length_invalid(talk: ServerTalk) -> None:
         check_refused_once(found, f"Content-Length: {value.decode()}", (BAD_REQUEST, TOO_LARGE))
 
 
-@case(
-    MUST,
+@case.must(
     "section-6.3/coding-not-chunked",
-    SINCE_STREAMABLE,
-    expects="400 (501 for a coding that is not known), or 411, and the end of the connection.",
+    "400 (501 for a coding that is not known), or 411, and the end of the connection.",
 )
 async def coding_not_chunked(talk: ServerTalk) -> None:
     """A request whose last transfer coding is not chunked is refused."""
@@ -135,11 +121,9 @@ async def coding_not_chunked(talk: ServerTalk) -> None:
 # Chunks
 
 
-@case(
-    MUST,
+@case.must(
     "section-7.1/chunked-served",
-    SINCE_STREAMABLE,
-    expects="Served as if the body had come whole; where a length is wanted, 411.",
+    "Served as if the body had come whole; where a length is wanted, 411.",
 )
 async def chunked_served(talk: ServerTalk) -> None:
     """A body in chunks is put together."""
@@ -149,11 +133,9 @@ async def chunked_served(talk: ServerTalk) -> None:
     check_put_together(await poured(talk, data, point=point), "a body in chunks")
 
 
-@case(
-    MUST,
+@case.must(
     "section-7.1.1/extensions-ignored",
-    SINCE_STREAMABLE,
-    expects="Served: an extension that is not known means nothing. Where a length is wanted, 411.",
+    "Served: an extension that is not known means nothing. Where a length is wanted, 411.",
 )
 async def extensions_ignored(talk: ServerTalk) -> None:
     """Extensions of chunks are passed over."""
@@ -164,11 +146,9 @@ async def extensions_ignored(talk: ServerTalk) -> None:
     check_put_together(await poured(talk, data, point=point), "chunks with an extension")
 
 
-@case(
-    MUST,
+@case.must(
     "section-7.1/size-invalid",
-    SINCE_STREAMABLE,
-    expects="400 (413 for what is too large, 411), and the end of the connection.",
+    "400 (413 for what is too large, 411), and the end of the connection.",
 )
 async def size_invalid(talk: ServerTalk) -> None:
     """A chunk size that is none is refused."""
@@ -183,12 +163,7 @@ async def size_invalid(talk: ServerTalk) -> None:
         check_refused_once(found, f"a chunk of size {size!r}", allowed)
 
 
-@case(
-    MUST,
-    "section-7.1/size-overflows",
-    SINCE_STREAMABLE,
-    expects="Not served; 400 or 413 above all.",
-)
+@case.must("section-7.1/size-overflows", "Not served; 400 or 413 above all.")
 async def size_overflows(talk: ServerTalk) -> None:
     """A chunk size that fits into no number of the machine is not taken for another one."""
     point = await endpoint(talk)
@@ -206,12 +181,7 @@ async def size_overflows(talk: ServerTalk) -> None:
         )
 
 
-@case(
-    SHOULD,
-    "section-7.1/longer-than-its-size",
-    SINCE_STREAMABLE,
-    expects="400, and the end of the connection.",
-)
+@case.should("section-7.1/longer-than-its-size", "400, and the end of the connection.")
 async def longer_than_size(talk: ServerTalk) -> None:
     """A chunk that does not end where its size says is refused."""
     point = await endpoint(talk)
@@ -224,12 +194,7 @@ async def longer_than_size(talk: ServerTalk) -> None:
     check_refused_once(found, "a chunk that is longer than its size", allowed)
 
 
-@case(
-    MAY,
-    "section-7.1/bare-lf-in-chunks",
-    SINCE_STREAMABLE,
-    expects="400: no other reader should find a line there.",
-)
+@case.may("section-7.1/bare-lf-in-chunks", "400: no other reader should find a line there.")
 async def bare_lf_in_chunks(talk: ServerTalk) -> None:
     """Chunk sizes that end in LF alone are refused."""
     point = await endpoint(talk)
@@ -239,6 +204,3 @@ async def bare_lf_in_chunks(talk: ServerTalk) -> None:
     found = await poured(talk, data, point=point)
     allowed = (BAD_REQUEST, LENGTH_REQUIRED)
     check_refused_once(found, "a chunk size that ends in LF", allowed)
-
-
-__all__ = ["CHUNKED", "LENGTH_REQUIRED", "chunks", "page"]

@@ -15,7 +15,7 @@ from mcpcore_conformance.cases.basic_authorization import BAD_REQUEST, UNAUTHORI
 from mcpcore_conformance.kit.challenges import Challenge, find_challenge
 from mcpcore_conformance.kit.endpoint import SINCE_STREAMABLE
 from mcpcore_conformance.kit.exchanges import Response, first_message, post
-from mcpcore_conformance.kit.model import MAY, MUST, PROTECTED, SHOULD, STREAMABLE, Page
+from mcpcore_conformance.kit.model import PROTECTED, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import Signer, encoded, mac, proof, public_part
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -24,6 +24,7 @@ page = Page("rfc9449")
 
 OK = 200
 NEEDS = (PROTECTED,)
+case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE, needs=NEEDS)
 WINDOW = 600
 """Seconds by which times are wrong: twice the five minutes that SEP-1932 allows."""
 ACCEPTED = "rfc9449/section-7.1/accepted"
@@ -91,13 +92,8 @@ async def holder(talk: ServerTalk) -> Holder:
     return made
 
 
-@page.server(
-    MUST,
-    "section-7.1/accepted",
-    SINCE_STREAMABLE,
-    expects="A good answer, once the nonce that the server wants is in the proof.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.must(
+    "section-7.1/accepted", "A good answer, once the nonce that the server wants is in the proof."
 )
 async def accepted(talk: ServerTalk) -> None:
     """A bound token with its proof lets in."""
@@ -107,26 +103,15 @@ async def accepted(talk: ServerTalk) -> None:
         raise Broken(error.detail.partition(":")[0]) from None
 
 
-@page.server(
-    SHOULD,
-    "section-7.1/algs",
-    SINCE_STREAMABLE,
-    expects="algs in the challenge of DPoP.",
-    bindings=STREAMABLE,
-)
+@case.should("section-7.1/algs", "algs in the challenge of DPoP.", needs=())
 async def algs(talk: ServerTalk) -> None:
     """The challenge says by which algorithms proofs may be signed."""
     _, challenge = await supported(talk)
     check((challenge.get("algs") or "").split(), "the challenge of DPoP has no algs")
 
 
-@page.server(
-    MUST,
-    "section-11.6/asymmetric",
-    SINCE_STREAMABLE,
-    expects="401 for the algorithms none and HS256, which are not among algs.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.must(
+    "section-11.6/asymmetric", "401 for the algorithms none and HS256, which are not among algs."
 )
 async def asymmetric(talk: ServerTalk) -> None:
     """Proofs are signed by asymmetric algorithms alone."""
@@ -147,14 +132,7 @@ async def asymmetric(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    MUST,
-    "section-7.2/bound-as-bearer",
-    SINCE_STREAMABLE,
-    expects="401, with a proof beside it or without.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("section-7.2/bound-as-bearer", "401, with a proof beside it or without.")
 async def bound_as_bearer(talk: ServerTalk) -> None:
     """A bound token is not taken as a bearer token."""
     client = await holder(talk)
@@ -163,13 +141,8 @@ async def bound_as_bearer(talk: ServerTalk) -> None:
         check(found.status == UNAUTHORIZED, f"a bound token as Bearer got {found.status}, not 401")
 
 
-@page.server(
-    MUST,
-    "section-7.1/not-bound",
-    SINCE_STREAMABLE,
-    expects="401: such a token has nothing that the proof could be held to.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.must(
+    "section-7.1/not-bound", "401: such a token has nothing that the proof could be held to."
 )
 async def not_bound(talk: ServerTalk) -> None:
     """A token that is bound to no key is not taken by the scheme DPoP."""
@@ -179,14 +152,7 @@ async def not_bound(talk: ServerTalk) -> None:
     check(found.status == UNAUTHORIZED, f"a token that is not bound got {found.status}, not 401")
 
 
-@page.server(
-    MUST,
-    "section-4.3/one-proof",
-    SINCE_STREAMABLE,
-    expects="401 without a proof, 400 or 401 with two.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("section-4.3/one-proof", "401 without a proof, 400 or 401 with two.")
 async def one_proof(talk: ServerTalk) -> None:
     """A request has exactly one proof."""
     client = await holder(talk)
@@ -197,13 +163,9 @@ async def one_proof(talk: ServerTalk) -> None:
     check(refused, f"a request with two proofs got {found.status}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-4.3/well-formed",
-    SINCE_STREAMABLE,
-    expects="401 for what is no JWT, of another type, without a claim, with a private key.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    "401 for what is no JWT, of another type, without a claim, with a private key.",
 )
 async def well_formed(talk: ServerTalk) -> None:
     """A proof is a JWT of its type, with all that it needs and no private key."""
@@ -222,14 +184,7 @@ async def well_formed(talk: ServerTalk) -> None:
 _CLAIMS = ("jti", "htm", "htu", "iat")
 
 
-@page.server(
-    MUST,
-    "section-4.3/signature",
-    SINCE_STREAMABLE,
-    expects="401: the key in the proof has not signed it.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("section-4.3/signature", "401: the key in the proof has not signed it.")
 async def proof_signature(talk: ServerTalk) -> None:
     """The signature of a proof is that of the key in it."""
     client = await holder(talk)
@@ -237,14 +192,7 @@ async def proof_signature(talk: ServerTalk) -> None:
     await client.check_refused([("that another key has signed", forged)])
 
 
-@page.server(
-    MUST,
-    "section-4.3/method-and-url",
-    SINCE_STREAMABLE,
-    expects="401 for another method, another path and another host.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("section-4.3/method-and-url", "401 for another method, another path and another host.")
 async def method_and_url(talk: ServerTalk) -> None:
     """A proof is for one method and one URL."""
     client = await holder(talk)
@@ -257,13 +205,9 @@ async def method_and_url(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-4.3/access-token",
-    SINCE_STREAMABLE,
-    expects="401 for the hash of another token, for none, and for a key that it is not bound to.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    "401 for the hash of another token, for none, and for a key that it is not bound to.",
 )
 async def access_token(talk: ServerTalk) -> None:
     """A proof is for one token, which is bound to the key that has signed it."""
@@ -276,13 +220,9 @@ async def access_token(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-4.3/age",
-    SINCE_STREAMABLE,
-    expects="401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
 )
 async def age(talk: ServerTalk) -> None:
     """A proof is good for a short time."""
@@ -295,14 +235,7 @@ async def age(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@page.server(
-    MUST,
-    "section-7.1/says-why",
-    SINCE_STREAMABLE,
-    expects="A challenge of DPoP with error, where a proof is refused.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
-)
+@case.must("section-7.1/says-why", "A challenge of DPoP with error, where a proof is refused.")
 async def says_why(talk: ServerTalk) -> None:
     """The refusal of a proof says that it is wrong."""
     client = await holder(talk)
@@ -315,13 +248,9 @@ async def says_why(talk: ServerTalk) -> None:
     check(good, f"the error of the challenge to a wrong proof is {error!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-9/nonce",
-    SINCE_STREAMABLE,
-    expects='error="use_dpop_nonce" with a DPoP-Nonce, which is taken; one made up is not.',
-    bindings=STREAMABLE,
-    needs=NEEDS,
+    'error="use_dpop_nonce" with a DPoP-Nonce, which is taken; one made up is not.',
 )
 async def nonces(talk: ServerTalk) -> None:
     """A server that wants nonces gives them, and takes its own alone."""
@@ -337,13 +266,8 @@ async def nonces(talk: ServerTalk) -> None:
         check(found.header("dpop-nonce"), f"the refusal of a proof {what} has no DPoP-Nonce")
 
 
-@page.server(
-    MAY,
-    "section-11.1/replay",
-    SINCE_STREAMABLE,
-    expects="401 for the second use of a proof, where the server remembers them.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.may(
+    "section-11.1/replay", "401 for the second use of a proof, where the server remembers them."
 )
 async def replay(talk: ServerTalk) -> None:
     """A proof is good once."""
@@ -356,13 +280,8 @@ async def replay(talk: ServerTalk) -> None:
     check(again.status == UNAUTHORIZED, f"a proof that was used before got {again.status}")
 
 
-@page.server(
-    MUST,
-    "section-7/audience",
-    SINCE_STREAMABLE,
-    expects="401: that the token is bound does not make it one for this server.",
-    bindings=STREAMABLE,
-    needs=NEEDS,
+@case.must(
+    "section-7/audience", "401: that the token is bound does not make it one for this server."
 )
 async def bound_audience(talk: ServerTalk) -> None:
     """A bound token for another resource is refused."""
@@ -370,6 +289,3 @@ async def bound_audience(talk: ServerTalk) -> None:
     token = tokens.changed(of=tokens.bound, aud="https://mcp.example.com/mcp")
     found = await client.sends(client.proof(token=token), token=token)
     check(found.status == UNAUTHORIZED, f"a bound token for another server got {found.status}")
-
-
-__all__ = ["page"]

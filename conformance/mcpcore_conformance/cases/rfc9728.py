@@ -4,15 +4,15 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.cases.basic_authorization import metadata_of
-from mcpcore_conformance.kit.model import MUST, PROTECTED, STREAMABLE, Page
+from mcpcore_conformance.kit.model import PROTECTED, SINCE_2025_06_18, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("rfc9728")
 
-WITH_METADATA = Span(BY_NAME["2025-06-18"], LATEST)
+WITH_METADATA = SINCE_2025_06_18
+case = page.server(WITH_METADATA, bindings=STREAMABLE)
 FORM = "basic/authorization/protected-resource-metadata-discovery-requirements/found"
 """The case about a document that is no JSON object."""
 RESOURCE = "basic/authorization/authorization-server-location/resource"
@@ -57,13 +57,7 @@ MEMBERS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-@page.server(
-    MUST,
-    "section-2/members",
-    WITH_METADATA,
-    expects="resource, and members of the types that they have there.",
-    bindings=STREAMABLE,
-)
+@case.must("section-2/members", "resource, and members of the types that they have there.")
 async def members(talk: ServerTalk) -> None:
     """The members of the metadata have their types."""
     found = await document(talk)
@@ -73,13 +67,7 @@ async def members(talk: ServerTalk) -> None:
             check(good(found[name]), f"{name} is {found[name]!r}")
 
 
-@page.server(
-    MUST,
-    "section-3.2/json",
-    WITH_METADATA,
-    expects="application/json.",
-    bindings=STREAMABLE,
-)
+@case.must("section-3.2/json", "application/json.")
 async def json_document(talk: ServerTalk) -> None:
     """The metadata is served as JSON."""
     _, there = await metadata_of(talk)
@@ -87,13 +75,7 @@ async def json_document(talk: ServerTalk) -> None:
     check(kind == "application/json", f"the metadata is served as {kind or 'nothing'}")
 
 
-@page.server(
-    MUST,
-    "section-3.3/identical",
-    WITH_METADATA,
-    expects="The resource whose metadata was asked for, to the letter.",
-    bindings=STREAMABLE,
-)
+@case.must("section-3.3/identical", "The resource whose metadata was asked for, to the letter.")
 async def identical(talk: ServerTalk) -> None:
     """The resource in the metadata is the URL of the server that points to it."""
     named = (await document(talk)).get("resource")
@@ -103,12 +85,9 @@ async def identical(talk: ServerTalk) -> None:
     check(named == own, f"resource is {named!r}, which {own!r} begins with and does not equal")
 
 
-@page.server(
-    MUST,
+@case.must(
     "section-2/own-issuer",
-    WITH_METADATA,
-    expects="authorization_servers with the issuer that the server was told of.",
-    bindings=STREAMABLE,
+    "authorization_servers with the issuer that the server was told of.",
     needs=(PROTECTED,),
 )
 async def own_issuer(talk: ServerTalk) -> None:
@@ -118,6 +97,3 @@ async def own_issuer(talk: ServerTalk) -> None:
     if not isinstance(servers, list):
         raise Broken(f"authorization_servers is {servers!r}")
     check(issuer in servers, f"authorization_servers is {servers!r}, without {issuer!r}")
-
-
-__all__ = ["page"]

@@ -4,11 +4,12 @@ from typing import Any
 
 from mcpcore_conformance.kit.apart import SCOPE, TTL
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("server/discover")
+case = page.server(MODERN)
 
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -21,11 +22,9 @@ LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Capability, and a request that it promises."""
 
 
-@page.server(
-    MUST,
+@case.must(
     "response/answered",
-    MODERN,
-    expects="A result with supportedVersions, a list of strings, and capabilities, an object.",
+    "A result with supportedVersions, a list of strings, and capabilities, an object.",
     bare=True,
 )
 async def answered(talk: ServerTalk) -> None:
@@ -37,24 +36,16 @@ async def answered(talk: ServerTalk) -> None:
     check(all(versions), "a supported version is an empty string")
 
 
-@page.server(
-    MUST,
-    "response/first-message",
-    MODERN,
-    expects="A result: nothing has to come before.",
-    bare=True,
-)
+@case.must("response/first-message", "A result: nothing has to come before.", bare=True)
 async def first_message(talk: ServerTalk) -> None:
     """server/discover may be the first message of a connection."""
     link = await talk.connect()
     await link.ask("server/discover")
 
 
-@page.server(
-    MUST,
+@case.must(
     "discoverresult/own-version",
-    MODERN,
-    expects="The version of the request is among the supported ones.",
+    "The version of the request is among the supported ones.",
     bare=True,
 )
 async def own_version(talk: ServerTalk) -> None:
@@ -64,12 +55,7 @@ async def own_version(talk: ServerTalk) -> None:
     check(link.revision.name in versions, f"{link.revision.name} is not among {versions}")
 
 
-@page.server(
-    SHOULD,
-    "discoverresult/versions-once",
-    MODERN,
-    expects="No version is listed twice.",
-)
+@case.should("discoverresult/versions-once", "No version is listed twice.")
 async def versions_once(talk: ServerTalk) -> None:
     """Each supported version is named once."""
     link = await talk.open()
@@ -77,11 +63,9 @@ async def versions_once(talk: ServerTalk) -> None:
     check(len(set(versions)) == len(versions), f"supportedVersions is {versions}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "discoverresult/server-info",
-    MODERN,
-    expects="_meta has io.modelcontextprotocol/serverInfo with a name and a version.",
+    "_meta has io.modelcontextprotocol/serverInfo with a name and a version.",
 )
 async def server_info(talk: ServerTalk) -> None:
     """The result says which software the server is."""
@@ -92,11 +76,8 @@ async def server_info(talk: ServerTalk) -> None:
     check(named and isinstance(info.get("version"), str), f"serverInfo is {info!r}")
 
 
-@page.server(
-    MUST,
-    "response/capabilities-served",
-    MODERN,
-    expects="No request of a declared capability is an unknown method.",
+@case.must(
+    "response/capabilities-served", "No request of a declared capability is an unknown method."
 )
 async def capabilities_served(talk: ServerTalk) -> None:
     """What the server declares, it serves."""
@@ -112,11 +93,9 @@ async def capabilities_served(talk: ServerTalk) -> None:
         check(not unknown, f"{capability} is declared, but {method} got {reply}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "response/capabilities-complete",
-    MODERN,
-    expects="Requests of capabilities that are not declared get the error -32601.",
+    "Requests of capabilities that are not declared get the error -32601.",
 )
 async def capabilities_complete(talk: ServerTalk) -> None:
     """What the server does not declare, it does not serve."""
@@ -134,11 +113,8 @@ async def capabilities_complete(talk: ServerTalk) -> None:
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 
-@page.server(
-    MUST,
-    "response/cache-hints",
-    MODERN,
-    expects="ttlMs is an integer of at least 0, cacheScope public or private.",
+@case.must(
+    "response/cache-hints", "ttlMs is an integer of at least 0, cacheScope public or private."
 )
 async def cache_hints(talk: ServerTalk) -> None:
     """The result says for how long it may be kept, and by whom."""
@@ -154,12 +130,7 @@ async def cache_hints(talk: ServerTalk) -> None:
     check(scope in ("public", "private"), f"cacheScope is {scope!r}", SCOPE)
 
 
-@page.server(
-    SHOULD,
-    "response/repeatable",
-    MODERN,
-    expects="The same result again.",
-)
+@case.should("response/repeatable", "The same result again.")
 async def repeatable(talk: ServerTalk) -> None:
     """To ask twice changes nothing."""
     link = await talk.open()
@@ -168,16 +139,8 @@ async def repeatable(talk: ServerTalk) -> None:
         check(first.get(name) == second.get(name), f"{name} is another one the second time")
 
 
-@page.server(
-    SHOULD,
-    "request/more-params",
-    MODERN,
-    expects="A result: what is not known is left alone.",
-)
+@case.should("request/more-params", "A result: what is not known is left alone.")
 async def more_params(talk: ServerTalk) -> None:
     """Parameters that nobody knows are no reason to refuse."""
     link = await talk.open()
     await link.ask("server/discover", {"detail": "all", "org.example/x": {}})
-
-
-__all__ = ["page"]

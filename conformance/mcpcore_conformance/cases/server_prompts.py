@@ -2,32 +2,28 @@
 
 from typing import Any
 
+from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.asking import entries, failed
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, check_result, each_answer
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import (
-    check_announced,
-    check_declared,
-    check_no_side_effect,
-    check_same_everywhere,
-    check_shape,
     check_unique,
 )
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects, texts
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 page = Page("server/prompts")
+case = page.server(needs=("prompts",))
 
 NOBODY = "mcpcore-conformance.no-such-prompt"
 UNKNOWN = "mcpcore_conformance"
 """An argument that no prompt has."""
 MOST = 8
 """Prompts that are asked for, at most, to see what they give."""
-CHANGED = "notifications/prompts/list_changed"
 
 
 async def get(link: Link, name: Any, arguments: Any = None) -> Reply:
@@ -63,72 +59,17 @@ def _demanding(talk: ServerTalk) -> dict[str, Any]:
     return (found or talk.skip("no prompt needs arguments"))[0]
 
 
-@page.server(
-    MUST,
-    "capabilities/declared",
-    ALL,
-    expects="A server that lists prompts declares the capability, and the other way round.",
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with prompts declares the capability."""
-    await check_declared(talk, "prompts", "prompts/list", "prompts")
+listed(case, "prompts", "names")
+steady(case, "prompts", "name")
 
 
-@page.server(
-    MUST,
-    "listing-prompts/shape",
-    ALL,
-    expects="Pages of prompts with names, and what the revision adds.",
-    needs=("prompts",),
-)
-async def shape(talk: ServerTalk) -> None:
-    """Every page of prompts/list has the shape of its revision."""
-    await check_shape(talk, "prompts/list")
-
-
-@page.server(
-    MUST,
-    "capabilities/list-not-per-connection",
-    MODERN,
-    expects="Both connections get the same set of prompts.",
-    needs=("prompts",),
-)
-async def same_set(talk: ServerTalk) -> None:
-    """The set of prompts does not differ by connection."""
-    await check_same_everywhere(talk, "prompts/list", "prompts", "name")
-
-
-@page.server(
-    MUST,
-    "capabilities/list-no-side-effect",
-    MODERN,
-    expects="The same set of prompts before and after other requests.",
-    needs=("prompts",),
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of prompts does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "prompts/list", "prompts", "name")
-
-
-@page.server(
-    SHOULD,
-    "prompt/name-unique",
-    ALL,
-    expects="No name twice.",
-    needs=("prompts",),
-)
+@case.should("prompt/name-unique", "No name twice.")
 async def name_unique(talk: ServerTalk) -> None:
     """Each prompt is identified by its name."""
-    await check_unique(talk, "prompts/list", "prompts", "name")
+    await check_unique(talk, "prompts", "name")
 
 
-@page.server(
-    SHOULD,
-    "prompt/arguments-unique",
-    ALL,
-    expects="No argument of a prompt twice.",
-    needs=("prompts",),
-)
+@case.should("prompt/arguments-unique", "No argument of a prompt twice.")
 async def arguments_unique(talk: ServerTalk) -> None:
     """The arguments of a prompt have names of their own."""
     for prompt in await entries(await talk.open(), "prompts/list", "prompts"):
@@ -136,13 +77,7 @@ async def arguments_unique(talk: ServerTalk) -> None:
         check(len(names) == len(set(names)), f"{prompt.get('name')} has the arguments {names}")
 
 
-@page.server(
-    MUST,
-    "getting-a-prompt/shape",
-    ALL,
-    expects="Messages with a role and one block of content.",
-    needs=("prompts",),
-)
+@case.must("getting-a-prompt/shape", "Messages with a role and one block of content.")
 async def get_shape(talk: ServerTalk) -> None:
     """The results of prompts/get have the shape of their revision."""
     prompt = _some(talk)
@@ -157,13 +92,7 @@ async def get_shape(talk: ServerTalk) -> None:
     await each_answer(talk, "prompts/get", offers, look)
 
 
-@page.server(
-    MUST,
-    "getting-a-prompt/no-arguments",
-    ALL,
-    expects="The prompt: the member arguments is optional.",
-    needs=("prompts",),
-)
+@case.must("getting-a-prompt/no-arguments", "The prompt: the member arguments is optional.")
 async def no_arguments(talk: ServerTalk) -> None:
     """A prompt that needs no arguments can be had without the member arguments."""
     found = [each for each in _plain(talk) if not _needed(each)]
@@ -175,11 +104,9 @@ async def no_arguments(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "getting-a-prompt/arguments-used",
-    ALL,
-    expects="Both arguments are in the messages.",
+    "Both arguments are in the messages.",
     needs=("prompt:test_prompt_with_arguments",),
 )
 async def arguments_used(talk: ServerTalk) -> None:
@@ -191,25 +118,13 @@ async def arguments_used(talk: ServerTalk) -> None:
         check(value in said, f"the argument {value} is in no message")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/unknown-prompt",
-    ALL,
-    expects="The error -32602.",
-    needs=("prompts",),
-)
+@case.should("error-handling/unknown-prompt", "The error -32602.")
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist is an invalid parameter."""
     (await get(await talk.open(), NOBODY)).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "error-handling/missing-argument",
-    ALL,
-    expects="The error -32602.",
-    needs=("prompts",),
-)
+@case.should("error-handling/missing-argument", "The error -32602.")
 async def missing_argument(talk: ServerTalk) -> None:
     """A required argument that is missing is an invalid parameter."""
     prompt = _demanding(talk)
@@ -219,12 +134,8 @@ async def missing_argument(talk: ServerTalk) -> None:
     (await get(link, prompt["name"], dict.fromkeys(needed[1:], "kit"))).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "implementation-considerations/argument-type",
-    ALL,
-    expects="The error -32602: arguments are strings.",
-    needs=("prompts",),
+@case.should(
+    "implementation-considerations/argument-type", "The error -32602: arguments are strings."
 )
 async def argument_type(talk: ServerTalk) -> None:
     """Arguments are checked before they are used: they are strings."""
@@ -235,12 +146,9 @@ async def argument_type(talk: ServerTalk) -> None:
         (await get(link, prompt["name"], arguments)).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "implementation-considerations/further-argument",
-    ALL,
-    expects="A result that leaves it out, or the error -32602.",
-    needs=("prompts",),
+    "A result that leaves it out, or the error -32602.",
 )
 async def further_argument(talk: ServerTalk) -> None:
     """An argument that the prompt does not have does no harm."""
@@ -255,12 +163,9 @@ async def further_argument(talk: ServerTalk) -> None:
     check_result(talk, "prompts/get", reply.result, "prompts/get")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/malformed",
-    ALL,
-    expects="The error -32602: the request does not follow the schema of prompts/get.",
-    needs=("prompts",),
+    "The error -32602: the request does not follow the schema of prompts/get.",
 )
 async def malformed(talk: ServerTalk) -> None:
     """A request without a name, or with arguments that are no object, is an error."""
@@ -272,11 +177,9 @@ async def malformed(talk: ServerTalk) -> None:
         (await get(link, prompt["name"], arguments)).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MUST,
+@case.must(
     "image-content/base64",
-    ALL,
-    expects="A block of type image with base64 data and a MIME type.",
+    "A block of type image with base64 data and a MIME type.",
     needs=("prompt:test_prompt_with_image",),
 )
 async def image_content(talk: ServerTalk) -> None:
@@ -288,11 +191,9 @@ async def image_content(talk: ServerTalk) -> None:
     check_mime_type(found[0]["mimeType"], "mimeType")
 
 
-@page.server(
-    MUST,
+@case.must(
     "embedded-resources/complete",
-    ALL,
-    expects="A block of type resource with a URI, a MIME type, and a text or base64.",
+    "A block of type resource with a URI, a MIME type, and a text or base64.",
     needs=("prompt:test_prompt_with_embedded_resource",),
 )
 async def embedded_resource(talk: ServerTalk) -> None:
@@ -308,28 +209,4 @@ async def embedded_resource(talk: ServerTalk) -> None:
         check_base64(resource["blob"], "blob")
 
 
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced",
-    LEGACY,
-    expects="notifications/prompts/list_changed on the connection, or on the GET stream.",
-    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the prompts is announced to the client."""
-    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
-
-
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced-to-listeners",
-    MODERN,
-    expects="notifications/prompts/list_changed on the subscription that asked for it.",
-    needs=("prompts.listChanged", "tool:test_trigger_prompt_change"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the prompts is announced to a subscription that asks for it."""
-    await check_announced(talk, "test_trigger_prompt_change", CHANGED)
-
-
-__all__ = ["page"]
+announced(case, "prompts", "test_trigger_prompt_change", "prompts")

@@ -3,28 +3,25 @@
 import re
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.cases.server_lists import listed, steady
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, each_answer
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import (
-    check_declared,
-    check_no_side_effect,
-    check_same_everywhere,
     check_shape,
     check_unique,
 )
 from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import ALL, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/resources")
+case = page.server(needs=("resources",))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 LISTED_TEMPLATES = ("resources", f"method:{TEMPLATES}")
 MOST = 5
 """Resources that a case reads at most."""
@@ -49,34 +46,12 @@ def _some(talk: ServerTalk) -> list[dict[str, Any]]:
     return talk.features.resources[:MOST] or talk.skip("the server lists no resources")
 
 
-@page.server(
-    MUST,
-    "capabilities/declared",
-    ALL,
-    expects="A server that lists resources declares the capability, and the other way round.",
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with resources declares the capability."""
-    await check_declared(talk, "resources", "resources/list", "resources")
+listed(case, "resources", "URIs and names")
 
 
-@page.server(
-    MUST,
-    "listing-resources/shape",
-    ALL,
-    expects="Pages of resources with URIs and names, and what the revision adds.",
-    needs=("resources",),
-)
-async def shape(talk: ServerTalk) -> None:
-    """Every page of resources/list has the shape of its revision."""
-    await check_shape(talk, "resources/list")
-
-
-@page.server(
-    MUST,
+@case.must(
     "resource-templates/shape",
-    ALL,
-    expects="Pages of templates with URI templates and names.",
+    "Pages of templates with URI templates and names.",
     needs=LISTED_TEMPLATES,
 )
 async def template_shape(talk: ServerTalk) -> None:
@@ -84,48 +59,19 @@ async def template_shape(talk: ServerTalk) -> None:
     await check_shape(talk, TEMPLATES)
 
 
-@page.server(
-    MUST,
-    "capabilities/list-not-per-connection",
-    MODERN,
-    expects="Both connections get the same set of resources.",
-    needs=("resources",),
-)
-async def same_set(talk: ServerTalk) -> None:
-    """The set of resources does not differ by connection."""
-    await check_same_everywhere(talk, "resources/list", "resources", "uri")
+steady(case, "resources", "uri")
 
 
-@page.server(
-    MUST,
-    "capabilities/list-no-side-effect",
-    MODERN,
-    expects="The same set of resources before and after other requests.",
-    needs=("resources",),
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of resources does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "resources/list", "resources", "uri")
-
-
-@page.server(
-    SHOULD,
-    "resource/uri-unique",
-    ALL,
-    expects="No URI twice.",
-    needs=("resources",),
-)
+@case.should("resource/uri-unique", "No URI twice.")
 async def uri_unique(talk: ServerTalk) -> None:
     """Each resource is identified by its URI."""
-    await check_unique(talk, "resources/list", "resources", "uri")
+    await check_unique(talk, "resources", "uri")
 
 
-@page.server(
-    MUST,
+@case.must(
     "custom-uri-schemes/rfc-3986",
+    "A scheme, a colon, and characters that RFC 3986 allows.",
     SINCE_2025_06_18,
-    expects="A scheme, a colon, and characters that RFC 3986 allows.",
-    needs=("resources",),
 )
 async def uri_valid(talk: ServerTalk) -> None:
     """The URIs of resources follow RFC 3986."""
@@ -137,11 +83,9 @@ async def uri_valid(talk: ServerTalk) -> None:
         check(good, f"{uri[:80]!r} is no URI of RFC 3986")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "resource-templates/rfc-6570",
-    ALL,
-    expects="Expressions in braces that are closed and not empty, and a scheme.",
+    "Expressions in braces that are closed and not empty, and a scheme.",
     needs=LISTED_TEMPLATES,
 )
 async def template_valid(talk: ServerTalk) -> None:
@@ -154,12 +98,8 @@ async def template_valid(talk: ServerTalk) -> None:
         check(not set(rest) & {"{", "}", " "}, f"{text[:80]!r} is no template of RFC 6570")
 
 
-@page.server(
-    MUST,
-    "reading-resources/shape",
-    ALL,
-    expects="A result with contents that have a URI, and a text or a blob.",
-    needs=("resources",),
+@case.must(
+    "reading-resources/shape", "A result with contents that have a URI, and a text or a blob."
 )
 async def read_shape(talk: ServerTalk) -> None:
     """What is read has the shape of its revision."""
@@ -178,13 +118,7 @@ async def read_shape(talk: ServerTalk) -> None:
     check(read_any, "not one of the first resources that are listed can be read")
 
 
-@page.server(
-    MUST,
-    "security-considerations/base64",
-    ALL,
-    expects="Every blob is base64.",
-    needs=("resources",),
-)
+@case.must("security-considerations/base64", "Every blob is base64.")
 async def blobs(talk: ServerTalk) -> None:
     """Binary data is base64."""
     link, found = await talk.open(), 0
@@ -202,11 +136,9 @@ async def blobs(talk: ServerTalk) -> None:
         talk.skip("none of the first resources is binary")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "text-content/text",
-    ALL,
-    expects="Contents with the URI that was asked for, its MIME type and a text.",
+    "Contents with the URI that was asked for, its MIME type and a text.",
     needs=("resource:test://static-text",),
 )
 async def text(talk: ServerTalk) -> None:
@@ -219,11 +151,9 @@ async def text(talk: ServerTalk) -> None:
     check(found[0].get("text"), "there is no text")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "binary-content/blob",
-    ALL,
-    expects="Contents with the URI that was asked for, its MIME type and a blob.",
+    "Contents with the URI that was asked for, its MIME type and a blob.",
     needs=("resource:test://static-binary",),
 )
 async def binary(talk: ServerTalk) -> None:
@@ -236,13 +166,7 @@ async def binary(talk: ServerTalk) -> None:
     check(check_base64(found[0]["blob"], "the blob"), "the blob is empty")
 
 
-@page.server(
-    SHOULD,
-    "resource/mime-type",
-    ALL,
-    expects="A type and a subtype wherever there is a MIME type.",
-    needs=("resources",),
-)
+@case.should("resource/mime-type", "A type and a subtype wherever there is a MIME type.")
 async def mime_types(talk: ServerTalk) -> None:
     """MIME types have a type and a subtype."""
     link = await talk.open()
@@ -254,13 +178,7 @@ async def mime_types(talk: ServerTalk) -> None:
         check_mime_type(each["mimeType"], f"the MIME type of {each.get('name')}")
 
 
-@page.server(
-    SHOULD,
-    "resource/size",
-    ALL,
-    expects="As many bytes as were listed.",
-    needs=("resources",),
-)
+@case.should("resource/size", "As many bytes as were listed.")
 async def size(talk: ServerTalk) -> None:
     """The size that is listed is the number of bytes, before any encoding."""
     listed = await entries(await talk.open(), "resources/list", "resources")
@@ -278,13 +196,7 @@ async def size(talk: ServerTalk) -> None:
         check(bytes_ == each["size"], f"{each['uri']} has {bytes_} bytes, listed: {each['size']}")
 
 
-@page.server(
-    SHOULD,
-    "annotations/last-modified",
-    SINCE_2025_06_18,
-    expects="A time of ISO 8601.",
-    needs=("resources",),
-)
+@case.should("annotations/last-modified", "A time of ISO 8601.", SINCE_2025_06_18)
 async def last_modified(talk: ServerTalk) -> None:
     """LastModified is a time of ISO 8601."""
     found = [
@@ -296,11 +208,9 @@ async def last_modified(talk: ServerTalk) -> None:
         check(_TIME.fullmatch(str(when)), f"{uri} was modified at {when!r:.60}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "resource-templates/read",
-    ALL,
-    expects="Contents made from the URI.",
+    "Contents made from the URI.",
     needs=("template:test://template/{id}/data",),
 )
 async def template_read(talk: ServerTalk) -> None:
@@ -310,6 +220,3 @@ async def template_read(talk: ServerTalk) -> None:
     found = await contents_of(talk, uri)
     check(found and found[0]["uri"] == uri, f"{uri} was asked for, {found} came")
     check(number in found[0].get("text", ""), f"the text says nothing of {number}")
-
-
-__all__ = ["page"]

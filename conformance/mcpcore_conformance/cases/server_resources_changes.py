@@ -1,11 +1,12 @@
 """Cases of the page server/resources: what is told of changes."""
 
+from mcpcore_conformance.cases.server_lists import announced
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.asking import call, worked
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.lists import belongs, check_announced, listening, open_stream
+from mcpcore_conformance.kit.lists import belongs, listening, open_stream
 from mcpcore_conformance.kit.messages import Message
-from mcpcore_conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
@@ -18,6 +19,7 @@ OTHER = "test://static-text"
 TOOL = "test_trigger_resource_change"
 UPDATED = "notifications/resources/updated"
 FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
+case = page.server(LEGACY, needs=FIXTURE)
 
 
 async def change(talk: ServerTalk, link: Link) -> None:
@@ -51,13 +53,7 @@ async def _nothing_of(link: Link, uri: str, why: str) -> None:
     check(not _updates(link, uri), f"an update of {uri} came, {why}")
 
 
-@page.server(
-    MUST,
-    "subscriptions/accepted",
-    LEGACY,
-    expects="Empty results.",
-    needs=("resources.subscribe",),
-)
+@case.must("subscriptions/accepted", "Empty results.", needs=("resources.subscribe",))
 async def accepted(talk: ServerTalk) -> None:
     """A server that declares it takes subscriptions to its resources, and takes them back."""
     resources = talk.features.resources or talk.skip("the server lists no resources")
@@ -66,13 +62,7 @@ async def accepted(talk: ServerTalk) -> None:
     await _subscribe(link, resources[0]["uri"], un=True)
 
 
-@page.server(
-    SHOULD,
-    "subscriptions/updated",
-    LEGACY,
-    expects="notifications/resources/updated with the URI.",
-    needs=FIXTURE,
-)
+@case.should("subscriptions/updated", "notifications/resources/updated with the URI.")
 async def updated(talk: ServerTalk) -> None:
     """A change of a resource is told to who has subscribed to it."""
     link = await talk.open()
@@ -86,11 +76,9 @@ async def updated(talk: ServerTalk) -> None:
     await _take_back(link, WATCHED)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "subscriptions/only-what-was-subscribed",
-    LEGACY,
-    expects="Nothing of a resource that nobody has subscribed to.",
+    "Nothing of a resource that nobody has subscribed to.",
     needs=(*FIXTURE, f"resource:{OTHER}"),
 )
 async def only_subscribed(talk: ServerTalk) -> None:
@@ -103,13 +91,7 @@ async def only_subscribed(talk: ServerTalk) -> None:
     await _take_back(link, OTHER)
 
 
-@page.server(
-    SHOULD,
-    "subscriptions/unsubscribed",
-    LEGACY,
-    expects="Nothing after resources/unsubscribe.",
-    needs=FIXTURE,
-)
+@case.should("subscriptions/unsubscribed", "Nothing after resources/unsubscribe.")
 async def unsubscribed(talk: ServerTalk) -> None:
     """After unsubscribing, changes are told no more."""
     link = await talk.open()
@@ -124,13 +106,7 @@ async def unsubscribed(talk: ServerTalk) -> None:
     link.inbox.clear()
 
 
-@page.server(
-    MUST,
-    "subscriptions/per-session",
-    LEGACY,
-    expects="Nothing for a client that has not subscribed.",
-    needs=FIXTURE,
-)
+@case.must("subscriptions/per-session", "Nothing for a client that has not subscribed.")
 async def per_session(talk: ServerTalk) -> None:
     """A subscription is one of its session and of no other."""
     first = await talk.open()
@@ -144,12 +120,10 @@ async def per_session(talk: ServerTalk) -> None:
     other.inbox.clear()
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "subscriptions/updated-to-listeners",
+    "notifications/resources/updated with the URI, on the subscription.",
     MODERN,
-    expects="notifications/resources/updated with the URI, on the subscription.",
-    needs=FIXTURE,
 )
 async def updated_to_listeners(talk: ServerTalk) -> None:
     """A change of a resource is told to a subscription that names it."""
@@ -163,39 +137,10 @@ async def updated_to_listeners(talk: ServerTalk) -> None:
     check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
 
 
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced",
-    LEGACY,
-    expects="notifications/resources/list_changed on the connection, or on the GET stream.",
-    needs=("resources.listChanged", f"tool:{TOOL}"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the list of resources is announced to the client."""
-    await check_announced(talk, TOOL, "notifications/resources/list_changed")
+announced(case, "resources", TOOL, "list of resources")
 
 
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced-to-listeners",
-    MODERN,
-    expects="notifications/resources/list_changed on the subscription that asked for it.",
-    needs=("resources.listChanged", f"tool:{TOOL}"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the list of resources is announced to a subscription that asks for it."""
-    await check_announced(talk, TOOL, "notifications/resources/list_changed")
-
-
-@page.server(
-    SHOULD,
-    "subscriptions/nothing-without-one",
-    LEGACY,
-    expects="No notifications/resources/updated.",
-)
+@case.should("subscriptions/nothing-without-one", "No notifications/resources/updated.", needs=())
 async def nothing_without_one(talk: ServerTalk) -> None:
     """Who has subscribed to nothing is told of no update."""
     await check_asked(talk, Unasked.SUBSCRIBED)
-
-
-__all__ = ["page"]

@@ -6,12 +6,13 @@ from mcpcore_conformance.kit.asking import failed
 from mcpcore_conformance.kit.content import check_base64
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND, Kind
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/resources")
+case = page.server(needs=("resources",))
 
 NOWHERE = "test://mcpcore-conformance/no-such-resource"
 MOST = 5
@@ -37,36 +38,20 @@ async def read(link: Link, uri: object) -> Reply:
     return await link.request("resources/read", {"uri": uri})
 
 
-@page.server(
-    SHOULD,
-    "error-handling/not-found",
-    LEGACY,
-    expects="The error -32002.",
-    needs=("resources",),
-)
+@case.should("error-handling/not-found", "The error -32002.", LEGACY)
 async def not_found(talk: ServerTalk) -> None:
     """A resource that does not exist gets the error of its own."""
     (await read(await talk.open(), NOWHERE)).failed_with(RESOURCE_NOT_FOUND)
 
 
-@page.server(
-    MUST,
-    "error-handling/not-found-invalid-params",
-    MODERN,
-    expects="The error -32602.",
-    needs=("resources",),
-)
+@case.must("error-handling/not-found-invalid-params", "The error -32602.", MODERN)
 async def not_found_modern(talk: ServerTalk) -> None:
     """A resource that does not exist is an invalid parameter."""
     (await read(await talk.open(), NOWHERE)).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MUST,
-    "error-handling/not-found-not-empty",
-    MODERN,
-    expects="An error, not a result with empty contents.",
-    needs=("resources",),
+@case.must(
+    "error-handling/not-found-not-empty", "An error, not a result with empty contents.", MODERN
 )
 async def not_empty(talk: ServerTalk) -> None:
     """A resource that does not exist is not answered with empty contents."""
@@ -75,13 +60,7 @@ async def not_empty(talk: ServerTalk) -> None:
         check(reply.result.get("contents") != [], "what does not exist has empty contents")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/not-found-uri",
-    ALL,
-    expects="data of the error has the member uri.",
-    needs=("resources",),
-)
+@case.should("error-handling/not-found-uri", "data of the error has the member uri.")
 async def not_found_uri(talk: ServerTalk) -> None:
     """The error names the resource that was not found."""
     error = (await read(await talk.open(), NOWHERE)).error
@@ -90,12 +69,9 @@ async def not_found_uri(talk: ServerTalk) -> None:
     check(named == NOWHERE, f"data of the error is {data!r:.80}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "reading-resources/no-uri",
-    ALL,
-    expects="An error: the request does not follow the schema of resources/read.",
-    needs=("resources",),
+    "An error: the request does not follow the schema of resources/read.",
 )
 async def no_uri(talk: ServerTalk) -> None:
     """A request that names no resource is an error."""
@@ -103,13 +79,7 @@ async def no_uri(talk: ServerTalk) -> None:
     check(failed(reply), f"resources/read without uri got {reply}")
 
 
-@page.server(
-    MUST,
-    "security-considerations/invalid-uri",
-    ALL,
-    expects="An error.",
-    needs=("resources",),
-)
+@case.must("security-considerations/invalid-uri", "An error.")
 async def invalid_uris(talk: ServerTalk) -> None:
     """What is no URI is refused."""
     link = await talk.open()
@@ -118,12 +88,9 @@ async def invalid_uris(talk: ServerTalk) -> None:
         check(failed(reply), f"the URI {uri!r} got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "security-considerations/traversal",
-    ALL,
-    expects="Nothing of a file outside, whatever the variables of a template are.",
-    needs=("resources",),
+    "Nothing of a file outside, whatever the variables of a template are.",
 )
 async def traversal(talk: ServerTalk) -> None:
     """No template leads to files outside of what it is for."""
@@ -136,13 +103,7 @@ async def traversal(talk: ServerTalk) -> None:
             await _nothing_of_it(link, uri)
 
 
-@page.server(
-    MUST,
-    "security-considerations/unlisted-files",
-    ALL,
-    expects="An error, or something else than that file.",
-    needs=("resources",),
-)
+@case.must("security-considerations/unlisted-files", "An error, or something else than that file.")
 async def unlisted_files(talk: ServerTalk) -> None:
     """Files that nobody offers cannot be read by their URI."""
     link = await talk.open()
@@ -159,6 +120,3 @@ async def _nothing_of_it(link: Link, uri: str) -> None:
         if isinstance(each, dict) and isinstance(each.get("blob"), str):
             said += check_base64(each["blob"], "the blob").decode("latin-1")
         check(PASSWORDS not in said, f"{uri!r} gives the passwords of the system")
-
-
-__all__ = ["page"]

@@ -4,27 +4,28 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.json_schema import schema_problem
 from mcpcore_conformance.kit.lists import (
-    check_announced,
-    check_declared,
-    check_no_side_effect,
     check_same_everywhere,
-    check_shape,
     check_unique,
 )
-from mcpcore_conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import (
+    ALL,
+    MODERN,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    Page,
+)
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import items, members
 from mcpcore_conformance.kit.verdicts import MIRROR, check
 
 page = Page("server/tools")
+case = page.server(MODERN, needs=("tools",))
 
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -32,87 +33,17 @@ _MIRRORED = ("string", "integer", "boolean")
 _COMPOSING = ("items", "prefixItems", "anyOf", "allOf", "oneOf", "not", "if", "then", "else")
 
 
-@page.server(
-    MUST,
-    "capabilities/declared",
-    ALL,
-    expects="A server that lists tools declares the capability tools, and the other way round.",
-)
-async def declared(talk: ServerTalk) -> None:
-    """A server with tools declares the capability."""
-    await check_declared(talk, "tools", "tools/list", "tools")
+listed(case, "tools", "names and input schemas")
+steady(case, "tools", "name")
 
 
-@page.server(
-    MUST,
-    "listing-tools/shape",
-    ALL,
-    expects="Pages of tools with names and input schemas, and what the revision adds.",
-    needs=("tools",),
-)
-async def shape(talk: ServerTalk) -> None:
-    """Every page of tools/list has the shape of its revision."""
-    await check_shape(talk, "tools/list")
-
-
-@page.server(
-    MUST,
-    "capabilities/list-not-per-connection",
-    MODERN,
-    expects="Both connections get the same set of tools.",
-    needs=("tools",),
-)
-async def same_set(talk: ServerTalk) -> None:
-    """The set of tools does not differ by connection."""
-    await check_same_everywhere(talk, "tools/list", "tools", "name")
-
-
-@page.server(
-    MUST,
-    "capabilities/list-no-side-effect",
-    MODERN,
-    expects="The same set of tools before and after other requests.",
-    needs=("tools",),
-)
-async def no_side_effect(talk: ServerTalk) -> None:
-    """The set of tools does not change as a side effect of other requests."""
-    await check_no_side_effect(talk, "tools/list", "tools", "name")
-
-
-@page.server(
-    SHOULD,
-    "capabilities/list-order",
-    MODERN,
-    expects="The same order each time.",
-    needs=("tools",),
-)
+@case.should("capabilities/list-order", "The same order each time.")
 async def same_order(talk: ServerTalk) -> None:
     """Tools are listed in the same order each time."""
-    await check_same_everywhere(talk, "tools/list", "tools", "name", ordered=True)
+    await check_same_everywhere(talk, "tools", "name", ordered=True)
 
 
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced",
-    LEGACY,
-    expects="notifications/tools/list_changed on the connection, or on the GET stream.",
-    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
-)
-async def announced(talk: ServerTalk) -> None:
-    """A change of the tools is announced to the client."""
-    await check_announced(talk, "test_trigger_tool_change", "notifications/tools/list_changed")
-
-
-@page.server(
-    SHOULD,
-    "list-changed-notification/announced-to-listeners",
-    MODERN,
-    expects="notifications/tools/list_changed on the subscription that asked for it.",
-    needs=("tools.listChanged", "tool:test_trigger_tool_change"),
-)
-async def announced_to_listeners(talk: ServerTalk) -> None:
-    """A change of the tools is announced to a subscription that asks for it."""
-    await check_announced(talk, "test_trigger_tool_change", "notifications/tools/list_changed")
+announced(case, "tools", "test_trigger_tool_change", "tools")
 
 
 async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
@@ -120,12 +51,10 @@ async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
     return found or talk.skip("the server lists no tools")
 
 
-@page.server(
-    MUST,
+@case.must(
     "tool/input-schema",
+    "inputSchema is a valid JSON Schema (2020-12 unless it says otherwise) of an object.",
     SINCE_2025_11_25,
-    expects="inputSchema is a valid JSON Schema (2020-12 unless it says otherwise) of an object.",
-    needs=("tools",),
 )
 async def input_schema(talk: ServerTalk) -> None:
     """The input schema of every tool is a valid JSON Schema of an object."""
@@ -139,13 +68,7 @@ async def input_schema(talk: ServerTalk) -> None:
         check(not problem, f"tool {tool.get('name')}: {problem}", flaw)
 
 
-@page.server(
-    MUST,
-    "tool/input-schema-type",
-    ALL,
-    expects='inputSchema says "type": "object".',
-    needs=("tools",),
-)
+@case.must("tool/input-schema-type", 'inputSchema says "type": "object".', ALL)
 async def input_schema_type(talk: ServerTalk) -> None:
     """The input schema of every tool is one of an object."""
     for tool in await _tools(talk):
@@ -155,12 +78,8 @@ async def input_schema_type(talk: ServerTalk) -> None:
         check(kind == "object", what, "tools/list")
 
 
-@page.server(
-    MUST,
-    "tool/output-schema",
-    SINCE_2025_06_18,
-    expects="outputSchema, if there is one, is a valid JSON Schema.",
-    needs=("tools",),
+@case.must(
+    "tool/output-schema", "outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18
 )
 async def output_schema(talk: ServerTalk) -> None:
     """The output schema of every tool that has one is a valid JSON Schema."""
@@ -174,13 +93,7 @@ async def output_schema(talk: ServerTalk) -> None:
         check(not problem, f"tool {tool.get('name')}: {problem}")
 
 
-@page.server(
-    SHOULD,
-    "tool-names/length",
-    SINCE_2025_11_25,
-    expects="Names of 1 to 128 characters.",
-    needs=("tools",),
-)
+@case.should("tool-names/length", "Names of 1 to 128 characters.", SINCE_2025_11_25)
 async def name_length(talk: ServerTalk) -> None:
     """Tool names have 1 to 128 characters."""
     for tool in await _tools(talk):
@@ -188,12 +101,10 @@ async def name_length(talk: ServerTalk) -> None:
         check(1 <= size <= LONGEST_NAME, f"{str(tool.get('name'))[:40]!r} has {size} characters")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "tool-names/characters",
+    "Names of ASCII letters, digits, underscore, hyphen and dot.",
     SINCE_2025_11_25,
-    expects="Names of ASCII letters, digits, underscore, hyphen and dot.",
-    needs=("tools",),
 )
 async def name_characters(talk: ServerTalk) -> None:
     """Tool names have letters, digits, underscore, hyphen and dot only."""
@@ -202,24 +113,16 @@ async def name_characters(talk: ServerTalk) -> None:
         check(_NAME.fullmatch(name), f"the name {name!r:.60} has other characters")
 
 
-@page.server(
-    SHOULD,
-    "tool-names/unique",
-    ALL,
-    expects="No name twice.",
-    needs=("tools",),
-)
+@case.should("tool-names/unique", "No name twice.", ALL)
 async def name_unique(talk: ServerTalk) -> None:
     """Tool names are unique in a server."""
-    await check_unique(talk, "tools/list", "tools", "name")
+    await check_unique(talk, "tools", "name")
 
 
-@page.server(
-    MAY,
+@case.may(
     "tool/description",
+    "A description that is not empty, so that a model knows what the tool is for.",
     ALL,
-    expects="A description that is not empty, so that a model knows what the tool is for.",
-    needs=("tools",),
 )
 async def description(talk: ServerTalk) -> None:
     """Every tool has a description."""
@@ -227,13 +130,7 @@ async def description(talk: ServerTalk) -> None:
         check(tool.get("description"), f"the tool {tool.get('name')} has no description")
 
 
-@page.server(
-    SHOULD,
-    "tool/icons",
-    SINCE_2025_11_25,
-    expects="Icons by http, https or data URIs.",
-    needs=("tools",),
-)
+@case.should("tool/icons", "Icons by http, https or data URIs.", SINCE_2025_11_25)
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
     found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
@@ -277,13 +174,7 @@ async def _annotated(talk: ServerTalk) -> list[tuple[str, list[tuple[dict[str, A
     return found or talk.skip("no tool has x-mcp-header")
 
 
-@page.server(
-    MUST,
-    "x-mcp-header/token",
-    MODERN,
-    expects="Values of x-mcp-header are tokens of RFC 9110, not empty.",
-    needs=("tools",),
-)
+@case.must("x-mcp-header/token", "Values of x-mcp-header are tokens of RFC 9110, not empty.")
 async def header_token(talk: ServerTalk) -> None:
     """What parameters are mirrored as are names that a header may have."""
     for name, found in await _annotated(talk):
@@ -293,12 +184,8 @@ async def header_token(talk: ServerTalk) -> None:
             check(good, f"{name} has x-mcp-header {value!r:.60}", MIRROR)
 
 
-@page.server(
-    MUST,
-    "x-mcp-header/unique",
-    MODERN,
-    expects="No two values of x-mcp-header of a tool that differ in case only.",
-    needs=("tools",),
+@case.must(
+    "x-mcp-header/unique", "No two values of x-mcp-header of a tool that differ in case only."
 )
 async def header_unique(talk: ServerTalk) -> None:
     """No two parameters of a tool are mirrored into the same header."""
@@ -308,13 +195,7 @@ async def header_unique(talk: ServerTalk) -> None:
         check(not twice, f"{name} has x-mcp-header {', '.join(twice)} more than once")
 
 
-@page.server(
-    MUST,
-    "x-mcp-header/primitive",
-    MODERN,
-    expects="Only strings, integers and booleans are mirrored.",
-    needs=("tools",),
-)
+@case.must("x-mcp-header/primitive", "Only strings, integers and booleans are mirrored.")
 async def header_primitive(talk: ServerTalk) -> None:
     """Only parameters of primitive types are mirrored, and no floating ones."""
     for name, found in await _annotated(talk):
@@ -323,18 +204,11 @@ async def header_primitive(talk: ServerTalk) -> None:
             check(kind in _MIRRORED, f"{name} mirrors a parameter of type {kind!r:.60}")
 
 
-@page.server(
-    MUST,
-    "x-mcp-header/reachable",
-    MODERN,
-    expects="Mirrored properties are reached from the root by properties alone.",
-    needs=("tools",),
+@case.must(
+    "x-mcp-header/reachable", "Mirrored properties are reached from the root by properties alone."
 )
 async def header_reachable(talk: ServerTalk) -> None:
     """Only parameters that are statically reachable are mirrored."""
     for name, found in await _annotated(talk):
         for rules, reachable in found:
             check(reachable, f"{name} mirrors {rules['x-mcp-header']!r} from where it may not be")
-
-
-__all__ = ["page"]

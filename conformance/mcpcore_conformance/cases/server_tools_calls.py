@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.asking import call, entries, failed, worked
 from mcpcore_conformance.kit.content import block, called, check_result, each_answer
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import ALL, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
@@ -16,11 +16,8 @@ from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 page = Page("server/tools")
+case = page.server(needs=("tools",))
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
 MOST = 8
@@ -36,12 +33,9 @@ WRONG: dict[str, Any] = {
 """Type to a value of another type, which no lenient reading makes right."""
 
 
-@page.server(
-    MUST,
+@case.must(
     "calling-tools/result-shape",
-    ALL,
-    expects="A result with an array of content, each block whole, whichever tool is called.",
-    needs=("tools",),
+    "A result with an array of content, each block whole, whichever tool is called.",
 )
 async def result_shape(talk: ServerTalk) -> None:
     """The results of calls have the shape of their revision."""
@@ -59,12 +53,8 @@ async def result_shape(talk: ServerTalk) -> None:
     await each_answer(talk, "tools/call", offers, look)
 
 
-@page.server(
-    MUST,
-    "calling-tools/no-arguments",
-    ALL,
-    expects="The same as with empty arguments: the member is optional.",
-    needs=("tools",),
+@case.must(
+    "calling-tools/no-arguments", "The same as with empty arguments: the member is optional."
 )
 async def no_arguments(talk: ServerTalk) -> None:
     """A tool that needs no arguments can be called without the member arguments."""
@@ -111,12 +101,9 @@ async def _invalid(talk: ServerTalk) -> Reply:
     return await call(await talk.open(), tool, {**good, name: WRONG[kind]})
 
 
-@page.server(
-    MUST,
+@case.must(
     "security-considerations/missing-argument",
-    ALL,
-    expects="An error of the protocol, or a result with isError.",
-    needs=("tools",),
+    "An error of the protocol, or a result with isError.",
 )
 async def missing_argument(talk: ServerTalk) -> None:
     """A call without a required argument does not reach the tool."""
@@ -126,12 +113,8 @@ async def missing_argument(talk: ServerTalk) -> None:
     check(failed(reply), f"{tool.name} without {name} got {reply}")
 
 
-@page.server(
-    MUST,
-    "security-considerations/wrong-type",
-    ALL,
-    expects="An error of the protocol, or a result with isError.",
-    needs=("tools",),
+@case.must(
+    "security-considerations/wrong-type", "An error of the protocol, or a result with isError."
 )
 async def wrong_type(talk: ServerTalk) -> None:
     """A call with an argument of another type does not reach the tool."""
@@ -139,12 +122,9 @@ async def wrong_type(talk: ServerTalk) -> None:
     check(failed(reply), f"a call with an argument of another type got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "security-considerations/further-argument",
-    ALL,
-    expects="An error of the protocol, or a result with isError.",
-    needs=("tools",),
+    "An error of the protocol, or a result with isError.",
 )
 async def further_argument(talk: ServerTalk) -> None:
     """A call with an argument that additionalProperties forbids does not reach the tool."""
@@ -159,11 +139,9 @@ async def further_argument(talk: ServerTalk) -> None:
     check(failed(reply), f"{tool.name} forbids further arguments, and one got {reply}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "security-considerations/rules-of-2020-12",
-    ALL,
-    expects="What breaks allOf, anyOf, $ref, enum or if/then/else is refused, the rest is not.",
+    "What breaks allOf, anyOf, $ref, enum or if/then/else is refused, the rest is not.",
     needs=("tool:json_schema_2020_12_tool",),
 )
 async def full_schema(talk: ServerTalk) -> None:
@@ -186,12 +164,10 @@ async def full_schema(talk: ServerTalk) -> None:
     check(worked(reply), f"good arguments got {reply}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/invalid-arguments-result",
+    "A result with isError, so that the model can correct itself.",
     SINCE_2025_11_25,
-    expects="A result with isError, so that the model can correct itself.",
-    needs=("tools",),
 )
 async def invalid_result(talk: ServerTalk) -> None:
     """Arguments that break the tool's schema give a result with isError."""
@@ -202,36 +178,22 @@ async def invalid_result(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
-    "error-handling/invalid-arguments-error",
-    UNTIL_2025_06_18,
-    expects="The error -32602.",
-    needs=("tools",),
-)
+@case.should("error-handling/invalid-arguments-error", "The error -32602.", UNTIL_2025_06_18)
 async def invalid_error(talk: ServerTalk) -> None:
     """Arguments that break the tool's schema are an error of the protocol."""
     (await _invalid(talk)).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "error-handling/unknown-tool",
-    ALL,
-    expects="The error -32602, no result.",
-    needs=("tools",),
-)
+@case.should("error-handling/unknown-tool", "The error -32602, no result.")
 async def unknown_tool(talk: ServerTalk) -> None:
     """A call of a tool that does not exist is an error of the protocol."""
     (await call(await talk.open(), NOBODY, {})).failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "tool-names/case-sensitive",
+    "The name in another case is that of an unknown tool.",
     SINCE_2025_11_25,
-    expects="The name in another case is that of an unknown tool.",
-    needs=("tools",),
 )
 async def case_sensitive(talk: ServerTalk) -> None:
     """Tool names are case-sensitive."""
@@ -244,13 +206,7 @@ async def case_sensitive(talk: ServerTalk) -> None:
     check(failed(reply), f"a call of {name} got {reply}, not an error")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/no-name",
-    ALL,
-    expects="The error -32602.",
-    needs=("tools",),
-)
+@case.should("error-handling/no-name", "The error -32602.")
 async def no_name(talk: ServerTalk) -> None:
     """A call that names no tool is an error of the protocol."""
     link = await talk.open()
@@ -261,12 +217,9 @@ async def no_name(talk: ServerTalk) -> None:
     )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/malformed-arguments",
-    ALL,
-    expects="The error -32602: the request does not follow the schema of tools/call.",
-    needs=("tools",),
+    "The error -32602: the request does not follow the schema of tools/call.",
 )
 async def malformed_arguments(talk: ServerTalk) -> None:
     """Arguments that are no object are an error of the protocol."""
@@ -278,11 +231,9 @@ async def malformed_arguments(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "error-handling/tool-error",
-    ALL,
-    expects="A result with isError and a text that says what went wrong.",
+    "A result with isError and a text that says what went wrong.",
     needs=("tool:test_error_handling",),
 )
 async def tool_error(talk: ServerTalk) -> None:
@@ -290,6 +241,3 @@ async def tool_error(talk: ServerTalk) -> None:
     result = await called(talk, "test_error_handling", {})
     check(result.get("isError") is True, "the tool failed, and isError is not true")
     check(block(result, "text")["text"], "nothing says what went wrong")
-
-
-__all__ = ["page"]

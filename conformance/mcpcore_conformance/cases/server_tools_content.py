@@ -3,32 +3,32 @@
 import json
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import call, failed
 from mcpcore_conformance.kit.content import block, called, check_base64, check_mime_type
 from mcpcore_conformance.kit.features import Tool
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import ALL, LEGACY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import (
+    ALL,
+    LEGACY_SINCE_2025_06_18,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    UNTIL_2025_03_26,
+    Page,
+)
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/tools")
 
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+case = page.server(SINCE_2025_06_18, needs=("tools",))
 MOST = 5
 """Tools with an output schema that a case calls, at most."""
-UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 
 
-@page.server(
-    MUST,
-    "text-content/given",
-    ALL,
-    expects="A block of type text with a text.",
-    needs=("tool:test_simple_text",),
+@case.must(
+    "text-content/given", "A block of type text with a text.", ALL, needs=("tool:test_simple_text",)
 )
 async def text_content(talk: ServerTalk) -> None:
     """A text comes as a block of type text."""
@@ -36,11 +36,10 @@ async def text_content(talk: ServerTalk) -> None:
     check(block(result, "text")["text"], "the text is empty")
 
 
-@page.server(
-    MUST,
+@case.must(
     "image-content/base64",
+    "A block of type image with base64 data and a MIME type.",
     ALL,
-    expects="A block of type image with base64 data and a MIME type.",
     needs=("tool:test_image_content",),
 )
 async def image_content(talk: ServerTalk) -> None:
@@ -50,11 +49,10 @@ async def image_content(talk: ServerTalk) -> None:
     check_mime_type(found["mimeType"], "mimeType")
 
 
-@page.server(
-    MUST,
+@case.must(
     "audio-content/base64",
+    "A block of type audio with base64 data and a MIME type.",
     SINCE_2025_03_26,
-    expects="A block of type audio with base64 data and a MIME type.",
     needs=("tool:test_audio_content",),
 )
 async def audio_content(talk: ServerTalk) -> None:
@@ -64,11 +62,9 @@ async def audio_content(talk: ServerTalk) -> None:
     check_mime_type(found["mimeType"], "mimeType")
 
 
-@page.server(
-    MUST,
+@case.must(
     "resource-links/given",
-    SINCE_2025_06_18,
-    expects="A block of type resource_link with a URI and a name.",
+    "A block of type resource_link with a URI and a name.",
     needs=("tool:test_resource_link",),
 )
 async def resource_link(talk: ServerTalk) -> None:
@@ -77,11 +73,10 @@ async def resource_link(talk: ServerTalk) -> None:
     check(":" in found["uri"], f"the link has the URI {found['uri']!r}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "tool-result/kinds-of-the-revision",
+    "No block of a type that came with a later revision.",
     UNTIL_2025_03_26,
-    expects="No block of a type that came with a later revision.",
     needs=("tool:test_resource_link",),
 )
 async def kinds(talk: ServerTalk) -> None:
@@ -96,11 +91,10 @@ async def kinds(talk: ServerTalk) -> None:
             check(not problem, f"{name}: {problem}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "embedded-resources/given",
+    "A block of type resource with a URI, and a text or a blob.",
     ALL,
-    expects="A block of type resource with a URI, and a text or a blob.",
     needs=("tool:test_embedded_resource",),
 )
 async def embedded_resource(talk: ServerTalk) -> None:
@@ -111,11 +105,9 @@ async def embedded_resource(talk: ServerTalk) -> None:
         check_base64(found["blob"], "blob")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "embedded-resources/capability",
-    SINCE_2025_06_18,
-    expects="The capability resources is declared.",
+    "The capability resources is declared.",
     needs=("tool:test_embedded_resource",),
 )
 async def embedding_capability(talk: ServerTalk) -> None:
@@ -137,13 +129,7 @@ def _structured(talk: ServerTalk) -> list[Tool]:
     )
 
 
-@page.server(
-    MUST,
-    "output-schema/conforms",
-    SINCE_2025_06_18,
-    expects="structuredContent follows the outputSchema that was listed.",
-    needs=("tools",),
-)
+@case.must("output-schema/conforms", "structuredContent follows the outputSchema that was listed.")
 async def output_conforms(talk: ServerTalk) -> None:
     """The structured result of a tool with an output schema follows it."""
     for tool in _structured(talk):
@@ -155,13 +141,7 @@ async def output_conforms(talk: ServerTalk) -> None:
         check(not problem, f"the structuredContent of {tool.name}: {problem}")
 
 
-@page.server(
-    SHOULD,
-    "structured-content/as-text",
-    SINCE_2025_06_18,
-    expects="A text block holds the same JSON.",
-    needs=("tools",),
-)
+@case.should("structured-content/as-text", "A text block holds the same JSON.")
 async def structured_as_text(talk: ServerTalk) -> None:
     """Structured content is also there as JSON in a text."""
     for tool in _structured(talk):
@@ -182,12 +162,10 @@ def _same(text: str, value: Any) -> bool:
         return False
 
 
-@page.server(
-    MUST,
+@case.must(
     "structured-content/object",
-    Span(BY_NAME["2025-06-18"], LEGACY.last),
-    expects="structuredContent is an object.",
-    needs=("tools",),
+    "structuredContent is an object.",
+    LEGACY_SINCE_2025_06_18,
 )
 async def structured_object(talk: ServerTalk) -> None:
     """Structured content is an object."""
@@ -195,6 +173,3 @@ async def structured_object(talk: ServerTalk) -> None:
         result = await called(talk, tool.name, talk.arguments(tool))
         found = result.get("structuredContent", {})
         check(isinstance(found, dict), f"the structuredContent of {tool.name} is {found!r:.60}")
-
-
-__all__ = ["page"]

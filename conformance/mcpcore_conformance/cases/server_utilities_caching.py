@@ -7,12 +7,13 @@ from mcpcore_conformance.kit.asking import needs_input, pages
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, check_still_asks
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/caching")
+case = page.server(MODERN)
 
 LISTS = {
     "tools/list": "tools",
@@ -68,7 +69,7 @@ def _hinted(method: str, needs: tuple[str, ...] = ()) -> None:
 
     hinted.__doc__ = f"Complete results of {method} carry both hints."
     place = f"cacheable-results/{method.replace('/', '-')}"
-    page.server(MUST, place, MODERN, expects="ttlMs and cacheScope.", needs=needs)(hinted)
+    case.must(place, "ttlMs and cacheScope.", needs=needs)(hinted)
 
 
 _hinted("server/discover")
@@ -77,12 +78,7 @@ for _method, _needed in LISTS.items():
 _hinted("resources/read", ("resources",))
 
 
-@page.server(
-    MUST,
-    "time-to-live-ttl-field/not-negative",
-    MODERN,
-    expects="An integer of at least 0.",
-)
+@case.must("time-to-live-ttl-field/not-negative", "An integer of at least 0.")
 async def not_negative(talk: ServerTalk) -> None:
     """TtlMs is a number of milliseconds that is not negative."""
     for method, each in await all_results(talk):
@@ -92,12 +88,7 @@ async def not_negative(talk: ServerTalk) -> None:
         check(value >= 0, f"ttlMs of {method} is {value}", TTL)
 
 
-@page.server(
-    MUST,
-    "cache-scope-field/known",
-    MODERN,
-    expects="public or private.",
-)
+@case.must("cache-scope-field/known", "public or private.")
 async def known_scope(talk: ServerTalk) -> None:
     """CacheScope is public or private."""
     for method, each in await all_results(talk):
@@ -105,12 +96,7 @@ async def known_scope(talk: ServerTalk) -> None:
         check(value in SCOPES, f"cacheScope of {method} is {value!r}", SCOPE)
 
 
-@page.server(
-    MUST,
-    "interaction-with-pagination/same-scope",
-    MODERN,
-    expects="The same cacheScope on every page of a list.",
-)
+@case.must("interaction-with-pagination/same-scope", "The same cacheScope on every page of a list.")
 async def same_scope(talk: ServerTalk) -> None:
     """All pages of a list have the same scope."""
     link = await talk.open()
@@ -119,11 +105,9 @@ async def same_scope(talk: ServerTalk) -> None:
         check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "cacheable-results/not-of-interim-results",
-    MODERN,
-    expects="No hints on a result that requires input.",
+    "No hints on a result that requires input.",
     needs=("found:input",),
 )
 async def interim(talk: ServerTalk) -> None:
@@ -133,6 +117,3 @@ async def interim(talk: ServerTalk) -> None:
     check_still_asks(talk, asked, reply)
     found = [name for name in HINTS if name in reply.result]
     check(not found, f"a result that requires input has {' and '.join(found)}")
-
-
-__all__ = ["page"]

@@ -4,20 +4,20 @@ import re
 from typing import Any
 
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
-from mcpcore_conformance.kit.model import MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("server/utilities/completion")
+case = page.server()
 
 COMPLETE = "completion/complete"
-DECLARED = Span(BY_NAME["2025-03-26"], LATEST)
-WITH_CONTEXT = Span(BY_NAME["2025-06-18"], LATEST)
+DECLARED = SINCE_2025_03_26
+WITH_CONTEXT = SINCE_2025_06_18
 MOST = 100
 """Values in one answer."""
 Ref = dict[str, Any]
@@ -68,11 +68,10 @@ async def _complete(
     return found
 
 
-@page.server(
-    MUST,
+@case.must(
     "capabilities/declared",
+    "completions is among the capabilities of a server that completes.",
     DECLARED,
-    expects="completions is among the capabilities of a server that completes.",
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that completes declares it."""
@@ -86,10 +85,9 @@ async def declared(talk: ServerTalk) -> None:
     check("completions" in capabilities or not completes, "it completes, and does not declare it")
 
 
-@page.server(
-    MUST,
+@case.must(
     "completion-results/shape",
-    expects="values, a list of strings; perhaps an integer total and a boolean hasMore.",
+    "values, a list of strings; perhaps an integer total and a boolean hasMore.",
 )
 async def shape(talk: ServerTalk) -> None:
     """Completions are what they have to be."""
@@ -106,11 +104,7 @@ async def shape(talk: ServerTalk) -> None:
         check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
-@page.server(
-    MUST,
-    "completion-results/at-most-a-hundred",
-    expects="No more than 100 values.",
-)
+@case.must("completion-results/at-most-a-hundred", "No more than 100 values.")
 async def at_most_a_hundred(talk: ServerTalk) -> None:
     """An answer has no more than 100 values."""
     targets = _targets(talk)
@@ -120,10 +114,9 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
         check(len(values) <= MOST, f"{len(values)} values came for {name}")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "completion-results/has-more",
-    expects="total is not less than there are values, and hasMore says whether it is more.",
+    "total is not less than there are values, and hasMore says whether it is more.",
 )
 async def has_more(talk: ServerTalk) -> None:
     """What is said about the rest fits what has come."""
@@ -138,11 +131,7 @@ async def has_more(talk: ServerTalk) -> None:
         check(more is (total > count) or "total" not in found, f"hasMore is {more} for {name}")
 
 
-@page.server(
-    MUST,
-    "reference-types/prompt",
-    expects="A result with completion.",
-)
+@case.must("reference-types/prompt", "A result with completion.")
 async def prompt(talk: ServerTalk) -> None:
     """Arguments of a prompt can be completed."""
     _targets(talk)
@@ -150,11 +139,7 @@ async def prompt(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@page.server(
-    MUST,
-    "reference-types/resource",
-    expects="A result with completion.",
-)
+@case.must("reference-types/resource", "A result with completion.")
 async def resource(talk: ServerTalk) -> None:
     """Variables of a resource template can be completed."""
     _targets(talk)
@@ -162,12 +147,7 @@ async def resource(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@page.server(
-    MUST,
-    "requesting-completions/context",
-    WITH_CONTEXT,
-    expects="A result with completion.",
-)
+@case.must("requesting-completions/context", "A result with completion.", WITH_CONTEXT)
 async def context(talk: ServerTalk) -> None:
     """A request may say which arguments have been settled."""
     ref, name = _targets(talk)[0]
@@ -177,11 +157,7 @@ async def context(talk: ServerTalk) -> None:
     await _complete(talk, link, ref, name, "", context={})
 
 
-@page.server(
-    SHOULD,
-    "requesting-completions/any-text",
-    expects="A result with completion, perhaps without values.",
-)
+@case.should("requesting-completions/any-text", "A result with completion, perhaps without values.")
 async def any_text(talk: ServerTalk) -> None:
     """What was typed may be any text."""
     ref, name = _targets(talk)[0]
@@ -197,13 +173,7 @@ async def _refused(link: Link, params: dict[str, Any]) -> None:
     reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
-    "error-handling/unknown-prompt",
-    DECLARED,
-    needs=("completions",),
-    expects="The error -32602.",
-)
+@case.should("error-handling/unknown-prompt", "The error -32602.", DECLARED, needs=("completions",))
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist cannot be completed."""
     ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
@@ -211,12 +181,8 @@ async def unknown_prompt(talk: ServerTalk) -> None:
     await _refused(link, {"ref": ref, "argument": {"name": "x", "value": ""}})
 
 
-@page.server(
-    SHOULD,
-    "error-handling/missing",
-    DECLARED,
-    needs=("completions",),
-    expects="The error -32602 for each of them.",
+@case.should(
+    "error-handling/missing", "The error -32602 for each of them.", DECLARED, needs=("completions",)
 )
 async def missing(talk: ServerTalk) -> None:
     """A request that leaves out what is needed is refused."""
@@ -234,12 +200,11 @@ async def missing(talk: ServerTalk) -> None:
         await _refused(link, params)
 
 
-@page.server(
-    MUST,
+@case.must(
     "security/inputs-validated",
+    "An error; where it is -32603, nobody can tell who raised it.",
     DECLARED,
     needs=("completions",),
-    expects="An error; where it is -32603, nobody can tell who raised it.",
 )
 async def inputs_validated(talk: ServerTalk) -> None:
     """Inputs of a wrong type are refused before anybody works with them."""
@@ -266,11 +231,10 @@ async def inputs_validated(talk: ServerTalk) -> None:
         )
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "requesting-completions/typed",
+    "Values that go with what was typed, fewer than without it.",
     needs=("prompt:test_prompt_with_arguments",),
-    expects="Values that go with what was typed, fewer than without it.",
 )
 async def typed(talk: ServerTalk) -> None:
     """What was typed narrows the choice."""
@@ -285,6 +249,3 @@ async def typed(talk: ServerTalk) -> None:
     check(wanted in fewer, f"{wanted!r}, typed to its end, is not among {fewer}")
     alone = len(every) == 1 or len(fewer) < len(every)
     check(alone, f"{wanted!r} leaves the same values as nothing: {fewer}")
-
-
-__all__ = ["page"]

@@ -8,7 +8,7 @@ from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import acknowledged
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
-from mcpcore_conformance.kit.model import EVERY, LEGACY, MAY, MODERN, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
@@ -24,6 +24,7 @@ LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "e
 WRONG: tuple[Any, ...] = ("verbose", "", "INFO", "warn", 3, None, ["info"])
 DECLARED = ("logging",)
 LOGS = ("logging", "found:logs")
+case = page.server(MODERN, needs=LOGS)
 
 
 def _logged(link: Link) -> list[Message]:
@@ -74,10 +75,11 @@ async def _asked(talk: ServerTalk, level: str) -> list[Message]:
     return (await _call(await _opened(talk, level)))[1]
 
 
-@page.server(
-    MUST,
+@case.must(
     "capabilities/declared",
-    expects="logging is among the capabilities, if any log message comes.",
+    "logging is among the capabilities, if any log message comes.",
+    ALL,
+    needs=(),
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that logs declares it."""
@@ -93,11 +95,8 @@ async def declared(talk: ServerTalk) -> None:
     check("logging" in capabilities or not _logged(link), "it logs, and does not declare logging")
 
 
-@page.server(
-    MUST,
-    "log-levels/known",
-    needs=LOGS,
-    expects="One of the eight levels, data, and perhaps the name of a logger.",
+@case.must(
+    "log-levels/known", "One of the eight levels, data, and perhaps the name of a logger.", ALL
 )
 async def known_levels(talk: ServerTalk) -> None:
     """Log messages are what they have to be."""
@@ -108,12 +107,7 @@ async def known_levels(talk: ServerTalk) -> None:
         check("data" in each.params, f"a log message has no data: {each.params}")
 
 
-@page.server(
-    MAY,
-    "log-message-notifications/sent",
-    needs=LOGS,
-    expects="At least one log message.",
-)
+@case.may("log-message-notifications/sent", "At least one log message.", ALL)
 async def sent(talk: ServerTalk) -> None:
     """What the server logs reaches a client that wants it all."""
     check(await _asked(talk, "debug"), "no log message came, although the tool logs")
@@ -130,13 +124,7 @@ async def _nothing_below(talk: ServerTalk) -> None:
             )
 
 
-@page.server(
-    MUST,
-    "log-levels/nothing-below",
-    MODERN,
-    needs=LOGS,
-    expects="Nothing below the level that was asked for.",
-)
+@case.must("log-levels/nothing-below", "Nothing below the level that was asked for.")
 async def nothing_below(talk: ServerTalk) -> None:
     """Messages that are less grave than the request wants do not come."""
     await _nothing_below(talk)
@@ -145,24 +133,19 @@ async def nothing_below(talk: ServerTalk) -> None:
 # The legacy era: one level for the conversation
 
 
-@page.server(
-    SHOULD,
-    "log-levels/nothing-below-the-one-set",
-    LEGACY,
-    needs=LOGS,
-    expects="Nothing below the level that was set.",
+@case.should(
+    "log-levels/nothing-below-the-one-set", "Nothing below the level that was set.", LEGACY
 )
 async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     """Messages that are less grave than the level of the conversation do not come."""
     await _nothing_below(talk)
 
 
-@page.server(
-    MUST,
+@case.must(
     "setting-log-level/accepted",
+    "An empty result for each of the eight levels.",
     LEGACY,
     needs=DECLARED,
-    expects="An empty result for each of the eight levels.",
 )
 async def accepted(talk: ServerTalk) -> None:
     """Each of the eight levels can be set."""
@@ -172,13 +155,7 @@ async def accepted(talk: ServerTalk) -> None:
         check(set(found) <= {"_meta"}, f"logging/setLevel {level} was answered with {found}")
 
 
-@page.server(
-    SHOULD,
-    "error-handling/invalid-level",
-    LEGACY,
-    needs=DECLARED,
-    expects="The error -32602.",
-)
+@case.should("error-handling/invalid-level", "The error -32602.", LEGACY, needs=DECLARED)
 async def invalid_level(talk: ServerTalk) -> None:
     """A level that does not exist is refused."""
     link = await talk.open()
@@ -189,12 +166,10 @@ async def invalid_level(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "setting-log-level/changed",
+    "Messages come while the level lets them, and not afterwards.",
     LEGACY,
-    needs=LOGS,
-    expects="Messages come while the level lets them, and not afterwards.",
 )
 async def changed(talk: ServerTalk) -> None:
     """The level can be changed at any time."""
@@ -207,13 +182,11 @@ async def changed(talk: ServerTalk) -> None:
     talk.note(f"{len(before)} messages before the change")
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "setting-log-level/of-one-client",
+    "The level of the other client is as it was.",
     LEGACY,
     bindings=EVERY - {Binding.STDIO},
-    needs=LOGS,
-    expects="The level of the other client is as it was.",
 )
 async def of_one_client(talk: ServerTalk) -> None:
     """The level that one client sets is not that of another."""
@@ -229,37 +202,24 @@ async def of_one_client(talk: ServerTalk) -> None:
 # The modern era: a level for each request
 
 
-@page.server(
-    MUST,
-    "per-request-log-level/not-asked-for",
-    MODERN,
-    needs=LOGS,
-    expects="No log message.",
-)
+@case.must("per-request-log-level/not-asked-for", "No log message.")
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a level brings no log messages."""
     found = [each.params for each in (await _call(await talk.open()))[1]]
     check(not found, f"log messages came that nobody had asked for: {found}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "per-request-log-level/only-where-asked-for",
-    MODERN,
-    expects="No log message, whichever tool is called.",
+    "No log message, whichever tool is called.",
+    needs=(),
 )
 async def only_where_asked_for(talk: ServerTalk) -> None:
     """Whatever is asked for without a level, nothing is logged to the client."""
     await check_notified(talk, Unasked.UNLEVELLED)
 
 
-@page.server(
-    MUST,
-    "per-request-log-level/not-kept",
-    MODERN,
-    needs=LOGS,
-    expects="No log message for the request without a level.",
-)
+@case.must("per-request-log-level/not-kept", "No log message for the request without a level.")
 async def not_kept(talk: ServerTalk) -> None:
     """The level of one request is not that of the next."""
     link = await talk.open()
@@ -268,13 +228,7 @@ async def not_kept(talk: ServerTalk) -> None:
     check(not found, f"the level of an earlier request was kept: {found}")
 
 
-@page.server(
-    MUST,
-    "per-request-log-level/before-response",
-    MODERN,
-    needs=LOGS,
-    expects="All log messages come before the answer.",
-)
+@case.must("per-request-log-level/before-response", "All log messages come before the answer.")
 async def before_response(talk: ServerTalk) -> None:
     """Nothing is logged for a request that has been answered."""
     link = await talk.open()
@@ -285,13 +239,10 @@ async def before_response(talk: ServerTalk) -> None:
     check(not late, f"after the answer came {late}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "per-request-log-level/own-stream",
-    MODERN,
-    bindings={Binding.HTTP},
-    needs=LOGS,
-    expects="On the response of its request, and on no other.",
+    "On the response of its request, and on no other.",
+    bindings=STREAMABLE,
 )
 async def own_stream(talk: ServerTalk) -> None:
     """Log messages come on the stream of the request that asked for them."""
@@ -304,13 +255,10 @@ async def own_stream(talk: ServerTalk) -> None:
         check(own, f"a log message came on the response of another request: {each.params}")
 
 
-@page.server(
-    MUST,
+@case.must(
     "per-request-log-level/not-on-listen",
-    MODERN,
-    bindings={Binding.HTTP},
-    needs=LOGS,
-    expects="Nothing on the stream of subscriptions/listen.",
+    "Nothing on the stream of subscriptions/listen.",
+    bindings=STREAMABLE,
 )
 async def not_on_listen(talk: ServerTalk) -> None:
     """Log messages do not come on a stream of subscriptions/listen."""
@@ -327,13 +275,7 @@ async def not_on_listen(talk: ServerTalk) -> None:
     await link.cancel(listening)
 
 
-@page.server(
-    SHOULD,
-    "error-handling/invalid-request-level",
-    MODERN,
-    needs=("logging",),
-    expects="The error -32602.",
-)
+@case.should("error-handling/invalid-request-level", "The error -32602.", needs=("logging",))
 async def invalid_request_level(talk: ServerTalk) -> None:
     """A request with a level that does not exist is refused."""
     link = await talk.open()
@@ -343,6 +285,3 @@ async def invalid_request_level(talk: ServerTalk) -> None:
         if reply.message is None or reply.message.kind is not Kind.ERROR:
             raise Broken(f"a request with the logLevel {level!r} got {reply}")
         reply.failed_with(INVALID_PARAMS)
-
-
-__all__ = ["LEVELS", "MESSAGE", "page"]

@@ -8,12 +8,13 @@ from mcpcore_conformance.kit.asking import pages
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind
-from mcpcore_conformance.kit.model import EVERY, MAY, MUST, SHOULD, Binding, Page
+from mcpcore_conformance.kit.model import EVERY, Binding, Page
 from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("server/utilities/pagination")
+case = page.server()
 
 LISTS = {
     "tools/list": ("tools", "tools", "name"),
@@ -91,54 +92,48 @@ def _names(method: str, entries: Iterable[Any]) -> list[Any]:
     return [entry.get(LISTS[method][2]) for entry in entries]
 
 
-@page.server(
-    MUST,
+@case.must(
     "operations-supporting-pagination/tools",
+    "The pages come to an end, no cursor comes twice, and no tool either.",
     needs=("tools",),
-    expects="The pages come to an end, no cursor comes twice, and no tool either.",
 )
 async def tools(talk: ServerTalk) -> None:
     """The list of tools is found whole by following its cursors."""
     await _whole(talk, "tools/list")
 
 
-@page.server(
-    MUST,
+@case.must(
     "operations-supporting-pagination/resources",
+    "The pages come to an end, no cursor comes twice, and no resource either.",
     needs=("resources",),
-    expects="The pages come to an end, no cursor comes twice, and no resource either.",
 )
 async def resources(talk: ServerTalk) -> None:
     """The list of resources is found whole by following its cursors."""
     await _whole(talk, "resources/list")
 
 
-@page.server(
-    MUST,
+@case.must(
     "operations-supporting-pagination/templates",
+    "The pages come to an end, no cursor comes twice, and no template either.",
     needs=("resources", f"method:{TEMPLATES}"),
-    expects="The pages come to an end, no cursor comes twice, and no template either.",
 )
 async def templates(talk: ServerTalk) -> None:
     """The list of resource templates is found whole by following its cursors."""
     await _whole(talk, TEMPLATES)
 
 
-@page.server(
-    MUST,
+@case.must(
     "operations-supporting-pagination/prompts",
+    "The pages come to an end, no cursor comes twice, and no prompt either.",
     needs=("prompts",),
-    expects="The pages come to an end, no cursor comes twice, and no prompt either.",
 )
 async def prompts(talk: ServerTalk) -> None:
     """The list of prompts is found whole by following its cursors."""
     await _whole(talk, "prompts/list")
 
 
-@page.server(
-    MUST,
-    "response-format/next-cursor",
-    expects="nextCursor is a string; where nothing follows it is not there.",
+@case.must(
+    "response-format/next-cursor", "nextCursor is a string; where nothing follows it is not there."
 )
 async def next_cursor(talk: ServerTalk) -> None:
     """The cursor of the next page is a string, or there is none."""
@@ -149,11 +144,7 @@ async def next_cursor(talk: ServerTalk) -> None:
             check(isinstance(value, str), f"{method}: nextCursor is {value!r}", CURSOR)
 
 
-@page.server(
-    SHOULD,
-    "error-handling/invalid-cursor",
-    expects="The error -32602.",
-)
+@case.should("error-handling/invalid-cursor", "The error -32602.")
 async def invalid_cursor(talk: ServerTalk) -> None:
     """A cursor that the server never gave is refused."""
     link = await talk.open()
@@ -166,11 +157,7 @@ async def invalid_cursor(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@page.server(
-    SHOULD,
-    "error-handling/cursor-type",
-    expects="The error -32602.",
-)
+@case.should("error-handling/cursor-type", "The error -32602.")
 async def cursor_type(talk: ServerTalk) -> None:
     """A cursor that is no string is refused."""
     link = await talk.open()
@@ -183,11 +170,7 @@ async def cursor_type(talk: ServerTalk) -> None:
             reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MUST,
-    "request-format/pages-differ",
-    expects="The second page has other entries than the first.",
-)
+@case.must("request-format/pages-differ", "The second page has other entries than the first.")
 async def pages_differ(talk: ServerTalk) -> None:
     """A cursor leads on from where its page ended."""
     link = await talk.open()
@@ -199,11 +182,7 @@ async def pages_differ(talk: ServerTalk) -> None:
     check(not again, f"{method} lists {sorted(again)} on both pages")
 
 
-@page.server(
-    SHOULD,
-    "implementation-guidelines/stable",
-    expects="The same page, as often as it is asked for.",
-)
+@case.should("implementation-guidelines/stable", "The same page, as often as it is asked for.")
 async def stable(talk: ServerTalk) -> None:
     """A cursor may be used again, and leads to the same page."""
     link = await talk.open()
@@ -216,11 +195,7 @@ async def stable(talk: ServerTalk) -> None:
     check((following is None) is (later is None), "only one of them says that more follows")
 
 
-@page.server(
-    SHOULD,
-    "implementation-guidelines/altered",
-    expects="The error -32602.",
-)
+@case.should("implementation-guidelines/altered", "The error -32602.")
 async def altered(talk: ServerTalk) -> None:
     """A cursor with something behind it is another one, and refused."""
     link = await talk.open()
@@ -235,11 +210,7 @@ async def altered(talk: ServerTalk) -> None:
     reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    MAY,
-    "implementation-guidelines/of-another-list",
-    expects="The error -32602.",
-)
+@case.may("implementation-guidelines/of-another-list", "The error -32602.")
 async def of_another_list(talk: ServerTalk) -> None:
     """A cursor of one list is no cursor of another."""
     link = await talk.open()
@@ -253,11 +224,10 @@ async def of_another_list(talk: ServerTalk) -> None:
     reply.failed_with(INVALID_PARAMS)
 
 
-@page.server(
-    SHOULD,
+@case.should(
     "pagination-model/same-whole",
+    "The same entries in the same order.",
     bindings=EVERY - {Binding.STDIO},
-    expects="The same entries in the same order.",
 )
 async def same_whole(talk: ServerTalk) -> None:
     """Two clients that follow the cursors side by side find the same list."""
@@ -265,6 +235,3 @@ async def same_whole(talk: ServerTalk) -> None:
     for method in _there(talk):
         names = [_names(method, await _walk(link, method)) for link in (first, second)]
         check(names[0] == names[1], f"{method} is another list for another client")
-
-
-__all__ = ["page"]

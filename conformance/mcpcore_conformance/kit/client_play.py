@@ -18,9 +18,9 @@ from mcpcore_conformance.kit.hosts.memory import InMemory, MemoryHost, MemoryRun
 from mcpcore_conformance.kit.hosts.sse import SseHost
 from mcpcore_conformance.kit.hosts.stdio import StdioHost
 from mcpcore_conformance.kit.hosts.ws import WsHost
-from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Strength, Verdict
-from mcpcore_conformance.kit.play import fails_itself
-from mcpcore_conformance.kit.verdicts import MISMADE, Broken, Ended, Inconclusive, NotApplicable
+from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Verdict
+from mcpcore_conformance.kit.play import judged
+from mcpcore_conformance.kit.verdicts import MISMADE, Broken, Ended
 
 Tested = Sequence[str] | InMemory | MakeClient
 """A client under test: a command, one of this process, or what makes one for the core."""
@@ -49,12 +49,6 @@ _UNMET = "the client did not connect in the scenario {}"
 
 LIMIT = 60.0
 """Seconds for one case."""
-
-_WHEN_BROKEN = {
-    Strength.MUST: Verdict.FAILED,
-    Strength.SHOULD: Verdict.WEAK,
-    Strength.MAY: Verdict.INFORMATIONAL,
-}
 
 
 class Between(Protocol):
@@ -185,8 +179,7 @@ def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
     page = Page("probe")
     look.__doc__ = "The client shows what it is."
     context = {"steps": [{"do": "list", "what": "tools"}]} if scenario == SCRIPT else {}
-    made = page.client(Strength.MUST, "of/it", expects="-", scenario=scenario, context=context)
-    made(look)
+    page.client(scenario=scenario, context=context).must("of/it", "-")(look)
     return page.cases[0]
 
 
@@ -298,7 +291,7 @@ async def play_client(
         started, result.started = host.now(), time()
         try:
             with anyio.fail_after(limit):
-                await _judged(case, talk, result)
+                await judged(case, talk, result)
             applies = result.verdict is not Verdict.NOT_APPLICABLE
             if running and applies and not result.faulty:
                 await _unmet(talk, result, features)
@@ -312,22 +305,6 @@ async def play_client(
             if process.errors and result.verdict is not Verdict.PASSED:
                 result.notes.append(f"stderr: {process.errors[-2000:].decode('utf-8', 'replace')}")
     return result
-
-
-async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
-    try:
-        await case.play(talk)
-        if talk.weaknesses:
-            result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
-    except Broken as error:
-        result.verdict, result.detail = _WHEN_BROKEN[case.strength], error.detail
-        result.flaw = error.flaw
-    except NotApplicable as error:
-        result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
-    except Inconclusive as error:
-        result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
-    except Exception as error:
-        fails_itself(result, error)
 
 
 async def _unmet(talk: ClientTalk, result: Result, features: ClientFeatures | None) -> None:

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, Span
+from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.model import SINCE_2025_06_18
 from mcpcore_conformance.kit.shape import (
     Shape,
     flag,
@@ -26,7 +27,6 @@ from mcpcore_conformance.kit.shapes import LEVELS, WANTED, params_problem
 
 _TOLD = ("notifications/cancelled", "notifications/progress", "notifications/tasks/status")
 """Notifications that both sides send alike."""
-_SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
 
 
 def sent_problem(method: str, params: dict[str, Any], revision: Revision) -> str:
@@ -59,7 +59,7 @@ def _shapes(revision: Revision) -> dict[str, Shape]:
     }
     typed = record({"name": string, "value": string})
     context = record({}, {"arguments": mapping(string)})
-    known = {**meta, **({"context": context} if revision in _SINCE_2025_06_18 else {})}
+    known = {**meta, **({"context": context} if revision in SINCE_2025_06_18 else {})}
     capabilities = {
         "experimental": mapping(structure),
         "roots": record({}, {"listChanged": flag}),

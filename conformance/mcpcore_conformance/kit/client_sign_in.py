@@ -1,24 +1,22 @@
 """Parts of cases about clients that sign in: the site, the client's run, and what came of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.client_wire import Ended
-from mcpcore_conformance.kit.model import STREAMABLE, ClientPlay, Page
-from mcpcore_conformance.kit.protected import (
-    OAUTH_PLACE,
-    OPENID_PLACE,
-    HttpVisit,
-    ProtectedSite,
+from mcpcore_conformance.kit.model import (
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Cases,
+    ClientPlay,
+    Page,
 )
+from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
-
-SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 
 PERSON = "auth/metadata-default"
 """Scenario of a client whose person consents to everything."""
@@ -26,9 +24,9 @@ FEW = 3
 """Authorizations that one request may cause."""
 
 
-def signing_in(page: Page) -> Callable[..., Callable[[ClientPlay], ClientPlay]]:
+def signing_in(page: Page, revisions: Span = SINCE_2025_03_26) -> Cases[ClientPlay]:
     """Cases of a page about clients that sign in."""
-    return partial(page.client, bindings=STREAMABLE, scenario=PERSON)
+    return page.client(revisions, bindings=STREAMABLE, scenario=PERSON)
 
 
 def protect(talk: ClientTalk) -> ProtectedSite:

@@ -1,6 +1,6 @@
 """Parts of client cases: steps of a script, and requests for input in either era."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 from msgspec import Struct
 
@@ -11,17 +11,32 @@ from mcpcore_conformance.kit.verdicts import Broken, check
 
 Step = dict[str, Any]
 
-SCRIPT = ("scenario:script",)
-"""Needs of a case that plays a script."""
 BOUNDED = 2.0
 """Seconds without another request by which a client shows that it bounds those under way."""
 SECONDS = 15.0
 """For steps that should not need them: a client that gives up earlier is a client that noticed."""
 
 
+class ScriptTraits(TypedDict):
+    """Traits of a case whose client plays a script."""
+
+    scenario: str
+    context: dict[str, Any]
+    needs: tuple[str, ...]
+
+
 def script(*steps: Step, **options: Any) -> dict[str, Any]:
     """The context of a script; ``options`` as in docs/how-to/conformance-clients.md."""
     return {"steps": [*steps], **options}
+
+
+def scripted(*steps: Step, needs: tuple[str, ...] = (), **options: Any) -> ScriptTraits:
+    """Traits of a case whose client plays a script; ``needs``: what else it needs."""
+    return {
+        "scenario": "script",
+        "context": script(*steps, **options),
+        "needs": ("scenario:script", *needs),
+    }
 
 
 def call(tool: str = "echo", arguments: Any = None, **rest: Any) -> Step:

@@ -1,17 +1,20 @@
 """A Streamable HTTP endpoint as cases see it: requests, each with everything that came of it."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 from mcpcore_conformance.kit.heard import Done, Event, Head, header
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, Message, encode, request
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page, ServerPlay, Strength
+from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_03_26,
+    LEGACY_SINCE_2025_06_18,
+    ONLY_2025_11_25,
+    SINCE_2025_03_26,
+)
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -19,13 +22,13 @@ from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.wire import Overrides, Plain, Poured
 
-SINCE_STREAMABLE = Span(BY_NAME["2025-03-26"], LATEST)
+SINCE_STREAMABLE = SINCE_2025_03_26
 """The revisions that define Streamable HTTP."""
-WITH_SESSIONS = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
+WITH_SESSIONS = LEGACY_SINCE_2025_03_26
 """Revisions with sessions, GET streams and resumption."""
-WITH_VERSION_HEADER = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+WITH_VERSION_HEADER = LEGACY_SINCE_2025_06_18
 """Revisions in which a version is agreed on and a header repeats it."""
-WITH_PRIMING = Span(LATEST_LEGACY, LATEST_LEGACY)
+WITH_PRIMING = ONLY_2025_11_25
 OK, ACCEPTED, BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED = 200, 202, 400, 404, 405
 CLIENT_ERRORS = range(400, 500)
 SERVER_ERRORS = range(500, 600)
@@ -33,28 +36,6 @@ KINDS = ("application/json", "text/event-stream")
 EVENT_STREAM = KINDS[1]
 BEGINNING = 1.5
 """Seconds in which a call that reports its progress does so, where it can."""
-
-Decorator = Callable[[ServerPlay], ServerPlay]
-
-
-def over_http(page: Page) -> Callable[..., Decorator]:
-    """Make the decorator of a page's cases of Streamable HTTP."""
-    return partial(_over_http, page)
-
-
-def _over_http(
-    page: Page,
-    strength: Strength,
-    place: str,
-    revisions: Span = MODERN,
-    *,
-    expects: str,
-    needs: tuple[str, ...] = (),
-    bare: bool = False,
-) -> Decorator:
-    return page.server(
-        strength, place, revisions, expects=expects, needs=needs, bindings=STREAMABLE, bare=bare
-    )
 
 
 class Answer(Struct):

@@ -15,16 +15,16 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 
-async def check_declared(talk: ServerTalk, capability: str, method: str, member: str) -> None:
+async def check_declared(talk: ServerTalk, what: str) -> None:
     """Check that a server that lists something declares the capability."""
     link = await talk.open()
     declared = await capabilities_of(link)
-    reply = await link.request(method)
+    reply = await link.request(f"{what}/list")
     if reply.message is None or reply.message.kind is not Kind.RESULT:
-        check(capability not in declared, f"{capability} is declared, but {method} got {reply}")
-        talk.skip(f"the server has no {capability}")
-    if reply.result.get(member):
-        check(capability in declared, f"{method} lists something, {capability} is not declared")
+        check(what not in declared, f"{what} is declared, but {what}/list got {reply}")
+        talk.skip(f"the server has no {what}")
+    if reply.result.get(what):
+        check(what in declared, f"{what}/list lists something, {what} is not declared")
 
 
 async def check_shape(talk: ServerTalk, method: str) -> None:
@@ -35,50 +35,51 @@ async def check_shape(talk: ServerTalk, method: str) -> None:
         check(not problem, f"page {number} of {method}: {problem}")
 
 
-async def check_unique(talk: ServerTalk, method: str, member: str, key: str) -> None:
+async def check_unique(talk: ServerTalk, what: str, key: str) -> None:
     """No two entries of a list have the same identifier."""
     link = await talk.open()
     seen: dict[str, Any] = {}
-    for entry in await entries(link, method, member):
+    for entry in await entries(link, f"{what}/list", what):
         value = str(entry.get(key))
         # that an entry comes once is for the cases of pagination to say
         check(
-            seen.get(value, entry) == entry, f"{method} lists two entries with the {key} {value!r}"
+            seen.get(value, entry) == entry,
+            f"{what}/list lists two entries with the {key} {value!r}",
         )
         seen[value] = entry
 
 
 async def check_same_everywhere(
-    talk: ServerTalk, method: str, member: str, key: str, *, ordered: bool = False
+    talk: ServerTalk, what: str, key: str, *, ordered: bool = False
 ) -> None:
     """Two connections get the same entries, in the same order if ``ordered``."""
     first, second = await talk.open(), await talk.connect()
-    one = [str(each.get(key)) for each in await entries(first, method, member)]
-    other = [str(each.get(key)) for each in await entries(second, method, member)]
+    one = [str(each.get(key)) for each in await entries(first, f"{what}/list", what)]
+    other = [str(each.get(key)) for each in await entries(second, f"{what}/list", what)]
     different = sorted(set(one) ^ set(other))
     check(not different, f"only one of two connections is told of {', '.join(different[:5])}")
     if ordered:
-        check(one == other, f"two connections get {member} in different orders")
+        check(one == other, f"two connections get {what} in different orders")
 
 
-async def check_no_side_effect(talk: ServerTalk, method: str, member: str, key: str) -> None:
+async def check_no_side_effect(talk: ServerTalk, what: str, key: str) -> None:
     """Other requests on a connection change nothing in the list."""
     link = await talk.open()
-    earlier = {str(each.get(key)) for each in await entries(link, method, member)}
+    earlier = {str(each.get(key)) for each in await entries(link, f"{what}/list", what)}
     await link.until(lambda: None, talk.timing.quiet)
-    before = {str(each.get(key)) for each in await entries(link, method, member)}
+    before = {str(each.get(key)) for each in await entries(link, f"{what}/list", what)}
     if before != earlier:
-        raise Inconclusive(f"{member} change while nothing else is asked for")
+        raise Inconclusive(f"{what} change while nothing else is asked for")
     other, params = talk.any_request()
     await link.request(other, params)
     if (tool := talk.features.plainest_tool()) is not None:
         await call(link, tool, talk.arguments(tool))
-    after = {str(each.get(key)) for each in await entries(link, method, member)}
+    after = {str(each.get(key)) for each in await entries(link, f"{what}/list", what)}
     different = sorted(before ^ after)
     check(not different, f"after other requests the list differs in {', '.join(different[:5])}")
 
 
-async def check_announced(talk: ServerTalk, tool: str, method: str) -> Message:
+async def check_announced(talk: ServerTalk, tool: str, method: str) -> None:
     """A change that a tool makes is announced, by whatever way the revision has."""
     changing = talk.tool(tool)
     link = await talk.open()
@@ -94,7 +95,6 @@ async def check_announced(talk: ServerTalk, tool: str, method: str) -> Message:
     await leave(link, *opened)
     problem = params_problem(method, message.params, talk.revision)
     check(not problem, f"the params of {method}: {problem}")
-    return message
 
 
 FILTERS = {

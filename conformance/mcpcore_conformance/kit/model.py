@@ -1,8 +1,8 @@
 """Definition of a case: a clause, the programs for which it holds, and a dialogue that tests it."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
 
 from msgspec import Struct
 
@@ -27,6 +27,16 @@ OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
 ALL = Span(REVISIONS[0], LATEST)
 LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
 MODERN = Span(LATEST, LATEST)
+SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+LEGACY_SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST_LEGACY)
+LEGACY_SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+UNTIL_2025_03_26 = Span(REVISIONS[0], BY_NAME["2025-03-26"])
+ONLY_2024_11_05 = Span(REVISIONS[0], REVISIONS[0])
+ONLY_2025_03_26 = Span(BY_NAME["2025-03-26"], BY_NAME["2025-03-26"])
+ONLY_2025_06_18 = Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"])
+ONLY_2025_11_25 = Span(LATEST_LEGACY, LATEST_LEGACY)
 
 
 class Strength(StrEnum):
@@ -108,8 +118,8 @@ class Case(Struct, frozen=True, kw_only=True):
     strength: Strength
     revisions: Span
     side: Side
-    bindings: frozenset[Binding]
-    needs: tuple[str, ...]
+    bindings: frozenset[Binding] = EVERY
+    needs: tuple[str, ...] = ()
     """Capabilities (``tools``, ``resources.subscribe``) and fixtures (``tool:NAME``,
     ``prompt:NAME``, ``resource:URI``, for clients ``scenario:NAME``) without which the case does
     not apply, what is found by trying (``found:NAME``), methods that the server may not know
@@ -118,9 +128,9 @@ class Case(Struct, frozen=True, kw_only=True):
     """Subject of the test, in one line."""
     expects: str
     """Behaviour of a conforming program."""
-    scenario: str
+    scenario: str = ""
     """Clients only: scenario that the client is asked to play."""
-    context: dict[str, Any]
+    context: dict[str, Any] = {}
     """Clients only: details of the scenario."""
     play: Callable[[Any], Awaitable[None]]
     bare: bool = False
@@ -208,6 +218,18 @@ class Line(Struct):
 
 ServerPlay = Callable[["ServerTalk"], Awaitable[None]]
 ClientPlay = Callable[["ClientTalk"], Awaitable[None]]
+Play = TypeVar("Play", ServerPlay, ClientPlay)
+
+
+class Traits(TypedDict, total=False):
+    """Members of :class:`Case` that cases of a page mostly have in common."""
+
+    bindings: frozenset[Binding]
+    needs: tuple[str, ...]
+    bare: bool
+    scenario: str
+    context: dict[str, Any]
+    summary: str
 
 
 class Page:
@@ -217,85 +239,74 @@ class Page:
         self.name = name
         self.cases: list[Case] = []
 
-    def server(
+    def server(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ServerPlay]":
+        """Cases for servers."""
+        return Cases(self, Side.SERVER, revisions, common)
+
+    def client(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ClientPlay]":
+        """Cases for clients, which play the scenario ``tools_call`` if no other is named."""
+        return Cases(self, Side.CLIENT, revisions, {"scenario": "tools_call", **common})
+
+
+class Cases(Generic[Play]):
+    """Cases of one side on a page, with what holds for those that do not say otherwise.
+
+    Each method makes a dialogue the case of ``section/slug``; its docstring sums it up, where no
+    ``summary`` is given.
+    """
+
+    def __init__(self, page: Page, side: Side, revisions: Span, common: Traits) -> None:
+        self._page = page
+        self._side = side
+        self._revisions = revisions
+        self._common = common
+
+    def must(
+        self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MUST or MUST NOT.  Raises ValueError for want of a name or summary."""
+        return self.of(Strength.MUST, place, expects, revisions, **traits)
+
+    def should(
+        self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a SHOULD, as :meth:`must`."""
+        return self.of(Strength.SHOULD, place, expects, revisions, **traits)
+
+    def may(
+        self, place: str, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MAY, as :meth:`must`."""
+        return self.of(Strength.MAY, place, expects, revisions, **traits)
+
+    def of(
         self,
         strength: Strength,
         place: str,
-        revisions: Span = ALL,
-        *,
         expects: str,
-        bindings: Iterable[Binding] = EVERY,
-        needs: tuple[str, ...] = (),
-        bare: bool = False,
-    ) -> Callable[[ServerPlay], ServerPlay]:
-        """Make a dialogue the case of ``section/slug`` for servers; its docstring sums it up.
+        revisions: Span | None = None,
+        **traits: Unpack[Traits],
+    ) -> Callable[[Play], Play]:
+        """Add the case of a clause of any strength, as :meth:`must`."""
 
-        ``bare``: see :class:`Case`.
-        """
-
-        def add(play: ServerPlay) -> ServerPlay:
-            self._add(
-                play,
-                place,
-                strength=strength,
-                revisions=revisions,
-                side=Side.SERVER,
-                bindings=frozenset(bindings),
-                needs=needs,
-                bare=bare,
-                expects=expects,
-                scenario="",
-                context={},
-            )
-            return play
-
-        return add
-
-    def client(
-        self,
-        strength: Strength,
-        place: str,
-        revisions: Span = ALL,
-        *,
-        expects: str,
-        scenario: str = "tools_call",
-        context: dict[str, Any] | None = None,
-        bindings: Iterable[Binding] = EVERY,
-        needs: tuple[str, ...] = (),
-        bare: bool = False,
-    ) -> Callable[[ClientPlay], ClientPlay]:
-        """Make a dialogue the case of ``section/slug`` for clients that play ``scenario``."""
-
-        def add(play: ClientPlay) -> ClientPlay:
-            self._add(
-                play,
-                place,
-                strength=strength,
-                revisions=revisions,
-                side=Side.CLIENT,
-                bindings=frozenset(bindings),
-                needs=needs,
-                bare=bare,
-                expects=expects,
-                scenario=scenario,
-                context=context or {},
-            )
-            return play
-
-        return add
-
-    def _add(self, play: Callable[[Any], Awaitable[None]], place: str, **rest: Any) -> None:
-        section, _, slug = place.partition("/")
-        summary = (play.__doc__ or "").strip().partition("\n")[0]
-        if not section or not slug or not summary:
-            raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
-        self.cases.append(
-            Case(
-                id=f"{self.name}/{place}",
-                page=self.name,
+        def add(play: Play) -> Play:
+            section, _, slug = place.partition("/")
+            summed = (play.__doc__ or "").strip().partition("\n")[0]
+            made: Traits = {"summary": summed, **self._common, **traits}
+            if not section or not slug or not made["summary"]:
+                raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
+            case = Case(
+                id=f"{self._page.name}/{place}",
+                page=self._page.name,
                 section=section,
-                summary=summary,
+                strength=strength,
+                revisions=revisions or self._revisions,
+                side=self._side,
+                expects=expects,
                 play=play,
-                **rest,
+                **made,
             )
-        )
+            self._page.cases.append(case)
+            return play
+
+        return add

@@ -7,6 +7,7 @@ from time import time
 import anyio
 
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.features import Features
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import (
@@ -77,7 +78,7 @@ async def play(
             thorough=thorough,
         )
         try:
-            slow = await _judged(case, talk, result, limit)
+            slow = await judged(case, talk, result, limit)
         finally:
             await _left(talk, result)
             result.seconds = stage.now() - started
@@ -99,8 +100,10 @@ async def _left(talk: ServerTalk, result: Result) -> None:
             result.verdict, result.detail = verdict, f"{said}; {result.detail}"
 
 
-async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | None) -> bool:
-    """Play once; whether it has ended at something that was found to be slow."""
+async def judged(
+    case: Case, talk: ServerTalk | ClientTalk, result: Result, limit: float | None = None
+) -> bool:
+    """Play once; return whether it has ended at something that was found to be slow."""
     try:
         with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
             await case.play(talk)

@@ -7,7 +7,13 @@ import base64
 import binascii
 from typing import Any
 
-from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, Span
+from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.model import (
+    ONLY_2025_11_25,
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+)
 from mcpcore_conformance.kit.shape import (
     Shape,
     anything,
@@ -25,10 +31,7 @@ from mcpcore_conformance.kit.shape import (
     tagged,
 )
 
-_SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
-_SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
-_SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
-_EXPERIMENTAL_TASKS = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
+_EXPERIMENTAL_TASKS = ONLY_2025_11_25
 ID = either(string, integer())
 ROLE = one_of("user", "assistant")
 TITLED = record({"const": string, "title": string})
@@ -50,8 +53,8 @@ class Shared:
 
     def __init__(self, revision: Revision) -> None:
         self.revision = revision
-        self.named = revision in _SINCE_2025_06_18
-        self.rich = revision in _SINCE_2025_11_25
+        self.named = revision in SINCE_2025_06_18
+        self.rich = revision in SINCE_2025_11_25
         meta: dict[str, Shape] = {"_meta": structure} if self.named else {}
         title: dict[str, Shape] = {"title": string} if self.named else {}
         icon = record(
@@ -102,7 +105,7 @@ class Shared:
 
     def _tool(self, others: dict[str, Shape]) -> Shape:
         known: dict[str, Shape] = {"description": string, **others}
-        if self.revision in _SINCE_2025_03_26:
+        if self.revision in SINCE_2025_03_26:
             names = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
             known["annotations"] = record({}, {"title": string, **dict.fromkeys(names, flag)})
         schema = _schema(self.revision.modern)
@@ -147,7 +150,7 @@ class Shared:
             "prompts": record({}, changes),
             "resources": record({}, {**changes, "subscribe": flag}),
         }
-        if self.revision in _SINCE_2025_03_26:
+        if self.revision in SINCE_2025_03_26:
             known["completions"] = structure
         if self.revision in _EXPERIMENTAL_TASKS:
             requests = record({}, {"tools": record({}, {"call": structure})})
