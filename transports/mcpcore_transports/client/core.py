@@ -322,13 +322,13 @@ class ClientCore:
         )
         if self._chain is None:
             return await self._exchange(outgoing)
-        return await self._guarded(self._chain, outgoing, partial(self._exchange, outgoing))
+        return await self._guarded(self._chain, outgoing, self._exchange)
 
     async def _guarded(
         self,
         chain: Chain[OutgoingRequest, Outcome],
         outgoing: OutgoingRequest,
-        send: Callable[[], Awaitable[Outcome]],
+        send: Callable[[OutgoingRequest], Awaitable[Outcome]],
     ) -> Outcome:
         try:
             return await called(chain, outgoing, send)
@@ -478,7 +478,7 @@ class ClientCore:
             timeout=None,
         )
 
-        async def send() -> Outcome:
+        async def send(outgoing: OutgoingRequest) -> Outcome:
             if self.closed is not None:
                 raise errors.ConnectionClosed(LISTEN, self.closed)
             meta = outgoing.meta or None
@@ -495,7 +495,7 @@ class ClientCore:
             return Outcome(Raw(msgspec.json.encode({"notifications": listening.filter})))
 
         if self._chain is None:
-            await send()
+            await send(outgoing)
         else:
             await self._guarded(self._chain, outgoing, send)
 

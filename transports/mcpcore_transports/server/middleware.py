@@ -75,7 +75,7 @@ class _Wrapped(Prepared):
         self._inner = inner
 
     def call(self, context: Any) -> Any:
-        return self._chain(context, partial(self._handle, context))
+        return self._chain(context, self._handle)
 
     def finish(self, value: Any) -> Raw:
         if not isinstance(value, Answer):
