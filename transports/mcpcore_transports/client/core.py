@@ -3,7 +3,6 @@
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio

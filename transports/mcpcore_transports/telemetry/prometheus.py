@@ -13,7 +13,7 @@ formats".
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -118,11 +118,20 @@ class _PageHistogram(Histogram):
         self.series = _Buckets(name, unit, description, bounds)
 
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        series = self.series
-        with series.lock:
-            values = series.values_of(attributes)
-            values[bisect_left(series.bounds, amount)] += 1
-            values[-1] += amount
+        self.recorder(attributes)(amount)
+
+    def recorder(self, attributes: Mapping[str, Any] | None) -> Callable[[float], None]:
+        """Return the function that records amounts with some attributes."""
+        lock, bounds = self.series.lock, self.series.bounds
+        with lock:
+            values = self.series.values_of(attributes)
+
+        def record(amount: float) -> None:
+            with lock:
+                values[bisect_left(bounds, amount)] += 1
+                values[-1] += amount
+
+        return record
 
 
 class _PageGauge(ObservableGauge):
