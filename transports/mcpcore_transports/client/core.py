@@ -330,7 +330,7 @@ class ClientCore:
         send: Callable[[OutgoingRequest], Awaitable[Outcome]],
     ) -> Outcome:
         try:
-            return await called(chain, outgoing, send)
+            return await called(chain.run, outgoing, send)
         except BaseException as error:
             raise failure_of(error)  # noqa: B904 - the same exception, or one that has its cause
 

@@ -49,7 +49,7 @@ class Chain(Generic[R, A]):
         self.is_async = any(waits for waits, _ in self._links)
         """True if some of the middleware awaits."""
 
-    def __call__(
+    def run(
         self, request: R, handle: Callable[[R], A | Awaitable[A]], outer: int = 0
     ) -> A | Awaitable[A]:
         """Run ``handle`` inside all middleware; the result is awaitable if any part is.
@@ -58,7 +58,7 @@ class Chain(Generic[R, A]):
         """
         waits, link = self._links[outer]
         inner = outer + 1
-        rest = handle if inner == len(self._links) else partial(self, handle=handle, outer=inner)
+        rest = handle if inner == len(self._links) else partial(self.run, handle=handle, outer=inner)
         if waits:
             awaited: Awaitable[A] = link(request, partial(_settled, rest, request))
             return awaited

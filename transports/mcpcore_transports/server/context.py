@@ -21,7 +21,7 @@ from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import ERRORS, MISSING_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta, Skim
+from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
@@ -128,10 +128,12 @@ class Context(MessageContext[L]):
         request: RequestReceived,
         runtime: "ServerRuntime",
         state: RoundState | None,
-        call: "TaskCall | None" = None,
         home: Service | None = None,
+        call: "TaskCall | None" = None,
     ) -> None:
-        super().__init__(request, runtime)
+        self._event = request  # as in the class above, without a call: each request has a context
+        self._runtime = runtime
+        self.thread = runtime.thread
         self._home = home
         self._state = state
         self._counts: dict[str, int] | None = None
@@ -162,9 +164,9 @@ class Context(MessageContext[L]):
         return self._event.meta
 
     @property
-    def skim(self) -> Skim | None:
-        """Members of :attr:`params` that were read already, each as JSON; None if none were."""
-        return self._event.skim
+    def event(self) -> RequestReceived:
+        """The request as the engine has told of it."""
+        return self._event
 
     @property
     def result_meta(self) -> dict[str, Any]:

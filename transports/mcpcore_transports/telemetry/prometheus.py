@@ -101,12 +101,12 @@ class _Buckets(_Series):
 
     def __init__(self, name: str, unit: str, description: str, bounds: Sequence[float]) -> None:
         super().__init__(name, unit, description, "histogram", len(bounds) + 2)
-        self.bounds = bounds
+        self.bounds = tuple(map(float, bounds))
 
     def samples(self, values: list[float]) -> Iterator[tuple[str, dict[str, str], float]]:
         """Yield the samples of a histogram, whose buckets contain the smaller ones."""
         count = 0.0
-        for bound, value in zip((*map(float, self.bounds), "+Inf"), values, strict=False):
+        for bound, value in zip((*self.bounds, "+Inf"), values, strict=False):
             count += value
             yield "_bucket", {"le": str(bound)}, count
         yield "_count", {}, count

@@ -90,9 +90,11 @@ _TARGETS = {
     "resources/subscribe": ("uri", "mcp.resource.uri"),
     "resources/unsubscribe": ("uri", "mcp.resource.uri"),
 }
-"""Members of params with what a request is about, and the attributes that have it."""
-_NAMED = frozenset({"tools/call", "prompts/get"})
-"""Methods about something whose name is in metrics, too."""
+"""Members of params with what a request is about, and the attributes that have it.
+
+Those with a name are in metrics, too.
+"""
+_NOTHING = (None, "")
 _KINDS = 1000
 """Maximum kinds of requests whose attributes are kept."""
 CALL = "tools/call"
@@ -154,9 +156,9 @@ class RequestInstruments:
     ) -> None:
         self.fixed = fixed
         self.contents = contents
-        self._kind = kind
-        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
-        self.traces = not isinstance(self._tracer, NoOpTracer)
+        self.kind = kind
+        self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
+        self.traces = not isinstance(self.tracer, NoOpTracer)
         """False if there are no spans."""
         self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
         self.recorder = lru_cache(maxsize=_KINDS)(self._recorder)
@@ -174,16 +176,6 @@ class RequestInstruments:
         if name is not None:
             labels[_TARGETS[method][1]] = name
         return labels
-
-    def start_span(
-        self,
-        name: str,
-        attributes: Mapping[str, Any] | None,
-        parent: TraceContext | None,
-        links: Sequence[Link],
-    ) -> trace.Span:
-        """Start a span; samplers see its attributes."""
-        return self._tracer.start_span(name, parent, self._kind, attributes, links)
 
     def _recorder(
         self, method: str, revision: str, name: str | None, error: str | None, refused: bool
@@ -229,18 +221,21 @@ class ObservedRequest:
         self._refused = False
         self._instruments = instruments
         self._revision = revision
-        target = _target(method, skim)
-        self._name = name = target if method in _NAMED else None
+        member, attribute = _TARGETS.get(method, _NOTHING)
+        target = None if skim is None or member is None else _text(skim, member)
+        self._name = name = None if member == "uri" else target
         if instruments.traces or parent is not None:
             attributes = instruments.labels(method, revision, name)
-            if name is None and target is not None:
-                attributes[_TARGETS[method][1]] = target
+            if target is not None:
+                attributes[attribute] = target
             if id is not None:
                 attributes["jsonrpc.request.id"] = str(id)
             if session is not None:
                 attributes["mcp.session.id"] = session
             title = method if name is None else f"{method} {name}"
-            self.span = instruments.start_span(title, attributes, parent, links)
+            self.span = instruments.tracer.start_span(
+                title, parent, instruments.kind, attributes, links
+            )
         else:
             self.span = trace.INVALID_SPAN
         self.context = parent
@@ -281,14 +276,12 @@ class ObservedRequest:
         record(elapsed)
 
 
-def _target(method: str, skim: Skim | None) -> str | None:
-    """Return the name or URI that a request is about."""
-    if skim is None or method not in _TARGETS:
-        return None
-    member = getattr(skim, _TARGETS[method][0])
+def _text(skim: Skim, member: str) -> str | None:
+    """Return a member of params that is a string; None for another, which is refused."""
+    raw = getattr(skim, member)
     try:
-        value = None if member is None else read_member(member)
-    except UnicodeDecodeError:  # then it is refused
+        value = None if raw is None else read_member(raw)
+    except UnicodeDecodeError:
         return None
     return value if isinstance(value, str) else None
 
@@ -393,10 +386,17 @@ def observe_answers(
     )
 
     def observed(request: Context) -> Steps[Answer]:
-        parent, links = origin_of(request.meta)
+        event = request.event
+        parent, links = origin_of(event.meta)
         operation = ObservedRequest(
-            *(observer, request.method, request.revision.name, request.skim),
-            *(request.request_id, request.session, parent, links),
+            observer,
+            event.method,
+            event.revision.name,
+            event.skim,
+            event.id,
+            event.session,
+            parent,
+            links,
         )
         context, token = operation.context, None
         if context is not None and context is not parent:  # else there is no span to be inside of
