@@ -58,7 +58,8 @@ class Chain(Generic[R, A]):
         """
         waits, link = self._links[outer]
         inner = outer + 1
-        rest = handle if inner == len(self._links) else partial(self.run, handle=handle, outer=inner)
+        last = inner == len(self._links)
+        rest = handle if last else partial(self.run, handle=handle, outer=inner)
         if waits:
             awaited: Awaitable[A] = link(request, partial(_settled, rest, request))
             return awaited
