@@ -74,7 +74,7 @@ class Behind:
 
         @self.server.tool
         def look(context: Context) -> str:
-            self.meta = full_meta(context._request.params)
+            self.meta = full_meta(context.params)
             context.result_meta["com.example/back"] = [1]
             return "seen"
 

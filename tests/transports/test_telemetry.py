@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import NoOpTracerProvider, SpanContext, SpanKind
 
 from mcpcore import (
     Callbacks,
@@ -233,6 +233,42 @@ async def test_what_is_current_around_a_request_is_linked_if_it_has_a_parent() -
     assert [each.context.span_id for each in server_span.links] == [
         around.get_span_context().span_id
     ]
+
+
+@pytest.mark.parametrize("through", ["directly", "through a gateway"])
+async def test_without_spans_the_context_around_is_passed_on(through: str) -> None:
+    nothing = NoOpTracerProvider()
+    server, metered = shop(), RuntimeSettings(middleware=(observe_answers(tracers=nothing),))
+    front = ServeSettings(runtime=RuntimeSettings(observer=observe_sessions(tracers=nothing)))
+    contexts: list[SpanContext] = []
+
+    @server.tool
+    def where() -> None:
+        contexts.append(trace.get_current_span().get_span_context())
+
+    async with AsyncExitStack() as stack:
+        target: Any = MemoryTarget(server, metered)
+        if through != "directly":
+            gateway = await stack.enter_async_context(
+                served(Gateway({"only": target}), settings=front)
+            )
+            target = gateway.url
+        with Observatory().tracer.start_as_current_span("around") as around:
+            async with connect(target, middleware=[observe_requests(tracers=nothing)]) as client:
+                await client.call_tool("where")
+    assert [each.span_id for each in contexts] == [around.get_span_context().span_id]
+    assert contexts[0].is_remote
+
+
+async def test_without_spans_handlers_have_the_span_around_them() -> None:
+    spans: list[trace.Span] = []
+    server = Server("inside", version="1")
+    server.add_tool(lambda: spans.append(trace.get_current_span()), "inside")
+    metered = RuntimeSettings(middleware=(observe_answers(tracers=NoOpTracerProvider()),))
+    with Observatory().tracer.start_as_current_span("around") as around:
+        async with connect(MemoryTarget(server, metered)) as client:
+            await client.call_tool("inside")
+    assert spans == [around]
 
 
 LISTEN = {"mcp.method.name": "subscriptions/listen", "mcp.protocol.version": MODERN}

@@ -104,6 +104,8 @@ class RequestMeta(Model, kw_only=True):
     @property
     def trace(self) -> dict[str, str]:
         """Trace context that came with the request, as members for another ``_meta``."""
+        if self.traceparent is self.tracestate is self.baggage is None:  # as in most requests
+            return {}
         return {key: value for key in TRACE_KEYS if (value := getattr(self, key)) is not None}
 
 

@@ -3,7 +3,6 @@
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio
@@ -322,16 +321,16 @@ class ClientCore:
         )
         if self._chain is None:
             return await self._exchange(outgoing)
-        return await self._guarded(self._chain, outgoing, partial(self._exchange, outgoing))
+        return await self._guarded(self._chain, outgoing, self._exchange)
 
     async def _guarded(
         self,
         chain: Chain[OutgoingRequest, Outcome],
         outgoing: OutgoingRequest,
-        send: Callable[[], Awaitable[Outcome]],
+        send: Callable[[OutgoingRequest], Awaitable[Outcome]],
     ) -> Outcome:
         try:
-            return await called(chain, outgoing, send)
+            return await called(chain.run, outgoing, send)
         except BaseException as error:
             raise failure_of(error)  # noqa: B904 - the same exception, or one that has its cause
 
@@ -478,7 +477,7 @@ class ClientCore:
             timeout=None,
         )
 
-        async def send() -> Outcome:
+        async def send(outgoing: OutgoingRequest) -> Outcome:
             if self.closed is not None:
                 raise errors.ConnectionClosed(LISTEN, self.closed)
             meta = outgoing.meta or None
@@ -495,7 +494,7 @@ class ClientCore:
             return Outcome(Raw(msgspec.json.encode({"notifications": listening.filter})))
 
         if self._chain is None:
-            await send()
+            await send(outgoing)
         else:
             await self._guarded(self._chain, outgoing, send)
 

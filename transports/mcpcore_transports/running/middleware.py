@@ -42,28 +42,26 @@ Around = Callable[[R], AnsweringSteps[A]] | Callable[[R, CallNext[A]], Awaitable
 
 
 class Chain(Generic[R, A]):
-    """Chain of middleware.  Raises TypeError for an object that is no middleware."""
+    """Chain of some middleware.  Raises TypeError for an object that is no middleware."""
 
     def __init__(self, middleware: Sequence[Around[R, A]]) -> None:
         self._links: list[tuple[bool, Any]] = [(_is_coroutine(link), link) for link in middleware]
         self.is_async = any(waits for waits, _ in self._links)
         """True if some of the middleware awaits."""
 
-    def __call__(
-        self, request: R, handle: Callable[[], A | Awaitable[A]], outer: int = 0
+    def run(
+        self, request: R, handle: Callable[[R], A | Awaitable[A]], outer: int = 0
     ) -> A | Awaitable[A]:
         """Run ``handle`` inside all middleware; the result is awaitable if any part is.
 
         ``outer``: number of the middleware that it is inside of already.
         """
-        links = self._links
-        if outer == len(links):
-            return handle()
-        waits, link = links[outer]
+        waits, link = self._links[outer]
         inner = outer + 1
-        rest = handle if inner == len(links) else partial(self, request, handle, inner)
+        last = inner == len(self._links)
+        rest = handle if last else partial(self.run, handle=handle, outer=inner)
         if waits:
-            awaited: Awaitable[A] = link(request, partial(_settled, rest))
+            awaited: Awaitable[A] = link(request, partial(_settled, rest, request))
             return awaited
         steps: AnsweringSteps[A] = link(request)
         try:
@@ -74,15 +72,15 @@ class Chain(Generic[R, A]):
             early: A = stop.value
             return early
         try:
-            answer = rest()
+            answer = rest(request)
         except BaseException as error:
             return _raised(steps, error)
         return _finished(steps, answer) if is_awaitable(answer) else _sent(steps, answer)
 
 
-async def _settled(rest: Callable[[], A | Awaitable[A]]) -> A:
+async def _settled(rest: Callable[[R], A | Awaitable[A]], request: R) -> A:
     try:
-        answer = rest()
+        answer = rest(request)
         return await answer if is_awaitable(answer) else answer
     except BaseException as error:
         raise settled(error)  # noqa: B904 - the same one, or one that knows its cause

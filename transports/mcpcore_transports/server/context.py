@@ -114,7 +114,6 @@ class Context(MessageContext[L]):
     __slots__ = (
         "_counts",
         "_home",
-        "_request",
         "_result_meta",
         "_state",
         "call",
@@ -122,17 +121,20 @@ class Context(MessageContext[L]):
         "scope",
     )
 
+    _event: RequestReceived
+
     def __init__(
         self,
         request: RequestReceived,
         runtime: "ServerRuntime",
         state: RoundState | None,
-        call: "TaskCall | None" = None,
         home: Service | None = None,
+        call: "TaskCall | None" = None,
     ) -> None:
-        super().__init__(request, runtime)
+        self._event = request  # as in the class above, without a call: each request has a context
+        self._runtime = runtime
+        self.thread = runtime.thread
         self._home = home
-        self._request = request
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
@@ -154,12 +156,17 @@ class Context(MessageContext[L]):
     @property
     def request_id(self) -> RequestId:
         """The client's id of the request."""
-        return self._request.id
+        return self._event.id
 
     @property
     def meta(self) -> RequestMeta:
         """The request's ``_meta``: progress token, ``traceparent`` and so on."""
-        return self._request.meta
+        return self._event.meta
+
+    @property
+    def event(self) -> RequestReceived:
+        """The request as the engine has told of it."""
+        return self._event
 
     @property
     def result_meta(self) -> dict[str, Any]:
@@ -179,22 +186,22 @@ class Context(MessageContext[L]):
     @property
     def client_info(self) -> Implementation | None:
         """The client's name and version according to itself."""
-        return self._request.client_info
+        return self._event.client_info
 
     @property
     def client_capabilities(self) -> ClientCapabilities:
         """Capabilities that the client has declared."""
-        return self._request.client_capabilities
+        return self._event.client_capabilities
 
     @property
     def revision(self) -> Revision:
         """Revision of the request."""
-        return self._request.revision
+        return self._event.revision
 
     @property
     def principal(self) -> Principal | None:
         """The authenticated user, or None: a string, with ``scopes`` and ``claims``."""
-        principal = self._request.principal
+        principal = self._event.principal
         if principal is None or isinstance(principal, Principal):
             return principal
         return Principal(principal)
@@ -221,7 +228,7 @@ class Context(MessageContext[L]):
 
     def supports(self, capability: str) -> bool:
         """Return True if the client declared ``capability``, for instance ``elicitation.url``."""
-        return declares(self._request.client_capabilities, capability)
+        return declares(self._event.client_capabilities, capability)
 
     def require(self, capability: str) -> None:
         """Raise McpError -32021, in legacy InputUnavailable, unless a capability was declared."""
@@ -317,11 +324,11 @@ class Context(MessageContext[L]):
             return with_room(Context.progress)(self, value, total, message, meta=meta)
         runtime = self._runtime
         task, throttle = None if self.call is None else self._task, runtime.throttle
-        if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
+        if throttle is not None and throttle.drops_progress(self._event, in_task=bool(task)):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key, machine = self._request.key, runtime.machine
+        key, machine = self._event.key, runtime.machine
         waits = machine.waits(key)
         sent = machine.progress(key, value, total, message, meta=meta)
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
@@ -351,11 +358,11 @@ class Context(MessageContext[L]):
         self, level: LoggingLevel, data: Any, logger: str | None, meta: Mapping[str, Any] | None
     ) -> bool:
         task, throttle = self._task, self._runtime.throttle
-        if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
+        if throttle is not None and throttle.drops_log(self._event, level, in_task=bool(task)):
             return False
         if task is not None:
             return task.log(level, data, logger, meta)
-        key, machine = self._request.key, self._runtime.machine
+        key, machine = self._event.key, self._runtime.machine
         waits = machine.waits(key)
         sent = machine.log(key, level, data, logger, meta=meta)
         if sent and not waits:  # as in progress()
@@ -397,7 +404,7 @@ class Context(MessageContext[L]):
             return False
         if (task := self._task) is not None:
             return task.notify(method, params)
-        self._runtime.machine.notify(method, params, parent=self._request.key)
+        self._runtime.machine.notify(method, params, parent=self._event.key)
         self._runtime.flush()
         return True
 
@@ -411,7 +418,7 @@ class Context(MessageContext[L]):
         machine = self._runtime.machine
         if isinstance(machine, Peer):
             return False
-        closed = machine.close_stream(self._request.key, retry=retry, now=clock())
+        closed = machine.close_stream(self._event.key, retry=retry, now=clock())
         self._runtime.flush()
         return closed
 
@@ -420,7 +427,7 @@ class Context(MessageContext[L]):
 
         Raises InputUnavailable if it does not answer, and in the modern era.
         """
-        await input_rounds.ping(self._runtime, self.revision, timeout, request=self._request)
+        await input_rounds.ping(self._runtime, self.revision, timeout, request=self._event)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
         """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
@@ -431,11 +438,11 @@ class Context(MessageContext[L]):
 
         If nothing waits, only every eighth call lets other tasks run.
         """
-        return self._runtime.drained(self._request.key)
+        return self._runtime.drained(self._event.key)
 
     async def room(self) -> None:
         """Wait until the queue of messages is short enough that none would have to be dropped."""
-        if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
+        if self._runtime.machine.queued(self._event.key) > self._runtime.settings.limits.queued:
             await self.drained()
 
     # Questions to the client: requests, parts of a task, or rounds of input
@@ -539,7 +546,7 @@ class Context(MessageContext[L]):
         if task is not None:
             return await task.ask(wanted, progress)
         return await input_rounds.ask_client(
-            self._runtime, self.revision, self._request, wanted, progress
+            self._runtime, self.revision, self._event, wanted, progress
         )
 
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
@@ -590,7 +597,7 @@ class Context(MessageContext[L]):
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
-        given, used = self._request.input_responses or {}, self.state.answers
+        given, used = self._event.input_responses or {}, self.state.answers
         answers: dict[str, Any] = {}
         missing: dict[str, InputRequest] = {}
         for key, question in wanted.items():
@@ -603,7 +610,7 @@ class Context(MessageContext[L]):
                 except InvalidValue as error:
                     problem = str(error)
             params = input_rounds.params_of(
-                question, self.revision, problem, self._request.meta.trace
+                question, self.revision, problem, self._event.meta.trace
             )
             missing[key] = InputRequest(question.method, params)
         if missing:

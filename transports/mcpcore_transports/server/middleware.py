@@ -75,7 +75,7 @@ class _Wrapped(Prepared):
         self._inner = inner
 
     def call(self, context: Any) -> Any:
-        return self._chain(context, partial(self._handle, context))
+        return self._chain.run(context, self._handle)
 
     def finish(self, value: Any) -> Raw:
         if not isinstance(value, Answer):
@@ -99,7 +99,7 @@ class _Wrapped(Prepared):
                 self._bare = inner.result
             return Answer(inner.result, error=inner.error, failed=inner.failed)
         try:
-            value = begin(inner, context)
+            value = begin(inner, context) if inner.thread else inner.call(context)
             if is_awaitable(value):
                 return self._later(context, inner, value)
             return self._answer(context, inner, value)

@@ -294,13 +294,13 @@ class ServerRuntime:
             return
         home = prepared.home
         if prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state, home=home))
+            self._start(event, prepared, Context(event, self, state, home))
             return
-        context = Context(event, self, state, home=home) if prepared.takes_context else None
+        context = Context(event, self, state, home) if prepared.takes_context else None
         try:
             value = functions.guarded_call(prepared.call, context)
             if functions.is_awaitable(value):  # as a plain function may return one
-                context = context or Context(event, self, state, home=home)
+                context = context or Context(event, self, state, home)
                 self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)

@@ -13,7 +13,7 @@ formats".
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -101,12 +101,12 @@ class _Buckets(_Series):
 
     def __init__(self, name: str, unit: str, description: str, bounds: Sequence[float]) -> None:
         super().__init__(name, unit, description, "histogram", len(bounds) + 2)
-        self.bounds = bounds
+        self.bounds = tuple(map(float, bounds))
 
     def samples(self, values: list[float]) -> Iterator[tuple[str, dict[str, str], float]]:
         """Yield the samples of a histogram, whose buckets contain the smaller ones."""
         count = 0.0
-        for bound, value in zip((*map(float, self.bounds), "+Inf"), values, strict=False):
+        for bound, value in zip((*self.bounds, "+Inf"), values, strict=False):
             count += value
             yield "_bucket", {"le": str(bound)}, count
         yield "_count", {}, count
@@ -118,11 +118,20 @@ class _PageHistogram(Histogram):
         self.series = _Buckets(name, unit, description, bounds)
 
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        series = self.series
-        with series.lock:
-            values = series.values_of(attributes)
-            values[bisect_left(series.bounds, amount)] += 1
-            values[-1] += amount
+        self.recorder(attributes)(amount)
+
+    def recorder(self, attributes: Mapping[str, Any] | None) -> Callable[[float], None]:
+        """Return the function that records amounts with some attributes."""
+        lock, bounds = self.series.lock, self.series.bounds
+        with lock:
+            values = self.series.values_of(attributes)
+
+        def record(amount: float) -> None:
+            with lock:
+                values[bisect_left(bounds, amount)] += 1
+                values[-1] += amount
+
+        return record
 
 
 class _PageGauge(ObservableGauge):

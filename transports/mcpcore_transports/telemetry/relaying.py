@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, structs
-from opentelemetry import propagate, trace
+from opentelemetry import propagate
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.spec.errors import ErrorData
@@ -37,18 +37,15 @@ class RelayedRequests:
 
     def begin(self, event: RequestReceived) -> RequestReceived:
         """Begin a span; return the request with its context in ``_meta``."""
-        details = {"jsonrpc.request.id": str(event.id)}
-        if event.session is not None:
-            details["mcp.session.id"] = event.session
         carrier = event.meta.trace
         parent = propagate.extract(carrier) if carrier else None
         operation = ObservedRequest(
-            *(self._instruments, event.method, event.params, event.revision.name),
-            *(details, parent),
+            *(self._instruments, event.method, event.revision.name, event.skim),
+            *(event.id, event.session, parent),
         )
         self._open[event.key] = operation
         passed: dict[str, str] = {}
-        propagate.inject(passed, trace.set_span_in_context(operation.span, parent))
+        propagate.inject(passed, operation.context)
         if not passed:
             return event
         members = _decode_members(event.params)

@@ -13,18 +13,19 @@ through a gateway.
 Source: OpenTelemetry, semantic conventions for generative AI, "Model Context Protocol"; SEP-414.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from mcpcore.engine.bodies import UNREADABLE, decode_skim, read_member
 from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
-from mcpcore.spec.types.base import RequestMeta
-from mcpcore.wire.message import Body, to_json
+from mcpcore.spec.types.base import RequestMeta, Skim
+from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.link import clock
@@ -89,19 +90,15 @@ _TARGETS = {
     "resources/subscribe": ("uri", "mcp.resource.uri"),
     "resources/unsubscribe": ("uri", "mcp.resource.uri"),
 }
-"""Members of params with what a request is about, and the attributes that have it."""
+"""Members of params with what a request is about, and the attributes that have it.
+
+Those with a name are in metrics, too.
+"""
+_NOTHING = (None, "")
+_KINDS = 1000
+"""Maximum kinds of requests whose attributes are kept."""
 CALL = "tools/call"
 """Method whose spans name a tool."""
-
-
-class _ParamsOfTarget(Struct):
-    name: Any = None
-    uri: Any = None
-    arguments: Raw = Raw(b"{}")
-
-
-_NO_PARAMS = _ParamsOfTarget()
-_decode = msgspec.json.Decoder(_ParamsOfTarget).decode
 
 
 def network_attributes(target: object) -> dict[str, str | int]:
@@ -159,71 +156,97 @@ class RequestInstruments:
     ) -> None:
         self.fixed = fixed
         self.contents = contents
-        self._kind = kind
-        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
-        self._traces = not isinstance(self._tracer, NoOpTracer)
-        self.duration = histogram_of(f"mcp.{side}.operation.duration", meters)
+        self.kind = kind
+        self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
+        self.traces = not isinstance(self.tracer, NoOpTracer)
+        """False if there are no spans."""
+        self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
+        self.recorder = lru_cache(maxsize=_KINDS)(self._recorder)
+        """Return the function that records the seconds of requests of one kind."""
 
-    def start_span(
-        self,
-        name: str,
-        labels: Mapping[str, Any],
-        details: Mapping[str, Any],
-        parent: TraceContext | None,
-        links: Sequence[Link],
-    ) -> trace.Span:
-        """Start a span; samplers see its attributes."""
-        attributes = {**labels, **details} if self._traces else None
-        return self._tracer.start_span(name, parent, self._kind, attributes, links)
+    def labels(self, method: str, revision: str, name: str | None) -> dict[str, Any]:
+        """Return the attributes of a duration, which the span has, too; ``name``: as in metrics."""
+        labels = {
+            **self.fixed,
+            "mcp.method.name": method,
+            "mcp.protocol.version": revision,
+        }
+        if method == CALL:
+            labels["gen_ai.operation.name"] = "execute_tool"
+        if name is not None:
+            labels[_TARGETS[method][1]] = name
+        return labels
+
+    def _recorder(
+        self, method: str, revision: str, name: str | None, error: str | None, refused: bool
+    ) -> Callable[[float], None]:
+        labels = self.labels(method, revision, name)
+        if error is not None:
+            labels[_ERROR] = error
+        if refused:
+            labels[_STATUS] = error
+        own = getattr(self._duration, "recorder", None)  # the page of Prometheus has it
+        return partial(self._duration.record, attributes=labels) if own is None else own(labels)
 
 
 class ObservedRequest:
     """Span and duration of one request, from its begin to :meth:`end`.
 
-    ``details``: attributes of the span alone, as there is no bound on their values.
+    ``skim``: its params; ``id`` and ``session``: attributes of the span alone, as there is no bound
+    on their values.
     """
+
+    __slots__ = (
+        *("context", "later", "method", "skim", "span"),
+        *("_began", "_error", "_instruments", "_message", "_name", "_refused", "_revision"),
+    )
 
     def __init__(
         self,
         instruments: RequestInstruments,
         method: str,
-        params: Body,
         revision: str,
-        details: dict[str, Any],
+        skim: Skim | None,
+        id: RequestId | None = None,
+        session: str | None = None,
         parent: TraceContext | None = None,
         links: Sequence[Link] = (),
     ) -> None:
         self.method = method
-        self.params = _NO_PARAMS
-        self.labels = labels = {
-            **instruments.fixed,
-            "mcp.method.name": method,
-            "mcp.protocol.version": revision,
-        }
-        """Attributes of the duration; the span has them too."""
+        self.skim = skim
         self.later: dict[str, Any] = {}
         """Attributes that the span gets when it ends."""
-        self._failure = ""
-        name = method
-        if method == CALL:
-            labels["gen_ai.operation.name"] = "execute_tool"
-        if method in _TARGETS:
-            member, attribute = _TARGETS[method]
-            with suppress(msgspec.MsgspecError):  # then it is refused
-                self.params = _decode(to_json(params))
-            value = getattr(self.params, member)
-            if isinstance(value, str) and member == "name":
-                labels[attribute], name = value, f"{method} {value}"
-            elif isinstance(value, str):
-                details[attribute] = value
-        self._duration = instruments.duration
-        self.span = instruments.start_span(name, labels, details, parent, links)
+        self._error: str | None = None
+        self._message = ""
+        self._refused = False
+        self._instruments = instruments
+        self._revision = revision
+        member, attribute = _TARGETS.get(method, _NOTHING)
+        target = None if skim is None or member is None else _text(skim, member)
+        self._name = name = None if member == "uri" else target
+        if instruments.traces or parent is not None:
+            attributes = instruments.labels(method, revision, name)
+            if target is not None:
+                attributes[attribute] = target
+            if id is not None:
+                attributes["jsonrpc.request.id"] = str(id)
+            if session is not None:
+                attributes["mcp.session.id"] = session
+            title = method if name is None else f"{method} {name}"
+            self.span = instruments.tracer.start_span(
+                title, parent, instruments.kind, attributes, links
+            )
+        else:
+            self.span = trace.INVALID_SPAN
+        self.context = parent
+        """Trace context inside of the request, None for the one around it."""
+        if self.span is not trace.INVALID_SPAN:
+            self.context = trace.set_span_in_context(self.span, parent)
         self._began = clock()
 
     def failed(self, kind: str, message: str = "") -> None:
         """Note an error."""
-        self.labels[_ERROR] = self.later[_ERROR] = kind
-        self._failure = message
+        self._error, self._message = kind, message
 
     def cancelled(self) -> None:
         """Note that it was given up."""
@@ -231,23 +254,36 @@ class ObservedRequest:
 
     def refused(self, code: int, message: str) -> None:
         """Note an error of JSON-RPC."""
-        status = str(code)
-        self.labels[_STATUS] = self.later[_STATUS] = status
-        self.failed(status, message)
+        self._refused = True
+        self.failed(str(code), message)
 
     def end(self) -> None:
         """End the span, and record the duration."""
         elapsed = clock() - self._began
-        labels = self.labels
-        if self.span.is_recording():
-            self.span.set_attributes(self.later)
-            if _ERROR in labels:
-                self.span.set_status(Status(StatusCode.ERROR, self._failure or None))
-            self.span.end()
-        if labels.get(_ERROR, TOOL_ERROR) != TOOL_ERROR:  # it may be any text, of no tool
-            labels.pop(_TOOL, None)
-            labels.pop(_PROMPT, None)
-        self._duration.record(elapsed, labels)
+        span, name, error, refused = self.span, self._name, self._error, self._refused
+        if error is not None and error != TOOL_ERROR:
+            name = None  # it may be any text, of no tool
+        if span.is_recording():
+            if refused:
+                self.later[_STATUS] = error
+            if error is not None:
+                self.later[_ERROR] = error
+                span.set_status(Status(StatusCode.ERROR, self._message or None))
+            if self.later:
+                span.set_attributes(self.later)
+            span.end()
+        record = self._instruments.recorder(self.method, self._revision, name, error, refused)
+        record(elapsed)
+
+
+def _text(skim: Skim, member: str) -> str | None:
+    """Return a member of params that is a string; None for another, which is refused."""
+    raw = getattr(skim, member)
+    try:
+        value = None if raw is None else read_member(raw)
+    except UnicodeDecodeError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 class _ObservedClient:
@@ -272,14 +308,18 @@ class _ObservedClient:
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
         """Observe a request with all its input rounds."""
         observer = self._observer
-        operation = ObservedRequest(observer, request.method, request.params, request.revision, {})
-        propagate.inject(request.meta, trace.set_span_in_context(operation.span))
+        method, skim = request.method, None
+        if method in _TARGETS:
+            with suppress(*UNREADABLE):  # then it is refused
+                skim = decode_skim(to_json(request.params))
+        operation = ObservedRequest(observer, method, request.revision, skim)
+        propagate.inject(request.meta, operation.context)
         request.on_round.append(operation.span.add_event)
         try:
             outcome = yield
             if outcome.request is not None:
                 operation.later["jsonrpc.request.id"] = str(outcome.request)
-            if request.method == CALL:
+            if method == CALL:
                 if outcome.failed:
                     operation.failed(TOOL_ERROR)
                 if observer.contents:
@@ -299,8 +339,10 @@ class _ObservedClient:
 
 def _add_contents(operation: ObservedRequest, result: Raw) -> None:
     """Add arguments and result of a tool, as JSON."""
-    arguments = bytes(operation.params.arguments).decode()
-    operation.later["gen_ai.tool.call.arguments"] = arguments
+    skim = operation.skim
+    arguments = None if skim is None else skim.arguments
+    given = "{}" if arguments is None else bytes(arguments).decode()
+    operation.later["gen_ai.tool.call.arguments"] = given
     operation.later["gen_ai.tool.call.result"] = bytes(result).decode()
 
 
@@ -344,17 +386,21 @@ def observe_answers(
     )
 
     def observed(request: Context) -> Steps[Answer]:
-        details = {"jsonrpc.request.id": str(request.request_id)}
-        if request.session is not None:
-            details["mcp.session.id"] = request.session
-        parent, links = origin_of(request.meta)
+        event = request.event
+        parent, links = origin_of(event.meta)
         operation = ObservedRequest(
-            *(observer, request.method, request.params, request.revision.name),
-            *(details, parent, links),
+            observer,
+            event.method,
+            event.revision.name,
+            event.skim,
+            event.id,
+            event.session,
+            parent,
+            links,
         )
-        span, token = operation.span, None
-        if span is not trace.INVALID_SPAN:  # else there is nothing to be inside of
-            token = attach(trace.set_span_in_context(span, parent))
+        context, token = operation.context, None
+        if context is not None and context is not parent:  # else there is no span to be inside of
+            token = attach(context)
         try:
             answer = yield
             if answer.failed:
@@ -365,7 +411,7 @@ def observe_answers(
             operation.refused(error.code, error.error.message)
             raise
         except InputNeeded:
-            span.add_event("input_required")
+            operation.span.add_event("input_required")
             raise
         except Exception:
             operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest

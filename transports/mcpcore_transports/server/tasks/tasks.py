@@ -461,7 +461,7 @@ class ServerTasks(TaskDesk):
         else:
             return False
         call = TaskCall(self, event, support, ttl, prepared.requirement)
-        context = Context(event, self.runtime, state, call, prepared.home)
+        context = Context(event, self.runtime, state, prepared.home, call)
         self._start(call, prepared, context, at_once=at_once)
         return True
 
