@@ -2,7 +2,7 @@
 
 ::
 
-{"version": 1, "servers": {"weather": {"tools": {"forecast": {...}}}}}
+    {"version": 1, "servers": {"weather": {"tools": {"forecast": {...}}}}}
 
 What a server does not have is left out.
 """
