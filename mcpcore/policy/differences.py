@@ -46,7 +46,7 @@ class Difference(Struct, frozen=True):
     """Change in words: "added", "removed", "renamed from 'a'", or the values before and after."""
 
 
-class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel"):
+class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Description of a server; declarations by name, templates and resources by their URI.
 
     Resources come and go, and are not pinned.

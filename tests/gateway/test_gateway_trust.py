@@ -1,5 +1,7 @@
 """A gateway before a server that is not as it was approved, or attacks the model."""
 
+import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from mcpcore import Client, PeerError, Server, connect, read_description
+from mcpcore import (
+    Client,
+    PeerError,
+    RuntimeSettings,
+    Server,
+    ServeSettings,
+    connect,
+    read_description,
+)
 from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import Treatment, TrustSettings
@@ -16,7 +26,9 @@ from mcpcore.relay.settings import RelaySettings
 from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
+from mcpcore_transports.server.log_labels import label_logs
 from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.telemetry.logs import JsonLines
 from tests.clock import patience
 from tests.gateway.test_gateway import gateway
 
@@ -101,6 +113,38 @@ async def test_a_change_while_it_runs(revision: str, tmp_path: Path) -> None:
             assert "not checked" in await called(client, "add")
             assert await client.tools() == []
             assert "differs from its pin" in await called(client, "add")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"deny": ("add",)}, "not allowed"),  # before it is sent
+        ({"results": Treatment.BLOCK}, "blocked: "),  # as its answer comes
+    ],
+)
+async def test_records_name_the_request_and_the_server(
+    settings: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.setFormatter(JsonLines())
+    caplog.set_level(logging.INFO)
+    options = GatewaySettings(
+        guard={"s": TrustSettings(**settings)}, relay=RelaySettings(naming=Naming.NEVER)
+    )
+    labelling = ServeSettings(runtime=RuntimeSettings(middleware=(label_logs(),)))
+    targets = {"s": MemoryTarget(server)}
+    async with (
+        gateway(targets, options, settings_of=labelling) as front,
+        connect(front.url) as client,
+    ):
+        with pytest.raises(PeerError):
+            await client.call_tool("add", meta={"traceparent": "of the client"})
+    [found] = [
+        it for each in caplog.text.splitlines() if text in (it := json.loads(each))["message"]
+    ]
+    assert found["request_id"]
+    assert found["method"] == "tools/call"
+    assert found["traceparent"] == "of the client"
+    assert found["server"] == "s"
 
 
 def test_the_settings_of_a_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.requirements import REQUIREMENTS
 from mcpcore_conformance.run.transcript import INCOMPLETE
+from mcpcore_conformance.trace import book
 from mcpcore_conformance.trace.book import Asked, Conversation
 from mcpcore_conformance.trace.check import Checker, check
 from mcpcore_conformance.trace.reading import TraceFile
@@ -1197,3 +1198,40 @@ def test_of_what_was_forgotten_it_is_not_known_what_follows() -> None:
     for entry in trace(*said, progress(1)).entries:
         checker.look_at(entry)
     assert [each.rule for each in checker.findings if each.rule != "result-shape"] == []
+
+
+@pytest.mark.parametrize(
+    ("again", "rules"),
+    [
+        (modern("tools/call", {**CALL, "requestState": "given"}, 5), []),
+        (modern("tools/call", {**CALL, "requestState": "other"}, 5), ["state-echoed"]),
+        (modern("prompts/get", {"name": "p", "requestState": "given"}, 5), ["state-echoed"]),
+    ],
+    ids=["given", "never given", "given for another"],
+)
+def test_states_outlast_the_requests_that_were_told_them(again: Any, rules: list[str]) -> None:
+    said = (
+        *(c(modern("tools/call", CALL)), s(needs(requestState="given"))),
+        *(
+            each
+            for id in (2, 3, 4)
+            for each in (c(modern("tools/call", CALL, id)), s(done(CONTENT, id)))
+        ),
+        c(again),
+    )
+    checker = Checker(trace().header, kept=1)
+    for entry in trace(*said).entries:
+        checker.look_at(entry)
+    assert [each.rule for each in checker.findings] == rules
+
+
+def test_a_state_may_have_been_given_once_states_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(book, "_NAMES", 1)
+    said = (
+        *(c(modern("tools/call", CALL)), s(needs(requestState="early"))),
+        *(c(modern("tools/call", CALL, 2)), s(needs(2, requestState="late"))),
+        c(modern("tools/call", {**CALL, "requestState": "early"}, 3)),
+    )
+    assert [each.rule for each in check(trace(*said))] == []

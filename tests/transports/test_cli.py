@@ -1,6 +1,7 @@
 """The command, as its users run it."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import Exit
 
+from mcpcore_transports.commands.output import guarded
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.warm import PYTHON
@@ -568,3 +571,37 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     done: Any = mcpcore("single", "Ada", PYTHONPATH=path)
     assert done.stdout == "single Ada\n"
     assert "warning: the command 'bad' cannot be loaded" in done.stderr
+
+
+LOGGED = {
+    ("shop", logging.INFO): (False, True),
+    ("shop", logging.WARNING): (True, True),
+    ("mcpcore.server", logging.WARNING): (False, True),
+    ("mcpcore.server", logging.ERROR): (True, True),
+    ("mcpcore.gateway", logging.WARNING): (True, True),
+    ("mcpcore.auth", logging.INFO): (False, True),
+}
+
+
+@pytest.mark.parametrize("record", LOGGED, ids=str)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_a_command_writes_of_its_logs(
+    record: tuple[str, int],
+    verbose: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, (name, level) = logging.getLogger(), record
+    before = root.level
+    monkeypatch.setattr(root, "handlers", [])
+
+    def work() -> int:
+        logging.getLogger(name).log(level, "heard")
+        return 0
+
+    try:
+        with pytest.raises(Exit):
+            guarded(verbose, work)
+    finally:
+        root.setLevel(before)
+    assert ("heard" in capsys.readouterr().err) is LOGGED[record][verbose]

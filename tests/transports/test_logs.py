@@ -19,9 +19,10 @@ from mcpcore.engine.events import Violation
 from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.http.server.log import log_judgement
 from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision, session_label
+from mcpcore_transports.server.log_labels import label_logs
 from mcpcore_transports.server.violations import caller_of
 from mcpcore_transports.targets import MemoryTarget
-from mcpcore_transports.telemetry.logs import JsonLines, label_logs
+from mcpcore_transports.telemetry.logs import JsonLines
 
 pytestmark = pytest.mark.anyio
 logger = logging.getLogger("shop")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_a_file_of_pins(tmp_path: Path) -> None:
     assert read_pins(file) == {"one": ONE, "two": ServerDescription(instructions="x")}
     assert file.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in file.parent.iterdir()] == ["pins.json"]
+    servers = json.loads(file.read_text())["servers"]
+    assert servers == {"one": {"tools": {"add": {"name": "add"}}}, "two": {"instructions": "x"}}
+
+
+@pytest.mark.parametrize("empty", [{}, {"instructions": None, "prompts": {}, "resources": {}}])
+def test_empty_members_may_be_in_a_file(empty: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    file.write_text(json.dumps({"servers": {"one": {"tools": ONE.tools, **empty}}}))
+    assert read_pins(file) == {"one": ONE}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, ResultReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
+from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
@@ -31,9 +32,12 @@ from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.answers import related_meta
 from mcpcore_transports.client.callbacks import Callbacks, meta_of
-from mcpcore_transports.client.core import ClientCore
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.core import ClientCore, ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.memory import MemoryPair
+from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
@@ -42,6 +46,7 @@ from mcpcore_transports.server.tasks.tasks import _pause, task_terms
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 
@@ -542,6 +547,30 @@ async def test_a_question_of_a_task_may_be_answered_at_once() -> None:
         client.answer(question, result=MODEL_SAYS)
         reply = await client.bench.reply(waiting)
         assert reply["result"]["content"][0]["text"] == "yes"
+
+
+async def test_the_task_of_a_question_is_looked_for_in_the_session_that_was_asked() -> None:
+    quick = TaskOptions(min_poll=0.001, max_poll=0.01, own=TaskSettings(poll_interval=1))
+    callbacks = Callbacks(sampling=lambda _: MODEL_SAYS)
+    one_user = HttpServerSettings(authenticate=lambda _: Principal("ada"))
+    async with AsyncExitStack() as open:
+        site = await open.enter_async_context(
+            served(Doubly(), settings=ServeSettings(http_link=one_user))
+        )
+        first, second = [
+            await open.enter_async_context(
+                connect(
+                    site.url,
+                    revision=LEGACY,
+                    callbacks=callbacks,
+                    settings=ClientSettings(tasks=quick),
+                )
+            )
+            for _ in range(2)
+        ]
+        task = await first.tasks.start("ask")
+        assert isinstance(task, Task)
+        assert (await second.tasks.wait(task.task_id)).text == "yes"
 
 
 async def test_a_client_without_tasks_is_asked_plainly_in_a_task() -> None:

@@ -22,7 +22,8 @@ KEPT = 10_000
 _KEPT_CHARACTERS = 1 << 26
 """Those of their messages."""
 _NAMES = 100_000
-"""Ids of requests and of events that it remembers of a conversation, and its conversations."""
+"""Ids of requests and of events, and states, that it remembers of a conversation, and its
+conversations."""
 
 
 K = TypeVar("K", bound=Hashable)
@@ -32,10 +33,14 @@ V = TypeVar("V")
 class Recent(dict[K, V]):
     """Dictionary that forgets its oldest entry beyond 100,000, so that a check may run for ever."""
 
+    forgetful = False
+    """True once it has forgotten something."""
+
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         if len(self) > _NAMES:
             del self[next(iter(self))]
+            self.forgetful = True
 
 
 class Finding(Struct, frozen=True, rename="camel"):
@@ -75,8 +80,6 @@ class Asked(Struct):
     """HTTP has refused it for want of authorization: it may be sent again as it was."""
     keeps_token: bool = False
     """It has become a task, which goes on reporting."""
-    state: str = ""
-    """The ``requestState`` with which it was told to come again."""
 
 
 class Conversation(Struct):
@@ -105,8 +108,8 @@ class Conversation(Struct):
     """By sender: messages whose id could not be read, each of which may get an error without."""
     last: dict[str, Said] = field(default_factory=dict)
     """By sender: what it said last."""
-    states: dict[str, Asked] = field(default_factory=dict)
-    """Requests that were told to come again, by the state they were told."""
+    states: Recent[bytes, tuple[str, int]] = field(default_factory=Recent)
+    """Method and line of requests that were told to come again, by the digest of their state."""
     tools: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     """Mirrored arguments by tool."""
     apps: set[str] = field(default_factory=set)
@@ -148,9 +151,7 @@ class Conversation(Struct):
         token = (asked.sender, id_key(asked.token))
         if self.tokens.get(token) is asked:
             del self.tokens[token]
-        if self.states.get(asked.state) is asked:
-            del self.states[asked.state]
-        self.blind |= asked.keeps_token or bool(asked.state)
+        self.blind |= asked.keeps_token
 
 
 class Book:

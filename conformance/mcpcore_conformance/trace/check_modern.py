@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -73,7 +74,7 @@ def check_result(book: Book, talk: Conversation, said: Said, asked: Asked) -> No
         _check_input(book, said, asked, revision)
         state = result.get("requestState")
         if isinstance(state, str):
-            talk.states[state], asked.state = asked, state
+            talk.states[_digest(state)] = asked.said.method, asked.said.line
     elif asked.row is not None and asked.row.cacheable and kind in (None, "complete"):
         missing = [name for name in ("ttlMs", "cacheScope") if name not in result]
         if missing:
@@ -90,14 +91,20 @@ def check_state(book: Book, talk: Conversation, asked: Asked) -> None:
     state = params.get("requestState")
     if not isinstance(state, str) or talk.blind or talk.loose:
         return
-    given = talk.states.get(state)
+    method, given = talk.states.get(_digest(state), (None, 0))
     line = asked.said.line
-    if given is None:
-        text = "this requestState was never given"
+    if method is None:
+        if not talk.states.forgetful:
+            text = "this requestState was never given"
+            book.find("state-echoed", line, "client", text, asked.revision)
+    elif method != asked.said.method:
+        text = f"this requestState was given for {method} of line {given}"
         book.find("state-echoed", line, "client", text, asked.revision)
-    elif given.said.method != asked.said.method:
-        text = f"this requestState was given for {given.said.method} of line {given.said.line}"
-        book.find("state-echoed", line, "client", text, asked.revision)
+
+
+def _digest(state: str) -> bytes:
+    """Return what is remembered of a state, which may be long."""
+    return sha256(state.encode("utf-8", "surrogatepass")).digest()
 
 
 def _check_input(book: Book, said: Said, asked: Asked, revision: Revision) -> None:

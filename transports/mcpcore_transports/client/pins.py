@@ -2,7 +2,9 @@
 
 ::
 
-{"version": 1, "servers": {"weather": {"instructions": null, "tools": {"forecast": {...}}}}}
+    {"version": 1, "servers": {"weather": {"tools": {"forecast": {...}}}}}
+
+What a server does not have is left out.
 """
 
 import os

@@ -31,6 +31,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+_TOLD = ("mcpcore.auth", "mcpcore.gateway")
+"""Loggers that tell to whom credentials go, and what clients do not get."""
+
+
 class Failure(Exception):
     """End of the command with a message and an exit status."""
 
@@ -46,14 +50,14 @@ def wrong(message: str) -> Failure:
 
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:
     """Run a command; exit with the status that it returns, or with that of its failure."""
+    handler = logging.StreamHandler()
+    if not verbose:
+        handler.addFilter(_concerns_user)
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.ERROR,
+        level=logging.DEBUG if verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
+        handlers=[handler],
     )
-    for name in ("mcpcore.auth", "mcpcore.gateway"):
-        told = logging.getLogger(name)  # to whom credentials go, and what clients do not get
-        if not told.isEnabledFor(logging.WARNING):
-            told.setLevel(logging.WARNING)
     try:
         status = work()
     except (Failure, BadTarget) as error:
@@ -62,6 +66,12 @@ def guarded(verbose: bool, work: Callable[[], int]) -> Never:
     except KeyboardInterrupt:
         status = Exit.INTERRUPTED
     raise typer.Exit(status)
+
+
+def _concerns_user(record: logging.LogRecord) -> bool:
+    """Tell if a record is an error, of the application, or about credentials or a gateway."""
+    ours = record.name.startswith("mcpcore.")
+    return record.levelno >= logging.ERROR or not ours or record.name.startswith(_TOLD)
 
 
 def say(text: str) -> None:

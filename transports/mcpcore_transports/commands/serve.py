@@ -258,7 +258,7 @@ def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
     """Yield the middleware of logs."""
     if options.log_format == "json":
-        from mcpcore_transports.telemetry.logs import label_logs  # late: few log so
+        from mcpcore_transports.server.log_labels import label_logs  # late: few log so
 
         yield label_logs()
     if options.verbose:

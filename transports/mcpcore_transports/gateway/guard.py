@@ -21,6 +21,7 @@ from mcpcore.wire.message import Body
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.running.audit import log_decision
+from mcpcore_transports.server.log_labels import label_server
 
 logger = logging.getLogger("mcpcore.gateway")
 
@@ -61,7 +62,8 @@ class ServerGuard:
         """
         refusal = None if self._trust is None else self._trust.refusal_of(method, params)
         if refusal is not None:
-            log_decision(f"server {self.name}", method, refusal)
+            with label_server(self.name):
+                log_decision(f"server {self.name}", method, refusal)
             self._refused("trust")
             raise LocalProtocolError(refusal)
         breaker = self.breaker

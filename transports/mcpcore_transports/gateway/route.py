@@ -29,6 +29,7 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import ServedRoute
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.log_labels import labelled, labels_logs
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Target
@@ -269,6 +270,7 @@ class GatewayRuntime:
         self._group: TaskGroup
         self._limited: set[Key] = set()
         """Requests about which the rate limiter has not decided, unless they were cancelled."""
+        self._labels = labels_logs(settings.middleware)
         self._violations = ClientViolations(settings.suspicion)
         self._throttle = None
         if settings.limiter is not None:
@@ -290,6 +292,13 @@ class GatewayRuntime:
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
+        if self._labels and isinstance(event, RequestReceived):
+            with labelled(event):
+                self._handle(event)
+        else:
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
         if isinstance(event, Violation):
             self._violations.hear(event)
             return

@@ -44,6 +44,7 @@ from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.assembling import Observer, join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
+from mcpcore_transports.server.log_labels import label_server, labelled
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 
@@ -82,6 +83,8 @@ class Fleet:
         self.starting = anyio.Semaphore(settings.starting)
         self.subjects: Subjects | None = None
         self.observer: Observer | None = None
+        self.labels = False
+        """True to label the records of logs."""
         self._guards: dict[str, ServerGuard] = {}
         self._pins = {} if settings.pins is None else read_pins(settings.pins)
 
@@ -327,7 +330,16 @@ class Conversation:
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.
                 self.upstream.negotiation = Negotiation.LEGACY
-        self.upstream.take(self, self.upstream.fleet.guard(self.upstream.name).passed(event))
+        labels = self.upstream.fleet.labels
+        if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
+            with labelled(call.arrival.event):
+                self._take(event)
+        else:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        upstream = self.upstream
+        upstream.take(self, upstream.fleet.guard(upstream.name).passed(event))
 
     def _shown(self, text: str) -> str:
         """Return a text for clients, which are not told where the server is."""
@@ -337,7 +349,12 @@ class Conversation:
         return self._unopened or shown
 
     async def run(self) -> None:
-        """Run the link to its end, within the limits for processes if the server is a command."""
+        """Run the link to its end, its records labelled with the server."""
+        with label_server(self.upstream.name):
+            await self._run()
+
+    async def _run(self) -> None:
+        """Run the link, within the limits for processes if the server is a command."""
         upstream = self.upstream
         closed = upstream.closed
         counts = upstream.commands and closed is None

@@ -43,8 +43,8 @@ class TaskDesk:
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
         """Session ids by the ids of the experimental tasks that were created here."""
-        self._waiting: dict[Key, TaskRecord] = {}
-        """Open ``tasks/result`` requests with the tasks whose end they wait for."""
+        self._waiting: dict[Key, tuple[RequestReceived, TaskRecord]] = {}
+        """Open ``tasks/result`` requests with the tasks whose end they wait for, by key."""
         host.desks.append(self)
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class TaskDesk:
         record = self._find(event)
         if record.ended:
             return outcome_of(record)
-        self._waiting[event.key] = record
+        self._waiting[event.key] = event, record
         self.awaited(record)
         return record
 
@@ -155,9 +155,9 @@ class TaskDesk:
             self._tell(self._sessions[record.id], STATUS, view)
         if record.ended:
             self._sessions.pop(record.id, None)
-            for key in self.waiting_for(record):
-                del self._waiting[key]
-                self.ended(key, record)
+            for event in self.waiting_for(record):
+                del self._waiting[event.key]
+                self.ended(event.key, record)
                 self.flush()
 
     def ended(self, key: Key, record: TaskRecord) -> None:
@@ -172,9 +172,9 @@ class TaskDesk:
         """Report the changes of an experimental task to the session that created it."""
         self._sessions[record.id] = session
 
-    def waiting_for(self, record: TaskRecord) -> list[Key]:
+    def waiting_for(self, record: TaskRecord) -> list[RequestReceived]:
         """Return the requests that wait here for the result of a task, oldest first."""
-        return [key for key, waiting in self._waiting.items() if waiting.id == record.id]
+        return [event for event, waiting in self._waiting.values() if waiting.id == record.id]
 
 
 class TaskAnswer(NamedTuple):

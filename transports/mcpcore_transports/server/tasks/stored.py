@@ -126,13 +126,9 @@ class TaskNews:
 
 
 class RemoteCall:
-    """Call of a task that another worker runs, whose questions are put to clients that wait here.
+    """Call of a task of another worker, whose questions are put to clients that wait here."""
 
-    ``event``: the request for the result of the task.
-    """
-
-    def __init__(self, host: "StoredTaskHost", event: RequestReceived) -> None:
-        self.event = event
+    def __init__(self, host: "StoredTaskHost") -> None:
         self.record: TaskRecord | None = None
         self._host = host
         self._worker = ""
@@ -507,8 +503,8 @@ class StoredDesk(ServerTasks):
             try:
                 while not (record := await self._stored(id, event, follow=True)).ended:
                     if self.host.table.get(id) is None:
-                        self.host.remotes.setdefault(id, RemoteCall(self.host, event))
-                    self._waiting[key] = record
+                        self.host.remotes.setdefault(id, RemoteCall(self.host))
+                    self._waiting[key] = event, record
                     self.awaited(record)
                     await news.take(self._look)
             finally:

@@ -83,8 +83,8 @@ class Question(Struct, eq=False):
     desk: "ServerTasks | None" = None
     request: RequestId | None = None
     """Id of the request that puts the question to a legacy client, while it is open."""
-    outlet: Key | None = None
-    """Key of the client's request on whose stream the question was sent."""
+    outlet: RequestReceived | None = None
+    """Request of the client on whose stream the question was sent."""
     answer: Raw | None = None
     problem: str = ""
     """Reason for which no answer will come."""
@@ -106,8 +106,6 @@ class Question(Struct, eq=False):
 class Questioner(Protocol):
     """Task with questions, here or at another worker, seen from where its client waits."""
 
-    event: RequestReceived
-    """Request of the client that is asked."""
     record: TaskRecord | None
 
     def unsent(self) -> list[Question]:
@@ -389,7 +387,7 @@ class TaskCall:
 
     def _outlet(self) -> Key | None:
         waiting = [] if self.record is None else self._desk.waiting_for(self.record)
-        return waiting[-1] if waiting else None
+        return waiting[-1].key if waiting else None
 
 
 class ServerTasks(TaskDesk):
@@ -490,7 +488,9 @@ class ServerTasks(TaskDesk):
         """Handle the cancellation of a request; return False if its handler is the runtime's."""
         if self._waiting.pop(key, None) is not None:
             self._ends.pop(key, None)
-            for call, question in [each for each in self._asked.values() if each[1].outlet == key]:
+            for call, question in list(self._asked.values()):
+                if question.outlet is None or question.outlet.key != key:
+                    continue
                 self._recall(question)
                 self.offer_everywhere(call)
             return False
@@ -529,7 +529,7 @@ class ServerTasks(TaskDesk):
                     Raw(question.params),
                     now=clock(),
                     timeout=self.runtime.settings.input_timeout,
-                    parent=waiting[-1],
+                    parent=waiting[-1].key,
                     meta=related(record.id),
                     progress=question.progress is not None,
                 )
@@ -549,20 +549,29 @@ class ServerTasks(TaskDesk):
             return False
         call, question = found
         self.runtime.progress.forget(outcome.request)
-        question.request = question.outlet = None
-        if isinstance(outcome, ResultReceived) and question.as_task:
+        asker, question.request, question.outlet = question.outlet, None, None
+        if isinstance(outcome, ResultReceived) and question.as_task and asker is not None:
             question.following = anyio.CancelScope()
-            self._group.start_soon(self._follow, call, question, outcome)
+            self._group.start_soon(self._follow, call, question, asker, outcome)
         else:
             self._settled(call, question, outcome)
         return True
 
-    async def _follow(self, call: Questioner, question: Question, answered: ResultReceived) -> None:
-        """Wait for the outcome of a question that the client may have made a task of."""
+    async def _follow(
+        self,
+        call: Questioner,
+        question: Question,
+        asker: RequestReceived,
+        answered: ResultReceived,
+    ) -> None:
+        """Wait for the outcome of a question that the client may have made a task of.
+
+        ``asker``: the request on whose stream it was put, whose session has that task.
+        """
         assert question.following is not None  # noqa: S101 - made together
         outcome: Settled | None = None
         with question.following:
-            outcome = await task_outcome(self.runtime, call.event, answered, over=True)
+            outcome = await task_outcome(self.runtime, asker, answered, over=True)
         question.following = None
         if outcome is not None:
             self._settled(call, question, outcome)
