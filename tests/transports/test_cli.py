@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mcpcore_transports.commands.app import build
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.warm import PYTHON
@@ -568,3 +569,13 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     done: Any = mcpcore("single", "Ada", PYTHONPATH=path)
     assert done.stdout == "single Ada\n"
     assert "warning: the command 'bad' cannot be loaded" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "more"), [(["serve", "x"], False), (["auth"], False), ([], True), (["x"], True)]
+)
+def test_a_built_in_command_is_made_alone(words: list[str], more: bool) -> None:
+    app = build(words)
+    names = {each.name for each in app.registered_commands}
+    names |= {each.name for each in app.registered_groups}
+    assert names > {"serve", "auth"} if more else names == {words[0]}
