@@ -17,6 +17,7 @@ from tests.mutation.children import Verdict
 from tests.mutation.judged import SURVIVORS, judged, reasons, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
 from tests.mutation.report import failures, shown
+from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[2]
 TOY = '''"""Doc."""
@@ -117,14 +118,18 @@ def test_every_verdict_on_a_toy(toy: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def _campaign(toy: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    child = _started(toy, *words)
+def _campaign(
+    toy: Path, *words: str, python: Sequence[str] = (sys.executable,)
+) -> subprocess.CompletedProcess[str]:
+    child = _started(toy, *words, python=python)
     said, wrong = child.communicate()
     return subprocess.CompletedProcess(child.args, child.returncode, said, wrong)
 
 
-def _started(toy: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
+def _started(
+    toy: Path, *words: str, python: Sequence[str] = (sys.executable,)
+) -> "subprocess.Popen[str]":
+    command = [*python, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
     return subprocess.Popen(
         [*command, "--judged", "judged.toml", *words],
         cwd=toy,
@@ -187,7 +192,7 @@ def test_an_interrupt_that_comes_while_a_child_is_forked_is_not_lost() -> None:
 def test_what_cannot_be_is_said_before_anything_is_measured(
     toy: Path, words: list[str], said: str
 ) -> None:
-    done = _campaign(toy, *words)
+    done = _campaign(toy, *words, python=PYTHON)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"python -m tests.mutation: error: {said}\n"
     assert not (toy / "build").exists()
