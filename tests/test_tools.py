@@ -12,6 +12,7 @@ from tests.fuzz.__main__ import command_line, shared
 from tests.fuzz.campaign import Budget
 from tests.fuzz.registry import Target
 from tests.fuzz.worker import fuzz
+from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +65,7 @@ def test_wrong_usage_is_one_sentence_that_names_what_there_is(
 ) -> None:
     name, *words = command.split()
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.{name}", *words],
+        [*PYTHON, "-m", f"tests.{name}", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

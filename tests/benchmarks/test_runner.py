@@ -27,6 +27,7 @@ from mcpcore_bench.rows import Bound, Row, Variant
 from mcpcore_bench.subjects import SUBJECTS
 from mcpcore_bench.table.table import ROWS
 from tests.benchmarks.runs import measured
+from tests.warm import PYTHON
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc")
 
@@ -165,7 +166,7 @@ def test_variants_take_turns_and_what_fails_or_is_missing_is_left_out(
 
 
 def test_the_command_lists_its_rows() -> None:
-    words = (sys.executable, "-m", "mcpcore_bench", "run", "--list", "--only", "stdio")
+    words = (*PYTHON, "-m", "mcpcore_bench", "run", "--list", "--only", "stdio")
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "stdio tools/call, one at a time" in done.stdout
     assert "raw-stdio-ready" in done.stdout

@@ -386,7 +386,7 @@ def test_an_interruption_ends_it_at_once(method: str, tmp_path: Path) -> None:
         *("--mcp-revision", "2025-06-18", "--mcp-only", "server/tools/calling-tools/result-shape"),
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        [*PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

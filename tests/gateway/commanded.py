@@ -1,7 +1,6 @@
 """A gateway as a process: `mcpcore gateway`, until the test has seen enough."""
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.clock import patience
+from tests.warm import PYTHON
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -17,7 +17,7 @@ ROOT = str(Path(__file__).parents[2])
 @asynccontextmanager
 async def commanded(*words: str) -> AsyncIterator[str]:
     """Run the command; the URL of its first binding."""
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway", *words]
+    command = [*PYTHON, "-m", "mcpcore_transports.commands.main", "gateway", *words]
     environment = {**os.environ, "PYTHONPATH": ROOT, "TERM": "dumb"}
     async with await anyio.open_process(command, stdin=None, env=environment) as process:
         assert process.stderr is not None

@@ -18,6 +18,7 @@ from mcpcore.auth.api_keys import digest_of, make_key
 from tests.clock import PATIENCE
 from tests.gateway.test_gateway import LEGACY, MODERN, PROGRAM
 from tests.transports.redis_server import redis_server
+from tests.warm import PYTHON
 
 ROOT = str(Path(__file__).parents[2])
 META = {
@@ -35,7 +36,7 @@ def gateway(folder: Path, *words: str) -> Iterator[str]:
     file = folder / "mcp.json"
     file.write_text(json.dumps({"gateway": settings, "mcpServers": {"behind": behind}}))
     words += ("--config", str(file))
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway", *words]
+    command = [*PYTHON, "-m", "mcpcore_transports.commands.main", "gateway", *words]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

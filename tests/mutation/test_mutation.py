@@ -17,6 +17,8 @@ from tests.mutation.children import Verdict
 from tests.mutation.judged import SURVIVORS, judged, reasons, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
 from tests.mutation.report import failures, shown
+from tests.shares import Some
+from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[2]
 TOY = '''"""Doc."""
@@ -117,14 +119,18 @@ def test_every_verdict_on_a_toy(toy: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def _campaign(toy: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    child = _started(toy, *words)
+def _campaign(
+    toy: Path, *words: str, python: Sequence[str] = (sys.executable,)
+) -> subprocess.CompletedProcess[str]:
+    child = _started(toy, *words, python=python)
     said, wrong = child.communicate()
     return subprocess.CompletedProcess(child.args, child.returncode, said, wrong)
 
 
-def _started(toy: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
+def _started(
+    toy: Path, *words: str, python: Sequence[str] = (sys.executable,)
+) -> "subprocess.Popen[str]":
+    command = [*python, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
     return subprocess.Popen(
         [*command, "--judged", "judged.toml", *words],
         cwd=toy,
@@ -187,7 +193,7 @@ def test_an_interrupt_that_comes_while_a_child_is_forked_is_not_lost() -> None:
 def test_what_cannot_be_is_said_before_anything_is_measured(
     toy: Path, words: list[str], said: str
 ) -> None:
-    done = _campaign(toy, *words)
+    done = _campaign(toy, *words, python=PYTHON)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"python -m tests.mutation: error: {said}\n"
     assert not (toy / "build").exists()
@@ -244,10 +250,11 @@ def test_a_sample_is_repeated_by_its_seed() -> None:
 @pytest.mark.parametrize("path", ["mcpcore/wire/sse.py", "mcpcore/engine/lifecycle.py"])
 def test_each_mutant_is_another_program(path: str) -> None:
     original = ast.dump(ast.parse(Path(path).read_text()))
-    for mutant in mutants(path):
+    possible = mutants(path)
+    for mutant in possible:
         if mutant.compiles():
             assert ast.dump(ast.parse(mutant.source())) != original, mutant
-    assert len({mutant.source() for mutant in mutants(path)}) == len(mutants(path))
+    assert len({mutant.source() for mutant in possible}) == len(possible)
 
 
 @pytest.mark.long
@@ -259,10 +266,11 @@ def test_judged_mutants_are_still_possible() -> None:
     assert stale(entries, possible) == []
 
 
-def test_a_survivor_that_was_killed_since_is_told_with_the_test_that_does_it() -> None:
-    entries = judged(SURVIVORS)
+@pytest.mark.parametrize("share", [8, pytest.param(1, marks=pytest.mark.long)])
+def test_a_survivor_that_was_killed_since_is_told_with_the_test_that_does_it(share: int) -> None:
+    paths = Some(share)({entry.path for entry in judged(SURVIVORS)}, str)
+    entries = [entry for entry in judged(SURVIVORS) if entry.path in paths]
     known = reasons(entries)
-    paths = {entry.path for entry in entries}
     living = [each for path in paths for each in mutants(path) if each.key() in known]
     outcomes = [Outcome(mutant, 1, Verdict("survived", 1)) for mutant in living]
     assert len(outcomes) == len(entries)

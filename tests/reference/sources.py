@@ -33,16 +33,15 @@ def modules() -> dict[str, ModuleType]:
 def classes(base: type) -> Iterator[type]:
     """All public classes below ``base`` that the packages define, by module and line."""
     for name, module in sorted(modules().items()):
-        mine = [
-            each
-            for key, each in vars(module).items()
-            if isinstance(each, type)
-            and issubclass(each, base)
-            and each.__module__ == name
-            and each.__name__ == key
-            and not key.startswith("_")
-        ]
-        yield from sorted(mine, key=lambda each: inspect.getsourcelines(each)[1])
+        for key, each in vars(module).items():
+            if (
+                isinstance(each, type)
+                and issubclass(each, base)
+                and each.__module__ == name
+                and each.__name__ == key
+                and not key.startswith("_")
+            ):
+                yield each
 
 
 def as_markdown(docstring: str) -> str:

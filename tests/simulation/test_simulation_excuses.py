@@ -1,12 +1,12 @@
 """Exceptions of rules are open for a time, or for a request: not for the whole of a schedule."""
 
 import subprocess
-import sys
 
 import pytest
 
 from tests.simulation.excuses import Excuses
 from tests.simulation.schedule import read_faults
+from tests.warm import PYTHON
 
 _HEEDED = "a cancellation that has arrived is heeded"
 _SLOW = "an answer that is slow makes an event stream"
@@ -82,7 +82,7 @@ def test_from_the_last_wall_clock_on_all_are_right() -> None:
 def test_a_fault_excuses_nothing_that_is_far_from_it(
     rule: str, mutation: str, schedule: str
 ) -> None:
-    command = [sys.executable, "-m", "tests.simulation", *schedule.split()]
+    command = [*PYTHON, "-m", "tests.simulation", *schedule.split()]
     broken = subprocess.run(
         [*command, "--mutation", mutation], capture_output=True, text=True, check=False
     )

@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.simulation.mutations import MUTATIONS
+from tests.warm import PYTHON
 
 _SHORT = 8
 """Faults and pieces of work that a replay has at most."""
@@ -19,7 +19,7 @@ _AT_ONCE = {"repeats all", "subscribed for ever"}
 
 
 def _simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    command = [*PYTHON, "-m", "tests.simulation", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -65,11 +65,19 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    *words: str, ready: bool = True, app: str = APP, command: str = "serve", cwd: Path = ROOT
+    *words: str,
+    ready: bool = True,
+    app: str = APP,
+    command: str = "serve",
+    cwd: Path = ROOT,
+    python: Sequence[str] = (sys.executable,),
 ) -> AsyncIterator[Serving]:
-    """Run ``mcpcore serve APP`` with further words; wait until it listens."""
+    """Run ``mcpcore serve APP`` with further words; wait until it listens.
+
+    ``python``: that of :mod:`tests.warm` where the process is not killed, nor known by its id.
+    """
     async with await anyio.open_process(
-        [sys.executable, "-m", "mcpcore_transports.commands.main", command, app, *words],
+        [*python, "-m", "mcpcore_transports.commands.main", command, app, *words],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:

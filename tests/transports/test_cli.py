@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from typer import Exit
 
+from mcpcore_transports.commands.app import build
 from mcpcore_transports.commands.output import guarded
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
@@ -605,3 +606,13 @@ def test_what_a_command_writes_of_its_logs(
     finally:
         root.setLevel(before)
     assert ("heard" in capsys.readouterr().err) is LOGGED[record][verbose]
+
+
+@pytest.mark.parametrize(
+    ("words", "more"), [(["serve", "x"], False), (["auth"], False), ([], True), (["x"], True)]
+)
+def test_a_built_in_command_is_made_alone(words: list[str], more: bool) -> None:
+    app = build(words)
+    names = {each.name for each in app.registered_commands}
+    names |= {each.name for each in app.registered_groups}
+    assert names > {"serve", "auth"} if more else names == {words[0]}

@@ -14,6 +14,7 @@ from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.stores.base import StoreSettings
 from tests.docs.blocks import ROOT
 from tests.transports.serving import serving
+from tests.warm import PYTHON
 
 HTTP = ("--http",)
 EVERYTHING = ("--stdio", "--http", "--ws", "--websocket", "--sse", "--tcp", "--unix")
@@ -184,7 +185,7 @@ def test_what_the_pages_show_is_taken(page: str) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_every_worker_has_the_limits_and_writes_the_log() -> None:
     words = ("--limit", "max_body=200", "--limit=depth=3", "--log-http", "--workers", "2")
-    async with serving("--http", "127.0.0.1:0", *words) as served:
+    async with serving("--http", "127.0.0.1:0", *words, python=PYTHON) as served:
         # A connection each, which the kernel spreads.
         headers = {
             "Accept": "application/json, text/event-stream",
@@ -205,7 +206,7 @@ async def test_every_worker_has_the_limits_and_writes_the_log() -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_log_of_http_names_session_and_request() -> None:
     words = ("--log-http", "-v", "--loop", "asyncio")  # which says something at its start
-    async with serving("--http", "127.0.0.1:0", *words) as served:
+    async with serving("--http", "127.0.0.1:0", *words, python=PYTHON) as served:
         headers = {"Accept": "application/json, text/event-stream"}
         info = {"name": "x y", "version": "1"}
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
@@ -244,7 +245,7 @@ async def test_the_log_of_http_names_session_and_request() -> None:
     ],
 )
 async def test_the_command_says_what_is_wrong_once(words: tuple[str, ...], message: str) -> None:
-    async with serving(*words, ready=False) as served:
+    async with serving(*words, ready=False, python=PYTHON) as served:
         assert await served.ended() == 2
         await served.until(message)
     assert served.said.count(message) == 1

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mcpcore_transports.commands.processes import Sources, imported, look
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.serving import Serving, gone, kill, runs, serving
+from tests.warm import PYTHON
 
 pytestmark = pytest.mark.anyio
 
@@ -70,10 +71,17 @@ def write(folder: Path, answer: str) -> None:
 
 
 @asynccontextmanager
-async def developing(folder: Path, *words: str, app: str = "weather") -> AsyncIterator[Serving]:
+async def developing(
+    folder: Path, *words: str, app: str = "weather", python: Sequence[str] = PYTHON
+) -> AsyncIterator[Serving]:
     with anyio.fail_after(2 * PATIENCE):
         async with serving(
-            *(words or ("--http", "127.0.0.1:0")), app=app, command="dev", cwd=folder, ready=False
+            *(words or ("--http", "127.0.0.1:0")),
+            app=app,
+            command="dev",
+            cwd=folder,
+            ready=False,
+            python=python,
         ) as served:
             yield served
 
@@ -187,7 +195,8 @@ async def test_what_a_server_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
 async def test_all_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     write(tmp_path, "rain")
-    async with developing(tmp_path, "--http", "127.0.0.1:0", "--limit", "lifespan_end=1") as served:
+    words = ("--http", "127.0.0.1:0", "--limit", "lifespan_end=1")
+    async with developing(tmp_path, *words, python=(sys.executable,)) as served:
         await served.until(LISTENING, PATIENCE)
         pid = int(await ask(served, "pid"))
         kill(served.process.pid)

@@ -1,9 +1,7 @@
 """Which driver, parser and loop HTTP gets: by the settings, by what is there, by the command."""
 
-import sys
 from typing import Any
 
-import anyio
 import pytest
 
 from mcpcore.spec.errors import LocalError
@@ -11,10 +9,12 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
 from mcpcore_transports.serve.serve import LoopName, backend_options
+from tests.command import mcpcore_here
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools
 from tests.transports.served import ANY_PORT
 from tests.transports.serving import serving
+from tests.warm import PYTHON
 
 uvloop: Any = pytest.importorskip("uvloop")
 QUICK = HttpServerSettings(parser="httptools")
@@ -84,16 +84,13 @@ def _on_streams(driver: DriverName) -> bool:
     ],
 )
 async def test_the_command_serves_so(words: tuple[str, ...]) -> None:
-    async with serving("--http", ANY_PORT, *words) as running:
+    async with serving("--http", ANY_PORT, *words, python=PYTHON) as running:
         await running.until("listening on http://")
         async with connect(running.url) as client:
             assert await client.tools()
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_flags_need_an_http_address() -> None:
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "serve", "--ws", ANY_PORT]
-    done = await anyio.run_process([*command, "--http-parser", "h11"], check=False)
+def test_the_flags_need_an_http_address() -> None:
+    done = mcpcore_here("serve", "--ws", ANY_PORT, "--http-parser", "h11")
     assert done.returncode == 2
-    assert b"--http-parser is for --http and --sse" in done.stderr
+    assert "--http-parser is for --http and --sse" in done.stderr

@@ -196,7 +196,7 @@ def test_an_end_that_takes_too_long_is_one_line_and_status_1(
 async def test_each_worker_enters_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = tmp_path / "diary"
     monkeypatch.setenv("LIFE_DIARY", str(diary))
-    async with serving("--http", "127.0.0.1:0", "--workers", "2", app=APP) as served:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2", app=APP, python=PYTHON) as served:
         assert entries(diary).count("started") == 2
         async with connect(served.url) as client:
             [block] = (await client.call_tool("database")).content
@@ -220,7 +220,7 @@ async def test_workers_that_cannot_start_are_one_line_and_status_1(
 ) -> None:
     monkeypatch.setenv("LIFE", life)
     words = ("--http", "127.0.0.1:0", "--workers", "3", "--limit", "lifespan_start=0.5")
-    async with serving(*words, ready=False, app=APP) as served:
+    async with serving(*words, ready=False, app=APP, python=PYTHON) as served:
         assert await served.ended(PATIENCE) == 1
         await served.until("\n")
         said = f"{START}ConnectionRefusedError: no database"
@@ -236,7 +236,7 @@ async def test_a_worker_that_cannot_start_again_says_why(
 ) -> None:
     broken = tmp_path / "broken"
     monkeypatch.setenv("LIFE_BROKEN", str(broken))
-    async with serving("--http", "127.0.0.1:0", "--workers", "2", app=APP) as served:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2", app=APP, python=PYTHON) as served:
         async with connect(served.url) as client:
             [block] = (await client.call_tool("pid")).content
             assert isinstance(block, TextContent)

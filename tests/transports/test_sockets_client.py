@@ -30,6 +30,7 @@ from tests.transports.certificates import papers
 from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, Endless, served
 from tests.transports.serving import APP, serving
+from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
@@ -258,7 +259,7 @@ async def test_a_client_that_is_turned_away_says_why(
 async def test_the_command_listens_and_calls(tmp_path: Any) -> None:
     path = tmp_path / "s"
     words = ("--tcp", "127.0.0.1:0", "--unix", str(path))
-    async with serving(*words) as running:
+    async with serving(*words, python=PYTHON) as running:
         await running.until(f"listening on unix://{path}\n")
         assert running.urls[0].startswith("tcp://127.0.0.1:")
         for url in running.urls:

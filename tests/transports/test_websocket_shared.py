@@ -1,7 +1,6 @@
 """WebSocket and Streamable HTTP on one port and path, and who is let in: the hook of HTTP."""
 
 import logging
-import sys
 from typing import Any
 
 import anyio
@@ -17,12 +16,14 @@ from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.command import mcpcore_here
 from tests.transports.http_fixture import Client, http, tool
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.serving import serving
 from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
 from tests.transports.ways import anyio_backend as anyio_backend
+from tests.warm import PYTHON
 
 pytestmark = pytest.mark.anyio
 
@@ -325,7 +326,7 @@ async def test_connections_of_one_address_are_bounded() -> None:
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_the_command_serves_both(workers: int) -> None:
     words = ["--http", ANY_PORT, "--websocket", "--workers", str(workers)]
-    async with serving(*words) as running:
+    async with serving(*words, python=PYTHON) as running:
         await running.until("listening on ws://")
         assert [url.split(":", 1)[0] for url in running.urls] == ["http", "ws"]
         for url in running.urls:
@@ -333,20 +334,10 @@ async def test_the_command_serves_both(workers: int) -> None:
                 assert await client.tools()
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_flag_needs_an_http_address() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mcpcore_transports.commands.main",
-        "serve",
-        "--ws",
-        ANY_PORT,
-        "--websocket",
-    ]
-    done = await anyio.run_process(command, check=False)
+def test_the_flag_needs_an_http_address() -> None:
+    done = mcpcore_here("serve", "--ws", ANY_PORT, "--websocket")
     assert done.returncode == 2
-    assert b"--websocket is for the addresses of --http" in done.stderr
+    assert "--websocket is for the addresses of --http" in done.stderr
 
 
 async def test_an_answer_may_be_larger_than_a_question() -> None:

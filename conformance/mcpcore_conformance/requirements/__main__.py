@@ -27,14 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.tests.is_dir():
         parser.error(f"no such folder: {options.tests}")
+    if options.show is not None and all(row.id != options.show for row in REQUIREMENTS):
+        parser.error(f"no such requirement: {options.show}")
     try:
         evidence = collect(options.tests)
     except MarkerError as error:
         print(error, file=sys.stderr)
         return 1
     if options.show is not None:
-        if all(row.id != options.show for row in REQUIREMENTS):
-            parser.error(f"no such requirement: {options.show}")
         for claim in evidence:
             if claim.requirement == options.show:
                 path = options.tests / claim.path

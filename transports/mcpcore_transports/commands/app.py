@@ -49,12 +49,6 @@ from mcpcore_transports.commands.settled import (
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset(
-    {
-        *("serve", "dev", "call", "list", "probe", "doctor", "servers", "install"),
-        *("auth", "gateway", "pins", "registry"),
-    }
-)
 
 
 class Group(TyperGroup):
@@ -74,7 +68,7 @@ class Group(TyperGroup):
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
-    """Build the application, without plug-ins if ``words`` begin with a built-in command."""
+    """Build the application, with one command alone if ``words`` begin with a built-in one."""
     app = typer.Typer(
         cls=Group,
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
@@ -86,27 +80,11 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_common)
-    serving = gathering(serve, "options", ServeOptions)
-    app.command("serve", cls=SettledCommand)(serving)
-    app.command("dev", help=_DEV, cls=SettledCommand)(serving)
-    for name, work, usage, declared, text in (
-        ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
-        ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
-        ("probe", "probe", "", ProbeOptions, _PROBE),
-    ):
-        app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
-    harmless = set(PinsOptions.__struct_fields__) - _CHANGING
-    examining = _asking("doctor", PinsOptions, "doctor", names=harmless)
-    app.command("doctor", help=_DOCTOR, cls=_usage("[NAME|URL]..."))(examining)
-    gatewaying = connecting(gateway, declared=GatewayOptions)
-    app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)
-    app.command("servers")(servers)
-    app.command("install")(gathering(install, "options", InstallOptions))
-    app.add_typer(_auth(), name="auth", cls=Group)
-    app.add_typer(_pins(), name="pins", cls=Group)
-    app.add_typer(_registry(), name="registry", cls=Group)
-    if words and words[0] in _OURS:
+    if words and words[0] in _COMMANDS:  # to make them all takes long
+        _COMMANDS[words[0]](app, words[0])
         return app
+    for name, add in _COMMANDS.items():
+        add(app, name)
     for entry in entry_points(group=PLUGINS):
         try:
             plugin = entry.load()
@@ -633,3 +611,41 @@ def logout(context: typer.Context, url: _Url, *, options: AuthOptions) -> None:
     from mcpcore_transports.commands import auth  # late: few authorize
 
     guarded(options.verbose, lambda: auth.logout(url, options))
+
+
+def _asks(
+    work: str, usage: str, declared: type[ConnectOptions], text: str
+) -> Callable[[typer.Typer, str], object]:
+    return lambda app, name: app.command(name, help=text, cls=_usage(usage))(
+        _asking(work, declared)
+    )
+
+
+_COMMANDS: dict[str, Callable[[typer.Typer, str], object]] = {
+    "serve": lambda app, name: app.command(name, cls=SettledCommand)(
+        gathering(serve, "options", ServeOptions)
+    ),
+    "dev": lambda app, name: app.command(name, help=_DEV, cls=SettledCommand)(
+        gathering(serve, "options", ServeOptions)
+    ),
+    "call": _asks("call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
+    "list": _asks("list_offers", "[KIND]...", QueryOptions, _LIST),
+    "probe": _asks("probe", "", ProbeOptions, _PROBE),
+    "doctor": lambda app, name: app.command(name, help=_DOCTOR, cls=_usage("[NAME|URL]..."))(
+        _asking(
+            "doctor",
+            PinsOptions,
+            "doctor",
+            names=set(PinsOptions.__struct_fields__) - _CHANGING,
+        )
+    ),
+    "gateway": lambda app, name: app.command(name, cls=_usage("", "MODULE:SERVER | --config FILE"))(
+        connecting(gateway, declared=GatewayOptions)
+    ),
+    "servers": lambda app, name: app.command(name)(servers),
+    "install": lambda app, name: app.command(name)(gathering(install, "options", InstallOptions)),
+    "auth": lambda app, name: app.add_typer(_auth(), name=name, cls=Group),
+    "pins": lambda app, name: app.add_typer(_pins(), name=name, cls=Group),
+    "registry": lambda app, name: app.add_typer(_registry(), name=name, cls=Group),
+}
+"""The built-in commands, in the order of the help, and what adds each to the application."""
