@@ -349,38 +349,34 @@ class Conversation:
         return self._unopened or shown
 
     async def run(self) -> None:
-        """Run the link to its end, its records labelled with the server."""
-        with label_server(self.upstream.name):
-            await self._run()
-
-    async def _run(self) -> None:
         """Run the link, within the limits for processes if the server is a command."""
         upstream = self.upstream
         closed = upstream.closed
         counts = upstream.commands and closed is None
         upstream.fleet.processes[upstream.name] += counts
-        try:
-            with self._scope:
-                if closed is not None:
-                    return
-                if counts:
-                    await upstream.fleet.starting.acquire()
-                    upstream.start(self._share_start)
-                self._begun = True
-                await self.carrier.run()
-        except LinkError as error:
-            logger.warning("%s: %s", upstream.name, error)
-        except LifespanError as error:
-            logger.warning("%s: %s", upstream.name, error)
-            self._end("the lifespan of the server has failed")  # its text is for the log alone
-        except Exception:
-            logger.exception("%s: a conversation failed", upstream.name)
-        finally:
-            upstream.fleet.processes[upstream.name] -= counts
-            self._started.set()
-            if not self._begun:
-                self._end(closed or "closed by this side")
-            upstream.ended(self)
+        with label_server(upstream.name):
+            try:
+                with self._scope:
+                    if closed is not None:
+                        return
+                    if counts:
+                        await upstream.fleet.starting.acquire()
+                        upstream.start(self._share_start)
+                    self._begun = True
+                    await self.carrier.run()
+            except LinkError as error:
+                logger.warning("%s: %s", upstream.name, error)
+            except LifespanError as error:
+                logger.warning("%s: %s", upstream.name, error)
+                self._end("the lifespan of the server has failed")  # its text is for the log alone
+            except Exception:
+                logger.exception("%s: a conversation failed", upstream.name)
+            finally:
+                upstream.fleet.processes[upstream.name] -= counts
+                self._started.set()
+                if not self._begun:
+                    self._end(closed or "closed by this side")
+                upstream.ended(self)
 
     async def _share_start(self) -> None:
         """Give room to the next process once this one is ready, has ended, or takes long."""
