@@ -171,6 +171,8 @@ def test_health_while_serving_draining_and_closing(method: str) -> None:
         }
 
     assert asked() == {"/health": 200, "/health/ready": 200, "/health/live": 200}
+    live = bench.post(None, method=method, path="/health/live")
+    assert live.headers["content-type"] == "application/json"
     bench.server.ready = False
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
     assert health(bench) == {"status": "unavailable", "reason": "draining"}

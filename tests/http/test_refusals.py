@@ -130,6 +130,12 @@ def test_a_row_is_what_the_client_gets(name: str) -> None:
         assert row.message in (reply.json["error"]["message"], "")
 
 
+def test_a_header_that_cannot_be_read_is_named() -> None:
+    message = CASES["MALFORMED_VERSION"]().json["error"]["message"]
+    assert message.startswith("header mismatch: ")
+    assert "MCP-Protocol-Version" in message
+
+
 def test_each_row_of_the_machine_is_reached() -> None:
     used = {name: " ".join(users(name)) for name in REFUSALS}
     assert {name for name, paths in used.items() if "mcpcore/http/" in paths} == set(CASES)

@@ -102,6 +102,15 @@ def test_the_share_is_that_of_the_window() -> None:
     assert state(breaker) is Circuit.OPEN
 
 
+def test_what_is_young_stays_in_the_window_when_what_is_old_leaves_it() -> None:
+    breaker = Breaker(BreakerSettings(window=30.0, min_calls=4, rate=0.5))
+    for outcome, now in ((False, 0.0), (True, 20.0), (False, 20.0), (False, 31.0)):
+        assert call(breaker, outcome, now)
+    assert state(breaker) is Circuit.CLOSED
+    call(breaker, True, 31.0)
+    assert state(breaker) is Circuit.OPEN
+
+
 @pytest.mark.parametrize("settings", [{"consecutive": 3}, {"min_calls": 3}])
 def test_what_opened_it_does_not_count_again(settings: dict[str, int]) -> None:
     breaker = Breaker(BreakerSettings(**{"consecutive": 100, **settings}, open_time=10.0))

@@ -127,6 +127,7 @@ def test_a_decision_is_for_one_declaration(approved: bool) -> None:
     assert names(policy, tool(description="Adds!")) == []
     assert list(policy.waiting) == [("tools/list", "add")]
     policy.decide("tools/list", "add", approved)
+    assert not policy.waiting
     assert names(policy, tool(description="Adds!")) == (["add"] if approved else [])
     assert names(policy, tool(description="Adds?")) == []
 
@@ -200,12 +201,16 @@ def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
 @pytest.mark.parametrize("treatment", Treatment)
 def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, results=treatment)
-    given = Raw(msgspec.json.encode({"content": [{"type": "text", "text": ATTACK}]}))
+    link = {"type": "resource_link", "uri": ATTACK}  # an address stays what it is
+    given = Raw(msgspec.json.encode({"content": [{"type": "text", "text": ATTACK}, link]}))
     told = policy.result("tools/call", given)
-    text = None if told is None else msgspec.json.decode(told)["content"][0]["text"]
-    expected = {Treatment.NOTE: ATTACK, Treatment.REDACT: SCREENED, Treatment.BLOCK: None}
-    assert text == expected[treatment]
-    assert len(notices) == 1
+    kept = None if told is None else msgspec.json.decode(told)["content"]
+    expected = {Treatment.NOTE: ATTACK, Treatment.REDACT: SCREENED}
+    text = expected.get(treatment)
+    assert kept == (None if text is None else [{"type": "text", "text": text}, link])
+    [notice] = notices
+    assert (notice.method, notice.name, notice.differences) == ("tools/call", "", ())
+    assert notice.blocked is (treatment is Treatment.BLOCK)
 
 
 def test_what_raises_nothing_stays_as_it_is() -> None:

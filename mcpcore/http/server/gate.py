@@ -21,7 +21,6 @@ from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import to_json
 
-_JSON = ((headers.CONTENT_TYPE, b"application/json"),)
 _UNCODED = "identity"
 _PLAIN = ((headers.ACCEPT_ENCODING, _UNCODED.encode()),)
 _VARY = (b"vary", b"Origin")
@@ -161,10 +160,10 @@ class Gate:
         checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
         if head.path in checks and head.method in ("GET", "HEAD"):
             if head.path == f"{base}/live" or not unready:
-                exchange.reply(200, b'{"status":"ok"}\n', _JSON)
+                exchange.reply(200, b'{"status":"ok"}\n')
             else:
                 body = to_json({"status": "unavailable", **unready}) + b"\n"
-                exchange.reply(refusals.NOT_READY.status, body, _JSON)
+                exchange.reply(refusals.NOT_READY.status, body)
             return False
         page = self._settings.pages.get(head.path)
         if page is not None and head.method in ("GET", "HEAD"):
