@@ -574,6 +574,7 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     assert "warning: the command 'bad' cannot be loaded" in done.stderr
 
 
+_LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway")
 LOGGED = {
     ("shop", logging.INFO): (False, True),
     ("shop", logging.WARNING): (True, True),
@@ -592,9 +593,10 @@ def test_what_a_command_writes_of_its_logs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root, (name, level) = logging.getLogger(), record
-    before = root.level
-    monkeypatch.setattr(root, "handlers", [])
+    name, level = record
+    loggers = [logging.getLogger(each) for each in (None, *_LEVELS)]
+    before = [each.level for each in loggers]
+    monkeypatch.setattr(loggers[0], "handlers", [])
 
     def work() -> int:
         logging.getLogger(name).log(level, "heard")
@@ -604,7 +606,8 @@ def test_what_a_command_writes_of_its_logs(
         with pytest.raises(Exit):
             guarded(verbose, work)
     finally:
-        root.setLevel(before)
+        for logger, was in zip(loggers, before, strict=True):
+            logger.setLevel(was)
     assert ("heard" in capsys.readouterr().err) is LOGGED[record][verbose]
 
 

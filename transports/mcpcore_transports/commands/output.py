@@ -31,8 +31,12 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-_TOLD = ("mcpcore.auth", "mcpcore.gateway")
-"""Loggers that tell to whom credentials go, and what clients do not get."""
+_LEVELS = {
+    "mcpcore": logging.ERROR,
+    "mcpcore.auth": logging.WARNING,
+    "mcpcore.gateway": logging.WARNING,
+}
+"""Levels of our loggers: warnings tell to whom credentials go, and what clients do not get."""
 
 
 class Failure(Exception):
@@ -50,14 +54,13 @@ def wrong(message: str) -> Failure:
 
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:
     """Run a command; exit with the status that it returns, or with that of its failure."""
-    handler = logging.StreamHandler()
-    if not verbose:
-        handler.addFilter(_concerns_user)
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        handlers=[handler],
-    )
+    if not logging.getLogger().handlers:  # else somebody has set up what is to be seen
+        logging.basicConfig(
+            level=logging.DEBUG if verbose else logging.WARNING,
+            format="%(levelname)s %(name)s: %(message)s",
+        )
+        for name, level in () if verbose else _LEVELS.items():
+            logging.getLogger(name).setLevel(level)
     try:
         status = work()
     except (Failure, BadTarget) as error:
@@ -66,12 +69,6 @@ def guarded(verbose: bool, work: Callable[[], int]) -> Never:
     except KeyboardInterrupt:
         status = Exit.INTERRUPTED
     raise typer.Exit(status)
-
-
-def _concerns_user(record: logging.LogRecord) -> bool:
-    """Tell if a record is an error, of the application, or about credentials or a gateway."""
-    ours = record.name.startswith("mcpcore.")
-    return record.levelno >= logging.ERROR or not ours or record.name.startswith(_TOLD)
 
 
 def say(text: str) -> None:
