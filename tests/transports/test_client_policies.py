@@ -22,7 +22,7 @@ from mcpcore_transports.client.policies import break_circuit, retry_requests
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.settings import RuntimeSettings
-from tests.clock import PATIENCE
+from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN
 from tests.transports.served import ANY_PORT, served
 
@@ -185,9 +185,9 @@ async def test_a_server_over_its_rate_is_asked_again_when_it_said(revision: str)
             site.url, revision=revision, middleware=[retry], settings=ClientSettings(cache=False)
         ) as client,
     ):
-        for _ in range(4):
-            assert len((await client.list_prompts()).prompts) == 1
-    assert limiter.refused[Activity.LISTS] >= 3
+        with patience():
+            while limiter.refused[Activity.LISTS] < 3:  # a slow machine may be within the rate
+                assert len((await client.list_prompts()).prompts) == 1
 
 
 def states(told: Sequence[Event], name: str = "") -> list[Circuit]:
