@@ -411,9 +411,9 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     trace: TraceOption = None
     trace_secrets: TraceSecretsOption = False
     trace_size: TraceSizeOption = None
-    verbose: Annotated[bool, Opt("Show log messages, and each request.", flags="--verbose -v")] = (
-        False
-    )
+    verbose: Annotated[
+        bool, Opt("Show log messages; serve, dev: each request too.", flags="--verbose -v")
+    ] = False
 
 
 class MockOptions(ServeOptions, frozen=True, kw_only=True):
