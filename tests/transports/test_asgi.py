@@ -322,22 +322,6 @@ async def test_a_body_in_parts() -> None:
         assert (await call.run()).result == "5"
 
 
-async def test_a_body_that_is_too_long_is_refused_before_its_end() -> None:
-    settings = ServeSettings(http=HttpSettings(max_body=1000))
-    async with mounted(settings) as (_, app):
-        part = {"type": "http.request", "body": b" " * 600, "more_body": True}
-        request = http(b"", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
-        call = await Call(app, request).instead(part, part).run()
-        assert call.status == 413
-
-
-async def test_a_body_that_does_not_come_is_given_up() -> None:
-    async with mounted(options(body_time=0.1)) as (_, app):
-        part = {"type": "http.request", "body": b"{", "more_body": True}
-        call = await Call(app, tool("add")).instead(part).run()
-        assert call.status == 408
-
-
 async def test_a_reply_that_is_not_taken_is_given_up() -> None:
     async with mounted(options(write_time=0.1)) as (site, app):
 
@@ -373,29 +357,6 @@ async def test_what_a_server_raises_comes_out_as_it_is() -> None:
             await Broken(app, held()).run()
 
 
-async def test_too_many_requests() -> None:
-    async with mounted(options(connections=1)) as (site, app), anyio.create_task_group() as tasks:
-        tasks.start_soon(Call(app, held()).run)
-        await site.until("held")
-        call = await Call(app, tool("add", a=1, b=1)).run()
-        assert call.status == 503
-        assert b"retry-after" in call.headers
-        site.release.set()
-
-
-async def test_too_many_requests_of_one_address() -> None:
-    settings = options(connections_per_client=1)
-    async with mounted(settings) as (site, app), anyio.create_task_group() as tasks:
-        tasks.start_soon(Call(app, held()).run)
-        await site.until("held")
-        refused = await Call(app, tool("add", a=1, b=1)).run()
-        assert refused.status == 503
-        assert b"your address" in refused.body
-        other = Call(app, tool("add", a=1, b=1), client=["192.0.2.2", 5000])
-        assert (await other.run()).status == 200
-        site.release.set()
-
-
 async def test_the_scheme_of_an_origin_is_that_of_the_scope() -> None:
     async with mounted() as (_, app):
         for scheme, status in (("https", 200), ("http", 403)):
@@ -419,28 +380,12 @@ async def test_a_body_of_http_2_needs_no_length() -> None:
         assert (await Call(app, request).run()).status == 400
 
 
-async def test_head_has_no_body() -> None:
-    async with mounted() as (_, app):
-        call = await Call(app, http(method="HEAD", target="/health")).run()
-        assert (call.status, call.headers[b"content-length"], call.body) == (200, b"16", b"")
-
-
 async def test_a_short_body_is_read_though_the_head_is_refused() -> None:
     async with mounted() as (_, app):
         call = Call(app, tool("add", headers={"Host": "evil.example"}))
         assert (await call.run()).status == 403
         call.leave()
         assert (await call.receive())["type"] == "http.disconnect"  # the body was taken
-
-
-async def test_principals() -> None:
-    async with mounted(principal=lambda scope: scope.get("user")) as (_, app):
-        call = Call(app, legacy("initialize", INITIALIZE), user="ada")
-        session = (await call.run()).headers[b"mcp-session-id"].decode()
-        ping = legacy("ping", session=session)
-        assert (await Call(app, ping, user="ada").run()).status == 200
-        assert (await Call(app, ping, user="bob").run()).status == 404
-        assert (await Call(app, ping).run()).status == 404
 
 
 async def test_a_principal_that_cannot_be_told_lets_nobody_in(

@@ -3,7 +3,6 @@
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -131,13 +130,6 @@ async def test_our_client(site: Site, revision: str) -> None:
             assert shown(await client.call_tool("greet")) == "Hello, Ada!"
 
 
-async def test_http_and_sse(site: Site) -> None:
-    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
-    async with connect(f"sse+{site.url.removesuffix('mcp')}sse", callbacks=callbacks) as client:
-        assert shown(await client.call_tool("add", {"a": 2, "b": 3})) == "5"
-        assert shown(await client.call_tool("greet")) == "Hello, Ada!"
-
-
 async def test_events_arrive_while_the_handler_runs(site: Site) -> None:
     client, other = await site.connect(), await site.connect()
     await client.send(tool("hold", label="stream", steps=3, meta=TOKEN))
@@ -148,61 +140,12 @@ async def test_events_arrive_while_the_handler_runs(site: Site) -> None:
     assert await client.chunk() == b""
 
 
-async def test_a_connection_serves_many_requests(site: Site) -> None:
-    client = await site.connect()
-    for number in range(20):
-        assert await told(client, "add", a=number, b=1) == str(number + 1)
-
-
-async def test_a_long_result_arrives_whole(site: Site) -> None:
-    client = await site.connect()
-    assert len(await told(client, "big", size=1_500_000)) == 1_500_000
-
-
 async def test_leaving_cancels_a_modern_request(site: Site) -> None:
     client, other = await site.connect(), await site.connect()
     await client.send(tool("hold", label="left", meta=TOKEN))
     await Events(client, await client.head()).next()
     await client.aclose()
     assert await told(other, "read", what="cancelled left") == "seen"
-
-
-async def test_leaving_before_the_reply_has_begun_cancels_too(site: Site) -> None:
-    client, other = await site.connect(), await site.connect()
-    session = await initialize(other)
-    await client.send(tool("read", what="the first sign"))
-    await client.send(b"")
-    await told(other, "write", what="something else")
-    await client.aclose()
-    # The handler of `read` is gone: what it would answer goes nowhere, and nobody minds.
-    await told(other, "write", what="the first sign")
-    assert (await other.call(call("add", session, a=1, b=1))).result == "2"
-
-
-async def test_leaving_detaches_a_legacy_request(site: Site) -> None:
-    client, other = await site.connect(), await site.connect()
-    session = await initialize(client)
-    await client.send(call("hold", session, label="detached", meta=TOKEN))
-    events = Events(client, await client.head())
-    assert (await events.next())["params"]["progress"] == 1
-    await client.aclose()
-    await told(other, "write", what="release detached")
-    assert await told(other, "read", what="ended detached") == "seen"
-
-    back = await site.connect()
-    await back.send(listen(session, events.last))
-    resumed = Events(back, await back.head())
-    assert (await resumed.next())["result"]["content"][0]["text"] == "held detached"
-
-
-async def test_a_legacy_request_is_cancelled_by_notification(site: Site) -> None:
-    client, other = await site.connect(), await site.connect()
-    session = await initialize(client)
-    await client.send(call("hold", session, label="unwanted", meta=TOKEN, id=7))
-    await Events(client, await client.head()).next()
-    cancel = legacy("notifications/cancelled", {"requestId": 7}, id=None, session=session)
-    assert (await other.call(cancel)).status == 202
-    assert await told(other, "read", what="cancelled unwanted") == "seen"
 
 
 async def test_a_get_stream_opens_at_once(site: Site) -> None:
@@ -357,21 +300,3 @@ async def test_a_server_ends_though_streams_are_open(kind: str, patience: str) -
         await Events(other, await other.head()).next()
     assert site.status in (0, -signal.SIGTERM)
     await site.leave()
-
-
-@pytest.mark.parametrize(
-    ("kind", "count"), [("uvicorn", ("--workers", "2")), ("granian", ("--workers", "2"))]
-)
-async def test_workers_share_sessions_through_a_store(
-    kind: str, count: tuple[str, str], tmp_path: Path
-) -> None:
-    store = f"sqlite:{tmp_path / 'sessions'}"
-    with running(KINDS[kind], *count, SITE_STORE=store) as site:
-        with patience():
-            session = await initialize(await site.connect())
-            served: set[str] = set()
-            while len(served) < 2:
-                client = await site.connect()
-                served.add((await client.call(call("process", session))).result)
-                await client.aclose()
-        await site.leave()

@@ -1,6 +1,5 @@
 """Clients that authorize themselves, end to end: a protected server and an authorization server."""
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +13,6 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import ByteStream
-from msgspec import structs
 
 from mcpcore import (
     AuthorizationError,
@@ -22,15 +20,11 @@ from mcpcore import (
     BearerToken,
     CallFailed,
     Client,
-    ClientCapabilities,
     ClientCredentialsGrant,
     ClientIdentity,
     ClientSettings,
-    Config,
     DpopKey,
     FileTokens,
-    HttpClient,
-    Implementation,
     Limits,
     MemoryTokens,
     PrivateKey,
@@ -39,7 +33,6 @@ from mcpcore import (
     connect,
 )
 from mcpcore.auth.needs import Stored
-from mcpcore.auth.records import TokenRecord, read_record, written
 from mcpcore.engine.events import Event
 from mcpcore.engine.reconnection import (
     ConnectionLost,
@@ -58,17 +51,14 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.http.client.authorization import AuthorizedExchanges
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
 from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
 from tests.transports.road import road
-from tests.transports.test_auth_stores import child, race
 
 pytestmark = pytest.mark.anyio
 
@@ -393,76 +383,6 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
 # Refresh
 
 
-@REVISIONS
-async def test_twenty_calls_at_one_expiry_make_one_refresh(revision: str) -> None:
-    person, sums = Person(), []
-    async with stage(notes()) as on, signed_in(on, person, revision=revision) as client:
-        await add(client)
-        on.expire()
-
-        async def call(number: int) -> None:
-            sums.append(await add(client, number))
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(20):
-                tasks.start_soon(call, number)
-    assert sorted(sums) == list(range(1, 21))
-    assert on.authority.grants() == [CODE, REFRESH]
-    assert len(person.asked) == 1
-
-
-async def test_five_processes_that_meet_one_expiry_make_one_refresh(tmp_path: Path) -> None:
-    """The authorization server rotates refresh tokens, and revokes all of one that comes twice."""
-    person, store = Person(), FileTokens(tmp_path / "tokens")
-    settings = settings_of(person, tokens=store)
-
-    async def expire(url: str) -> TokenRecord:
-        found = await store.load(key_of(url))
-        record = read_record(found.record, TokenRecord)
-        assert record is not None
-        on.expire()
-        over = structs.replace(record, expires_at=time.time() - 50)
-        await store.save(key_of(url), written(over), found.version)
-        return record
-
-    async with stage(notes()) as on:
-        async with signed_in(on, settings=settings) as client:
-            await add(client)
-        first = await expire(on.url)
-        said = await race([child("token", str(store.folder), on.url) for _ in range(5)])
-        assert len(set(said)) == 1
-        assert said[0].startswith("Bearer ")
-        assert said[0] != f"Bearer {first.access_token}\n"
-        assert on.authority.grants() == [CODE, REFRESH]
-        await expire(on.url)
-        async with signed_in(on, settings=settings) as client:
-            assert await add(client) == 2  # the refresh token is not revoked
-    assert on.authority.grants() == [CODE, REFRESH, REFRESH]
-    assert len(person.asked) == 1
-
-
-async def test_each_success_gives_an_operation_its_authorizations_back() -> None:
-    person = Person()
-    async with stage(notes()) as on, signed_in(on, person) as client:
-        for _ in range(5):
-            await add(client)
-            on.expire()
-    assert on.authority.grants() == [CODE, *[REFRESH] * 4]
-    assert len(person.asked) == 1
-
-
-async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, ahead = time.time, [0.0]
-    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
-    async with stage(notes(), token_time=600.0) as on, signed_in(on) as client:
-        await add(client)
-        refused = on.verdicts.count(401)
-        ahead[0] = 605.0
-        await add(client)
-    assert on.authority.grants() == [CODE, REFRESH]
-    assert on.verdicts.count(401) == refused
-
-
 async def test_a_server_that_refuses_every_token_ends_it() -> None:
     person = Person()
     async with stage(notes()) as on, signed_in(on, person) as client:
@@ -613,36 +533,6 @@ async def test_a_step_up_over_a_websocket_that_cannot_be_replaced(attempts: int)
         assert len(person.asked) == 1
 
 
-async def test_a_call_that_needs_more_scopes_is_stepped_up() -> None:
-    person = Person()
-    async with stage(notes(), scopes=("read", "write")) as on:
-        on.required = frozenset({"read"})
-        on.for_tools = frozenset({"write"})
-        async with signed_in(on, person, revision="2026-07-28") as client:
-            await client.tools()
-            assert await add(client) == 2
-            assert await add(client) == 2
-    assert [scopes & {"read", "write"} for scopes in person.scopes[-2:]] == [
-        {"read"},
-        {"read", "write"},
-    ]
-    assert on.verdicts.count(403) == 2
-
-
-async def test_no_more_is_asked_for_than_the_ceiling() -> None:
-    person = Person()
-    auth = AuthorizationSettings(ceiling=frozenset({"read", "offline_access"}))
-    async with (
-        stage(notes(), scopes=("read", "write")) as on,
-        signed_in(on, person, auth=auth) as client,
-    ):
-        on.required = frozenset({"write"})
-        with pytest.raises(CallUnauthorized, match="scopes that are not allowed: write") as e:
-            await add(client)
-        assert e.value.status == 403
-    assert len(person.asked) == 1
-
-
 # Without a person
 
 
@@ -699,30 +589,6 @@ async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str, bin
             assert on.verdicts.count(401) == before
     assert len(person.asked) == 1
     assert on.authority.grants() == [CODE] * 2  # the first was refused for want of a nonce
-
-
-@pytest.mark.parametrize("status", [200, 202, 401, 404])
-@pytest.mark.parametrize(
-    ("values", "kept"), [([b"n-1"], "n-1"), ([], None), ([b"n-1", b"n-2"], None), ([b"n 1"], None)]
-)
-async def test_the_nonce_of_each_response_is_taken(
-    status: int, values: list[bytes], kept: str | None
-) -> None:
-    url = "http://127.0.0.1:1/mcp"
-    authorizer = Authorizer(url)
-    config = Config(info=Implementation(name="x", version="1"), capabilities=ClientCapabilities())
-    exchanges = AuthorizedExchanges(HttpClient(config, url), Heard(), authorizer, turns_not)
-    exchanges.begun(1, status, [(b"dpop-nonce", value) for value in values])
-    assert authorizer.machine.nonce(url) == kept
-
-
-class Heard:
-    def handle(self, event: Event) -> None:
-        raise AssertionError(event)
-
-
-def turns_not() -> None:
-    """There is nothing to flush."""
 
 
 async def test_nonces_without_end_are_not_followed() -> None:
@@ -785,19 +651,6 @@ async def test_a_function_is_asked_once_more_after_a_refusal() -> None:
             on.expire()
             with pytest.raises(CallUnauthorized, match="refuses the token that was given"):
                 await add(client)
-
-
-@pytest.mark.parametrize("binding", ["http", "ws"])
-async def test_a_request_is_refused_for_good_with_its_second_token(binding: str) -> None:
-    given = count()
-
-    async with stage(notes(), http="127.0.0.1:0", ws="127.0.0.1:0") as on:
-        url = on.served.urls[binding == "ws"]
-        with pytest.raises(AuthorizationError, match="refuses the token that was given"):
-            async with signed_in(on, url=url, auth=lambda: f"token-{next(given)}"):
-                pass
-        assert on.verdicts == [401, 401]
-        assert on.tokens == ["token-0", "token-2"]  # one is asked for to see if it is another
 
 
 async def test_a_token_that_is_refused() -> None:
@@ -923,39 +776,6 @@ async def test_27_a_redirect_brings_the_token_nowhere(status: int) -> None:
 
 
 # Secrets
-
-
-async def test_traces_and_logs_hold_no_token(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    auth, settings, _ = bound()
-    places = []
-    async with stage(notes(), http="127.0.0.1:0", ws="127.0.0.1:0") as on:
-        on.bound = True
-        for number, url in enumerate(on.served.urls):
-            on.bound, on.url = not number, url.replace("ws:", "http:")
-            places.append(tmp_path / f"{number}.jsonl")
-            given = auth if not number else MACHINE_AUTH
-            async with signed_in(
-                on, url=url, auth=given, settings=settings, trace=places[-1]
-            ) as client:
-                await add(client)
-    shown = caplog.text + "".join(place.read_text() for place in places)
-    for record in caplog.records:
-        shown += "" if "tests" in record.pathname else str(vars(record))
-    assert "authorization" in shown.lower()
-    secrets = {*on.tokens, MACHINE.secret}
-    for form in on.authority.forms:
-        secrets |= {form[name] for name in ("code", "code_verifier") if name in form}
-    assert len(secrets) >= 5
-    for secret in secrets:
-        assert secret is not None
-        assert secret not in shown
-        assert secret.rpartition(".")[2] not in shown
-    proofs = [line for line in shown.splitlines() if "ZHBvcCtqd3Q" in line]  # "dpop+jwt"
-    assert proofs == []
-    assert json.loads(places[0].read_text().splitlines()[0])
 
 
 def test_names_are_at_the_front_door() -> None:

@@ -165,16 +165,3 @@ async def test_callbacks_are_told_of_the_end_of_that() -> None:
     assert [(each.request, each.recovery, each.delay) for each in told] == [
         (server.calls[0], Recovery.FAIL, 0.0)
     ]
-
-
-async def test_there_is_an_end_to_that() -> None:
-    http = HttpClientSettings(max_resumes=0)
-    settings = ClientSettings(http=http)
-    revision = ROWS[-1].name
-    async with (
-        flaky(revision) as (server, url),
-        connect(url, revision=revision, settings=settings) as client,
-    ):
-        with pytest.raises(CallFailed):
-            await client.call_tool("slow")
-        assert server.gets == []

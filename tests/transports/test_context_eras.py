@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-import anyio
 import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
@@ -21,7 +20,7 @@ from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import Elicit, Elicited, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicited
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
@@ -137,24 +136,6 @@ async def test_every_kind_of_question(revision: str) -> None:
         said = text(await client.call_tool("ask"))
     assert said == "accept {'colour': 'red'} Hi! file:///r"
     assert [params.url for params in asked] == ["https://x.test/in"]
-
-
-async def test_several_questions_at_once(revision: str) -> None:
-    server = Server("s")
-    runs = 0
-
-    @server.tool
-    async def ask(context: Context) -> str:
-        nonlocal runs
-        runs += 1
-        answers = await context.gather_inputs(
-            {"who": Elicit("Who?", Person), "words": Sample("Hi", 10), "where": ListRoots()}
-        )
-        return f"{answers['who'].content.name} {answers['words'].model} {len(answers['where'])}"
-
-    async with serving(server, revision) as client:
-        assert text(await client.call_tool("ask")) == "Ada m 1"
-    assert runs == (2 if revision == ERAS[1] else 1)
 
 
 async def test_questions_one_after_the_other_and_what_is_remembered(revision: str) -> None:
@@ -275,25 +256,6 @@ async def test_unchecked_forms_take_anything(revision: str) -> None:
         assert text(await client.call_tool("ask")) == "{'c': 'z', 'more': 1}"
 
 
-async def test_questions_from_a_task_group_of_the_handler(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
-    async def ask(context: Context) -> str:
-        answers: dict[str, Any] = {}
-
-        async def one(name: str) -> None:
-            answers[name] = await context.elicit(name, Person)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(one, "a")
-            group.start_soon(one, "b")
-        return ",".join(f"{name}={answers[name].action}" for name in sorted(answers))
-
-    async with serving(server, revision) as client:
-        assert text(await client.call_tool("ask")) == "a=accept,b=accept"
-
-
 async def test_except_exception_does_not_swallow_a_question(revision: str) -> None:
     server = Server("s")
 
@@ -368,27 +330,3 @@ async def test_facts_about_the_request(revision: str) -> None:
         False,
         int,
     ]
-
-
-async def test_plain_functions_report_and_log(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
-    def work(context: Context) -> str:
-        sent = [context.progress(step, 3, f"step {step}") for step in (1, 2, 2, 3)]
-        context.debug("too quiet")
-        context.info({"a": 1}, "worker")
-        context.warning("w")
-        context.error("e")
-        return str(sent)
-
-    logged: list[Any] = []
-    progress: list[Any] = []
-    callbacks = Callbacks(log=lambda m: logged.append((m.level, m.data, m.logger)))
-    async with serving(server, revision, callbacks) as client:
-        await client.set_log_level("info")
-        result = await client.call_tool("work", progress=lambda *args: progress.append(args))
-        assert text(result) == "[True, True, False, True]"
-    assert progress == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
-    assert [entry[:2] for entry in logged] == [("info", {"a": 1}), ("warning", "w"), ("error", "e")]
-    assert logged[0][2] == "worker"

@@ -93,6 +93,7 @@ def text_of(result: Any) -> str:
     return text
 
 
+@pytest.mark.requirement("basic/transports/index/custom-format")
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_large_messages_and_many(framed: ModuleType, revision: str) -> None:
     async with (

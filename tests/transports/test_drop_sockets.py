@@ -15,22 +15,18 @@ import anyio
 import pytest
 import redis
 
-from mcpcore.errors import CallFailed, ConnectionClosed, NegotiationError, PeerError
-from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.errors import CallFailed, NegotiationError, PeerError
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.http.storing import SessionDelete
-from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import open_store
 from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.redis_server import redis_server
-from tests.transports.served import served
 from tests.transports.serving import Serving, kill, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.repeats]
@@ -44,26 +40,6 @@ SETTINGS = ClientSettings(
 )
 LINES = 6
 """Log messages of a call: half of them before the connection breaks."""
-
-ONCE = [
-    *(Place(head=size) for size in (0, 1, 40)),
-    *(Place(0, extra) for extra in (0, 5, 30)),
-    *(Place(events, extra) for events in range(1, 5) for extra in (0, 1, 12, 40)),
-    *(Place(events, extra) for events in (5, 6) for extra in (0, 30)),
-    Place(7),
-    Place(end=True),
-]
-AGAIN = [
-    (Place(1), Place(head=0)),
-    (Place(1), Place(head=30)),
-    (Place(1), Place(0)),
-    (Place(2), Place(0, 10)),
-    (Place(2), Place(1)),
-    (Place(2, 20), Place(1, 20)),
-    (Place(3, 5), Place(1, 5), Place(1, 5)),
-    (Place(2), Place(1), Place(0), Place(head=0), Place(1)),
-    (Place(4), Place(end=True)),
-]
 
 
 class Talk:
@@ -106,71 +82,6 @@ class Talk:
         else:
             self.results.append(str(getattr(result.content[0], "text", "")))
         self._change()
-
-
-@asynccontextmanager
-async def cut_site(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
-    """A server that says half of its lines before the connection breaks, behind a proxy."""
-    server = Server("lines")
-    proxies: list[CutProxy] = []
-
-    @server.tool
-    async def work(context: Context) -> str:
-        for line in range(LINES // 2):
-            context.info(line)
-        with anyio.move_on_after(0.3):  # most places are reached by now
-            await proxies[0].until(1)
-        for line in range(LINES // 2, LINES):
-            context.info(line)
-        return "done"
-
-    settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
-    async with (
-        served(server, settings=settings, seconds=PATIENCE) as site,
-        cut_proxy(site.port, places, b'"tools/call"') as proxy,
-    ):
-        proxies.append(proxy)
-        yield proxy
-
-
-def has_id(passed: bytes) -> bool:
-    """Whether an event with an id came through as a whole."""
-    body = passed.partition(b"\r\n\r\n")[2]
-    return any(b"id: " in event for event in body.split(b"\n\n")[:-1])
-
-
-async def check(revision: str, places: tuple[Place, ...]) -> None:
-    """One call over a stream that breaks at ``places``."""
-    talk = Talk()
-    async with cut_site(places) as proxy, talk.client(proxy.port, revision) as client:
-        await talk.call(client, "work")
-        assert proxy.cuts >= 1
-        if has_id(proxy.passed[0]):
-            assert talk.results == ["done"], talk.errors
-            assert talk.heard == list(range(LINES))
-        else:
-            # The client was given nothing by which it could come back: one clear error.
-            assert talk.results == []
-            assert [type(error) for error in talk.errors] == [ConnectionClosed]
-            assert talk.heard == []
-        # The session has taken no harm.
-        heard, talk.heard = talk.heard, []
-        await talk.call(client, "work")
-        assert talk.results[-1] == "done"
-        assert talk.heard[-LINES:] == list(range(LINES))
-        assert set(heard) <= set(range(LINES))
-
-
-@every_revision
-@pytest.mark.parametrize("place", ONCE, ids=repr)
-async def test_a_connection_that_breaks_once(revision: str, place: Place) -> None:
-    await check(revision, (place,))
-
-
-@every_revision
-@pytest.mark.parametrize("places", AGAIN, ids=repr)
-async def test_connections_that_break_again(revision: str, places: tuple[Place, ...]) -> None:
-    await check(revision, places)
 
 
 # Servers that are killed

@@ -4,25 +4,19 @@ import json
 import math
 import os
 import socket
-import ssl
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
-    ErrorReceived,
     Event,
     NegotiationFailed,
-    ProgressReceived,
     Ready,
     RequestEnded,
     ResultReceived,
@@ -45,8 +39,6 @@ from tests.transports.http_fixture import Running, server
 
 pytestmark = pytest.mark.anyio
 
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
-
 
 def url_of(running: Running, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
     return f"{scheme}://{host}:{running.port}/mcp"
@@ -63,15 +55,6 @@ async def test_calls_share_a_connection(negotiation: Negotiation) -> None:
         # A legacy session has its own stream beside it.
         assert client.link.connections <= 2
         assert isinstance(client.events[0], Ready)
-
-
-async def test_concurrent_calls() -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        requests = [client.request(n=number) for number in range(50)]
-        for number, request in enumerate(requests):
-            outcome = await client.outcome(request)
-            assert isinstance(outcome, ResultReceived)
-            assert f'\\"n\\": {number}}}'.encode() in bytes(outcome.result)
 
 
 async def test_calls_beyond_the_limit_of_connections_wait() -> None:
@@ -102,20 +85,6 @@ async def test_waiting_call_can_be_cancelled() -> None:
         assert isinstance(await client.outcome(second), RequestEnded)
 
 
-async def test_stream_with_progress() -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        params = {"name": "progress", "arguments": {"steps": 3}}
-        request = client.machine.request("tools/call", params, now=clock(), progress=True)
-        client.link.flush_soon()
-        await client.until(
-            lambda: len([e for e in client.events if isinstance(e, ProgressReceived)]) == 3
-        )
-        running.app.finish(running.app.waiting.pop())
-        assert isinstance(await client.outcome(request), ResultReceived)
-        assert await client.call() == "{}"
-        assert client.link.connections == 1
-
-
 async def test_cancelled_call_closes_its_connection() -> None:
     async with server() as running, caller(url_of(running)) as client:
         request = client.request("wait")
@@ -136,12 +105,6 @@ async def test_call_that_times_out_closes_its_connection(clock: Clock) -> None:
         assert isinstance(outcome, RequestEnded)
         assert outcome.reason is EndReason.TIMED_OUT
         await running.app.until(lambda: running.app.cancelled)
-
-
-async def test_large_request_and_response() -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        assert len(await client.call(text="x" * 3_000_000)) > 3_000_000
-        assert len(await client.call("big", size=10_000_000)) == 10_000_000
 
 
 @pytest.mark.parametrize("most", [0, 1, 100])
@@ -203,31 +166,6 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
         client.machine.cancel(request, now=clock())
 
 
-async def test_tls() -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    async with server(ssl_context=context) as running:
-        for host in ("localhost", "127.0.0.1"):
-            url = url_of(running, scheme="https", host=host)
-            async with caller(url, ssl_context=trusting) as client:
-                for _ in range(3):
-                    assert await client.call() == "{}"
-                assert client.link.connections == 1
-        async with caller(url_of(running, scheme="https")) as client:
-            assert "self-signed certificate" in await client.failure()
-        async with caller(url_of(running)) as client:
-            assert "closed the connection" in await client.failure()
-
-
-async def test_tls_with_a_server_that_speaks_plain_http() -> None:
-    async with (
-        server() as running,
-        caller(url_of(running, scheme="https"), ssl_context=ssl.create_default_context()) as client,
-    ):
-        assert f"TLS with 127.0.0.1:{running.port} failed" in await client.failure()
-
-
 # Closing
 
 
@@ -244,15 +182,6 @@ async def test_closing_ends_what_is_running() -> None:
         # Too late, and said so.
         with pytest.raises(Exception, match="clos"):
             client.request()
-
-
-async def test_closing_deletes_the_session() -> None:
-    legacy = Negotiation.LEGACY
-    async with server() as running:
-        async with caller(url_of(running), negotiation=legacy) as client:
-            await client.call()
-            assert running.machine.sessions == 1
-        assert running.machine.sessions == 0
 
 
 async def test_a_cancellation_arrives_although_the_client_closes() -> None:
@@ -347,109 +276,6 @@ async def test_server_that_never_accepts() -> None:
 
 # With a server that misbehaves
 
-BROKEN: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", "closed the connection without a response"),
-    "half a status line": (b"HTTP/1.1 2", "within a response"),
-    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Type: appl", "within a response"),
-    "half a JSON body": (GOOD[:-6] + b'{"jsonrpc"', "within a response"),
-    "half a chunk": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n10\r\n{",
-        "within a response",
-    ),
-    "no last chunk": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n2\r\n:\n\r\n",
-        "",
-    ),
-    "a stream without an answer": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n",
-        "the stream ended",
-    ),
-    "not HTTP": (b"220 smtp.example ESMTP\r\n\r\n", "malformed response"),
-    "binary": (b"\x00\x01\x02\x03" * 10, "malformed response"),
-    "TLS": (b"\x15\x03\x01\x00\x02\x02\x16", "malformed response"),
-    "LF only": (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "malformed response"),
-    "two lengths": (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        "malformed response",
-    ),
-    "length and chunks": (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "malformed response",
-    ),
-    "a malformed chunk": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "malformed response",
-    ),
-    "an endless head": (b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 20_000, "malformed response"),
-    "HTTP/2": (b"HTTP/2 200 OK\r\n\r\n", "malformed response"),
-    "an encoding nobody asked for": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        b"Content-Encoding: br\r\nContent-Length: 0\r\n\r\n",
-        "content coding 'br', which is not taken",
-    ),
-    "another protocol": (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-        "switched protocols",
-    ),
-    "interim responses without end": (b"HTTP/1.1 102 Processing\r\n\r\n" * 70, "interim"),
-    "404": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
-    "401": (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", "401"),
-    "500": (b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops", "500"),
-    "a redirect": (
-        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
-        "redirects of POST are not followed",
-    ),
-    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", "without answering"),
-    "a page": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\n<p>",
-        "neither JSON nor an event stream",
-    ),
-    "no JSON": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{..",
-        "Parse error",
-    ),
-    "an empty body": (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n",
-        "",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-async def test_broken_response_ends_its_request_only(name: str) -> None:
-    data, words = BROKEN[name]
-
-    async def broken(side: ServerSide) -> None:
-        await side.reply(data)
-
-    async def good(side: ServerSide) -> None:
-        await side.good()
-
-    http = HttpClientSettings(max_resumes=0)
-    async with scripted(broken, good) as script, caller(script.url, http=http) as client:
-        message = await client.failure()
-        assert words in message, message
-        assert await client.call() == "hello"
-
-
-@pytest.mark.parametrize("cut", range(0, len(GOOD), 7))
-async def test_connection_closed_at_any_point(cut: int) -> None:
-    async def broken(side: ServerSide) -> None:
-        await side.request()
-        await side.send(GOOD.replace(b"LENGTH", b"1000")[:cut])
-
-    async def good(side: ServerSide) -> None:
-        await side.good()
-
-    async with scripted(broken, good) as script, caller(script.url) as client:
-        # Even if not a byte came: nobody knows whether the tool was called.
-        where = "within" if cut else "without"
-        assert f"closed the connection {where} a response" in await client.failure()
-        assert await client.call() == "hello"
-
 
 @pytest.mark.parametrize("method", ["tools/list", "tools/call"])
 async def test_what_may_reach_the_server_twice_is_sent_again(method: str) -> None:
@@ -471,19 +297,6 @@ async def test_what_may_reach_the_server_twice_is_sent_again(method: str) -> Non
         client.link.flush_soon()
         expected = ResultReceived if method == "tools/list" else RequestEnded
         assert isinstance(await client.outcome(request), expected)
-
-
-async def test_response_in_single_bytes() -> None:
-    async def slow(side: ServerSide) -> None:
-        answer = (await side.request()).answer("slow")
-        data = GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer))
-        for byte in b"HTTP/1.1 100 Continue\r\n\r\n" + data:
-            await side.send(bytes([byte]))
-        await side.good()
-
-    async with scripted(slow) as script, caller(script.url) as client:
-        assert await client.call() == "slow"
-        assert await client.call() == "hello"
 
 
 @pytest.mark.parametrize(
@@ -575,29 +388,6 @@ async def test_events_are_handled_in_the_context_of_the_link() -> None:
         assert seen == ["the link's"]
 
 
-async def test_answer_to_something_else() -> None:
-    async def wrong(side: ServerSide) -> None:
-        answer = (await side.request()).answer(id=999)
-        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
-        await side.good()
-
-    async with scripted(wrong) as script, caller(script.url) as client:
-        assert "holds no answer" in await client.failure()
-        assert await client.call() == "hello"
-
-
-async def test_error_of_the_server_is_an_error_received() -> None:
-    error = b'{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"bad tool"}}'
-
-    async def refuse(side: ServerSide) -> None:
-        await side.reply(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(error), error))
-
-    async with scripted(refuse) as script, caller(script.url) as client:
-        outcome = await client.outcome(client.request())
-        assert isinstance(outcome, ErrorReceived)
-        assert outcome.error.message == "bad tool"
-
-
 async def test_connection_that_the_server_closed_while_idle_is_replaced() -> None:
     closed = anyio.Event()
 
@@ -662,20 +452,6 @@ async def test_server_that_does_not_take_the_request() -> None:
     async with scripted(deaf) as script, caller(script.url, settings=settings) as client:
         assert "does not take the request" in await client.failure(text="x" * 30_000_000)
         hold.set()
-
-
-async def test_response_that_never_ends(clock: Clock) -> None:
-    async def endless(side: ServerSide) -> None:
-        await side.reply(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
-        )
-        await arrived(side.stream)
-        await clock.skip(HOUR)
-        assert await side.closed()
-
-    settings = HttpClientLinkSettings(body_time=HOUR)
-    async with scripted(endless) as script, caller(script.url, settings=settings) as client:
-        assert "took too long" in await client.failure()
 
 
 async def test_event_stream_may_last(clock: Clock) -> None:
@@ -748,17 +524,6 @@ def resuming(url: str) -> AbstractAsyncContextManager[Caller]:
     return caller(url, http=http, negotiation=Negotiation.LEGACY)
 
 
-async def test_stream_is_resumed() -> None:
-    async def legacy(side: ServerSide) -> None:
-        call = await interrupted(side, 20)
-        request = await side.request()
-        assert (request.method, request.headers["last-event-id"]) == ("GET", "e1")
-        await side.send(STREAM + b"\r\ndata: " + call.answer("resumed") + b"\n\n")
-
-    async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
-        assert await client.call() == "resumed"
-
-
 @pytest.mark.requirement("basic/transports/retry-respected")
 @pytest.mark.parametrize("given_up", [False, True])
 async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given_up: bool) -> None:
@@ -786,23 +551,3 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
         await await_cancel.wait()
         await client.link.aclose()
         assert isinstance(await client.outcome(request), RequestEnded)
-
-
-def reset(side: ServerSide) -> None:
-    raw = side.stream.extra(SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-
-
-@pytest.mark.parametrize("prepare", [reset, lambda side: None])
-async def test_connection_lost_within_a_stream(prepare: Callable[[ServerSide], None]) -> None:
-    async def lost(side: ServerSide) -> None:
-        await side.request()
-        await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hi\n\n")
-        prepare(side)
-
-    async def good(side: ServerSide) -> None:
-        await side.good()
-
-    async with scripted(lost, good) as script, caller(script.url) as client:
-        assert "before the answer" in await client.failure()
-        assert await client.call() == "hello"

@@ -14,7 +14,6 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore_transports.http.server.host import Carrier
-from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.tls import client_tls, server_tls
@@ -92,58 +91,6 @@ async def test_a_slow_reader_gets_every_byte(late: bool, secure: bool) -> None:
             await ask(running, client, late=late)
             await is_whole(client, late)
         assert (await client.call(tool("echo", id=7))).json["id"] == 7
-
-
-@pytest.mark.parametrize("size", [1000, 64 * 1024, len(TEXT) - 1, 2 * len(TEXT)])
-async def test_pieces_of_any_size_make_the_same_reply(late: bool, size: int) -> None:
-    settings = HttpServerSettings(write_size=size, write_time=4 * PATIENCE)
-    async with server(settings) as running:
-        client = await running.connect(narrow=True)
-        await ask(running, client, late=late, behind=tool("echo", id=2))
-        await is_whole(client, late)
-        assert (await client.response()).json["id"] == 2
-
-
-async def test_each_piece_has_a_time_of_its_own(late: bool) -> None:
-    async with server(PATIENT) as running:
-        client = await running.connect(narrow=True)
-        carrier = await ask(running, client, late=late)
-        received = 0
-        for _ in range(5):
-            before = carrier.deadline
-            with patience():
-                while not (waits(carrier) and carrier.deadline > before):
-                    client.buffer += await client.stream.receive(4096)
-                    await anyio.lowlevel.checkpoint()
-            assert received < (received := len(client.buffer)) < len(TEXT) // 2
-        await is_whole(client, late)
-
-
-async def test_who_takes_nothing_is_left(late: bool) -> None:
-    settings = HttpServerSettings(write_time=0.3, idle_time=PATIENCE * 4)
-    async with server(settings) as running:
-        client = await running.connect(narrow=True)
-        await client.send(tool("wait") if late else tool("big", size=len(TEXT)))
-        if late:
-            await running.app.until(lambda: running.app.waiting)
-            running.app.finish(running.app.waiting.pop(), TEXT)
-        await none_left(running)
-        assert len(await client.rest()) < len(TEXT)
-
-
-async def test_requests_behind_it_wait_for_its_end(late: bool) -> None:
-    async with server(PATIENT) as running:
-        client = await running.connect(narrow=True)
-        behind = tool("echo", id=2, text=TEXT[:300_000]) + tool("echo", id=3)
-        async with anyio.create_task_group() as tasks:
-            carrier = await ask(running, client, late=late)
-            tasks.start_soon(client.send, behind)
-            served = await time_passes_by(running)
-            assert not carrier.idle
-            assert len(running.app.events) == 1 + served
-            await is_whole(client, late)
-            for number in (2, 3):
-                assert (await client.response()).json["id"] == number
 
 
 async def time_passes_by(running: Running) -> int:
@@ -266,33 +213,3 @@ async def test_the_end_of_the_server_does_not_wait_for_ever(late: bool) -> None:
         with patience():
             await running.link.aclose()
         assert len(await client.rest()) < len(TEXT)
-
-
-async def test_no_more_is_read_behind_a_large_body_than_behind_others() -> None:
-    async with server(PATIENT) as running, anyio.create_task_group() as tasks:
-        client = await running.connect()
-        behind = b"".join(tool("echo", id=number) for number in range(2000))
-        tasks.start_soon(client.send, tool("wait", text=TEXT[:900_000]) + behind)
-        await running.app.until(lambda: running.app.waiting)
-        (connection,) = running.link.carriers
-        assert isinstance(connection, HttpProtocol)
-        assert len(connection._http.buffer) <= 64 * 1024
-        assert running.app.finish(running.app.waiting.pop())
-        assert (await client.response()).result == "late"
-        for number in range(2000):
-            assert (await client.response()).json["id"] == number
-
-
-async def test_a_large_body_is_followed_by_other_requests() -> None:
-    """Whatever is read together with its end belongs to them."""
-    async with server(PATIENT) as running:
-        client = await running.connect()
-        async with anyio.create_task_group() as tasks:
-            for number in range(3):
-                behind = b"".join(tool("echo", id=10 * number + each) for each in range(1, 5))
-                data = tool("echo", id=10 * number, text=TEXT[: 700_000 + number]) + behind
-                tasks.start_soon(client.send, data)
-                response = await client.response()
-                assert len(response.result) == 700_000 + number + len('{"text": ""}')
-                for each in range(1, 5):
-                    assert (await client.response()).json["id"] == 10 * number + each

@@ -14,7 +14,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from mcpcore_transports.http1.settings import HttpServerSettings
-from tests.clock import HOUR, PATIENCE, Clock, patience, send_on, turns
+from tests.clock import HOUR, PATIENCE, Clock, patience, turns
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 
@@ -119,30 +119,11 @@ async def test_the_time_of_the_client_begins_when_the_reply_is_out(clock: Clock)
         assert whole(await read_slowly(client))
 
 
-async def test_who_sends_on_is_not_read_for_ever() -> None:
-    bounds = HttpServerSettings(linger_time=2 * PATIENCE, linger_bytes=100_000)
-    async with server(bounds) as running:
-        client = await running.connect()
-        await client.send(tool("echo", headers=CLOSE))
-        with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
-            await send_on(client.send)
-
-
 async def gone(running: Running) -> None:
     """Wait until the server has no connection left."""
     with patience():
         while running.link.connections:
             await turns(1)
-
-
-async def test_who_stays_is_left_in_the_end(clock: Clock) -> None:
-    async with server(HttpServerSettings(linger_time=HOUR)) as running:
-        client = await running.connect()
-        await client.send(tool("echo", headers=CLOSE))
-        assert (await client.response()).result == "{}"
-        assert await client.closed()
-        await clock.skip(HOUR)
-        await gone(running)
 
 
 @pytest.mark.parametrize("name", ["wait", "echo"])

@@ -3,10 +3,9 @@
 import json
 import os
 import socket
-import ssl
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
 
-from mcpcore.engine.events import StreamDrained
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.server.protocol import HttpProtocol
@@ -29,7 +27,6 @@ from tests.transports.http_fixture import (
     Tools,
     http,
     initialize,
-    legacy,
     link_for,
     server,
     tool,
@@ -37,20 +34,8 @@ from tests.transports.http_fixture import (
 from tests.transports.ways import anyio_backend as anyio_backend
 
 pytestmark = pytest.mark.anyio
-
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
 LARGE = 16_000_000
 """Bytes of more than the system takes at once."""
-
-
-def server_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context
-
-
-def client_tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
 # One request after the other
@@ -66,21 +51,6 @@ async def test_requests_share_a_connection() -> None:
             assert response.json["id"] == number
             assert response.result == json.dumps({"n": number})
         assert running.link.connections == 1
-
-
-async def test_request_in_single_bytes() -> None:
-    async with server() as running:
-        client = await running.connect()
-        for byte in tool("echo", a="é"):
-            await client.send(bytes([byte]))
-        assert (await client.response()).result == json.dumps({"a": "é"})
-
-
-async def test_empty_lines_before_a_request_are_ignored() -> None:
-    async with server() as running:
-        client = await running.connect()
-        response = await client.call(b"\r\n\r\n" + tool("echo", a=1))
-        assert response.status == 200
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -220,62 +190,6 @@ async def test_reading_ahead_is_bounded() -> None:
             assert (await client.response()).json["id"] == i
 
 
-async def test_chunked_body() -> None:
-    async with server() as running:
-        client = await running.connect()
-        whole = tool("echo", text="x" * 1000)
-        head, _, body = whole.partition(b"\r\n\r\n")
-        length = b"Content-Length: %d" % len(body)
-        assert length in head
-        head = head.replace(length, b"Transfer-Encoding: chunked") + b"\r\n\r\n"
-        chunks = b"".join(b"1;x=y\r\n%c\r\n" % byte for byte in body)
-        for data in (
-            head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n",
-            head + chunks + b"000\r\n\r\n",
-        ):
-            response = await client.call(data + tool("echo", id=2))
-            assert len(response.result) > 1000
-            assert (await client.response()).json["id"] == 2
-
-
-async def test_body_in_two_parts_and_a_large_one() -> None:
-    async with server() as running:
-        client = await running.connect()
-        data = tool("echo", text="x" * 1_000_000)
-        await client.send(data[:700], data[700:])
-        assert len((await client.response()).result) > 1_000_000
-
-
-async def test_client_is_told_to_continue() -> None:
-    async with server() as running:
-        client = await running.connect()
-        head, _, body = tool("echo", headers={"Expect": "100-continue"}).partition(b"\r\n\r\n")
-        assert (await client.call(head + b"\r\n\r\n")).status == 100
-        assert (await client.call(body)).status == 200
-        # A client that does not wait is not told.
-        assert (await client.call(head + b"\r\n\r\n" + body)).status == 200
-
-
-async def test_client_is_not_told_to_continue_with_what_is_refused() -> None:
-    async with server() as running:
-        client = await running.connect()
-        headers = {"Expect": "100-continue", "Origin": "http://evil.example"}
-        head, _, _ = tool("echo", headers=headers).partition(b"\r\n\r\n")
-        response = await client.call(head + b"\r\n\r\n")
-        assert response.status == 403
-        assert response.headers["connection"] == "close"
-        assert await client.closed()
-        await client.aclose()
-
-
-async def test_refused_body_that_has_arrived_does_not_end_the_connection() -> None:
-    async with server() as running:
-        client = await running.connect()
-        refused = await client.call(tool("echo", headers={"Origin": "http://evil.example"}))
-        assert refused.status == 403
-        assert (await client.call(tool("echo"))).status == 200
-
-
 async def test_refusal_reaches_a_client_that_is_still_sending() -> None:
     async with server() as running, anyio.create_task_group() as tasks:
         client = await running.connect()
@@ -286,69 +200,7 @@ async def test_refusal_reaches_a_client_that_is_still_sending() -> None:
         await client.aclose()
 
 
-async def test_other_methods_and_paths() -> None:
-    async with server() as running:
-        client = await running.connect()
-        health = await client.call(http(method="GET", target="/health"))
-        assert (health.status, health.body) == (200, b'{"status":"ok"}\n')
-        await client.send(http(method="HEAD", target="/health"))
-        assert (await client.response(bodiless=True)).headers["content-length"] == "16"
-        assert (await client.call(http(method="GET", target="/nowhere"))).status == 404
-        assert (await client.call(http(method="PUT"))).status == 405
-        assert (await client.call(http(method="OPTIONS"))).status == 204
-        absolute = http(method="GET", target="http://localhost/health")
-        assert (await client.call(absolute)).status == 200
-
-
-@pytest.mark.parametrize("headers", [{"Connection": "close"}, {"Connection": "x, Close"}])
-async def test_client_can_ask_for_the_end(headers: dict[str, str]) -> None:
-    async with server() as running:
-        for name in ("echo", "wait"):
-            client = await running.connect()
-            await client.send(tool(name, headers=headers))
-            if name == "wait":
-                await running.app.until(lambda: running.app.waiting)
-                running.app.finish(running.app.waiting.pop())
-            response = await client.response()
-            assert response.headers["connection"] == "close"
-            assert await client.closed()
-
-
-async def test_http_1_0() -> None:
-    async with server(http=HttpSettings(json_delay=0.01)) as running:
-        client = await running.connect()
-        response = await client.call(tool("echo", version="1.0"))
-        assert response.status == 200
-        assert await client.closed()
-        client = await running.connect()
-        await client.send(tool("wait", version="1.0"))
-        stream = await client.head()  # the stream opens when the answer is slow
-        assert stream.headers["content-type"] == "text/event-stream"
-        assert "transfer-encoding" not in stream.headers
-        assert stream.headers["connection"] == "close"
-        running.app.finish(running.app.waiting.pop())
-        assert b'"late"' in await client.rest()
-
-
 # Streams
-
-
-async def test_event_stream() -> None:
-    async with server() as running:
-        client = await running.connect()
-        await client.send(tool("progress", steps=3, meta={"progressToken": "t"}))
-        response = await client.head()
-        assert response.headers["content-type"] == "text/event-stream"
-        assert response.headers["transfer-encoding"] == "chunked"
-        received = b""
-        while received.count(b"notifications/progress") < 3:
-            received += await client.chunk()
-        running.app.finish(running.app.waiting.pop())
-        while data := await client.chunk():
-            received += data
-        assert received.count(b"data: ") == 4
-        assert received.index(b'"late"') > received.rindex(b"notifications/progress")
-        assert (await client.call(tool("echo"))).status == 200  # the connection goes on
 
 
 async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
@@ -362,76 +214,6 @@ async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
             running.app.finish(running.app.waiting.pop())
             response = await client.response()
             assert response.headers["content-type"] == "text/event-stream"
-
-
-async def test_slow_answer_becomes_a_stream_with_a_heartbeat() -> None:
-    async with server(http=HttpSettings(json_delay=0.02, heartbeat=0.02)) as running:
-        client = await running.connect()
-        await client.send(tool("wait"))
-        assert (await client.head()).headers["content-type"] == "text/event-stream"
-        assert (await client.chunk()).startswith(b":")
-        assert (await client.chunk()).startswith(b":")
-        running.app.finish(running.app.waiting.pop())
-        received = b""
-        while data := await client.chunk():
-            received += data
-        assert b'"late"' in received
-
-
-async def test_unread_stream_holds_its_producer_back() -> None:
-    async with server(http=HttpSettings(json_delay=None, heartbeat=None)) as running:
-        client = await running.connect()
-        other = await running.connect()
-        await client.send(tool("wait", meta={"progressToken": 1}))
-        await running.app.until(lambda: running.app.waiting)
-        key = running.app.waiting.pop()
-        machine, events = running.machine, running.app.events
-        step = 0
-        while machine.queued(key) < 500_000:  # beyond what the sockets hold
-            step += 1
-            assert machine.progress(key, step, message="m" * 100_000)
-            running.link.flush_soon()
-            await other.call(tool("echo"))
-        assert not any(isinstance(event, StreamDrained) for event in events)
-        received = (await client.head()).body
-        while received.count(b"data: ") < step:
-            received += await client.chunk()
-        await running.app.until(lambda: any(isinstance(event, StreamDrained) for event in events))
-        assert running.app.finish(key)
-        while data := await client.chunk():
-            received += data
-        assert received.count(b"data: ") == step + 1
-
-
-async def test_large_reply_to_a_slow_reader() -> None:
-    async with server() as running:
-        client = await running.connect()
-        await client.send(tool("big", size=20_000_000))
-        other = await running.connect()
-        for _ in range(10):  # others are served meanwhile
-            assert (await other.call(tool("echo"))).status == 200
-        assert not all(each.idle for each in running.link.carriers)
-        assert len((await client.response()).result) == 20_000_000
-        assert (await client.call(tool("echo"))).status == 200
-
-
-async def test_get_stream_of_a_session() -> None:
-    async with server() as running:
-        client = await running.connect()
-        session = await initialize(client)
-        stream = await running.connect()
-        accept = {"Accept": "text/event-stream", "Mcp-Session-Id": session}
-        await stream.send(http(method="GET", headers=accept))
-        assert (await stream.head()).headers["content-type"] == "text/event-stream"
-        running.machine.notify("notifications/tools/list_changed")
-        running.link.flush_soon()
-        received = b""
-        while b"list_changed" not in received:
-            received += await stream.chunk()
-        delete = http(method="DELETE", headers={"Mcp-Session-Id": session})
-        assert (await client.call(delete)).status == 204
-        while await stream.chunk():
-            pass
 
 
 # Many
@@ -455,18 +237,6 @@ async def test_many_connections() -> None:
         assert len(answers) == 500
 
 
-async def test_many_running_requests_end_in_any_order() -> None:
-    async with server() as running:
-        clients = [await running.connect() for _ in range(50)]
-        for number, client in enumerate(clients):
-            await client.send(tool("wait", id=number))
-            await running.app.until(lambda: len(running.app.waiting) == number + 1)  # noqa: B023
-        for number, client in reversed(list(enumerate(clients))):
-            running.app.finish(running.app.waiting.pop(), f"answer {number}")
-            response = await client.response()
-            assert (response.json["id"], response.result) == (number, f"answer {number}")
-
-
 # Leaving
 
 
@@ -478,46 +248,6 @@ async def leave_by_reset(client: Client) -> None:
     raw = client.stream.extra(anyio.abc.SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     await client.aclose()
-
-
-Leave = Callable[[Client], Awaitable[None]]
-
-
-@pytest.mark.requirement("basic/patterns/cancellation/http-disconnect")
-@pytest.mark.parametrize("leave", [leave_by_close, leave_by_reset])
-@pytest.mark.parametrize("pipelined", [b"", b"POST"])
-async def test_leaving_cancels_a_modern_request(leave: Leave, pipelined: bytes) -> None:
-    async with server() as running:
-        client = await running.connect()
-        await client.send(tool("wait") + pipelined)
-        await running.app.until(lambda: running.app.waiting)
-        await leave(client)
-        await running.app.until(lambda: running.app.cancelled)
-        assert running.app.cancelled == running.app.waiting
-
-
-@pytest.mark.parametrize("leave", [leave_by_close, leave_by_reset])
-async def test_leaving_a_stream_cancels_a_modern_request(leave: Leave) -> None:
-    async with server() as running:
-        client = await running.connect()
-        await client.send(tool("progress", steps=1, meta={"progressToken": 1}))
-        assert (await client.head()).status == 200
-        await leave(client)
-        await running.app.until(lambda: running.app.cancelled)
-
-
-@pytest.mark.requirement("basic/transports/disconnect-no-cancel")
-async def test_leaving_does_not_cancel_a_legacy_request() -> None:
-    async with server() as running:
-        client = await running.connect()
-        session = await initialize(client)
-        await client.send(legacy("tools/call", {"name": "wait"}, session=session))
-        await running.app.until(lambda: running.app.waiting)
-        await client.aclose()
-        while running.machine.exchanges:
-            await (await running.connect()).call(tool("echo"))
-        assert running.app.cancelled == []
-        assert running.app.finish(running.app.waiting.pop())
 
 
 @pytest.mark.parametrize("name", ["echo", "wait"])
@@ -566,20 +296,6 @@ async def test_a_reply_goes_on_when_its_client_half_closes_within_it(streamed: b
         await client.stream.send_eof()
         assert (await client.rest()).count(b"x") >= LARGE
         assert running.app.cancelled == []
-
-
-@pytest.mark.parametrize("size", [1, 20, 100, 300, 500])
-async def test_connection_that_ends_within_a_request(size: int) -> None:
-    async with server() as running:
-        client = await running.connect()
-        await client.send(tool("echo", text="x" * 500)[:size])
-        await client.stream.send_eof()
-        response = await client.response()
-        assert response.status == 400
-        assert "the connection ended within a" in response.json["error"]["message"]
-        assert await client.closed()
-        assert running.machine.exchanges == 0
-        assert (await (await running.connect()).call(tool("echo"))).status == 200
 
 
 # The application
@@ -726,23 +442,6 @@ async def test_link_closed_before_it_serves() -> None:
 # Where it listens
 
 
-async def test_port_in_use() -> None:
-    async with server() as running:
-        link = link_for(running.machine, running.app)
-        with pytest.raises(OSError) as raised:
-            await link.serve("127.0.0.1", running.port)
-        assert str(raised.value) == (
-            f"cannot listen on 127.0.0.1:{running.port}: address already in use"
-        )
-
-
-async def test_unknown_host() -> None:
-    async with server() as running:
-        link = link_for(running.machine, running.app)
-        with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:0: "):
-            await link.serve("nowhere.invalid")
-
-
 async def test_several_addresses_share_a_port() -> None:
     async with server() as running, anyio.create_task_group() as tasks:
         link = link_for(running.machine, running.app)
@@ -785,27 +484,6 @@ async def test_peer_address_reaches_the_machine() -> None:
 
 
 # TLS and other protocols
-
-
-async def test_tls() -> None:
-    async with server(ssl_context=server_tls()) as running:
-        client = await running.connect(client_tls())
-        assert (await client.call(tool("echo"))).status == 200
-        await client.send(tool("wait"))
-        await running.app.until(lambda: running.app.waiting)
-        running.app.finish(running.app.waiting.pop())
-        assert (await client.response()).result == "late"
-        await client.send(tool("wait"))
-        await running.app.until(lambda: running.app.waiting)
-        await client.aclose()
-        await running.app.until(lambda: running.app.cancelled)
-
-
-async def test_plain_text_on_a_tls_port() -> None:
-    async with server(ssl_context=server_tls()) as running:
-        client = await running.connect()
-        await client.send(tool("echo"))
-        assert b"HTTP" not in await client.rest()
 
 
 async def test_upgrade_takes_the_connection() -> None:

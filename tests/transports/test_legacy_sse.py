@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.errors import BadTarget, CallFailed, ConnectionClosed, NegotiationError, RequestTimeout
+from mcpcore.errors import BadTarget, NegotiationError
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
@@ -26,10 +25,10 @@ from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import SseTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
-from tests.clock import Clock, patience
+from tests.clock import patience
 from tests.http.support import initialize, note, request
 from tests.transports.certificates import papers
-from tests.transports.served import ANY_PORT, Endless, served
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 
@@ -104,19 +103,6 @@ async def check_conversation(client: Client) -> None:
         for number in range(50):
             group.start_soon(one, number)
     assert sorted(map(int, results)) == list(range(50))
-
-
-@pytest.mark.requirement("basic/transports/sse-two-endpoints", "basic/transports/sse-client-posts")
-@pytest.mark.parametrize("revision", LEGACY)
-async def test_a_conversation(revision: str) -> None:
-    async with (
-        served(tools(), sse=ANY_PORT) as state,
-        connect(state.url, callbacks=CALLBACKS, revision=revision) as client,
-    ):
-        assert state.url.startswith("sse+http://127.0.0.1:")
-        assert state.url.endswith("/sse")
-        assert client.revision.name == revision
-        await check_conversation(client)
 
 
 async def test_one_port_for_both() -> None:
@@ -275,86 +261,7 @@ async def test_principals() -> None:
             assert await text(client, "who") == "ann"
 
 
-async def test_a_page_that_may_not_call() -> None:
-    async with served(tools(), sse=ANY_PORT) as state:
-        with pytest.raises(NegotiationError, match="403"):
-            async with connect(state.url, headers={"Origin": "https://evil.example"}):
-                pytest.fail("a page of another origin was let in")
-
-
 # Ends
-
-
-async def test_the_client_leaves() -> None:
-    server = Endless()
-    async with served(server, sse=ANY_PORT) as state:
-        async with connect(state.url) as client, anyio.create_task_group() as group:
-            group.start_soon(failing, client, ConnectionClosed)
-            await server.started.wait()
-            group.cancel_scope.cancel()
-        await server.stopped.wait()
-    assert server.cancelled == [True]
-
-
-async def failing(client: Client, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        await client.call_tool("wait")
-
-
-async def test_a_call_is_cancelled(clock: Clock) -> None:
-    server = Endless()
-    async with served(server, sse=ANY_PORT) as state, connect(state.url) as client:
-        async with anyio.create_task_group() as group:
-            group.start_soon(failing, client, RequestTimeout)
-            await server.started.wait()
-            await clock.skip(60)
-        await server.stopped.wait()
-        assert server.cancelled == [True]
-        await client.ping()
-
-
-async def test_the_server_lets_a_call_finish() -> None:
-    server = Server("s")
-    started, go = anyio.Event(), anyio.Event()
-
-    @server.tool
-    async def slow() -> str:
-        started.set()
-        await go.wait()
-        return "finished"
-
-    results: list[str] = []
-
-    async def call(client: Client) -> None:
-        results.append(await text(client, "slow"))
-
-    async with (
-        served(server, sse=ANY_PORT) as state,
-        connect(state.url) as client,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(call, client)
-        await started.wait()
-        state.stop.set()
-        go.set()
-        await state.ended.wait()
-    assert results == ["finished"]
-
-
-async def test_the_server_goes_while_a_call_runs() -> None:
-    server = Endless()
-    once = ClientSettings(reconnect=ReconnectSettings(attempts=0))
-    quick = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
-    async with (
-        served(server, sse=ANY_PORT, settings=quick) as state,
-        connect(state.url, settings=once) as client,
-    ):
-        async with anyio.create_task_group() as group:
-            group.start_soon(failing, client, ConnectionClosed)
-            await server.started.wait()
-            state.stop.set()
-        with pytest.raises(CallFailed):
-            await client.ping()
 
 
 # What cannot be

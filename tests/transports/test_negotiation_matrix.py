@@ -24,7 +24,6 @@ from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE
-from tests.more_time import with_more_time
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
 from tests.warm import PYTHON
@@ -92,34 +91,6 @@ async def test_compatibility_matrix(
                 assert client.revision.name == SIDES[outcome][-1]
                 assert await says(client, "hello") == "hello"
     assert len(lines(pids)) == (transport == "stdio")
-
-
-@pytest.mark.parametrize("transport", EVERY_TRANSPORT)
-@pytest.mark.parametrize(
-    ("client_revisions", "server_revisions", "spoken"),
-    [
-        (["2024-11-05", "2025-06-18"], ["2025-06-18", "2025-11-25"], "2025-06-18"),
-        (["2025-03-26", "2025-06-18"], ["2025-03-26"], "2025-03-26"),
-        (["2025-11-25", "2026-07-28"], ["2025-03-26", "2025-11-25"], "2025-11-25"),
-        (["2024-11-05", "2026-07-28"], ["2024-11-05", "2026-07-28"], "2026-07-28"),
-        (["2024-11-05"], ["2025-11-25"], None),
-        (["2024-11-05", "2026-07-28"], ["2025-11-25"], None),
-    ],
-)
-async def test_chosen_revisions(
-    client_revisions: list[str], server_revisions: list[str], spoken: str | None, transport: str
-) -> None:
-    async with offered(transport, "echo", server_revisions) as target:
-        connecting = connect(target, revisions=client_revisions, settings=fresh())
-        if spoken is None:
-            with pytest.raises(NegotiationError) as failure:
-                await connecting.__aenter__()
-            for name in (*client_revisions[-1:], *server_revisions):
-                assert name in str(failure.value)
-            return
-        async with connecting as client:
-            assert client.revision.name == spoken
-            assert await says(client, "hello") == "hello"
 
 
 def test_revisions_must_exist() -> None:
@@ -194,23 +165,6 @@ async def test_a_legacy_process_is_found_out_and_started_once(unknown: Any, tmp_
     ]
 
 
-@pytest.mark.requirement("basic/transports/stdio/probe-modern-only")
-@pytest.mark.parametrize("unknown", [*REFUSALS, "ignore"])
-async def test_a_modern_client_says_that_a_process_is_legacy(unknown: Any, tmp_path: Path) -> None:
-
-    async def attempt(seconds: float) -> None:
-        folder = tmp_path / str(seconds)
-        folder.mkdir()
-        target, pids, methods = script(unknown, folder)
-        settings = fresh(request_timeout=seconds)
-        with pytest.raises(NegotiationError, match=r"it is a legacy server.* 2026-07-28"):
-            await connect(target, revisions=SIDES["modern"], settings=settings).__aenter__()
-        assert (len(lines(pids)), lines(methods)) == (1, ["server/discover"])
-
-    # Whose silence is waited for has to have started by then.
-    await with_more_time(attempt, *((2.0, 20.0) if unknown == "ignore" else (20.0,)))
-
-
 async def test_a_process_that_cannot_start_is_not_taken_for_anything(tmp_path: Path) -> None:
     settings = fresh()
     broken = [sys.executable, "-c", "raise SystemExit('no configuration')"]
@@ -260,37 +214,6 @@ class Endpoint:
                 return status, None
             body = found
         return status, {"jsonrpc": "2.0", "id": id, **body}
-
-
-def refusal(code: int) -> dict[str, Any]:
-    return {"error": {"code": code, "message": "what is that?"}}
-
-
-@pytest.mark.parametrize(
-    "unknown",
-    [
-        (400, None),
-        (404, None),
-        (405, None),
-        (406, None),
-        (400, refusal(-32600)),
-        (400, refusal(-32000)),
-        (400, refusal(-32602)),
-        (200, refusal(-32601)),
-        (200, refusal(-32602)),
-        (202, None),
-        (200, {"result": {}}),
-    ],
-)
-async def test_a_legacy_endpoint_is_found_out_once(unknown: Any) -> None:
-    endpoint, settings = Endpoint(unknown), fresh()
-    async with http_server(endpoint) as url:
-        for _ in range(2):
-            async with connect(url, settings=settings) as client:
-                assert client.revision.name == "2025-06-18"
-                assert await says(client, "hello") == "hello"
-    again = ["initialize", "notifications/initialized", "tools/call"]
-    assert endpoint.methods == ["server/discover", *again, *again]
 
 
 # Memory

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.events import EndReason, RequestEnded, Violation
+from mcpcore.engine.events import EndReason
 from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.process import ProcessLink
 from mcpcore_transports.stream.connection import ConnectionSettings
@@ -91,23 +91,6 @@ async def test_calls_in_either_era(anyio_backend_name: str, negotiation: Negotia
         assert os.getpgid(link.pid or 0) == link.pid
     assert link.returncode == 0
     assert link.stderr_tail == ["after serving"]
-
-
-async def test_large_messages_in_both_directions(anyio_backend_name: str) -> None:
-    async with spawned(anyio_backend_name) as (client, _):
-        text = "x" * 1_000_000
-        asked = [client.call("echo", {"text": text}) for _ in range(5)]
-        for request in asked:
-            outcome = await client.outcome(request)
-            assert len(bytes(outcome.result)) > 1_000_000
-
-
-async def test_noise_is_reported_and_skipped(anyio_backend_name: str) -> None:
-    async with spawned(anyio_backend_name, "noisy") as (client, link):
-        assert await client.echo(a=1) == {"a": 1}
-        assert len(client.of(Violation)) == 3
-        await link.aclose()
-    assert link.stderr_tail[:2] == ["starting up", "warning: � is no UTF-8"]
 
 
 @pytest.mark.requirement("basic/transports/stdio/stderr-not-error")
@@ -219,28 +202,12 @@ async def test_a_killed_server_is_told_by_the_name_of_the_signal(anyio_backend_n
     assert link.returncode == -signal.SIGKILL
 
 
-async def test_a_crash_under_way_ends_every_request(anyio_backend_name: str) -> None:
-    async with spawned(anyio_backend_name) as (client, link):
-        await client.echo(a=1)
-        asked = [client.call("hold") for _ in range(10)]
-        os.kill(link.pid or 0, signal.SIGKILL)
-        for request in asked:
-            assert "SIGKILL" in (await client.outcome(request)).message
-
-
 async def test_a_server_that_closes_its_output(anyio_backend_name: str) -> None:
     settings = {**FAST, "connection": ConnectionSettings(drain=0.1)}
     async with spawned(anyio_backend_name, "mute", "sleep", **settings) as (client, link):
         ended = await client.outcome(client.call("echo"))
         assert "closed its output" in ended.message
     assert link.returncode == -signal.SIGTERM
-
-
-@pytest.mark.requirement("basic/transports/stdio/shutdown")
-async def test_closing_its_input_is_enough(anyio_backend_name: str) -> None:
-    async with spawned(anyio_backend_name) as (client, link):
-        await client.ready()
-    assert link.returncode == 0
 
 
 async def test_a_server_may_say_much_while_it_ends(anyio_backend_name: str) -> None:
@@ -318,26 +285,3 @@ async def test_a_grandchild_that_keeps_the_output_open_hides_no_death(
         assert "SIGKILL" in ended.message
         grandchild = int(link.stderr_tail[0].split()[1])
     assert not alive(grandchild)
-
-
-async def test_requests_that_wait_for_a_mute_server_end_in_time(anyio_backend_name: str) -> None:
-    async with spawned(anyio_backend_name, "sleep", **FAST) as (client, _):
-        ended = await client.outcome(client.call("echo", timeout=0.05))
-        assert ended.reason is EndReason.TIMED_OUT
-    assert len(client.of(RequestEnded)) == 1
-
-
-async def test_many_at_once(anyio_backend_name: str) -> None:
-    before, family = descriptors(), children()
-    clients = [make_link(sys.executable, CHILD, anyio_backend_name) for _ in range(5)]
-    async with anyio.create_task_group() as tasks:
-        for client, link in clients:
-            await tasks.start(link.run)
-            client.begin()
-        for number, (client, _) in enumerate(clients):
-            assert await client.echo(n=number) == {"n": number}
-        for _, link in clients:
-            tasks.start_soon(link.aclose)
-    assert [link.returncode for _, link in clients] == [0] * 5
-    assert descriptors() == before
-    assert children() == family

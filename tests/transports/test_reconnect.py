@@ -21,11 +21,10 @@ from mcpcore.engine.reconnection import (
     ReconnectingGivenUp,
     ReconnectSettings,
 )
-from mcpcore.errors import ConnectionClosed, LinkError, PeerError, RequestTimeout
+from mcpcore.errors import ConnectionClosed, LinkError
 from mcpcore.service import Server
-from mcpcore.spec.errors import BUSY, INVALID_PARAMS, LocalProtocolError
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
-from mcpcore.spec.types.client_features import ElicitParams
+from mcpcore.spec.errors import BUSY, INVALID_PARAMS
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks
@@ -230,46 +229,6 @@ async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_pat
         assert made.told().count(Reconnected) == 1
 
 
-@PLACES
-async def test_a_tool_that_only_looks_or_that_the_caller_marks_is_called_again(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
-    async with world(binding, revision, tmp_path) as made:
-        shop, client = made.shop, made.client
-        await client.tools()
-        shop.patient, shop.awaited = {"make", "look"}, 3
-        calls = Calls()
-        async with anyio.create_task_group() as group:
-            group.start_soon(calls.make, client.call_tool, "look")
-            group.start_soon(lambda: calls.make(client.call_tool, "make", repeat=True))
-            group.start_soon(lambda: calls.make(client.call_tool, "look", repeat=False))
-            await shop.busy.wait()
-            shop.patient = set()
-            made.way.cut()
-        assert sorted(result.content[0].text for result in calls.results) == ["look", "make"]
-        assert [type(error) for error in calls.errors] == [ConnectionClosed]
-        assert shop.calls == {"look": 3, "make": 2}
-
-
-@ERAS
-async def test_a_safe_request_that_always_breaks_the_connection_is_given_up(
-    revision: str, tmp_path: Path
-) -> None:
-    async with world("tcp", revision, tmp_path) as made:
-        shop = made.shop
-        shop.patient = {"read"}
-        calls = Calls()
-        async with anyio.create_task_group() as group:
-            group.start_soon(calls.make, made.client.read_resource, "shop:shelf")
-            for _ in range(2):
-                await shop.busy.wait()
-                shop.busy = anyio.Event()
-                made.way.cut()
-        assert [type(error) for error in calls.errors] == [ConnectionClosed]
-        assert shop.calls == {"read": 2}
-        await made.until(Reconnected, 2)
-
-
 # While there is no connection
 
 
@@ -297,36 +256,6 @@ async def test_requests_wait_for_the_next_connection(
             Reconnecting,
             Reconnected,
         ]
-
-
-@ERAS
-async def test_requests_that_wait_have_their_own_deadline(revision: str, tmp_path: Path) -> None:
-    slow = ReconnectSettings(first_delay=NEVER, max_delay=NEVER)
-    async with world("tcp", revision, tmp_path, reconnect=slow) as made:
-        made.way.cut()
-        await made.until(Reconnecting)
-        with pytest.raises(RequestTimeout):
-            await made.client.call_tool("make", timeout=0.05)
-        with anyio.move_on_after(0.01) as scope:
-            await made.client.call_tool("make")
-        assert scope.cancelled_caught
-        assert made.shop.calls == {}
-
-
-@ERAS
-@pytest.mark.parametrize("most", [0, 2])
-async def test_only_so_many_requests_wait(revision: str, most: int, tmp_path: Path) -> None:
-    slow = ReconnectSettings(first_delay=NEVER, max_delay=NEVER, max_waiting=most)
-    async with world("tcp", revision, tmp_path, reconnect=slow) as made:
-        made.way.cut()
-        await made.until(Reconnecting)
-        async with anyio.create_task_group() as group:
-            for _ in range(most):
-                group.start_soon(made.client.call_tool, "make")
-            await anyio.wait_all_tasks_blocked()
-            with pytest.raises(LocalProtocolError, match=f"{most} requests wait"):
-                await made.client.call_tool("make")
-            group.cancel_scope.cancel()
 
 
 @BINDINGS
@@ -393,18 +322,6 @@ async def test_cancelling_an_open_connection_tells_of_no_loss(
 
 
 # What may go wrong on the way
-
-
-@PLACES
-async def test_several_times_in_a_row(binding: str, revision: str, tmp_path: Path) -> None:
-    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, lasting=0.0)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
-        for number in range(1, 9):
-            made.way.cut()
-            back = await made.until(Reconnected, number)
-            assert back.attempt == 1
-            assert not (await made.client.call_tool("make")).is_error
-        assert made.shop.calls == {"make": 8}
 
 
 @PLACES
@@ -509,16 +426,6 @@ async def test_the_first_connection_does_not_come_back(binding: str, tmp_path: P
             assert way.taken - before == (2 if probed else 1)
 
 
-@ERAS
-async def test_no_attempts_are_made_where_none_are_allowed(revision: str, tmp_path: Path) -> None:
-    async with world("tcp", revision, tmp_path, reconnect=ReconnectSettings(attempts=0)) as made:
-        made.way.cut()
-        over = await made.until(ReconnectingGivenUp)
-        assert made.told() == [ReconnectingGivenUp]
-        assert made.client.closed == over.reason
-        assert made.way.taken == 1
-
-
 # Ends that are final
 
 UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
@@ -529,18 +436,6 @@ def close_frame(code: int) -> bytes:
     return b"\x88\x02" + code.to_bytes(2)
 
 
-@pytest.mark.parametrize("code", [1000, 1002, 1003, 1008, 4001])
-async def test_a_server_that_ends_it_is_left_alone(code: int, tmp_path: Path) -> None:
-    async with world("ws", LATEST.name, tmp_path) as made:
-        made.way.cut(close_frame(code))
-        over = await made.until(ReconnectingGivenUp)
-        assert made.told() == [ReconnectingGivenUp]
-        assert f"closed by the other side with {code}" in over.reason
-        with pytest.raises(ConnectionClosed, match=str(code)):
-            await made.client.call_tool("make")
-        assert made.way.taken == 1
-
-
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013])
 async def test_a_server_that_restarts_is_waited_for(code: int, tmp_path: Path) -> None:
     async with world("ws", LATEST.name, tmp_path) as made:
@@ -548,14 +443,6 @@ async def test_a_server_that_restarts_is_waited_for(code: int, tmp_path: Path) -
         await made.until(Reconnected)
         assert isinstance(made.events[0], ConnectionLost)
         assert f"closed by the other side with {code}" in made.events[0].reason
-
-
-async def test_a_binary_frame_is_not_asked_for_twice(tmp_path: Path) -> None:
-    async with world("ws", LATEST.name, tmp_path) as made:
-        made.way.cut(b"\x82\x01x")
-        over = await made.until(ReconnectingGivenUp)
-        assert "closed by this side with 1003" in over.reason
-        assert made.way.taken == 1
 
 
 async def test_who_is_not_let_in_does_not_try_again(tmp_path: Path) -> None:
@@ -658,110 +545,6 @@ async def test_what_was_remembered_is_doubted(revision: str, tmp_path: Path) -> 
         after = await made.client.tools()
         assert len(after) == len(before) + 1
         assert {"tools", "prompts", "resources"} <= set(changed)
-
-
-async def test_questions_of_the_last_connection_are_dropped(tmp_path: Path) -> None:
-    asked, dropped = anyio.Event(), anyio.Event()
-    patient = True
-
-    async def elicit(params: ElicitParams) -> dict[str, Any]:
-        if patient:
-            asked.set()
-            try:
-                await anyio.sleep_forever()
-            finally:
-                dropped.set()
-        return {}
-
-    callbacks = {"elicitation": elicit}
-    async with world("tcp", LATEST_LEGACY.name, tmp_path, callbacks=callbacks) as made:
-        calls = Calls()
-        async with anyio.create_task_group() as group:
-            group.start_soon(calls.make, made.client.call_tool, "ask")
-            await asked.wait()
-            patient = False
-            made.way.cut()
-            await dropped.wait()
-        assert [type(error) for error in calls.errors] == [ConnectionClosed]
-        result = await made.client.call_tool("ask")
-        assert result.content[0].text == "accept"  # type: ignore[union-attr]
-
-
-async def test_a_question_of_a_round_is_answered_on_the_next_connection(tmp_path: Path) -> None:
-    asked, go_on = anyio.Event(), anyio.Event()
-
-    async def elicit(params: ElicitParams) -> dict[str, Any]:
-        asked.set()
-        await go_on.wait()
-        return {}
-
-    async with world("tcp", LATEST.name, tmp_path, callbacks={"elicitation": elicit}) as made:
-        calls = Calls()
-        async with anyio.create_task_group() as group:
-            group.start_soon(calls.make, made.client.call_tool, "ask")
-            await asked.wait()
-            made.way.cut()
-            await made.until(Reconnected)
-            go_on.set()
-        # Another connection has another seal in this server, or none: what it says is the answer.
-        assert len(calls.results) + len(calls.errors) == 1
-        assert not any(isinstance(error, ConnectionClosed) for error in calls.errors)
-
-
-async def test_the_server_may_come_back_with_another_revision(tmp_path: Path) -> None:
-    names = [row.name for row in LEGACY]
-    async with world("tcp", names[-1], tmp_path) as made:
-        assert made.client.revision.name == names[-1]
-    async with (
-        served(Workshop(), tcp="127.0.0.1:0", revisions=names) as new,
-        served(Workshop(), tcp="127.0.0.1:0", revisions=names[:2]) as old,
-        road("tcp", new.port, tmp_path) as way,
-    ):
-        heard: list[Any] = []
-        back = anyio.Event()
-
-        def hear(event: ConnectionEvent) -> None:
-            heard.append(event)
-            if isinstance(event, Reconnected):
-                back.set()
-
-        settings = ClientSettings(reconnect=QUICK)
-        async with connect(
-            way.url, revisions=names, settings=settings, callbacks=Callbacks(connection=hear)
-        ) as client:
-            assert client.revision.name == names[-1]
-            way.upstream = old.port
-            way.cut()
-            await back.wait()
-            assert client.revision.name == names[1]
-            assert heard[-1].ready.revision.name == names[1]
-            assert not (await client.call_tool("make")).is_error
-
-
-@pytest.mark.parametrize("modern", [True, False])
-async def test_a_server_of_the_other_era_is_another_server(modern: bool, tmp_path: Path) -> None:
-    names = [[LATEST.name], [LATEST_LEGACY.name]]
-    first, second = names if modern else names[::-1]
-    async with (
-        served(Workshop(), tcp="127.0.0.1:0", revisions=first) as one,
-        served(Workshop(), tcp="127.0.0.1:0", revisions=second) as two,
-        road("tcp", one.port, tmp_path) as way,
-    ):
-        over = anyio.Event()
-
-        def hear(event: ConnectionEvent) -> None:
-            if isinstance(event, ReconnectingGivenUp):
-                over.set()
-
-        settings = ClientSettings(reconnect=QUICK)
-        async with connect(
-            way.url, settings=settings, callbacks=Callbacks(connection=hear)
-        ) as client:
-            way.upstream = two.port
-            way.cut()
-            await over.wait()
-            assert client.closed is not None
-            assert first[0] in client.closed
 
 
 async def test_tasks_are_followed_across_connections(tmp_path: Path) -> None:
@@ -905,16 +688,6 @@ async def test_a_server_without_room_is_asked_again(tmp_path: Path) -> None:
         change = await anext(changes)
         assert change.missed
         assert script.streams == 4
-
-
-async def test_a_stream_that_is_refused_on_the_next_connection_is_over(tmp_path: Path) -> None:
-    async with scripted(tmp_path, "open", "never") as (script, way, client):
-        async with client.listen(tools=True) as changes:
-            way.cut()
-            with pytest.raises(PeerError, match="not that"):
-                await anext(changes)
-        assert script.streams == 2
-        assert client.closed is None
 
 
 async def test_leaving_while_there_is_no_connection_asks_for_nothing_more(tmp_path: Path) -> None:

@@ -104,22 +104,6 @@ async def fragile(
                 await gone(pid)
 
 
-async def failures(call: Any, count: int) -> list[Exception]:
-    """Make calls at the same time, all of which fail."""
-    found: list[Exception] = []
-
-    async def one() -> None:
-        try:
-            await call()
-        except Exception as error:
-            found.append(error)
-
-    async with anyio.create_task_group() as group:
-        for _ in range(count):
-            group.start_soon(one)
-    return found
-
-
 @pytest.mark.parametrize("revision", [LATEST.name])
 async def test_a_server_that_fails_is_not_started_again_by_itself(
     revision: str, tmp_path: Path
@@ -158,37 +142,6 @@ async def test_a_server_is_started_again_with_its_subscriptions(
         assert result.content[0].text == str(second) != str(first)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("revision", [LATEST_LEGACY.name])
-async def test_thirty_calls_fail_once_each_with_code_and_last_words(
-    revision: str, tmp_path: Path
-) -> None:
-    async with fragile(tmp_path, revision) as story:
-        client = story.client
-
-        waiting, all_wait = [], anyio.Event()
-
-        def count(value: float, total: float | None, message: str | None) -> None:
-            waiting.append(value)
-            if len(waiting) == 29:
-                all_wait.set()
-
-        async def end_it() -> None:
-            await all_wait.wait()
-            await failures(lambda: client.call_tool("die", {"code": 9}), 1)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(end_it)
-            found = await failures(lambda: client.call_tool("wait", progress=count), 29)
-        assert len(found) == 29
-        for error in found:
-            assert isinstance(error, ConnectionClosed)
-            assert "exited with code 9" in str(error)
-            assert "cannot go on: 9" in str(error)
-        await story.until(Reconnected)
-        await client.ping()
-        assert len(waiting) == 29
-
-
 @pytest.mark.long
 @ERAS
 async def test_a_restart_may_fail_at_any_step(revision: str, tmp_path: Path) -> None:
@@ -208,23 +161,6 @@ async def test_a_restart_may_fail_at_any_step(revision: str, tmp_path: Path) -> 
             assert f"exited with code {code}" in reason
         assert "no configuration" in reasons[1]
         assert len(story.pids()) == 5
-
-
-@pytest.mark.long
-@ERAS
-async def test_it_is_given_up_after_so_many_restarts(revision: str, tmp_path: Path) -> None:
-    async with fragile(tmp_path, revision, "well", "crash", "crash", restarts=2) as story:
-        client = story.client
-        with pytest.raises(ConnectionClosed, match="code 7"):
-            await client.call_tool("die")
-        with pytest.raises(ConnectionClosed) as caught:
-            await client.call_tool("touch")
-        assert "exited with code 3" in str(caught.value)
-        assert "no configuration" in str(caught.value)
-        assert "given up after 2 attempts to come back" in str(caught.value)
-        assert story.told() == [ConnectionLost, Reconnecting, Reconnecting, ReconnectingGivenUp]
-        assert client.closed is not None
-    assert len(story.pids()) == 3
 
 
 @pytest.mark.long

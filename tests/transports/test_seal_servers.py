@@ -223,6 +223,7 @@ async def test_another_principal_is_refused() -> None:
         assert said(await ask_as("alice", **retry)) == "a accept"
 
 
+@pytest.mark.requirement("basic/index/any-connection")
 async def test_workers_share_and_rotate_keys() -> None:
     old, new = (SealKey.derive(b"shared secret of all the workers", n) for n in ("1", "2"))
 

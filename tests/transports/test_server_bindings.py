@@ -224,18 +224,6 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
                     assert changes.reopened == 1
 
 
-async def test_a_request_on_http_ends_with_its_client() -> None:
-    server = Endless()
-
-    async with served(server, http="127.0.0.1:0") as state:
-        async with connect(state.urls[0]) as client, anyio.create_task_group() as group:
-            group.start_soon(client.call_tool, "wait")
-            await server.started.wait()
-            group.cancel_scope.cancel()
-        await server.stopped.wait()
-        assert server.cancelled == [True]
-
-
 PROGRAM = """
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import run

@@ -11,7 +11,6 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.errors import ToolError
 from mcpcore.service import Server
-from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings
@@ -150,18 +149,6 @@ async def test_errors_meant_for_the_client_come_out_of_task_groups(
     assert caplog.records == []
 
 
-async def test_protocol_errors_pass_through() -> None:
-    server = Server("s")
-
-    @server.tool
-    async def tool() -> str:
-        raise McpError(-32602, "not today", {"until": "Monday"})
-
-    async with bench(server) as made:
-        reply = await made.call("tools/call", {"name": "tool"})
-    assert reply["error"] == {"code": -32602, "message": "not today", "data": {"until": "Monday"}}
-
-
 async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixture) -> None:
     server = Server("s")
 
@@ -174,22 +161,6 @@ async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixtu
         assert reply["result"]["isError"] is True
         assert (await made.call("tools/list", {}))["result"]["tools"]
     assert len(caplog.records) == 1
-
-
-@pytest.mark.requirement("server/utilities/pagination/cursor-error")
-@pytest.mark.parametrize(
-    ("method", "params", "code"),
-    [
-        ("tools/call", {"name": "nope"}, -32602),
-        ("tools/list", {"cursor": "bad"}, -32602),
-        ("prompts/get", {"name": "nope"}, -32602),
-        ("tools/call", {"name": 7}, -32602),
-        ("tasks/get", {"taskId": "x"}, -32601),
-    ],
-)
-async def test_refusals_of_the_service(method: str, params: dict[str, Any], code: int) -> None:
-    async with bench(asking()) as made:
-        assert (await made.call(method, params))["error"]["code"] == code
 
 
 # Stopping
@@ -219,69 +190,7 @@ async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: st
     assert server.cancelled == [True]
 
 
-async def test_a_handler_that_ignores_its_cancellation_is_not_answered_for() -> None:
-    server = Server("s")
-    started = anyio.Event()
-
-    @server.tool
-    async def stubborn() -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class():
-            return "done anyway"
-        return "never"
-
-    async with bench(server) as made:
-        id = made.post("tools/call", {"name": "stubborn"})
-        await started.wait()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
-        await made.runtime.idle()
-        assert made.peer.in_flight == 0
-        assert [message for message in made.sent if message.get("id") == id] == []
-
-
-async def test_the_end_of_the_link_cancels_what_runs() -> None:
-    server = Endless()
-
-    async with bench(server) as made:
-        made.post("tools/call", {"name": "wait"})
-        await server.started.wait()
-    assert server.stopped.is_set()
-
-
-async def test_a_cancelled_handler_withdraws_its_question() -> None:
-    server = Server("s")
-
-    @server.tool
-    async def ask(context: Context) -> str:
-        await context.elicit("Go on?", Consent)
-        return "never"
-
-    async with bench(server) as made:
-        made.open_legacy(ELICITS)
-        id = made.post("tools/call", {"name": "ask"}, revision=LEGACY)
-        while not (asked := [m for m in made.sent if m.get("method") == "elicitation/create"]):
-            await anyio.lowlevel.checkpoint()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
-        await made.runtime.idle()
-        assert len(made.runtime.waiting) == 0
-        assert made.peer.pending == 0
-        withdrawn = [m for m in made.sent if m.get("method") == "notifications/cancelled"]
-        assert [m["params"]["requestId"] for m in withdrawn] == [asked[0]["id"]]
-
-
 # Capabilities
-
-
-@pytest.mark.requirement("basic/index/undeclared-capability")
-async def test_undeclared_capability_in_the_modern_era() -> None:
-    async with bench(asking()) as made:
-        reply = await made.call("tools/call", {"name": "ask"}, capabilities={"sampling": {}})
-    assert reply["error"]["code"] == -32021
-    assert reply["error"]["data"] == {"requiredCapabilities": {"elicitation": {"form": {}}}}
 
 
 async def test_undeclared_capability_in_the_legacy_era() -> None:
@@ -292,20 +201,6 @@ async def test_undeclared_capability_in_the_legacy_era() -> None:
     assert reply["result"]["isError"] is True
     assert said(reply) == "the client does not support elicitation.form"
     assert prompt["error"]["message"] == "the client does not support elicitation.form"
-
-
-@pytest.mark.requirement("client/elicitation/refusals-handled")
-async def test_a_refusal_of_the_client_is_told() -> None:
-    async with bench(asking()) as made:
-        made.open_legacy(ELICITS)
-        id = made.post("tools/call", {"name": "ask"}, revision=LEGACY)
-        while not (asked := [m for m in made.sent if m.get("method") == "elicitation/create"]):
-            await anyio.lowlevel.checkpoint()
-        error = {"code": -1, "message": "user is away"}
-        made.send({"jsonrpc": "2.0", "id": asked[0]["id"], "error": error})
-        reply = await made.reply(id)
-    assert reply["result"]["isError"] is True
-    assert said(reply) == "the client refused elicitation/create: user is away"
 
 
 @pytest.mark.requirement("client/elicitation/success-not-assumed")
@@ -355,53 +250,6 @@ async def rounds(made: Any, **retry: Any) -> tuple[dict[str, Any], dict[str, Any
     return first, await made.call("tools/call", again, capabilities=ELICITS)
 
 
-async def test_a_round() -> None:
-    async with bench(asking()) as made:
-        first, second = await rounds(made)
-    assert first["result"]["resultType"] == "input_required"
-    assert first["result"]["inputRequests"]["go"]["method"] == "elicitation/create"
-    assert said(second) == "kept a accept"
-    assert second["result"]["resultType"] == "complete"
-
-
-@pytest.mark.requirement(
-    "basic/patterns/mrtr/state-untrusted",
-    "basic/patterns/mrtr/state-protected",
-    "basic/patterns/mrtr/state-bound",
-)
-@pytest.mark.parametrize(
-    "retry",
-    [
-        {"requestState": lambda state: state + "-TAMPERED"},
-        {"requestState": lambda state: state[:-2]},
-        {"requestState": lambda state: ""},
-        {"arguments": lambda arguments: {"what": "b"}},
-    ],
-    ids=["longer", "shorter", "empty", "other arguments"],
-)
-async def test_a_state_that_does_not_belong_here_is_refused(retry: dict[str, Any]) -> None:
-    async with bench(asking()) as made:
-        _, second = await rounds(made, **retry)
-    assert second["error"]["code"] == -32602
-    assert "requestState" in second["error"]["message"]
-
-
-@pytest.mark.requirement("basic/patterns/mrtr/state-bound")
-async def test_a_state_of_another_method_is_refused() -> None:
-    server = Server("s")
-    for declare in (server.tool, server.prompt):
-
-        @declare("same")
-        async def same(context: Context) -> str:
-            return (await context.elicit("?", Consent, key="go")).action
-
-    async with bench(server) as made:
-        first = await made.call("tools/call", {"name": "same"}, capabilities=ELICITS)
-        params = {"name": "same", "requestState": first["result"]["requestState"]}
-        reply = await made.call("prompts/get", params, capabilities=ELICITS)
-    assert reply["error"]["code"] == -32602
-
-
 @pytest.mark.requirement("basic/patterns/mrtr/state-untrusted")
 async def test_a_state_is_refused_even_where_nobody_reads_it() -> None:
     server = Server("s")
@@ -432,21 +280,6 @@ async def test_a_state_expires() -> None:
         reply = await made.call("tools/call", again, capabilities=ELICITS)
     assert reply["error"]["code"] == -32602
     assert "expired" in reply["error"]["message"]
-
-
-@pytest.mark.requirement("basic/index/any-connection", "basic/patterns/mrtr/no-promise")
-async def test_workers_that_share_a_key_share_their_rounds() -> None:
-    settings = RuntimeSettings(seal=make_seal())
-    params = {"name": "ask"}
-    async with bench(asking(), settings) as made:
-        first = await made.call("tools/call", params, capabilities=ELICITS)
-    again = {
-        **params,
-        "inputResponses": {"go": AGREED},
-        "requestState": first["result"]["requestState"],
-    }
-    async with bench(asking(), settings) as made:
-        assert said(await made.call("tools/call", again, capabilities=ELICITS)) == "kept x accept"
 
 
 @pytest.mark.requirement(
@@ -527,18 +360,6 @@ async def test_a_state_that_grows_too_large(caplog: pytest.LogCaptureFixture) ->
 
 
 # Telling
-
-
-async def test_changes_reach_those_who_listen() -> None:
-    server = asking()
-    async with bench(server) as made:
-        made.post("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-        made.sent.clear()
-        server.remove_tool("ask")
-        server.remove_prompt("ask_too")
-        assert [m["method"] for m in made.sent] == ["notifications/tools/list_changed"]
-    server.add_resource("test://late", "text")  # nobody is there to be told any more
-    assert len(made.sent) == 1
 
 
 async def test_a_handler_can_wait_until_its_output_was_taken() -> None:

@@ -30,7 +30,7 @@ from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
-from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.malformed import META, good, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.wire import Lines
 
@@ -128,22 +128,6 @@ async def rest(stream: Any) -> bytes:
 # Messages
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
-async def test_every_malformed_line_gets_what_it_is_owed(binding: str, tmp_path: Path) -> None:
-    async with place(binding, tmp_path) as site, await site.connect() as stream:
-        lines = Lines(stream)
-        for number, row in enumerate(TABLE):
-            await lines.check(row, 1000 + number)
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-async def test_one_byte_at_a_time(binding: str, tmp_path: Path) -> None:
-    async with place(binding, tmp_path) as site, await site.connect() as stream:
-        for byte in b"\n" + call("count") + b"\r\n":
-            await stream.send(bytes([byte]))
-        assert text_of(await Lines(stream).message()) == "1"
-
-
 @pytest.mark.parametrize(
     "first", [b"not json\n", b"GETTING\n", b"\n \n\t\n", b"[]\n", b'"GET /"\n']
 )
@@ -159,52 +143,6 @@ async def test_what_is_no_message_but_no_other_protocol_either(
         assert (await lines.message())["id"] == 1
 
 
-@pytest.mark.parametrize("binding", ["tcp", "unix"])
-async def test_a_client_that_has_finished_writing_gets_its_answers(
-    binding: str, tmp_path: Path
-) -> None:
-    async with place(binding, tmp_path) as site, await site.connect() as stream:
-        await Lines(stream).send(call("count", 1), call("wait", 2))
-        await stream.send(call("count", 3))  # without its newline
-        await stream.send_eof()
-        await site.server.started.wait()
-        site.server.go.set()
-        answers = [json.loads(line) for line in (await rest(stream)).splitlines()]
-        assert {answer["id"]: text_of(answer) for answer in answers} == {
-            1: "1",
-            2: "went",
-            3: "2",
-        }
-
-
-async def test_a_shell_can_ask() -> None:
-    """What ``printf ... | nc host port`` does."""
-    async with place("tcp", Path()) as site:
-
-        def ask() -> bytes:
-            with socket.create_connection(("127.0.0.1", site.state.port), timeout=PATIENCE) as sock:
-                sock.sendall(good(5) + b"\n")
-                sock.shutdown(socket.SHUT_WR)
-                return sock.makefile("rb").read()
-
-        said = await anyio.to_thread.run_sync(ask)
-        assert json.loads(said)["id"] == 5
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-async def test_a_client_that_is_gone_is_not_worked_for(binding: str, tmp_path: Path) -> None:
-    async with place(binding, tmp_path) as site:
-        stream = await site.connect()
-        await Lines(stream).send(call("wait"))
-        await site.server.started.wait()
-        sock = stream.extra(SocketAttribute.raw_socket)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        await anyio.aclose_forcefully(stream)
-        with patience():
-            while site.server.running:
-                await anyio.lowlevel.checkpoint()
-
-
 @pytest.mark.parametrize("binding", ["tcp", "tls"])
 async def test_who_is_gone_before_being_accepted_is_no_failure(
     binding: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -217,18 +155,6 @@ async def test_who_is_gone_before_being_accepted_is_no_failure(
             await Lines(stream).send(good(1))
             assert (await Lines(stream).message())["id"] == 1
     assert caplog.records == []
-
-
-async def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
-    async with place("tcp", tmp_path) as site, await site.connect() as stream:
-        lines = Lines(stream)
-        await stream.send(b'{"jsonrpc":"2.0","id":9,"method":"' + b"x" * (4 * 1024 * 1024 + 100))
-        refused = await lines.message()
-        assert refused["error"]["code"] == -32700
-        assert "longer than" in refused["error"]["message"]
-        await stream.send(b'still the same line"}\n')
-        await lines.send(good(10))
-        assert (await lines.message())["id"] == 10
 
 
 @pytest.mark.parametrize("binding", ["tcp", "unix"])
@@ -442,18 +368,6 @@ async def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
         assert await rest(stream) == b""
 
 
-async def test_what_is_no_tls_at_a_port_for_tls(tmp_path: Path) -> None:
-    async with (
-        place("tls", tmp_path) as site,
-        await anyio.connect_tcp("127.0.0.1", site.state.port) as stream,
-    ):
-        await stream.send(good(1) + b"\n")
-        assert b"jsonrpc" not in await rest(stream)
-        async with await site.connect() as other:
-            await Lines(other).send(good(2))
-            assert (await Lines(other).message())["id"] == 2
-
-
 def test_silent_peers_are_looked_after() -> None:
     with socket.socket() as sock:
         keep_alive(sock, 77.0)
@@ -578,18 +492,6 @@ async def test_stopping_answers_what_runs_and_takes_nothing_new(
         await lines.end()
         await stream.aclose()
         await site.state.ended.wait()
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-async def test_stopping_ends_what_does_not_finish(binding: str, tmp_path: Path) -> None:
-    pump = ConnectionSettings(drain=0.05)
-    async with place(binding, tmp_path, connection=pump) as site, await site.connect() as stream:
-        await Lines(stream).send(call("wait"))
-        await site.server.started.wait()
-        site.state.stop.set()
-        await rest(stream)
-        await site.state.ended.wait()
-        assert site.server.running == 0
 
 
 PROGRAM = """

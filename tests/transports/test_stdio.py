@@ -28,7 +28,7 @@ from mcpcore_transports.stream.descriptors import (
 )
 from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
-from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.malformed import META, good, request
 from tests.transports.wire import Lines
 
 CHILD = Path(__file__).with_name("child.py")
@@ -128,53 +128,12 @@ async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Serv
 
 
 @pytest.mark.anyio
-async def test_malformed_input_is_answered_and_the_next_request_works() -> None:
-    async with serve() as served:
-        for id, row in enumerate(TABLE, 1000):
-            await served.lines.check(row, id)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("redirect", [True, False])
-async def test_calls_are_answered_in_order(redirect: bool) -> None:
-    async with serve(redirect=redirect) as served:
-        for id in range(50):
-            await served.lines.send(call(id, n=id))
-            assert (await served.lines.message())["id"] == id
-        await served.lines.send(*(call(id) for id in range(100, 400)))
-        for id in range(100, 400):
-            assert (await served.lines.message())["id"] == id
-
-
-@pytest.mark.anyio
 async def test_answers_larger_than_the_pipe_come_whole() -> None:
     async with serve() as served:
         fcntl.fcntl(served.pipe.source, fcntl.F_SETPIPE_SZ, 4096)
         await served.lines.send(call(1, size=1_000_000), call(2))
         assert len(await served.lines.line()) > 1_000_000
         assert (await served.lines.message())["id"] == 2
-
-
-@pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
-@pytest.mark.anyio
-async def test_end_of_input_ends_the_link_after_the_answers() -> None:
-    async with serve() as served:
-        await served.lines.send(*(call(id) for id in range(100)))
-        served.pipe.close_output()
-        for id in range(100):
-            assert (await served.lines.message())["id"] == id
-        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
-    assert served.app.ended
-
-
-@pytest.mark.anyio
-async def test_end_of_input_gives_running_requests_a_moment() -> None:
-    async with serve(drain=20.0) as served:
-        await served.lines.send(call(1, "hold"))
-        await served.app.until(lambda: bool(served.app.held))
-        served.pipe.close_output()
-        served.app.release("in time")
-        assert (await served.lines.message())["id"] == 1
 
 
 @pytest.mark.anyio

@@ -161,14 +161,6 @@ async def test_a_request_is_run_as_a_task_and_its_result_is_fetched() -> None:
         assert it.statuses == ["completed"]
 
 
-async def test_plain_callbacks_work_as_tasks_too() -> None:
-    async with asking() as it:
-        task = await it.start("elicitation/create")
-        await it.until(task, "completed")
-        result = await it.request("tasks/result", {"taskId": task["taskId"]})
-        assert result["action"] == "decline"
-
-
 @pytest.mark.parametrize(
     ("message", "code", "says"), [("!", -5, "no user"), ("bug", -32603, "failed to answer")]
 )
@@ -361,19 +353,6 @@ def test_no_spelling_of_a_name_hides_a_member() -> None:
     assert meta_of(Raw(b'{"\\u005fmeta":{"traceparent":"a"}}')).traceparent == "a"
 
 
-async def test_a_client_may_answer_at_once() -> None:
-    async with curious() as (client, call):
-        client.answer(await client.asked(SAMPLING), result=MODEL_SAYS)
-        client.answer(await client.asked("elicitation/create"), result={"action": "cancel"})
-        reply = await client.bench.reply(call)
-        assert reply["result"]["content"][0]["text"] == "yes cancel"
-
-
-async def test_a_client_without_tasks_is_asked_plainly() -> None:
-    async with curious({"sampling": {}, "elicitation": {}}) as (client, _):
-        assert "task" not in (await client.asked(SAMPLING))["params"]
-
-
 @pytest.mark.parametrize("attempts", [1, 4])
 async def test_answers_that_do_not_fit_are_borne_so_often(attempts: int) -> None:
     async with curious(input_attempts=attempts) as (client, call):
@@ -486,16 +465,6 @@ async def test_what_is_asked_about_a_notification_may_be_a_task() -> None:
         assert await listener.said() == "yes"
 
 
-async def test_a_task_about_a_notification_may_fail() -> None:
-    async with listening() as (listener, client):
-        question = await client.asked(SAMPLING)
-        client.answer(question, result={"task": {**STATE, "status": "working"}})
-        error = {"code": -32602, "message": "no such task"}
-        client.answer(await client.asked("tasks/get"), error=error)
-        assert "no such task" in await listener.said()
-        assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
-
-
 @pytest.mark.parametrize(
     "capabilities", [{"sampling": {}}, {"sampling": {}, "tasks": {"requests": {}}}]
 )
@@ -571,14 +540,6 @@ async def test_the_task_of_a_question_is_looked_for_in_the_session_that_was_aske
         task = await first.tasks.start("ask")
         assert isinstance(task, Task)
         assert (await second.tasks.wait(task.task_id)).text == "yes"
-
-
-async def test_a_client_without_tasks_is_asked_plainly_in_a_task() -> None:
-    async with in_a_task({"sampling": {}}) as (client, question, _, waiting):
-        assert "task" not in question["params"]
-        client.answer(question, result=MODEL_SAYS)
-        reply = await client.bench.reply(waiting)
-        assert reply["result"]["content"][0]["text"] == "yes"
 
 
 async def test_a_task_that_is_cancelled_cancels_that_of_its_question() -> None:

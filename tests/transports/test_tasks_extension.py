@@ -198,12 +198,6 @@ async def test_a_call_becomes_a_task_and_its_result_is_found_in_it() -> None:
         assert "inputRequests" not in state
 
 
-async def test_a_plain_function_may_be_a_task_too() -> None:
-    async with desk() as it:
-        state = await it.end(await it.start("quick"))
-        assert state["result"]["content"] == [{"type": "text", "text": "done at once"}]
-
-
 @pytest.mark.parametrize(
     ("tool", "capabilities", "outcome"),
     [
@@ -226,13 +220,6 @@ async def test_the_server_decides_if_the_client_can_follow(
             assert reply["error"]["data"] == REQUIRED
         else:
             assert reply["result"]["resultType"] == outcome
-
-
-async def test_the_parameter_of_the_experimental_tasks_means_nothing() -> None:
-    async with desk() as it:
-        for task in ({"ttl": 5}, "nonsense", None):
-            reply = await it.call("plain", task=task)
-            assert reply["result"]["resultType"] == "complete"
 
 
 async def test_arguments_that_do_not_fit_make_no_task() -> None:
@@ -404,52 +391,7 @@ async def test_what_is_no_task(method: str, params: dict[str, Any], says: str) -
         assert says in reply["error"]["message"]
 
 
-@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
-async def test_requests_need_the_extension_each_time(method: str) -> None:
-    async with desk() as it:
-        task = await it.start("work")
-        reply = await it.request(method, {"taskId": task["taskId"], "inputResponses": {}}, {})
-        assert reply["error"]["code"] == -32021
-        assert reply["error"]["data"] == REQUIRED
-
-
-@pytest.mark.parametrize("method", ["tasks/result", "tasks/list"])
-async def test_methods_of_the_experimental_tasks_are_gone(method: str) -> None:
-    async with desk() as it:
-        reply = await it.request(method, {"taskId": "t"})
-        assert reply["error"]["code"] == -32601
-
-
 # Questions
-
-
-async def test_a_task_asks_and_goes_on() -> None:
-    async with desk() as it:
-        task = await it.start("ask")
-        state = await it.until(task, lambda state: state["status"] == "input_required")
-        (question,) = state["inputRequests"].values()
-        assert list(state["inputRequests"]) == ["who"]
-        assert question["method"] == "elicitation/create"
-        assert question["params"]["message"] == "Who are you?"
-        assert await it.get(task) == state  # asking again changes nothing
-        await it.update(task, {"who": accept("Ada")})
-        state = await it.get(task)
-        assert state["status"] == "working"
-        assert "inputRequests" not in state
-        it.server.go.set()
-        assert (await it.end(task))["result"]["content"][0]["text"] == "accept Ada"
-
-
-async def test_answers_may_come_one_by_one() -> None:
-    async with desk() as it:
-        task = await it.start("both")
-        state = await it.until(task, lambda state: len(state.get("inputRequests", ())) == 2)
-        await it.update(task, {"b": accept("Bea"), "c": accept("nobody asked")})
-        state = await it.get(task)
-        assert state["status"] == "input_required"
-        assert list(state["inputRequests"]) == ["a"]
-        await it.update(task, {"b": accept("again"), "a": accept("Ada")})
-        assert (await it.end(task))["result"]["content"][0]["text"] == "Ada Bea"
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_again_under_another_key() -> None:

@@ -17,7 +17,7 @@ from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
-from tests.transports.malformed import TABLE, good, request
+from tests.transports.malformed import good, request
 from tests.transports.sites import (
     BINARY,
     CLOSE,
@@ -27,35 +27,12 @@ from tests.transports.sites import (
     Site,
     call,
     frame,
-    raw,
     site,
     upgrade,
     upgraded,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_malformed_input_is_answered_and_the_next_request_works() -> None:
-    async with site() as server, upgraded(server.port) as client:
-        for id, row in enumerate((row for row in TABLE if row.is_text), 1000):
-            await client.frame(TEXT, row.data)
-            if row.code is not None:
-                answer = await client.message()
-                assert row.answered_by(answer), (row.name, answer)
-            await client.frame(TEXT, good(id))
-            answer = await client.message()
-            assert (answer["id"], "result" in answer) == (id, True), row.name
-
-
-@pytest.mark.requirement("basic/transports/index/utf8")
-@pytest.mark.parametrize("row", [r for r in TABLE if not r.is_text], ids=lambda row: row.name)
-async def test_text_that_is_no_utf8_closes(row: Any) -> None:
-    async with site() as server:
-        async with upgraded(server.port) as client:
-            await client.frame(TEXT, row.data)
-            assert (await client.closed())[0] == 1007
-        await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
 
 
 class Said(ByteStream):
@@ -119,82 +96,6 @@ async def test_what_is_agreed_when_the_end_begins_is_not_served() -> None:
     assert found.apps == []
 
 
-BAD_FRAMES: list[tuple[str, bytes, int]] = [
-    ("binary", frame(BINARY, good(1)), 1003),
-    ("binary, not finished", frame(BINARY, b"x", first=0x02), 1003),
-    ("unmasked", b"\x81\x02{}", 1002),
-    ("reserved bit", frame(TEXT, b"{}", first=0xC1), 1002),
-    ("unknown opcode", frame(TEXT, b"{}", first=0x83), 1002),
-    ("unknown control opcode", frame(TEXT, b"", first=0x8B), 1002),
-    ("continuation of nothing", frame(0x0, b"{}"), 1002),
-    ("text inside a message", frame(TEXT, b"{", first=0x01) + frame(TEXT, b"}"), 1002),
-    ("fragmented ping", frame(PING, b"", first=0x09), 1002),
-    ("long ping", frame(PING, b"x" * 126), 1002),
-    ("close with one byte", frame(CLOSE, b"x"), 1002),
-    ("close with a reserved code", frame(CLOSE, struct.pack("!H", 1005)), 1002),
-    ("close with a wrong code", frame(CLOSE, struct.pack("!H", 999)), 1002),
-    ("close with bad UTF-8", frame(CLOSE, struct.pack("!H", 1000) + b"\xff"), 1007),
-    ("length in the wrong form", b"\x81\xfe\x00\x05", 1002),
-    ("length beyond all bounds", b"\x81\xff\xff" + b"\xff" * 7, 1002),
-    ("too long", frame(TEXT, b"x" * 2001), 1009),
-    ("too long in characters", frame(TEXT, "é".encode() * 1001), 1009),
-    ("too long in parts", frame(TEXT, b"x" * 1500, first=0x01) + frame(0, b"x" * 1500), 1009),
-    ("too long, announced only", b"\x81\xff" + struct.pack("!Q", 2**40) + bytes(3000), 1009),
-    ("bad UTF-8 across parts", frame(TEXT, b"\xc3", first=0x01) + frame(0, b"("), 1007),
-    ("UTF-8 cut off", frame(TEXT, b"\xc3"), 1007),
-]
-
-
-@pytest.mark.parametrize(
-    ("data", "code"), [r[1:] for r in BAD_FRAMES], ids=[r[0] for r in BAD_FRAMES]
-)
-async def test_bad_frames_close(data: bytes, code: int) -> None:
-    async with site(limits={"message_size": 2000}, close_timeout=20.0) as server:
-        async with upgraded(server.port) as client:
-            await client.frame(TEXT, call(1, "hold"))
-            await client.frame(TEXT, good(2))
-            assert (await client.message())["id"] == 2
-            await client.stream.send(data)
-            found, reason = await client.closed()
-        assert found == code
-        assert reason
-        assert "closed" not in reason
-        await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
-        assert server.app.ended
-        assert len(server.app.of(RequestCancelled)) == 1
-        async with upgraded(server.port) as client:  # the next connection is as good as any
-            await client.frame(TEXT, good(3))
-            assert (await client.message())["id"] == 3
-
-
-async def test_fragments_pings_and_empty_parts_make_one_message() -> None:
-    async with site() as server, upgraded(server.port) as client:
-        text = call(1, text="é" * 100)
-        await client.frame(TEXT, text[:50], first=0x01)
-        await client.frame(PING, b"between")
-        assert await client.receive() == (PONG, b"between")
-        for byte in text[50:]:
-            await client.frame(0, bytes([byte]), first=0x00)
-            await client.frame(0, b"", first=0x00)
-        await client.frame(0, b"")
-        assert (await client.message())["id"] == 1
-
-
-async def test_frames_that_came_with_the_request_are_read() -> None:
-    async with site() as server, raw(server.port) as client:
-        await client.stream.send(upgrade(server.port) + frame(TEXT, good(1)) + frame(PING, b"p"))
-        assert (await client.head())[0] == 101
-        received = [await client.receive(), await client.receive()]
-        assert sorted(opcode for opcode, _ in received) == [TEXT, PONG]
-
-
-async def test_one_message_per_frame() -> None:
-    async with site() as server, upgraded(server.port) as client:
-        await client.stream.send(b"".join(frame(TEXT, call(id)) for id in range(100)))
-        for id in range(100):
-            assert (await client.message())["id"] == id
-
-
 # Ends
 
 
@@ -208,23 +109,6 @@ async def test_a_closing_client_is_answered() -> None:
             assert await client.body() == ""
         [ended] = server.app.of(ConnectionEnded)
         assert ended.reason == "closed by the other side with 1000: done"
-        assert len(server.app.of(RequestCancelled)) == 1
-
-
-async def test_a_close_without_code_is_answered() -> None:
-    async with site() as server, upgraded(server.port) as client:
-        await client.frame(CLOSE)
-        assert (await client.receive())[0] == CLOSE
-        assert await client.body() == ""
-
-
-async def test_a_client_that_vanishes_cancels_its_requests() -> None:
-    async with site() as server:
-        async with upgraded(server.port) as client:
-            await client.frame(TEXT, call(1, "hold"))
-            await client.frame(TEXT, good(2))
-            await client.message()
-        await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
         assert len(server.app.of(RequestCancelled)) == 1
 
 
@@ -263,33 +147,6 @@ async def test_an_error_of_the_application_closes_with_1011(
             await client.frame(TEXT, good(2))
             assert (await client.message())["id"] == 2
     assert "ZeroDivisionError" in caplog.text
-
-
-async def test_a_client_that_answers_no_ping_is_closed() -> None:
-    async with site(ping_interval=0.02, ping_timeout=0.05, close_timeout=20.0) as server:
-        async with upgraded(server.port) as client:
-            opcode, payload = await client.receive()
-            while opcode != CLOSE:  # nothing but its own payload answers a ping
-                await client.frame(PONG, b"not what was asked")
-                await client.frame(TEXT, good(1))
-                opcode, payload = await client.receive()
-            code, reason = struct.unpack("!H", payload[:2])[0], payload[2:].decode()
-        assert code == 1008
-        assert "no answer to a ping" in reason
-
-
-async def test_a_client_that_answers_pings_stays() -> None:
-    async with (
-        site(ping_interval=0.01, ping_timeout=20.0) as server,
-        upgraded(server.port) as client,
-    ):
-        for _ in range(5):
-            opcode, payload = await client.receive()
-            assert opcode == PING
-            await client.frame(PONG, payload)
-        await client.frame(TEXT, good(1))
-        opcode, _ = await client.receive()
-        assert opcode in (TEXT, PING)
 
 
 async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
@@ -346,11 +203,3 @@ async def test_an_answer_that_is_half_written_is_ended_before_the_close() -> Non
             assert len(payload) > len(text)
             opcode, payload = await client.receive()
         assert (opcode, payload) == (CLOSE, b"\x03\xe8")
-
-
-async def test_what_follows_a_close_does_not_take_the_answer_back() -> None:
-    async with site(close_timeout=20.0) as server, upgraded(server.port) as client:
-        await client.stream.send(frame(CLOSE, b"\x03\xe8") + bytes(3_000_000))
-        assert await client.receive() == (CLOSE, b"\x03\xe8")
-        with pytest.raises(anyio.EndOfStream):
-            await client.more()

@@ -16,9 +16,8 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.targets import WebSocketTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running
-from tests.transports.asgi_websocket_site import LARGEST, TOKEN
-from tests.transports.malformed import good
-from tests.transports.sites import BINARY, CLOSE, TEXT, Raw, call, raw, upgrade
+from tests.transports.asgi_websocket_site import TOKEN
+from tests.transports.sites import TEXT, Raw, call, raw, upgrade
 
 pytestmark = pytest.mark.anyio
 
@@ -95,69 +94,6 @@ async def test_the_principal_of_middleware_and_that_of_the_hook(site: Site) -> N
 
 def opening(site: Site, **headers: str | None) -> bytes:
     return upgrade(site.port, site.path, method="GET", **headers)
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Sec_WebSocket_Protocol": "graphql-ws"}, 400),
-        ({"Sec_WebSocket_Protocol": "mcp, mcp.version.1999-01-01"}, 400),
-        ({"Sec_WebSocket_Protocol": "mcp, mcp.auth.wrong"}, 401),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Host": "evil.example"}, 403),
-        ({"X": "y" * 40_000}, 431),
-    ],
-)
-async def test_refused_before_the_upgrade(
-    site: Site, headers: dict[str, str | None], status: int
-) -> None:
-    async with raw(site.port) as client:
-        await client.stream.send(opening(site, **headers))
-        found, fields = await client.head()
-        # Servers have bounds of their own for heads.
-        assert found in ((status,) if status != 431 else (400, 431, 500))
-        assert ("www-authenticate" in fields) == (status == 401)
-
-
-@pytest.mark.parametrize(
-    ("offered", "selected"),
-    [
-        (f"mcp, mcp.auth.{TOKEN}", "mcp"),
-        ("mcp.version.2025-11-25", "mcp.version.2025-11-25"),
-        (None, None),
-    ],
-)
-async def test_what_is_agreed(site: Site, offered: str | None, selected: str | None) -> None:
-    async with raw(site.port) as client:
-        await client.stream.send(opening(site, Sec_WebSocket_Protocol=offered))
-        status, fields = await client.head()
-        assert (status, fields.get("sec-websocket-protocol")) == (101, selected)
-        await client.frame(TEXT, good(1))
-        assert (await client.message())["id"] == 1
-        await client.frame(TEXT, b"{")
-        assert (await client.message())["error"]["code"] == -32700
-        await client.frame(TEXT, b"")
-        assert (await client.message())["error"]["code"] == -32700
-        await client.frame(CLOSE, b"\x03\xe8")
-        assert (await client.receive())[0] == CLOSE
-
-
-@pytest.mark.parametrize(
-    ("opcode", "payload", "code"),
-    [
-        (BINARY, b"{}", 1003),
-        (TEXT, b'"' + b"x" * LARGEST + b'"', 1009),
-    ],
-)
-async def test_messages_that_are_none_close(
-    site: Site, opcode: int, payload: bytes, code: int
-) -> None:
-    async with raw(site.port) as client:
-        await client.stream.send(opening(site))
-        assert (await client.head())[0] == 101
-        await client.frame(opcode, payload)
-        opcode, said = await client.receive()
-        assert (opcode, int.from_bytes(said[:2], "big")) == (CLOSE, code)
 
 
 async def hold(site: Site, *, task_status: TaskStatus[Raw]) -> None:

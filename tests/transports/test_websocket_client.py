@@ -1,11 +1,8 @@
 """The WebSocket client against our server, and against whatever else answers."""
 
 import os
-import shutil
 import socket
-import ssl
 import struct
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -16,7 +13,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
+from mcpcore.engine.events import ConnectionEnded, EndReason
 from mcpcore.errors import LinkError
 from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.link import WebSocketLink
@@ -42,50 +39,6 @@ async def connected(
     assert client.ended
 
 
-@pytest.mark.requirement("basic/transports/index/custom-format")
-@pytest.mark.parametrize("negotiation", list(Negotiation))
-async def test_calls_in_either_era(negotiation: Negotiation) -> None:
-    async with site() as server:
-        async with connected(server.port, negotiation) as (client, _):
-            for number in range(50):
-                assert await client.echo(n=number) == {"n": number}
-            assert len(client.of(Ready)) == 1
-        await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
-        assert server.app.of(ConnectionEnded)[0].reason.startswith(
-            "closed by the other side with 1000"
-        )
-
-
-async def test_large_and_many_messages() -> None:
-    async with site() as server, connected(server.port) as (client, _):
-        asked = [client.call("echo", {"text": "é" * 100_000}) for _ in range(30)]
-        for id in asked:
-            outcome = await client.outcome(id)
-            assert len(bytes(outcome.result)) > 200_000
-
-
-async def test_several_clients_at_once() -> None:
-    async with site() as server:
-        async with (
-            connected(server.port) as (first, _),
-            connected(server.port, Negotiation.LEGACY) as (second, _),
-        ):
-            assert await first.echo(a=1) == {"a": 1}
-            assert await second.echo(b=2) == {"b": 2}
-        assert len(server.apps) == 2
-
-
-async def test_a_server_that_shuts_down_ends_the_requests() -> None:
-    async with site() as server, connected(server.port) as (client, _):
-        assert await client.echo(a=1) == {"a": 1}
-        asked = client.call("hold")
-        await server.app.until(lambda: bool(server.app.held))
-        server.scope.cancel()
-        ended = await client.outcome(asked)
-    assert ended.reason is EndReason.CLOSED
-    assert "closed by the other side with 1001" in ended.message
-
-
 async def test_headers_and_query_travel() -> None:
     async with site() as server:
         client = Caller(make_client())
@@ -97,18 +50,6 @@ async def test_headers_and_query_travel() -> None:
             await tasks.start(link.run)
             await link.aclose()
         assert (b"authorization", b"Bearer s3cret") in server.handshakes[0].headers
-
-
-async def test_tls(tls_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    ours, theirs = tls_contexts
-    async with site(theirs) as server:
-        async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
-            assert await client.echo(a=1) == {"a": 1}
-        assert "its certificate is not accepted" in await refusal(
-            f"wss://127.0.0.1:{server.port}/mcp"
-        )
-        async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
-            assert await client.echo(b=1) == {"b": 1}
 
 
 async def refusal(url: str, **options: Any) -> str:
@@ -221,27 +162,6 @@ def accepted(head: bytes) -> bytes:
     )
 
 
-async def test_frames_that_came_with_the_answer_are_read() -> None:
-    received: list[bytes] = []
-
-    async def respond(stream: SocketStream) -> None:
-        async with stream:
-            await stream.send(accepted(await stream.receive()) + b"\x89\x01p")  # a ping
-            received.append(await stream.receive())
-
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, respond)
-        client = Caller(make_client())
-        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        await websocket_client_link(client.peer, client, url).run()
-        tasks.cancel_scope.cancel()
-    assert received[0][:2] == b"\x8a\x81"  # a pong, masked, of one byte
-    assert client.ended
-
-
 async def test_a_connection_that_is_cut_is_told_in_words() -> None:
     async def respond(stream: SocketStream) -> None:
         async with stream:
@@ -285,20 +205,3 @@ async def test_nothing_is_left_open() -> None:
             await stray.body()
     await anyio.wait_all_tasks_blocked()
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-@pytest.fixture(scope="module")
-def tls_contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Contexts of a client and of the server that it trusts."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl makes the certificate for the test of TLS")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
-    command = [openssl, *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(certificate, key)
-    return ssl.create_default_context(cafile=certificate), theirs

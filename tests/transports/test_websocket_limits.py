@@ -28,86 +28,6 @@ from tests.transports.test_websocket_client import connected
 
 pytestmark = pytest.mark.anyio
 
-MASK = b"\0\0\0\0"
-
-
-def begun(payload: bytes, *, length: int = 1000, first: int = 0x81) -> bytes:
-    """A frame of which only the beginning arrives."""
-    return bytes([first]) + b"\xfe" + struct.pack("!H", length) + MASK + payload
-
-
-WRONG_AT_ONCE: list[tuple[str, bytes, int]] = [
-    ("a byte that begins nothing", begun(b'{"\xff'), 1007),
-    ("a continuation without a beginning", begun(b'{"\x80'), 1007),
-    ("overlong", begun(b'{"\xc0\xaf'), 1007),
-    ("overlong in three", begun(b'{"\xe0\x80'), 1007),
-    ("a surrogate", begun(b'{"\xed\xa0'), 1007),
-    (
-        "a surrogate in two fragments",
-        frame(TEXT, b"\xed", first=0x01) + begun(b"\xa0", first=0),
-        1007,
-    ),
-    ("beyond the last character", begun(b'{"\xf4\x90'), 1007),
-    ("five bytes", begun(b'{"\xf8'), 1007),
-    ("cut by another character", begun(b'{"\xe2\x82x'), 1007),
-    ("in the second fragment", frame(TEXT, b"\xe2", first=0x01) + begun(b"\x28", first=0), 1007),
-    ("longer than allowed, by its head", b"\x81\xff" + struct.pack("!Q", 70_000) + MASK, 1009),
-    ("together longer than allowed", frame(TEXT, b" " * 1500, first=1) + begun(b"", first=0), 1009),
-    ("binary, by its head", begun(b"", first=0x82), 1003),
-    ("a new message within one", frame(TEXT, b"{", first=1) + begun(b""), 1002),
-    ("binary within a message", frame(TEXT, b"{", first=1) + begun(b"", first=0x82), 1002),
-    ("a continuation of nothing", begun(b"", first=0x80), 1002),
-    ("a length with its highest bit", b"\x81\xff\x80" + bytes(7), 1002),
-    ("not masked, by its head", b"\x81\x05", 1002),
-    ("a long ping, by its head", b"\x89\xfe", 1002),
-]
-
-
-@pytest.mark.parametrize(
-    ("data", "code"), [row[1:] for row in WRONG_AT_ONCE], ids=[row[0] for row in WRONG_AT_ONCE]
-)
-async def test_what_is_wrong_is_wrong_at_once(data: bytes, code: int) -> None:
-    async with site(limits={"message_size": 2000}, close_timeout=20.0) as server:
-        async with upgraded(server.port) as client:
-            await client.stream.send(data)
-            found, reason = await client.closed()
-        assert (found, bool(reason)) == (code, True)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-async def test_frames_split_anywhere(size: int) -> None:
-    text = call(1, text="é€😀" * 20)
-    data = (
-        frame(TEXT, text[:40], first=0x01)
-        + frame(PING, b"p")
-        + frame(0, text[40:41], first=0)
-        + frame(0, b"", first=0)
-        + frame(0, text[41:])
-        + frame(TEXT, good(2))
-    )
-    async with site() as server, upgraded(server.port) as client:
-        for start in range(0, len(data), size):
-            await client.stream.send(data[start : start + size])
-        assert await client.receive() == (PONG, b"p")
-        assert [(await client.message())["id"] for _ in range(2)] == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("code", "answer"),
-    [
-        *((code, code) for code in (1000, 1001, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 4999)),
-        *((code, 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
-    ],
-)
-async def test_every_close_is_answered(code: int, answer: int) -> None:
-    async with site() as server, upgraded(server.port) as client:
-        await client.frame(CLOSE, struct.pack("!H", code) + b"so")
-        await client.stream.send(frame(TEXT, call(7)))  # too late, and no one's concern
-        opcode, payload = await client.receive()
-        assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", answer))
-        assert await client.body() == ""
-        assert server.app.of(ConnectionEnded)
-
 
 async def test_the_reason_of_the_other_side_is_fit_for_a_log() -> None:
     async with site() as server:
@@ -120,22 +40,6 @@ async def test_the_reason_of_the_other_side_is_fit_for_a_log() -> None:
 
 
 # Fragments
-
-
-async def test_a_message_in_too_many_frames_closes() -> None:
-    async with site(fragments=50, close_timeout=20.0) as server, upgraded(server.port) as client:
-        text = good(1)
-        await client.frame(TEXT, text[:1], first=0x01)
-        for _ in range(48):
-            await client.frame(0, b"", first=0x00)
-        await client.frame(0, text[1:])
-        assert (await client.message())["id"] == 1
-        await client.frame(TEXT, b"", first=0x01)
-        for _ in range(49):
-            await client.frame(0, b"", first=0x00)
-            await client.frame(PONG, b"unasked")
-        code, reason = await client.closed()
-        assert (code, reason) == (1008, "a message in more than 50 frames")
 
 
 async def test_a_flood_of_empty_fragments_takes_no_memory_and_nobodys_turn() -> None:
@@ -157,13 +61,6 @@ async def test_a_flood_of_empty_fragments_takes_no_memory_and_nobodys_turn() -> 
         link._feed(piece)
         assert ws._fragments - before <= 128
         assert ws.unread
-
-
-async def test_pings_that_come_together_are_all_answered() -> None:
-    async with site() as server, upgraded(server.port) as client:
-        await client.stream.send(b"".join(frame(PING, b"%d" % number) for number in range(200)))
-        for number in range(200):
-            assert await client.receive() == (PONG, b"%d" % number)
 
 
 # Time
@@ -250,35 +147,6 @@ async def test_a_message_that_drips_excuses_nobody() -> None:
 
 
 # Heads
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        (lambda head: head.replace(b"GET /mcp", b"GET /mcp?" + b"x" * 9000), 414),
-        (lambda head: head[:-2] + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n", 431),
-        (lambda head: head[:-2] + b"X: " + b"y" * 33_000 + b"\r\n\r\n", 431),
-        (lambda head: head.replace(b"\r\n", b"\n"), 400),
-        (lambda head: head.replace(b"Upgrade: websocket", b"Upgrade:\r\n websocket"), 400),
-        (lambda head: head.replace(b"Upgrade: websocket", b"Upgrade : websocket"), 400),
-        (lambda head: head[:-2] + b"Host: 127.0.0.1\r\n\r\n", 400),
-        (lambda head: head[:-2] + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", 400),
-        (lambda head: head[:-2] + b"Sec-WebSocket-Version: 13\r\n\r\n", 400),
-        (lambda head: head[:-2] + b"Content-Length: 3\r\n\r\nabc", 400),
-        (lambda head: head[:-2] + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (lambda head: head[:-2] + b"Sec-WebSocket-Extensions: ;\r\n\r\n", 400),
-        (lambda head: head.replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
-        (lambda head: head.replace(b"Protocol: mcp", b"Protocol: mcp, @"), 400),
-        (lambda head: head.replace(b"Protocol: mcp", b"Protocol: mcp, mcp"), 400),
-        (lambda head: head.replace(b"Protocol: mcp", b"Protocol: mcp, mcp.auth."), 400),
-        (lambda head: head.replace(b"Protocol: mcp", b"Protocol: mcp-v1"), 400),
-    ],
-)
-async def test_heads_that_are_refused(change: Any, status: int) -> None:
-    async with site() as server, raw(server.port) as client:
-        await client.stream.send(change(upgrade(server.port)))
-        assert (await client.head())[0] == status
-        assert server.apps == []
 
 
 async def test_mcp_v1_where_it_is_wanted() -> None:
