@@ -8,7 +8,6 @@ from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
     EndReason,
-    Ready,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
@@ -89,21 +88,6 @@ def test_pair_parts_with_terminal_events_on_both_sides() -> None:
     assert server.ended
     assert [type(event) for event in client.events[-2:]] == [RequestEnded, ConnectionEnded]
     assert [type(event) for event in server.events[-2:]] == [RequestCancelled, ConnectionEnded]
-
-
-@pytest.mark.parametrize("negotiation", ERAS)
-async def test_links_carry_calls(negotiation: Negotiation) -> None:
-    client, server, ours, theirs = make_links(negotiation)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(theirs.run)
-        await tasks.start(ours.run)
-        client.begin()
-        for number in range(20):
-            assert await client.echo(number=number) == {"number": number}
-        await ours.aclose()
-    assert len(client.of(Ready)) == 1
-    assert client.ended
-    assert server.ended
 
 
 async def test_what_was_asked_before_run_is_sent() -> None:
@@ -192,21 +176,6 @@ async def test_close_works_from_any_task_and_more_than_once() -> None:
     await ours.aclose()
     assert client.ended
     assert (await client.outcome(request)).message == "closed by this side"
-
-
-async def test_cancelling_run_ends_everything() -> None:
-    client, server, ours, theirs = make_links()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(theirs.run)
-        async with anyio.create_task_group() as inner:
-            await inner.start(ours.run)
-            client.begin()
-            client.call("hold")
-            await server.until(lambda: bool(server.held))
-            inner.cancel_scope.cancel()
-        assert client.ended
-        assert client.of(RequestEnded)[0].reason is EndReason.CLOSED
-    assert server.ended
 
 
 @pytest.mark.parametrize("runner", ["client", "server"])

@@ -32,7 +32,7 @@ from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
@@ -800,34 +800,6 @@ def moody() -> Server:
         return "another"
 
     return server
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("revision", [LEGACY, MODERN])
-async def test_trace_context_goes_there_and_back(revision: str, transport: str) -> None:
-    """By ``meta`` of a call or by a middleware, also through input rounds; as the result's meta."""
-    noted = Noted()
-    middleware: list[ClientMiddleware] = [traced, noted]
-    given = {"tracestate": "vendor=1", "baggage": "user=ada"}
-    callbacks = Callbacks(roots=["file:///r"])
-    async with (
-        offered(transport, "tracing") as target,
-        connect(target, revision=revision, callbacks=callbacks, middleware=middleware) as client,
-    ):
-        results = [await client.call_tool(name, meta=given) for name in ("call", "ask")]
-        said = [text_of(result) for result in results]
-        contents = (await client.read_resource("trace://now", meta=given)).contents
-        said.append(str(contents[0].text))
-        prompt = await client.get_prompt("prompt", meta=given)
-        assert isinstance(prompt.messages[0].content, TextContent)
-        said.append(prompt.messages[0].content.text)
-    assert said == ["00-1-2-01,vendor=1,user=ada"] * 4
-    assert [meta for _, meta in noted.sent] == [{**given, "traceparent": "00-1-2-01"}] * 4
-    for result in (*results, prompt):
-        assert result.meta is not None
-        assert result.meta["traceparent"] == "00-1-3-01"
-    backs = [outcome.meta.get("baggage") for outcome in noted.came]
-    assert backs == ["from=server", "from=server", "user=ada", "from=server"]
 
 
 TRACE = {"traceparent": "00-1-2-01", "tracestate": "vendor=1", "baggage": "user=ada"}

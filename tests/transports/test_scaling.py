@@ -299,20 +299,6 @@ async def test_balancers_configured_as_the_page_says(kind: str, tmp_path: Path) 
         assert done == ["waited"]
 
 
-@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
-async def test_what_one_server_announces_is_heard_at_the_other(revision: str, store: str) -> None:
-    async with (
-        servers(store) as (one, two),
-        connect(one.url, revision=revision) as listener,
-        listener.listen(tools=True) as changes,
-        connect(two.url, revision=revision) as other,
-    ):
-        await other.call_tool("publish")
-        with patience():
-            change = await anext(aiter(changes))
-    assert change.method == "notifications/tools/list_changed"
-
-
 async def test_tasks_are_served_by_all_and_fail_with_the_process_that_runs_them(
     store: str,
 ) -> None:

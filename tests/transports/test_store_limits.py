@@ -1,14 +1,13 @@
 """What a session may have open at all workers together, and what a store has lost; real sockets."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import anyio
 import pytest
 from redis import Redis
 
-from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.http.storing import SessionSave, Step
 from mcpcore.service import Server
@@ -17,8 +16,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings, open_store
+from mcpcore_transports.stores.base import StepOutcome, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
@@ -81,68 +79,6 @@ def make_server(going: list[str], go_on: anyio.Event) -> Server:
     return server
 
 
-@asynccontextmanager
-async def pair(
-    url: str, going: list[str], go_on: anyio.Event, http: HttpSettings, in_flight: int = 4
-) -> AsyncIterator[Pair]:
-    """Two workers in this process."""
-    stores: list[Store] = [open_store(url)]
-    stores.append(stores[0] if isinstance(stores[0], MemoryStore) else open_store(url))
-    runtime = RuntimeSettings(limits=Limits(in_flight=in_flight))
-    async with AsyncExitStack() as stack:
-        ports = []
-        for store in stores:
-            settings = ServeSettings(store=store, http=http, runtime=runtime)
-            site = served(make_server(going, go_on), settings=settings)
-            ports.append((await stack.enter_async_context(site)).port)
-        async with AsyncExitStack() as clients:
-            yield Pair(ports, clients)
-    for store in stores:
-        store.close()
-
-
-async def test_streams_of_a_session_are_bounded_at_all_workers(url: str) -> None:
-    async with pair(url, [], anyio.Event(), HttpSettings()) as two:
-        session = await initialize(await two.connect(0))
-        assert [await two.listen(each % 2, session) for each in range(16)] == [200] * 16
-        for worker in (0, 1):
-            client = await two.connect(worker)
-            headers = {**LISTEN, "Mcp-Session-Id": session}
-            refused = await client.call(http(method="GET", headers=headers))
-            assert refused.status == 409
-            assert "16 GET streams" in refused.json["error"]["message"]
-            # Whoever was refused can go on with the connection.
-            assert (await client.call(legacy("ping", id=1, session=session))).status == 200
-
-
-async def test_calls_of_a_session_are_bounded_at_all_workers(url: str) -> None:
-    going: list[str] = []
-    go_on = anyio.Event()
-    async with pair(url, going, go_on, HttpSettings(json_delay=None)) as two:
-        session = await initialize(await two.connect(0))
-        callers = [await two.call(id % 2, session, id) for id in range(4)]
-        with patience():
-            while len(going) < 4:
-                await anyio.lowlevel.checkpoint()
-        for worker in (0, 1):
-            busy = await (await two.call(worker, session, 10 + worker)).final()
-            assert (busy.status, busy.json["error"]["code"]) == (200, -32000)
-            assert busy.json["error"]["message"] == "busy: 4 requests are in flight"
-        # Cancellations, from the worker that does not have the call too, and pings get through.
-        client = await two.connect(0)
-        assert (await client.call(legacy("ping", id=20, session=session))).json["result"] == {}
-        gone = legacy("notifications/cancelled", {"requestId": 1}, id=None, session=session)
-        assert (await client.call(gone)).status == 202
-        with patience():
-            while len(going) < 5:
-                callers.append(await two.call(0, session, 30 + len(callers)))
-                await anyio.sleep(0.05)  # it takes a moment until there is room
-        go_on.set()
-        for caller in callers[:1] + callers[2:4]:
-            answer = await caller.final()
-            assert answer.json["result"]["content"][0]["text"] == "waited"
-
-
 @pytest.mark.long
 async def test_what_a_killed_worker_had_is_free_again(url: str) -> None:
     if url.startswith("memory:"):
@@ -177,67 +113,6 @@ async def used(two: Pair, worker: int) -> str:
 async def status(two: Pair, worker: int, session: str) -> int:
     client = await two.connect(worker)
     return (await client.call(legacy("ping", id=9, session=session))).status
-
-
-async def test_handshakes_end_no_session_that_is_at_work(url: str) -> None:
-    going: list[str] = []
-    go_on = anyio.Event()
-    narrow = f"{url}&sessions_per_client=8"
-    async with pair(narrow, going, go_on, HttpSettings(json_delay=0.05)) as two:
-        session = await initialize(await two.connect(0))
-        events = await two.connect(1)
-        await events.send(http(method="GET", headers={**LISTEN, "Mcp-Session-Id": session}))
-        assert (await events.head()).status == 200
-        caller = await two.call(0, session, 7)
-        with patience():
-            while not going:
-                await anyio.lowlevel.checkpoint()
-        flood = [await two.connect(worker) for worker in (0, 1)]
-        for number in range(40):
-            made = await initialize(flood[number % 2])
-        # The last of them has its first call, here and there.
-        assert [await status(two, worker, made) for worker in (0, 1)] == [200, 200]
-        assert [await status(two, worker, session) for worker in (0, 1)] == [200, 200]
-        go_on.set()
-        answer = await caller.final()
-        assert b'"waited"' in answer.body
-        assert b'"error"' not in answer.body
-
-
-async def test_who_had_to_make_room_gets_404_at_each_worker_and_one_error(url: str) -> None:
-    going: list[str] = []
-    narrow = f"{url}&sessions_per_client=2"
-    patient = HttpSettings(json_delay=30)
-    async with pair(narrow, going, anyio.Event(), patient, in_flight=64) as two:
-        first = await initialize(await two.connect(0))
-        # Its answer is not waited for on a stream: nothing of it is in the store.
-        caller = await two.call(0, first, 7)
-        with patience():
-            while not going:
-                await anyio.lowlevel.checkpoint()
-        assert await status(two, 1, first) == 200
-        others = [await used(two, worker) for worker in (1, 1)]
-        gone = await caller.final()
-        assert gone.status == 404
-        # The note that says why races a step of this worker's own, which finds nothing there.
-        assert gone.json["error"]["message"] in (
-            "the session has ended: it made room for others",
-            "the session has ended: it is not kept any more",
-        )
-        with patience():  # the other one hears of it within a moment
-            while await status(two, 1, first) != 404:
-                await anyio.lowlevel.checkpoint()
-        assert await status(two, 0, first) == 404
-        assert [await status(two, worker, others[1]) for worker in (0, 1)] == [200, 200]
-
-
-async def test_as_many_sessions_live_as_one_client_may_have(url: str) -> None:
-    async with pair(f"{url}&sessions_per_client=5", [], anyio.Event(), HttpSettings()) as two:
-        sessions = [await used(two, number % 2) for number in range(15)]
-        for worker in (0, 1):
-            with patience():
-                while [await status(two, worker, each) for each in sessions].count(200) != 5:
-                    await anyio.lowlevel.checkpoint()
 
 
 class Counting(MemoryStore):
