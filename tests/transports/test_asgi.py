@@ -273,27 +273,6 @@ async def test_the_end_of_the_request_task_is_leaving() -> None:
         assert (await Call(app, tool("add", a=1, b=1)).run()).result == "2"
 
 
-async def test_leaving_detaches_a_legacy_request() -> None:
-    async with mounted() as (site, app), anyio.create_task_group() as tasks:
-        session = await open_session(app)
-        call = Call(app, held(session))
-        tasks.start_soon(call.run)
-        await call.until(lambda: b"id: " in call.body)
-        last = call.body.rsplit(b"id: ", 1)[1].split(b"\n")[0].decode()
-        call.leave()
-        site.release.set()
-        await site.until("released")
-        assert "cancelled" not in site.seen
-        headers = {
-            "Accept": "text/event-stream",
-            "Mcp-Session-Id": session,
-            "MCP-Protocol-Version": "2025-11-25",
-            "Last-Event-ID": last,
-        }
-        again = await Call(app, http(method="GET", headers=headers)).run()
-        assert b'"text":"held"' in again.body
-
-
 async def test_to_a_client_that_leaves_before_the_reply_nothing_is_said() -> None:
     """But middleware has its response."""
     async with mounted() as (site, app), anyio.create_task_group() as tasks:
@@ -484,14 +463,6 @@ async def test_a_reply_that_has_not_begun_when_time_is_up_says_why() -> None:
         await app.aclose()
         await call.until(lambda: call.finished)
         assert call.status == 503
-
-
-async def test_after_its_end_an_application_refuses() -> None:
-    async with mounted() as (_, app):
-        assert (await Call(app, tool("add", a=1, b=1)).run()).status == 200
-        await app.aclose()
-        await app.aclose()
-        assert (await Call(app, tool("add", a=1, b=1)).run()).status == 503
 
 
 async def test_a_lifespan_may_come_again() -> None:

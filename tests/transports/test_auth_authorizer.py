@@ -229,28 +229,6 @@ async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Pat
         assert b'"refresh-1"' in (found.record or b"")
 
 
-async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with authority() as stage:
-        store = MemoryTokens()
-        await expiring(stage, store, query="?key=marked")
-        stage.world.pages[f"{stage.site.url}/token"] = lambda *_: msgspec.json.decode(b"[]")
-        one, tokens = authorizer(stage, query="?key=marked", store=store), []
-
-        async def work() -> None:
-            found = await one.token()
-            tokens.append(found and found.header())
-
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                for _ in range(5):
-                    tasks.start_soon(work)
-    assert tokens == ["Bearer access-0"] * 5
-    assert stage.count("/token") == 1
-    assert f"{stage.server}: the token is not refreshed" in caplog.text
-
-
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]
 
 

@@ -81,8 +81,7 @@ async def test_the_questions_of_a_round_are_answered_together(
     with patience():
         async with connect(asking(count), revision=MODERN, callbacks=callbacks) as client:
             result = await client.call_tool("sum_up")
-    assert isinstance(result.content[0], TextContent)
-    assert result.content[0].text == ",".join(f"{n}={n}" for n in range(count))
+    assert result.text == ",".join(f"{n}={n}" for n in range(count))
     assert dialogs.most == most
 
 
@@ -474,8 +473,7 @@ async def test_a_loop_of_tools_in_sampling(revision: str) -> None:
     callbacks = Callbacks(sampling=model, sampling_tools=True)
     async with connect(server, revision=revision, callbacks=callbacks) as client:
         result = await client.call_tool("weather")
-        assert isinstance(result.content[0], TextContent)
-        assert result.content[0].text == "2 results"
+        assert result.text == "2 results"
     choices = [params.tool_choice.mode if params.tool_choice else None for params in seen]
     assert choices == ["required", "none"]
     async with connect(server, revision=revision, callbacks=Callbacks(sampling=model)) as client:

@@ -153,15 +153,6 @@ async def test_all_attempts_share_the_timeout(timeout: float | None) -> None:
         assert timeout == first > second > third > 0
 
 
-async def test_attempts_end() -> None:
-    faulty = Faulty(*[status(503) for _ in range(9)])
-    middleware = [retry_requests(RetrySettings(first_delay=0.0, attempts=4)), faulty]
-    async with connect(make_server(), middleware=middleware) as client:
-        with pytest.raises(errors.HttpStatusError):
-            await client.tools()
-    assert faulty.attempts == ["tools/list"] * 4
-
-
 async def test_a_stream_of_changes_is_left_to_itself() -> None:
     faulty = Faulty(unreachable())
     server = make_server()

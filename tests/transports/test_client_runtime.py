@@ -115,8 +115,7 @@ async def test_every_call(revision: str) -> None:
         assert [t.uri_template for t in await client.resource_templates()] == ["test://x/{id}"]
         assert [p.name for p in await client.prompts()] == ["greet"]
         result = await client.call_tool("add", {"a": 1, "b": 2})
-        assert isinstance(result.content[0], TextContent)
-        assert result.content[0].text == "3"
+        assert result.text == "3"
         assert (await client.read_resource("test://x/7")).contents[0].text == "x 7"
         assert (await client.read_resource("test://b")).contents[0].blob == "Qg=="
         message = (await client.get_prompt("greet", {"name": "Ada"})).messages[0]
@@ -218,11 +217,9 @@ async def test_callbacks_may_be_coroutines(revision: str) -> None:
     callbacks = Callbacks(elicitation=elicit, roots=find_roots)
     async with connect(server, revision=revision, callbacks=callbacks) as client:
         asked = await client.call_tool("ask")
-        assert isinstance(asked.content[0], TextContent)
-        assert asked.content[0].text == "accept"
+        assert asked.text == "accept"
         found = await client.call_tool("roots")
-        assert isinstance(found.content[0], TextContent)
-        assert found.content[0].text.startswith("file:///a|")
+        assert found.text.startswith("file:///a|")
         await client.call_tool("work", progress=progress)
         with patience():
             while len(told) < 2:
@@ -413,8 +410,7 @@ async def test_a_header_mismatch_is_mended_once() -> None:
 
     async with served(server) as site, connect(site.url) as client:
         result = await client.call_tool("where", {"region": "eu"})
-        assert isinstance(result.content[0], TextContent)
-        assert result.content[0].text == "eu"
+        assert result.text == "eu"
 
 
 # Caching

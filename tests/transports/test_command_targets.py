@@ -11,7 +11,6 @@ from msgspec import structs
 
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import VARIABLE
 from mcpcore_transports.commands.main import main
@@ -531,9 +530,7 @@ def make_server() -> Server:
 
 
 async def said_by(client: Client) -> str:
-    block = (await client.call_tool("said")).content[0]
-    assert isinstance(block, TextContent)
-    return block.text
+    return (await client.call_tool("said")).text
 
 
 @pytest.mark.anyio

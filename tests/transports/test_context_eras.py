@@ -69,9 +69,7 @@ async def serving(
 
 
 def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
+    return result.text
 
 
 async def test_typed_form(revision: str) -> None:

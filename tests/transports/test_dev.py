@@ -11,7 +11,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.commands.processes import Sources, imported, look
 from tests.clock import PATIENCE
@@ -88,9 +87,7 @@ async def developing(
 
 async def ask(served: Serving, tool: str = "forecast", url: str | None = None) -> str:
     async with connect(url or served.urls[-1]) as client:
-        [block] = (await client.call_tool(tool)).content
-        assert isinstance(block, TextContent)
-        return block.text
+        return (await client.call_tool(tool)).text
 
 
 async def test_a_file_that_changes_is_a_new_answer_at_the_same_address(tmp_path: Path) -> None:

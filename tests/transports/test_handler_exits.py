@@ -21,8 +21,6 @@ from mcpcore.errors import HandlerExit, LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -80,14 +78,8 @@ def greeter() -> Server:
     return server
 
 
-def text(result: CallToolResult) -> str:
-    [block] = result.content
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 async def works(client: Client) -> None:
-    assert text(await client.call_tool("greet")) == "hello"
+    assert (await client.call_tool("greet")).text == "hello"
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -142,10 +134,10 @@ async def test_a_command_line_in_a_tool(
     server.add_tool(parse, "parse")
     async with connect(server, revision=revision) as client:
         result = await client.call_tool("parse")
-        assert (result.is_error, without_id(text(result))) == (True, EXITED)
+        assert (result.is_error, without_id(result.text)) == (True, EXITED)
         await works(client)
     assert "SystemExit: 2" in caplog.text
-    assert id_of(text(result)) in caplog.text
+    assert id_of(result.text) in caplog.text
     assert "unknown" in capsys.readouterr().err
 
 
@@ -181,7 +173,7 @@ async def test_what_pytest_raises_in_a_tool(
     server.add_tool(lambda: outcome("a secret"), "judge")
     async with connect(server) as client:
         result = await client.call_tool("judge")
-        assert (result.is_error, without_id(text(result))) == (True, "Internal error")
+        assert (result.is_error, without_id(result.text)) == (True, "Internal error")
         await works(client)
     assert "a secret" in caplog.text
 
@@ -278,7 +270,7 @@ async def _told(client: Client, asks: str) -> str:
     if asks == "tool":
         result = await client.call_tool("greet")
         assert result.is_error
-        return text(result)
+        return result.text
     asking: dict[str, Callable[[], Awaitable[object]]] = {
         "unknown": lambda: client.call_tool("unknown"),
         "resource": lambda: client.read_resource("test://greeting"),
@@ -440,7 +432,7 @@ async def test_who_hears_of_the_progress_of_a_question(later: bool, how: str) ->
     async with connect(server, revision=LEGACY, callbacks=Callbacks(elicitation=answer)) as client:
 
         async def act() -> None:
-            assert text(await client.call_tool("ask")) == "accept"
+            assert (await client.call_tool("ask")).text == "accept"
 
         await check_logged("mcpcore.server", WORD, act)
         await works(client)
@@ -467,8 +459,8 @@ async def test_a_task(transport: str, how: str, revision: str) -> None:
             for name in ("work", "work_later", "work"):
                 with words_in("mcpcore.server") as words:
                     result = await client.call_tool(name)
-                assert (result.is_error, without_id(text(result))) == (True, TOLD[how])
-                assert f"{id_of(text(result))} {WORD}" in words
+                assert (result.is_error, without_id(result.text)) == (True, TOLD[how])
+                assert f"{id_of(result.text)} {WORD}" in words
             await works(client)
 
     if transport == "memory":

@@ -22,7 +22,6 @@ from mcpcore.errors import (
     ServerStalled,
 )
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -69,11 +68,6 @@ def big(size: int) -> str:
     return "x" * size
 
 
-def text(result: Any) -> str:
-    assert isinstance(result.content[0], TextContent)
-    return result.content[0].text
-
-
 @asynccontextmanager
 async def brought(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(**options) as client:
@@ -101,11 +95,11 @@ async def test_a_whole_conversation(revision: str) -> None:
             result = await session.call_tool(
                 "steps", {"count": 3}, progress=lambda value, total, message: heard.append(value)
             )
-            assert text(result) == "done"
+            assert result.text == "done"
             assert heard[-1] == 3
             if revision >= "2025-06-18":
-                assert text(await session.call_tool("greet")) == "Hello, Ada!"
-            assert len(text(await session.call_tool("big", {"size": 3_000_000}))) == 3_000_000
+                assert (await session.call_tool("greet")).text == "Hello, Ada!"
+            assert len((await session.call_tool("big", {"size": 3_000_000})).text) == 3_000_000
         assert not client.is_closed, "it is the user's"
 
 
@@ -124,7 +118,7 @@ async def test_many_calls_at_once(revision: str) -> None:
         answered: list[int] = []
 
         async def call(size: int) -> None:
-            answered.append(len(text(await session.call_tool("big", {"size": size}))))
+            answered.append(len((await session.call_tool("big", {"size": size})).text))
 
         for size in range(1, 31):
             group.start_soon(call, size)
@@ -138,7 +132,7 @@ async def test_a_broken_call_is_picked_up(revision: str) -> None:
         brought() as client,
         connect(url, revision=revision, http_client=client) as session,
     ):
-        assert text(await session.call_tool("slow")) == "at last"
+        assert (await session.call_tool("slow")).text == "at last"
     assert len(state.calls) == 1
     assert [get.headers["last-event-id"] for get in state.gets] == ["e1", "e2"]
 
@@ -182,7 +176,7 @@ async def test_its_auth_and_hooks_and_headers_work() -> None:
             headers=lambda request: {"X-Target": request.target},
         ) as session,
     ):
-        assert text(await session.call_tool("bad")) == "Bearer 1"
+        assert (await session.call_tool("bad")).text == "Bearer 1"
     request = next(each for each in seen if each.headers.get("mcp-name") == "bad")
     assert request.headers["x-mine"] == "1"
     assert request.headers["x-target"] == "/mcp"
@@ -222,7 +216,7 @@ async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
         assert scope.cancelled_caught
         with pytest.raises(RequestTimeout):
             await session.call_tool("forever", timeout=0.1)
-        assert text(await session.call_tool("big", {"size": 1})) == "x"
+        assert (await session.call_tool("big", {"size": 1})).text == "x"
         # The stream of a legacy session is left; what tells of the cancellations may end later.
         with patience():
             while len(running_exchanges(session)) > 1:
@@ -345,7 +339,7 @@ async def test_a_stream_may_last(clock: Clock) -> None:
         brought(timeout=HOUR) as client,
         connect(state.url, revision="2026-07-28", http_client=client, settings=settings) as session,
     ):
-        assert text(await session.call_tool("bad")) == "well"
+        assert (await session.call_tool("bad")).text == "well"
 
 
 async def test_too_many_headers() -> None:

@@ -14,7 +14,6 @@ import pytest
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
-    EndReason,
     Event,
     NegotiationFailed,
     Ready,
@@ -95,18 +94,6 @@ async def test_cancelled_call_closes_its_connection() -> None:
         assert await client.call() == "{}"
 
 
-async def test_call_that_times_out_closes_its_connection(clock: Clock) -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        request = client.request("wait", timeout=HOUR)
-        assert client.link._alarm <= clock() + HOUR
-        await running.app.until(lambda: running.app.waiting)
-        await clock.skip(HOUR)
-        outcome = await client.outcome(request)
-        assert isinstance(outcome, RequestEnded)
-        assert outcome.reason is EndReason.TIMED_OUT
-        await running.app.until(lambda: running.app.cancelled)
-
-
 @pytest.mark.parametrize("most", [0, 1, 100])
 async def test_a_system_that_takes_a_part_of_what_is_written(
     most: int, monkeypatch: pytest.MonkeyPatch
@@ -167,21 +154,6 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
 
 
 # Closing
-
-
-async def test_closing_ends_what_is_running() -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        request = client.request("wait")
-        await running.app.until(lambda: running.app.waiting)
-        await client.link.aclose()
-        outcome = await client.outcome(request)
-        assert isinstance(outcome, RequestEnded)
-        assert isinstance(client.events[-1], ConnectionEnded)
-        await running.app.until(lambda: running.app.cancelled)
-        await client.link.aclose()
-        # Too late, and said so.
-        with pytest.raises(Exception, match="clos"):
-            client.request()
 
 
 async def test_a_cancellation_arrives_although_the_client_closes() -> None:

@@ -219,24 +219,6 @@ async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
 # Many
 
 
-async def test_many_connections() -> None:
-    async with server() as running:
-
-        async def work(number: int) -> None:
-            client = await running.connect()
-            for i in range(5):
-                response = await client.call(tool("echo", id=i, n=number))
-                assert response.result == json.dumps({"n": number})
-                answers.append(number)
-            await client.aclose()
-
-        answers: list[int] = []
-        async with anyio.create_task_group() as tasks:
-            for number in range(100):
-                tasks.start_soon(work, number)
-        assert len(answers) == 500
-
-
 # Leaving
 
 

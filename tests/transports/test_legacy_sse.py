@@ -13,7 +13,6 @@ from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
@@ -70,9 +69,7 @@ def tools() -> Server:
 
 
 async def text(client: Client, tool: str, **arguments: Any) -> str:
-    block = (await client.call_tool(tool, arguments)).content[0]
-    assert isinstance(block, TextContent)
-    return block.text
+    return (await client.call_tool(tool, arguments)).text
 
 
 CALLBACKS = Callbacks(elicitation=lambda params, context: {"name": "Ada"}, roots=["file:///a"])

@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.serve.serve import ServeSettings
@@ -85,9 +84,7 @@ async def test_a_store_changes_nothing() -> None:
         connect(state.urls[1], callbacks=note("sse")) as sse,
     ):
         for client, kind in ((streamable, "http"), (sse, "sse")):
-            block = (await client.call_tool("ask")).content[0]
-            assert isinstance(block, TextContent)
-            assert block.text == f"file:///{kind}"
+            assert (await client.call_tool("ask")).text == f"file:///{kind}"
         await sse.call_tool("tell")
         with patience():
             await news.wait()

@@ -16,7 +16,6 @@ from msgspec import structs
 from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -72,9 +71,7 @@ def target(binding: str, urls: list[str], framed: ModuleType) -> Any:
 
 
 async def life(client: Client) -> str:
-    [block] = (await client.call_tool("life")).content
-    assert isinstance(block, TextContent)
-    return block.text
+    return (await client.call_tool("life")).text
 
 
 async def call_until_cut_off(client: Client) -> None:

@@ -27,7 +27,6 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolErr
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
@@ -477,7 +476,7 @@ async def test_middleware_may_refuse_subscriptions(waits: bool, revision: Revisi
         with pytest.raises(PeerError, match="no entry"):
             async with client.listen(uris=["test://a"]):
                 raise AssertionError("it was let through")
-        assert text_of(await client.call_tool("publish")) == "done"
+        assert (await client.call_tool("publish")).text == "done"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -696,8 +695,7 @@ async def test_the_client_may_be_asked_from_within(kind: Callable[..., Any]) -> 
     callbacks = Callbacks(elicitation=lambda params: {})
     async with connect(target, revision=MODERN, callbacks=callbacks) as client:
         result = await client.call_tool("ask_in_tasks")
-        assert isinstance(result.content[0], TextContent)
-        assert result.content[0].text == "both"
+        assert result.text == "both"
     assert log == [
         "seen tools/call",
         "seen InputNeeded",
@@ -778,12 +776,6 @@ async def patient(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Out
         return await call_next()
 
 
-def text_of(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 def moody() -> Server:
     server = Server("moody")
     calls: list[int] = []
@@ -835,7 +827,7 @@ async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, tran
         connect(target, revision=revision.name, callbacks=asked(log)) as client,
     ):
         result = await client.call_tool("ask_all", meta=TRACE)
-        assert text_of(result) == ",".join(TRACE.values())
+        assert result.text == ",".join(TRACE.values())
         kinds = {"roots", "sampling"}
         if lookup("elicitation/create", "server", revision) or revision.modern:
             kinds.add("elicitation")
@@ -967,7 +959,7 @@ def test_metadata_of_questions_has_no_keys_of_the_engine(key: str) -> None:
 async def test_outgoing_requests_can_be_sent_again() -> None:
     noted = Noted()
     async with connect(moody(), middleware=[patient, noted]) as client:
-        assert text_of(await client.call_tool("moody")) == "well then"
+        assert (await client.call_tool("moody")).text == "well then"
     assert [type(each) for each in noted.came] == [PeerError, Outcome]
 
 
@@ -981,7 +973,7 @@ async def test_an_outgoing_request_can_be_changed_and_answered() -> None:
 
     async with connect(moody(), middleware=[redirected]) as client:
         assert await client.tools() == []
-        assert text_of(await client.call_tool("nowhere")) == "another"
+        assert (await client.call_tool("nowhere")).text == "another"
 
 
 @pytest.mark.parametrize("revision", [LEGACY, MODERN])
@@ -1109,7 +1101,7 @@ async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.WARNING, "mcpcore.requests")
     target = MemoryTarget(library(), settings(log_incoming()))
     async with connect(target, middleware=[log_outgoing()]) as client:
-        assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
+        assert (await client.call_tool("echo", {"text": "x"})).text == "x"
     assert caplog.records == []
 
 

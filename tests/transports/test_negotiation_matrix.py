@@ -17,7 +17,6 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.errors import LinkError, NegotiationError
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.cache import ERAS, EraCache, place_of
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -56,9 +55,7 @@ def fresh(**limits: Any) -> ClientSettings:
 
 
 async def says(client: Client, text: str) -> str:
-    block = (await client.call_tool("echo", {"text": text})).content[0]
-    assert isinstance(block, TextContent)
-    return block.text
+    return (await client.call_tool("echo", {"text": text})).text
 
 
 def lines(path: Path) -> list[str]:

@@ -35,9 +35,7 @@ in_all = pytest.mark.parametrize("name", NAMES)
 
 def found(result: CallToolResult) -> Any:
     """What a tool returned, which is JSON."""
-    [block] = result.content
-    assert isinstance(block, TextContent)
-    return json.loads(block.text)
+    return json.loads(result.text)
 
 
 def said(text: str) -> CreateMessageResult:

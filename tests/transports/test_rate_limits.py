@@ -13,9 +13,7 @@ from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import PromptReference
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.link import clock
@@ -69,12 +67,6 @@ def limited(**bursts: int) -> tuple[RuntimeSettings, RateLimits]:
     return RuntimeSettings(limiter=limits), limits
 
 
-def text_of(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 def count(**arguments: int) -> dict[str, Any]:
     return {"name": "count", "arguments": arguments}
 
@@ -122,7 +114,7 @@ async def test_progress_over_the_limit_is_dropped(revision: str) -> None:
         result = await client.call_tool(
             "count", {"progress": 9}, progress=lambda value, total, message: seen.append(value)
         )
-    assert [text_of(each) for each in (unasked, result)] == [
+    assert [each.text for each in (unasked, result)] == [
         "0 0",
         "3 0",
     ]  # what nobody asked for uses nothing up
@@ -140,7 +132,7 @@ async def test_log_messages_over_the_limit_are_dropped(revision: str) -> None:
     async with connect(target, revision=revision, callbacks=callbacks) as client:
         await client.set_log_level("info")
         result = await client.call_tool("count", {"debug": 9, "error": 5})
-    assert text_of(result) == "0 3"
+    assert result.text == "0 3"
     assert seen == [("error", 0), ("error", 1), ("error", 2)]
     assert limits.refused == {Activity.LOGGING: 2}
 
@@ -258,7 +250,7 @@ async def test_a_limiter_may_await(revision: str) -> None:
     later.go_on.set()
     settings = RuntimeSettings(limiter=later)
     async with connect(MemoryTarget(busy_server(), settings), revision=revision) as client:
-        assert text_of(await client.call_tool("count", {"progress": 1})) == "0 0"
+        assert (await client.call_tool("count", {"progress": 1})).text == "0 0"
         with pytest.raises(PeerError, match=r"too many tool calls; try again in 2\.5 seconds"):
             await client.call_tool("count")
         with pytest.raises(PeerError, match="the rate of tool calls is unknown"):
@@ -273,7 +265,7 @@ async def test_a_request_may_be_cancelled_while_the_limiter_awaits() -> None:
         with anyio.move_on_after(0.01):
             await client.call_tool("count")
         later.go_on.set()
-        assert text_of(await client.call_tool("count")) == "0 0"
+        assert (await client.call_tool("count")).text == "0 0"
 
 
 async def test_a_handler_may_be_cancelled_after_the_limiter_has_awaited() -> None:
@@ -303,7 +295,7 @@ async def test_a_limiter_must_not_await_for_notifications(caplog: pytest.LogCapt
     settings = RuntimeSettings(limiter=Mixed(0.0))
     async with connect(MemoryTarget(busy_server(), settings), revision=LEGACY) as client:
         result = await client.call_tool("count", {"progress": 2}, progress=lambda *_: None)
-    assert text_of(result) == "0 0"
+    assert result.text == "0 0"
     assert "a rate limiter answers with seconds, not <coroutine" in caplog.text
 
 
@@ -325,14 +317,14 @@ async def test_a_client_limits_what_its_server_asks(awaits: bool, revision: str)
         elicitation=lambda params: {}, roots=["file:///a"], limiter=later if awaits else local
     )
     async with connect(server, callbacks=callbacks, revision=revision) as client:
-        assert text_of(await client.call_tool("ask")) == "accept"
+        assert (await client.call_tool("ask")).text == "accept"
         told = "too many requests for elicitation; try again in 1e\\+09 seconds"
         if revision == LEGACY:  # the server gets the error, and its tool fails
             assert (await client.call_tool("ask")).is_error
         else:
             with pytest.raises(InputFailed, match=told):
                 await client.call_tool("ask")
-        assert text_of(await client.call_tool("ask", {"roots": True})) == "1"
+        assert (await client.call_tool("ask", {"roots": True})).text == "1"
 
 
 class Mixed:
@@ -441,7 +433,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
                     result = await client.call_tool(
                         "count", {"progress": 2}, progress=lambda value, *_: seen.append(value)
                     )
-                    assert text_of(result) == "2 0"
+                    assert result.text == "2 0"
                 else:
                     with pytest.raises(PeerError, match="rate of tool calls is unknown") as e:
                         await client.call_tool("count")
@@ -479,4 +471,4 @@ async def test_a_handler_does_not_fail_with_the_limiter(
         result = await client.call_tool(
             "count", {"progress": 3, "error": 1}, progress=lambda *_: None
         )
-    assert text_of(result) == told
+    assert result.text == told

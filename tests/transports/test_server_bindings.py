@@ -47,9 +47,7 @@ async def test_one_server_on_several_bindings(revision: str) -> None:
         counts = []
         for url in state.urls:
             async with connect(url, revision=revision) as client:
-                block = (await client.call_tool("count")).content[0]
-                assert isinstance(block, TextContent)
-                counts.append(block.text)
+                counts.append((await client.call_tool("count")).text)
         assert counts == ["1", "2", "3"]
     with pytest.raises(NegotiationError, match="connection refused"):
         async with connect(state.urls[0]):
@@ -247,9 +245,7 @@ async def test_a_whole_program_on_stdio(tmp_path: Path, backend: str) -> None:
     command = [sys.executable, str(program)]
     target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)})
     async with connect(target) as client:
-        block = (await client.call_tool("hello")).content[0]
-        assert isinstance(block, TextContent)
-        assert block.text == "hello"
+        assert (await client.call_tool("hello")).text == "hello"
 
 
 @pytest.mark.requirement("basic/transports/stdio/exit-on-eof")

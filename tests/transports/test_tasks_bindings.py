@@ -12,9 +12,7 @@ from msgspec import Struct
 
 from mcpcore.errors import PeerError
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tasks import Task
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -61,12 +59,6 @@ class Workshop(Server):
         return answer.content.name if answer.content else answer.action
 
 
-def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 # Real bindings
 
 
@@ -97,8 +89,8 @@ async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, seco
             work, ask = await start(client, "work"), await start(client, "ask")
         server.go.set()
         async with connecting(urls[second], MODERN) as client:
-            assert text(await client.tasks.wait(work)) == "done"
-            assert text(await client.tasks.wait(ask)) == "Ada"
+            assert (await client.tasks.wait(work)).text == "done"
+            assert (await client.tasks.wait(ask)).text == "Ada"
 
 
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])

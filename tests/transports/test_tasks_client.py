@@ -21,7 +21,6 @@ from mcpcore.errors import (
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.client_features import ElicitParams
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
@@ -112,12 +111,6 @@ async def connected(
             yield client
 
 
-def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 # Nobody waits any more
 
 
@@ -154,7 +147,7 @@ async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) ->
         ):
 
             async def call() -> None:
-                assert text(await client.call_tool("work")) == "done"
+                assert (await client.call_tool("work")).text == "done"
 
             group.start_soon(call)
             await anyio.sleep(limit + 0.2)  # longer than any single request may take
@@ -186,7 +179,7 @@ async def test_a_refusal_on_the_wire_is_the_tools_to_deal_with() -> None:
     async with connected(Workshop(), LEGACY, elicitation=refuse) as client:
         result = await client.call_tool("ask")
         assert result.is_error is True
-        assert "refused elicitation/create: not now" in text(result)
+        assert "refused elicitation/create: not now" in result.text
 
 
 # News of tasks
@@ -218,7 +211,7 @@ async def test_a_tool_that_must_be_a_task_is_found_out() -> None:
     settings = ClientSettings(tasks=QUICK)
     with patience():
         async with connect(server, revision=LEGACY, settings=settings) as client:
-            assert text(await client.call_tool("must")) == "done"
+            assert (await client.call_tool("must")).text == "done"
             with pytest.raises(PeerError, match="Unknown tool"):
                 await client.call_tool("nothing of the kind")
 
@@ -235,7 +228,7 @@ async def test_progress_goes_on_in_the_task() -> None:
     async with connected(server, LEGACY) as client, anyio.create_task_group() as group:
 
         async def call() -> None:
-            assert text(await client.call_tool("report", progress=progress)) == "reported"
+            assert (await client.call_tool("report", progress=progress)).text == "reported"
 
         group.start_soon(call)
         await heard.wait()
@@ -274,7 +267,7 @@ async def test_where_there_are_no_tasks_calls_are_calls() -> None:
     server = Workshop()
     server.go.set()
     async with connected(server, "2025-06-18") as client:
-        assert text(await client.call_tool("work")) == "done"
+        assert (await client.call_tool("work")).text == "done"
         result = await client.tasks.start("work")
         assert isinstance(result, CallToolResult)
         with pytest.raises(PeerError) as caught:
@@ -364,7 +357,7 @@ async def test_what_a_server_may_answer(
             elicitation=lambda params: {},
         ) as client:
             if outcome is None:
-                assert text(await client.call_tool("x")) == says
+                assert (await client.call_tool("x")).text == says
                 return
             with pytest.raises(outcome, match=says):
                 await client.call_tool("x")
@@ -383,7 +376,7 @@ async def test_so_many_looks_may_stay_unanswered(failures: int, borne: int) -> N
             server = tasked({"tools/call": CREATED, "tasks/cancel": ACK, **looks})
             async with connected(server, MODERN, options=options, limits=limits) as client:
                 if silent < failures:
-                    assert text(await client.call_tool("x")) == "42"
+                    assert (await client.call_tool("x")).text == "42"
                 else:
                     with pytest.raises(RequestTimeout, match="tasks/get"):
                         await client.call_tool("x")

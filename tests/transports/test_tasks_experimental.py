@@ -15,8 +15,6 @@ from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -124,12 +122,6 @@ async def scripted(
             group.cancel_scope.cancel()
 
 
-def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 @pytest.mark.parametrize(
     ("capabilities", "tool", "as_task"),
     [
@@ -166,7 +158,7 @@ async def test_which_calls_are_made_tasks(
     capabilities: dict[str, Any], tool: str, as_task: bool
 ) -> None:
     async with scripted("completed", capabilities=capabilities) as (script, client):
-        assert text(await client.call_tool(tool)) == "42"
+        assert (await client.call_tool(tool)).text == "42"
         (_, params), *_ = script.asked
         assert ("task" in params) is as_task
 
@@ -178,7 +170,7 @@ async def test_which_calls_are_made_tasks(
 )
 async def test_a_task_is_polled_to_its_end_and_no_faster_than_told() -> None:
     async with scripted("working", "working", "completed") as (script, client):
-        assert text(await client.call_tool("optional")) == "42"
+        assert (await client.call_tool("optional")).text == "42"
         assert script.methods == ["tools/call", *["tasks/get"] * 3, "tasks/result"]
         looks = script.times[:4]
         pauses = [after - before for before, after in pairwise(looks)]
@@ -188,14 +180,14 @@ async def test_a_task_is_polled_to_its_end_and_no_faster_than_told() -> None:
 @pytest.mark.requirement("basic/utilities/tasks/poll-despite-notifications")
 async def test_polling_goes_on_in_spite_of_news() -> None:
     async with scripted("working", "working", "completed", news=True) as (script, client):
-        assert text(await client.call_tool("optional")) == "42"
+        assert (await client.call_tool("optional")).text == "42"
         assert script.methods.count("tasks/get") == 3
 
 
 @pytest.mark.requirement("basic/utilities/tasks/input-result-called")
 async def test_what_wants_input_is_asked_for_its_result() -> None:
     async with scripted("input_required") as (script, client):
-        assert text(await client.call_tool("optional")) == "42"
+        assert (await client.call_tool("optional")).text == "42"
         assert script.methods == ["tools/call", "tasks/get", "tasks/result"]
 
 
@@ -203,14 +195,14 @@ async def test_a_task_is_one_however_its_name_is_written() -> None:
     async with scripted("completed") as (script, client):
         created = msgspec.json.encode(script.created)
         script.created = Raw(created.replace(b'"task', b'"\\u0074ask'))
-        assert text(await client.call_tool("optional")) == "42"
+        assert (await client.call_tool("optional")).text == "42"
 
 
 @pytest.mark.requirement("basic/utilities/tasks/any-stream")
 async def test_a_question_may_come_on_any_stream() -> None:
     async with scripted("working") as (script, client):
         script.question = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
-        assert text(await client.call_tool("optional")) == "42"
+        assert (await client.call_tool("optional")).text == "42"
         assert script.answers == [
             {
                 "action": "accept",

@@ -13,8 +13,6 @@ from msgspec import Raw
 
 from mcpcore.errors import ToolError
 from mcpcore.service import Server
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.running.functions import call_in_loop, current_loop, is_over
@@ -38,12 +36,6 @@ def revision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
-
-
 async def test_a_blocking_handler_holds_up_nobody(revision: str) -> None:
     server = Server("s")
     released = threading.Event()
@@ -58,7 +50,7 @@ async def test_a_blocking_handler_holds_up_nobody(revision: str) -> None:
         async with connect(server, revision=revision) as client, anyio.create_task_group() as group:
 
             async def call(words: str) -> None:
-                results.append(text(await client.call_tool("block", {"words": words})))
+                results.append((await client.call_tool("block", {"words": words})).text)
 
             group.start_soon(call, "a")
             group.start_soon(call, "b")
@@ -91,7 +83,7 @@ async def test_it_may_talk_to_the_client(revision: str, guarded: bool) -> None:
     async with connect(target, revision=revision, callbacks=callbacks) as client:
         await client.set_log_level("info")
         result = await client.call_tool("work", progress=lambda *args: told.append(args))
-    assert text(result) == "[True, True] False"
+    assert result.text == "[True, True] False"
     assert told == [*(["tools/call"] if guarded else []), (1, 2, "half"), "done"]
 
 
@@ -112,11 +104,11 @@ async def test_its_errors_are_like_any_others(
 
     target = MemoryTarget(server, RuntimeSettings(middleware=(steps,) if guarded else ()))
     async with connect(target) as client:
-        assert "no such city" in text(await client.call_tool("fail", {"secret": False}))
+        assert "no such city" in (await client.call_tool("fail", {"secret": False})).text
         with caplog.at_level(logging.ERROR):
             result = await client.call_tool("fail", {"secret": True})
     assert result.is_error is True
-    assert "secret" not in text(result)
+    assert "secret" not in result.text
     assert "a secret" in str(caplog.records[0].exc_info)
 
 
@@ -170,7 +162,7 @@ async def test_it_may_require_a_visit() -> None:
     async with connect(server, callbacks=Callbacks(elicitation_url=asked.append)) as client:
         result = await client.call_tool("files")
     assert len(asked) == 1
-    assert "does not visit" in text(result)
+    assert "does not visit" in result.text
 
 
 def from_a_thread(change: Callable[[], object]) -> list[BaseException]:
@@ -267,7 +259,7 @@ async def test_threads_of_others_are_told_apart() -> None:
         return "done"
 
     async with connect(server) as client:
-        assert text(await client.call_tool("work")) == "done"
+        assert (await client.call_tool("work")).text == "done"
     assert len(failures) == 1
     assert "thread" in str(failures[0])
 

@@ -12,8 +12,6 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
 from mcpcore.service import Server
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
@@ -63,12 +61,6 @@ class Site:
         if self._tells:
             self.told += [complete() for complete in self._completers]
         self._completers.clear()
-
-
-def text(result: CallToolResult) -> str:
-    block = result.content[0]
-    assert isinstance(block, TextContent)
-    return block.text
 
 
 def by_url(answer: Callable[[ElicitParams], Any], **more: Any) -> Callbacks:
@@ -159,7 +151,7 @@ async def test_revisions_without_visits(revision: str) -> None:
     async with connect(site.server, revision=revision, callbacks=callbacks) as client:
         result = await client.call_tool("files")
     assert result.is_error is True
-    assert "does not support elicitation.url" in text(result)
+    assert "does not support elicitation.url" in result.text
     assert asked == []
 
 
@@ -209,7 +201,7 @@ async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: s
                 site.visit()
 
             group.start_soon(browse)
-            assert text(await client.call_tool(tool)) == "your files"
+            assert (await client.call_tool(tool)).text == "your files"
             await other.ping()
     assert site.calls == 2
     assert site.told == [True]
@@ -228,7 +220,7 @@ async def test_in_the_modern_era_the_same_callbacks_do() -> None:
         return ElicitResult(action="accept")
 
     async with connect(site.server, revision=MODERN, callbacks=by_url(agree)) as client:
-        assert text(await client.call_tool("files")) == "your files"
+        assert (await client.call_tool("files")).text == "your files"
         assert site.told == [False]  # there is no such notification any more
 
 
@@ -243,7 +235,7 @@ async def test_without_word_it_is_tried_again_when_patience_is_over() -> None:
     async with connect(
         site.server, revision=LEGACY, callbacks=by_url(agree), settings=settings
     ) as client:
-        assert text(await client.call_tool("files")) == "your files"
+        assert (await client.call_tool("files")).text == "your files"
 
 
 async def test_a_visit_that_never_helps_is_not_asked_for_for_ever() -> None:

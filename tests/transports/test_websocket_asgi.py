@@ -10,9 +10,8 @@ from anyio.abc import TaskStatus
 from msgspec import structs
 
 from mcpcore.errors import LinkError
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.targets import WebSocketTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running
@@ -73,11 +72,9 @@ async def test_calls_questions_and_cancellations(site: Site, revision: str) -> N
             assert await text(client, "read", what=f"cancelled {url} {revision}") == "seen"
 
 
-async def text(client: object, name: str, **arguments: object) -> str:
-    result = await client.call_tool(name, arguments)  # type: ignore[attr-defined]
-    [block] = result.content
-    assert isinstance(block, TextContent)
-    return block.text
+async def text(client: Client, name: str, **arguments: object) -> str:
+    result = await client.call_tool(name, arguments)
+    return result.text
 
 
 async def test_the_principal_of_middleware_and_that_of_the_hook(site: Site) -> None:

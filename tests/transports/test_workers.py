@@ -6,12 +6,10 @@ import socket
 import sys
 from collections import Counter
 from pathlib import Path
-from urllib.request import urlopen
 
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio import to_thread
 
 from mcpcore.errors import WorkersFailed
 from mcpcore_transports.client.callbacks import Callbacks
@@ -66,20 +64,6 @@ async def test_workers_share_an_address_and_a_dead_one_is_replaced() -> None:
             while len(now - {victim}) < 2:
                 now |= await pids(served.url, 1)
         assert other in now
-
-
-async def test_each_shows_the_metrics_of_all() -> None:
-    pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
-    words = ("--http", "127.0.0.1:0", "--workers", "2", "--metrics-path", "/metrics")
-    async with serving(*words) as served:
-        text = await to_thread.run_sync(fetched, served.url.replace("/mcp", "/metrics"))
-    for number in "12":
-        assert f'mcp_server_active_sessions{{worker="{number}"}} 0.0' in text
-
-
-def fetched(url: str) -> str:
-    with urlopen(url, timeout=PATIENCE) as page:
-        return str(page.read().decode())
 
 
 async def test_a_session_is_everywhere_and_its_answers_find_their_questions() -> None:
