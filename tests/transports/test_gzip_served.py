@@ -23,7 +23,6 @@ from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.trace.recorded import loaded, messages, records
 from tests.transports.http_fixture import tool
 from tests.transports.served import Served, served
@@ -128,20 +127,6 @@ async def test_who_cannot_have_pieces_has_them_until_the_end() -> None:
     assert text_in(gzip.decompress(body)) == numbers(IN_PIECES)
 
 
-async def test_many_at_a_time() -> None:
-    async with served(books(), seconds=120) as state, browser(state) as client:
-        texts: list[str] = []
-
-        async def one(size: int) -> None:
-            texts.append(text_in((await post(client, asked(size))).content))
-
-        async with anyio.create_task_group() as group:
-            for _ in range(4):
-                group.start_soon(one, IN_PIECES)
-                group.start_soon(one, 10)
-        assert sorted(texts, key=len) == [numbers(10)] * 4 + [numbers(IN_PIECES)] * 4
-
-
 @SIZES
 async def test_under_asgi(size: int) -> None:
     app = asgi_app(books())
@@ -164,15 +149,6 @@ async def test_as_a_plain_function(size: int) -> None:
     assert reply.complete
     assert text_in(gzip.decompress(reply.body)) == numbers(size)
     await endpoint.aclose()
-
-
-async def test_in_sessions_that_a_store_keeps() -> None:
-    settings = ServeSettings(store=MemoryStore())
-    async with (
-        served(books(), settings=settings) as state,
-        connect(state.url, revision=LATEST_LEGACY.name, settings=ASKING) as client,
-    ):
-        assert await book_of(client, IN_PIECES) == numbers(IN_PIECES)
 
 
 # Our own client, and what is recorded

@@ -1,8 +1,8 @@
 """The lifespan of a server on every binding: nothing happens before its start or after its end."""
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -218,8 +218,8 @@ async def test_it_is_one_for_all_bindings_and_clients_in_memory(tmp_path: Path) 
     assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
 
 
-async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
-    crash = anyio.Event()
+def pool_until(crash: anyio.Event) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """A lifespan that fails once ``crash`` is set."""
 
     async def crashing() -> None:
         await crash.wait()
@@ -231,9 +231,17 @@ async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
             group.start_soon(crashing)
             yield
 
+    return pool
+
+
+async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
+    crash = anyio.Event()
+
     said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
     with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
-        await serve(Server("x", lifespan=pool), http=ANY, ws=ANY, tcp=ANY, on_ready=crash.set)
+        await serve(
+            Server("x", lifespan=pool_until(crash)), http=ANY, ws=ANY, tcp=ANY, on_ready=crash.set
+        )
 
 
 @pytest.mark.parametrize("binding", ["http", "ws", "tcp"])
@@ -242,19 +250,9 @@ async def test_its_own_end_ends_connections_that_are_open(binding: str) -> None:
     crash = anyio.Event()
     urls: list[str] = []
 
-    @asynccontextmanager
-    async def pool() -> AsyncIterator[None]:
-        async def crashing() -> None:
-            await crash.wait()
-            raise ConnectionError("the pool is gone")
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(crashing)
-            yield
-
     settings = ServeSettings(runtime=RuntimeSettings(lifespan_end=100 * HOUR))
     address: dict[str, Any] = {binding: ANY}
-    serving = partial(serve, Server("x", lifespan=pool), settings=settings, **address)
+    serving = partial(serve, Server("x", lifespan=pool_until(crash)), settings=settings, **address)
 
     async def client() -> None:
         while not urls:
@@ -358,18 +356,8 @@ async def test_in_memory_a_failing_end_is_raised_behind_the_block(wire: bool) ->
 async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> None:
     crash = anyio.Event()
 
-    async def crashing() -> None:
-        await crash.wait()
-        raise ConnectionError("the pool is gone")
-
-    @asynccontextmanager
-    async def pool() -> AsyncIterator[None]:
-        async with anyio.create_task_group() as group:
-            group.start_soon(crashing)
-            yield
-
     said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
-    memory = MemoryTarget(Server("x", lifespan=pool), wire=wire)
+    memory = MemoryTarget(Server("x", lifespan=pool_until(crash)), wire=wire)
 
     async def use() -> None:
         async with connect(memory):
@@ -378,22 +366,6 @@ async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> N
 
     with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
         await use()
-
-
-async def test_a_client_that_gives_up_while_it_starts_leaves_nothing() -> None:
-    diary = Diary()
-    server = declared(diary, start=anyio.sleep_forever)
-    async with anyio.create_task_group() as group:
-
-        async def open() -> None:
-            async with connect(server):
-                pytest.fail("connected")
-
-        group.start_soon(open)
-        await diary.until("start 1")
-        await anyio.wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
-    assert diary.entries == ["start 1"]
 
 
 # Who sees it
