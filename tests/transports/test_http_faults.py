@@ -771,6 +771,7 @@ async def good(client: Client, name: str) -> None:
     assert result.content[0].text == "well"
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", ROWS)
 async def test_a_fault_ends_one_call(name: str) -> None:
     await check(ROWS[name], "own", ROWS[name].error)

@@ -270,6 +270,7 @@ SITES = {
 }
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("kind", "life"), SITES.values(), ids=SITES)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.anyio
