@@ -25,7 +25,6 @@ def _cells() -> Iterator[Any]:
                 yield pytest.param(row, side, backend, id=f"{row.id}-{side}-{backend}", marks=marks)
 
 
-@pytest.mark.share(2)
 @pytest.mark.anyio
 @pytest.mark.parametrize(("row", "side", "anyio_backend"), list(_cells()))
 async def test_row(row: Row | Opening, side: Side) -> None:
