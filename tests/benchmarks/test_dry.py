@@ -40,6 +40,7 @@ def measured(work: Work) -> list[Figures]:
     return asyncio.run(measure(work, 1))
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", WORKS)
 def test_every_work_is_answered_by_all_programs(name: str) -> None:
     work = shortened(name)

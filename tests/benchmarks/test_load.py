@@ -198,6 +198,7 @@ def test_a_large_reply_is_looked_at_where_it_arrived(ask: Ask, words: tuple[str,
             tracemalloc.stop()
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize(
     ("name", "binding", "era"),

@@ -143,7 +143,7 @@ def small(job: AnyJob) -> AnyJob:
     return structs.replace(job, calls=1) if isinstance(job, Peak) else job
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(10)
 @pytest.mark.parametrize(("row", "variant"), [case(*each) for each in CASES])
 def test_it_answers_rightly(row: str, variant: str) -> None:
     chosen = ROWS[row].variants[variant]

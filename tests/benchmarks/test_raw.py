@@ -35,6 +35,7 @@ def faults(process: int) -> int:
     return int(words[7])
 
 
+@pytest.mark.share(4)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 @pytest.mark.parametrize(
     "name",

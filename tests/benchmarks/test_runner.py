@@ -195,6 +195,7 @@ def test_modules_are_compiled_whatever_the_environment_says(
     assert f"# {bytecode} matches {module}" in said
 
 
+@pytest.mark.share(6)
 @LINUX
 @pytest.mark.parametrize("name", runner.self_measurements())
 def test_the_load_generator_is_measured_by_each_kind_of_its_work(name: str) -> None:

@@ -99,6 +99,7 @@ async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> 
     )
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
     stories = await _killed_anywhere(house, binding, era, 6)
@@ -148,6 +149,7 @@ async def _wrong_at_step(house: House, binding: str, era: str, step: str, where:
     return None
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_killed_at_every_step(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
@@ -214,6 +216,7 @@ async def _garbage_anywhere(house: House, binding: str, era: str, count: int) ->
     )
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
     stories = await _garbage_anywhere(house, binding, era, 4)
@@ -236,6 +239,7 @@ async def test_garbage_at_many_places(binding: str, era: str, house: House, ledg
 # Bytes that come one by one, and messages in two parts
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_one_byte_at_a_time(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
@@ -249,6 +253,7 @@ async def test_one_byte_at_a_time(binding: str, era: str, house: House, ledger: 
     assert story.happy, (story.ends, story.refused)
 
 
+@pytest.mark.share(3)
 @cells(quick=4)
 async def test_parted_at_every_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
     await _length(house, binding, era)
@@ -271,6 +276,7 @@ async def _other_lives(house: House, binding: str, era: str) -> None:
     await _length(house, binding, era)
 
 
+@pytest.mark.share(3)
 @cells((UP, DOWN))
 async def test_it_reads_nothing_from_the_first(
     binding: str, era: str, arg0: str, house: House, ledger: Ledger
@@ -285,6 +291,7 @@ async def test_it_reads_nothing_from_the_first(
         await _other_lives(house, binding, era)
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_a_large_argument_for_who_stops_reading(
     binding: str, era: str, house: House, ledger: Ledger
@@ -305,6 +312,7 @@ async def test_a_large_argument_for_who_stops_reading(
         await _other_lives(house, binding, era)
 
 
+@pytest.mark.share(3)
 @cells()
 async def test_large_answers_for_who_stops_reading(
     binding: str, era: str, house: House, ledger: Ledger

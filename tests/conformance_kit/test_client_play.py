@@ -378,6 +378,7 @@ async def test_what_does_not_apply_is_not_played(
         assert result.detail.endswith(reason)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("binding", [*HOSTS])
 async def test_our_client_is_seen_as_it_is(binding: Binding) -> None:
     found = await look_at_client(OURS, binding, OLD, timing=TIMING)

@@ -98,6 +98,7 @@ def failures(found: dict[tuple[str, str], tuple[str, str]]) -> set[tuple[str, st
     return {place for place, (verdict, _) in found.items() if verdict == "failed"}
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("program", "options", "failed"),
     [
@@ -243,6 +244,7 @@ UNHEARD = (
 """Cases whose mutants a look used to take for servers that speak nothing."""
 
 
+@pytest.mark.share(5)
 @pytest.mark.anyio
 @pytest.mark.parametrize(("name", "binding"), UNHEARD)
 async def test_a_whole_run_finds_what_a_mutant_has_broken(name: str, binding: Binding) -> None:

@@ -37,6 +37,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.share(6)
 @pytest.mark.parametrize(
     ("program", "happened", "helps"), [each[1:] for each in PROGRAMS], ids=[p[0] for p in PROGRAMS]
 )
@@ -162,6 +163,7 @@ CLIENTS = [
 ]
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("program", "helps"), [each[1:] for each in CLIENTS], ids=[each[0] for each in CLIENTS]
 )

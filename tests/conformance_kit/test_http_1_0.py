@@ -75,6 +75,7 @@ def test_what_http_1_0_does_not_have_is_not_asked_of_it(revision: str) -> None:
         assert found.detail == "the server speaks HTTP/1.0"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("revision", [OLD, NEW])
 def test_the_same_server_of_http_1_1_has_to_know_of_expect(revision: str) -> None:
     # What never comes is waited for; a server that stands still is slow to say the rest as well.

@@ -327,7 +327,7 @@ def test_what_the_official_schema_refuses_the_kit_refuses(data: st.DataObject) -
         assert any(part in problem for part in STRICTER), (problem, sample)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda each: f"{each.revision.name}-{each[1]}")
 def test_every_single_change_that_the_official_schema_refuses(sample: Sample) -> None:
     for path in _places(sample.value):

@@ -61,6 +61,7 @@ async def test_a_message_larger_than_all_that_cases_say_is_taken_whole() -> None
     assert len(line.data) == LARGE
 
 
+@pytest.mark.long
 async def test_the_finding_says_that_the_line_did_not_end() -> None:
     found = await played([sys.executable, "-c", ENDLESS], ANSWERED, modern=False, timeout=5.0)
     assert f"({REASON})" in found["answered"][1]

@@ -95,7 +95,7 @@ def of(results: list[Result], *verdicts: Verdict) -> list[str]:
 
 
 @pytest.mark.anyio
-@pytest.mark.share(2)
+@pytest.mark.share(7)
 @pytest.mark.parametrize(
     ("how", "failed", "passed"),
     [
@@ -227,7 +227,7 @@ def by_pytest(folder: Path, *words: str) -> Done:
     )
 
 
-@pytest.mark.share(2)
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-p", "xdist", "-n", "2")])
 def test_by_pytest_it_is_one_failed_test(words: tuple[str, ...], tmp_path: Path) -> None:
     if "xdist" in words:

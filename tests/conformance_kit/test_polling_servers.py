@@ -179,6 +179,7 @@ def about_the_protocol(case: Case) -> bool:
     return case.id == PIPELINED or not case.page.startswith("rfc")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("all", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_server_may_have_its_clients_come_back_for_answers(all: bool) -> None:
     cases = [each for each in all_cases() if about_the_protocol(each)]

@@ -273,6 +273,7 @@ server.serve_forever()
 """
 
 
+@pytest.mark.long
 def test_headers_are_not_in_what_is_shown_of_a_failure(tmp_path: Path) -> None:
     secret = "open-sesame-4711"
     with serving((sys.executable, "-c", GOSSIP)) as (url,):
@@ -311,6 +312,7 @@ def test_a_case_that_fails_itself_is_not_skipped(tmp_path: Path) -> None:
     assert "1 failed" in done.stdout
 
 
+@pytest.mark.long
 def test_strict_makes_a_should_a_failure(tmp_path: Path) -> None:
     (tmp_path / "liar.py").write_text(LIAR)
     words = [
@@ -341,6 +343,7 @@ def test_reports_name_the_cases_without_the_paths_of_this_machine(tmp_path: Path
         assert "-> request initialize" in (failure.text or "")
 
 
+@pytest.mark.long
 def test_beside_other_processes_what_cannot_be_checked_is_one_failure(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")

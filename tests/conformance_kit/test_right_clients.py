@@ -48,6 +48,7 @@ def _legacy_first(value: Value) -> Value:
     return {**value, "method": "initialize"}
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("id", "binding", "revision", "habit", "verdict"),
     [

@@ -81,7 +81,7 @@ def findings(results: list[Result]) -> dict[str, str]:
     return {each.case.id: each.detail for each in results if each.verdict not in FINE}
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize("revision", [EARLY, OLD, NEW])
 @pytest.mark.parametrize(
     ("right", "passed"),

@@ -195,6 +195,7 @@ def test_failures_are_told_and_kept(broken: tuple[str, ...], tmp_path: Path) -> 
     assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_known_failures(broken: tuple[str, ...], tmp_path: Path) -> None:
     words = ("server", *LIFECYCLE, "--only", "basic/index", "--timeout", "1")
     known = tmp_path / "known.toml"
@@ -396,6 +397,7 @@ connection = socket.create_connection((url.hostname, url.port))
 """
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("program", "transport", "jobs", "said"),
     [

@@ -132,6 +132,7 @@ class MuteHandler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.share(3)
 @SIGNALS
 def test_a_server_at_a_url(number: signal.Signals, to_all: bool, tmp_path: Path) -> None:
     report = tmp_path / "r.json"
@@ -174,7 +175,7 @@ time.sleep(600)
 """Plays as it should when the kit looks at it and in the first case, and hangs in the second."""
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @SIGNALS
 @pytest.mark.parametrize("transport", ["http", "stdio"])
 def test_a_client(transport: str, number: signal.Signals, to_all: bool, tmp_path: Path) -> None:

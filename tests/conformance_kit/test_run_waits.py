@@ -8,6 +8,7 @@ other bindings, with the cases that are about one of them alone.
 from pathlib import Path
 
 import anyio
+import pytest
 
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_conformance.kit.model import Binding, Result, Side, Verdict
@@ -37,6 +38,7 @@ async def waited() -> list[tuple[Result, float]]:
     return found
 
 
+@pytest.mark.long
 def test_what_the_kit_waits_itself_is_less_than_a_minute_even_one_case_after_another() -> None:
     # some can be played on virtual time only, and wait for hours there
     found = [each for each in anyio.run(waited) if each[0].case.bindings != {Binding.CORE}]

@@ -201,6 +201,7 @@ def test_whenever_a_server_asks_only_those_are_found_that_need_it(own: Schedule)
 PROGRAM = str(Path(__file__).with_name("odd_times.py"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ways", "blamed"),
     [
@@ -221,6 +222,7 @@ def test_nor_is_a_program(ways: str, blamed: set[str]) -> None:
     assert passed(run, ROOTS) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ways", "blamed"), [("hurries", set()), ("hurries, asks elsewhere", {*PLACED})]
 )

@@ -35,6 +35,7 @@ def answering(code: int, body: bytes, **headers: str) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.share(8)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(
     ("url", "code", "options", "hint"),
@@ -89,6 +90,7 @@ def test_it_is_said_and_nothing_is_played(
     assert "failed" not in done.stdout + done.stderr
 
 
+@pytest.mark.share(6)
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(
     ("url", "location", "hint"),

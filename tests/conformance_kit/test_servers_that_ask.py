@@ -94,6 +94,7 @@ async def test_who_checks_what_it_has_decoded_may_decode_without_care(tmp_path: 
     assert passed(run)[MRTR] == 2, told(run)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("fault", "findings"),
     [
@@ -168,6 +169,7 @@ async def test_a_fault_of_what_asks_for_input_is_found(
     assert found(run) == findings, told(run)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("fault", "findings"),
     [
@@ -206,6 +208,7 @@ async def test_a_right_server_that_asks_on_the_wire_has_no_finding(tmp_path: Pat
     assert found(run) == {}, told(run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ways", ["none", rare("ways of its own")])
 async def test_nothing_of_what_a_right_server_asks_on_the_wire_is_found_wrong(
     ways: str, tmp_path: Path
@@ -260,6 +263,7 @@ async def test_a_task_may_ask_before_the_answer_that_tells_of_it(tmp_path: Path)
     assert [each.verdict for each in run.results if each.case.id == case] == [Verdict.PASSED]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("fault", "findings"),
     [
@@ -299,6 +303,7 @@ async def test_a_fault_of_a_task_of_2025_11_25_is_found(
     assert found(run) == {f"{OLD_TASKS}/{each}": how for each, how in findings.items()}, told(run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "findings"),
     [

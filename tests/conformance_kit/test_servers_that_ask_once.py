@@ -52,6 +52,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.mark.share(4)
 @pytest.mark.anyio
 @pytest.mark.parametrize("case", WHILE_ASKING)
 @pytest.mark.parametrize(

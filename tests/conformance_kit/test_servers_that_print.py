@@ -50,6 +50,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("before", "meanwhile", "shown"),
     [

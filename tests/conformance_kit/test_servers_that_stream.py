@@ -87,6 +87,7 @@ def test_nor_is_it_by_other_cases(polls: bool) -> None:
     assert "wipe" not in server.called
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("fault", "polls", "blamed"),
     [

@@ -118,6 +118,7 @@ async def ran(fault: str, tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("fault", "failed", "said"),
     [

@@ -80,6 +80,7 @@ def issued(make: Ids) -> tuple[Callable[[], Fault], list[str]]:
     return Issues, given
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("make", "verdict"),
     [

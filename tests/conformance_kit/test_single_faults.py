@@ -209,7 +209,7 @@ def played(revision: str, *faults: Made, only: str = "") -> list[Result]:
     return run.results
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(12)
 @pytest.mark.parametrize(
     ("revision", "fault", "failed", "passed"),
     [pytest.param(*rest, id=f"{name}-{rest[0]}") for name, *rest in TABLE],

@@ -54,6 +54,7 @@ def dressed(form: str, pattern: str, *, careless: bool) -> Callable[[], Fault]:
     return Dressed
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize("careless", [False, True])
 @pytest.mark.parametrize(("form", "pattern"), FORMS)
 def test_what_carries_the_session_is_altered_and_nothing_else_counts(

@@ -202,6 +202,7 @@ async def test_no_case_calls_a_tool_that_nobody_has_allowed(
     assert {each["name"] for each in calls} == {"wipe_all"}
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("name", "allowed", "verdict"),
     [
@@ -221,6 +222,7 @@ async def test_an_output_that_breaks_its_own_schema_is_found_where_the_tool_may_
     assert found[case].verdict is verdict, found[case].detail
 
 
+@pytest.mark.long
 async def test_a_tool_that_never_answers_is_not_passed_over(tmp_path: Path) -> None:
     case = "server/tools/calling-tools/result-shape"
     tools = [tool(each, annotations=READS) for each in ("echo", "silent", "third", "fourth")]
@@ -229,6 +231,7 @@ async def test_a_tool_that_never_answers_is_not_passed_over(tmp_path: Path) -> N
     assert found[case].detail == "there was nothing to look at: silent takes longer than 2 s"
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("case", "silent"),
     [

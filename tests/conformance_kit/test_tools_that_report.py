@@ -84,6 +84,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("page", "fault", "blamed"),
     [

@@ -56,7 +56,7 @@ def played(side: str, transport: str, folder: Path, *target: str) -> list[TraceF
     return [*map(read, names)]
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(6)
 @pytest.mark.parametrize("transport", ["stdio", "http", "ws"])
 @pytest.mark.parametrize(("side", "target"), [("server", (SERVER,)), ("client", CLIENT)])
 def test_each_case_has_a_trace_that_can_be_worked_with(

@@ -397,6 +397,7 @@ GROWS = "basic/patterns/progress/progress-flow/only-grows"
 PARAMS = "basic/index/notifications/params"
 
 
+@pytest.mark.share(5)
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("fault", "case", "verdict"),
@@ -515,6 +516,7 @@ NOTIFYING = (
 )
 
 
+@pytest.mark.share(9)
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("fault", "case"),

@@ -64,6 +64,7 @@ def found(fault: Callable[[], Fault], *ids: str) -> dict[str, Result]:
     return {each.case.id: each for each in results if each.case.id in ids}
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("fault", "token", "unknown"),
     [

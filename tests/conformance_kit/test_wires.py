@@ -311,6 +311,7 @@ while stays:
 """
 
 
+@pytest.mark.long
 async def test_how_a_program_had_to_be_killed_is_remembered_as_long_as_it_is_so(
     tmp_path: Path,
 ) -> None:

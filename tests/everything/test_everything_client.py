@@ -128,6 +128,7 @@ async def test_schemas_come_back_as_they_are() -> None:
     assert call["arguments"] == {"schema": focal["inputSchema"]}
 
 
+@pytest.mark.long
 def test_any_server_gets_a_tour() -> None:
     command = (
         *PYTHON,

@@ -52,6 +52,7 @@ def text(result: CallToolResult) -> str:
     return block.text
 
 
+@pytest.mark.share(4)
 async def test_calls_are_followed_to_their_ends(target: Any, revision: str) -> None:
     async with connected(target, revision) as client:
         arguments = {"seconds": 0.01, "label": "it"}

@@ -108,7 +108,7 @@ def test_the_corpus_and_some_mutations_of_it(name: str) -> None:
     target = load(name)
     count = len(target.corpus())
     assert count
-    assert faults_of(target, seed=1, executions=count + (10 if name in SLOW else 50)) == []
+    assert faults_of(target, seed=1, executions=count + 10) == []
 
 
 @either_run

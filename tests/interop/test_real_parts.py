@@ -271,6 +271,7 @@ def cells_of(out: str) -> dict[str, str]:
     return {row[0].strip(): " ".join(cell.strip() for cell in row[3:]) for row in rows[2:]}
 
 
+@pytest.mark.long
 def test_a_broken_program_is_red_and_a_good_one_is_not(
     tables: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_broken_program_is_red_and_a_good_one_is_not(
     assert cells_of(out) == {"bad": told}, "it lists what it should, and nothing is left of it"
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("code", "shown", "said"),
     [
@@ -502,6 +504,7 @@ def read(case: str, seen: str) -> Checked:
     )
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("checked", "problems"),
     [

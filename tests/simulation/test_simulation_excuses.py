@@ -66,6 +66,7 @@ def test_from_the_last_wall_clock_on_all_are_right() -> None:
     assert Excuses(()).walls_right == 0.0
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("rule", "mutation", "schedule"),
     [

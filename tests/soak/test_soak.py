@@ -201,6 +201,7 @@ def test_resident_memory_is_held_against_that_of_the_start(side: str) -> None:
         assert larger(begin, end, "now", resident=False) == []
 
 
+@pytest.mark.share(2)
 @pytest.mark.anyio
 @pytest.mark.parametrize("much", [False, True])
 async def test_what_no_allocator_knows_of_is_seen(much: bool) -> None:
@@ -280,6 +281,7 @@ def test_neither_side_takes_more_than_a_little_with_nothing_to_do(
     assert found == [f"{side} takes {share:.1%} of a processor with nothing to do"] * wrong
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("size", [100, 2_000, 5_000_000])
 def test_what_is_in_use_is_counted(size: int) -> None:
     """... of small objects, of larger ones and of those that have pages of their own."""

@@ -17,6 +17,7 @@ QUICK, LONG, RARE = 397, 211, 397
 """Of so many points one is run; odd ones, so that the kinds of failures take turns."""
 
 
+@pytest.mark.share(9)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(0, len(CELLS), 20), ids=lambda at: str(CELLS[at]))
 def test_a_few_points(number: int) -> None:
@@ -149,7 +150,7 @@ FOUND_AMONG_MANY = {
 """The same, where the points about it are so many that the quick tests leave them out."""
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(4)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "words",

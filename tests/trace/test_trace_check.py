@@ -1159,6 +1159,7 @@ def _many_exchanges() -> Iterator[Record]:
         yield from stream(event(done(CONTENT)), stream=number)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("said", "side", "binding"),
     [

@@ -96,6 +96,7 @@ def bindings(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize("revision", ERAS)
 @pytest.mark.parametrize("binding", ["http", "websocket", "sse", "tcp", "unix"])
 async def test_a_trace_of_memory_is_played_over_every_binding(

@@ -96,6 +96,7 @@ async def told(client: SiteClient, name: str, **arguments: Any) -> str:
     return (await client.call(tool(name, **arguments))).result
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_our_client(site: Site, revision: str) -> None:
     callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
@@ -181,6 +182,7 @@ async def test_a_body_without_length_is_bounded(site: Site) -> None:
     assert response.status == 413
 
 
+@pytest.mark.share(4)
 async def test_a_body_that_does_not_come_is_given_up(site: Site) -> None:
     client = await site.connect()
     response = await client.call(http(b"{", headers={"Content-Length": "100"}))
@@ -251,6 +253,7 @@ async def test_no_websocket(site: Site) -> None:
     assert (response.status, response.body) == (404, b"WebSocket is not served here\n")
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("kind", "patience"),
     [

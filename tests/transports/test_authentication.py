@@ -218,6 +218,7 @@ CLOSING: dict[str, tuple[bytes, bytes]] = {
 }
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("name", CLOSING)
 async def test_who_is_being_authenticated_when_the_server_closes_is_answered(name: str) -> None:
     asked, go_on = anyio.Event(), anyio.Event()

@@ -125,6 +125,7 @@ async def test_what_cannot_be_imported_is_shown_and_the_next_change_waited_for(
         assert await ask(served) == "sun"
 
 
+@pytest.mark.long
 async def test_a_server_that_is_broken_from_the_beginning(tmp_path: Path) -> None:
     (tmp_path / "weather.py").write_text("def broken(:\n")
     async with developing(tmp_path) as served:
@@ -134,6 +135,7 @@ async def test_a_server_that_is_broken_from_the_beginning(tmp_path: Path) -> Non
         assert await ask(served) == "sun"
 
 
+@pytest.mark.long
 async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "climate"
     inner = package / "inner"
@@ -161,6 +163,7 @@ async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) ->
     assert os.path.join("elsewhere", "climate", "inner", "__init__.py") in served.said
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("state", ["serving", "broken"])
 async def test_a_signal_ends_all_as_it_ends_serve(
@@ -201,6 +204,7 @@ async def test_all_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> Non
         await gone(pid, PATIENCE)
 
 
+@pytest.mark.long
 async def test_a_server_that_ends_by_itself_waits_for_a_change(tmp_path: Path) -> None:
     write(tmp_path, "rain")
     async with developing(tmp_path) as served:

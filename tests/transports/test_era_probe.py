@@ -94,6 +94,7 @@ async def says(client: Client, text: str) -> str:
     return (await client.call_tool("echo", {"text": text})).text
 
 
+@pytest.mark.share(5)
 @pytest.mark.requirement("basic/transports/stdio/probe-fallback")
 @pytest.mark.parametrize("revision", [row.name for row in LEGACY])
 @pytest.mark.parametrize("kind", KINDS)

@@ -770,6 +770,7 @@ async def good(client: Client, name: str) -> None:
     assert result.text == "well"
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", ROWS)
 async def test_a_fault_ends_one_call(name: str) -> None:
     await check(ROWS[name], "own", ROWS[name].error)

@@ -134,6 +134,7 @@ ENDS = {
 """How a body goes on that is refused before its end."""
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("status", ENDS)
 @pytest.mark.parametrize("origin", ["https://app.example", "https://evil.example"])
 async def test_pages_that_may_call_can_read_why_a_body_is_refused(status: int, origin: str) -> None:

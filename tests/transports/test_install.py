@@ -68,6 +68,7 @@ def entry(folder: Path, **more: Any) -> dict[str, Any]:
 # What is printed
 
 
+@pytest.mark.share(3)
 @LINUX
 @pytest.mark.parametrize(("client", "place"), CLIENTS)
 def test_it_is_printed_for_each_client(client: str, place: str, folder: Path) -> None:
@@ -199,6 +200,7 @@ def test_it_is_started_as_it_will_be(folder: Path) -> None:
 # What is written
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("client", "place"), CLIENTS)
 def test_what_is_written_can_be_used(client: str, place: str, folder: Path) -> None:
     file = folder / "a" / "b" / "mcp.json"

@@ -81,6 +81,7 @@ def test_where_a_schema_is_not_sound(schema: dict[str, Any], path: str) -> None:
     assert len(str(caught.value)) < 700
 
 
+@pytest.mark.share(3)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "schema",

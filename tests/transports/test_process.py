@@ -81,6 +81,7 @@ async def spawned(
     assert link.returncode is not None
 
 
+@pytest.mark.share(2)
 @pytest.mark.requirement("basic/transports/stdio/client-support")
 @pytest.mark.parametrize("negotiation", list(Negotiation))
 async def test_calls_in_either_era(anyio_backend_name: str, negotiation: Negotiation) -> None:

@@ -164,6 +164,7 @@ async def test_one_guard_looks_after_all_servers_and_goes_with_the_last() -> Non
 # A client that is ended itself
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(
     ("habits", "end"),

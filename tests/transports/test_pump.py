@@ -279,6 +279,7 @@ class Counting(Recorder):
         super().handle(event)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("server", [True, False])
 @pytest.mark.parametrize("left", [False, True])
 async def test_a_flood_of_small_lines_leaves_others_their_turn(server: bool, left: bool) -> None:

@@ -120,6 +120,7 @@ async def test_a_server_that_fails_is_not_started_again_by_itself(
     assert len(story.pids()) == 1
 
 
+@pytest.mark.share(4)
 @ERAS
 @pytest.mark.parametrize("code", [0, 7])
 @pytest.mark.requirement("basic/patterns/subscriptions/listen-again")

@@ -310,6 +310,7 @@ def test_a_whole_conversation_by_redirection(backend: str) -> None:
     assert (process.returncode, err) == (0, b"after serving\n")
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(backend: str, number: int) -> None:

@@ -113,6 +113,7 @@ def check_end(backend: str, end: Callable[[Program], None], busy: str) -> None:
             assert missing == set() or (busy == "deaf" and missing == {299})
 
 
+@pytest.mark.share(4)
 @pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("end", ENDS)

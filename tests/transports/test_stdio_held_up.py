@@ -34,6 +34,7 @@ def test_what_is_ready_is_sent_before_a_handler_that_holds_up_the_loop() -> None
         assert json.loads(served.stdout.readline())["id"] == 1
 
 
+@pytest.mark.share(4)
 @pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("end", ENDS)

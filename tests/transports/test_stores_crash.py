@@ -94,6 +94,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield server.url
 
 
+@pytest.mark.share(2)
 def test_what_was_answered_survives_killed_processes(url: str) -> None:
     chance = random.Random(7)
     for turn in range(4):

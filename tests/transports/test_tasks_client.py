@@ -308,6 +308,7 @@ ASKS = task("input_required", inputRequests=question("a"))
 ACK = {"result": modern({})}
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     ("replies", "outcome", "says"),
     [

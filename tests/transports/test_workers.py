@@ -136,6 +136,7 @@ async def test_workers_end_with_a_supervisor_that_was_killed() -> None:
             await gone(pid)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("words", "app", "message"),
     [
