@@ -331,7 +331,11 @@ def serve(
     options, words = structs.replace(options, settled=settled), sys.argv[1:]
     if config is not None:  # further processes may have another folder
         words = [*words, "--config", os.path.abspath(config)]
-    guarded(options.verbose, lambda: run_serve(service, options, words=words, develop=develop))
+    guarded(
+        options.verbose,
+        lambda: run_serve(service, options, words=words, develop=develop),
+        options.log_level,
+    )
 
 
 def gateway(
@@ -358,7 +362,11 @@ def gateway(
     """  # noqa: D301
     from mcpcore_transports.commands.gateway import gateway as run_gateway  # late: as above
 
-    guarded(options.verbose, lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]))
+    guarded(
+        options.verbose,
+        lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]),
+        options.log_level,
+    )
 
 
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:

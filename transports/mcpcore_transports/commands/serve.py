@@ -55,8 +55,8 @@ DEFAULT_ADDRESS = "127.0.0.1:8000"
 _BRIEF = 0.5
 """Seconds that running requests have before a server under development is started anew."""
 _LOGGED = (
-    *("session", "stream", "request", "principal", "peer"),
-    *("scheme", "credential", "kid", "operation", "subject", "address"),
+    *("session", "stream", "request_id", "principal", "peer"),
+    *("scheme", "credential", "kid", "subject", "address"),
 )
 """Attributes of a record of the HTTP log that are not in its message, in the order shown."""
 
