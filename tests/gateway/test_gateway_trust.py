@@ -81,11 +81,13 @@ async def test_what_passes(settings: dict[str, Any], names: list[str], add: str,
         assert mail in await called(client, "mail")
 
 
-async def test_pins(tmp_path: Path) -> None:
+async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "pins.json"
     write_pins(file, "s", ServerDescription(tools=PINS))
     async with guarded(str(file)) as client:
         assert [tool.name for tool in await client.tools()] == ["mail"]
+        told = [each.getMessage() for each in caplog.records if each.name == "mcpcore.guard"]
+        assert "tools/list: 's add' blocked: risky: " in told[0]
         assert "not checked" in await called(client, "other")
         assert await called(client, "mail") == "ada@example.com"
 

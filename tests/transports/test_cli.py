@@ -574,7 +574,7 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     assert "warning: the command 'bad' cannot be loaded" in done.stderr
 
 
-_LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway")
+_LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway", "mcpcore.guard")
 WAYS: list[tuple[bool, str | None]] = [
     (False, None),
     (True, None),
@@ -588,6 +588,7 @@ LOGGED = {  # by what is given: nothing, --verbose, that with a level, a level
     ("mcpcore.server", logging.WARNING): (False, True, True, False),
     ("mcpcore.server", logging.ERROR): (True, True, True, True),
     ("mcpcore.gateway", logging.WARNING): (True, True, True, False),
+    ("mcpcore.guard", logging.WARNING): (True, True, True, False),
     ("mcpcore.auth", logging.INFO): (False, True, True, False),
 }
 

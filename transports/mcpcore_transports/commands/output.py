@@ -35,8 +35,10 @@ _LEVELS = {
     "mcpcore": logging.ERROR,
     "mcpcore.auth": logging.WARNING,
     "mcpcore.gateway": logging.WARNING,
+    "mcpcore.guard": logging.WARNING,
 }
-"""Levels of our loggers: warnings tell to whom credentials go, and what clients do not get."""
+"""Levels of our loggers: warnings tell to whom credentials go, what clients do not get, and what
+servers are not trusted with."""
 
 
 class Failure(Exception):

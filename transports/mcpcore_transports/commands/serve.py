@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
@@ -135,6 +135,14 @@ def serve_with(
     return Exit.OK
 
 
+def show(shown: Iterable[tuple[str, str, str]], options: ServeOptions) -> int:
+    """Print names, values and origins of options; return the exit status.  Raises Failure."""
+    with_limits(ServeSettings(), options)  # unknown ones are refused here, too
+    for name, value, origin in shown:
+        sys.stdout.write(f"{name} = {value}  # {origin}\n")
+    return Exit.OK
+
+
 Given = TypeVar("Given", bound=ServeOptions)
 
 
@@ -246,13 +254,7 @@ def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for part in CONNECTIONS:
             settings = replaced(settings, part, drain=options.drain)
-    names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix", "store")
-    serving = [f"--{name}" for name in names if getattr(options, name)]
-    if options.workers > 1:
-        serving.append("--workers")
-    for limits in (() if settled is None else settled.limits, options.limit):
-        settings = limited(settings, limits, serving=serving)
-    return _observing(settings, options, place)
+    return _observing(with_limits(settings, options), options, place)
 
 
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
@@ -492,6 +494,17 @@ LIMITS = {
     if written in _NUMBERS and (kind.of, name) not in _NO_LIMITS
 }
 """All numeric settings by their whole name."""
+
+
+def with_limits(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
+    """Return ``settings`` changed by the limits of file and command line.  Raises Failure."""
+    names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix")
+    serving = [f"--{name}" for name in names if getattr(options, name)] or ["--http"]
+    serving += ["--store"] if options.store else []
+    serving += ["--workers"] if options.workers > 1 else []
+    for limits in (() if options.settled is None else options.settled.limits, options.limit):
+        settings = limited(settings, limits, serving=serving)
+    return settings
 
 
 def limited(

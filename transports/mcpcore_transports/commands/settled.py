@@ -31,7 +31,7 @@ SETTLED = "mcpcore.settled"
 """Key of the :class:`Settled` in the ``meta`` of a command's context."""
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
 """Variables that are no options, without their prefix."""
-_TABLES = ("limits", "rates", "suspicion", "supervision", "secrets")
+_TABLES = ("limits", "rates", "suspicion", "supervision")
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
 _LARGEST = 1 << 20
@@ -56,6 +56,8 @@ class Settled(Struct, kw_only=True):
     """Name of a variable, or of the configuration file, by the option that it holds a value of."""
     hidden: set[str] = set()
     """Options whose values are secrets."""
+    tables: dict[str, Any] = {}
+    """Values in the tables of the file, by their whole names."""
     limits: tuple[str, ...] = ()
     """Limits in the form ``NAME=VALUE``."""
     rates: Rates | None = None
@@ -114,9 +116,11 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     given = {name.replace("-", "_"): value for name, value in table.items()}
     options = {each.name: each for each in context.command.params if each.name != "config"}
     options.pop("show_config", None)
-    _check_known(given, [*filter(None, options), *_TABLES], path)
+    _check_known(given, [*filter(None, options), *_TABLES, "secrets"], path)
     try:
         secrets = _hook(given.pop("secrets", None))
+        for name in _TABLES:
+            settled.tables.update(_leaves(name, given.get(name, {})))
         settled.limits = tuple(_limits(given.pop("limits", {})))
         settled.rates = _rates(given.pop("rates", None))
         settled.suspicion = _suspicion(given.pop("suspicion", None))
@@ -153,12 +157,8 @@ def shown_options(context: typer.Context) -> Iterator[tuple[str, str, str]]:
                 origin = "default"
         hidden = name in settled.hidden and source == "DEFAULT_MAP"
         yield name, "***" if hidden else _shown(value), origin
-    for limit in settled.limits:
-        name, _, value = limit.partition("=")
-        yield f"limits.{name}", value, settled.path
-    for name in ("rates", "suspicion", "supervision"):
-        if getattr(settled, name) is not None:
-            yield name, "set", settled.path
+    for name, value in settled.tables.items():
+        yield name, _shown(value), settled.path
 
 
 def _source(context: Any, name: Any) -> str:
@@ -218,6 +218,15 @@ def _limits(table: Any) -> Iterator[str]:
             yield from (f"{name}.{inner}={each}" for inner, each in value.items())
         else:
             yield f"{name}={value}"
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a table of tables by their whole names."""
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for inner, each in value.items():
+        yield from _leaves(f"{name}.{inner}", each)
 
 
 def _rates(table: Any) -> Rates | None:
