@@ -29,7 +29,12 @@ from mcpcore_transports.commands.authorization import (
     metadata_warning,
 )
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
+from mcpcore_transports.commands.options import (
+    BeforeServerOptions,
+    ServeOptions,
+    check_revisions,
+    recording,
+)
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say, wrong
 from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http1.settings import HttpServerSettings
@@ -263,7 +268,7 @@ def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
         from mcpcore_transports.server.log_labels import label_logs  # late: few log so
 
         yield label_logs()
-    if options.verbose:
+    if options.verbose and not isinstance(options, BeforeServerOptions):
         yield log_incoming()
 
 
@@ -365,6 +370,7 @@ def _observing(settings: ServeSettings, options: ServeOptions, place: Path | Non
             page=page,
             spans=options.telemetry,
             contents=options.telemetry_contents,
+            relays=isinstance(options, BeforeServerOptions),
             place=place,
         )
     except (ExtraMissingError, ModuleNotFoundError) as error:
