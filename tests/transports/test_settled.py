@@ -125,6 +125,26 @@ def test_variables_need_no_file(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MCPCORE_WORKER", "MCPCORE_WORKERS"),
+        ("MCPCORE_STORES_FILE", "MCPCORE_STORE"),
+        ("MCPCORE_ALLOWED_HOST", "MCPCORE_ALLOW_HOST"),
+        ("MCPCORE_AUTH_JWKS_URI", "MCPCORE_AUTH_JWKS_URL"),
+        ("MCPCORE_AUTH_CLIENT_SECRETS", "MCPCORE_AUTH_CLIENT_SECRET"),
+        ("MCPCORE_VERSION", None),
+        ("MCPCORE_PRINCIPAL", None),
+        ("MCPCORE_BENCH_PROFILE", None),
+    ],
+)
+def test_a_mistyped_variable_is_refused(tmp_path: Path, variable: str, meant: str | None) -> None:
+    done = shown(tmp_path, text=None, **{variable: "4"})
+    said = " ".join(done.stderr.replace("│", " ").split())
+    wanted = f"there is no variable {variable}; did you mean {meant}?"
+    assert (done.returncode, wanted in said) == ((0, False) if meant is None else (2, True)), said
+
+
 @pytest.mark.parametrize("origin", ["flag", "variable", "file"])
 def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
     url = "rediss://ada:hush-hush@127.0.0.1/0?password=hush-hush"

@@ -289,7 +289,7 @@ async def test_a_question_is_put_to_who_waits_for_the_result_at_another_worker(n
 
 
 STATE = {"taskId": "c", "createdAt": "x", "lastUpdatedAt": "x", "ttl": None, "pollInterval": 1}
-DELEGATES = {
+DELEGATES: dict[str, Any] = {
     "elicitation": {},
     "tasks": {"cancel": {}, "requests": {"elicitation": {"create": {}}}},
 }

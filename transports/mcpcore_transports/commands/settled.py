@@ -10,7 +10,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +30,11 @@ T = TypeVar("T")
 SETTLED = "mcpcore.settled"
 """Key of the :class:`Settled` in the ``meta`` of a command's context."""
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
-"""Variables that are no options, without their prefix."""
+"""Variables that are no options and may be in files, without their prefix."""
+_OTHERS = ("CONFIG", "PRINCIPAL", "SCOPES", "ROLES")
+"""Further variables of this program with names that users choose the values of."""
+_LIKE = 0.8
+"""Similarity from which a name is taken for a mistyped one."""
 _TABLES = ("limits", "rates", "suspicion", "supervision")
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
@@ -74,6 +78,7 @@ class SettledCommand(TyperCommand):
         settled = ctx.meta[SETTLED] = Settled()
         ctx.default_map = {}
         names = [*(each.name.upper() for each in self.params if each.name), *_CREDENTIALS]
+        _check_variables({*names, *_OTHERS, *_own_variables(self.params)})
         for name in names:
             variable = f"{PREFIX}{name}_FILE"
             path = os.environ.get(variable)
@@ -96,6 +101,28 @@ class SettledCommand(TyperCommand):
             if _source(ctx, param) == "DEFAULT_MAP":
                 error.message = f"{error.message} (it is from {settled.origins[param]})"
             raise
+
+
+def _own_variables(params: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of the variables that options have of their own, without their prefix."""
+    for each in params:
+        given = each.envvar or ()
+        for variable in (given,) if isinstance(given, str) else given:
+            yield variable.removeprefix(PREFIX)
+
+
+def _check_variables(known: Collection[str]) -> None:
+    """Raise typer.BadParameter for a variable with nearly the name of one that is known.
+
+    Others with the prefix may be those of another program.
+    """
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in known or name.removesuffix("_FILE") in known:
+            continue
+        if near := get_close_matches(name.removesuffix("_FILE"), known, n=1, cutoff=_LIKE):
+            meant = f"{PREFIX}{near[0]}"
+            raise typer.BadParameter(f"there is no variable {variable}; did you mean {meant}?")
 
 
 def read_config(context: typer.Context, path: str | None) -> str | None:
