@@ -1,6 +1,6 @@
 # A server in a container: docker build -t mcpcore .
-# docker run --read-only -p 8000:8000 -v ./my_server.py:/srv/my_server.py:ro \
-#     -e MCPCORE_SERVICE=my_server:server -e MCPCORE_ALLOW_HOST=localhost mcpcore
+# docker run --read-only -p 127.0.0.1:8000:8000 -v ./my_server.py:/srv/my_server.py:ro \
+#     -e MCPCORE_SERVICE=my_server:server -e MCPCORE_ALLOW_HOST=localhost:8000 mcpcore
 FROM python:3.13-slim AS build
 COPY . /src
 RUN python -m venv /opt/mcpcore \

@@ -127,6 +127,9 @@ class Relay:
         """Number of messages of servers that could not be assigned to a client."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
+        self.bind: Callable[[Callable[[], None]], Callable[[], None]] = lambda work: work
+        """Function that binds what is done for a call later to what the application knows of it
+        now, such as the labels of its logs."""
         self.now = self.wall = 0.0
         """Time of the present input, and the same in seconds since the epoch."""
         self.used: set[UpstreamLink] = set()
@@ -612,13 +615,14 @@ class Relay:
             return False
         delay = None if target.guard is None else target.guard.again(call, event, self.now)
         if delay is not None:
-            self.later(delay, partial(self._send_again, call))
+            self.later(delay, self.bind(partial(self._send_again, call)))
             return True
         missed = isinstance(outcome, ErrorData) and outcome.code == HEADER_MISMATCH
         if missed and not call.relisted:  # the client has the list from elsewhere, or of long ago
             call.relisted = True
             tools = [(target.name, "tools/list")]
-            self.lists.read(call.arrival, tools, partial(self._send_again, call))
+            again = self.bind(partial(self._send_again, call))
+            self.lists.read(call.arrival, tools, again)
             return True
         return False
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mcpcore.http.origin import OriginPolicy
 from tests.command import mcpcore_here
 
 yaml: Any = pytest.importorskip("yaml")  # it comes with mkdocs
@@ -29,6 +30,14 @@ def test_the_image_runs_as_nobody_and_checks_itself() -> None:
     shown = mcpcore_here("serve", "--show-config", cwd=None, **dict.fromkeys(variables, "x:1"))
     assert shown.returncode == 0, shown.stderr
     assert {line.rpartition("# ")[2] for line in shown.stdout.splitlines()} >= {*variables}
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "docs/how-to/configuration.md"])
+def test_the_command_for_the_image_serves_the_address_that_it_publishes(file: str) -> None:
+    text = (ROOT / file).read_text()
+    (port,) = re.findall(r"-p 127\.0\.0\.1:(\d+):8000", text)
+    (host,) = re.findall(r"MCPCORE_ALLOW_HOST=(\S+)", text)
+    assert OriginPolicy([host]).check(f"localhost:{port}", None) is None
 
 
 def test_the_image_has_all_that_the_wheel_is_made_of() -> None:

@@ -1,5 +1,6 @@
 """All four cells: what a client of either era gets from a server of either era."""
 
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from mcpcore.engine.events import (
 )
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore_transports.gateway.route import GatewayRoute
+from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.gateway.upstreams import Fleet
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -375,6 +379,41 @@ class Closed:
     def settle(self, permit: object, event: object, now: float, caller: object = None) -> None: ...
 
     def again(self, call: object, event: object, now: float) -> float | None: ...
+
+
+class Retrying:
+    """Guard that has a call sent a second time, later, and notes the context of each."""
+
+    open = False
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def admit(self, now: float, method: str, params: object, caller: object = None) -> object:
+        self.seen.append(HANDLED.get())
+        return None
+
+    def settle(self, permit: object, event: object, now: float, caller: object = None) -> None: ...
+
+    def again(self, call: object, event: object, now: float) -> float | None:
+        return 1.0 if len(self.seen) == 1 else None
+
+
+HANDLED = ContextVar("HANDLED", default="nothing")
+
+
+@pytest.mark.parametrize("binds", [True, False])
+def test_a_call_is_sent_again_in_the_context_of_its_answer(binds: bool) -> None:
+    scene = Scene(MODERN, Backend("a", MODERN, tools))
+    if binds:
+        route = GatewayRoute({}, Fleet(GatewaySettings()), revisions=())
+        scene.relay.bind = route.relay.bind
+    scene.relay.targets["a"].guard = guard = Retrying()
+    token = HANDLED.set("the call")
+    scene.ask("tools/call", {"name": "echo"})
+    HANDLED.reset(token)
+    scene.wait(2.0)
+    assert guard.seen == ["the call", "the call" if binds else "nothing"]
 
 
 @pytest.mark.parametrize("method", ["tools/call", "tools/list"])

@@ -1187,18 +1187,30 @@ def _kept() -> tuple[int, int]:
     return kinds.count(Asked), kinds.count(Conversation)
 
 
-def test_of_what_was_forgotten_it_is_not_known_what_follows() -> None:
-    task = result({"task": {"taskId": "1", "status": "working", "createdAt": "x", "ttl": None}}, 1)
+TASK = result({"task": {"taskId": "1", "status": "working", "createdAt": "x", "ttl": None}}, 1)
+
+
+@pytest.mark.parametrize(
+    ("later", "rules"),
+    [
+        ((progress(2), progress(3)), []),
+        ((progress(2), progress(2)), ["progress-increases"]),
+        ((progress(1),), ["progress-increases"]),
+        ((progress(2, "u"),), ["progress-token"]),
+        ((s(result({}, 9)),), ["result-id"]),
+    ],
+    ids=["more", "no more", "no more than before", "of nobody", "an answer of nobody"],
+)
+def test_tasks_report_beyond_their_requests(later: tuple[Record, ...], rules: list[str]) -> None:
     said = (
-        *handshake(),
-        ask(),
-        s(task),
+        *(*handshake(), ask(), progress(1), s(TASK)),
         *(each for id in (2, 3) for each in (ask(id, id), s(result(CONTENT, id)))),
+        *later,
     )
     checker = Checker(trace().header, kept=1)
-    for entry in trace(*said, progress(1)).entries:
+    for entry in trace(*said).entries:
         checker.look_at(entry)
-    assert [each.rule for each in checker.findings if each.rule != "result-shape"] == []
+    assert [each.rule for each in checker.findings if each.rule != "result-shape"] == rules
 
 
 @pytest.mark.parametrize(

@@ -574,22 +574,30 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     assert "warning: the command 'bad' cannot be loaded" in done.stderr
 
 
-_LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway")
-LOGGED = {
-    ("shop", logging.INFO): (False, True),
-    ("shop", logging.WARNING): (True, True),
-    ("mcpcore.server", logging.WARNING): (False, True),
-    ("mcpcore.server", logging.ERROR): (True, True),
-    ("mcpcore.gateway", logging.WARNING): (True, True),
-    ("mcpcore.auth", logging.INFO): (False, True),
+_LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway", "mcpcore.guard")
+WAYS: list[tuple[bool, str | None]] = [
+    (False, None),
+    (True, None),
+    (True, "info"),
+    (False, "error"),
+]
+LOGGED = {  # by what is given: nothing, --verbose, that with a level, a level
+    ("shop", logging.DEBUG): (False, True, False, False),
+    ("shop", logging.INFO): (False, True, True, False),
+    ("shop", logging.WARNING): (True, True, True, False),
+    ("mcpcore.server", logging.WARNING): (False, True, True, False),
+    ("mcpcore.server", logging.ERROR): (True, True, True, True),
+    ("mcpcore.gateway", logging.WARNING): (True, True, True, False),
+    ("mcpcore.guard", logging.WARNING): (True, True, True, False),
+    ("mcpcore.auth", logging.INFO): (False, True, True, False),
 }
 
 
 @pytest.mark.parametrize("record", LOGGED, ids=str)
-@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("way", WAYS, ids=str)
 def test_what_a_command_writes_of_its_logs(
     record: tuple[str, int],
-    verbose: bool,
+    way: tuple[bool, str | None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -604,11 +612,11 @@ def test_what_a_command_writes_of_its_logs(
 
     try:
         with pytest.raises(Exit):
-            guarded(verbose, work)
+            guarded(way[0], work, way[1])
     finally:
         for logger, was in zip(loggers, before, strict=True):
             logger.setLevel(was)
-    assert ("heard" in capsys.readouterr().err) is LOGGED[record][verbose]
+    assert ("heard" in capsys.readouterr().err) is LOGGED[record][WAYS.index(way)]
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ async def test_the_log_of_http_names_session_and_request() -> None:
         rf"{stamp}session {label} opened session={label}",
         rf"{stamp}session {label} closed: ended by the client session={label}",
         rf"{stamp}POST /mcp initialize 200 in [\d.]+ ms session={label} "
-        r"""request='a "b"\\n' peer=127\.0\.0\.1:\d+""",
+        r"""request_id='a "b"\?' peer=127\.0\.0\.1:\d+""",
         rf"{stamp}DELETE /mcp 204 in [\d.]+ ms session={label} peer=127\.0\.0\.1:\d+",
     ):
         assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1, (pattern, lines)

@@ -45,8 +45,8 @@ async def test_a_request_has_a_record(caplog: pytest.LogCaptureFixture) -> None:
         response = await client.call(tool("echo", id=7, secret="hidden"))
         (record,) = records(caplog)
     assert record.getMessage().startswith("POST /mcp tools/call 200 in ")
-    assert (record.mcp_method, record.mcp_path, record.mcp_status) == ("POST", "/mcp", 200)
-    assert (record.mcp_rpc_method, record.mcp_request) == ("tools/call", 7)
+    assert (record.mcp_http_method, record.mcp_path, record.mcp_status) == ("POST", "/mcp", 200)
+    assert (record.mcp_method, record.mcp_request_id) == ("tools/call", "7")
     assert (record.mcp_session, record.mcp_stream) == (None, None)
     assert (record.mcp_principal, type(record.mcp_principal)) == ("ann", str)
     assert record.mcp_revision == "2026-07-28"
@@ -85,11 +85,11 @@ async def test_sessions_and_streams_are_told_apart_but_not_given_away(
     assert (opened.getMessage(), opened.mcp_session) == (f"session {label} opened", label)
     closed = next(record for record in exchanges if record.getMessage().startswith("session"))
     assert (closed.mcp_session, closed.mcp_reason) == (label, "ended by the client")
-    by_method = {record.mcp_method: record for record in exchanges if record is not closed}
+    by_method = {record.mcp_http_method: record for record in exchanges if record is not closed}
     get, post = by_method["GET"], by_method["POST"]
     assert (get.mcp_session, get.mcp_complete, get.mcp_status) == (label, False, 200)
     assert "cut off" in get.getMessage()
-    assert (post.mcp_session, post.mcp_rpc_method, post.mcp_request) == (label, "tools/call", 3)
+    assert (post.mcp_session, post.mcp_method, post.mcp_request_id) == (label, "tools/call", "3")
     assert {get.mcp_stream, post.mcp_stream} == {1, 2}
     delete_record = by_method["DELETE"]
     assert (delete_record.mcp_session, delete_record.mcp_status) == (label, 204)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +17,14 @@ from mcpcore import (
     Server,
     connect,
 )
-from mcpcore.engine.events import Violation
+from mcpcore.engine.events import Event, Violation
+from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.auth.schemes import AuthEvent
-from mcpcore_transports.http.server.log import log_judgement
+from mcpcore_transports.client.request_log import RequestRecord
+from mcpcore_transports.http.server.log import HttpLog, log_judgement
 from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision, session_label
-from mcpcore_transports.server.log_labels import label_logs
+from mcpcore_transports.server.log_labels import LogLabels, label_logs
 from mcpcore_transports.server.violations import caller_of
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
@@ -97,7 +102,7 @@ async def test_a_refusal_by_rates_says_who_what_and_why(shown: pytest.LogCapture
     [refused] = [each for each in lines(shown) if each["logger"] == AUDIT_LOGGER]
     assert refused["who"].startswith("connection ")
     assert refused["what"] == "tools/call 'pay'"
-    assert refused["why"]
+    assert refused["reason"]
     assert refused["admitted"] is False
 
 
@@ -110,6 +115,71 @@ def test_judgements_and_decisions_are_lines_of_one_log(shown: pytest.LogCaptureF
     assert (judged["reason"], judged["admitted"]) == ("expired", False)
     assert decided["who"].startswith("a?bx")
     assert len(decided["who"]) == 200
+
+
+ENDED = ExchangeEnded(
+    exchange=1,
+    method="POST",
+    path="/mcp",
+    peer="192.0.2.1:7",
+    status=403,
+    complete=True,
+    sent=2,
+    began=0.0,
+    principal="ann",
+    session=None,
+    stream=None,
+    rpc_method="tools/call",
+    request=7,
+    revision="2025-11-25",
+)
+JUDGED = AuthEvent(
+    admitted=False,
+    scheme="oauth",
+    reason="forbidden",
+    status=403,
+    principal="ann",
+    method="POST",
+    path="/mcp",
+    operation="tools/call",
+    subject="pay",
+)
+
+
+class Ignoring:
+    def handle(self, event: Event) -> None:
+        """Take an event."""
+
+
+def test_a_word_means_the_same_in_all_records(shown: pytest.LogCaptureFixture) -> None:
+    HttpLog(Ignoring()).handle(ENDED)
+    log_judgement(JUDGED)
+    for found in lines(shown):
+        assert (found["method"], found["http_method"]) == ("tools/call", "POST")
+        assert (found["path"], found["status"], found["principal"]) == ("/mcp", 403, "ann")
+        assert "tools/call" in found["message"]
+    exchange, judged = lines(shown)
+    assert (exchange["request_id"], judged["subject"]) == ("7", "pay")
+
+
+def test_the_page_has_each_member_of_the_records(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = HttpLog(Ignoring())
+    for event in (ENDED, SessionOpened(session="s"), SessionClosed(session="s", reason="idle")):
+        log.handle(event)
+    log_judgement(JUDGED)
+    log_decision("ann", "tools/call 'pay'", "too many")
+    names = {*LogLabels.__struct_fields__, *RequestRecord.__struct_fields__, "error_id"}
+    names |= {"time", "level", "logger", "message", "exception", "stack"}
+    names |= {
+        name.removeprefix("mcp_")
+        for record in caplog.records
+        for name in vars(record)
+        if name.startswith("mcp_")
+    }
+    page = Path(__file__).parents[2] / "docs/how-to/observability.md"
+    rows = re.findall(r"^\| (`.*?) \|", page.read_text().partition("### Members")[2], re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(names)
 
 
 def test_whatever_a_record_holds_it_is_one_line_of_json() -> None:

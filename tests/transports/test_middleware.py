@@ -1106,7 +1106,10 @@ async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixtur
 
 
 def test_verbose_commands_log_requests(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
+    (tmp_path / "mine.py").write_text(
+        "import logging\nfrom tests.transports.offers import echo\n"
+        "server = echo()\nlogging.getLogger('mine').info('heard')\n"
+    )
     mcpcore = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     serving = ["env", f"PYTHONPATH={ROOT}", *mcpcore, "serve", "mine:server", "--stdio"]
 
@@ -1128,3 +1131,10 @@ def test_verbose_commands_log_requests(tmp_path: Path) -> None:
     told = [line for line in said.splitlines() if "mcpcore.requests: tools/list: answered" in line]
     # The client's own line, and the server's, which came by its standard error.
     assert sorted(line.startswith("INFO mcpcore.requests") for line in told) == [False, True]
+    # A level alone shows messages, and adds none.
+    told = stderr("--verbose", serve="--log-level=info").splitlines()
+    assert [line for line in told if line.endswith("INFO mine: heard")]
+    assert len([line for line in told if "mcpcore.requests: tools/list" in line]) == 1
+    assert not [
+        line for line in stderr("--verbose", serve="--stdio").splitlines() if "heard" in line
+    ]

@@ -93,7 +93,8 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
         " scheme='api key' credential=unknown address=192.0.2.7",
     ):
         assert f" {line}\n" in told, told
-    assert re.search(r" not authorized: forbidden: .* operation=tools/call subject=erase ", told)
+    judged = r"POST /mcp tools/call not authorized: forbidden: .* subject=erase address"
+    assert re.search(judged, told)
     assert not [each for each in (secret, good) if each in told]
 
 

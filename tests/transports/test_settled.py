@@ -74,11 +74,15 @@ def test_a_file_has_every_kind_of_value(tmp_path: Path) -> None:
         "drain": "2.0",
         "log_http": "true",
         "store": "***",
-        "limits.max_body": "1M",
+        "limits.max_body": '"1M"',
         "limits.HttpSettings.max_sessions": "7",
-        "rates": "set",
-        "suspicion": "set",
-        "supervision": "set",
+        "rates.tools.amount": "10",
+        "rates.tools.per": "2",
+        "rates.tools.burst": "20",
+        "rates.callers": "5",
+        "rates.tool.search.amount": "1",
+        "suspicion.violations": "5",
+        "supervision.backoff": "0.5",
     }
 
 
@@ -121,6 +125,26 @@ def test_variables_need_no_file(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MCPCORE_WORKER", "MCPCORE_WORKERS"),
+        ("MCPCORE_STORES_FILE", "MCPCORE_STORE"),
+        ("MCPCORE_ALLOWED_HOST", "MCPCORE_ALLOW_HOST"),
+        ("MCPCORE_AUTH_JWKS_URI", "MCPCORE_AUTH_JWKS_URL"),
+        ("MCPCORE_AUTH_CLIENT_SECRETS", "MCPCORE_AUTH_CLIENT_SECRET"),
+        ("MCPCORE_VERSION", None),
+        ("MCPCORE_PRINCIPAL", None),
+        ("MCPCORE_BENCH_PROFILE", None),
+    ],
+)
+def test_a_mistyped_variable_is_refused(tmp_path: Path, variable: str, meant: str | None) -> None:
+    done = shown(tmp_path, text=None, **{variable: "4"})
+    said = " ".join(done.stderr.replace("│", " ").split())
+    wanted = f"there is no variable {variable}; did you mean {meant}?"
+    assert (done.returncode, wanted in said) == ((0, False) if meant is None else (2, True)), said
+
+
 @pytest.mark.parametrize("origin", ["flag", "variable", "file"])
 def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
     url = "rediss://ada:hush-hush@127.0.0.1/0?password=hush-hush"
@@ -143,6 +167,8 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
         ("workers = [1, 2]", "workers: one value is expected, not a list"),
         ('workers = "two"', "(it is from server.toml)"),
         ("limits = 1", "limits: expected a table"),
+        ("[limits]\nmax_bdy = 1", "there is no limit 'max_bdy'; did you mean max_body"),
+        ("[limits]\nmax_body = 'big'", "max_body: expected a number of bytes"),
         ("[rates]\ntoolz = {}", "rates has the unknown member 'toolz'; did you mean 'tool'?"),
         ("[rates]\ntool = 3", "rates.tool: expected a table"),
         ("[rates]\ntools = 3", "rates.tools: expected a table"),

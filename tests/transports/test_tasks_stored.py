@@ -19,6 +19,7 @@ from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.elicitation import Elicit
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
@@ -53,6 +54,7 @@ class Workshop(Server):
         self.stopped = anyio.Event()
         self.add_tool(self._work, "work", task="optional", task_poll=0.01)
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.01)
+        self.add_tool(self._delegate, "delegate", task="optional", task_poll=0.01)
         self.add_tool(lambda: "x" * 2000, "long", task="optional", task_poll=0.01)
 
     async def _work(self) -> str:
@@ -64,6 +66,10 @@ class Workshop(Server):
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Your name?", Name)
+        return str(answer.content)
+
+    async def _delegate(self, context: Context) -> str:
+        answer = await context.ask(Elicit("Your name?", Name).as_task())
         return str(answer.content)
 
 
@@ -106,9 +112,9 @@ class Member(Bench):
         task: str = reply["result"]["task"]["taskId"]
         return task
 
-    async def asked(self) -> dict[str, Any]:
+    async def asked(self, method: str = ELICIT) -> dict[str, Any]:
         """Return the question that the client is asked, once there is one."""
-        while not (found := [each for each in self.sent if each.get("method") == ELICIT]):
+        while not (found := [each for each in self.sent if each.get("method") == method]):
             await anyio.lowlevel.checkpoint()
         (question,) = found
         return question
@@ -279,6 +285,46 @@ async def test_a_question_is_put_to_who_waits_for_the_result_at_another_worker(n
         result = (await made.second.reply(waiting))["result"]
         assert shown in result["content"][0]["text"]
         assert [each for each in made.second.sent if each.get("method") == ELICIT] == [question]
+        assert made.second.host.remotes == {}
+
+
+STATE = {"taskId": "c", "createdAt": "x", "lastUpdatedAt": "x", "ttl": None, "pollInterval": 1}
+DELEGATES: dict[str, Any] = {
+    "elicitation": {},
+    "tasks": {"cancel": {}, "requests": {"elicitation": {"create": {}}}},
+}
+
+
+@pytest.mark.parametrize("over", ["answered", "cancelled"])
+async def test_a_question_that_a_client_makes_a_task_of_is_followed_at_another_worker(
+    over: str,
+) -> None:
+    async with site(rules=FAR) as made:
+        for each in (made.first, made.second):
+            each.open_legacy(DELEGATES)
+        task = await made.first.begin_legacy("delegate")
+        waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+
+        async def answer(method: str, **result: Any) -> dict[str, Any]:
+            request = await made.second.asked(method)
+            made.second.send({"jsonrpc": "2.0", "id": request["id"], "result": result})
+            params: dict[str, Any] = request["params"]
+            return params
+
+        question = await answer(ELICIT, task={**STATE, "status": "working"})
+        assert question["task"] == {}
+        assert question["_meta"][META_RELATED_TASK] == {"taskId": task}
+        assert (await made.second.asked("tasks/get"))["params"]["taskId"] == "c"
+        if over == "cancelled":
+            await made.first.call("tasks/cancel", {"taskId": task}, revision=LEGACY)
+            assert (await made.second.asked("tasks/cancel"))["params"]["taskId"] == "c"
+            assert "error" in await made.second.reply(waiting)
+        else:
+            await answer("tasks/get", **STATE, status="completed")
+            await answer("tasks/result", action="accept", content={"name": "Ada"})
+            result = (await made.second.reply(waiting))["result"]
+            assert "name='Ada'" in result["content"][0]["text"]
+        assert not [each for each in made.first.sent if each.get("method") == ELICIT]
         assert made.second.host.remotes == {}
 
 

@@ -176,7 +176,7 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
             pass
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-    assert os.environ.get("MCPCORE_WORKER") is None
+    assert os.environ.get("MCPCORE_LIFELINE") is None
 
 
 def test_what_fails_while_an_address_is_reserved_is_left_as_it_is() -> None:

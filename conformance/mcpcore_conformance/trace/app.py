@@ -188,7 +188,7 @@ def mock(context: typer.Context, file: File, *, options: MockOptions) -> None:
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     from mcpcore_conformance.trace.mock import run  # late: the other commands serve nothing
 
-    guarded(options.verbose, lambda: run(_read(file), options))
+    guarded(options.verbose, lambda: run(_read(file), options), options.log_level)
 
 
 app.command("mock")(gathering(mock, "options", MockOptions))

@@ -101,6 +101,8 @@ class Conversation(Struct):
     """Those of them that have no answer yet."""
     tokens: dict[tuple[str, str], Asked] = field(default_factory=dict)
     """By sender and progress token: the last of each."""
+    reports: Recent[tuple[str, str], float | None] = field(default_factory=Recent)
+    """Last progress of the tasks whose requests are forgotten, by sender and progress token."""
     used: Recent[tuple[str, str], None] = field(default_factory=Recent)
     client: ClientCapabilities | None = None
     server: ServerCapabilities | None = None
@@ -143,7 +145,7 @@ class Conversation(Struct):
             del self.open[key]
 
     def forget(self, asked: Asked) -> None:
-        """Drop a settled request; if more may come for it, what is unknown may have been said."""
+        """Drop a settled request, but for the progress of what it has become."""
         self.close(asked)
         key = (asked.sender, id_key(asked.said.id))
         if self.requests.get(key) is asked:
@@ -151,7 +153,8 @@ class Conversation(Struct):
         token = (asked.sender, id_key(asked.token))
         if self.tokens.get(token) is asked:
             del self.tokens[token]
-        self.blind |= asked.keeps_token
+            if asked.keeps_token:
+                self.reports[token] = asked.progress
 
 
 class Book:

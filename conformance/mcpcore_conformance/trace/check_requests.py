@@ -80,9 +80,13 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
     token, value = said.params.get("progressToken"), said.params.get("progress")
     if token is None or talk.blind or _told_before(talk, said):
         return
-    asked = talk.tokens.get((other(sender), id_key(token)))
+    key = (other(sender), id_key(token))
+    asked = talk.tokens.get(key)
+    if asked is None and key in talk.reports:
+        talk.reports[key] = _grown(book, said, value, talk.reports[key], talk.revision)
+        return
     if asked is None:
-        if not talk.loose:
+        if not talk.loose and not talk.reports.forgetful:
             text = f"the token {token!r} is of no request"
             book.find("progress-token", said.line, sender, text, talk.revision)
         return
@@ -91,11 +95,19 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
         book.find("progress-stops", said.line, sender, text, asked.revision)
     if asked.cancelled and book.side == sender:
         _after_cancel(book, said, asked)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if asked.progress is not None and value <= asked.progress:
-            text = f"{value:g} after {asked.progress:g}"
-            book.find("progress-increases", said.line, sender, text, asked.revision)
-        asked.progress = float(value)
+    asked.progress = _grown(book, said, value, asked.progress, asked.revision)
+
+
+def _grown(
+    book: Book, said: Said, value: object, before: float | None, revision: Revision | None
+) -> float | None:
+    """The progress after a notification, which is more than it was before."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return before
+    if before is not None and value <= before:
+        text = f"{value:g} after {before:g}"
+        book.find("progress-increases", said.line, sender_of(said.direction), text, revision)
+    return float(value)
 
 
 def _told_before(talk: Conversation, said: Said) -> bool:

@@ -118,7 +118,7 @@ def tap(
       mcpcore tap http://127.0.0.1:9000/mcp --http 127.0.0.1:8000 --check
       mcpcore tap --stdio --trace traffic.jsonl -- python my_server.py
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
-    guarded(options.verbose, lambda: run(tuple(words or ()), options))
+    guarded(options.verbose, lambda: run(tuple(words or ()), options), options.log_level)
 
 
 def _made(context: typer.Context, given: dict[str, Any]) -> TapOptions:

@@ -39,7 +39,7 @@ from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 if TYPE_CHECKING:  # the module of clients imports this one's neighbours
     from mcpcore_transports.client.core import ClientCore
 
-logger = logging.getLogger("mcpcore.client")
+logger = logging.getLogger("mcpcore.guard")
 
 AskAboutChange = Callable[[Notice], bool | Awaitable[bool]]
 """Function that decides whether a changed declaration may be used."""

@@ -321,17 +321,19 @@ def serve(
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
       mcpcore serve --config server.toml --show-config
     """  # noqa: D301
-    if show_config:
-        for name, value, origin in shown_options(context):
-            typer.echo(f"{name} = {value}  # {origin}")
-        return
-    from mcpcore_transports.commands.serve import serve as run_serve  # late: each loads its own
+    from mcpcore_transports.commands import serve as serving  # late: each loads its own
 
     develop, settled = context.info_name == "dev", context.meta[SETTLED]
     options, words = structs.replace(options, settled=settled), sys.argv[1:]
+    if show_config:
+        guarded(options.verbose, lambda: serving.show(shown_options(context), options))
     if config is not None:  # further processes may have another folder
         words = [*words, "--config", os.path.abspath(config)]
-    guarded(options.verbose, lambda: run_serve(service, options, words=words, develop=develop))
+    guarded(
+        options.verbose,
+        lambda: serving.serve(service, options, words=words, develop=develop),
+        options.log_level,
+    )
 
 
 def gateway(
@@ -358,7 +360,11 @@ def gateway(
     """  # noqa: D301
     from mcpcore_transports.commands.gateway import gateway as run_gateway  # late: as above
 
-    guarded(options.verbose, lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]))
+    guarded(
+        options.verbose,
+        lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]),
+        options.log_level,
+    )
 
 
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:

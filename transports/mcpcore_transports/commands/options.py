@@ -222,7 +222,9 @@ class CallOptions(ConnectOptions, frozen=True, kw_only=True):
 
 LogFormat = Literal["text", "json"]
 """Forms of the lines that a server logs."""
-_AUDIT, _FORMAT = f"{PREFIX}LOG_AUDIT", f"{PREFIX}LOG_FORMAT"
+LogLevel = Literal["debug", "info", "warning", "error"]
+"""Least levels of the messages that a server logs."""
+_AUDIT, _FORMAT, _LEVEL = (f"{PREFIX}LOG_{each}" for each in ("AUDIT", "FORMAT", "LEVEL"))
 _PAGE, _SPANS = f"{PREFIX}METRICS_PATH", f"{PREFIX}TELEMETRY"
 _CONTENTS, _HEADERS = f"{PREFIX}TELEMETRY_CONTENTS", f"{PREFIX}TRACE_HEADERS"
 # Named here, as the gateway has these options with their variables, too.
@@ -247,7 +249,9 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     tcp: Annotated[Texts, Opt("TCP, one message a line.", "HOST:PORT")] = ()
     unix: Annotated[Texts, Opt("Unix socket, for the same user only.", "PATH")] = ()
     insecure_tcp: Annotated[bool, Opt("Let --tcp do without TLS on other addresses, too.")] = False
-    allow_host: Annotated[Texts, Opt("Host that requests may name.", "NAME")] = ()
+    allow_host: Annotated[
+        Texts, Opt("Host that requests may name, at port 80, 443 or this one.", "NAME[:PORT]")
+    ] = ()
     allow_origin: Annotated[Texts, Opt("Web pages that may call.", "ORIGIN")] = ()
     trusted_proxy: Annotated[
         Texts,
@@ -371,6 +375,14 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
             "NAME=VALUE",
         ),
     ] = ()
+    log_level: Annotated[
+        LogLevel | None,
+        Opt(
+            "Show log messages from this level on; default: warnings of the application, of mcpcore"
+            " errors, and warnings about credentials and servers behind it.",
+            envvar=_LEVEL,
+        ),
+    ] = None
     log_http: Annotated[
         bool,
         Opt("Log each HTTP exchange and session, and who is authorized, to standard error."),
@@ -412,7 +424,11 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     trace_secrets: TraceSecretsOption = False
     trace_size: TraceSizeOption = None
     verbose: Annotated[
-        bool, Opt("Show log messages; serve, dev: each request too.", flags="--verbose -v")
+        bool,
+        Opt(
+            "Show log messages, all without --log-level; serve, dev: each request too.",
+            flags="--verbose -v",
+        ),
     ] = False
 
 

@@ -35,8 +35,10 @@ _LEVELS = {
     "mcpcore": logging.ERROR,
     "mcpcore.auth": logging.WARNING,
     "mcpcore.gateway": logging.WARNING,
+    "mcpcore.guard": logging.WARNING,
 }
-"""Levels of our loggers: warnings tell to whom credentials go, and what clients do not get."""
+"""Levels of our loggers: warnings tell to whom credentials go, what clients do not get, and what
+servers are not trusted with."""
 
 
 class Failure(Exception):
@@ -52,15 +54,18 @@ def wrong(message: str) -> Failure:
     return Failure(message, Exit.USAGE)
 
 
-def guarded(verbose: bool, work: Callable[[], int]) -> Never:
-    """Run a command; exit with the status that it returns, or with that of its failure."""
+def guarded(verbose: bool, work: Callable[[], int], level: str | None = None) -> Never:
+    """Run a command; exit with the status that it returns, or with that of its failure.
+
+    ``level``: that of the log messages that are seen, before what ``verbose`` says.
+    """
+    chosen = level or ("debug" if verbose else None)
     if not logging.getLogger().handlers:  # else somebody has set up what is to be seen
         logging.basicConfig(
-            level=logging.DEBUG if verbose else logging.WARNING,
-            format="%(levelname)s %(name)s: %(message)s",
+            level=(chosen or "warning").upper(), format="%(levelname)s %(name)s: %(message)s"
         )
-        for name, level in () if verbose else _LEVELS.items():
-            logging.getLogger(name).setLevel(level)
+        for name, least in () if chosen else _LEVELS.items():
+            logging.getLogger(name).setLevel(least)
     try:
         status = work()
     except (Failure, BadTarget) as error:

@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
@@ -29,7 +29,12 @@ from mcpcore_transports.commands.authorization import (
     metadata_warning,
 )
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
+from mcpcore_transports.commands.options import (
+    BeforeServerOptions,
+    ServeOptions,
+    check_revisions,
+    recording,
+)
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say, wrong
 from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http1.settings import HttpServerSettings
@@ -55,8 +60,8 @@ DEFAULT_ADDRESS = "127.0.0.1:8000"
 _BRIEF = 0.5
 """Seconds that running requests have before a server under development is started anew."""
 _LOGGED = (
-    *("session", "stream", "request", "principal", "peer"),
-    *("scheme", "credential", "kid", "operation", "subject", "address"),
+    *("session", "stream", "request_id", "principal", "peer"),
+    *("scheme", "credential", "kid", "subject", "address"),
 )
 """Attributes of a record of the HTTP log that are not in its message, in the order shown."""
 
@@ -132,6 +137,14 @@ def serve_with(
             raise Failure(str(error), Exit.REFUSED) from error
         lifeline.failed(str(error))
         return Exit.REFUSED
+    return Exit.OK
+
+
+def show(shown: Iterable[tuple[str, str, str]], options: ServeOptions) -> int:
+    """Print names, values and origins of options; return the exit status.  Raises Failure."""
+    with_limits(ServeSettings(), options)  # unknown ones are refused here, too
+    for name, value, origin in shown:
+        sys.stdout.write(f"{name} = {value}  # {origin}\n")
     return Exit.OK
 
 
@@ -246,13 +259,7 @@ def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for part in CONNECTIONS:
             settings = replaced(settings, part, drain=options.drain)
-    names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix", "store")
-    serving = [f"--{name}" for name in names if getattr(options, name)]
-    if options.workers > 1:
-        serving.append("--workers")
-    for limits in (() if settled is None else settled.limits, options.limit):
-        settings = limited(settings, limits, serving=serving)
-    return _observing(settings, options, place)
+    return _observing(with_limits(settings, options), options, place)
 
 
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
@@ -261,7 +268,7 @@ def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
         from mcpcore_transports.server.log_labels import label_logs  # late: few log so
 
         yield label_logs()
-    if options.verbose:
+    if options.verbose and not isinstance(options, BeforeServerOptions):
         yield log_incoming()
 
 
@@ -363,6 +370,7 @@ def _observing(settings: ServeSettings, options: ServeOptions, place: Path | Non
             page=page,
             spans=options.telemetry,
             contents=options.telemetry_contents,
+            relays=isinstance(options, BeforeServerOptions),
             place=place,
         )
     except (ExtraMissingError, ModuleNotFoundError) as error:
@@ -492,6 +500,17 @@ LIMITS = {
     if written in _NUMBERS and (kind.of, name) not in _NO_LIMITS
 }
 """All numeric settings by their whole name."""
+
+
+def with_limits(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
+    """Return ``settings`` changed by the limits of file and command line.  Raises Failure."""
+    names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix")
+    serving = [f"--{name}" for name in names if getattr(options, name)] or ["--http"]
+    serving += ["--store"] if options.store else []
+    serving += ["--workers"] if options.workers > 1 else []
+    for limits in (() if options.settled is None else options.settled.limits, options.limit):
+        settings = limited(settings, limits, serving=serving)
+    return settings
 
 
 def limited(

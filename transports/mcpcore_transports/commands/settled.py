@@ -10,7 +10,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,8 +30,12 @@ T = TypeVar("T")
 SETTLED = "mcpcore.settled"
 """Key of the :class:`Settled` in the ``meta`` of a command's context."""
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
-"""Variables that are no options, without their prefix."""
-_TABLES = ("limits", "rates", "suspicion", "supervision", "secrets")
+"""Variables that are no options and may be in files, without their prefix."""
+_OTHERS = ("CONFIG", "PRINCIPAL", "SCOPES", "ROLES")
+"""Further variables of this program with names that users choose the values of."""
+_LIKE = 0.8
+"""Similarity from which a name is taken for a mistyped one."""
+_TABLES = ("limits", "rates", "suspicion", "supervision")
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
 _LARGEST = 1 << 20
@@ -56,6 +60,8 @@ class Settled(Struct, kw_only=True):
     """Name of a variable, or of the configuration file, by the option that it holds a value of."""
     hidden: set[str] = set()
     """Options whose values are secrets."""
+    tables: dict[str, Any] = {}
+    """Values in the tables of the file, by their whole names."""
     limits: tuple[str, ...] = ()
     """Limits in the form ``NAME=VALUE``."""
     rates: Rates | None = None
@@ -72,6 +78,7 @@ class SettledCommand(TyperCommand):
         settled = ctx.meta[SETTLED] = Settled()
         ctx.default_map = {}
         names = [*(each.name.upper() for each in self.params if each.name), *_CREDENTIALS]
+        _check_variables({*names, *_OTHERS, *_own_variables(self.params)})
         for name in names:
             variable = f"{PREFIX}{name}_FILE"
             path = os.environ.get(variable)
@@ -96,6 +103,28 @@ class SettledCommand(TyperCommand):
             raise
 
 
+def _own_variables(params: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of the variables that options have of their own, without their prefix."""
+    for each in params:
+        given = each.envvar or ()
+        for variable in (given,) if isinstance(given, str) else given:
+            yield variable.removeprefix(PREFIX)
+
+
+def _check_variables(known: Collection[str]) -> None:
+    """Raise typer.BadParameter for a variable with nearly the name of one that is known.
+
+    Others with the prefix may be those of another program.
+    """
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in known or name.removesuffix("_FILE") in known:
+            continue
+        if near := get_close_matches(name.removesuffix("_FILE"), known, n=1, cutoff=_LIKE):
+            meant = f"{PREFIX}{near[0]}"
+            raise typer.BadParameter(f"there is no variable {variable}; did you mean {meant}?")
+
+
 def read_config(context: typer.Context, path: str | None) -> str | None:
     """Take options from a configuration file, as a callback of ``--config``; return the path.
 
@@ -114,9 +143,11 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     given = {name.replace("-", "_"): value for name, value in table.items()}
     options = {each.name: each for each in context.command.params if each.name != "config"}
     options.pop("show_config", None)
-    _check_known(given, [*filter(None, options), *_TABLES], path)
+    _check_known(given, [*filter(None, options), *_TABLES, "secrets"], path)
     try:
         secrets = _hook(given.pop("secrets", None))
+        for name in _TABLES:
+            settled.tables.update(_leaves(name, given.get(name, {})))
         settled.limits = tuple(_limits(given.pop("limits", {})))
         settled.rates = _rates(given.pop("rates", None))
         settled.suspicion = _suspicion(given.pop("suspicion", None))
@@ -153,12 +184,8 @@ def shown_options(context: typer.Context) -> Iterator[tuple[str, str, str]]:
                 origin = "default"
         hidden = name in settled.hidden and source == "DEFAULT_MAP"
         yield name, "***" if hidden else _shown(value), origin
-    for limit in settled.limits:
-        name, _, value = limit.partition("=")
-        yield f"limits.{name}", value, settled.path
-    for name in ("rates", "suspicion", "supervision"):
-        if getattr(settled, name) is not None:
-            yield name, "set", settled.path
+    for name, value in settled.tables.items():
+        yield name, _shown(value), settled.path
 
 
 def _source(context: Any, name: Any) -> str:
@@ -218,6 +245,15 @@ def _limits(table: Any) -> Iterator[str]:
             yield from (f"{name}.{inner}={each}" for inner, each in value.items())
         else:
             yield f"{name}={value}"
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a table of tables by their whole names."""
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for inner, each in value.items():
+        yield from _leaves(f"{name}.{inner}", each)
 
 
 def _rates(table: Any) -> Rates | None:

@@ -9,6 +9,8 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -97,6 +99,7 @@ class GatewayRoute(ServedRoute):
             settings=fleet.settings.relay,
         )
         self.relay.declared = self._declare
+        self.relay.bind = lambda work: partial(copy_context().run, work)
         self._told: object = None
         """Content of the last declaration to the machines of clients."""
         self._hidden: set[NameConflict | ListCut] = set()

@@ -1,6 +1,6 @@
 """Audit log: refusals and sign-ins, as records of the logger ``mcpcore.audit``.
 
-Each record says who (``mcp_who``), what (``mcp_what``), why (``mcp_why``) and whether it was let
+Each record says who (``mcp_who``), what (``mcp_what``), why (``mcp_reason``) and whether it was let
 through (``mcp_admitted``); tokens and arguments are in none.
 """
 
@@ -14,14 +14,14 @@ _LONGEST = 200
 logger = logging.getLogger(AUDIT_LOGGER)
 
 
-def log_decision(who: str, what: str, why: str = "", *, admitted: bool = False) -> None:
-    """Log a decision about what somebody wanted; ``why``: the reason, if it has one."""
+def log_decision(who: str, what: str, reason: str = "", *, admitted: bool = False) -> None:
+    """Log a decision about what somebody wanted; ``reason``: "" for none."""
     if not logger.isEnabledFor(logging.INFO):
         return
     who, what = printable(who), printable(what)
-    extra = {"mcp_who": who, "mcp_what": what, "mcp_why": why, "mcp_admitted": admitted}
+    extra = {"mcp_who": who, "mcp_what": what, "mcp_reason": reason, "mcp_admitted": admitted}
     verdict = "admitted" if admitted else "refused"
-    logger.info("%s: %s %s%s", who, what, verdict, f": {why}" if why else "", extra=extra)
+    logger.info("%s: %s %s%s", who, what, verdict, f": {reason}" if reason else "", extra=extra)
 
 
 def printable(text: str) -> str:

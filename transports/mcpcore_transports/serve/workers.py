@@ -24,9 +24,9 @@ from mcpcore_transports.link import cannot_listen, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
 
-LIFELINE = "MCPCORE_WORKER"
+LIFELINE = "MCPCORE_LIFELINE"
 """Environment variable with the descriptor of a worker's end of the socket pair."""
-PLACE = "MCPCORE_WORKER_PLACE"
+PLACE = "MCPCORE_LIFELINE_PLACE"
 """Environment variable with the path of the socket on which the other workers find a worker."""
 
 _END = b"\n\n"

@@ -82,5 +82,16 @@ def label_logs() -> ServerMiddleware:
 
 
 def labels_logs(middleware: tuple[ServerMiddleware, ...]) -> bool:
-    """Tell if records are to be labelled: a gateway, which runs no middleware, does it itself."""
-    return _label in middleware
+    """Tell if records are to be labelled: a gateway, which runs no middleware, does it itself.
+
+    Raises ValueError for any other middleware.
+    """
+    for each in middleware:
+        if each is not _label:
+            name = getattr(each, "__qualname__", type(each).__name__).partition(".")[0]
+            raise ValueError(
+                f"a gateway runs no middleware such as {name}: observer=observe_sessions() has its "
+                "spans and metrics, GatewaySettings(guard=...) screens and redacts, limiter= "
+                "limits rates; what else is to be done belongs to the servers behind it"
+            )
+    return bool(middleware)

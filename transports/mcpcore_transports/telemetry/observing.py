@@ -19,13 +19,15 @@ def observed_settings(
     page: str | None = None,
     spans: bool = False,
     contents: bool = False,
+    relays: bool = False,
     place: Path | None = None,
 ) -> ServeSettings:
     """Return settings of a server that is observed, from before its other middleware.
 
     ``attributes``: those of the transport; ``page``: path of the metrics for Prometheus, in place
     of those for the SDK of the process; ``spans``: True to have spans; ``contents``: as in
-    :func:`observe_answers`; ``place``: that of a worker, as of :class:`Lifeline`, whose page has
+    :func:`observe_answers`; ``relays``: True for a gateway, whose observer has the requests, too;
+    ``place``: that of a worker, as of :class:`Lifeline`, whose page has
     the metrics of all.  Raises ExtraMissingError; ValueError for a path that is taken; OSError.
     """
     meters: MeterProvider | None = None
@@ -41,12 +43,15 @@ def observed_settings(
             shared = WorkerPages(shown.registry, place)
             http = structs.replace(http, pages={**http.pages, page: shared.page})
     tracers = None if spans else NoOpTracerProvider()
-    answers = observe_answers(
-        attributes=attributes, contents=contents, tracers=tracers, meters=meters
-    )
+    middleware = settings.runtime.middleware
+    if not relays:
+        answers = observe_answers(
+            attributes=attributes, contents=contents, tracers=tracers, meters=meters
+        )
+        middleware = (answers, *middleware)
     runtime = structs.replace(
         settings.runtime,
-        middleware=(answers, *settings.runtime.middleware),
+        middleware=middleware,
         observer=observe_sessions(attributes=attributes, tracers=tracers, meters=meters),
     )
     return structs.replace(settings, runtime=runtime, http=http)

@@ -3,8 +3,9 @@
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
 of a record is for people, attributes with the prefix ``mcp_`` are for programs: those of
 :class:`~mcpcore.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
-``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
-its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
+``principal`` and ``reason`` of a session that was opened or closed.  ``mcp_method`` is that of
+JSON-RPC in every log, and ``mcp_http_method`` that of HTTP.  As the id of a session grants its use,
+records have its :func:`session_label`.  Bodies, headers and queries are not logged.
 
 Judgements are those of :func:`log_judgement`, an ``audit=`` of schemes of authentication; they go
 to the audit log (:mod:`mcpcore_transports.running.audit`), with the attributes of
@@ -12,7 +13,7 @@ to the audit log (:mod:`mcpcore_transports.running.audit`), with the attributes 
 """
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:  # late: few authorize
 
 LOGGER = "mcpcore.http"
 """Name of the logger."""
+
+_NAMES = {
+    "method": "http_method",
+    "rpc_method": "method",
+    "operation": "method",
+    "request": "request_id",
+}
+"""Names in records for the attributes of events."""
 
 logger = logging.getLogger(LOGGER)
 
@@ -59,6 +68,7 @@ def _log_exchange(event: ExchangeEnded) -> None:
     facts["duration"] = clock() - facts.pop("began")
     facts["session"] = None if event.session is None else session_label(event.session)
     facts["principal"] = _plain(event.principal)
+    facts["request"] = None if event.request is None else printable(str(event.request))
     logger.info(
         "%s %s%s %s%s in %.1f ms",
         event.method,
@@ -67,19 +77,25 @@ def _log_exchange(event: ExchangeEnded) -> None:
         event.status or "no answer",
         "" if event.complete else ", cut off",
         facts["duration"] * 1000,
-        extra={f"mcp_{name}": value for name, value in facts.items()},
+        extra=_attributes(facts),
     )
 
 
 def log_judgement(event: "AuthEvent") -> None:
     """Log the judgement of a request, or of an operation that it asked for."""
     logging.getLogger(AUDIT_LOGGER).info(
-        "%s %s %s",
+        "%s %s%s %s",
         event.method,
         printable(event.path),
+        "" if event.operation is None else f" {printable(event.operation)}",
         "authorized" if event.admitted else f"not authorized: {event.reason}",
-        extra={f"mcp_{name}": value for name, value in structs.asdict(event).items()},
+        extra=_attributes(structs.asdict(event)),
     )
+
+
+def _attributes(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a record, by their names in every log."""
+    return {f"mcp_{_NAMES.get(name, name)}": value for name, value in facts.items()}
 
 
 def _plain(principal: str | None) -> str | None:
