@@ -293,6 +293,8 @@ class Relay:
         target, again = link.target, link.greeted
         if link.ended:
             return
+        if target.greeting is not None and target.greeting.capabilities != event.capabilities:
+            self.lists.forget(target)
         target.greeting, link.greeted = event, True
         self.declared()
         target.open_links += not again
