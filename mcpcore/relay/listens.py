@@ -35,7 +35,8 @@ Taking = Callable[["frozenset[Item] | ErrorData"], None]
 _LISTEN = "subscriptions/listen"
 _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
-_SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
+SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
+"""Fields of a filter that list subjects."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,7 +55,7 @@ def filter_of(items: Iterable[Item]) -> SubscriptionFilter:
     """Return the filter with some items."""
     fields: dict[str, Any] = {}
     for field, subject in sorted(items):
-        if field in _SUBJECT_FIELDS:
+        if field in SUBJECT_FIELDS:
             fields.setdefault(field, []).append(subject)
         else:
             fields[field] = True
@@ -102,6 +103,24 @@ DIAGRAMS = (
 """Title, text and table of each diagram."""
 
 
+class Listening(Struct, eq=False, kw_only=True):
+    """Stream of changes of a server, as far as its state goes."""
+
+    failures: int = 0
+    state: ListenState = ListenState.OPENING
+
+    def move(self, signal: ListenSignal) -> bool:
+        """Move to the next state; False if the signal means nothing in this one."""
+        after = step(LISTEN, self.state, signal)
+        self.state = after or self.state
+        return after is not None
+
+    def delay(self, first: float) -> float:
+        """Return the delay before it is opened again, which is one more failure."""
+        self.failures += 1
+        return first * 2 ** min(self.failures - 1, 6)
+
+
 class Claim(Struct, eq=False):
     """Items that a watcher's stream waits for."""
 
@@ -128,7 +147,7 @@ class FeedRequest(Struct, eq=False):
     request: RequestId | None = None
 
 
-class Feed(Struct, eq=False):
+class Feed(Listening, eq=False):
     """Changes of a modern server for all watchers that may share them."""
 
     target: Target
@@ -148,16 +167,8 @@ class Feed(Struct, eq=False):
     """Request that replaces the current one once it is acknowledged."""
     full: bool = False
     """True if the server has not added what it granted elsewhere."""
-    failures: int = 0
     due: float = 0.0
     """Time at which a lost one is opened again."""
-    state: ListenState = ListenState.OPENING
-
-    def move(self, signal: ListenSignal) -> bool:
-        """Move to the next state; False if the signal means nothing in this one."""
-        after = step(LISTEN, self.state, signal)
-        self.state = after or self.state
-        return after is not None
 
     def takes(self, claim: Claim) -> bool:
         """Return True if a claim may be added."""
@@ -384,8 +395,7 @@ class Listens:
             self._reopen_later(feed)
 
     def _reopen_later(self, feed: Feed) -> None:
-        delay = self._relay.settings.listen_delay * 2 ** min(feed.failures, 6)
-        feed.failures += 1
+        delay = feed.delay(self._relay.settings.listen_delay)
         feed.due = self._relay.now + delay
         self._relay.later(delay, partial(self._reopen, feed, feed.due))
 
@@ -396,9 +406,8 @@ class Listens:
             self._update(feed)
             return
         for stream in {each for streams in feed.wanted.values() for each in streams}:
-            items = stream.feeds[feed] | items_of(stream.filter)
+            stream.items |= stream.feeds[feed]
             self._drop(feed, stream, stream.feeds[feed])
-            stream.filter = filter_of(items)
             self._left(stream)
         self._close(feed)
 
