@@ -186,32 +186,6 @@ class Arrival(Struct, frozen=True, eq=False):
         return Audience(event.principal, session, event.client_capabilities)
 
 
-class HeldRequests:
-    """Requests of clients that wait to be sent on; those that are cancelled go no further."""
-
-    def __init__(self) -> None:
-        self._places: set[tuple[Downstream, Key]] = set()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
-        """Return a function that does ``work`` unless the request is cancelled before."""
-        self._places.add(arrival.place)
-
-        def go_on() -> None:
-            if self.drop(arrival.place):
-                work()
-
-        return go_on
-
-    def drop(self, place: tuple[Downstream, Key]) -> bool:
-        """Hold a request no longer; False if it is not held."""
-        held = place in self._places
-        self._places.discard(place)
-        return held
-
-
 class PassedCall(Struct, eq=False, weakref=False):
     """Request of a client on its way through a server."""
 

@@ -19,6 +19,7 @@ from mcpcore.engine import events
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.subscriptions import TOPICS, change_of
 from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
+from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
@@ -37,8 +38,6 @@ _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
 SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
 """Fields of a filter that list subjects."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 def items_of(filter: SubscriptionFilter) -> frozenset[Item]:
@@ -209,7 +208,7 @@ class Listens:
         held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
         claim = Claim(stream, items, items - held, take, until)
-        self._claim(claim, Feed(stream.target, audience, declared, (*place, _encode(declared))))
+        self._claim(claim, Feed(stream.target, audience, declared, (*place, encode(declared))))
 
     def _claim(self, claim: Claim, fresh: Feed) -> None:
         """Add a claim to the first feed that has room for it, or to a fresh one."""

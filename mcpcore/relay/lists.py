@@ -22,6 +22,7 @@ from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Session, Target
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
+from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
@@ -73,8 +74,6 @@ _ANY = msgspec.convert(
 )
 """Capabilities of a server that is not known yet."""
 
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
-_elements_of = msgspec.json.Decoder(list[Raw]).decode
 _decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
 
@@ -208,7 +207,7 @@ class Lists:
         names, lists = relay.names, [(name, event.method) for name in relay.targets]
         unread = [place for place in lists if names.never and place not in names.read]
         if unread:
-            self.read(arrival, unread, relay.held.hold(arrival, go_on), found)
+            self.read(arrival, unread, relay.hold(arrival, go_on), found)
         else:
             go_on()
 
@@ -311,7 +310,7 @@ class Lists:
                 self.note_tools(target, method, page.result)
                 result = result_in(CELLS[modern, target.modern], method, page.result)
                 result = self._relay.names.outward_in(method, name, result, new=new)
-                elements = _elements_of(_members_of(to_json(result)).get(LISTS[method], b"[]"))
+                elements = elements_of(members_of(to_json(result)).get(LISTS[method], b"[]"))
                 items = b",".join(map(bytes, elements))
                 if not new:
                     return items
@@ -424,20 +423,18 @@ class Lists:
         known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
-        for element in _elements_of(_members_of(result).get("tools", b"[]")):
+        for element in elements_of(members_of(result).get("tools", b"[]")):
             try:
                 tool = _tool_of(element)
                 params = header_params(tool.input_schema)
             except (msgspec.MsgspecError, ValueError):
                 continue
-            hints = tool.annotations
-            if hints is not None and (hints.read_only_hint or hints.idempotent_hint):
-                target.repeatable.add(tool.name)
-            else:
-                target.repeatable.discard(tool.name)
-            (target.wrapped.add if is_wrapped(tool.output_schema) else target.wrapped.discard)(
-                tool.name
-            )
+            hints = tool.annotations or ToolAnnotations()
+            for noted, fits in (
+                (target.repeatable, hints.read_only_hint or hints.idempotent_hint),
+                (target.wrapped, is_wrapped(tool.output_schema)),
+            ):
+                (noted.add if fits else noted.discard)(tool.name)
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if outer is None:
                 continue
@@ -465,7 +462,7 @@ class Lists:
         """Read the lists of all servers that have names of some kinds, then go on."""
         methods = [each for kind in kinds for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
-        self.read(arrival, lists, self._relay.held.hold(arrival, then))
+        self.read(arrival, lists, self._relay.hold(arrival, then))
 
     def read(
         self,

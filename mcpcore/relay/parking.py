@@ -18,6 +18,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket
+from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, busy_code
 
 if TYPE_CHECKING:  # a type alone: it owns this part
@@ -28,7 +29,6 @@ UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 _decode_ticket = msgspec.msgpack.Decoder(Ticket).decode
 _encode_ticket = msgspec.msgpack.Encoder().encode
-_encode = msgspec.json.Encoder().encode
 
 
 class Parking:
@@ -52,7 +52,7 @@ class Parking:
         self._serial += 1
         call.fresh = False  # nobody is asked twice
         name = str(self._serial)
-        question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
+        question = Raw(encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
@@ -105,9 +105,9 @@ class Parking:
             self._relay.refuse(arrival, INVALID_PARAMS, str(broken))
             return
         if ticket.parked is None:
-            members = b'"requestState":' + _encode(ticket.state)
+            members = b'"requestState":' + encode(ticket.state)
             if event.input_responses is not None:
-                members += b',"inputResponses":' + _encode(event.input_responses)
+                members += b',"inputResponses":' + encode(event.input_responses)
             target = self._relay.targets.get(ticket.server or "")
             plain, method, params = self._relay.names.plain, event.method, event.params
             found = None if plain else self._relay.names.inward_in(method, params, learned=learned)

@@ -49,7 +49,6 @@ from mcpcore.relay.link import (
     Audience,
     Delayed,
     Downstream,
-    HeldRequests,
     Outcome,
     Parked,
     PassedCall,
@@ -63,6 +62,7 @@ from mcpcore.relay.link import (
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
+from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import PREFIX, Tasks
@@ -99,7 +99,6 @@ class _Logged(Struct):
 
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _decode_logged = msgspec.json.Decoder(_Logged).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Relay:
@@ -140,7 +139,8 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
-        self.held = HeldRequests()
+        self._held: set[tuple[Downstream, Key]] = set()
+        """Requests of clients that wait to be sent on; those that are cancelled go no further."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
@@ -162,7 +162,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self.calls or self.held or self._asked
+        needed = self.calls or self._held or self._asked
         return self.forwarding.idle and self.parking.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
@@ -231,7 +231,7 @@ class Relay:
             session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
         party = target.party(audience.principal)
-        place: tuple[Any, ...] = target.name, *party, _encode(audience.capabilities)
+        place: tuple[Any, ...] = target.name, *party, encode(audience.capabilities)
         alone = target.shared is False and not (target.greeting is None or target.modern)
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
@@ -373,7 +373,7 @@ class Relay:
 
     def broken(self, arrival: Arrival) -> None:
         """Answer a request for which something raises, such as the application's seal: it ends."""
-        self.held.drop(arrival.place)
+        self._held.discard(arrival.place)
         self.calls.pop(arrival.place, None)
         with suppress(LocalProtocolError):  # it may have been answered before
             self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
@@ -407,7 +407,7 @@ class Relay:
         """Refuse a request for something that no server has."""
         event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
-        member = msgspec.json.decode(event.params, type=dict[str, Raw]).get(way[0], Raw(b"null"))
+        member = members_of(event.params).get(way[0], Raw(b"null"))
         text = f"{kind.value}: {bytes(member).decode()}"
         error, absent = ErrorData(INVALID_PARAMS, f"unknown {text}"), self.lists.absent(kind)
         if absent is not None:
@@ -415,6 +415,17 @@ class Relay:
         elif kind is NameKind.URI:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
+
+    def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
+        """Return a function that does ``work`` unless the request is cancelled before."""
+        self._held.add(arrival.place)
+
+        def go_on() -> None:
+            if arrival.place in self._held:
+                self._held.discard(arrival.place)
+                work()
+
+        return go_on
 
     def when_known(
         self,
@@ -432,7 +443,7 @@ class Relay:
             work()
             return
         if arrival is not None:
-            work = self.held.hold(arrival, work)
+            work = self.hold(arrival, work)
 
         def late() -> None:
             if work in target.waiting:
@@ -462,7 +473,7 @@ class Relay:
             return
         body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
-            members = b'"inputResponses":' + _encode(event.input_responses)
+            members = b'"inputResponses":' + encode(event.input_responses)
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
             body = Raw(splice(to_json(body), members))
@@ -540,8 +551,9 @@ class Relay:
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
         place = machine, event.key
-        call = self.calls.pop(place, None)
-        if call is not None or self.held.drop(place):
+        call, held = self.calls.pop(place, None), place in self._held
+        self._held.discard(place)
+        if call is not None or held:
             self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         if call is None:  # the answer to come, if any, is dropped by the engine
             self.subscriptions.closed(machine, event.key)
@@ -663,7 +675,7 @@ class Relay:
                 outcome = target.error("the gateway may not do this there")
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
-                data = self.names.outward_in_error(method, target.name, error.data)
+                data = self.names.outward_in(f"{method} error", target.name, error.data)
                 error = msgspec.structs.replace(error, data=data)
         except UNSENDABLE as flaw:
             text = f"invalid result: {flaw}"

@@ -45,7 +45,7 @@ from mcpcore.relay.listens import (
 )
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
-from mcpcore.relay.rewriting import on_text, path, rewrite
+from mcpcore.relay.rewriting import members_of, on_text, path, rewrite
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -65,7 +65,6 @@ _CAPABILITIES = {topic.field: topic.row.capability for topic in TOPICS.values()}
 _LISTS = frozenset((topic.field, "") for topic in _LIST_CHANGES.values())
 _URIS, _TASKS = "resource_subscriptions", "task_ids"
 
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _EMPTY = Raw(b"{}")
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
@@ -329,8 +328,8 @@ class Subscriptions:
                 return None
         try:
             if META_SUBSCRIPTION_ID.encode() in bytes(params):
-                members = _members_of(params)
-                meta = _members_of(members.pop("_meta"))
+                members = members_of(params)
+                meta = members_of(members.pop("_meta"))
                 meta.pop(META_SUBSCRIPTION_ID, None)
                 if meta:
                     members["_meta"] = Raw(to_json(meta))
