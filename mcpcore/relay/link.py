@@ -90,6 +90,8 @@ class Target(Struct, eq=False):
     """Tools of a modern server whose output is wrapped in an object for legacy clients."""
     greeting: Ready | None = None
     """Outcome of the last negotiation that succeeded; None before."""
+    tasks: bool = False
+    """True if it has tasks, as that told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -193,6 +195,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Requests that get the outcome: one, or the repeated retries of a parked call, or none."""
     method: str
     arrival: Arrival
+    caller: Hashable
+    """Caller of the arrival."""
     cell: Cell
     link: "UpstreamLink"
     until: float
@@ -322,7 +326,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     ) -> RequestId:
         """Send the answers to the questions about a call, if the guard of the server lets them."""
         send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
-        return self._guarded(send, now, call.method, call.params, call.arrival.caller)
+        return self._guarded(send, now, call.method, call.params, call.caller)
 
     def _guarded(
         self,
@@ -349,7 +353,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         guard = self.target.guard
         if guard is not None and event.request in self.permits:
             call = self.calls.get(event.request)
-            caller = None if call is None else call.arrival.caller
+            caller = None if call is None else call.caller
             guard.settle(self.permits.pop(event.request), event, now, caller)
 
     def close(self, now: float) -> None:

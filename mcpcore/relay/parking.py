@@ -39,13 +39,12 @@ class Parking:
         self._place = place
         self._serial = 0
         self._parked: dict[int, Parked] = {}
-        self._outcomes: dict[int, Parked] = {}
-        """Calls once parked whose outcome is kept, the oldest first."""
+        """Parked calls, and those once parked whose outcome is kept, of which the oldest first."""
 
     @property
     def idle(self) -> bool:
         """True if no call is parked, and no outcome of one is kept."""
-        return not (self._parked or self._outcomes)
+        return not self._parked
 
     def park(self, call: PassedCall, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
@@ -57,8 +56,9 @@ class Parking:
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
             return
-        caller = call.arrival.caller
-        others = [each.caller for each in self._parked.values() if each is not parked]
+        caller = call.caller
+        waiting = (each for each in self._parked.values() if each.outcome is None)
+        others = [each.caller for each in waiting if each is not parked]
         text = self.full(others, caller, "calls wait for input")
         if text:
             code = busy_code(call.arrival.event.revision)
@@ -85,14 +85,14 @@ class Parking:
     def keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
         """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
         self.drop(parked)
-        kept = list(self._outcomes.values())
+        kept = [each for each in self._parked.values() if each.outcome is not None]
         own = [each for each in kept if each.caller == parked.caller]
         if len(own) >= self._relay.settings.parked_per_principal:
             self.drop(own[0])
         elif len(kept) >= self._relay.settings.parked:
             self.drop(kept[0])
         parked.outcome = outcome
-        self._outcomes[parked.id] = parked
+        self._parked[parked.id] = parked
         self._relay.deadlines.set(parked, self._relay.now + self._relay.settings.outcome_kept)
 
     def retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
@@ -119,8 +119,7 @@ class Parking:
                 self._relay.forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._place
-        id = ticket.parked
-        parked = (self._parked.get(id) or self._outcomes.get(id)) if here else None
+        parked = self._parked.get(ticket.parked) if here else None
         if parked is not None:
             self._go_on(parked, arrival, ticket)
         elif here or not self._relay.forwarding.forward(arrival, ticket.worker):
@@ -148,7 +147,7 @@ class Parking:
                 self.require(call, left, ticket, arrival)
             else:
                 self._relay.deadlines.set(parked, None)
-                call.arrival, call.waiting = arrival, [arrival]
+                call.arrival, call.caller, call.waiting = arrival, arrival.caller, [arrival]
                 self._relay.calls[arrival.place] = call
             for name in [name for name in asked if name in answers]:
                 self._relay.reply(call.link, asked[name][0], answers[name])
@@ -180,6 +179,5 @@ class Parking:
 
     def drop(self, parked: Parked) -> None:
         """Hold a call, or its outcome, no longer."""
-        for rounds in (self._parked, self._outcomes):
-            rounds.pop(parked.id, None)
+        self._parked.pop(parked.id, None)
         self._relay.deadlines.set(parked, None)

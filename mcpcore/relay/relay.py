@@ -65,7 +65,7 @@ from mcpcore.relay.parking import UNANSWERED, Parking
 from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
-from mcpcore.relay.tasks import PREFIX, Tasks
+from mcpcore.relay.tasks import CAPABILITIES, PREFIX, Tasks
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
@@ -296,6 +296,7 @@ class Relay:
         if target.greeting is not None and target.greeting.capabilities != event.capabilities:
             self.lists.forget(target)
         target.greeting, link.greeted = event, True
+        target.tasks = any(map(target.offers, CAPABILITIES))
         self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
@@ -467,7 +468,7 @@ class Relay:
         members: bytes,
         before: PassedCall | None = None,
     ) -> None:
-        event = arrival.event
+        event, caller = arrival.event, arrival.caller
         if target.greeting is None:
             self.fail(arrival, target.unreachable)
             return
@@ -484,7 +485,9 @@ class Relay:
             return
         cell = CELLS[event.revision.modern, target.modern]
         until = self.now + self.settings.call_timeout if before is None else before.until
-        call = PassedCall([arrival], event.method, arrival, cell, link, until=until, params=params)
+        call = PassedCall(
+            [arrival], event.method, arrival, caller, cell, link, until, params=params
+        )
         if before is not None:
             call.attempts, call.relisted = before.attempts, before.relisted
         call.fresh = not members
@@ -499,7 +502,7 @@ class Relay:
                 event.method,
                 body,
                 now=self.now,
-                caller=arrival.caller,
+                caller=caller,
                 timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,

@@ -39,7 +39,8 @@ _STATUS = "notifications/tasks/status"
 _LIST, _RESULT = "tasks/list", "tasks/result"
 _ID, _OF_NEW, _KIND = path("taskId"), path("task/taskId"), path("resultType")
 _CREATE = frozenset(row.name for row in METHODS if row.task_capability or row.task_extension)
-_CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
+CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
+"""Capabilities of servers that have tasks."""
 
 _decode_place = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _encode_place = msgspec.msgpack.Encoder().encode
@@ -123,7 +124,7 @@ class Tasks:
             if server not in relay.targets:
                 id = self._sealed(event.principal, "", b"")
                 if target is None:
-                    target = next((each for each in targets if _has_tasks(each)), None)
+                    target = next((each for each in targets if each.tasks), None)
             target = relay.targets.get(server, target)
             members["taskId"] = Raw(encode(id))
         return target, Raw(to_json(members))
@@ -154,7 +155,7 @@ class Tasks:
         known = partial(self._known, principal, server)
         if method == _LIST:
             return self._listed(principal, result, known)
-        if not _has_tasks(self._relay.targets[server]) or b"askId" not in bytes(result):
+        if not self._relay.targets[server].tasks or b"askId" not in bytes(result):
             return result  # without a look into it, if the server has no tasks
         if method in _CREATE:
             given = partial(self._given, principal, server)
@@ -194,10 +195,6 @@ class Tasks:
             except (ValueError, msgspec.MsgspecError):
                 return None
         return body, self.related_outward(link, meta)
-
-
-def _has_tasks(target: Target) -> bool:
-    return any(target.offers(each) for each in _CAPABILITIES)
 
 
 def _renamed(body: Raw, named: Named) -> Raw:
