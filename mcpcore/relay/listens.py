@@ -102,7 +102,7 @@ DIAGRAMS = (
 """Title, text and table of each diagram."""
 
 
-class Listening(Struct, eq=False, kw_only=True):
+class ChangeStream(Struct, eq=False, kw_only=True):
     """Stream of changes of a server, as far as its state goes."""
 
     failures: int = 0
@@ -117,7 +117,7 @@ class Listening(Struct, eq=False, kw_only=True):
     def delay(self, first: float) -> float:
         """Return the delay before it is opened again, which is one more failure."""
         self.failures += 1
-        return first * 2 ** min(self.failures - 1, 6)
+        return first * float(2 ** min(self.failures - 1, 6))
 
 
 class Claim(Struct, eq=False):
@@ -146,7 +146,7 @@ class FeedRequest(Struct, eq=False):
     request: RequestId | None = None
 
 
-class Feed(Listening, eq=False):
+class Feed(ChangeStream, eq=False):
     """Changes of a modern server for all watchers that may share them."""
 
     target: Target

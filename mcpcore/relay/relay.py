@@ -139,7 +139,7 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
-        self._held: set[tuple[Downstream, Key]] = set()
+        self.held: set[tuple[Downstream, Key]] = set()
         """Requests of clients that wait to be sent on; those that are cancelled go no further."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
@@ -162,7 +162,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self.calls or self._held or self._asked
+        needed = self.calls or self.held or self._asked
         return self.forwarding.idle and self.parking.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
@@ -374,7 +374,7 @@ class Relay:
 
     def broken(self, arrival: Arrival) -> None:
         """Answer a request for which something raises, such as the application's seal: it ends."""
-        self._held.discard(arrival.place)
+        self.held.discard(arrival.place)
         self.calls.pop(arrival.place, None)
         with suppress(LocalProtocolError):  # it may have been answered before
             self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
@@ -419,11 +419,11 @@ class Relay:
 
     def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
         """Return a function that does ``work`` unless the request is cancelled before."""
-        self._held.add(arrival.place)
+        self.held.add(arrival.place)
 
         def go_on() -> None:
-            if arrival.place in self._held:
-                self._held.discard(arrival.place)
+            if arrival.place in self.held:
+                self.held.discard(arrival.place)
                 work()
 
         return go_on
@@ -554,8 +554,8 @@ class Relay:
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
         place = machine, event.key
-        call, held = self.calls.pop(place, None), place in self._held
-        self._held.discard(place)
+        call, held = self.calls.pop(place, None), place in self.held
+        self.held.discard(place)
         if call is not None or held:
             self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         if call is None:  # the answer to come, if any, is dropped by the engine

@@ -34,9 +34,9 @@ from mcpcore.relay.link import (
 )
 from mcpcore.relay.listens import (
     SUBJECT_FIELDS,
+    ChangeStream,
     Feed,
     Item,
-    Listening,
     Listens,
     ListenSignal,
     ListenState,
@@ -104,7 +104,7 @@ class Watcher(Struct, eq=False):
         return self.where.get("parent")
 
 
-class Stream(Listening, eq=False):
+class Stream(ChangeStream, eq=False):
     """Changes of a server for one watcher."""
 
     watcher: Watcher
