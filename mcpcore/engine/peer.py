@@ -66,6 +66,7 @@ from mcpcore.wire.message import (
     encode_error,
     encode_notification,
     encode_result,
+    splice,
     to_json,
 )
 
@@ -447,12 +448,14 @@ class Peer:
         meta: Mapping[str, Any] | None = None,
         result_type: str = COMPLETE,
         bare: bool = False,
+        members: bytes = b"",
     ) -> bool:
         """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
 
         A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
         keys of ``_meta`` that only the engine sets are left out.  ``bare``: it has neither, and is
-        JSON without line breaks, so that it need not be read, however large it is.
+        JSON without line breaks, so that it need not be read, however large it is; ``members``,
+        written without braces, are then put before its own.
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
@@ -469,8 +472,10 @@ class Peer:
             path = f"extensions.{extension}"
             if result_type == TASK and extension and not declares(record.capabilities, path):
                 raise CapabilityMissing(path)
+            result = splice(bytes(result), members) if members else result
             return answer_with(record, result, own_meta(meta) if meta else None, result_type)
-        members = record.peer.profile.complete[record.revision]
+        ours = record.peer.profile.complete[record.revision]
+        members = b"%b,%b" % (ours, members) if ours and members else ours or members
         return _finish(record, _RESULT, encode_result(record.id, result, members))
 
     def fail(self, key: Key, error: ErrorData) -> bool:

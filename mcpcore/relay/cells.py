@@ -9,7 +9,7 @@ from enum import Enum
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.relay.rewriting import Change, path, rewrite
+from mcpcore.relay.rewriting import Change, members_of, path, rewrite
 from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
 from mcpcore.spec.methods import METHODS
@@ -42,7 +42,6 @@ CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
 _HINTS = ("ttlMs", "cacheScope")
 _OUTPUT_SCHEMA, _CONTENT = path("tools/*/outputSchema"), path("structuredContent")
 
-_members_of = Decoder(dict[str, Raw]).decode
 _schema_of = Decoder(dict[str, object]).decode
 
 
@@ -93,7 +92,7 @@ def result_in(
         result = rewrite(result, *_WRAPS[method, wrapped])
     if method not in CACHEABLE or cell in (Cell.LEGACY, Cell.MODERN):
         return result
-    members = _members_of(result)
+    members = members_of(result)
     hinted = any(name in members for name in _HINTS)
     if cell is Cell.MODERN_SERVER and hinted:
         return Raw(to_json({key: each for key, each in members.items() if key not in _HINTS}))
@@ -122,7 +121,7 @@ def with_elicitation_id(params: Raw, id: str) -> Raw:
     """Return params of a URL elicitation with the id that legacy ones have; others as they are."""
     if b'"url"' not in bytes(params):
         return params
-    members = _members_of(params)
+    members = members_of(params)
     if members.get("mode") != Raw(b'"url"') or "elicitationId" in members:
         return params
     return Raw(splice(to_json(params), b'"elicitationId":"%b"' % id.encode()))
@@ -138,6 +137,6 @@ def error_in(cell: Cell, method: str, error: ErrorData) -> ErrorData:
     about_uri = method == "resources/read" and error.code == INVALID_PARAMS
     if cell is Cell.MODERN_SERVER and about_uri and isinstance(error.data, Raw):
         with suppress(MsgspecError):
-            if "uri" in _members_of(error.data):
+            if "uri" in members_of(error.data):
                 return ErrorData(RESOURCE_NOT_FOUND, error.message, error.data)
     return error

@@ -18,6 +18,7 @@ from mcpcore.engine.events import MAIN, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.storing import NoteLost, NoteReceived
 from mcpcore.relay.link import UNSENDABLE, Arrival, Downstream
+from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -101,7 +102,6 @@ _ARGUMENTS: dict[str, Any] = {
 _NEWS = frozenset({"progress", "log"})
 """Calls after which a retry goes on waiting."""
 _decode = msgspec.json.Decoder(RelayNote).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class FarWorker(Struct, frozen=True):
@@ -213,7 +213,7 @@ class Forwarding:
         retry, news = self._waiting.get((other, key)), call in _NEWS
         if retry is None or (news and not retry.takes(call, arguments[0], self._relay.now)):
             return False
-        flaw = self._post(other, CallNote(key, call, Raw(_encode(arguments))))
+        flaw = self._post(other, CallNote(key, call, Raw(encode(arguments))))
         if news:
             return not flaw
         if flaw:
@@ -221,7 +221,7 @@ class Forwarding:
                 raise LocalProtocolError(flaw)
             [error] = arguments
             short = ErrorData(error.code, f"{error.message[:100]} ({flaw})")
-            self._post(other, CallNote(key, "fail", Raw(_encode([short]))))
+            self._post(other, CallNote(key, "fail", Raw(encode([short]))))
         del self._waiting[other, key]
         return True
 
@@ -229,7 +229,7 @@ class Forwarding:
         """Send a note; return the reason if it cannot be sent, "" if it can."""
         self._relay.at(other.server)
         try:
-            other.server.post_note(other.name, Raw(_encode(note)), now=self._relay.now)
+            other.server.post_note(other.name, Raw(encode(note)), now=self._relay.now)
         except LocalProtocolError as error:
             return str(error)
         return ""

@@ -90,6 +90,8 @@ class Target(Struct, eq=False):
     """Tools of a modern server whose output is wrapped in an object for legacy clients."""
     greeting: Ready | None = None
     """Outcome of the last negotiation that succeeded; None before."""
+    tasks: bool = False
+    """True if it has tasks, as that told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -186,32 +188,6 @@ class Arrival(Struct, frozen=True, eq=False):
         return Audience(event.principal, session, event.client_capabilities)
 
 
-class HeldRequests:
-    """Requests of clients that wait to be sent on; those that are cancelled go no further."""
-
-    def __init__(self) -> None:
-        self._places: set[tuple[Downstream, Key]] = set()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
-        """Return a function that does ``work`` unless the request is cancelled before."""
-        self._places.add(arrival.place)
-
-        def go_on() -> None:
-            if self.drop(arrival.place):
-                work()
-
-        return go_on
-
-    def drop(self, place: tuple[Downstream, Key]) -> bool:
-        """Hold a request no longer; False if it is not held."""
-        held = place in self._places
-        self._places.discard(place)
-        return held
-
-
 class PassedCall(Struct, eq=False, weakref=False):
     """Request of a client on its way through a server."""
 
@@ -219,6 +195,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Requests that get the outcome: one, or the repeated retries of a parked call, or none."""
     method: str
     arrival: Arrival
+    caller: Hashable
+    """Caller of the arrival."""
     cell: Cell
     link: "UpstreamLink"
     until: float
@@ -348,7 +326,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     ) -> RequestId:
         """Send the answers to the questions about a call, if the guard of the server lets them."""
         send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
-        return self._guarded(send, now, call.method, call.params, call.arrival.caller)
+        return self._guarded(send, now, call.method, call.params, call.caller)
 
     def _guarded(
         self,
@@ -375,7 +353,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         guard = self.target.guard
         if guard is not None and event.request in self.permits:
             call = self.calls.get(event.request)
-            caller = None if call is None else call.arrival.caller
+            caller = None if call is None else call.caller
             guard.settle(self.permits.pop(event.request), event, now, caller)
 
     def close(self, now: float) -> None:

@@ -19,6 +19,7 @@ from mcpcore.engine import events
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.subscriptions import TOPICS, change_of
 from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
+from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
@@ -35,9 +36,8 @@ Taking = Callable[["frozenset[Item] | ErrorData"], None]
 _LISTEN = "subscriptions/listen"
 _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
-_SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
-
-_encode = msgspec.json.Encoder().encode
+SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
+"""Fields of a filter that list subjects."""
 
 
 def items_of(filter: SubscriptionFilter) -> frozenset[Item]:
@@ -54,7 +54,7 @@ def filter_of(items: Iterable[Item]) -> SubscriptionFilter:
     """Return the filter with some items."""
     fields: dict[str, Any] = {}
     for field, subject in sorted(items):
-        if field in _SUBJECT_FIELDS:
+        if field in SUBJECT_FIELDS:
             fields.setdefault(field, []).append(subject)
         else:
             fields[field] = True
@@ -102,6 +102,24 @@ DIAGRAMS = (
 """Title, text and table of each diagram."""
 
 
+class ChangeStream(Struct, eq=False, kw_only=True):
+    """Stream of changes of a server, as far as its state goes."""
+
+    failures: int = 0
+    state: ListenState = ListenState.OPENING
+
+    def move(self, signal: ListenSignal) -> bool:
+        """Move to the next state; False if the signal means nothing in this one."""
+        after = step(LISTEN, self.state, signal)
+        self.state = after or self.state
+        return after is not None
+
+    def delay(self, first: float) -> float:
+        """Return the delay before it is opened again, which is one more failure."""
+        self.failures += 1
+        return first * float(2 ** min(self.failures - 1, 6))
+
+
 class Claim(Struct, eq=False):
     """Items that a watcher's stream waits for."""
 
@@ -128,7 +146,7 @@ class FeedRequest(Struct, eq=False):
     request: RequestId | None = None
 
 
-class Feed(Struct, eq=False):
+class Feed(ChangeStream, eq=False):
     """Changes of a modern server for all watchers that may share them."""
 
     target: Target
@@ -148,16 +166,8 @@ class Feed(Struct, eq=False):
     """Request that replaces the current one once it is acknowledged."""
     full: bool = False
     """True if the server has not added what it granted elsewhere."""
-    failures: int = 0
     due: float = 0.0
     """Time at which a lost one is opened again."""
-    state: ListenState = ListenState.OPENING
-
-    def move(self, signal: ListenSignal) -> bool:
-        """Move to the next state; False if the signal means nothing in this one."""
-        after = step(LISTEN, self.state, signal)
-        self.state = after or self.state
-        return after is not None
 
     def takes(self, claim: Claim) -> bool:
         """Return True if a claim may be added."""
@@ -198,7 +208,7 @@ class Listens:
         held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
         claim = Claim(stream, items, items - held, take, until)
-        self._claim(claim, Feed(stream.target, audience, declared, (*place, _encode(declared))))
+        self._claim(claim, Feed(stream.target, audience, declared, (*place, encode(declared))))
 
     def _claim(self, claim: Claim, fresh: Feed) -> None:
         """Add a claim to the first feed that has room for it, or to a fresh one."""
@@ -384,8 +394,7 @@ class Listens:
             self._reopen_later(feed)
 
     def _reopen_later(self, feed: Feed) -> None:
-        delay = self._relay.settings.listen_delay * 2 ** min(feed.failures, 6)
-        feed.failures += 1
+        delay = feed.delay(self._relay.settings.listen_delay)
         feed.due = self._relay.now + delay
         self._relay.later(delay, partial(self._reopen, feed, feed.due))
 
@@ -396,9 +405,8 @@ class Listens:
             self._update(feed)
             return
         for stream in {each for streams in feed.wanted.values() for each in streams}:
-            items = stream.feeds[feed] | items_of(stream.filter)
+            stream.items |= stream.feeds[feed]
             self._drop(feed, stream, stream.feeds[feed])
-            stream.filter = filter_of(items)
             self._left(stream)
         self._close(feed)
 

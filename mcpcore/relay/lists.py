@@ -22,6 +22,7 @@ from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Session, Target
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
+from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
@@ -58,6 +59,8 @@ _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
+_ALL = ""
+"""Name in place of a server's for the pages of all in one."""
 _ENTRY = 500
 """Bytes that a page takes besides its content and its cursor."""
 _EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
@@ -71,8 +74,6 @@ _ANY = msgspec.convert(
 )
 """Capabilities of a server that is not known yet."""
 
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
-_elements_of = msgspec.json.Decoder(list[Raw]).decode
 _decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
 
@@ -112,7 +113,8 @@ class ServerPage(Struct, eq=False, gc=False):
     """Cursor of this page."""
     public: bool = True
     items: bytes | None = None
-    """Elements of the list as clients see them, with commas between and without line breaks."""
+    """Elements of the list as clients see them, with commas between and without line breaks; of all
+    servers in one, the object with them."""
 
 
 _NONE = ServerPage(_EMPTY, 0, math.inf)
@@ -162,63 +164,57 @@ class Lists:
         Where names have no prefix, lists are read to their end before, so that no name depends on
         the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
-        event, cursors = arrival.event, dict[str, str | None]()
+        relay, event, changes = self._relay, arrival.event, self._changes
+        cursors: dict[str, str | None] = dict.fromkeys(relay.targets)
         cursor = _cursor_of(event.params).cursor
-        if cursor is not None:
-            binding = request_binding(event.principal, event.method, _EMPTY)
-            try:
-                cursors = _decode_cursors(
-                    self._relay.seal.open(cursor, binding, wall=self._relay.wall)
-                )
-            except SealBroken:
-                self._relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
+        if cursor is None:
+            whole = self._kept_for(Wanted(arrival, _ALL, event.method), *relay.targets.values())
+            if whole is not None and whole.until > relay.now:
+                self._respond(arrival, whole)
                 return
         else:
-            cursors = dict.fromkeys(self._relay.targets)
+            binding = request_binding(event.principal, event.method, _EMPTY)
+            try:
+                cursors = _decode_cursors(relay.seal.open(cursor, binding, wall=relay.wall))
+            except SealBroken:
+                relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
+                return
         found: Found = {}
+        parts: dict[str, ServerPage | None] = {}
 
         def go_on() -> None:
-            pages = found.items() if cursor is None else ()
-            self._merge(arrival, cursors, {name: next(iter(of), None) for (name, _), of in pages})
-
-        names, lists = self._relay.names, [(name, event.method) for name in self._relay.targets]
-        unread = [place for place in lists if names.never and place not in names.read]
-        if unread:
-            self.read(arrival, unread, self._relay.held.hold(arrival, go_on), found)
-        else:
-            go_on()
-
-    def _merge(
-        self,
-        arrival: Arrival,
-        cursors: Mapping[str, str | None],
-        parts: dict[str, ServerPage | None],
-    ) -> None:
-        """Answer with ``parts`` and the pages of the other servers that have cursors."""
-
-        def complete() -> None:
-            if len(parts) == len(cursors):
-                try:
-                    self._complete(arrival, parts)
-                except Exception:
-                    self._relay.broken(arrival)
-                    raise
+            if cursor is None:
+                parts.update({name: next(iter(of), None) for (name, _), of in found.items()})
+            wanted = [name for name in cursors if name not in parts]
+            for name in wanted:
+                page = Wanted(arrival, name, event.method, cursors[name])
+                self._fetch(page, partial(take, name))
+            if not wanted:
+                complete()
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
-            complete()
+            if len(parts) == len(cursors):
+                complete()
 
-        wanted = [name for name in cursors if name not in parts]
-        for name in wanted:
-            page = Wanted(arrival, name, arrival.event.method, cursors[name])
-            self._fetch(page, partial(take, name))
-        if not wanted:
-            complete()
+        def complete() -> None:
+            try:
+                self._complete(arrival, parts, keep=cursor is None and changes == self._changes)
+            except Exception:
+                relay.broken(arrival)
+                raise
+
+        names, lists = relay.names, [(name, event.method) for name in relay.targets]
+        unread = [place for place in lists if names.never and place not in names.read]
+        if unread:
+            self.read(arrival, unread, relay.hold(arrival, go_on), found)
+        else:
+            go_on()
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
         target = self._relay.targets.get(wanted.server)
-        kept = None if target is None else self._kept_for(target, wanted)
+        kept = None if target is None else self._kept_for(wanted, target)
         if target is None:
             take(None)
         elif kept is not None and kept.until > self._relay.now:
@@ -227,17 +223,21 @@ class Lists:
             send = partial(self._send, target, wanted, take)
             self._relay.when_known(target, send, within=self._relay.settings.list_timeout)
 
-    def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
-        audience = wanted.arrival.audience
-        session = None if target.modern else audience.session
+    def _key(self, wanted: Wanted, public: bool, *targets: Target) -> tuple[Any, ...]:
+        """Return the key of a page of some servers, with those whom it may serve at the end."""
+        if public:
+            return *wanted.place, None
         import hashlib  # late: an import that takes longer than all of this module
 
+        audience = wanted.arrival.audience
+        session = None if all(each.modern for each in targets) else audience.session
         declared = hashlib.sha256(msgspec.json.encode(audience.capabilities)).digest()
-        return *target.party(audience.principal), session, declared
+        told = next((each for each in targets if each.personal), targets[0])
+        return *wanted.place, (*told.party(audience.principal), session, declared)
 
-    def _kept_for(self, target: Target, wanted: Wanted) -> ServerPage | None:
-        public = self._kept.get((*wanted.place, None))
-        return public or self._kept.get((*wanted.place, self._scope(target, wanted)))
+    def _kept_for(self, wanted: Wanted, *targets: Target) -> ServerPage | None:
+        public = self._kept.get(self._key(wanted, True))
+        return public or self._kept.get(self._key(wanted, False, *targets))
 
     def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
         relay, event = self._relay, wanted.arrival.event
@@ -267,7 +267,7 @@ class Lists:
             with suppress(msgspec.MsgspecError):
                 hints = _hints_of(outcome)
         if hints is None or not isinstance(outcome, Raw):
-            take(None if target.away is None else self._kept_for(target, wanted))
+            take(None if target.away is None else self._kept_for(wanted, target))
             return
         ttl = (hints.ttl_ms or 0.0) / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
@@ -275,8 +275,7 @@ class Lists:
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
         if changes == self._changes:  # else it may be of before the change
-            scope = None if public else self._scope(target, wanted)
-            self._keep((*wanted.place, scope), page)
+            self._keep(self._key(wanted, public, target), page)
         take(page)
 
     def _hides(self, target: Target, method: str) -> bool:
@@ -311,7 +310,7 @@ class Lists:
                 self.note_tools(target, method, page.result)
                 result = result_in(CELLS[modern, target.modern], method, page.result)
                 result = self._relay.names.outward_in(method, name, result, new=new)
-                elements = _elements_of(_members_of(to_json(result)).get(LISTS[method], b"[]"))
+                elements = elements_of(members_of(to_json(result)).get(LISTS[method], b"[]"))
                 items = b",".join(map(bytes, elements))
                 if not new:
                     return items
@@ -355,11 +354,17 @@ class Lists:
     def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
         """Keep no page of a server any longer."""
         self._changes += 1
-        for key in [each for each in self._kept if each[0] == target.name and each[1] in methods]:
+        servers = _ALL, target.name
+        for key in [each for each in self._kept if each[0] in servers and each[1] in methods]:
             self._drop(key)
 
-    def _complete(self, arrival: Arrival, parts: Mapping[str, ServerPage | None]) -> None:
-        """Answer with the pages of all servers, None for each that has none."""
+    def _complete(
+        self, arrival: Arrival, parts: Mapping[str, ServerPage | None], *, keep: bool
+    ) -> None:
+        """Answer with the pages of all servers, None for each that has none.
+
+        ``keep``: True to answer with them again, if that is all of their lists.
+        """
         relay, event, method = self._relay, arrival.event, arrival.event.method
         modern, pages, items = event.revision.modern, dict[str, ServerPage](), list[bytes]()
         hidden = False
@@ -373,7 +378,7 @@ class Lists:
                 hidden = hidden or self._hides(target, method)
         missing = sorted(parts.keys() - pages.keys())
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
-        tail = b"]"
+        members = b""
         if cursors:
             binding = request_binding(event.principal, method, _EMPTY)
             try:
@@ -382,19 +387,32 @@ class Lists:
                 text = f"the cursors of {', '.join(cursors)} are too large: {error}"
                 relay.refuse(arrival, INTERNAL_ERROR, text)
                 return
-            tail += b',"nextCursor":' + msgspec.json.encode(sealed)
-        if event.revision.cache_hints:
-            until = min([page.until for page in pages.values()], default=math.inf)
-            known = not missing and until < math.inf
-            ttl = max(0, int((until - relay.now) * 1000)) if known else 0
-            public = not missing and all(page.public for page in pages.values())
-            scope = b"public" if public else b"private"
-            tail += b',"ttlMs":%d,"cacheScope":"%b"' % (ttl, scope)
-        meta = {UNAVAILABLE: missing} if missing else None
+            members = b'"nextCursor":' + msgspec.json.encode(sealed)
+        until = min([page.until for page in pages.values()], default=math.inf)
+        if missing or until == math.inf:
+            until = relay.now
+        public = not missing and all(page.public for page in pages.values())
         commas = [piece for each in items if each for piece in (b",", each)]
-        # One join: a list may be large, and each copy of it costs more than all else here.
-        body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], tail, b"}"))
-        relay.at(arrival.machine).respond(event.key, Raw(body), meta=meta, bare=True)
+        body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], b"]}"))
+        whole = ServerPage(_EMPTY, _ENTRY + len(body), until, public=public, items=body)
+        room = self._size + whole.size <= relay.settings.list_bytes
+        if keep and not cursors and until > relay.now and room:
+            wanted = Wanted(arrival, _ALL, method)
+            self._keep(self._key(wanted, public, *relay.targets.values()), whole)
+        self._respond(arrival, whole, members, {UNAVAILABLE: missing} if missing else None)
+
+    def _respond(
+        self, arrival: Arrival, page: ServerPage, members: bytes = b"", meta: Any = None
+    ) -> None:
+        """Answer with a merged page: a list may be large, and is copied only as it is sent."""
+        event, now = arrival.event, self._relay.now
+        if event.revision.cache_hints:
+            ttl = max(0, int((page.until - now) * 1000))
+            scope = b"public" if page.public else b"private"
+            hints = b'"ttlMs":%d,"cacheScope":"%b"' % (ttl, scope)
+            members = b"%b,%b" % (members, hints) if members else hints
+        machine = self._relay.at(arrival.machine)
+        machine.respond(event.key, Raw(page.items or b""), meta=meta, bare=True, members=members)
 
     def note_tools(self, target: Target, method: str, result: Raw) -> None:
         """Note the arguments that headers mirror, and what may be called twice or is wrapped.
@@ -405,20 +423,18 @@ class Lists:
         known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
-        for element in _elements_of(_members_of(result).get("tools", b"[]")):
+        for element in elements_of(members_of(result).get("tools", b"[]")):
             try:
                 tool = _tool_of(element)
                 params = header_params(tool.input_schema)
             except (msgspec.MsgspecError, ValueError):
                 continue
-            hints = tool.annotations
-            if hints is not None and (hints.read_only_hint or hints.idempotent_hint):
-                target.repeatable.add(tool.name)
-            else:
-                target.repeatable.discard(tool.name)
-            (target.wrapped.add if is_wrapped(tool.output_schema) else target.wrapped.discard)(
-                tool.name
-            )
+            hints = tool.annotations or ToolAnnotations()
+            for noted, fits in (
+                (target.repeatable, hints.read_only_hint or hints.idempotent_hint),
+                (target.wrapped, is_wrapped(tool.output_schema)),
+            ):
+                (noted.add if fits else noted.discard)(tool.name)
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if outer is None:
                 continue
@@ -446,7 +462,7 @@ class Lists:
         """Read the lists of all servers that have names of some kinds, then go on."""
         methods = [each for kind in kinds for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
-        self.read(arrival, lists, self._relay.held.hold(arrival, then))
+        self.read(arrival, lists, self._relay.hold(arrival, then))
 
     def read(
         self,

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from msgspec import Raw, Struct
-from msgspec.json import Decoder, Encoder
 
-from mcpcore.relay.rewriting import Path, on_text, path, rewrite
+from mcpcore.relay.rewriting import Path, members_of, on_text, path, rewrite, text_of
 from mcpcore.spec.types.base import META_APP
 
 
@@ -93,6 +92,7 @@ IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "resources/list": ((path("resources/*/uri"), _U),),
     "resources/templates/list": ((path("resourceTemplates/*/uriTemplate"), _U),),
     "resources/read": ((path("contents/*/uri"), _U),),
+    "resources/read error": ((path("uri"), _U),),
     "tools/call": _OF_TOOLS,
     "tasks/result": _OF_TOOLS,
     "tasks/get": _OF_TASKS,
@@ -103,7 +103,7 @@ IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     ),
     "notifications/resources/updated": ((path("uri"), _U),),
 }
-"""Places of names in results and notifications of a server, by method."""
+"""Places of names in results, notifications and data of errors of a server, by method."""
 IN_PARAMS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "tools/call": ((path("name"), _T),),
     "prompts/get": ((path("name"), _P),),
@@ -113,10 +113,6 @@ IN_PARAMS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "completion/complete": ((path("ref/name"), _P), (path("ref/uri"), _U)),
 }
 """Places of names in params of a client; the first one there tells the server."""
-
-_members_of = Decoder(dict[str, Raw]).decode
-_text_of = Decoder(str).decode
-_encode = Encoder().encode
 
 
 class Names:
@@ -255,7 +251,7 @@ class Names:
     # Messages
 
     def outward_in(self, method: str, server: str, body: Raw, *, new: bool = True) -> Raw:
-        """Return a result, or the params of a notification, with the names for clients.
+        """Return what a server has sent, of :data:`IN_RESULTS`, with the names for clients.
 
         ``new``: False to leave out of lists what clients have no name for yet.
         """
@@ -272,16 +268,6 @@ class Names:
 
             body = rewrite(body, way, on_text(named))
         return body
-
-    def outward_in_error(self, method: str, server: str, data: Raw) -> Raw:
-        """Return the data of an error with the URI for clients, where an error has one."""
-        if self.plain or method != "resources/read":
-            return data
-
-        def named(uri: str) -> str:
-            return self.outward(_U, server, uri, listed=False) or uri
-
-        return rewrite(data, ("uri",), on_text(named))
 
     def inward_in(
         self, method: str, params: Raw, *, learned: bool = True
@@ -323,11 +309,11 @@ def _is_shortened(kind: NameKind, outer: str) -> bool:
 def text_at(body: Raw, way: Path) -> str | None:
     """Return the string at ``way``, None if there is none.  Raises msgspec.MsgspecError."""
     for step in way:
-        members = _members_of(body)
+        members = members_of(body)
         if step not in members:
             return None
         body = members[step]
-    return _text_of(body)
+    return text_of(body)
 
 
 def _prefix(kind: NameKind, server: str) -> str:

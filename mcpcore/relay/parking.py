@@ -18,6 +18,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket
+from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, busy_code
 
 if TYPE_CHECKING:  # a type alone: it owns this part
@@ -28,7 +29,6 @@ UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 _decode_ticket = msgspec.msgpack.Decoder(Ticket).decode
 _encode_ticket = msgspec.msgpack.Encoder().encode
-_encode = msgspec.json.Encoder().encode
 
 
 class Parking:
@@ -39,26 +39,26 @@ class Parking:
         self._place = place
         self._serial = 0
         self._parked: dict[int, Parked] = {}
-        self._outcomes: dict[int, Parked] = {}
-        """Calls once parked whose outcome is kept, the oldest first."""
+        """Parked calls, and those once parked whose outcome is kept, of which the oldest first."""
 
     @property
     def idle(self) -> bool:
         """True if no call is parked, and no outcome of one is kept."""
-        return not (self._parked or self._outcomes)
+        return not self._parked
 
     def park(self, call: PassedCall, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
         call.fresh = False  # nobody is asked twice
         name = str(self._serial)
-        question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
+        question = Raw(encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
             return
-        caller = call.arrival.caller
-        others = [each.caller for each in self._parked.values() if each is not parked]
+        caller = call.caller
+        waiting = (each for each in self._parked.values() if each.outcome is None)
+        others = [each.caller for each in waiting if each is not parked]
         text = self.full(others, caller, "calls wait for input")
         if text:
             code = busy_code(call.arrival.event.revision)
@@ -85,14 +85,14 @@ class Parking:
     def keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
         """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
         self.drop(parked)
-        kept = list(self._outcomes.values())
+        kept = [each for each in self._parked.values() if each.outcome is not None]
         own = [each for each in kept if each.caller == parked.caller]
         if len(own) >= self._relay.settings.parked_per_principal:
             self.drop(own[0])
         elif len(kept) >= self._relay.settings.parked:
             self.drop(kept[0])
         parked.outcome = outcome
-        self._outcomes[parked.id] = parked
+        self._parked[parked.id] = parked
         self._relay.deadlines.set(parked, self._relay.now + self._relay.settings.outcome_kept)
 
     def retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
@@ -105,9 +105,9 @@ class Parking:
             self._relay.refuse(arrival, INVALID_PARAMS, str(broken))
             return
         if ticket.parked is None:
-            members = b'"requestState":' + _encode(ticket.state)
+            members = b'"requestState":' + encode(ticket.state)
             if event.input_responses is not None:
-                members += b',"inputResponses":' + _encode(event.input_responses)
+                members += b',"inputResponses":' + encode(event.input_responses)
             target = self._relay.targets.get(ticket.server or "")
             plain, method, params = self._relay.names.plain, event.method, event.params
             found = None if plain else self._relay.names.inward_in(method, params, learned=learned)
@@ -119,8 +119,7 @@ class Parking:
                 self._relay.forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._place
-        id = ticket.parked
-        parked = (self._parked.get(id) or self._outcomes.get(id)) if here else None
+        parked = self._parked.get(ticket.parked) if here else None
         if parked is not None:
             self._go_on(parked, arrival, ticket)
         elif here or not self._relay.forwarding.forward(arrival, ticket.worker):
@@ -148,7 +147,7 @@ class Parking:
                 self.require(call, left, ticket, arrival)
             else:
                 self._relay.deadlines.set(parked, None)
-                call.arrival, call.waiting = arrival, [arrival]
+                call.arrival, call.caller, call.waiting = arrival, arrival.caller, [arrival]
                 self._relay.calls[arrival.place] = call
             for name in [name for name in asked if name in answers]:
                 self._relay.reply(call.link, asked[name][0], answers[name])
@@ -180,6 +179,5 @@ class Parking:
 
     def drop(self, parked: Parked) -> None:
         """Hold a call, or its outcome, no longer."""
-        for rounds in (self._parked, self._outcomes):
-            rounds.pop(parked.id, None)
+        self._parked.pop(parked.id, None)
         self._relay.deadlines.set(parked, None)

@@ -49,7 +49,6 @@ from mcpcore.relay.link import (
     Audience,
     Delayed,
     Downstream,
-    HeldRequests,
     Outcome,
     Parked,
     PassedCall,
@@ -63,9 +62,10 @@ from mcpcore.relay.link import (
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
+from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
-from mcpcore.relay.tasks import PREFIX, Tasks
+from mcpcore.relay.tasks import CAPABILITIES, PREFIX, Tasks
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
@@ -99,7 +99,6 @@ class _Logged(Struct):
 
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _decode_logged = msgspec.json.Decoder(_Logged).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Relay:
@@ -143,7 +142,8 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
-        self.held = HeldRequests()
+        self.held: set[tuple[Downstream, Key]] = set()
+        """Requests of clients that wait to be sent on; those that are cancelled go no further."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
@@ -234,7 +234,7 @@ class Relay:
             session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
         party = target.party(audience.principal)
-        place: tuple[Any, ...] = target.name, *party, _encode(audience.capabilities)
+        place: tuple[Any, ...] = target.name, *party, encode(audience.capabilities)
         alone = target.shared is False and not (target.greeting is None or target.modern)
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
@@ -296,7 +296,10 @@ class Relay:
         target, again = link.target, link.greeted
         if link.ended:
             return
+        if target.greeting is not None and target.greeting.capabilities != event.capabilities:
+            self.lists.forget(target)
         target.greeting, link.greeted = event, True
+        target.tasks = any(map(target.offers, CAPABILITIES))
         self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
@@ -374,7 +377,7 @@ class Relay:
 
     def broken(self, arrival: Arrival) -> None:
         """Answer a request for which something raises, such as the application's seal: it ends."""
-        self.held.drop(arrival.place)
+        self.held.discard(arrival.place)
         self.calls.pop(arrival.place, None)
         with suppress(LocalProtocolError):  # it may have been answered before
             self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
@@ -408,7 +411,7 @@ class Relay:
         """Refuse a request for something that no server has."""
         event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
-        member = msgspec.json.decode(event.params, type=dict[str, Raw]).get(way[0], Raw(b"null"))
+        member = members_of(event.params).get(way[0], Raw(b"null"))
         text = f"{kind.value}: {bytes(member).decode()}"
         error, absent = ErrorData(INVALID_PARAMS, f"unknown {text}"), self.lists.absent(kind)
         if absent is not None:
@@ -416,6 +419,17 @@ class Relay:
         elif kind is NameKind.URI:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
+
+    def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
+        """Return a function that does ``work`` unless the request is cancelled before."""
+        self.held.add(arrival.place)
+
+        def go_on() -> None:
+            if arrival.place in self.held:
+                self.held.discard(arrival.place)
+                work()
+
+        return go_on
 
     def when_known(
         self,
@@ -433,7 +447,7 @@ class Relay:
             work()
             return
         if arrival is not None:
-            work = self.held.hold(arrival, work)
+            work = self.hold(arrival, work)
 
         def late() -> None:
             if work in target.waiting:
@@ -457,13 +471,13 @@ class Relay:
         members: bytes,
         before: PassedCall | None = None,
     ) -> None:
-        event = arrival.event
+        event, caller = arrival.event, arrival.caller
         if target.greeting is None:
             self.fail(arrival, target.unreachable)
             return
         body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
-            members = b'"inputResponses":' + _encode(event.input_responses)
+            members = b'"inputResponses":' + encode(event.input_responses)
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
             body = Raw(splice(to_json(body), members))
@@ -474,7 +488,9 @@ class Relay:
             return
         cell = CELLS[event.revision.modern, target.modern]
         until = self.now + self.settings.call_timeout if before is None else before.until
-        call = PassedCall([arrival], event.method, arrival, cell, link, until=until, params=params)
+        call = PassedCall(
+            [arrival], event.method, arrival, caller, cell, link, until, params=params
+        )
         if before is not None:
             call.attempts, call.relisted = before.attempts, before.relisted
         call.fresh = not members
@@ -489,7 +505,7 @@ class Relay:
                 event.method,
                 body,
                 now=self.now,
-                caller=arrival.caller,
+                caller=caller,
                 timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
@@ -541,8 +557,9 @@ class Relay:
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
         place = machine, event.key
-        call = self.calls.pop(place, None)
-        if call is not None or self.held.drop(place):
+        call, held = self.calls.pop(place, None), place in self.held
+        self.held.discard(place)
+        if call is not None or held:
             self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         if call is None:  # the answer to come, if any, is dropped by the engine
             self.subscriptions.closed(machine, event.key)
@@ -665,7 +682,7 @@ class Relay:
                 outcome = target.error("the gateway may not do this there")
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
-                data = self.names.outward_in_error(method, target.name, error.data)
+                data = self.names.outward_in(f"{method} error", target.name, error.data)
                 error = msgspec.structs.replace(error, data=data)
         except UNSENDABLE as flaw:
             text = f"invalid result: {flaw}"

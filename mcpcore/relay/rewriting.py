@@ -15,10 +15,10 @@ Path = tuple[str, ...]
 Change = Callable[[Raw], Raw | None]
 """Function from a member to its replacement; None leaves out the array element around it."""
 
-_members_of = Decoder(dict[str, Raw]).decode
-_elements_of = Decoder(list[Raw]).decode
-_text_of = Decoder(str).decode
-_encode = Encoder().encode
+members_of = Decoder(dict[str, Raw]).decode
+elements_of = Decoder(list[Raw]).decode
+text_of = Decoder(str).decode
+encode = Encoder().encode
 _BRACKET = ord("[")
 
 
@@ -45,14 +45,14 @@ def _rewrite(text: Raw, way: Path, change: Change) -> Raw | None:
     if step == "*":
         if memoryview(text)[0] != _BRACKET:
             return text  # a word in the place of a list, as with the files of a dynamic skill
-        elements = _elements_of(text)
+        elements = elements_of(text)
         changed = [_rewrite(element, rest, change) for element in elements]
         if all(new is old for new, old in zip(changed, elements, strict=True)):
             return text
-        return Raw(_encode([element for element in changed if element is not None]))
-    members = _members_of(text)
+        return Raw(encode([element for element in changed if element is not None]))
+    members = members_of(text)
     if step.startswith("?"):
-        named = "type" in members and _text_of(members["type"]) == step[1:]
+        named = "type" in members and text_of(members["type"]) == step[1:]
         return _rewrite(text, rest, change) if named else text
     if step not in members:
         return text
@@ -66,10 +66,10 @@ def on_text(change: Callable[[str], str | None]) -> Change:
     """Return the change of a member that is a string; any other stays."""
 
     def changed(member: Raw) -> Raw | None:
-        text = _text_of(member)
+        text = text_of(member)
         new = change(text)
         if new is None:
             return None
-        return member if new == text else Raw(_encode(new))
+        return member if new == text else Raw(encode(new))
 
     return changed

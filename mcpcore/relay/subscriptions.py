@@ -8,7 +8,7 @@ the subscriptions there.
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -19,7 +19,6 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
-from mcpcore.engine.lifecycle import step
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.subscriptions import TOPICS, narrowed
 from mcpcore.http.storing import SessionRestored
@@ -34,7 +33,8 @@ from mcpcore.relay.link import (
     void,
 )
 from mcpcore.relay.listens import (
-    LISTEN,
+    SUBJECT_FIELDS,
+    ChangeStream,
     Feed,
     Item,
     Listens,
@@ -45,11 +45,11 @@ from mcpcore.relay.listens import (
 )
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
-from mcpcore.relay.rewriting import on_text, path, rewrite
+from mcpcore.relay.rewriting import members_of, on_text, path, rewrite
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsListenParams
+from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
 from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
@@ -61,9 +61,10 @@ _UPDATED = "notifications/resources/updated"
 _TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
 _METHODS = {topic.field: method for method, topic in TOPICS.items()}
-_LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
+_CAPABILITIES = {topic.field: topic.row.capability for topic in TOPICS.values()}
+_LISTS = frozenset((topic.field, "") for topic in _LIST_CHANGES.values())
+_URIS, _TASKS = "resource_subscriptions", "task_ids"
 
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _EMPTY = Raw(b"{}")
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
@@ -83,9 +84,9 @@ class Watcher(Struct, eq=False):
     """Argument that names to the machine the listen stream, or the session."""
     audience: Audience
     caller: Hashable
-    filter: SubscriptionFilter
+    wanted: frozenset[Item]
     """Changes that the client wants, with the names that it uses."""
-    granted: SubscriptionFilter = msgspec.field(default_factory=SubscriptionFilter)
+    granted: frozenset[Item] = frozenset()
     """Changes that servers announce, by the same names."""
     tasks: dict[tuple[str, str], str] = {}
     """Tasks that the client wants to hear of, by server and the id there."""
@@ -103,27 +104,24 @@ class Watcher(Struct, eq=False):
         return self.where.get("parent")
 
 
-class Stream(Struct, eq=False):
+class Stream(ChangeStream, eq=False):
     """Changes of a server for one watcher."""
 
     watcher: Watcher
     target: Target
-    filter: SubscriptionFilter
-    """Part of the watcher's filter, of a modern server when it was opened."""
-    feeds: dict[Feed, set[Item]] = {}
+    items: frozenset[Item]
+    """Part of what the watcher wants, of a modern server when it was opened."""
+    feeds: dict[Feed, set[Item]] = msgspec.field(default_factory=dict)
     """Items at a modern server, by the feed that has them."""
     left: int = 0
     """Subscriptions that a legacy server has yet to answer."""
     link: UpstreamLink | None = None
     """Conversation with a legacy server."""
-    failures: int = 0
-    state: ListenState = ListenState.OPENING
 
-    def move(self, signal: ListenSignal) -> bool:
-        """Move to the next state; False if the signal means nothing in this one."""
-        after = step(LISTEN, self.state, signal)
-        self.state = after or self.state
-        return after is not None
+    @property
+    def uris(self) -> set[str]:
+        """Resources among the items."""
+        return {subject for field, subject in self.items if field == _URIS}
 
 
 class Subscriptions:
@@ -150,7 +148,7 @@ class Subscriptions:
         where = {"parent": arrival.event.key}
         tasks = self._relay.tasks.opened(arrival.event.principal, wanted.task_ids)
         audience, caller = arrival.audience, arrival.caller
-        watcher = Watcher(arrival.machine, where, audience, caller, wanted, tasks=tasks)
+        watcher = Watcher(arrival.machine, where, audience, caller, items_of(wanted), tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         watch = partial(self._watch_all, watcher)
@@ -167,32 +165,27 @@ class Subscriptions:
 
     def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
-        part = self._part(watcher.filter, target, watcher.tasks)
+        part = self._part(watcher.wanted, target, watcher.tasks)
         if target.greeting is None and watcher.key is None and not watcher.ended:
             target.waiting.append(partial(self._watch, watcher, target, state))  # until it is there
-        elif watcher.ended or target.greeting is None or part == SubscriptionFilter():
-            self._granted(watcher, SubscriptionFilter())
-        elif target.modern or watcher.key is not None or part.resource_subscriptions:
+        elif watcher.ended or target.greeting is None or not part:
+            self._granted(watcher, part)
+        elif target.modern or watcher.key is not None or part - _LISTS:
             self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
     def _part(
         self,
-        wanted: SubscriptionFilter,
+        wanted: frozenset[Item],
         target: Target,
         tasks: Mapping[tuple[str, str], str] = MappingProxyType({}),
-    ) -> SubscriptionFilter:
-        """Return the part of a filter for one server, by its own names."""
-        fields: dict[str, Any] = {}
-        for topic in TOPICS.values():
-            value = getattr(wanted, topic.field)
-            if topic.subject == "uri":
-                value = [uri for uri in map(partial(self._inward, target), value) if uri]
-            elif topic.subject == "taskId":
-                value = [id for server, id in tasks if server == target.name]
-            if value and target.offers(topic.row.capability):
-                fields[topic.field] = value
-        return SubscriptionFilter(**fields)
+    ) -> frozenset[Item]:
+        """Return the part of some changes that one server offers, by its own names."""
+        part = {(_TASKS, id) for server, id in tasks if server == target.name}
+        part |= {(field, uri) for field, uri in wanted if field not in SUBJECT_FIELDS}
+        named = (self._inward(target, outer) for field, outer in wanted if field == _URIS)
+        part |= {(_URIS, uri) for uri in named if uri}
+        return frozenset(each for each in part if target.offers(_CAPABILITIES[each[0]]))
 
     def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
@@ -204,23 +197,21 @@ class Subscriptions:
         found = self._owner(uri)
         return found[1] if found is not None and found[0] == target.name else None
 
-    def _outward(
-        self, watcher: Watcher, target: Target, filter: SubscriptionFilter
-    ) -> SubscriptionFilter:
-        uris = filter.resource_subscriptions
-        named = [
-            self._relay.names.outward(NameKind.URI, target.name, uri, listed=False) for uri in uris
-        ]
-        tasks = [watcher.tasks.get((target.name, id)) for id in filter.task_ids]
-        return structs.replace(
-            filter,
-            resource_subscriptions=[uri for uri in named if uri],
-            task_ids=[id for id in tasks if id],
-        )
+    def _outward(self, stream: Stream, announced: Iterable[Item]) -> frozenset[Item]:
+        server, tasks, names = stream.target.name, stream.watcher.tasks, self._relay.names
+        found: set[tuple[str, str | None]] = set()
+        for field, subject in announced:
+            outer: str | None = subject
+            if field == _URIS:
+                outer = names.outward(NameKind.URI, server, subject, listed=False)
+            elif field == _TASKS:
+                outer = tasks.get((server, subject))
+            found.add((field, outer))
+        return frozenset((field, outer) for field, outer in found if outer is not None)
 
-    def _granted(self, watcher: Watcher, part: SubscriptionFilter) -> None:
+    def _granted(self, watcher: Watcher, part: frozenset[Item]) -> None:
         """Note what a server announces; open the client's stream after the last answer."""
-        watcher.granted = _union(watcher.granted, part)
+        watcher.granted |= part
         if watcher.key is None or not watcher.left:
             return
         watcher.left -= 1
@@ -236,7 +227,8 @@ class Subscriptions:
         if watcher is not None:
             watcher.where = {"parent": event.key}
             self._streams[machine, event.key] = watcher
-            self._relay.at(machine).narrow(event.key, narrowed(event.filter, watcher.granted))
+            granted = narrowed(event.filter, filter_of(watcher.granted))
+            self._relay.at(machine).narrow(event.key, granted)
 
     def closed(self, machine: Downstream, key: Key) -> None:
         """Stop watching for a stream that has ended, or was given up before it opened."""
@@ -258,14 +250,18 @@ class Subscriptions:
 
         It opens with the last answer, and at once if the server had let it have all before.
         """
-        again, uris = stream.state is ListenState.REOPENING, stream.filter.resource_subscriptions
+        again, uris = stream.state is ListenState.REOPENING, sorted(stream.uris)
         stream.left = len(uris)
         for uri in uris:
-            link.uris.setdefault(uri, set()).add(stream)
-            take = void if again else partial(self._joined, stream, uri)
-            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
+            self._join(stream, link, uri, void if again else partial(self._joined, stream, uri))
         if again or not uris:
-            self._open(stream, stream.filter)
+            self._open(stream, stream.items)
+
+    def _join(
+        self, stream: Stream, link: UpstreamLink, uri: str, take: Callable[[Outcome], None]
+    ) -> None:
+        link.uris.setdefault(uri, set()).add(stream)
+        self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
 
     def _joined(self, stream: Stream, uri: str, outcome: Outcome) -> None:
         """Take the answer of a legacy server to a subscription for a stream."""
@@ -275,12 +271,17 @@ class Subscriptions:
             self._without(stream, stream.link, uri)
         stream.left -= 1
         if not stream.left:
-            self._open(stream, stream.filter)
+            self._open(stream, stream.items)
+
+    def _unsubscribe(self, stream: Stream, link: UpstreamLink, uris: Iterable[str]) -> None:
+        """Take resources out of a stream, and unsubscribe from those that no other has."""
+        for uri in sorted(uris):
+            if self._without(stream, link, uri):
+                self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
 
     def _without(self, stream: Stream, link: UpstreamLink, uri: str) -> bool:
         """Take a resource out of a stream; True if no other of the conversation has it."""
-        uris = [each for each in stream.filter.resource_subscriptions if each != uri]
-        stream.filter = structs.replace(stream.filter, resource_subscriptions=uris)
+        stream.items -= {(_URIS, uri)}
         others = link.uris.pop(uri, set()) - {stream}
         if others:
             link.uris[uri] = others
@@ -295,7 +296,7 @@ class Subscriptions:
                 self._subscribe_all(stream, link)
         session = self.sessions.get(link.audience.session)
         if again and session is not None and link.target.name not in session.streams:
-            self._announce_lists(session, session.granted, link.target)
+            self._announce_lists(session, link.target)
 
     def lost(self, link: UpstreamLink) -> None:
         """Open the streams again that were part of a conversation with a legacy server."""
@@ -327,8 +328,8 @@ class Subscriptions:
                 return None
         try:
             if META_SUBSCRIPTION_ID.encode() in bytes(params):
-                members = _members_of(params)
-                meta = _members_of(members.pop("_meta"))
+                members = members_of(params)
+                meta = members_of(members.pop("_meta"))
                 meta.pop(META_SUBSCRIPTION_ID, None)
                 if meta:
                     members["_meta"] = Raw(to_json(meta))
@@ -356,17 +357,17 @@ class Subscriptions:
         for body in watcher.told.pop(method):
             self._announce(watcher, method, body)
 
-    def _announce_lists(self, watcher: Watcher, part: SubscriptionFilter, *targets: Target) -> None:
-        """Tell a watcher that lists of servers, those in ``part``, may have changed."""
+    def _announce_lists(self, watcher: Watcher, *targets: Target) -> None:
+        """Tell a watcher that lists of servers may have changed."""
         for method, topic in _LIST_CHANGES.items():
             offered = any(target.offers(topic.row.capability) for target in targets)
-            if offered and getattr(part, topic.field):
+            if offered and (topic.field, "") in watcher.granted:
                 self._announce(watcher, method, None)
 
     def lists_changed(self, *targets: Target) -> None:
         """Tell all watchers that the lists of servers have changed, as one is gone or back."""
         for watcher in [*self._streams.values(), *self.sessions.values()]:
-            self._announce_lists(watcher, watcher.granted, *targets)
+            self._announce_lists(watcher, *targets)
 
     # Sessions of legacy clients
 
@@ -400,18 +401,19 @@ class Subscriptions:
 
         What it had subscribed to may have changed before.
         """
-        session, uris = (machine, event.session), list(event.subscriptions)
+        session = machine, event.session
         if event.log_level is not None:
             self._relay.level_changed(session, event.log_level)
         watcher = self.sessions.get(session)
-        wanted = structs.replace(_LISTS, resource_subscriptions=uris)
+        wanted = _LISTS | {(_URIS, uri) for uri in event.subscriptions}
         if watcher is None:
             audience = Audience(event.principal, session, event.capabilities)
             watcher = self._session_watcher(session, audience)
-            watcher.filter = wanted
-            self._watch_all(watcher, ListenState.REOPENING if uris else ListenState.OPENING)
+            watcher.wanted = wanted
+            chosen = event.subscriptions
+            self._watch_all(watcher, ListenState.REOPENING if chosen else ListenState.OPENING)
             return
-        watcher.filter = wanted
+        watcher.wanted = wanted
         for target in self._relay.targets.values():
             self._relay.when_known(target, partial(self._watch_anew, watcher, target))
 
@@ -421,25 +423,20 @@ class Subscriptions:
         if stream is None:
             self._watch(watcher, target, ListenState.OPENING)
             return
-        before, stream.filter = stream.filter, self._part(watcher.filter, target)
+        before, had = stream.items, stream.uris
+        stream.items = self._part(watcher.wanted, target)
         if target.modern:
             with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
-                self._listens.change(stream, items_of(stream.filter))
+                self._listens.change(stream, stream.items)
             return
-        uris, had = set(stream.filter.resource_subscriptions), set(before.resource_subscriptions)
+        uris, link = stream.uris, stream.link
         if not uris:
-            stream.filter = before
+            stream.items = before
             self._close(watcher.streams.pop(target.name))
-            return
-        link = stream.link
-        if link is None or stream.state is ListenState.REOPENING:
-            return  # it subscribes once it is there
-        for uri in sorted(uris - had):
-            link.uris.setdefault(uri, set()).add(stream)
-            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
-        for uri in sorted(had - uris):
-            if self._without(stream, link, uri):
-                self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
+        elif link is not None and stream.state is not ListenState.REOPENING:  # else once it is open
+            for uri in sorted(uris - had):
+                self._join(stream, link, uri, void)
+            self._unsubscribe(stream, link, had - uris)
 
     def session_ended(self, session: Session) -> None:
         """Stop watching for a session."""
@@ -487,9 +484,9 @@ class Subscriptions:
         if stream is None:
             stream = Stream(watcher, target, self._part(_LISTS, target))
             self._open_stream(stream)
-        items = items_of(SubscriptionFilter(resource_subscriptions=[uri]))
+        items = frozenset({(_URIS, uri)})
         if method == _UNSUBSCRIBE:
-            stream.filter = filter_of(items_of(stream.filter) - items)
+            stream.items -= items
             self._listens.remove(stream, items, frozenset())
             self._answer(arrival, None)
             return
@@ -525,24 +522,24 @@ class Subscriptions:
             part = self._part(_LISTS, link.target)
             stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
         active = arrival.event.method == _SUBSCRIBE
-        new = uri not in stream.filter.resource_subscriptions
+        new = uri not in stream.uris
         self._without(stream, link, uri)
         if active:
             watcher.streams[name] = stream
-            stream.filter.resource_subscriptions.append(uri)
+            stream.items |= {(_URIS, uri)}
             if stream.link is not None:
                 stream.link.streams.add(stream)
                 stream.link.uris.setdefault(uri, set()).add(stream)
-        elif name in watcher.streams and not stream.filter.resource_subscriptions:
+        elif name in watcher.streams and not stream.uris:
             self._close(watcher.streams.pop(name))
         if watcher.ended:  # meanwhile; others may share the conversation
             self._leave(watcher)
         if self._answer(arrival, None) or not (active and new):
             return
-        if stream.filter.resource_subscriptions == [uri] and name in watcher.streams:
+        if stream.uris == {uri} and name in watcher.streams:
             self._close(watcher.streams.pop(name))
-        elif stream.link is not None and self._without(stream, stream.link, uri):
-            self._relay.ask(stream.link, _UNSUBSCRIBE, {"uri": uri}, void)
+        elif stream.link is not None:
+            self._unsubscribe(stream, stream.link, [uri])
 
     # Streams
 
@@ -551,8 +548,7 @@ class Subscriptions:
         watcher.streams[target.name] = stream
         try:
             if target.modern:
-                items = items_of(stream.filter)
-                self._listens.add(stream, items, partial(self._taken, stream))
+                self._listens.add(stream, stream.items, partial(self._taken, stream))
                 return
             stream.link = link = relay.link(target, watcher.audience)
         except LocalProtocolError:
@@ -568,23 +564,23 @@ class Subscriptions:
         if isinstance(outcome, ErrorData):
             self._stream_over(stream)
         else:
-            self._open(stream, filter_of(outcome))
+            self._open(stream, outcome)
 
     def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         """Take the acknowledgement of a modern server."""
         self._listens.acknowledged(link, event)
 
-    def _open(self, stream: Stream, announced: SubscriptionFilter) -> None:
+    def _open(self, stream: Stream, announced: frozenset[Item]) -> None:
         """Note what a server will announce."""
         again = stream.state is ListenState.REOPENING
         if not stream.move(ListenSignal.ACKNOWLEDGE):
             return
         stream.failures = 0
         if again:
-            for item in sorted(items_of(stream.filter)):
+            for item in sorted(stream.items):
                 self._item_changed(item, [stream])
         else:
-            self._granted(stream.watcher, self._outward(stream.watcher, stream.target, announced))
+            self._granted(stream.watcher, self._outward(stream, announced))
 
     def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
         """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
@@ -597,7 +593,7 @@ class Subscriptions:
         """Announce that something may have changed, as its announcement may have been missed."""
         field, subject = item
         method, target, body = _METHODS[field], streams[0].target, None
-        if field == "task_ids" or not target.offers(TOPICS[method].row.capability):
+        if field == _TASKS or not target.offers(_CAPABILITIES[field]):
             return  # the state of a task is not known
         if subject:
             body = self._body(target, method, Raw(to_json({"uri": subject})))
@@ -628,14 +624,10 @@ class Subscriptions:
         if opening and (watcher.key is not None or not stream.target.modern):
             stream.move(ListenSignal.CLOSE)
             del watcher.streams[stream.target.name]
-            self._granted(watcher, SubscriptionFilter())
+            self._granted(watcher, frozenset())
         elif stream.move(ListenSignal.LOSE):
-            self._reopen_later(stream)
-
-    def _reopen_later(self, stream: Stream) -> None:
-        delay = self._relay.settings.listen_delay * 2 ** min(stream.failures, 6)
-        stream.failures += 1
-        self._relay.later(delay, partial(self._reopen, stream))
+            delay = stream.delay(self._relay.settings.listen_delay)
+            self._relay.later(delay, partial(self._reopen, stream))
 
     def _reopen(self, stream: Stream) -> None:
         current = stream.watcher.streams.get(stream.target.name)
@@ -648,9 +640,7 @@ class Subscriptions:
         self._listens.remove(stream, None, over)
         link = self._detach(stream)
         if link is not None and not link.ended:
-            for uri in stream.filter.resource_subscriptions:
-                if self._without(stream, link, uri):
-                    self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
+            self._unsubscribe(stream, link, stream.uris)
 
     def _detach(self, stream: Stream) -> UpstreamLink | None:
         """Take a stream out of its conversation with a legacy server, which is returned."""
@@ -663,12 +653,3 @@ class Subscriptions:
 def _id_of(tasks: Mapping[tuple[str, str], str], server: str, id: str) -> str | None:
     """Return the id that a client knows of a task of a server."""
     return tasks.get((server, id))
-
-
-def _union(one: SubscriptionFilter, other: SubscriptionFilter) -> SubscriptionFilter:
-    """Return what either filter asks for."""
-    fields: dict[str, Any] = {}
-    for name in one.__struct_fields__:
-        ours, theirs = getattr(one, name), getattr(other, name)
-        fields[name] = [*ours, *theirs] if isinstance(ours, list) else ours or theirs
-    return SubscriptionFilter(**fields)

@@ -24,7 +24,7 @@ from mcpcore.engine.seal import Binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.link import Arrival, Target, UpstreamLink
 from mcpcore.relay.names import text_at
-from mcpcore.relay.rewriting import on_text, path, rewrite
+from mcpcore.relay.rewriting import elements_of, encode, members_of, on_text, path, rewrite, text_of
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.types.base import META_RELATED_TASK
@@ -39,12 +39,9 @@ _STATUS = "notifications/tasks/status"
 _LIST, _RESULT = "tasks/list", "tasks/result"
 _ID, _OF_NEW, _KIND = path("taskId"), path("task/taskId"), path("resultType")
 _CREATE = frozenset(row.name for row in METHODS if row.task_capability or row.task_extension)
-_CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
+CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
+"""Capabilities of servers that have tasks."""
 
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
-_elements_of = msgspec.json.Decoder(list[Raw]).decode
-_text_of = msgspec.json.Decoder(str).decode
-_encode = msgspec.json.Encoder().encode
 _decode_place = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _encode_place = msgspec.msgpack.Encoder().encode
 
@@ -113,23 +110,23 @@ class Tasks:
         Raises msgspec.MsgspecError for other params than those of the method.
         """
         event, relay = arrival.event, self._relay
-        members = _members_of(event.params)
+        members = members_of(event.params)
         targets = list(relay.targets.values())
         target = targets[0] if len(targets) == 1 else None
         if event.method == _LIST and "cursor" in members:
             try:
-                cursor = self._unsealed(event.principal, _LIST, _text_of(members["cursor"]))
+                cursor = self._unsealed(event.principal, _LIST, text_of(members["cursor"]))
             except SealBroken:
                 raise msgspec.ValidationError("cursor: not a cursor of this list") from None
-            members["cursor"] = Raw(_encode(cursor.decode()))
+            members["cursor"] = Raw(encode(cursor.decode()))
         elif "taskId" in members:
-            server, id = self._open(event.principal, _text_of(members["taskId"])) or ("", "")
+            server, id = self._open(event.principal, text_of(members["taskId"])) or ("", "")
             if server not in relay.targets:
                 id = self._sealed(event.principal, "", b"")
                 if target is None:
-                    target = next((each for each in targets if _has_tasks(each)), None)
+                    target = next((each for each in targets if each.tasks), None)
             target = relay.targets.get(server, target)
-            members["taskId"] = Raw(_encode(id))
+            members["taskId"] = Raw(encode(id))
         return target, Raw(to_json(members))
 
     def related_inward(self, principal: str | None, server: str, meta: Meta) -> Meta:
@@ -158,7 +155,7 @@ class Tasks:
         known = partial(self._known, principal, server)
         if method == _LIST:
             return self._listed(principal, result, known)
-        if not _has_tasks(self._relay.targets[server]) or b"askId" not in bytes(result):
+        if not self._relay.targets[server].tasks or b"askId" not in bytes(result):
             return result  # without a look into it, if the server has no tasks
         if method in _CREATE:
             given = partial(self._given, principal, server)
@@ -173,12 +170,12 @@ class Tasks:
         return _with_meta(result, lambda meta: _related(meta, known))
 
     def _listed(self, principal: str | None, result: Raw, known: Named) -> Raw:
-        members: dict[str, Any] = _members_of(result)
+        members: dict[str, Any] = members_of(result)
         if "tasks" in members:
-            tasks = [(each, text_at(each, _ID)) for each in _elements_of(members["tasks"])]
+            tasks = [(each, text_at(each, _ID)) for each in elements_of(members["tasks"])]
             members["tasks"] = [_renamed(each, known) for each, id in tasks if id and known(id)]
         if "nextCursor" in members:  # it may contain the id of any task
-            cursor = _text_of(members["nextCursor"]).encode()
+            cursor = text_of(members["nextCursor"]).encode()
             members["nextCursor"] = self._sealed(principal, _LIST, cursor)
         return Raw(to_json(members))
 
@@ -200,10 +197,6 @@ class Tasks:
         return body, self.related_outward(link, meta)
 
 
-def _has_tasks(target: Target) -> bool:
-    return any(target.offers(each) for each in _CAPABILITIES)
-
-
 def _renamed(body: Raw, named: Named) -> Raw:
     """Return a task with its other id.  Raises ValueError if there is none."""
     id = text_at(body, _ID)
@@ -212,7 +205,7 @@ def _renamed(body: Raw, named: Named) -> Raw:
     other = named(id)
     if other is None:
         raise ValueError("it is about a task of somebody else")
-    return Raw(to_json({**_members_of(body), "taskId": other}))
+    return Raw(to_json({**members_of(body), "taskId": other}))
 
 
 def _related(meta: Meta, named: Named) -> Meta:
@@ -231,7 +224,7 @@ def _with_meta(body: Raw, change: Callable[[Meta], Meta]) -> Raw:
     text = bytes(body)
     if b"related-task" not in text and b"\\u" not in text:  # an escape could hide it
         return body
-    members = _members_of(body)
+    members = members_of(body)
     if "_meta" not in members:
         return body
-    return Raw(to_json({**members, "_meta": change(_members_of(members["_meta"]))}))
+    return Raw(to_json({**members, "_meta": change(members_of(members["_meta"]))}))

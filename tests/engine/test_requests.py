@@ -27,7 +27,7 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import Reject, decode
+from mcpcore.wire.message import Reject, decode, splice
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,
@@ -245,18 +245,20 @@ def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
 @pytest.mark.parametrize("body", [b"{}", b'{"a":1}', b'{"b":{"_meta":1,"resultType":2}}'])
 @pytest.mark.parametrize("make", [modern_server, legacy_server])
 @pytest.mark.parametrize("meta", [None, {"own": 1}])
+@pytest.mark.parametrize("members", [b"", b'"c":[1]'])
 def test_a_bare_result_is_sent_as_any_other(
-    make: Callable[[], Peer], body: bytes, meta: dict[str, Any] | None
+    make: Callable[[], Peer], body: bytes, meta: dict[str, Any] | None, members: bytes
 ) -> None:
-    lines = []
-    for bare in (False, True):
+    whole, lines = splice(body, members), []
+    for more in ({}, {"bare": True}, {"bare": True, "members": members}):
         peer = make()
         modern = make is modern_server
         event = received(peer, call(1, "tools/list", modern=modern))
-        assert peer.respond(event.key, Raw(body), meta=meta, bare=bare)
+        result = Raw(body if "members" in more else whole)
+        assert peer.respond(event.key, result, meta=meta, **more)
         lines.append(peer.lines_to_send())
-    assert lines[0] == lines[1]
-    assert json.loads(lines[1])["result"].items() >= json.loads(body).items()
+    assert lines[0] == lines[1] == lines[2]
+    assert json.loads(lines[2])["result"].items() >= json.loads(whole).items()
 
 
 FAKE = {

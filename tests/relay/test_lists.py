@@ -245,6 +245,51 @@ def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
     assert not backends[1].requests("tools/list")
 
 
+@cells
+@pytest.mark.parametrize(("most", "pages"), [(1 << 24, 3), (1300, 2)])
+def test_a_merged_list_is_kept_whole_if_there_is_room(
+    client: str, server: str, most: int, pages: int
+) -> None:
+    settings = RelaySettings(list_ttl=5.0, list_bytes=most)
+    scene = Scene(client, *(Backend(name, server, lists(5000)) for name in "ab"), settings=settings)
+    first, kept = scene.result("tools/list"), dict(scene.relay.lists._kept)
+    again = scene.result("tools/list")
+    assert first == again
+    assert len(kept) == pages
+    assert scene.relay.lists._kept == kept
+    scene.wait(5.0)
+    assert names(scene) == ["a__t2", "b__t2"]
+
+
+def test_a_server_that_offers_a_list_from_now_on_is_in_a_list_that_was_kept() -> None:
+    backends = [Backend("a", MODERN, lists(60_000, "public"))]
+    backends.append(Backend("b", MODERN, lists(60_000, "public"), prompts={}))
+    backends[1].personal = True
+    scene = Scene(MODERN, *backends)
+    assert [names(scene), names(scene)] == [["a__t1"], ["a__t1"]]
+    backends[1].config = backends[0].config
+    scene.front.principal = "bob"  # whose conversation is another one
+    scene.result("prompts/get", {"name": "b__p"})
+    assert names(scene) == ["a__t1", "b__t1"]
+
+
+def test_a_page_of_a_merged_list_is_not_kept_as_all_of_it() -> None:
+    def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        second = b"cursor" in bytes(event.params)
+        tool = {"name": f"t{1 + second}", "inputSchema": {"type": "object"}}
+        more = {} if second else {"nextCursor": "2"}
+        hints = {"ttlMs": 5000, "cacheScope": "public"}
+        peer.respond(event.key, {"tools": [tool], **hints, **more})
+
+    scene = Scene(MODERN, *(Backend(name, MODERN, paged) for name in "ab"))
+    for _ in range(3):
+        first = scene.result("tools/list")
+        assert [tool["name"] for tool in first["tools"]] == ["a__t1", "b__t1"]
+        second = scene.result("tools/list", {"cursor": first["nextCursor"]})
+        assert [tool["name"] for tool in second["tools"]] == ["a__t2", "b__t2"]
+        assert "nextCursor" not in second
+
+
 def test_lists_that_are_kept_have_a_limit() -> None:
     backends = [Backend("a", MODERN, lists(5000, x=" " * 500)), Backend("b", MODERN, lists(5000))]
     scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=1200))

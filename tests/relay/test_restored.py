@@ -53,8 +53,7 @@ def subscribed(bench: Gateway) -> list[str]:
     uris: list[str] = []
     for stream in watcher.streams.values():
         items = frozenset[Item]().union(*stream.feeds.values())  # at a modern server
-        uris += filter_of(items).resource_subscriptions if items else []
-        uris += [] if items else stream.filter.resource_subscriptions
+        uris += filter_of(items or stream.items).resource_subscriptions
     return sorted(uris)
 
 

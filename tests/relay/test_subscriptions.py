@@ -182,6 +182,20 @@ def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
     assert changes(scene).count((UPDATED, "x:1")) == 2
 
 
+def test_a_session_that_ends_leaves_what_others_of_its_conversation_have() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    ann = Scene(LEGACY, backend)
+    ann.relay.targets["a"].shared = True
+    bob = Scene(LEGACY, backend, beside=ann)
+    for scene in (ann, bob):
+        watch(scene, "x:1")
+    bob.front.receive_eof(now=0.0)
+    bob.move()
+    tell(backend, UPDATED, {"uri": "x:1"})
+    ann.move()
+    assert changes(ann) == [(UPDATED, "x:1")]
+
+
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_a_listen_stream_that_is_given_up_before_it_opens(server: str) -> None:
     backend = Backend("a", server, refuses)

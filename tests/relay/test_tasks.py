@@ -13,6 +13,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
     SubscriptionNotification,
+    SubscriptionOpened,
 )
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
@@ -321,6 +322,8 @@ def test_a_listen_stream_carries_the_tasks_of_its_principal() -> None:
     [heard] = bob.told(SubscriptionAcknowledged)
     assert heard.filter.task_ids == []
     for server in servers:
+        asked = [event.filter for event in server.events if isinstance(event, SubscriptionOpened)]
+        assert asked[-1].task_ids == [f"{server.name} 0"]
         server.wires[0][2].notify("notifications/tasks", {"taskId": f"{server.name} 0", **STATE})
     ann.move()
     bob.move()

@@ -345,7 +345,7 @@ class Servers:
             data = error.error.data
             if data is None:
                 raise
-            outer = self._names.outward_in_error(_READ, server.name, data)
+            outer = self._names.outward_in(f"{_READ} error", server.name, data)
             raise errors.PeerError(_READ, structs.replace(error.error, data=outer)) from error
         return self._outward(_READ, server.name, result)
 
