@@ -58,8 +58,7 @@ async def every_request(talk: ClientTalk) -> None:
 )
 async def not_elsewhere(talk: ClientTalk) -> None:
     """A token does not follow a redirect to another origin."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     other = talk.host.address.replace("127.0.0.1", "localhost")
     status = talk.random.choice([307, 308])
     http = talk.http(link)
@@ -79,8 +78,7 @@ async def not_elsewhere(talk: ClientTalk) -> None:
 async def post_stays_post(talk: ClientTalk) -> None:
     """A redirect does not turn a message into a GET."""
     talk.serving.get_stream = False
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     http = talk.http(link)
     await http.reply(message.source.exchange, 302, [("location", "/elsewhere")])
     await talk.finished()
@@ -172,8 +170,7 @@ async def errors_too(talk: ClientTalk) -> None:
 @case.must(f"{RESOURCE}/client-both-requests", "resource is a parameter of both.", SINCE_2025_06_18)
 async def both_requests(talk: ClientTalk) -> None:
     """Authorization request and token request name the resource."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     check("resource" in authorization(site), "the authorization request has no resource")
     for visit in redeeming(site):
         check("resource" in visit.form, "the token request has no resource")
@@ -186,8 +183,7 @@ async def both_requests(talk: ClientTalk) -> None:
 )
 async def names_server(talk: ClientTalk) -> None:
     """The resource is the server that the token is for."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     asked = authorization(site).get("resource")
     check(asked == site.address, f"the authorization request is for {asked!r}")
     for visit in redeeming(site):
@@ -202,8 +198,7 @@ async def names_server(talk: ClientTalk) -> None:
 )
 async def canonical(talk: ClientTalk) -> None:
     """The resource is a canonical URI."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     parts = urlsplit(found)
     check(parts.scheme and parts.netloc, f"{found!r} is not absolute")
@@ -218,8 +213,7 @@ async def canonical(talk: ClientTalk) -> None:
 )
 async def specific(talk: ClientTalk) -> None:
     """The resource is as specific as the endpoint, without a trailing slash."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     check(found.rstrip("/").endswith(site.endpoint), f"{found!r} is not that of the endpoint")
     check(not found.endswith("/"), f"{found!r} ends with a slash")
@@ -232,8 +226,7 @@ async def specific(talk: ClientTalk) -> None:
 )
 async def every_request_signed_in(talk: ClientTalk) -> None:
     """A token that the client has got goes with every request to the server, in the header."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     (place,) = [n for n, each in enumerate(site.visits) if each in redeeming(site)][:1]
     for visit in site.visits[place:]:
         if visit.path == site.endpoint:
@@ -250,8 +243,7 @@ async def every_request_signed_in(talk: ClientTalk) -> None:
 )
 async def not_in_query(talk: ClientTalk) -> None:
     """A token that the client has got is part of no URI."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     for visit in site.visits:
         for token in site.server.given:
             check(token not in visit.asked.target, f"the token is part of {visit.asked.target}")
@@ -425,8 +417,7 @@ async def supported_scopes(talk: ClientTalk) -> None:
 @case.should(f"{SELECTION}/client-no-scopes", "The authorization request has no scope.")
 async def no_scopes(talk: ClientTalk) -> None:
     """Where nobody names scopes the parameter is left out."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = authorization(site)
     check("scope" not in found, f"the client asked for {found.get('scope')!r}")
 

@@ -173,8 +173,7 @@ async def notification_params(talk: ClientTalk) -> None:
 
 async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> None:
     """Answer a call with something broken, then well: only the second may be taken."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.answer(message, {"jsonrpc": "2.0", "id": message.id, **broken})
     step = await talk.step()
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
@@ -221,8 +220,7 @@ async def unknown_id(talk: ClientTalk) -> None:
     The answer to the request is held back: who has taken another one for it leaves before it comes.
     """
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for each in ("nobody's", 987654, -1):
         await link.say(result(each, {"content": [], "resultType": "complete"}), about=message)
     await link.say(error(31337, 1, "nobody's"), about=message)
@@ -241,8 +239,7 @@ async def unknown_id(talk: ClientTalk) -> None:
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     other: Any = str(message.id)
     if isinstance(message.id, str):
         other = int(message.id) if message.id.isdigit() else [message.id]
@@ -262,8 +259,7 @@ async def id_kind(talk: ClientTalk) -> None:
 )
 async def result_type_unknown(talk: ClientTalk) -> None:
     """A result of a type that the client does not know is invalid."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
     step = await talk.step()
     check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
@@ -272,8 +268,7 @@ async def result_type_unknown(talk: ClientTalk) -> None:
 @case.must("resulttype/client-absent", "The result counts as complete.", MODERN)
 async def result_type_absent(talk: ClientTalk) -> None:
     """A result without a type is complete."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, text("as it used to be"), bare=True)
     await talk.succeeded()
 
@@ -288,8 +283,7 @@ async def unknown_members(talk: ClientTalk) -> None:
         {**each, "com.example/odd": strange, "_meta": {"com.example/a": strange}}
         for each in talk.serving.tools
     ]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     meta = {"com.example/b": strange}
     await link.notify("notifications/com.example/odd", strange, about=message)
     block = {"type": "text", "text": "odd", "odd": strange, "_meta": meta}
@@ -304,8 +298,7 @@ async def unknown_members(talk: ClientTalk) -> None:
 )
 async def survives_depth(talk: ClientTalk) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     deep = b"[" * DEPTH + b"]" * DEPTH
     good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
     await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
@@ -321,8 +314,7 @@ async def survives_depth(talk: ClientTalk) -> None:
 )
 async def survives_garbage(talk: ClientTalk) -> None:
     """An answer that is no JSON fails one call at most."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.answer(message, b'{"jsonrpc":"2.0","id":')
     await link.serve_one(await link.expect("tools/call"))
     report = await talk.report()
@@ -337,8 +329,7 @@ async def survives_garbage(talk: ClientTalk) -> None:
 @case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
 async def echoes_id(talk: ClientTalk) -> None:
     """A client answers requests of the server with the id that they have."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
@@ -346,8 +337,7 @@ async def echoes_id(talk: ClientTalk) -> None:
 @case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
 async def unknown_method(talk: ClientTalk) -> None:
     """A request of the server that the client does not know gets an error."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)
     check(answer.kind is Kind.ERROR, f"com.example/odd was answered with {answer.value!r}")
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
@@ -356,8 +346,7 @@ async def unknown_method(talk: ClientTalk) -> None:
 @case.must("notifications/client-no-answer", "Nothing is said about them.")
 async def no_answer(talk: ClientTalk) -> None:
     """Notifications are never answered, whatever is wrong with them."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for method, params in (
         ("notifications/com.example/odd", {"a": 1}),
         ("notifications/com.example/odd", None),
@@ -388,8 +377,7 @@ case = page.client(MODERN)
 )
 async def takes_batches(talk: ClientTalk) -> None:
     """A batch of requests and notifications is received and answered."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     batch = [
         {"jsonrpc": "2.0", "id": "one", "method": "ping"},
         {"jsonrpc": "2.0", "method": "notifications/com.example/odd"},
@@ -470,8 +458,7 @@ async def meta_required(talk: ClientTalk) -> None:
 )
 async def meta_everywhere(talk: ClientTalk) -> None:
     """Requests of every kind, also those made again, carry what a server has to know."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"a": {"method": "roots/list"}})
     again = await link.wait_for("tools/call")
     await link.serve_one(again or message)
@@ -510,8 +497,7 @@ async def ref_no_network(talk: ClientTalk) -> None:
         "inputSchema": {"type": "object", "properties": {"a": remote, "b": {"type": "number"}}},
         "outputSchema": {"type": "object", "properties": {"sum": remote}},
     }
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("8"), "structuredContent": {"sum": 8}})
     await talk.finished()
     asked = (*link.asked, *link.strays)
@@ -531,8 +517,7 @@ async def ref_unresolved(talk: ClientTalk) -> None:
     talk.serving.tools.append(
         {"name": "sum", "inputSchema": {"type": "object"}, "outputSchema": schema}
     )
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("8"), "structuredContent": {"sum": 8}})
     step = await talk.step(1)
     check(not step.good, f"a result that cannot be checked was taken: {step.result!r}")
@@ -566,8 +551,7 @@ async def keeps_schema(talk: ClientTalk) -> None:
         {"name": "json_schema_2020_12_tool", "inputSchema": schema},
         {"name": "json_schema_echo", "inputSchema": echo},
     ]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     while message.params.get("name") != "json_schema_echo":
         await link.serve_one(message)
         message = await link.expect("tools/call")

@@ -164,8 +164,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
 )
 async def fulfils(talk: ClientTalk) -> None:
     """All that was asked for is there when the request is made again."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     requests: dict[str, dict[str, Any]] = {"a form": FORM, "b": SAMPLING, "": ROOTS}
     await require_input(link, message, requests, "s")
     again = await link.expect("tools/call")
@@ -201,8 +200,7 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
 )
 async def state_only(talk: ClientTalk) -> None:
     """A server that asks for nothing but gives state may be asked again at once."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await require_input(link, message, None, STATE)
     again = await link.expect("tools/call")
     found = again.params.get("requestState")
@@ -289,8 +287,7 @@ async def parallel(talk: ClientTalk) -> None:
 )
 async def refuses_undeclared(talk: ClientTalk) -> None:
     """A client that is asked for what it did not declare does not answer it."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"r": ROOTS}, "s")
     again = await link.wait_for("tools/call", within=1.0)
     made_up = again is not None and "r" in again.params.get("inputResponses", {})

@@ -116,8 +116,7 @@ async def single_message(talk: ClientTalk) -> None:
 async def takes_json(talk: ClientTalk) -> None:
     """An answer may be JSON, where that to the request before was a stream."""
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "json"
     await link.serve_one(message)
     await talk.succeeded()
@@ -126,8 +125,7 @@ async def takes_json(talk: ClientTalk) -> None:
 @case.must("sending-messages/client-takes-stream", "The call succeeds.")
 async def takes_stream(talk: ClientTalk) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "sse"
     await link.serve_one(message)
     await talk.succeeded()
@@ -175,8 +173,7 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
 )
 async def stream_without_answer(talk: ClientTalk) -> None:
     """A stream that ends without the answer ends the call."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await talk.http(link).event(message.source.exchange, comment="that was all")
     await talk.http(link).end(message.source.exchange)
@@ -239,8 +236,7 @@ async def _by_stream(
     words: str = "said in a stream: é☃\U0001f600",
 ) -> None:
     """Answer a call by these bytes of a stream, and see that its text comes to the caller."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     for chunk in chunks(_answer(link, message, words)):
@@ -376,8 +372,7 @@ async def keep_alive(talk: ClientTalk) -> None:
 )
 async def sse_garbage(talk: ClientTalk) -> None:
     """An event that is no JSON does no harm beyond its stream."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     await http.write(exchange, b"data: {oops\n\ndata: " + _answer(link, message) + b"\n\n")
@@ -585,8 +580,7 @@ async def method_header(talk: ClientTalk) -> None:
 @case.must("standard-request-headers/client-name", "Mcp-Name equals the tool's name.")
 async def name_header(talk: ClientTalk) -> None:
     """A call names the tool."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     found = link.header(message, "mcp-name")
     wanted = message.params.get("name")
     check(wanted is not None, "tools/call came without a name")
@@ -674,8 +668,7 @@ async def mirrors(talk: ClientTalk) -> None:
             query={"type": "string"},
         )
     ]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     found = {name: value for name, value in link.headers(message) if name.startswith("mcp-param-")}
     wanted = {
         "mcp-param-region": "us west 1",
@@ -811,8 +804,7 @@ async def leaves_out(talk: ClientTalk) -> None:
 async def refreshes(talk: ClientTalk) -> None:
     """A call whose headers are refused is made again after a look at the tools."""
     talk.serving.tools = [_mirroring(region={"type": "string"})]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     lists = len(link.requests("tools/list"))
     talk.serving.tools = [_mirroring(region=_of("string", "Region"))]
     await link.fail(message, HEADER_MISMATCH, "Mcp-Param-Region is missing", status=400)
@@ -857,8 +849,7 @@ COMMENTS = 15
 )
 async def listens_on(talk: ClientTalk) -> None:
     """A listen stream on which only comments come for a while is listened to all the same."""
-    link = await talk.open()
-    stream = await link.expect("subscriptions/listen")
+    link, stream = await talk.expect("subscriptions/listen")
     await link.acknowledge(stream)
     http, exchange = talk.http(link), stream.source.exchange
     for number in range(COMMENTS):
