@@ -360,13 +360,12 @@ def _announcing(ways: Ways, kind: str) -> Callable[..., Awaitable[str]]:
     return trigger
 
 
-async def _serve_http(app: Any, host: str, port: int, url: str) -> None:
-    listener = socket.create_server((host, port), backlog=128)
+async def serve(app: Any, listener: socket.socket, url: str) -> None:
+    """Serve an application at an address, and announce it."""
     # asyncio does this only for sockets it made itself; without it each answer waits for an ack
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    host, port = listener.getsockname()[:2]
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    print(f"listening on {url.format(f'{host}:{port}')}", file=sys.stderr, flush=True)
+    print(f"listening on {url}", file=sys.stderr, flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -394,5 +393,7 @@ def main(
     else:
         app, address, url = make_app(chosen.stateless), chosen.http, "http://{}/mcp"
     host, _, port = address.rpartition(":")
-    anyio.run(_serve_http, app, host, int(port), url)
+    with socket.create_server((host, int(port)), backlog=128) as listener:
+        host, port = listener.getsockname()[:2]
+        anyio.run(serve, app, listener, url.format(f"{host}:{port}"))
     return 0
