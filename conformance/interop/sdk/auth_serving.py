@@ -3,20 +3,16 @@
 import argparse
 import logging
 import socket
-import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import jwt
-import uvicorn
 from mcp.server.auth.provider import AccessToken
 
 from conformance.interop.authorization.steps import READ
-
-warnings.simplefilter("ignore")  # the SDK deprecates parts of the protocol that are served here
+from conformance.interop.sdk.serving import serve
 
 
 class Refusing:
@@ -54,6 +50,27 @@ class IssuerKeys:
             return None
 
 
+def offer(
+    server: Any, get_access_token: Callable[[], AccessToken | None], refusing: Refusing
+) -> None:
+    """Add the tools."""
+
+    @server.tool()
+    def whoami() -> str:
+        """Say whose token it is."""
+        return get_access_token().claims["sub"]
+
+    @server.tool()
+    def serial() -> str:
+        """Say which token it is."""
+        return get_access_token().claims["jti"]
+
+    @server.tool()
+    def expire() -> str:
+        """Refuse the token from now on."""
+        return refusing.add(get_access_token())
+
+
 def main(make_app: Callable[[argparse.Namespace, str], Any]) -> int:
     """Serve the application that is made for what the command line says, and for the own origin."""
     parser = argparse.ArgumentParser()
@@ -62,12 +79,7 @@ def main(make_app: Callable[[argparse.Namespace, str], Any]) -> int:
     parser.add_argument("--opaque", action="store_true", help="give tokens that are no JWTs")
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    # asyncio does this only for sockets it made itself; without it each answer waits for an ack
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = make_app(chosen, origin)
-    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    print(f"listening on {origin}/mcp", file=sys.stderr, flush=True)
-    anyio.run(lambda: uvicorn.Server(config).serve(sockets=[listener]))
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        anyio.run(serve, make_app(chosen, origin), listener, f"{origin}/mcp")
     return 0

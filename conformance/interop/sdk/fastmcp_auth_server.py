@@ -16,7 +16,7 @@ from fastmcp.server.dependencies import get_access_token
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # the steps are shared by all libraries
 
-from conformance.interop.sdk.auth_serving import Refusing, main
+from conformance.interop.sdk.auth_serving import Refusing, main, offer
 
 refusing = Refusing()
 
@@ -42,21 +42,7 @@ def make_app(chosen: argparse.Namespace, origin: str) -> Any:
     auth = RemoteAuthProvider(verifier, [chosen.issuer], origin)
     server = FastMCP("notes", auth=auth)
 
-    @server.tool
-    def whoami() -> str:
-        """Say whose token it is."""
-        return get_access_token().claims["sub"]
-
-    @server.tool
-    def serial() -> str:
-        """Say which token it is."""
-        return get_access_token().claims["jti"]
-
-    @server.tool
-    def expire() -> str:
-        """Refuse the token from now on."""
-        return refusing.add(get_access_token())
-
+    offer(server, get_access_token, refusing)
     return server.http_app(path="/mcp")
 
 

@@ -7,134 +7,34 @@ anything is sent.
 
 import json
 import os
-import shlex
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import anyio
 
-from conformance.interop.sdk.kit_scenarios import CONTEXT, REVISION, defaults
+from conformance.interop.sdk.calling import ProtocolError
+from conformance.interop.sdk.kit_client import (
+    Connection,
+    Failed,
+    Line,
+    Outcome,
+    Step,
+    Wishes,
+)
+from conformance.interop.sdk.kit_scenarios import CONTEXT, SCENARIO, play
 
-Step = Mapping[str, Any]
-Outcome = dict[str, Any]
-Told = Callable[[float, float | None, str | None], Awaitable[None]]
-
-TRANSPORT = "MCP_CONFORMANCE_TRANSPORT"
 PATIENCE = 20.0
 """Seconds for a step that says nothing about it."""
 
 
-class Failed(Exception):
-    """A step failed at the client; ``kind`` is one of the contract's failures."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class Connection(Protocol):
-    """One connection of a library's client."""
-
-    revision: str
-
-    async def call(
-        self, tool: str, arguments: Any, timeout: float, told: Told | None
-    ) -> dict[str, Any]:
-        """Call a tool."""
-
-    async def page(self, what: str, cursor: str | None) -> tuple[list[Any], str | None]:
-        """Fetch a page of a list, and the cursor of the next."""
-
-    async def read(self, uri: str) -> dict[str, Any]:
-        """Read a resource."""
-
-    async def prompt(self, name: str, arguments: dict[str, str] | None) -> dict[str, Any]:
-        """Get a prompt."""
-
-    async def complete(self, step: Step) -> dict[str, Any]:
-        """Ask for completions."""
-
-    async def subscribe(self, uri: str) -> None:
-        """Subscribe to a resource."""
-
-    async def unsubscribe(self, uri: str) -> None:
-        """Unsubscribe."""
-
-    async def listen(self, step: Step, seen: dict[str, Any]) -> None:
-        """Listen until so many changes have come or the server ends it, and note both."""
-
-    async def level(self, level: str) -> None:
-        """Set the level of log messages."""
-
-    async def ping(self) -> None:
-        """Send a ping."""
-
-    async def roots_changed(self) -> None:
-        """Say that the roots have changed."""
-
-
-class Wishes:
-    """What the context asks of a connection, and what serves the server's requests."""
-
-    def __init__(self, address: str, context: Mapping[str, Any]) -> None:
-        self.address = address
-        self.context = context
-        self.revision = os.environ.get(REVISION, "")
-        self.transport = os.environ.get(TRANSPORT, "http")
-        self.declared = context.get("declare", ("elicitation", "sampling", "roots"))
-        self.roots: list[str] = context.get("roots", ["file:///test/root"])
-        self.headers: dict[str, str] | None = context.get("headers")
-        self.heard: list[dict[str, Any]] = []
-        """Notifications, as the report lists them."""
-        self.news = anyio.Event()
-
-    @property
-    def command(self) -> list[str]:
-        """The server's command, over stdio."""
-        return shlex.split(self.address.partition(":")[2])
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds for any request, if the context names them."""
-        times = (self.context.get("timeout"), self.context.get("maximum"))
-        return min((each for each in times if each is not None), default=None)
-
-    def hear(self, method: str, params: dict[str, Any]) -> None:
-        """Keep a notification."""
-        self.heard.append({"method": method, "params": params})
-        self.news.set()
-        self.news = anyio.Event()
-
-    async def elicit(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a form or a URL."""
-        await anyio.sleep(self.context.get("answer_after", 0))
-        action = self.context.get("elicitation", "accept")
-        if action != "accept" or params.get("mode") == "url":
-            return {"action": action}
-        return {"action": action, "content": defaults(params.get("requestedSchema") or {})}
-
-    async def sample(self) -> dict[str, Any]:
-        """Answer as a model would."""
-        await anyio.sleep(self.context.get("answer_after", 0))
-        text = {"type": "text", "text": "said by the test"}
-        return {"role": "assistant", "content": text, "model": "test"}
-
-
-class Line(Protocol):
-    """A line of a library."""
-
-    def unable(self, step: Step) -> str:
-        """Why a step cannot be done; empty if it can."""
-
-    def unsuited(self, wishes: Wishes) -> str:
-        """Why a connection like that cannot be had; empty if it can."""
-
-    def connect(self, wishes: Wishes) -> AbstractAsyncContextManager[Connection]:
-        """Connect."""
-
-    def outcome(self, error: BaseException) -> Outcome:
-        """Say in the contract's words what was raised."""
+async def main(line: Line, address: str) -> None:
+    """Connect, play what the environment asks for, leave."""
+    if os.environ.get(SCENARIO) == "script":
+        await play_script(line, address)
+        return
+    async with line.connect(Wishes(address, {})) as connection:
+        await play(connection, ProtocolError)
 
 
 async def play_script(line: Line, address: str) -> None:
@@ -266,7 +166,7 @@ class Script:
     async def _plain(self, connection: Connection, step: Step) -> Any:
         match step["do"]:
             case "list":
-                return await _all(connection, step["what"])
+                return await connection.listing(step["what"])
             case "read":
                 return await connection.read(step["uri"])
             case "prompt":
@@ -299,15 +199,6 @@ class Script:
             while all(each["method"] != method for each in self._wishes.heard):
                 await self._wishes.news.wait()
         return {}
-
-
-async def _all(connection: Connection, what: str) -> list[Any]:
-    found, cursor, first = [], None, True
-    while first or cursor is not None:
-        entries, cursor = await connection.page(what, cursor)
-        found += entries
-        first = False
-    return found
 
 
 def leaf(error: BaseException) -> BaseException:

@@ -8,6 +8,8 @@ from typing import Any
 
 import mcp_types as types
 
+from conformance.interop.sdk.serving import Ways, question
+
 _PREFIX = "test_input_required_result_"
 
 
@@ -25,9 +27,7 @@ def texts(*names: str) -> dict[str, Any]:
 
 def sampling(prompt: str, **more: Any) -> types.CreateMessageRequest:
     """Ask the client's model."""
-    text = types.TextContent(type="text", text=prompt)
-    messages = [types.SamplingMessage(role="user", content=text)]
-    params = types.CreateMessageRequestParams(messages=messages, max_tokens=100, **more)
+    params = types.CreateMessageRequestParams(messages=question(prompt), max_tokens=100, **more)
     return types.CreateMessageRequest(params=params)
 
 
@@ -74,13 +74,14 @@ def _asked(context: type, name: str, questions: dict[str, Any]) -> Callable[...,
     return run
 
 
-def offer(tool: Callable[..., Any], prompt: Callable[..., Any], context: type) -> None:
-    """Add all to a server, with its decorators; ``context``: the type of its contexts."""
+def offer_rounds(ways: Ways) -> None:
+    """Add all to a server."""
     for name, questions in _QUESTIONS.items():
-        tool(name=_PREFIX + name, description="Ask the client.")(_asked(context, name, questions))
+        made = ways.server.tool(name=_PREFIX + name, description="Ask the client.", **ways.plain)
+        made(_asked(ways.context, name, questions))
 
-    @prompt(name=_PREFIX + "prompt")
-    async def about(ctx: context) -> Any:  # type: ignore[valid-type]  # the SDK's
+    @ways.server.prompt(name=_PREFIX + "prompt")
+    async def about(ctx: ways.context) -> Any:  # type: ignore[name-defined]  # the library's
         """Ask the user before it is filled in."""
-        question = form("What is this about?", texts("response"))
-        return missing(ctx, {"user_context": question}) or "Let us talk about it."
+        wanted = form("What is this about?", texts("response"))
+        return missing(ctx, {"user_context": wanted}) or "Let us talk about it."

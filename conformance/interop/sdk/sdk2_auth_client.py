@@ -3,38 +3,23 @@
 Runs inside .venv-sdk only; see :mod:`conformance.interop.authorization.steps` for its arguments.
 """
 
-import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mcp import Client, MCPError
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthTokenError
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.shared.auth import (
-    AuthorizationCodeResult,
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthToken,
-)
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # the steps are shared by all libraries
 
-from conformance.interop.authorization.steps import (
-    FORBIDDEN,
-    NotAuthorized,
-    SignedIn,
-    leaves,
-    main,
-)
-
-logging.disable(logging.CRITICAL)  # a refusal is told by the exception
-
-REFUSALS = (OAuthFlowError, OAuthTokenError, NotAuthorized)
+from conformance.interop.authorization.steps import main
+from conformance.interop.sdk.auth_calling import SdkSignedIn, refusals
 
 
 class Sdk2Storage:
@@ -61,14 +46,11 @@ class Sdk2Storage:
         self.client = client_info
 
 
-class Sdk2SignedIn(SignedIn):
+class Sdk2SignedIn(SdkSignedIn):
     """One connection."""
-
-    client: Client
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.came_back: dict[str, str] = {}
         self.provider = OAuthClientProvider(
             url,
             OAuthClientMetadata(
@@ -82,48 +64,16 @@ class Sdk2SignedIn(SignedIn):
             self.callback,
         )
 
-    async def open_browser(self, url: str) -> None:
-        """Consent."""
-        self.came_back = await self.consent(url)
-
-    async def callback(self) -> AuthorizationCodeResult:
-        """Return what the browser came back with."""
-        found = self.came_back
-        if "error" in found:
-            raise OAuthFlowError(f"the authorization server says {found['error']}")
-        return AuthorizationCodeResult(
-            code=found["code"], state=found.get("state"), iss=found.get("iss")
-        )
-
-    async def call(self, tool: str) -> str:
-        """Call a tool."""
-        try:
-            result = await self.client.call_tool(tool)
-        except MCPError as error:
-            if error.code == FORBIDDEN:
-                raise NotAuthorized(error.message) from error
-            raise
-        return result.content[0].text
-
-    async def expire(self) -> None:
-        """Let the lifetime pass: the client refreshes before it sends the next request."""
-        self.provider.context.token_expiry_time = 1.0
-
 
 @asynccontextmanager
 async def connect_sdk2(url: str, revision: str | None) -> AsyncIterator[Sdk2SignedIn]:
     """Connect."""
     person = Sdk2SignedIn(url)
-    try:
+    with refusals():
         async with create_mcp_http_client(auth=person.provider) as http:
             server = streamable_http_client(url, http_client=http)
             async with Client(server, mode="auto") as person.client:
                 yield person
-    except Exception as error:
-        for each in leaves(error):
-            if isinstance(each, REFUSALS):
-                raise NotAuthorized(str(each)) from error
-        raise
 
 
 if __name__ == "__main__":

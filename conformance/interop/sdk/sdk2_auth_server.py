@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # the steps are shared by all libraries
 
 from conformance.interop.authorization.steps import ADMIN, READ, USER, WRITE
-from conformance.interop.sdk.auth_serving import IssuerKeys, Refusing, main
+from conformance.interop.sdk.auth_serving import IssuerKeys, Refusing, main, offer
 
 LIFETIME = 3600
 refusing = Refusing()
@@ -212,21 +212,7 @@ def make_app(chosen: argparse.Namespace, origin: str) -> Any:
     server.custom_route("/jwks", methods=["GET"])(own.jwks)
     server.custom_route("/introspect", methods=["POST"])(own.introspect)
 
-    @server.tool()
-    def whoami() -> str:
-        """Say whose token it is."""
-        return get_access_token().subject
-
-    @server.tool()
-    def serial() -> str:
-        """Say which token it is."""
-        return get_access_token().claims["jti"]
-
-    @server.tool()
-    def expire() -> str:
-        """Refuse the token from now on."""
-        return refusing.add(get_access_token())
-
+    offer(server, get_access_token, refusing)
     return server.streamable_http_app()
 
 

@@ -1,21 +1,34 @@
-"""What the servers of both lines share: arguments, announcement, data."""
+"""What the servers of all libraries share: what they offer, their arguments and announcement.
+
+The tools carry the names of our reference server.  A library says in :class:`Ways` how it does
+what each does in its own way.
+"""
 
 import argparse
 import base64
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+import warnings
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio
 import uvicorn
+from mcp import types
+from mcp.shared.exceptions import UrlElicitationRequiredError
+from pydantic import BaseModel
 
 from mcpcore_conformance.everything.media import png, wav
+
+warnings.simplefilter("ignore")  # the SDK deprecates parts of the protocol that are served here
 
 PNG = base64.b64encode(png()).decode()
 WAV = base64.b64encode(wav()).decode()
 WEATHER_ICON = "https://example.com/weather.png"
+SIGN_IN = "https://example.com/sign-in"
 WATCHED = "test://watched-resource"
 PAGE = 2
 """Prompts on one page."""
@@ -57,22 +70,302 @@ ADD: dict[str, Any] = {
 _WORDS = ("paris", "park", "party", "test", "tested", "testing")
 
 
-def proposals(name: str, typed: str, known: dict[str, str] | None) -> list[str]:
-    """Complete the argument ``name``."""
-    if name == "id":
-        return [str(number) for number in range(1, 200) if str(number).startswith(typed)]
-    first = (known or {}).get("arg1")
-    words = _WORDS if name == "arg1" or first is None else (f"{first}-1", f"{first}-2")
-    return [word for word in words if word.startswith(typed)]
+async def complete(
+    ref: types.PromptReference | types.ResourceTemplateReference,
+    argument: types.CompletionArgument,
+    context: types.CompletionContext | None,
+) -> types.Completion:
+    """Complete any argument."""
+    first = ((context and context.arguments) or {}).get("arg1")
+    words: Iterable[str] = _WORDS
+    if argument.name == "id":
+        words = map(str, range(1, 200))
+    elif argument.name != "arg1" and first is not None:
+        words = (f"{first}-1", f"{first}-2")
+    return types.Completion(
+        values=[each for each in words if each.startswith(argument.value)][:100]
+    )
 
 
-async def _serve_http(app: Any, host: str, port: int, url: str) -> None:
-    listener = socket.create_server((host, port), backlog=128)
+class Person(BaseModel):
+    """What the elicitation asks for."""
+
+    username: str
+    email: str
+
+
+class Word(BaseModel):
+    """A form with one word."""
+
+    response: str
+
+
+class Weather(BaseModel):
+    """A structured result."""
+
+    city: str
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a library does what each does in its own way."""
+
+    server: Any
+    """What the decorators ``tool``, ``resource`` and ``prompt`` belong to."""
+    context: type
+    """Type of the argument that a tool gets for its request."""
+    plain: dict[str, Any]
+    """What its tools are told that have no structured output."""
+    failure: type[Exception]
+    """What a tool raises that fails."""
+    announce: Callable[[Any, str], Awaitable[None]]
+    """Tells the clients that the list of tools, prompts or resources has changed."""
+    message: Callable[[Any], Any]
+    """Makes a message of the user for a prompt."""
+    wants_info: Callable[[Any], bool] = lambda _: True
+    """Whether log messages of the level info are wanted; it may be for the library to know."""
+
+
+def image() -> types.ImageContent:
+    """Make an image."""
+    return types.ImageContent(type="image", data=PNG, mimeType="image/png")
+
+
+def embedded(uri: str) -> types.EmbeddedResource:
+    """Make a resource with its contents."""
+    contents = types.TextResourceContents(uri=uri, text="embedded", mimeType="text/plain")
+    return types.EmbeddedResource(type="resource", resource=contents)
+
+
+def question(prompt: str) -> list[types.SamplingMessage]:
+    """Make a message for the model."""
+    text = types.TextContent(type="text", text=prompt)
+    return [types.SamplingMessage(role="user", content=text)]
+
+
+def offer(ways: Ways) -> None:
+    """Add the tools that ask the client for nothing, the resources and the prompts."""
+    server, Context = ways.server, ways.context  # noqa: N806
+    cancelled: list[Any] = []
+
+    @server.tool()
+    async def test_simple_text() -> str:
+        """Return one text."""
+        return "This is a simple text response for testing."
+
+    @server.tool(**ways.plain)
+    async def greet(name: str) -> str:
+        """Greet somebody."""
+        return f"Hello, {name}!"
+
+    @server.tool(
+        title="Weather",
+        annotations=types.ToolAnnotations(readOnlyHint=True),
+        icons=[types.Icon(src=WEATHER_ICON)],
+    )
+    async def test_structured_output(city: str) -> Weather:
+        """Return an object that follows an output schema."""
+        return Weather(city=city, temperature=21.5)
+
+    @server.tool()
+    async def test_error_handling() -> str:
+        """Fail."""
+        raise ways.failure("This tool intentionally returns an error for testing")
+
+    @server.tool(**ways.plain)
+    async def test_image_content() -> types.ImageContent:
+        """Return an image."""
+        return image()
+
+    @server.tool(**ways.plain)
+    async def test_audio_content() -> types.AudioContent:
+        """Return a sound."""
+        return types.AudioContent(type="audio", data=WAV, mimeType="audio/wav")
+
+    @server.tool(**ways.plain)
+    async def test_resource_link() -> types.ResourceLink:
+        """Return a pointer to a resource."""
+        named = {"uri": "test://static-text", "name": "static-text"}
+        return types.ResourceLink(type="resource_link", mimeType="text/plain", **named)
+
+    @server.tool(**ways.plain)
+    async def test_embedded_resource() -> types.EmbeddedResource:
+        """Return a resource with its contents."""
+        return embedded("test://embedded-resource")
+
+    @server.tool()
+    async def test_tool_with_progress(ctx: Context, seconds: float = 0.05) -> str:
+        """Report progress three times, and wait so many seconds after each."""
+        for done in (0, 50, 100):
+            await ctx.report_progress(done, 100, f"Completed step {done} of 100")
+            await anyio.sleep(seconds)
+        return "done"
+
+    @server.tool()
+    async def test_tool_with_logging(ctx: Context) -> str:
+        """Send three log messages, if they are wanted."""
+        if ways.wants_info(ctx):
+            for step in ("started", "processing", "finished"):
+                await ctx.info(f"Tool execution {step}")
+        return "logged"
+
+    @server.tool(**ways.plain)
+    async def test_wait(ctx: Context, seconds: float) -> str:
+        """Wait, and remember if the wait was cancelled."""
+        try:
+            await ctx.report_progress(0, seconds)
+            await anyio.sleep(seconds)
+        except anyio.get_cancelled_exc_class():
+            cancelled.append(ctx.request_id)
+            raise
+        return "waited"
+
+    @server.tool(**ways.plain)
+    async def test_cancelled_count() -> str:
+        """Count the waits that were cancelled."""
+        return str(len(cancelled))
+
+    for kind in ("tool", "prompt", "resource"):
+        described = f"Announce that the list of {kind}s has changed."
+        made = server.tool(name=f"test_trigger_{kind}_change", description=described)
+        made(_announcing(ways, kind))
+
+    @server.tool(**ways.plain)
+    async def test_ping_client(ctx: Context) -> str:
+        """Ask whether the client is there."""
+        await ctx.session.send_ping()
+        return "the client is there"
+
+    @server.resource(
+        "test://static-text",
+        title="A text",
+        mime_type="text/plain",
+        annotations=types.Annotations(audience=["user"], priority=0.5),
+    )
+    def static_text() -> str:
+        """Return a fixed text."""
+        return "This is the content of the static text resource."
+
+    @server.resource("test://static-binary", mime_type="image/png")
+    def static_binary() -> bytes:
+        """Return a fixed image."""
+        return bytes.fromhex("89504e470d0a1a0a")
+
+    @server.resource(WATCHED, mime_type="text/plain")
+    def watched() -> str:
+        """Return what can be subscribed to."""
+        return "watched"
+
+    @server.resource("test://template/{id}/data", mime_type="text/plain")
+    def template(id: str) -> str:
+        """Return a text made from the URI."""
+        return f"data of {id}"
+
+    @server.prompt()
+    def test_simple_prompt() -> str:
+        """Return a prompt without arguments."""
+        return "This is a simple prompt for testing."
+
+    @server.prompt(title="Two arguments")
+    def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
+        """Return a prompt made from its arguments."""
+        return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
+
+    @server.prompt()
+    def test_prompt_with_image() -> list[Any]:
+        """Return a prompt with an image in it."""
+        return [ways.message(image())]
+
+    @server.prompt()
+    def test_prompt_with_embedded_resource(resourceUri: str) -> list[Any]:  # noqa: N803
+        """Return a prompt with a resource in it."""
+        return [ways.message(embedded(resourceUri))]
+
+    server.completion()(complete)
+
+
+class Remembered:
+    """What both lines of the SDK leave to a server to know of its sessions."""
+
+    def __init__(self) -> None:
+        self.levels: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self.roots: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self.subscribed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+
+    def wants_info(self, session: Any) -> bool:
+        """Whether log messages of the level info are wanted."""
+        return LEVELS.index(self.levels.get(session, LEVELS[0])) <= LEVELS.index("info")
+
+    def subscribe(self, session: Any, uri: Any) -> None:
+        """Report the resource from now on."""
+        self.subscribed.setdefault(session, set()).add(str(uri))
+
+    def unsubscribe(self, session: Any, uri: Any) -> None:
+        """Report it no more."""
+        self.subscribed.setdefault(session, set()).discard(str(uri))
+
+    def watches(self, session: Any) -> bool:
+        """Whether the watched resource is reported."""
+        return WATCHED in self.subscribed.get(session, ())
+
+
+def page_of(entries: list[Any], cursor: str | None, refusal: Exception) -> tuple[Any, str | None]:
+    """Return a page of a list, and the next cursor.  Raises the refusal for an unknown cursor."""
+    starts = {None: 0, **{f"after-{start}": start for start in range(PAGE, len(entries), PAGE)}}
+    if cursor not in starts:
+        raise refusal
+    end = starts[cursor] + PAGE
+    return entries[starts[cursor] : end], f"after-{end}" if end < len(entries) else None
+
+
+async def visit(ctx: Any) -> str:
+    """Have a page visited, in the handshake era; repeat the answer."""
+    visit = f"visit-{ctx.request_id}"
+    answer = await ctx.elicit_url("Please sign in", SIGN_IN, visit)
+    if answer.action == "accept":
+        await ctx.session.send_elicit_complete(visit, ctx.request_id)
+    return f"action={answer.action}"
+
+
+def offer_visits(ways: Ways) -> None:
+    """Add a tool that refuses to work until a page was visited, and one that ends the visit."""
+    server, Context = ways.server, ways.context  # noqa: N806
+    visited: set[str] = set()
+
+    @server.tool(**ways.plain)
+    async def test_url_elicitation_required() -> str:
+        """Refuse to work until the visit has ended."""
+        if visited:
+            visited.clear()
+            return "signed in"
+        wanted = types.ElicitRequestURLParams(
+            mode="url", message="Please sign in first", url=SIGN_IN, elicitationId="visit-first"
+        )
+        raise UrlElicitationRequiredError([wanted])
+
+    @server.tool(**ways.plain)
+    async def test_finish_visit(ctx: Context) -> str:
+        """End the visit that test_url_elicitation_required waits for."""
+        visited.add("visit-first")
+        await ctx.session.send_elicit_complete("visit-first", ctx.request_id)
+        return "the user has signed in"
+
+
+def _announcing(ways: Ways, kind: str) -> Callable[..., Awaitable[str]]:
+    async def trigger(ctx: ways.context) -> str:  # type: ignore[name-defined]  # the library's
+        await ways.announce(ctx, kind)
+        return "changed"
+
+    return trigger
+
+
+async def serve(app: Any, listener: socket.socket, url: str) -> None:
+    """Serve an application at an address, and announce it."""
     # asyncio does this only for sockets it made itself; without it each answer waits for an ack
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    host, port = listener.getsockname()[:2]
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    print(f"listening on {url.format(f'{host}:{port}')}", file=sys.stderr, flush=True)
+    print(f"listening on {url}", file=sys.stderr, flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -100,5 +393,7 @@ def main(
     else:
         app, address, url = make_app(chosen.stateless), chosen.http, "http://{}/mcp"
     host, _, port = address.rpartition(":")
-    anyio.run(_serve_http, app, host, int(port), url)
+    with socket.create_server((host, int(port)), backlog=128) as listener:
+        host, port = listener.getsockname()[:2]
+        anyio.run(serve, app, listener, url.format(f"{host}:{port}"))
     return 0

@@ -4,28 +4,50 @@ They apply where a request without credentials gets the status 401.  Some need c
 the kit is given as headers of the target, or brings itself (``--protected``).
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from mcpcore_conformance.kit.challenges import challenges, find_challenge
+from mcpcore_conformance.kit.challenges import Challenge, challenges, find_challenge
+from mcpcore_conformance.kit.endpoint import Answer, Endpoint, check_served, endpoint
 from mcpcore_conformance.kit.exchanges import (
     Response,
     any_notification,
     fetch,
     first_message,
     post,
+    response,
     visit,
 )
+from mcpcore_conformance.kit.headers import ACCEPT, for_message
+from mcpcore_conformance.kit.heard import Headers, header
 from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import (
+    LEGACY_SSE,
+    MODERN,
     ONLY_2025_06_18,
+    PROTECTED,
     SINCE_2025_03_26,
     SINCE_2025_06_18,
+    SINCE_2025_11_25,
     STREAMABLE,
+    WEBSOCKET,
     Page,
 )
 from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.tokens import (
+    SCOPE,
+    SCOPED_TOOL,
+    TOOL_SCOPE,
+    Tokens,
+    encoded,
+    jwt,
+    mac,
+    read,
+)
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/authorization")
 
@@ -211,3 +233,387 @@ async def resource(talk: ServerTalk) -> None:
         or (named.startswith(origin) and f"{path}/".startswith(f"{named.rstrip('/')}/"))
     )
     check(good, f"resource is {named!r}, not {own!r}")
+
+
+# Which tokens a server takes
+#
+# The kit starts an authorization server, of which the server under test was told, and makes tokens
+# that differ from a good one in one point.
+
+NEEDS = (PROTECTED,)
+case = page.server(SINCE_2025_03_26, bindings=STREAMABLE, needs=NEEDS)
+HOUR = 3600
+"""Seconds by which times are wrong: more than any leeway."""
+
+
+async def bearing(talk: ServerTalk, token: str, scheme: str = "Bearer") -> Response:
+    """The response to the first message of a client that has a token."""
+    link = await talk.anonymous()
+    return await post(link, first_message(link), [("authorization", f"{scheme} {token}")])
+
+
+async def check_refused(talk: ServerTalk, tokens: Iterable[tuple[str, str]]) -> None:
+    """Check that tokens get 401, and ``invalid_token`` if the challenge says why."""
+    for what, token in tokens:
+        found = await bearing(talk, token)
+        check(found.status == UNAUTHORIZED, f"a token {what} got {found.status}, not 401")
+        challenge = find_challenge(found.header("www-authenticate"), "bearer")
+        error = None if challenge is None else challenge.get("error")
+        talk.should(error == "invalid_token", f"of a token {what} the challenge says {error!r}")
+
+
+@case.must("token-handling/expired", "401.")
+async def expired(talk: ServerTalk) -> None:
+    """A token that has expired is refused."""
+    then = int(time.time()) - HOUR
+    token = talk.tokens.changed(iat=then - HOUR, exp=then)
+    await check_refused(talk, [("that has expired", token)])
+
+
+@case.must("token-handling/not-yet-valid", "401.")
+async def not_yet_valid(talk: ServerTalk) -> None:
+    """A token whose time has not come is refused."""
+    token = talk.tokens.changed(nbf=int(time.time()) + HOUR)
+    await check_refused(talk, [("that is not valid yet", token)])
+
+
+@case.must(
+    "token-handling/audience",
+    "401 for another server, another path, another port, somebody else's list, nothing.",
+    SINCE_2025_06_18,
+)
+async def audience(talk: ServerTalk) -> None:
+    """A token that was issued for another resource is refused."""
+    own = talk.tokens.resource
+    parts = urlsplit(own)
+    others = {
+        "for another server": "https://mcp.example.com/mcp",
+        "for another path of the server": f"{own}-of-others",
+        "for another port of the host": f"{parts.scheme}://{parts.hostname}:1{parts.path}",
+        "for several others": ["https://one.example.com/mcp", "https://two.example.com/mcp"],
+        "for a client": "conformance-kit",
+        "for nobody": None,
+    }
+    made = [(what, talk.tokens.changed(aud=aud)) for what, aud in others.items()]
+    await check_refused(talk, made)
+
+
+@case.must("token-handling/issuer", "401, though the signature holds.")
+async def issuer(talk: ServerTalk) -> None:
+    """A token of another issuer is refused."""
+    others = {
+        "of another issuer": "https://auth.example.com",
+        "of an issuer that is longer by a path": f"{talk.tokens.issuer}/tenant",
+        "of no issuer": None,
+    }
+    await check_refused(
+        talk, [(what, talk.tokens.changed(iss=iss)) for what, iss in others.items()]
+    )
+
+
+@case.must(
+    "token-handling/signature",
+    "401 for another key, for other claims than were signed, for no signature.",
+)
+async def signature(talk: ServerTalk) -> None:
+    """A token whose signature does not hold is refused."""
+    tokens = talk.tokens
+    head, claims, signed = tokens.good.split(".")
+    _, longer = tokens.changed(sub="somebody-else").split(".")[:2]
+    made = [
+        ("that another key has signed", tokens.changed(signer=tokens.stranger)),
+        ("whose claims were changed", f"{head}.{longer}.{signed}"),
+        ("whose signature is missing", f"{head}.{claims}."),
+        ("whose signature is cut off", f"{head}.{claims}.{signed[:-8]}"),
+    ]
+    await check_refused(talk, made)
+
+
+def _of_other_algorithms(tokens: Tokens) -> list[tuple[str, str]]:
+    header, claims = read(tokens.good)
+    public = repr(dict(tokens.key.public)).encode()
+    return [
+        *(
+            (f"of the algorithm {name}", jwt({**header, "alg": name}, claims, lambda _: b""))
+            for name in ("none", "None")
+        ),
+        (
+            "that is signed with the public key as a secret",
+            jwt({**header, "alg": "HS256"}, claims, mac(public)),
+        ),
+        (
+            "that brings its own key",
+            jwt(
+                {**header, "kid": "kit", "jwk": dict(tokens.stranger.public)},
+                claims,
+                tokens.stranger.sign,
+            ),
+        ),
+    ]
+
+
+@case.must(
+    "token-handling/algorithm",
+    "401 for the algorithms none and HS256, and for a key in the header of the token.",
+)
+async def algorithm(talk: ServerTalk) -> None:
+    """A token does not choose how it is verified."""
+    await check_refused(talk, _of_other_algorithms(talk.tokens))
+
+
+@case.must("token-handling/malformed", "401, never a status of 500 or more.")
+async def no_token(talk: ServerTalk) -> None:
+    """What is no JWT is refused as any invalid token is."""
+    header, claims = read(talk.tokens.good)
+    array = encoded(b"[]")
+    made = [
+        ("of one word", "kit"),
+        ("of two parts", talk.tokens.good.rpartition(".")[0]),
+        ("of five parts", f"{talk.tokens.good}.e30.e30"),
+        ("whose header is an array", f"{array}.{array}.{array}"),
+        ("whose header is no JSON", f"e3.{encoded(b'{}')}.AA"),
+        ("without an algorithm", jwt({"typ": header.get("typ")}, claims, talk.tokens.key.sign)),
+    ]
+    await check_refused(talk, made)
+
+
+# Connections that are opened by one HTTP request
+#
+# Over WebSocket and HTTP+SSE it is the opening that needs a token; without a good one the server
+# refuses it as any other request, before there is a connection.
+
+OPENED = WEBSOCKET | LEGACY_SSE
+case = page.server(SINCE_2025_03_26, bindings=OPENED, needs=NEEDS)
+
+
+async def _unauthorized(
+    talk: ServerTalk, what: str, headers: Headers | None = None, path: str | None = None
+) -> Refused:
+    """Check that an opening without the kit's credentials gets 401; return the refusal."""
+    try:
+        wire = await talk.wire(anonymous=True, headers=headers, path=path)
+    except Refused as error:
+        check(error.status == UNAUTHORIZED, f"an opening {what} got {error.status}, not 401")
+        return error
+    await wire.close()
+    raise Broken(f"an opening {what} was accepted")
+
+
+@case.must("token-handling/opening-challenged", "401, and WWW-Authenticate with the scheme Bearer.")
+async def challenged(talk: ServerTalk) -> None:
+    """An opening without a token is challenged."""
+    error = await _unauthorized(talk, "without a token")
+    value = header(error.headers, "www-authenticate")
+    bearer = find_challenge(value, "bearer")
+    check(bearer is not None, f"the challenge of the 401 is {value!r}")
+
+
+@case.must(
+    "token-requirements/opening-not-by-the-query", "401: a token in the query counts for nothing."
+)
+async def opened_in_query(talk: ServerTalk) -> None:
+    """A good token in the query opens nothing."""
+    path = urlsplit(talk.stage.target).path or "/"
+    for name in ("access_token", "token"):
+        query = f"{path}?{name}={token_of(talk)}"
+        await _unauthorized(talk, f"with a token in the query, as {name},", path=query)
+
+
+@case.must("token-handling/opening-expired", "401.")
+async def opened_expired(talk: ServerTalk) -> None:
+    """A token that has expired opens nothing."""
+    then = int(time.time()) - HOUR
+    token = talk.tokens.changed(iat=then - HOUR, exp=then)
+    bearer = [("authorization", f"Bearer {token}")]
+    await _unauthorized(talk, "with a token that has expired", bearer)
+
+
+@case.must(
+    "token-handling/opening-audience",
+    "401 for a token of another server, and for one of none.",
+    SINCE_2025_06_18,
+)
+async def opened_for_another(talk: ServerTalk) -> None:
+    """A token for another server opens nothing."""
+    for what, value in (("another server", "https://mcp.example.com/mcp"), ("no server", None)):
+        bearer = [("authorization", f"Bearer {talk.tokens.changed(aud=value)}")]
+        await _unauthorized(talk, f"with a token for {what}", bearer)
+
+
+# Scopes that a request needs
+
+OK, FORBIDDEN = 200, 403
+OFFLINE = "offline_access"
+STATUS = "basic/authorization/error-handling/insufficient-scope"
+"""The case about the status where a scope is missing."""
+WITH_TOOL = (PROTECTED, f"tool:{SCOPED_TOOL}")
+case = page.server(SINCE_2025_11_25, bindings=STREAMABLE, needs=WITH_TOOL)
+
+
+def scopes_of(challenge: Challenge | None) -> set[str]:
+    """The scopes that a challenge names."""
+    return set(((challenge and challenge.get("scope")) or "").split())
+
+
+async def supported(talk: ServerTalk) -> set[str]:
+    """The scopes that the metadata lists."""
+    _, there = await metadata_of(talk)
+    found = there.json()
+    listed = found.get("scopes_supported") if isinstance(found, dict) else None
+    return {each for each in listed or () if isinstance(each, str)}
+
+
+@case.should(
+    "scope-selection-strategy/scope-in-challenge",
+    "scope in the challenge of a server that needs scopes.",
+    needs=(),
+)
+async def scope_in_challenge(talk: ServerTalk) -> None:
+    """The challenge of a 401 says which scopes are needed."""
+    _, found = await stranger(talk)
+    scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
+    if not scopes and not await supported(talk):
+        talk.skip("the server has no scopes")
+    check(scopes, "the challenge of the 401 names no scope")
+
+
+@case.should(
+    "refresh-tokens/no-offline-access",
+    f"No {OFFLINE} in the challenge, and none in scopes_supported.",
+    MODERN,
+    needs=(),
+)
+async def no_offline_access(talk: ServerTalk) -> None:
+    """A server does not ask for refresh tokens, which it never sees."""
+    _, found = await stranger(talk)
+    scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
+    check(OFFLINE not in scopes, f"the challenge asks for {OFFLINE}")
+    check(OFFLINE not in await supported(talk), f"scopes_supported has {OFFLINE}")
+
+
+async def lacking(talk: ServerTalk) -> Response:
+    """The response to a good token without a scope, of a server that needs one."""
+    found = await bearing(talk, talk.tokens.bare)
+    if found.status == OK:
+        talk.skip("the server needs no scope")
+    return found
+
+
+@case.must(
+    "error-handling/insufficient-scope",
+    "403: the token is good, and does not suffice.",
+    SINCE_2025_03_26,
+    needs=NEEDS,
+)
+async def insufficient_scope(talk: ServerTalk) -> None:
+    """A token without the scope that is needed is answered with 403."""
+    found = await lacking(talk)
+    check(found.status == FORBIDDEN, f"a token without the scope got {found.status}, not 403")
+
+
+def check_challenge(challenge: Challenge | None, endpoint: str) -> None:
+    """Check what is in the challenge of a 403, but for its scopes."""
+    if challenge is None:
+        raise Broken("the 403 has no challenge of Bearer")
+    error, named = challenge.get("error"), challenge.get("resource_metadata")
+    check(error == "insufficient_scope", f"the error of the challenge is {error!r}")
+    origin = urlsplit(endpoint).netloc
+    check(named is not None, "the challenge of the 403 has no resource_metadata")
+    check(urlsplit(named or "").netloc == origin, f"resource_metadata is {named!r}")
+
+
+@case.should(
+    "runtime-insufficient-scope-errors/challenge",
+    'error="insufficient_scope", the scopes that are needed, and resource_metadata.',
+    needs=NEEDS,
+)
+async def challenge_of_403(talk: ServerTalk) -> None:
+    """The challenge of a 403 says what would help."""
+    found = await lacking(talk)
+    if found.status != FORBIDDEN:
+        raise Inconclusive(f"a token without the scope got {found.status}: see {STATUS}")
+    challenge = find_challenge(found.header("www-authenticate"), "bearer")
+    check_challenge(challenge, talk.tokens.resource)
+    check(SCOPE in scopes_of(challenge), f"the challenge of the 403 does not name {SCOPE}")
+
+
+async def calling(talk: ServerTalk, token: str) -> Answer:
+    """The response to a call of the tool that needs a scope, by who has a token."""
+    link = await talk.connect(anonymous=True, headers=[("authorization", f"Bearer {token}")])
+    if link.revision.handshake:
+        await link.initialize()
+    point = Endpoint(talk, link)
+    return await point.post(point.message("tools/call", {"name": SCOPED_TOOL, "arguments": {}}))
+
+
+@case.should(
+    "runtime-insufficient-scope-errors/of-a-tool",
+    "403 with a challenge that names the scope of the tool; a token with it is served.",
+)
+async def of_a_tool(talk: ServerTalk) -> None:
+    """A call for which the token does not suffice is refused, and told which scope it needs."""
+    answer = await calling(talk, talk.tokens.used)
+    check(answer.status == FORBIDDEN, f"a call without the scope of the tool got {answer}, not 403")
+    challenge = find_challenge(answer.header("www-authenticate"), "bearer")
+    check_challenge(challenge, talk.tokens.resource)
+    found = scopes_of(challenge)
+    check(TOOL_SCOPE in found, f"the challenge of the 403 does not name {TOOL_SCOPE}")
+    answer = await calling(talk, talk.tokens.good)
+    check(answer.result is not None, f"a call with the scope of the tool got {answer}")
+
+
+@case.should(
+    "runtime-insufficient-scope-errors/one-challenge",
+    "All scopes that the call needs, in one challenge.",
+    MODERN,
+)
+async def one_challenge(talk: ServerTalk) -> None:
+    """A challenge names all scopes that an operation needs, so that one new token will do."""
+    answer = await calling(talk, talk.tokens.used)
+    if answer.status != FORBIDDEN:
+        talk.skip(f"a call without the scope of the tool got {answer}")
+    found = scopes_of(find_challenge(answer.header("www-authenticate"), "bearer"))
+    check({SCOPE, TOOL_SCOPE} <= found, f"the challenge names {' '.join(sorted(found)) or 'none'}")
+
+
+@case.must(
+    "step-up-authorization-flow/hierarchies",
+    "A result: the broader scope implies the one that is needed.",
+    MODERN,
+)
+async def hierarchies(talk: ServerTalk) -> None:
+    """A broader scope suffices where a narrower one is needed."""
+    answer = await calling(talk, talk.tokens.broad)
+    check(answer.result is not None, f"a call with a broader scope got {answer}")
+
+
+# Each request is authorized by itself
+
+
+@page.server(SINCE_2025_03_26, bindings=STREAMABLE).must(
+    "token-requirements/each-by-itself",
+    "401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
+)
+async def each_by_itself(talk: ServerTalk) -> None:
+    """In an open conversation each request needs its token: a session id is none."""
+    token_of(talk)
+    link, _ = await stranger(talk)
+    point = await endpoint(talk)
+    payload, session = encode(point.message(*talk.any_request())), point.wire.session
+    made = for_message(payload, talk.revision, True)
+    own: Headers = [] if session is None else [("mcp-session-id", session)]
+    own += [pair for pair in made.items() if pair[0] == "mcp-protocol-version"]
+    for what, extra in (
+        ("without a token", []),
+        ("with an unknown token", [("authorization", f"Bearer {NO_TOKEN}")]),
+    ):
+        for kind, data in (("a request", payload), ("a notification", any_notification())):
+            found = await post(link, data, [*own, *extra])
+            check(found.status == UNAUTHORIZED, f"{kind} {what} got {found.status}, not 401")
+        for method in ("GET", "DELETE"):
+            headers: Headers = [("accept", ACCEPT), *own, *extra]
+            exchange = await talk.http(link).fetch(method, headers=headers)
+            found = await response(link, exchange)
+            refused = BAD_REQUEST <= found.status < 500
+            check(refused, f"{method} {what} got {found.status}")
+    check_served(await point.post(point.message()), "a request with its token, after all this,")

@@ -1,4 +1,4 @@
-"""Cases of the page basic/patterns/cancellation: what both eras have, and the modern one alone."""
+"""Cases of the page basic/patterns/cancellation."""
 
 import signal
 from collections.abc import Mapping
@@ -6,12 +6,14 @@ from typing import Any
 
 from msgspec import UNSET
 
+from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.features import Tool
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import listening
 from mcpcore_conformance.kit.messages import Id, notification
 from mcpcore_conformance.kit.model import (
     EVERY,
+    LEGACY,
     MODERN,
     ONE_CHANNEL,
     STDIO,
@@ -30,6 +32,7 @@ from mcpcore_conformance.kit.running import (
     over_too_soon,
 )
 from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
@@ -378,3 +381,15 @@ async def ends_listen(talk: ServerTalk) -> None:
         return
     named = message.params.get("requestId")
     check(named == sent.id and type(named) is type(sent.id), f"requestId is {named!r}")
+
+
+# What a server cancels of its own accord
+
+
+@page.server(LEGACY).must(
+    "behavior-requirements/server-own-requests-only",
+    "No cancellation of what the server has not asked.",
+)
+async def server_own_requests_only(talk: ServerTalk) -> None:
+    """A server cancels nothing but requests of its own."""
+    await check_asked(talk, Unasked.CANCELLED)

@@ -1,7 +1,7 @@
 """Cases of the page basic/transports: sessions of Streamable HTTP beside one another."""
 
-from mcpcore_conformance.cases.basic_transports_http_eras import cancelled
 from mcpcore_conformance.cases.basic_transports_sessions import stateful
+from mcpcore_conformance.cases.basic_transports_streamable_http import cancelled
 from mcpcore_conformance.cases.basic_transports_streams import (
     RESPONSES,
     WITH_PROGRESS,

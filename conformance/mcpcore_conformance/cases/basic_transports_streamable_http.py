@@ -1,5 +1,9 @@
-"""Cases of the page basic/transports/streamable-http: how messages are posted and answered."""
+"""Cases of the page basic/transports/streamable-http: posting, answers, origins, eras."""
 
+from urllib.parse import urlsplit
+
+from mcpcore.spec.revisions import LATEST_LEGACY
+from mcpcore_conformance.cases.basic_transports_streams import check_apart, reported
 from mcpcore_conformance.kit.endpoint import (
     ACCEPTED,
     CLIENT_ERRORS,
@@ -15,12 +19,17 @@ from mcpcore_conformance.kit.endpoint import (
     endpoint,
     final,
 )
+from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.lists import acknowledged, listen
 from mcpcore_conformance.kit.messages import Kind, notification, result
-from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
+from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, STREAMABLE, Page
+from mcpcore_conformance.kit.probes import plain_request
+from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.running import AFTERWARDS, LONGER, over_too_soon, reporting
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker
-from mcpcore_conformance.kit.verdicts import check
-from mcpcore_conformance.kit.watching import watched
+from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.watching import any_call, watched
 
 page = Page("basic/transports/streamable-http")
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
@@ -330,3 +339,493 @@ async def no_server_error(talk: ServerTalk) -> None:
         check(answer.status not in SERVER_ERRORS, f"{what} got {answer}")
         check(answer.status >= OK, f"{what} got {answer}")
     await point.link.alive()
+
+
+# Who may call from a browser (rebinding)
+
+FORBIDDEN = 403
+SAYS_403 = SINCE_2025_11_25
+"""Revisions that name the status; before, any refusal will do."""
+EVIL = "http://evil.example"
+ALLOW = "access-control-allow-origin"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def check_forbidden(talk: ServerTalk, answer: Answer, what: str, *others: int) -> None:
+    """Check that a bad Origin was refused as the revision has it."""
+    fine = answer.status == FORBIDDEN if talk.revision in SAYS_403 else answer.refused
+    fine = fine or answer.status in others
+    check(fine, f"{what} got {answer}, not status 403")
+
+
+async def check_origin(talk: ServerTalk, *origins: str) -> None:
+    """Check that requests from these origins are refused, with a Host that is right."""
+    point = await endpoint(talk)
+    for origin in origins:
+        answer = await point.post(point.message(), headers={"origin": origin})
+        check_forbidden(talk, answer, f"a request with Origin: {origin}")
+
+
+def local(point: Endpoint) -> bool:
+    """Whether the server is on this machine, under a name of loopback."""
+    return urlsplit(point.wire.url).hostname in LOOPBACK
+
+
+@case.must(
+    "security-endpoint/foreign-origin",
+    "Status 403 (before 2025-11-25: a refusal), though Host is right.",
+)
+async def foreign_origin(talk: ServerTalk) -> None:
+    """A request that a foreign page has sent is refused."""
+    await check_origin(talk, EVIL, "https://evil.example", "http://evil.example:80")
+
+
+@case.must(
+    "security-endpoint/look-alike-origin",
+    "Status 403: what only contains the name of the server is foreign.",
+)
+async def look_alike_origin(talk: ServerTalk) -> None:
+    """An origin whose name begins or ends like the server's is foreign."""
+    point = await endpoint(talk)
+    host = urlsplit(point.wire.url).hostname or "localhost"
+    for origin in (
+        f"http://{host}.evil.example",
+        f"http://evil{host}.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+    ):
+        answer = await point.post(point.message(), headers={"origin": origin})
+        check_forbidden(talk, answer, f"a request with Origin: {origin}")
+
+
+@case.should("security-endpoint/origin-with-user", "Status 403: the host is behind the @.")
+async def origin_with_user(talk: ServerTalk) -> None:
+    """An origin that has the server's name where a user's would be is foreign."""
+    point = await endpoint(talk)
+    for origin in (f"http://{point.wire.authority}@evil.example", "http://localhost@evil.example"):
+        answer = await point.post(point.message(), headers={"origin": origin})
+        check_forbidden(talk, answer, f"a request with Origin: {origin}")
+
+
+@case.must("security-endpoint/foreign-address", "Status 403.")
+async def foreign_address(talk: ServerTalk) -> None:
+    """Addresses of other machines are foreign, those of IPv6 as well."""
+    await check_origin(
+        talk, "http://[2001:db8::1]", "http://[::ffff:192.0.2.1]:8000", "http://192.0.2.1"
+    )
+
+
+@case.should(
+    "security-endpoint/opaque-origin",
+    "Status 403: any page can send from a frame that has no origin.",
+)
+async def opaque_origin(talk: ServerTalk) -> None:
+    """The origin null is nobody's."""
+    await check_origin(talk, "null")
+
+
+@case.should("security-endpoint/malformed-origin", "Status 403.")
+async def malformed_origin(talk: ServerTalk) -> None:
+    """What is no origin is refused."""
+    point = await endpoint(talk)
+    own = point.wire.authority
+    await check_origin(
+        talk, "evil.example", "://", "file://", "http://", "*", f"http://{own}.evil.example"
+    )
+
+
+@case.may(
+    "security-endpoint/other-port", "Status 403: what listens at another port is another program."
+)
+async def other_port(talk: ServerTalk) -> None:
+    """An origin at another port of the same host is another one."""
+    point = await endpoint(talk)
+    host = point.wire.authority.rpartition(":")[0] or point.wire.authority
+    answer = await point.post(point.message(), headers={"origin": f"http://{host}:1"})
+    check_forbidden(talk, answer, f"a request with Origin: http://{host}:1")
+
+
+@case.should("security-endpoint/two-origins", "A refusal: one of them is foreign.")
+async def two_origins(talk: ServerTalk) -> None:
+    """A second Origin does not hide a foreign one."""
+    point = await endpoint(talk)
+    own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
+    for pair in ((own, EVIL), (EVIL, own)):
+        payload = point.plain_payload()
+        lines = [f"Origin: {each}".encode() for each in pair]
+        found = await point.pour(point.bytes_of(payload, *lines, b"Connection: close"))
+        statuses = [each.status for each in final(found)]
+        check(
+            len(statuses) == 1 and statuses[0] in range(400, 500),
+            f"a request with the origins {pair} got {statuses}, not a refusal",
+        )
+
+
+@case.must(
+    "security-endpoint/foreign-origin-get", "Status 403; 405 where there are no such streams."
+)
+async def foreign_origin_get(talk: ServerTalk) -> None:
+    """A foreign page cannot open a stream."""
+    point = await endpoint(talk)
+    own = point.wire.headers_for(None)
+    headers = [("accept", "text/event-stream"), *own, ("origin", EVIL)]
+    answer = await point.open(headers=headers)
+    check_forbidden(talk, answer, f"a GET with Origin: {EVIL}", METHOD_NOT_ALLOWED)
+
+
+@case.must(
+    "security-endpoint/foreign-origin-delete",
+    "Status 403 and the session goes on; 405 where there is nothing to delete.",
+)
+async def foreign_origin_delete(talk: ServerTalk) -> None:
+    """A foreign page cannot end a session."""
+    point = await endpoint(talk)
+    answer = await point.delete(point.wire.session, ("origin", EVIL))
+    check_forbidden(talk, answer, f"a DELETE with Origin: {EVIL}", METHOD_NOT_ALLOWED)
+    check_served(await point.post(point.message()), "a request after a DELETE that was refused")
+
+
+@case.must("security-endpoint/foreign-origin-notification", "Status 403, not 202.")
+async def foreign_origin_notification(talk: ServerTalk) -> None:
+    """A notification that a foreign page has sent is refused."""
+    point = await endpoint(talk)
+    cancel = {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": "kit-none"},
+    }
+    answer = await point.post(cancel, headers={"origin": EVIL})
+    check_forbidden(talk, answer, f"a notification with Origin: {EVIL}")
+
+
+@case.must(
+    "security-endpoint/no-origin", "Served: programs that are no browsers send none.", bare=True
+)
+async def no_origin(talk: ServerTalk) -> None:
+    """A request without Origin is served."""
+    link = await talk.connect()
+    wire = talk.http(link)
+    first = await _begin(link)
+    if first.refused:
+        own = f"{urlsplit(wire.url).scheme}://{wire.authority}"
+        second = await _begin(await talk.connect(headers=[("origin", own)]))
+        check(second.refused, f"a request without Origin got {first}; with one it is served")
+        if FORBIDDEN in (first.status, second.status):
+            raise Inconclusive(f"a request got {first}, with Origin: {own} {second}")
+        talk.skip(f"the server does not speak {talk.revision.name}: it answers with {first}")
+    point = await endpoint(talk)
+    check_served(await point.post(point.message()), "a request without Origin")
+
+
+async def _begin(link: Link) -> Reply:
+    """Say what a conversation begins with."""
+    if link.revision.handshake:
+        return await link.request("initialize", link.opening())
+    return await link.request(plain_request(link))
+
+
+@case.should("security-endpoint/own-origin", "Served.")
+async def own_origin(talk: ServerTalk) -> None:
+    """A request from the server's own origin is served."""
+    point = await endpoint(talk)
+    own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
+    answer = await point.post(point.message(), headers={"origin": own})
+    check_served(answer, f"a request with Origin: {own}")
+
+
+@case.should(
+    "security-endpoint/foreign-host",
+    "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
+)
+async def foreign_host(talk: ServerTalk) -> None:
+    """A local server does not answer to names that are not its own."""
+    point = await endpoint(talk)
+    if not local(point):
+        talk.skip("the server is not a local one")
+    port = point.wire.authority.rpartition(":")[2]
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        f"localhost.evil.example:{port}",
+        f"127.0.0.1.evil.example:{port}",
+        "192.0.2.1",
+        "[2001:db8::1]",
+    ):
+        payload = point.plain_payload()
+        sent = point.bytes_of(payload, b"Connection: close", host=host.encode())
+        statuses = [each.status for each in final(await point.pour(sent))]
+        check(
+            len(statuses) == 1 and statuses[0] in range(400, 500),
+            f"a request with Host: {host} got {statuses}, not a refusal",
+        )
+
+
+@case.should(
+    "security-endpoint/nothing-allowed",
+    "No Access-Control-Allow-Origin for a page that may not call.",
+)
+async def nothing_allowed(talk: ServerTalk) -> None:
+    """A foreign page is not allowed to read answers."""
+    point = await endpoint(talk)
+    answer = await point.post(point.message(), headers={"origin": EVIL})
+    found = answer.header(ALLOW)
+    check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a request from {EVIL}")
+
+
+@case.should(
+    "security-endpoint/preflight", "No Access-Control-Allow-Origin for a page that may not call."
+)
+async def preflight(talk: ServerTalk) -> None:
+    """A foreign page that asks whether it may call is not told that it may."""
+    point = await endpoint(talk)
+    headers = [
+        ("origin", EVIL),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type,mcp-session-id"),
+    ]
+    answer = await point.fetch("OPTIONS", headers=headers)
+    found = answer.header(ALLOW)
+    check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a preflight from {EVIL}")
+    check(answer.status < 500, f"a preflight got {answer}")
+
+
+@case.should(
+    "security-endpoint/loopback-only",
+    "A server that runs locally is not to be reached at other addresses.",
+)
+async def loopback_only(talk: ServerTalk) -> None:
+    """A local server listens at 127.0.0.1, not at every address of the machine."""
+    point = await endpoint(talk)
+    if urlsplit(point.wire.url).hostname not in ("127.0.0.1", "localhost"):
+        talk.skip("the server is not a local one")
+    # who listens everywhere listens at every address of loopback, too
+    reached = await point.wire.reachable("127.0.0.2")
+    check(not reached, "the server can be reached at 127.0.0.2: it listens at every address")
+
+
+# Closing, and what older revisions had
+
+case = page.server(MODERN, bindings=STREAMABLE)
+
+SESSION = "mcp-session-id"
+PROGRESS = "notifications/progress"
+LISTS_CHANGED = "notifications/tools/list_changed"
+
+
+async def speaks_older(talk: ServerTalk) -> bool:
+    """Whether the server takes the handshake of older revisions, so that it has their verbs."""
+    link = await talk.connect(revision=LATEST_LEGACY)
+    reply = await link.request("initialize", link.opening())
+    return reply.message is not None and reply.message.kind is Kind.RESULT
+
+
+async def check_old_verb(talk: ServerTalk, method: str, answer: Answer) -> None:
+    """405 is due from a server of this revision alone; another may look for a session first."""
+    if answer.status == METHOD_NOT_ALLOWED:
+        return
+    check(answer.status in CLIENT_ERRORS, f"{method} in this revision got {answer}, not 405")
+    check(
+        await speaks_older(talk),
+        f"{method} got {answer}, not 405, though the server speaks no older revision",
+    )
+
+
+# What older revisions had
+
+
+@case.should(
+    "earlier-streamable-http-revisions/get",
+    "Status 405; a server of older revisions may miss a session first.",
+)
+async def old_get(talk: ServerTalk) -> None:
+    """There is no stream to GET in this revision."""
+    point = await endpoint(talk)
+    headers = [("accept", "text/event-stream"), ("mcp-protocol-version", talk.revision.name)]
+    await check_old_verb(talk, "GET", await point.open(headers=headers))
+
+
+@case.should(
+    "earlier-streamable-http-revisions/delete",
+    "Status 405; a server of older revisions may miss a session first.",
+)
+async def old_delete(talk: ServerTalk) -> None:
+    """There is nothing to DELETE in this revision."""
+    point = await endpoint(talk)
+    headers = [("mcp-protocol-version", talk.revision.name)]
+    await check_old_verb(talk, "DELETE", await point.fetch("DELETE", headers=headers))
+
+
+@case.should(
+    "earlier-streamable-http-revisions/session-ignored",
+    "The request is served as without the header.",
+)
+async def session_ignored(talk: ServerTalk) -> None:
+    """A session id that an older client may send means nothing."""
+    point = await endpoint(talk)
+    answer = await point.post(point.message(), headers={SESSION: "kit-session-of-nobody"})
+    check_served(answer, "a request with Mcp-Session-Id")
+
+
+@case.should(
+    "earlier-streamable-http-revisions/no-session",
+    "No response has Mcp-Session-Id, neither a new one nor the client's.",
+)
+async def no_session(talk: ServerTalk) -> None:
+    """The server makes no session ids and repeats none."""
+    point = await endpoint(talk)
+    method, params = talk.any_request()
+    for message in (point.message(), point.message(method, params), point.message("kit/none")):
+        for headers in ({}, {SESSION: "kit-session-of-nobody"}):
+            answer = await point.post(message, headers=headers)
+            found = answer.header(SESSION)
+            check(found is None, f"the response to {message['method']} has the session {found!r}")
+
+
+@case.should(
+    "earlier-streamable-http-revisions/event-id-ignored",
+    "The request is served as without the header.",
+)
+async def event_id_ignored(talk: ServerTalk) -> None:
+    """A Last-Event-ID means nothing."""
+    point = await endpoint(talk)
+    answer = await point.post(point.message(), headers={"last-event-id": "kit-1"})
+    check_served(answer, "a request with Last-Event-ID")
+
+
+# Closing
+
+
+async def cancelled(point: Endpoint, label: str) -> int:
+    """How many waits with that label were cancelled."""
+    call = {"name": "test_cancelled_count", "arguments": {"label": label}}
+    result = await point.link.ask("tools/call", call)
+    return int(result["content"][0]["text"])
+
+
+async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
+    """Begin a call that waits, and return its exchange as soon as its stream is open."""
+    call = {
+        "name": "test_wait",
+        "arguments": {"seconds": seconds, "label": label},
+        "_meta": {"progressToken": label},
+    }
+    sent = await point.link.say(point.message("tools/call", call, id=id))
+    await point.begun(sent.exchange)
+    return sent.exchange
+
+
+@case.must(
+    "cancellation/closing-cancels",
+    "The call is cancelled as soon as practical.",
+    needs=("tool:test_wait", "tool:test_cancelled_count"),
+)
+async def closing_cancels(talk: ServerTalk) -> None:
+    """A client that closes the response stream cancels its request."""
+    point = await endpoint(talk)
+    label = str(talk.fresh_id())
+    before = await cancelled(point, label)
+    await point.wire.cut(await waiting(point, label, 20.0, label))
+    seen = await _is_cancelled(point, label, before)
+    check(seen, "two seconds after its stream was closed the call was still running")
+
+
+async def _is_cancelled(point: Endpoint, label: str, before: int) -> bool:
+    """Whether a wait is cancelled within two seconds."""
+    for _ in range(100):
+        if await cancelled(point, label) > before:
+            return True
+        await point.talk.advance(0.02)
+    return False
+
+
+@case.must(
+    "cancellation/closing-spares-others",
+    "The other call, of the same id, runs to its end.",
+    needs=("tool:test_wait", "tool:test_cancelled_count"),
+)
+async def closing_spares_others(talk: ServerTalk) -> None:
+    """Closing one stream cancels the request of that stream alone, whatever the ids."""
+    first, second = await endpoint(talk), await endpoint(talk)
+    for seconds in LONGER:
+        label = str(talk.fresh_id())
+        before = await cancelled(second, label)
+        kept = await waiting(first, f"{label}-kept", seconds, "same")
+        await second.wire.cut(await waiting(second, label, 20.0, "same"))
+        seen = await _is_cancelled(second, label, before)
+        await first.link.fence()
+        early = first.so_far(kept).result is not None
+        answer = await first.answer(kept, first.link.patience + seconds)
+        check_served(answer, "a call beside one that was cancelled")
+        if seen and not early:
+            return
+    raise over_too_soon("the end of the other stream")
+
+
+@case.must("receiving-messages/equal-ids", "Each response is on the response to its own POST.")
+async def equal_ids(talk: ServerTalk) -> None:
+    """Two clients use one request id and one progress token at the same time."""
+    points = [await endpoint(talk), await endpoint(talk)]
+    call, token = any_call(talk), str(talk.fresh_id())
+    sent = [await each.call(call, token, id="same") for each in points]
+    for point, each in zip(points, sent, strict=True):
+        answer = await point.answer(each.exchange)
+        check_served(answer, "a call with an id that another client uses")
+        await check_apart(point, call, reported(answer, token), "a client")
+
+
+# Which notification goes where
+
+
+@case.must(
+    "receiving-messages/no-progress-on-listen",
+    "Progress and log messages come on the stream of their request alone.",
+    needs=("tools.listChanged", "found:progress"),
+)
+async def no_progress_on_listen(talk: ServerTalk) -> None:
+    """What belongs to a request does not go over a stream of subscriptions/listen."""
+    point = await endpoint(talk)
+    listening = await listen(point.link, {"toolsListChanged": True})
+    await acknowledged(point.link, listening)
+    sent = await point.call(await watched(talk, "progress"), "kit")
+    check_served(await point.answer(sent.exchange), "a call with progress")
+    await point.link.quiet()
+    strays = [
+        each.method
+        for each in point.so_far(listening.exchange).messages
+        if each.method in (PROGRESS, "notifications/message")
+    ]
+    check(not strays, f"the stream of subscriptions/listen brought {strays}")
+
+
+@case.must(
+    "receiving-messages/no-changes-on-calls",
+    "Changes come on the streams of subscriptions/listen alone.",
+    needs=(
+        "tools.listChanged",
+        "tool:test_trigger_tool_change",
+        "tool:test_tool_with_progress",
+    ),
+)
+async def no_changes_on_calls(talk: ServerTalk) -> None:
+    """A change that somebody has subscribed to does not go over the stream of a call.
+
+    Only of the fixture it is known what changes a list, and what leaves its stream open meanwhile.
+    """
+    point = await endpoint(talk)
+    listening = await listen(point.link, {"toolsListChanged": True})
+    await acknowledged(point.link, listening)
+    change = {"name": "test_trigger_tool_change"}
+    for pause, params in reporting(talk):
+        call = {**params, "_meta": {"progressToken": "kit"}}
+        running = await point.link.say(point.message("tools/call", call))
+        await point.begun(running.exchange)
+        changing = await point.post(point.message("tools/call", change))
+        check_served(changing, "the call that changes the list")
+        early = point.so_far(running.exchange).result is not None
+        patience = point.link.patience + AFTERWARDS * pause
+        for answer in (changing, await point.answer(running.exchange, patience)):
+            strays = [each.method for each in answer.messages if each.method == LISTS_CHANGED]
+            check(not strays, f"{LISTS_CHANGED} came on the stream of a call")
+        if not early:
+            return
+    raise over_too_soon("the call that changes the list")

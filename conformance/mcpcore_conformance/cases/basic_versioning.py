@@ -36,9 +36,11 @@ EXTENSION = re.compile(rf"{LABEL}(\.{LABEL})*/([A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)
 async def _refused(link: Link, version: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """Make a request with a version that is not served; returns the error's data."""
     reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
-    if reply.message is None or reply.message.kind is not Kind.ERROR:
-        raise Broken(f"{method} with the version {version!r} got {reply}, not the error -32022")
-    data = reply.failed_with(UNSUPPORTED_VERSION, status=BAD_REQUEST).get("data")
+    data = reply.failed_with(
+        UNSUPPORTED_VERSION,
+        status=BAD_REQUEST,
+        what=f"{method} with the version {version!r}",
+    ).get("data")
     return data if isinstance(data, dict) else {}
 
 

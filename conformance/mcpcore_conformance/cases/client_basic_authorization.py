@@ -19,8 +19,7 @@ DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register
 )
 async def metadata_at_root(talk: ClientTalk) -> None:
     """The authorization base URL is that of the server without its path."""
-    site = protect(talk)
-    await attend(talk, site)
+    site = await attend(talk)
     found = [each.path for each in metadata_asked(site)]
     check(OAUTH_PLACE in found, f"the client asked for {found or 'no metadata'}")
     check(site.let_in, f"the client did not sign in: {talk.state()}")
@@ -60,8 +59,7 @@ async def metadata_first(talk: ClientTalk) -> None:
 )
 async def version_header(talk: ClientTalk) -> None:
     """The request for metadata names the protocol version."""
-    site = protect(talk)
-    await attend(talk, site)
+    site = await attend(talk)
     found = [each for each in metadata_asked(site) if each.path == OAUTH_PLACE]
     check(found, "the client asked for no metadata at the root")
     check(found[0].header("mcp-protocol-version"), "the request has no MCP-Protocol-Version")

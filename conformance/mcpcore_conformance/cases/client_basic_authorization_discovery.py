@@ -120,8 +120,7 @@ async def named_server(talk: ClientTalk) -> None:
 )
 async def endpoints(talk: ClientTalk) -> None:
     """The endpoints are those of the authorization server's metadata."""
-    site = protect(talk)
-    await attend(talk, site)
+    site = await attend(talk)
     check(metadata_asked(site), "the client asked for no metadata of the authorization server")
     check(site.of("authorize"), "the authorization endpoint of the metadata was not used")
     check(site.of("token"), "the token endpoint of the metadata was not used")

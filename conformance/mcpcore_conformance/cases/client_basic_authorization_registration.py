@@ -108,8 +108,7 @@ async def id_form(talk: ClientTalk) -> None:
 )
 async def looks_for_support(talk: ClientTalk) -> None:
     """A document is not used at an authorization server that does not support it."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = authorization(site).get("client_id")
     check(found in site.server.clients, f"authorization was asked for by {found!r}")
 
@@ -119,8 +118,7 @@ async def looks_for_support(talk: ClientTalk) -> None:
 )
 async def registers(talk: ClientTalk) -> None:
     """A client without credentials registers at an authorization server that offers it."""
-    site = protect(talk)
-    await attend(talk, site)
+    site = await attend(talk)
     check(site.of("register"), f"the client has not registered: {talk.state()}")
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
@@ -130,8 +128,7 @@ async def registers(talk: ClientTalk) -> None:
 )
 async def application_type(talk: ClientTalk) -> None:
     """A registration says what kind of application the client is."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = registration(talk, site).get("application_type")
     check(found in ("native", "web"), f"application_type is {found!r}")
 
@@ -142,8 +139,7 @@ async def application_type(talk: ClientTalk) -> None:
 )
 async def fitting_type(talk: ClientTalk) -> None:
     """The kind of application fits the redirect URIs."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     made = registration(talk, site)
     parts = [urlsplit(each) for each in made.get("redirect_uris", [])]
     local = [each.scheme != "https" or each.hostname in _LOCAL for each in parts]

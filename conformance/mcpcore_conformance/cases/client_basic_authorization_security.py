@@ -34,8 +34,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 )
 async def pkce(talk: ClientTalk) -> None:
     """The code is protected by PKCE: its challenge is made of the verifier that redeems it."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     asked = authorization(site)
     challenge, method = asked.get("code_challenge", ""), asked.get("code_challenge_method", "plain")
     check(challenge, "the authorization request has no code_challenge")
@@ -102,8 +101,7 @@ async def code_stays(talk: ClientTalk) -> None:
 )
 async def redirect_uri(talk: ClientTalk) -> None:
     """The browser is sent back to loopback, or by https."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = authorization(site).get("redirect_uri", "")
     parts = urlsplit(found)
     good = parts.scheme == "https" or parts.hostname in LOCAL or "." in parts.scheme
@@ -117,8 +115,7 @@ async def redirect_uri(talk: ClientTalk) -> None:
 )
 async def registered_redirect(talk: ClientTalk) -> None:
     """The redirect URI of the request is one that the client has registered."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     known = registration(talk, site).get("redirect_uris")
     found = authorization(site).get("redirect_uri", "")
     texts = [str(each) for each in known] if isinstance(known, list) else []
@@ -138,8 +135,7 @@ def _portless(uri: str) -> str:
 )
 async def state(talk: ClientTalk) -> None:
     """The request carries a state."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     check(authorization(site).get("state"), "the authorization request has no state")
 
 

@@ -1,14 +1,49 @@
-"""Cases of the page basic/index for clients: JSON-RPC, ids, results."""
+"""Cases of the page basic/index for clients."""
 
 from typing import Any
 
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_PROTOCOL_VERSION,
+)
+from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_shapes import sent_problem
-from mcpcore_conformance.kit.client_steps import call, scripted, texts, together, under_way
+from mcpcore_conformance.kit.client_steps import (
+    call,
+    complete,
+    listen,
+    listing,
+    prompt,
+    read,
+    require_input,
+    scripted,
+    texts,
+    together,
+    under_way,
+)
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, encode, error, is_id, result
-from mcpcore_conformance.kit.model import LEGACY, MODERN, Page
-from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, check
+from mcpcore_conformance.kit.messages import (
+    METHOD_NOT_FOUND,
+    Kind,
+    Message,
+    encode,
+    error,
+    is_id,
+    result,
+)
+from mcpcore_conformance.kit.model import (
+    EVERY,
+    LEGACY,
+    MODERN,
+    ONLY_2025_03_26,
+    SINCE_2025_11_25,
+    STREAMABLE,
+    Binding,
+    Page,
+)
+from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, Broken, check
 
 page = Page("basic/index")
 case = page.client()
@@ -138,8 +173,7 @@ async def notification_params(talk: ClientTalk) -> None:
 
 async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> None:
     """Answer a call with something broken, then well: only the second may be taken."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.answer(message, {"jsonrpc": "2.0", "id": message.id, **broken})
     step = await talk.step()
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
@@ -186,8 +220,7 @@ async def unknown_id(talk: ClientTalk) -> None:
     The answer to the request is held back: who has taken another one for it leaves before it comes.
     """
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for each in ("nobody's", 987654, -1):
         await link.say(result(each, {"content": [], "resultType": "complete"}), about=message)
     await link.say(error(31337, 1, "nobody's"), about=message)
@@ -206,8 +239,7 @@ async def unknown_id(talk: ClientTalk) -> None:
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     other: Any = str(message.id)
     if isinstance(message.id, str):
         other = int(message.id) if message.id.isdigit() else [message.id]
@@ -227,8 +259,7 @@ async def id_kind(talk: ClientTalk) -> None:
 )
 async def result_type_unknown(talk: ClientTalk) -> None:
     """A result of a type that the client does not know is invalid."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
     step = await talk.step()
     check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
@@ -237,8 +268,7 @@ async def result_type_unknown(talk: ClientTalk) -> None:
 @case.must("resulttype/client-absent", "The result counts as complete.", MODERN)
 async def result_type_absent(talk: ClientTalk) -> None:
     """A result without a type is complete."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, text("as it used to be"), bare=True)
     await talk.succeeded()
 
@@ -253,8 +283,7 @@ async def unknown_members(talk: ClientTalk) -> None:
         {**each, "com.example/odd": strange, "_meta": {"com.example/a": strange}}
         for each in talk.serving.tools
     ]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     meta = {"com.example/b": strange}
     await link.notify("notifications/com.example/odd", strange, about=message)
     block = {"type": "text", "text": "odd", "odd": strange, "_meta": meta}
@@ -269,8 +298,7 @@ async def unknown_members(talk: ClientTalk) -> None:
 )
 async def survives_depth(talk: ClientTalk) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     deep = b"[" * DEPTH + b"]" * DEPTH
     good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
     await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
@@ -286,8 +314,7 @@ async def survives_depth(talk: ClientTalk) -> None:
 )
 async def survives_garbage(talk: ClientTalk) -> None:
     """An answer that is no JSON fails one call at most."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.answer(message, b'{"jsonrpc":"2.0","id":')
     await link.serve_one(await link.expect("tools/call"))
     report = await talk.report()
@@ -302,8 +329,7 @@ async def survives_garbage(talk: ClientTalk) -> None:
 @case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
 async def echoes_id(talk: ClientTalk) -> None:
     """A client answers requests of the server with the id that they have."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
@@ -311,8 +337,7 @@ async def echoes_id(talk: ClientTalk) -> None:
 @case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
 async def unknown_method(talk: ClientTalk) -> None:
     """A request of the server that the client does not know gets an error."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)
     check(answer.kind is Kind.ERROR, f"com.example/odd was answered with {answer.value!r}")
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
@@ -321,8 +346,7 @@ async def unknown_method(talk: ClientTalk) -> None:
 @case.must("notifications/client-no-answer", "Nothing is said about them.")
 async def no_answer(talk: ClientTalk) -> None:
     """Notifications are never answered, whatever is wrong with them."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for method, params in (
         ("notifications/com.example/odd", {"a": 1}),
         ("notifications/com.example/odd", None),
@@ -336,3 +360,202 @@ async def no_answer(talk: ClientTalk) -> None:
     await talk.finished()
     answers = [each.value for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
     check(not answers, f"a notification was answered: {answers}")
+
+
+# Batches, metadata, schemas
+
+case = page.client(MODERN)
+
+
+# Batches
+
+
+@case.must(
+    "batching/client-takes-requests",
+    "Each request of the batch is answered once, notifications are not.",
+    ONLY_2025_03_26,
+)
+async def takes_batches(talk: ClientTalk) -> None:
+    """A batch of requests and notifications is received and answered."""
+    link, message = await talk.expect("tools/call")
+    batch = [
+        {"jsonrpc": "2.0", "id": "one", "method": "ping"},
+        {"jsonrpc": "2.0", "method": "notifications/com.example/odd"},
+        {"jsonrpc": "2.0", "id": 2, "method": "ping"},
+    ]
+    await link.say(batch, about=message)
+    for each in ("one", 2):
+        found = await link.wait_for(lambda heard, id=each: heard.answers(id))  # type: ignore[misc]
+        if found is None:
+            raise Broken(f"the request {each!r} of a batch got no answer: {talk.state(link)}")
+    await link.serve_one(message)
+    await talk.succeeded()
+    answers = [each.id for each in link.seen if each.kind in (Kind.RESULT, Kind.ERROR)]
+    check(len(answers) == 2, f"a batch of two requests got answers to {answers}")
+
+
+@case.must(
+    "batching/client-takes-responses",
+    "Both calls get their results.",
+    ONLY_2025_03_26,
+    bindings=EVERY - {Binding.HTTP},
+    **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
+)
+async def takes_batched_responses(talk: ClientTalk) -> None:
+    """A batch of responses answers all of its requests."""
+    talk.serving.answer_by = "sse"
+    link = await talk.open()
+    held = await under_way(link, "tools/call", 2)
+    if len(held) == 1:
+        talk.skip("the client makes one call at a time")
+    batch = [result(each.id, text(each.params["arguments"]["text"])) for each in reversed(held)]
+    await link.say(batch, about=held[0])
+    step = await talk.step()
+    found = [texts(each.result) if each.good else str(each) for each in step.steps]
+    check(found == [["a"], ["b"]], f"the calls got {found}")
+
+
+# Metadata
+
+
+def _asked(link: ClientLink) -> list[Message]:
+    """What the client has asked for; initialize, which is of the other era, has no metadata."""
+    return [each for each in link.requests() if each.method != "initialize"]
+
+
+def _check_meta(message: Any, revision: str) -> None:
+    meta = message.params.get("_meta")
+    check(isinstance(meta, dict), f"{message.method} has no _meta")
+    version = meta.get(META_PROTOCOL_VERSION)
+    check(version == revision, f"{message.method} has the protocol version {version!r}")
+    capabilities = meta.get(META_CLIENT_CAPABILITIES)
+    check(isinstance(capabilities, dict), f"{message.method} has the capabilities {capabilities!r}")
+
+
+@case.must("_meta/client-required", "_meta has the protocol version and the client's capabilities.")
+async def meta_required(talk: ClientTalk) -> None:
+    """Every request carries what a server has to know."""
+    link = await talk.open()
+    await talk.finished()
+    for message in _asked(link):
+        _check_meta(message, talk.revision.name)
+
+
+@case.must(
+    "_meta/client-required-everywhere",
+    "_meta has the protocol version and the client's capabilities.",
+    **scripted(
+        listing("tools"),
+        listing("resources"),
+        listing("templates"),
+        listing("prompts"),
+        call(),
+        read("test://kit/one"),
+        prompt("greet"),
+        complete(),
+        listen(tools=True, changes=1),
+    ),
+)
+async def meta_everywhere(talk: ClientTalk) -> None:
+    """Requests of every kind, also those made again, carry what a server has to know."""
+    link, message = await talk.expect("tools/call")
+    await require_input(link, message, {"a": {"method": "roots/list"}})
+    again = await link.wait_for("tools/call")
+    await link.serve_one(again or message)
+    for method in ("resources/read", "prompts/get", "completion/complete"):
+        await link.serve_one(await link.expect(method))
+    await link.expect("subscriptions/listen")
+    for each in _asked(link):
+        _check_meta(each, talk.revision.name)
+
+
+@case.should("_meta/client-info", "_meta has the client's name and version.")
+async def client_info(talk: ClientTalk) -> None:
+    """Every request says who asks."""
+    link = await talk.open()
+    await talk.finished()
+    for message in _asked(link):
+        info = message.params.get("_meta", {}).get(META_CLIENT_INFO)
+        check(
+            isinstance(info, dict) and "name" in info and "version" in info,
+            f"{message.method} has the clientInfo {info!r}",
+        )
+
+
+# Schemas
+
+
+@case.must(
+    "ref-resolution/client-no-network", "Nothing is asked for at that address.", bindings=STREAMABLE
+)
+async def ref_no_network(talk: ClientTalk) -> None:
+    """A $ref to the network, in the schemas of a tool, is not fetched."""
+    origin = talk.host.address.rpartition("/")[0]
+    remote = {"$ref": f"{origin}/canary.json"}
+    talk.serving.tools[0] = {
+        **talk.serving.tools[0],
+        "inputSchema": {"type": "object", "properties": {"a": remote, "b": {"type": "number"}}},
+        "outputSchema": {"type": "object", "properties": {"sum": remote}},
+    }
+    link, message = await talk.expect("tools/call")
+    await link.respond(message, {**text("8"), "structuredContent": {"sum": 8}})
+    await talk.finished()
+    asked = (*link.asked, *link.strays)
+    fetched = [each.target for each in asked if "canary" in each.target]
+    check(not fetched, f"the client fetched {fetched}")
+
+
+@case.should(
+    "ref-resolution/client-unresolved",
+    "The call fails: what cannot be checked is not taken.",
+    **scripted(listing(), call("sum")),
+)
+async def ref_unresolved(talk: ClientTalk) -> None:
+    """A result that cannot be checked, as its schema refers to the network, is not permitted."""
+    remote = {"$ref": "http://127.0.0.1:9/canary.json"}
+    schema = {"type": "object", "properties": {"sum": remote}, "required": ["sum"]}
+    talk.serving.tools.append(
+        {"name": "sum", "inputSchema": {"type": "object"}, "outputSchema": schema}
+    )
+    link, message = await talk.expect("tools/call")
+    await link.respond(message, {**text("8"), "structuredContent": {"sum": 8}})
+    step = await talk.step(1)
+    check(not step.good, f"a result that cannot be checked was taken: {step.result!r}")
+
+
+@case.must(
+    "schema-dialect/client-keeps-schema",
+    "The schema comes back as it was.",
+    SINCE_2025_11_25,
+    scenario="json-schema-2020-12-preservation",
+)
+async def keeps_schema(talk: ClientTalk) -> None:
+    """A schema with the keywords of 2020-12 reaches the client's owner as it is."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": {"street": {"type": "string", "$anchor": "street"}},
+        "properties": {"to": {"$ref": "#/$defs/street"}, "n": {"type": "integer"}},
+        "allOf": [{"anyOf": [{"required": ["to"]}, {"required": ["n"]}]}],
+        "if": {"required": ["n"]},
+        "then": {"properties": {"n": {"minimum": 1}}},
+        "else": {"properties": {"to": {"minLength": 1}}},
+        "unevaluatedProperties": False,
+    }
+    echo = {
+        "type": "object",
+        "properties": {"schema": {"type": "object"}},
+        "required": ["schema"],
+    }
+    talk.serving.tools = [
+        {"name": "json_schema_2020_12_tool", "inputSchema": schema},
+        {"name": "json_schema_echo", "inputSchema": echo},
+    ]
+    link, message = await talk.expect("tools/call")
+    while message.params.get("name") != "json_schema_echo":
+        await link.serve_one(message)
+        message = await link.expect("tools/call")
+    found = message.params.get("arguments", {}).get("schema")
+    if not found:
+        talk.skip("the client does not know the scenario")
+    check(found == schema, f"the schema came back as {found!r}")

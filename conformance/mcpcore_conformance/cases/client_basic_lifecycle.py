@@ -192,8 +192,7 @@ async def keeps_to_capabilities(talk: ClientTalk) -> None:
 )
 async def refuses_undeclared(talk: ClientTalk) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     text = {"role": "user", "content": {"type": "text", "text": "hello"}}
     asked: dict[str, dict[str, Any]] = {
         "sampling/createMessage": {"messages": [text], "maxTokens": 5},

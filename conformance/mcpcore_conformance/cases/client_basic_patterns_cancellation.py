@@ -73,8 +73,7 @@ async def notifies_on_shared_channel(talk: ClientTalk) -> None:
 )
 async def closes_stream(talk: ClientTalk) -> None:
     """Over Streamable HTTP a request is cancelled by closing its response stream."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await _cancellation(link, message)
 
@@ -102,8 +101,7 @@ async def no_notification_over_http(talk: ClientTalk) -> None:
 )
 async def own_requests_only(talk: ClientTalk) -> None:
     """Only requests that were sent and not answered are cancelled."""
-    link = await talk.open()
-    answered = await link.expect("tools/call")
+    link, answered = await talk.expect("tools/call")
     await link.serve_one(answered)
     cancelled = await link.expect("tools/call")
     await link.serve_one(await link.expect("tools/call"))
@@ -134,8 +132,7 @@ async def cancels_on_timeout(talk: ClientTalk) -> None:
 )
 async def maximum(talk: ClientTalk) -> None:
     """Progress does not keep a request alive for ever."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     meta = message.params.get("_meta")
     if not isinstance(meta, dict) or "progressToken" not in meta:
         talk.skip("the client does not ask for progress, though it is to")
@@ -168,8 +165,7 @@ async def maximum(talk: ClientTalk) -> None:
 )
 async def late_response(talk: ClientTalk) -> None:
     """The answer to a request that was cancelled is ignored."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.expect(CANCELLED)
     await link.respond(message, {"content": [{"type": "text", "text": "late"}]})
     second = await link.expect("tools/call")
@@ -186,8 +182,7 @@ async def late_response(talk: ClientTalk) -> None:
 )
 async def ignores_invalid(talk: ClientTalk) -> None:
     """Cancellations of a server that are malformed, or of no known request, are ignored."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     for params in (
         {"requestId": "nobody's", "reason": "the kit wants to see it"},
         {"requestId": 987654},
@@ -210,8 +205,7 @@ async def ignores_invalid(talk: ClientTalk) -> None:
 )
 async def stops(talk: ClientTalk) -> None:
     """A client does not answer a request of the server that was cancelled."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     form = {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}
     told = await link.tell("elicitation/create", form, about=message)
     reason = "the kit wants to see it"
@@ -231,8 +225,7 @@ async def stops(talk: ClientTalk) -> None:
 )
 async def late_cancellation(talk: ClientTalk) -> None:
     """A cancellation that comes after the client has answered does no harm."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     told = await link.tell("ping", about=message)
     await link.answer_to(told)
     await link.notify(CANCELLED, {"requestId": told.id}, about=message)

@@ -14,8 +14,7 @@ page = Page("basic/patterns/index")
 )
 async def no_responses(talk: ClientTalk) -> None:
     """A client sends no responses, not even to a server that asks it something on the wire."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.tell("ping", about=message)
     await link.tell("roots/list", {}, about=message)
     await link.quiet()

@@ -1,5 +1,6 @@
 """Cases of the page basic/patterns/mrtr for clients."""
 
+from collections import Counter
 from typing import Any
 
 from mcpcore_conformance.kit.client_link import ClientLink
@@ -163,8 +164,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
 )
 async def fulfils(talk: ClientTalk) -> None:
     """All that was asked for is there when the request is made again."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     requests: dict[str, dict[str, Any]] = {"a form": FORM, "b": SAMPLING, "": ROOTS}
     await require_input(link, message, requests, "s")
     again = await link.expect("tools/call")
@@ -200,8 +200,7 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
 )
 async def state_only(talk: ClientTalk) -> None:
     """A server that asks for nothing but gives state may be asked again at once."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await require_input(link, message, None, STATE)
     again = await link.expect("tools/call")
     found = again.params.get("requestState")
@@ -288,8 +287,7 @@ async def parallel(talk: ClientTalk) -> None:
 )
 async def refuses_undeclared(talk: ClientTalk) -> None:
     """A client that is asked for what it did not declare does not answer it."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"r": ROOTS}, "s")
     again = await link.wait_for("tools/call", within=1.0)
     made_up = again is not None and "r" in again.params.get("inputResponses", {})
@@ -310,3 +308,56 @@ async def refuses_elsewhere(talk: ClientTalk) -> None:
     check(not step.good, f"the list ended with {step}")
     lists = link.requests("prompts/list")
     check(all("inputResponses" not in each.params for each in lists), "the list was asked again")
+
+
+# Many rounds at the same time
+
+CALLS = 100
+MANY = 2
+KEY = "asked"
+"""What every call asks for, so that only the state tells the calls apart."""
+
+
+@page.client(
+    MODERN,
+    **scripted(
+        together(*[call(arguments={"text": str(n)}) for n in range(CALLS)]), needs=("roots",)
+    ),
+).must(
+    "client-requirements-basic-workflow/client-hundred",
+    "Each call comes again with the state of its own round, each time with another id.",
+)
+async def hundred(talk: ClientTalk) -> None:
+    """A hundred calls that go through two input rounds each, at the same time, stay apart."""
+    link = await talk.open()
+    rounds: Counter[str] = Counter()
+    before: dict[str, object] = {}
+    left = most = CALLS
+    while left:
+        held = await under_way(link, "tools/call", min(left, most))
+        most = len(held)
+        ids = {message.id for message in held}
+        check(len(ids) == len(held), f"{len(held)} requests under way have {len(ids)} ids")
+        talk.random.shuffle(held)
+        for message in held:
+            own = message.params["arguments"]["text"]
+            check(message.id != before.get(own), f"the id {message.id!r} was used again")
+            before[own] = message.id
+            done = rounds[own]
+            state = message.params.get("requestState")
+            wanted = f"call {own} round {done}" if done else None
+            check(state == wanted, f"call {own} came with {state!r} after {done} rounds")
+            keys = [*message.params.get("inputResponses", {})]
+            check(keys == [KEY] * bool(done), f"call {own} came with answers to {keys}")
+            if done == MANY:
+                await link.respond(message, text(own))
+                left -= 1
+                continue
+            rounds[own] += 1
+            asked = {KEY: {"method": "roots/list", "params": {}}}
+            await require_input(link, message, asked, f"call {own} round {done + 1}")
+    step = await talk.step()
+    found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
+    wrong = [(n, each) for n, each in enumerate(found) if each != [str(n)]]
+    check(len(found) == CALLS, f"{len(found)} calls of {CALLS} were reported")
+    check(not wrong, f"of the calls these got something else: {wrong[:5]}")

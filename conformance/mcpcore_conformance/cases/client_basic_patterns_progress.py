@@ -26,8 +26,7 @@ def _progress(token: Any, value: float) -> dict[str, Any]:
 @case.must("progress-flow/client-token-type", "_meta.progressToken is a string or an integer.")
 async def token_type(talk: ClientTalk) -> None:
     """A client that wants to hear of progress gives a token of the right type."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    _, message = await talk.expect("tools/call")
     check(is_id(_token(message)), f"the progress token is {_token(message)!r}")
 
 
@@ -51,8 +50,7 @@ async def token_unique(talk: ClientTalk) -> None:
 )
 async def tracks_tokens(talk: ClientTalk) -> None:
     """Progress for a token that nobody gave, or of another type, is not taken for the caller's."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     token = _token(message)
     foreign = str(token) if isinstance(token, int) else 4711
     for value, each in ((1, token), (5, foreign), (6, "nobody's"), (2, token)):
@@ -71,8 +69,7 @@ async def tracks_tokens(talk: ClientTalk) -> None:
 )
 async def late_progress(talk: ClientTalk) -> None:
     """Progress of a request that has been answered is ignored."""
-    link = await talk.open()
-    first = await link.expect("tools/call")
+    link, first = await talk.expect("tools/call")
     token = _token(first)
     await link.serve_one(first)
     second = await link.expect("tools/call")

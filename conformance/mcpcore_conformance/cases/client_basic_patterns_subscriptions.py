@@ -37,8 +37,7 @@ def _methods(outcome: Any) -> list[str]:
 )
 async def asks(talk: ClientTalk) -> None:
     """A client says what it wants to hear of."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    _, stream = await talk.expect(LISTEN)
     found = stream.params.get("notifications")
     wanted = {"toolsListChanged": True, "resourceSubscriptions": ["test://kit/one"]}
     check(isinstance(found, dict), f"the filter is {found!r}")
@@ -53,8 +52,7 @@ async def asks(talk: ClientTalk) -> None:
 )
 async def checks_acknowledgment(talk: ClientTalk) -> None:
     """A client sees that a server honours less than it was asked for."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream, {"toolsListChanged": True})
     await _change(link, stream, TOOLS)
     step = await talk.step()
@@ -100,8 +98,7 @@ async def tells_apart(talk: ClientTalk) -> None:
 )
 async def unknown_subscription(talk: ClientTalk) -> None:
     """What has the id of no subscription belongs to none."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream)
     meta = {META_SUBSCRIPTION_ID: "nobody's"}
     await link.notify(PROMPTS, {"_meta": meta}, about=stream)
@@ -119,8 +116,7 @@ async def unknown_subscription(talk: ClientTalk) -> None:
 async def cancels(talk: ClientTalk) -> None:
     """A client that has heard enough ends its subscription."""
     talk.serving.hold.add("prompts/list")
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream)
     await _change(link, stream, TOOLS)
     if talk.binding is Binding.HTTP:
@@ -137,8 +133,7 @@ async def cancels(talk: ClientTalk) -> None:
 )
 async def hears_the_end(talk: ClientTalk) -> None:
     """The response to a subscription is its end."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream)
     await _change(link, stream, TOOLS)
     ended = {"resultType": "complete", "_meta": {META_SUBSCRIPTION_ID: stream.id}}
@@ -157,8 +152,7 @@ async def hears_the_end(talk: ClientTalk) -> None:
 )
 async def listens_again(talk: ClientTalk) -> None:
     """A client subscribes again after the server had to be started again."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream)
     before = len(talk.links)
     await talk.process(link).exit(-signal.SIGKILL)
@@ -180,8 +174,7 @@ async def listens_again(talk: ClientTalk) -> None:
 @case.may("graceful-closure/client-reopens", "subscriptions/listen again.", bindings=STREAMABLE)
 async def reopens(talk: ClientTalk) -> None:
     """A stream that breaks off without a response is opened anew."""
-    link = await talk.open()
-    stream = await link.expect(LISTEN)
+    link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream)
     await link.drop(stream)
     again = await link.wait_for(LISTEN)

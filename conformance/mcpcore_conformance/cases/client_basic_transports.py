@@ -76,8 +76,7 @@ async def without_session(talk: ClientTalk) -> None:
 )
 async def initializes_again(talk: ClientTalk) -> None:
     """404 for a session makes a client begin a new one."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.session = "another-session"
     await talk.http(link).reply(message.source.exchange, 404)
     again = await link.until(lambda: link.requests("initialize")[1:])

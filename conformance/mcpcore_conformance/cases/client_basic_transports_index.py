@@ -19,8 +19,7 @@ WORDS = "é ☃ 世界 \U0001f600 \x7f"
 )
 async def writes_utf8(talk: ClientTalk) -> None:
     """What a client sends is UTF-8."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == WORDS, f"the text {WORDS!r} came as {found!r}")
 
@@ -34,8 +33,7 @@ async def writes_utf8(talk: ClientTalk) -> None:
 )
 async def refuses_bad_utf8(talk: ClientTalk) -> None:
     """Bytes that are no UTF-8 are not replaced by something that is."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     content = {"content": [{"type": "text", "text": "MARK"}], "resultType": "complete"}
     bad = encode(result(message.id, content)).replace(b"MARK", b"\xff\xfe\xc0\x80")
     await link.answer(message, bad)

@@ -61,8 +61,7 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 )
 async def one_line(talk: ClientTalk) -> None:
     """Text with line breaks of all kinds stays within one line, unchanged."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 
@@ -98,8 +97,7 @@ async def individual_messages(talk: ClientTalk) -> None:
 @case.may("basic-transports-stdio/client-takes-crlf", "They are read as if they were not there.")
 async def takes_crlf(talk: ClientTalk) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     value = {**text("8"), "resultType": "complete"}
     await talk.lines(link).write(b"\r\n\n" + encode(result(message.id, value)) + b"\r\n\n")
     await talk.succeeded()
@@ -108,8 +106,7 @@ async def takes_crlf(talk: ClientTalk) -> None:
 @case.should("basic-transports-stdio/client-takes-pieces", "They are put together.")
 async def takes_pieces(talk: ClientTalk) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     lines = talk.lines(link)
     log = {"jsonrpc": "2.0", "method": "notifications/com.example/odd", "params": {"n": "ø☃"}}
     value = {**text("é☃\U0001f600"), "resultType": "complete"}
@@ -126,8 +123,7 @@ async def takes_pieces(talk: ClientTalk) -> None:
 )
 async def takes_long_lines(talk: ClientTalk) -> None:
     """A message of several hundred thousand bytes is read whole."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     long = "ø☃\U0001f600x" * (BIG // 10)
     await link.respond(message, text(long))
     step = await talk.step()
@@ -143,8 +139,7 @@ async def takes_long_lines(talk: ClientTalk) -> None:
 )
 async def skips_noise(talk: ClientTalk) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await talk.lines(link).write(b"Loading model ... 42%\n\x1b[31mwarning:\x1b[0m {oops\n")
     await link.serve_one(message)
     await talk.succeeded()
@@ -158,8 +153,7 @@ async def skips_noise(talk: ClientTalk) -> None:
 )
 async def stderr_is_no_error(talk: ClientTalk) -> None:
     """A server that writes a lot to its standard error neither blocks nor fails a client."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     process = talk.process(link)
     line = b"ERROR: nothing is wrong, only said loudly\n" * 100
     for _ in range(STDERR // len(line)):

@@ -1,27 +1,49 @@
-"""Cases of the page basic/transports/streamable-http for clients: sending, receiving, SSE."""
+"""Cases of the page basic/transports/streamable-http for clients."""
 
+import base64
 import re
+import signal
 from collections.abc import Callable, Iterable
+from typing import Any
 
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_serving import completed, text
-from mcpcore_conformance.kit.client_steps import call, scripted, texts
+from mcpcore_conformance.kit.client_serving import completed, text, tool
+from mcpcore_conformance.kit.client_steps import (
+    call,
+    complete,
+    listen,
+    listing,
+    prompt,
+    read,
+    scripted,
+    texts,
+)
 from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import (
+    HEADER_MISMATCH,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    UNSUPPORTED_VERSION,
     Message,
     encode,
+    error,
     result,
 )
 from mcpcore_conformance.kit.model import (
+    LEGACY_SINCE_2025_03_26,
     MODERN,
     SINCE_2025_03_26,
     SINCE_2025_06_18,
     STREAMABLE,
     Page,
 )
-from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, check
+from mcpcore_conformance.kit.usable import members
+from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, Broken, check
 
 page = Page("basic/transports/streamable-http")
 
@@ -94,8 +116,7 @@ async def single_message(talk: ClientTalk) -> None:
 async def takes_json(talk: ClientTalk) -> None:
     """An answer may be JSON, where that to the request before was a stream."""
     talk.serving.answer_by = "sse"
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "json"
     await link.serve_one(message)
     await talk.succeeded()
@@ -104,8 +125,7 @@ async def takes_json(talk: ClientTalk) -> None:
 @case.must("sending-messages/client-takes-stream", "The call succeeds.")
 async def takes_stream(talk: ClientTalk) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "sse"
     await link.serve_one(message)
     await talk.succeeded()
@@ -153,8 +173,7 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
 )
 async def stream_without_answer(talk: ClientTalk) -> None:
     """A stream that ends without the answer ends the call."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await talk.http(link).event(message.source.exchange, comment="that was all")
     await talk.http(link).end(message.source.exchange)
@@ -217,8 +236,7 @@ async def _by_stream(
     words: str = "said in a stream: é☃\U0001f600",
 ) -> None:
     """Answer a call by these bytes of a stream, and see that its text comes to the caller."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     for chunk in chunks(_answer(link, message, words)):
@@ -354,8 +372,7 @@ async def keep_alive(talk: ClientTalk) -> None:
 )
 async def sse_garbage(talk: ClientTalk) -> None:
     """An event that is no JSON does no harm beyond its stream."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     await http.write(exchange, b"data: {oops\n\ndata: " + _answer(link, message) + b"\n\n")
@@ -363,3 +380,486 @@ async def sse_garbage(talk: ClientTalk) -> None:
     await link.serve_one(await link.expect("tools/call"))
     step = await talk.step(1)
     check(step.good, f"the next call ended with {step}")
+
+
+# Servers of the older era
+
+case = page.client(MODERN, bindings=STREAMABLE)
+
+OLD = "httpsse-transport-2024-11-05"
+AS_JSON = [("content-type", "application/json")]
+HTML = [("content-type", "text/html")]
+
+Refusal = tuple[int, list[tuple[str, str]], bytes]
+
+
+async def _refused(talk: ClientTalk, refusal: Refusal) -> tuple[ClientLink, Message]:
+    """Start the client and refuse its first request, whatever it is."""
+    await talk.launch()
+    talk.serving.hold |= {"server/discover", "tools/list"}
+    link = talk.links[0] if talk.links else await talk.accept()
+    first = await link.wait_for(
+        lambda each: "id" in each.value and each.method != "initialize", talk.timing.start
+    )
+    if first is None:
+        talk.skip("the client does not try the newer era first")
+    status, headers, body = refusal
+    await talk.http(link).reply(first.source.exchange, status, headers, body)
+    return link, first
+
+
+@case.should(
+    "backward-compatibility/client-falls-back", "initialize.", **scripted(listing(), negotiate=True)
+)
+async def falls_back(talk: ClientTalk) -> None:
+    """A 400 without an error of the newer era means a server of the older one."""
+    talk.revision = LATEST_LEGACY
+    refusals: Iterable[Refusal] = (
+        (400, [], b""),
+        (400, HTML, b"<h1>Bad Request: no session</h1>"),
+        (400, AS_JSON, encode(error(None, INVALID_REQUEST, "Bad Request: no session"))),
+        (400, AS_JSON, encode({"jsonrpc": "2.0", "id": "server-error", "error": {"code": -32000}})),
+        (400, AS_JSON, b'{"error": "bad request"}'),
+    )
+    for refusal in refusals:
+        link, _ = await _refused(talk, refusal)
+        link.revision = LATEST_LEGACY
+        talk.serving.hold.add("initialize")
+        opening = await link.wait_for("initialize")
+        check(opening, f"after {refusal[0]} with {refusal[2]!r} the client did not initialize")
+        talk.stop(signal.SIGKILL)
+        await talk.until(lambda: talk.ended)
+
+
+@case.should(
+    "backward-compatibility/client-stays-modern",
+    "No initialize.",
+    **scripted(listing(), negotiate=True),
+)
+async def stays_modern(talk: ClientTalk) -> None:
+    """A 400 with an error of the newer era is no reason to initialize."""
+    data = {"supported": [LATEST.name], "requested": LATEST.name, "requiredCapabilities": {}}
+    for code in (UNSUPPORTED_VERSION, MISSING_CAPABILITY, HEADER_MISMATCH):
+        talk.serving.hold -= {"server/discover", "tools/list"}
+        await talk.launch()
+        talk.serving.hold |= {"server/discover", "tools/list"}
+        link = talk.links[0] if talk.links else await talk.accept()
+        first = await link.expect(lambda each: "id" in each.value, talk.timing.start)
+        if first.method == "initialize":
+            talk.skip("the client does not try the newer era first")
+        await link.fail(first, code, "refused by the kit", data, status=400)
+        await talk.finished()
+        check(not link.requests("initialize"), f"after the error {code} the client initialized")
+
+
+@case.may(
+    "backward-compatibility/client-other-statuses",
+    "No initialize: they say nothing of the era.",
+    **scripted(listing(), negotiate=True),
+)
+async def other_statuses(talk: ClientTalk) -> None:
+    """401, 403, 429 and 5xx are no reason to initialize."""
+    for status in (401, 403, 429, 500, 503):
+        link, _ = await _refused(talk, (status, [("retry-after", "0")], b""))
+        talk.serving.by["initialize"] = lambda message: None
+        await link.until(lambda: talk.ended, within=2.0)
+        initialized = link.requests("initialize")
+        talk.stop(signal.SIGKILL)
+        await talk.until(lambda: talk.ended)
+        check(not initialized, f"after the status {status} the client initialized")
+
+
+# HTTP+SSE
+
+
+async def _old_server(talk: ClientTalk, status: int, endpoint: str) -> ClientLink:
+    """Be a server of HTTP+SSE at the same address: POST is refused, GET opens the stream."""
+    talk.serving.hold |= {"GET", "initialize", "server/discover", "tools/list"}
+    link = await talk.accept()
+    http = talk.http(link)
+    for _ in range(4):
+        heard = await link.until(
+            lambda: link.inbox or any(each.method == "GET" for each in link.asked)
+        )
+        check(heard, f"the client sent neither POST nor GET: {talk.state(link)}")
+        if any(each.method == "GET" for each in link.asked):
+            break
+        message = link.inbox.pop(0)
+        await http.reply(message.source.exchange, status, HTML, b"no")
+    stream = await link.expect_http("GET")
+    accepts = dict(stream.headers).get("accept", "")
+    check("text/event-stream" in accepts, f"the GET accepts {accepts!r}")
+    await http.stream(stream.exchange)
+    await http.event(stream.exchange, endpoint.encode(), name="endpoint")
+    link.inbox.clear()
+    return link
+
+
+@case.may(
+    f"{OLD}/client-falls-back",
+    "GET, and after the endpoint event initialize to the address that it names.",
+    LEGACY_SINCE_2025_03_26,
+    scenario="initialize",
+)
+async def falls_back_to_sse(talk: ClientTalk) -> None:
+    """A server that refuses the POST with 400, 404 or 405 is tried as one of HTTP+SSE."""
+    status = talk.random.choice([400, 404, 405])
+    link = await _old_server(talk, status, "/messages?of=1")
+    opening = await link.expect("initialize")
+    target = link.heads[opening.source.exchange].target
+    check(target == "/messages?of=1", f"initialize was posted to {target}")
+    check(link.posts("GET"), "there was no GET")
+
+
+@case.may(
+    f"{OLD}/client-falls-back-from-modern",
+    "GET, and after the endpoint event initialize to the address that it names.",
+    **scripted(listing(), negotiate=True),
+)
+async def falls_back_from_modern(talk: ClientTalk) -> None:
+    """A client of both eras finds a server of HTTP+SSE too."""
+    talk.revision = LATEST_LEGACY
+    link = await _old_server(talk, talk.random.choice([404, 405]), "/messages?of=1")
+    opening = await link.expect("initialize")
+    target = link.heads[opening.source.exchange].target
+    check(target == "/messages?of=1", f"initialize was posted to {target}")
+
+
+# Headers that mirror
+
+PREFIX, SUFFIX = "=?base64?", "?="
+CUSTOM = "http-custom-headers"
+"""The official scenario: list the tools, then make the calls of the context."""
+
+
+def _decoded(value: str) -> str:
+    """What a header means; Broken if it is in the sentinel form and cannot be read."""
+    if not (value.startswith(PREFIX) and value.endswith(SUFFIX)):
+        return value
+    try:
+        inner = value[len(PREFIX) : -len(SUFFIX)]
+        return base64.b64decode(inner, validate=True).decode()
+    except ValueError as error:
+        raise Broken(f"{value!r} cannot be decoded: {error}") from error
+
+
+def _asked(link: ClientLink) -> list[Message]:
+    """The requests of this era, without an initialize that was tried first, as the other has it."""
+    return [each for each in link.requests() if each.method != "initialize"]
+
+
+def _check_plain(value: str) -> None:
+    check(all(" " <= each <= "~" for each in value), f"{value!r} has characters that are not plain")
+
+
+@case.must(
+    "protocol-version-header/client",
+    "MCP-Protocol-Version equals the version of _meta, on every POST.",
+)
+async def version_header(talk: ClientTalk) -> None:
+    """Every POST names the version of the protocol."""
+    link = await talk.open()
+    await talk.finished()
+    for message in _asked(link):
+        wanted = members(message.params.get("_meta")).get(META_PROTOCOL_VERSION)
+        found = link.header(message, "mcp-protocol-version")
+        check(wanted is not None, f"{message.method} came without a version in _meta")
+        check(found == wanted, f"{message.method} of {wanted} came with the version {found!r}")
+
+
+@case.must("standard-request-headers/client-method", "Mcp-Method equals the method, on every POST.")
+async def method_header(talk: ClientTalk) -> None:
+    """Every POST names the method."""
+    link = await talk.open()
+    await talk.finished()
+    for message in _asked(link):
+        found = link.header(message, "mcp-method")
+        check(found == message.method, f"{message.method} came with Mcp-Method {found!r}")
+
+
+@case.must("standard-request-headers/client-name", "Mcp-Name equals the tool's name.")
+async def name_header(talk: ClientTalk) -> None:
+    """A call names the tool."""
+    link, message = await talk.expect("tools/call")
+    found = link.header(message, "mcp-name")
+    wanted = message.params.get("name")
+    check(wanted is not None, "tools/call came without a name")
+    check(found == wanted, f"{wanted!r} came with Mcp-Name {found!r}")
+
+
+@case.must(
+    "standard-request-headers/client-all-methods",
+    "Mcp-Name for tools/call, resources/read and prompts/get; Mcp-Method always.",
+    **scripted(
+        call("echo"), read("test://kit/a%20b?c=d"), prompt("greet"), complete(), listing("prompts")
+    ),
+)
+async def all_methods(talk: ClientTalk) -> None:
+    """Requests of all methods have the headers of their method."""
+    link = await talk.open()
+    await talk.finished()
+    for message in _asked(link):
+        found = link.header(message, "mcp-method")
+        check(found == message.method, f"{message.method} came with Mcp-Method {found!r}")
+        named = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+        member = named.get(message.method)
+        if member is not None:
+            name, wanted = link.header(message, "mcp-name"), message.params.get(member)
+            check(wanted is not None, f"{message.method} came without {member}")
+            check(name == wanted, f"{message.method} of {wanted!r} came with Mcp-Name {name!r}")
+
+
+NAMES = ("naïve ☃", " padded ", "line\nbreak", "=?base64?bGl0ZXJhbA==?=")
+
+
+@case.must(
+    "value-encoding/client-name",
+    "The sentinel form of base64, which decodes to the name.",
+    **scripted(*[prompt(name) for name in NAMES], read("test://kit/ø☃")),
+)
+async def name_encoded(talk: ClientTalk) -> None:
+    """Names that are not plain, or look encoded, are encoded in Mcp-Name."""
+    talk.serving.prompts = [{"name": name} for name in NAMES]
+    link = await talk.open()
+    for wanted in (*NAMES, "test://kit/ø☃"):
+        message = await link.expect(lambda each: each.method in ("prompts/get", "resources/read"))
+        found = link.header(message, "mcp-name")
+        if found is None:
+            raise Broken(f"{message.method} of {wanted!r} came without Mcp-Name")
+        _check_plain(found)
+        check(found.startswith(PREFIX), f"{wanted!r} came as {found!r}, not encoded")
+        check(_decoded(found) == wanted, f"{wanted!r} came as {found!r}")
+        await link.serve_one(message)
+
+
+def _mirroring(name: str = "mirror", **properties: dict[str, Any]) -> dict[str, Any]:
+    """A tool whose parameters ask to be mirrored."""
+    return tool(name, inputSchema={"type": "object", "properties": properties})
+
+
+def _of(kind: str, wanted: str) -> dict[str, Any]:
+    return {"type": kind, "x-mcp-header": wanted}
+
+
+def _calls(*arguments: dict[str, Any], name: str = "mirror") -> dict[str, Any]:
+    return {"toolCalls": [{"name": name, "arguments": each} for each in arguments]}
+
+
+async def _next_call(talk: ClientTalk, link: ClientLink) -> Message:
+    message = await link.expect("tools/call")
+    await link.serve_one(message)
+    return message
+
+
+@case.must(
+    "custom-headers-from-tool-parameters/client-mirrors",
+    "Mcp-Param headers with the values, and none for other parameters.",
+    scenario=CUSTOM,
+    context=_calls({"region": "us west 1", "count": -7, "dry": False, "empty": "", "query": "q"}),
+)
+async def mirrors(talk: ClientTalk) -> None:
+    """Parameters that ask for it are mirrored, and no others."""
+    talk.serving.tools = [
+        _mirroring(
+            region=_of("string", "Region"),
+            count=_of("integer", "Count"),
+            dry=_of("boolean", "dRY"),
+            empty=_of("string", "Empty"),
+            query={"type": "string"},
+        )
+    ]
+    link, message = await talk.expect("tools/call")
+    found = {name: value for name, value in link.headers(message) if name.startswith("mcp-param-")}
+    wanted = {
+        "mcp-param-region": "us west 1",
+        "mcp-param-count": "-7",
+        "mcp-param-dry": "false",
+        "mcp-param-empty": "",
+    }
+    check(found == wanted, f"the parameters came as {found}")
+
+
+HOSTILE = ("Hello, 世界", " padded ", "line1\r\nX-Injected: yes", "=?base64?literal?=", "nul\0l")
+
+
+@case.must(
+    "value-encoding/client-base64",
+    "The sentinel form of base64, which decodes to the value.",
+    scenario=CUSTOM,
+    context=_calls(*[{"text": each} for each in HOSTILE]),
+)
+async def value_encoded(talk: ClientTalk) -> None:
+    """Values that are not plain, are padded, or look encoded, are encoded."""
+    talk.serving.tools = [_mirroring(text=_of("string", "Text"))]
+    link = await talk.open()
+    for wanted in HOSTILE:
+        message = await _next_call(talk, link)
+        found = link.header(message, "mcp-param-text")
+        if found is None:
+            raise Broken(f"{wanted!r} was not mirrored")
+        _check_plain(found)
+        check(
+            found.startswith(PREFIX) and found.endswith(SUFFIX),
+            f"{wanted!r} came as {found!r}, not encoded",
+        )
+        check(_decoded(found) == wanted, f"{wanted!r} came as {found!r}")
+
+
+@case.must(
+    "value-encoding/client-no-injection",
+    "No header that the client did not mean to send.",
+    scenario=CUSTOM,
+    context=_calls({"text": "a\r\nX-Injected: yes"}, {"text": "a\nX-Injected: yes"}),
+)
+async def no_injection(talk: ClientTalk) -> None:
+    """Line breaks in values do not become headers."""
+    talk.serving.tools = [_mirroring(text=_of("string", "Text"))]
+    link = await talk.open()
+    await talk.finished()
+    for message in link.seen:
+        found = header(link.headers(message), "x-injected")
+        check(found is None, f"a value became the header X-Injected: {found}")
+    check(len(link.requests("tools/call")) >= 2, "the calls were not made")
+
+
+@case.must(
+    "schema-extension/client-nested",
+    "The value at the path of the property; no header where there is none.",
+    scenario=CUSTOM,
+    context=_calls({"place": {"region": "north", "more": {"n": 3}}}, {"place": {}}),
+)
+async def nested(talk: ClientTalk) -> None:
+    """Properties of properties are mirrored too."""
+    more = {"type": "object", "properties": {"n": _of("integer", "N")}}
+    inner = {"region": _of("string", "Region"), "more": more}
+    talk.serving.tools = [_mirroring(place={"type": "object", "properties": inner})]
+    link = await talk.open()
+    message = await _next_call(talk, link)
+    found = [link.header(message, f"mcp-param-{name}") for name in ("region", "n")]
+    check(found == ["north", "3"], f"the nested values north and 3 came as {found}")
+    message = await _next_call(talk, link)
+    found = [link.header(message, f"mcp-param-{name}") for name in ("region", "n")]
+    check(found == [None, None], f"values that are not there came as {found}")
+
+
+@case.must(
+    "server-behavior-for-custom-headers/client-omits",
+    "No header.",
+    scenario=CUSTOM,
+    context=_calls({"a": None, "b": "x"}, {"b": "x"}),
+)
+async def omits(talk: ClientTalk) -> None:
+    """A parameter that is null or absent has no header."""
+    nullable = {"type": "string", "x-mcp-header": "A"}
+    talk.serving.tools = [_mirroring(a=nullable, b=_of("string", "B"))]
+    link = await talk.open()
+    for _ in range(2):
+        message = await _next_call(talk, link)
+        found = link.header(message, "mcp-param-a")
+        check(found is None, f"{message.params.get('arguments')} came with Mcp-Param-A {found!r}")
+        check(link.header(message, "mcp-param-b") == "x", "Mcp-Param-B is missing")
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "empty": {"a": _of("string", "")},
+    "blank": {"a": _of("string", "My Header")},
+    "colon": {"a": _of("string", "My:Header")},
+    "foreign": {"a": _of("string", "Région")},
+    "control": {"a": _of("string", "A\r\nB")},
+    "number": {"a": _of("number", "A")},
+    "array": {"a": _of("array", "A")},
+    "object": {"a": _of("object", "A")},
+    "twice": {"a": _of("string", "A"), "b": _of("string", "a")},
+    "items": {"a": {"type": "array", "items": _of("string", "A")}},
+    "options": {"a": {"anyOf": [_of("string", "A"), {"type": "null"}]}},
+    "no_string": {"a": {"type": "string", "x-mcp-header": 7}},
+}
+
+
+@case.must(
+    "schema-extension/client-leaves-out",
+    "Only the tool whose annotations are right is called.",
+    scenario="http-invalid-tool-headers",
+)
+async def leaves_out(talk: ClientTalk) -> None:
+    """Tools with annotations that break the rules are not offered, the others are."""
+    talk.serving.tools = [
+        *[_mirroring(f"bad_{name}", **properties) for name, properties in BAD.items()],
+        _mirroring("valid_tool", a=_of("string", "A")),
+    ]
+    link = await talk.open()
+    await talk.finished()
+    called = {each.params.get("name") for each in link.requests("tools/call")}
+    bad = sorted(str(each) for each in called - {"valid_tool"})
+    check(not bad, f"tools with broken annotations were called: {', '.join(bad)}")
+    check("valid_tool" in called, "the tool whose annotations are right was not called")
+
+
+@case.should(
+    "client-behavior/client-refreshes",
+    "tools/list, then the call once more with the header.",
+    scenario=CUSTOM,
+    context=_calls({"region": "north"}),
+)
+async def refreshes(talk: ClientTalk) -> None:
+    """A call whose headers are refused is made again after a look at the tools."""
+    talk.serving.tools = [_mirroring(region={"type": "string"})]
+    link, message = await talk.expect("tools/call")
+    lists = len(link.requests("tools/list"))
+    talk.serving.tools = [_mirroring(region=_of("string", "Region"))]
+    await link.fail(message, HEADER_MISMATCH, "Mcp-Param-Region is missing", status=400)
+    again = await link.expect("tools/call")
+    check(len(link.requests("tools/list")) > lists, "the tools were not listed again")
+    found = link.header(again, "mcp-param-region")
+    check(found == "north", f"the call was made again with Mcp-Param-Region {found!r}")
+
+
+@case.may(
+    "client-behavior/client-refreshes-once",
+    "The call is given up after a few attempts.",
+    scenario=CUSTOM,
+    context=_calls({"region": "north"}),
+)
+async def refreshes_once(talk: ClientTalk) -> None:
+    """A server that always refuses the headers is not asked for ever."""
+    talk.serving.tools = [_mirroring(region=_of("string", "Region"))]
+    link = await talk.open()
+    for _ in range(6):
+        message = await link.wait_for("tools/call")
+        if message is None:
+            return
+        await link.fail(message, HEADER_MISMATCH, "Mcp-Param-Region is wrong", status=400)
+    raise Broken("the call was made six times")
+
+
+# Streams with nothing on them
+
+CHANGED = "notifications/tools/list_changed"
+PATIENCE = 0.5
+"""Seconds after which the client gives up a request that is not answered."""
+COMMENTS = 15
+"""Of them there is one every tenth of a second: three times as long."""
+
+
+@page.client(
+    MODERN, bindings=STREAMABLE, **scripted(listen(tools=True, changes=1), timeout=PATIENCE)
+).must(
+    "receiving-messages/client-listens-on",
+    "They are passed over, and the stream stays open; the change that comes then is heard.",
+)
+async def listens_on(talk: ClientTalk) -> None:
+    """A listen stream on which only comments come for a while is listened to all the same."""
+    link, stream = await talk.expect("subscriptions/listen")
+    await link.acknowledge(stream)
+    http, exchange = talk.http(link), stream.source.exchange
+    for number in range(COMMENTS):
+        check(http.open(exchange), f"the client closed the stream after {number} comments")
+        await http.event(exchange, comment="keep-alive" if number % 2 else "")
+        await talk.advance(0.1)
+    meta = {META_SUBSCRIPTION_ID: stream.id}
+    change = {"jsonrpc": "2.0", "method": CHANGED, "params": {"_meta": meta}}
+    await http.write(exchange, b"data: " + encode(change) + b"\n\n")
+    step = await talk.step()
+    check(step.good, f"the stream ended with {step}")
+    found = [each["method"] for each in step.result["changes"]]
+    check(found == [CHANGED], f"the client heard {found}")

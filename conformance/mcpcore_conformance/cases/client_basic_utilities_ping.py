@@ -25,8 +25,7 @@ async def _ping(link: ClientLink, about: Message | None) -> None:
 @case.must("behavior-requirements/client-answers", "An empty result, before the call is answered.")
 async def answers(talk: ClientTalk) -> None:
     """A client answers a ping while a call of its own is under way."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await _ping(link, message)
     await link.serve_one(message)
 
@@ -50,8 +49,7 @@ async def answers_before_initialized(talk: ClientTalk) -> None:
 )
 async def answers_each(talk: ClientTalk) -> None:
     """Pings that come close together are answered once each."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     told = [await link.tell("ping", about=message) for _ in range(MANY)]
     for each in told:
         _check_pong(await link.answer_to(each))

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_serving import tool
 from mcpcore_conformance.kit.client_steps import Asking, ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import (
     LEGACY_SINCE_2025_06_18,
-    MODERN,
     ONLY_2025_11_25,
     SINCE_2025_06_18,
     SINCE_2025_11_25,
@@ -21,6 +21,7 @@ page = Page("client/elicitation")
 
 case = page.client(SINCE_2025_11_25)
 ELICIT = "elicitation/create"
+DEFAULTS_SCENARIO = "elicitation-sep1034-client-defaults"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "default": "John Doe"},
     "age": {"type": "integer", "default": 30},
@@ -59,34 +60,7 @@ def _accepted(asking: Asking) -> dict[str, Any]:
     return found
 
 
-@case.must(
-    "capabilities/client-declares",
-    "elicitation in the capabilities of initialize, as an object.",
-    LEGACY_SINCE_2025_06_18,
-    needs=("elicitation",),
-    scenario="elicitation-sep1034-client-defaults",
-)
-async def declares(talk: ClientTalk) -> None:
-    """A client that can be asked says so when it initializes."""
-    link = await talk.open()
-    found = link.requests("initialize")[0].params.get("capabilities", {}).get("elicitation")
-    check(isinstance(found, dict), f"elicitation is declared as {found!r}")
-
-
-@case.must(
-    "capabilities/client-declares-each-time",
-    "elicitation in the capabilities of every call.",
-    MODERN,
-    **scripted(call(), call(), needs=("elicitation",)),
-)
-async def declares_each_time(talk: ClientTalk) -> None:
-    """A client that can be asked says so with every request."""
-    link = await talk.open()
-    for _ in range(2):
-        message = await link.expect("tools/call")
-        found = link.client_capabilities.get("elicitation")
-        check(isinstance(found, dict), f"elicitation is declared as {found!r}")
-        await link.serve_one(message)
+declared(case, "elicitation", "can be asked", LEGACY_SINCE_2025_06_18, DEFAULTS_SCENARIO)
 
 
 @case.must(
@@ -104,7 +78,7 @@ async def default_mode(talk: ClientTalk) -> None:
     "requested-schema/client-defaults",
     "The defaults of the fields that were left out.",
     needs=("elicitation",),
-    scenario="elicitation-sep1034-client-defaults",
+    scenario=DEFAULTS_SCENARIO,
 )
 async def defaults(talk: ClientTalk) -> None:
     """A form is filled with the defaults of its schema."""
@@ -164,8 +138,7 @@ async def declines(talk: ClientTalk) -> None:
 async def undeclared_mode(talk: ClientTalk) -> None:
     """A mode that was not declared is refused."""
     url = {"mode": "url", "message": "Look", "url": "https://example.com/", "elicitationId": "1"}
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     declared = link.client_capabilities.get("elicitation", {})
     if "url" in declared:
         talk.skip("the client declares the mode url")
@@ -204,8 +177,7 @@ async def no_prefetch(talk: ClientTalk) -> None:
 )
 async def unknown_completion(talk: ClientTalk) -> None:
     """Word that something is complete which nobody knows is ignored."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     params = {"elicitationId": "nobody's"}
     await link.notify("notifications/elicitation/complete", params, about=message)
     await link.serve_one(message)

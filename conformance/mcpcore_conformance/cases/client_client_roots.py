@@ -1,9 +1,10 @@
 """Cases of the page client/roots for clients."""
 
+from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, listing, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/roots")
@@ -13,35 +14,7 @@ ROOTS = ["file:///kit/one", "file:///kit/tw%20o"]
 CHANGED = "notifications/roots/list_changed"
 
 
-@case.must(
-    "capabilities/client-declares",
-    "roots in the capabilities of initialize, as an object.",
-    needs=("roots",),
-    scenario="initialize",
-)
-async def declares(talk: ClientTalk) -> None:
-    """A client that has roots says so when it initializes."""
-    link = await talk.open()
-    found = link.requests("initialize")[0].params.get("capabilities", {}).get("roots")
-    check(isinstance(found, dict), f"roots is declared as {found!r}")
-    changes = found.get("listChanged", False)
-    check(isinstance(changes, bool), f"roots.listChanged is {changes!r}")
-
-
-@case.must(
-    "capabilities/client-declares-each-time",
-    "roots in the capabilities of every call.",
-    MODERN,
-    **scripted(call(), call(), needs=("roots",)),
-)
-async def declares_each_time(talk: ClientTalk) -> None:
-    """A client that has roots says so with every request."""
-    link = await talk.open()
-    for _ in range(2):
-        message = await link.expect("tools/call")
-        found = link.client_capabilities.get("roots")
-        check(isinstance(found, dict), f"roots is declared as {found!r}")
-        await link.serve_one(message)
+declared(case, "roots", "has roots", LEGACY, "initialize")
 
 
 @case.must(

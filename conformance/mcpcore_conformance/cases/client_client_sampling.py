@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, scripted
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, ONLY_2025_11_25, Page
+from mcpcore_conformance.kit.model import ALL, LEGACY, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
 
@@ -24,34 +25,7 @@ RESULT = {"type": "tool_result", "toolUseId": "u1", "content": [TEXT]}
 TOOLS = [{"name": "look", "inputSchema": {"type": "object"}}]
 
 
-@case.must(
-    "capabilities/client-declares",
-    "sampling in the capabilities of initialize, as an object.",
-    LEGACY,
-    needs=("sampling",),
-    scenario="initialize",
-)
-async def declares(talk: ClientTalk) -> None:
-    """A client that samples says so when it initializes."""
-    link = await talk.open()
-    found = link.requests("initialize")[0].params.get("capabilities", {}).get("sampling")
-    check(isinstance(found, dict), f"sampling is declared as {found!r}")
-
-
-@case.must(
-    "capabilities/client-declares-each-time",
-    "sampling in the capabilities of every call.",
-    MODERN,
-    **scripted(call(), call(), needs=("sampling",)),
-)
-async def declares_each_time(talk: ClientTalk) -> None:
-    """A client that samples says so with every request."""
-    link = await talk.open()
-    for _ in range(2):
-        message = await link.expect("tools/call")
-        found = link.client_capabilities.get("sampling")
-        check(isinstance(found, dict), f"sampling is declared as {found!r}")
-        await link.serve_one(message)
+declared(case, "sampling", "samples", LEGACY, "initialize")
 
 
 @case.must(
@@ -82,8 +56,7 @@ async def answers(talk: ClientTalk) -> None:
 )
 async def tools_undeclared(talk: ClientTalk) -> None:
     """Tools are refused by a client that has not declared that it takes them."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     if "tools" in link.client_capabilities.get("sampling", {}):
         talk.skip("the client declares sampling.tools")
     params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "tools": TOOLS}
@@ -98,8 +71,7 @@ async def tools_undeclared(talk: ClientTalk) -> None:
 )
 async def unbalanced(talk: ClientTalk) -> None:
     """Uses of tools without results, and results among other content, are refused."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     if "tools" not in link.client_capabilities.get("sampling", {}):
         talk.skip("the client does not declare sampling.tools")
     for messages, what in (

@@ -57,8 +57,7 @@ async def text_frames(talk: ClientTalk) -> None:
 )
 async def joins_fragments(talk: ClientTalk) -> None:
     """A message may come in fragments, with pings between."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     frames = talk.frames(link)
     words = "é☃\U0001f600"
     payload = encode(result(message.id, {**text(words), "resultType": "complete"}))
@@ -77,8 +76,7 @@ async def joins_fragments(talk: ClientTalk) -> None:
 )
 async def answers_pings(talk: ClientTalk) -> None:
     """Pings are answered (RFC 6455 section 5.5.3)."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await talk.frames(link).frame(PING, b"kit")
     found = await link.until(lambda: [each for each in link.noise if each.data == b"kit"])
     check(found and found[0].detail == "pong", "a ping was not answered")
@@ -127,8 +125,7 @@ async def bad_frame(talk: ClientTalk) -> None:
 @case.may("what-is-bounded/client-large", "The whole text.", **scripted(call()))
 async def large(talk: ClientTalk) -> None:
     """A message of a megabyte is taken."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     words = "ø☃" * 200_000
     await link.respond(message, text(words))
     step = await talk.step()

@@ -48,8 +48,7 @@ async def query_kept(talk: ClientTalk) -> None:
 @case.must("section-4.1.1/client-response-type", "response_type is code, client_id is there.")
 async def response_type(talk: ClientTalk) -> None:
     """The authorization request asks for a code, and says by whom."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     asked = authorization(site)
     check(asked.get("response_type") == "code", f"response_type is {asked.get('response_type')!r}")
     check(asked.get("client_id"), "there is no client_id")
@@ -165,8 +164,7 @@ async def one_method(talk: ClientTalk) -> None:
 )
 async def public(talk: ClientTalk) -> None:
     """A client without a secret names itself in the token request."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     if site.of("register") and registration(talk, site).get("token_endpoint_auth_method") != "none":
         talk.skip("the client registers as one with a secret")
     form = redeeming(site)[0].form
@@ -178,8 +176,7 @@ async def public(talk: ClientTalk) -> None:
 @rfc7636_case.must("section-4.1/client-verifier", "43 to 128 unreserved characters.")
 async def verifier(talk: ClientTalk) -> None:
     """A code verifier has the form that PKCE gives it."""
-    site = protect(talk)
-    await sign_in(talk, site)
+    site = await sign_in(talk)
     found = redeeming(site)[0].form.get("code_verifier", "")
     check(VERIFIER.fullmatch(found), f"code_verifier is {found!r}")
 

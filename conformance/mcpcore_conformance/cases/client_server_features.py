@@ -39,8 +39,7 @@ async def not_found(talk: ClientTalk) -> None:
 )
 async def exact_uri(talk: ClientTalk) -> None:
     """A URI is sent as it was given, whatever a client thinks of it."""
-    link = await talk.open()
-    message = await link.expect("resources/read")
+    _, message = await talk.expect("resources/read")
     found = message.params.get("uri")
     check(found == ODD, f"the URI {ODD!r} came as {found!r}")
 
@@ -58,8 +57,7 @@ async def exact_uri(talk: ClientTalk) -> None:
 )
 async def hears_updates(talk: ClientTalk) -> None:
     """A client that subscribes to a resource hears of its changes."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.notify(UPDATED, {"uri": ODD}, about=message)
     await link.serve_one(message)
     report = await talk.report()
@@ -112,8 +110,7 @@ async def asks_for_level(talk: ClientTalk) -> None:
 )
 async def hears_messages(talk: ClientTalk) -> None:
     """Log messages reach the owner with their data as it was."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     said = [
         {"level": "error", "logger": "kit", "data": {"error": "é☃", "n": [1, None]}},
         {"level": "debug", "data": "text"},
@@ -155,8 +152,7 @@ async def partial_results(talk: ClientTalk) -> None:
 )
 async def context_of_arguments(talk: ClientTalk) -> None:
     """What is known of other arguments goes with a request for completions."""
-    link = await talk.open()
-    message = await link.expect("completion/complete")
+    _, message = await talk.expect("completion/complete")
     ref = {"type": "ref/prompt", "name": "greet"}
     check(message.params.get("ref") == ref, f"the reference is {message.params.get('ref')!r}")
     argument = {"name": "who", "value": "k"}

@@ -35,8 +35,7 @@ ARGUMENTS = {
 async def _structured(talk: ClientTalk, content: Any) -> Outcome:
     """Answer a call of a tool that has a schema for its results."""
     talk.serving.tools = [tool("weather", outputSchema=SCHEMA)]
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("see structuredContent"), "structuredContent": content})
     return await talk.step(1)
 
@@ -78,8 +77,7 @@ async def takes_what_is_right(talk: ClientTalk) -> None:
 )
 async def exact_arguments(talk: ClientTalk) -> None:
     """Arguments reach the server as they were given."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    _, message = await talk.expect("tools/call")
     found = message.params.get("arguments")
     check(found == ARGUMENTS, f"the arguments came as {found!r}")
 
@@ -87,8 +85,7 @@ async def exact_arguments(talk: ClientTalk) -> None:
 @case.may("error-handling/client-tells-tool-errors", "A result with isError and its text.")
 async def tells_tool_errors(talk: ClientTalk) -> None:
     """That a tool has failed is a result, which its caller can read."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("it broke"), "isError": True})
     step = await talk.step()
     check(step.good, f"the call ended with {step}")
@@ -99,8 +96,7 @@ async def tells_tool_errors(talk: ClientTalk) -> None:
 @case.may("error-handling/client-tells-protocol-errors", "The error's code, message and data.")
 async def tells_protocol_errors(talk: ClientTalk) -> None:
     """An error of the server reaches the caller with all that it says."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     data = {"hint": ["é", None, 1.5]}
     await link.fail(message, -32602, "no such tool: ø", data)
     step = await talk.step()
@@ -118,8 +114,7 @@ async def tells_protocol_errors(talk: ClientTalk) -> None:
 )
 async def unknown_content(talk: ClientTalk) -> None:
     """Content of a type that is not known does not bring a client down."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     await link.respond(message, {"content": [{"type": "hologram", "depth": 3}]})
     await link.serve_one(await link.expect("tools/call"))
     step = await talk.step(1)
@@ -133,8 +128,7 @@ async def unknown_content(talk: ClientTalk) -> None:
 )
 async def list_changed(talk: ClientTalk) -> None:
     """After the list of tools has changed the new one is read."""
-    link = await talk.open()
-    message = await link.expect("tools/call")
+    link, message = await talk.expect("tools/call")
     talk.serving.tools = [tool("newcomer")]
     if not talk.revision.modern:
         await link.notify("notifications/tools/list_changed", about=message)

@@ -183,8 +183,7 @@ async def no_polling(talk: ClientTalk) -> None:
 async def forgets(talk: ClientTalk) -> None:
     """A change that is notified ends the time of what it is about."""
     _tools(talk, ttlMs=LONG, cacheScope="public")
-    link = await talk.open()
-    stream = await link.expect("subscriptions/listen")
+    link, stream = await talk.expect("subscriptions/listen")
     before = _listed(talk)
     await link.acknowledge(stream)
     meta = {META_SUBSCRIPTION_ID: stream.id}

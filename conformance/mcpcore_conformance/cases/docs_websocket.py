@@ -5,8 +5,16 @@ from typing import cast
 
 from mcpcore.spec.revisions import LEGACY as OLDER
 from mcpcore_conformance.cases.basic_transports_stdio import RESTS, long_ids, plain
-from mcpcore_conformance.cases.rfc6455 import NOT_UTF8, answered, failed, fails
-from mcpcore_conformance.cases.rfc6455_opening import BAD_REQUEST, opened, refused, replaced
+from mcpcore_conformance.cases.rfc6455 import (
+    BAD_REQUEST,
+    NOT_UTF8,
+    answered,
+    failed,
+    fails,
+    opened,
+    refused,
+    replaced,
+)
 from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind

@@ -1,7 +1,14 @@
 """Cases of RFC 9110: what HTTP means, and how much of it a server should bear."""
 
-from mcpcore_conformance.cases.rfc9112 import CLOSE, check_served_once, poured, statuses
-from mcpcore_conformance.cases.rfc9112_framing import CHUNKED, LENGTH_REQUIRED, chunks
+from mcpcore_conformance.cases.rfc9112 import (
+    CHUNKED,
+    CLOSE,
+    LENGTH_REQUIRED,
+    check_served_once,
+    chunks,
+    poured,
+    statuses,
+)
 from mcpcore_conformance.kit.endpoint import (
     BAD_REQUEST,
     CLIENT_ERRORS,

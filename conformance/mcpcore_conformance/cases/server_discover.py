@@ -107,9 +107,7 @@ async def capabilities_complete(talk: ServerTalk) -> None:
             continue
         tried.append(capability)
         reply = await link.request(method, params)
-        if reply.message is None or reply.message.kind is not Kind.ERROR:
-            raise Broken(f"{capability} is not declared, but {method} got {reply}")
-        reply.failed_with(METHOD_NOT_FOUND)
+        reply.failed_with(METHOD_NOT_FOUND, what=f"{capability} is not declared, but {method}")
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 

@@ -1,22 +1,22 @@
-"""Cases of the page server/resources: lists, reading, errors, what may not be reached."""
+"""Cases of the page server/resources."""
 
 import re
 from typing import Any
 
-from mcpcore_conformance.cases.server_lists import listed, steady
+from mcpcore_conformance.cases.server_lists import announced, listed, steady
+from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.apart import shape_problem
-from mcpcore_conformance.kit.asking import entries
+from mcpcore_conformance.kit.asking import call, entries, failed, worked
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, each_answer
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.lists import (
-    check_shape,
-    check_unique,
-)
-from mcpcore_conformance.kit.messages import Kind, Message
-from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
+from mcpcore_conformance.kit.lists import belongs, check_shape, check_unique, listening, open_stream
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND, Kind, Message
+from mcpcore_conformance.kit.model import LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.shapes import params_problem, result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/resources")
@@ -220,3 +220,242 @@ async def template_read(talk: ServerTalk) -> None:
     found = await contents_of(talk, uri)
     check(found and found[0]["uri"] == uri, f"{uri} was asked for, {found} came")
     check(number in found[0].get("text", ""), f"the text says nothing of {number}")
+
+
+# What is told of changes
+
+WATCHED = "test://watched-resource"
+OTHER = "test://static-text"
+TOOL = "test_trigger_resource_change"
+UPDATED = "notifications/resources/updated"
+FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
+case = page.server(LEGACY, needs=FIXTURE)
+
+
+async def change(talk: ServerTalk, link: Link) -> None:
+    """Have the watched resource changed."""
+    reply = await call(link, talk.tool(TOOL), {})
+    check(worked(reply), f"{TOOL} got {reply}")
+
+
+async def _subscribe(link: Link, uri: str, *, un: bool = False) -> None:
+    method = "resources/unsubscribe" if un else "resources/subscribe"
+    spoilt = link.spoilt
+    reply = await link.request(method, {"uri": uri})
+    # every case takes back what it has subscribed to
+    link.spoilt = spoilt
+    problem = result_problem(method, reply.result, link.revision)
+    check(not problem, f"the result of {method}: {problem}", method)
+
+
+async def _take_back(link: Link, uri: str) -> None:
+    await _subscribe(link, uri, un=True)
+    await link.quiet(0)
+    link.inbox.clear()
+
+
+def _updates(link: Link, uri: str) -> list[Message]:
+    return [each for each in link.inbox if each.method == UPDATED and each.params.get("uri") == uri]
+
+
+async def _nothing_of(link: Link, uri: str, why: str) -> None:
+    await link.quiet()
+    check(not _updates(link, uri), f"an update of {uri} came, {why}")
+
+
+@case.must("subscriptions/accepted", "Empty results.", needs=("resources.subscribe",))
+async def accepted(talk: ServerTalk) -> None:
+    """A server that declares it takes subscriptions to its resources, and takes them back."""
+    resources = talk.features.resources or talk.skip("the server lists no resources")
+    link = await talk.open()
+    await _subscribe(link, resources[0]["uri"])
+    await _subscribe(link, resources[0]["uri"], un=True)
+
+
+@case.should("subscriptions/updated", "notifications/resources/updated with the URI.")
+async def updated(talk: ServerTalk) -> None:
+    """A change of a resource is told to who has subscribed to it."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, WATCHED)
+    await change(talk, link)
+    message = await link.expect(UPDATED)
+    problem = params_problem(UPDATED, message.params, talk.revision)
+    check(not problem, f"the params of {UPDATED}: {problem}")
+    check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
+    await _take_back(link, WATCHED)
+
+
+@case.should(
+    "subscriptions/only-what-was-subscribed",
+    "Nothing of a resource that nobody has subscribed to.",
+    needs=(*FIXTURE, f"resource:{OTHER}"),
+)
+async def only_subscribed(talk: ServerTalk) -> None:
+    """Only changes of the resources that were subscribed to are told."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, OTHER)
+    await change(talk, link)
+    await _nothing_of(link, WATCHED, f"and only {OTHER} was subscribed to")
+    await _take_back(link, OTHER)
+
+
+@case.should("subscriptions/unsubscribed", "Nothing after resources/unsubscribe.")
+async def unsubscribed(talk: ServerTalk) -> None:
+    """After unsubscribing, changes are told no more."""
+    link = await talk.open()
+    await open_stream(link)
+    await _subscribe(link, WATCHED)
+    await _subscribe(link, WATCHED, un=True)
+    # others may have changed it meanwhile
+    await link.quiet()
+    link.inbox.clear()
+    await change(talk, link)
+    await _nothing_of(link, WATCHED, "after resources/unsubscribe")
+    link.inbox.clear()
+
+
+@case.must("subscriptions/per-session", "Nothing for a client that has not subscribed.")
+async def per_session(talk: ServerTalk) -> None:
+    """A subscription is one of its session and of no other."""
+    first = await talk.open()
+    other = await talk.open()
+    await open_stream(first)
+    await open_stream(other)
+    await _subscribe(first, WATCHED)
+    await change(talk, first)
+    await _nothing_of(other, WATCHED, "and another client has subscribed")
+    await _take_back(first, WATCHED)
+    other.inbox.clear()
+
+
+@case.should(
+    "subscriptions/updated-to-listeners",
+    "notifications/resources/updated with the URI, on the subscription.",
+    MODERN,
+)
+async def updated_to_listeners(talk: ServerTalk) -> None:
+    """A change of a resource is told to a subscription that names it."""
+    link = await talk.open()
+    sent = await listening(link, {"resourceSubscriptions": [WATCHED]})
+    await change(talk, link)
+    message = await link.expect(UPDATED)
+    problem = params_problem(UPDATED, message.params, talk.revision)
+    check(not problem, f"the params of {UPDATED}: {problem}")
+    check(belongs(message, sent), "the update does not name its subscription")
+    check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
+
+
+announced(case, "resources", TOOL, "list of resources")
+
+
+@case.should("subscriptions/nothing-without-one", "No notifications/resources/updated.", needs=())
+async def nothing_without_one(talk: ServerTalk) -> None:
+    """Who has subscribed to nothing is told of no update."""
+    await check_asked(talk, Unasked.SUBSCRIBED)
+
+
+# What does not exist, and what may not be reached
+
+case = page.server(needs=("resources",))
+
+NOWHERE = "test://mcpcore-conformance/no-such-resource"
+_VARIABLE = re.compile(r"\{[^{}]*\}")
+PASSWORDS = "root:x:0:0"
+"""What the file has that nobody must get at."""
+WAYS_OUT = (
+    "../../../../../../../../etc/passwd",
+    "..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "....//....//....//....//....//....//....//....//etc/passwd",
+    "..\\..\\..\\..\\..\\..\\..\\..\\etc\\passwd",
+    "/etc/passwd",
+    "%2fetc%2fpasswd",
+    "%252e%252e%252f%252e%252e%252f%252e%252e%252f%252e%252e%252fetc%252fpasswd",
+    "../../../../../../../../etc/passwd%00.txt",
+)
+
+
+@case.should("error-handling/not-found", "The error -32002.", LEGACY)
+async def not_found(talk: ServerTalk) -> None:
+    """A resource that does not exist gets the error of its own."""
+    (await read(await talk.open(), NOWHERE)).failed_with(RESOURCE_NOT_FOUND)
+
+
+@case.must("error-handling/not-found-invalid-params", "The error -32602.", MODERN)
+async def not_found_modern(talk: ServerTalk) -> None:
+    """A resource that does not exist is an invalid parameter."""
+    (await read(await talk.open(), NOWHERE)).failed_with(INVALID_PARAMS)
+
+
+@case.must(
+    "error-handling/not-found-not-empty", "An error, not a result with empty contents.", MODERN
+)
+async def not_empty(talk: ServerTalk) -> None:
+    """A resource that does not exist is not answered with empty contents."""
+    reply = await read(await talk.open(), NOWHERE)
+    if reply.message is not None and reply.message.kind is Kind.RESULT:
+        check(reply.result.get("contents") != [], "what does not exist has empty contents")
+
+
+@case.should("error-handling/not-found-uri", "data of the error has the member uri.")
+async def not_found_uri(talk: ServerTalk) -> None:
+    """The error names the resource that was not found."""
+    error = (await read(await talk.open(), NOWHERE)).error
+    data = error.get("data")
+    named = data.get("uri") if isinstance(data, dict) else None
+    check(named == NOWHERE, f"data of the error is {data!r:.80}")
+
+
+@case.must(
+    "reading-resources/no-uri",
+    "An error: the request does not follow the schema of resources/read.",
+)
+async def no_uri(talk: ServerTalk) -> None:
+    """A request that names no resource is an error."""
+    reply = await (await talk.open()).request("resources/read", {})
+    check(failed(reply), f"resources/read without uri got {reply}")
+
+
+@case.must("security-considerations/invalid-uri", "An error.")
+async def invalid_uris(talk: ServerTalk) -> None:
+    """What is no URI is refused."""
+    link = await talk.open()
+    for uri in ("", "no uri", "://", "%zz", "test://%zz/\u0000", 17, None, ["test://x"]):
+        reply = await read(link, uri)
+        check(failed(reply), f"the URI {uri!r} got {reply}")
+
+
+@case.must(
+    "security-considerations/traversal",
+    "Nothing of a file outside, whatever the variables of a template are.",
+)
+async def traversal(talk: ServerTalk) -> None:
+    """No template leads to files outside of what it is for."""
+    link = await talk.open()
+    templates = talk.features.templates[:MOST] or talk.skip("the server lists no templates")
+    for template in templates:
+        for way in WAYS_OUT:
+            parts = _VARIABLE.split(str(template.get("uriTemplate")))
+            uri = way.join(parts)
+            await _nothing_of_it(link, uri)
+
+
+@case.must("security-considerations/unlisted-files", "An error, or something else than that file.")
+async def unlisted_files(talk: ServerTalk) -> None:
+    """Files that nobody offers cannot be read by their URI."""
+    link = await talk.open()
+    for uri in ("file:///etc/passwd", "file:/etc/passwd", "file:///../etc/passwd", "/etc/passwd"):
+        await _nothing_of_it(link, uri)
+
+
+async def _nothing_of_it(link: Link, uri: str) -> None:
+    reply = await read(link, uri)
+    if reply.message is None or reply.message.kind is not Kind.RESULT:
+        return
+    for each in reply.result.get("contents", []):
+        said = str(each.get("text", "")) if isinstance(each, dict) else ""
+        if isinstance(each, dict) and isinstance(each.get("blob"), str):
+            said += check_base64(each["blob"], "the blob").decode("latin-1")
+        check(PASSWORDS not in said, f"{uri!r} gives the passwords of the system")

@@ -1,27 +1,42 @@
-"""Cases of the page server/tools: the list, and what a tool is declared to be."""
+"""Cases of the page server/tools."""
 
+import json
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.apart import shape_problem
-from mcpcore_conformance.kit.asking import entries
-from mcpcore_conformance.kit.json_schema import schema_problem
-from mcpcore_conformance.kit.lists import (
-    check_same_everywhere,
-    check_unique,
+from mcpcore_conformance.kit.asking import call, entries, failed, worked
+from mcpcore_conformance.kit.content import (
+    block,
+    called,
+    check_base64,
+    check_mime_type,
+    check_result,
+    each_answer,
 )
+from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
+from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
+from mcpcore_conformance.kit.lists import check_same_everywhere, check_unique
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from mcpcore_conformance.kit.model import (
     ALL,
+    LEGACY_SINCE_2025_06_18,
     MODERN,
+    SINCE_2025_03_26,
     SINCE_2025_06_18,
     SINCE_2025_11_25,
+    UNTIL_2025_03_26,
     Page,
 )
+from mcpcore_conformance.kit.reply import Reply
+from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
 from mcpcore_conformance.kit.usable import items, members
-from mcpcore_conformance.kit.verdicts import MIRROR, check
+from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check
 
 page = Page("server/tools")
 case = page.server(MODERN, needs=("tools",))
@@ -212,3 +227,387 @@ async def header_reachable(talk: ServerTalk) -> None:
     for name, found in await _annotated(talk):
         for rules, reachable in found:
             check(reachable, f"{name} mirrors {rules['x-mcp-header']!r} from where it may not be")
+
+
+# Calling tools, and what they answer
+
+case = page.server(needs=("tools",))
+
+UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
+NOBODY = "mcpcore-conformance.no-such-tool"
+MOST = 8
+"""Tools that are called, at most, to see what they give."""
+WRONG: dict[str, Any] = {
+    "string": 17,
+    "integer": "no number",
+    "number": "no number",
+    "boolean": "neither",
+    "array": "no array",
+    "object": "no object",
+}
+"""Type to a value of another type, which no lenient reading makes right."""
+
+
+@case.must(
+    "calling-tools/result-shape",
+    "A result with an array of content, each block whole, whichever tool is called.",
+)
+async def result_shape(talk: ServerTalk) -> None:
+    """The results of calls have the shape of their revision."""
+    tool = talk.any_tool()
+    await called(talk, tool.name, talk.arguments(tool))
+    plain = talk.features.plain_tools(MOST)[1:]
+    # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
+    others = [each.name for each in plain if each.name not in ASKING]
+
+    def look(name: str, answer: Message) -> None:
+        if answer.kind is Kind.RESULT:
+            check_result(talk, "tools/call", answer.result, name)
+
+    offers = [talk.features.params_for(("tools/call", each)) for each in others]
+    await each_answer(talk, "tools/call", offers, look)
+
+
+@case.must(
+    "calling-tools/no-arguments", "The same as with empty arguments: the member is optional."
+)
+async def no_arguments(talk: ServerTalk) -> None:
+    """A tool that needs no arguments can be called without the member arguments."""
+    tool = talk.any_tool()
+    if tool.input_schema.get("required"):
+        talk.skip("no harmless tool is there that needs no arguments")
+    link = await talk.open()
+    listed = await entries(link, "tools/list", "tools")
+    if not _told([each for each in listed if each.get("name") == tool.name]):
+        talk.skip(f"whether {tool.name} needs arguments cannot be told from the list")
+    reply = await call(link, tool)
+    if not worked(reply) and not worked(await call(link, tool, {})):
+        raise Inconclusive(f"{tool.name} fails with empty arguments as well")
+    check(worked(reply), f"{tool.name} without arguments got {reply}, with empty ones it works")
+
+
+def _told(listed: list[dict[str, Any]]) -> bool:
+    """Whether one tool has a name, and a schema that says which arguments it needs."""
+    schemas = [members(each.get("inputSchema")) for each in listed]
+    return [(each.get("type"), type(each.get("required", []))) for each in schemas] == [
+        ("object", list)
+    ]
+
+
+def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
+    """A tool with a required argument of one plain type: the tool, the argument, good ones."""
+    found = [each for each in talk.features.tools.values() if talk.features.may_call(each)]
+    if not found:
+        talk.skip(NONE_MAY_BE_CALLED)
+    for tool in sorted(found, key=lambda each: not each.reads):
+        good = sampled(tool.input_schema)
+        properties = tool.input_schema.get("properties", {})
+        for name in tool.input_schema.get("required", []):
+            rules = properties.get(name, {})
+            plain = rules.get("type") in [*WRONG]  # what is compared need not be hashable
+            if good is not None and plain and "x-mcp-header" not in rules:
+                return tool, name, good
+    return talk.skip("no harmless tool has a required argument of one type")
+
+
+async def _invalid(talk: ServerTalk) -> Reply:
+    tool, name, good = _checked_tool(talk)
+    kind = tool.input_schema["properties"][name]["type"]
+    return await call(await talk.open(), tool, {**good, name: WRONG[kind]})
+
+
+@case.must(
+    "security-considerations/missing-argument",
+    "An error of the protocol, or a result with isError.",
+)
+async def missing_argument(talk: ServerTalk) -> None:
+    """A call without a required argument does not reach the tool."""
+    tool, name, good = _checked_tool(talk)
+    arguments = {key: value for key, value in good.items() if key != name}
+    reply = await call(await talk.open(), tool, arguments)
+    check(failed(reply), f"{tool.name} without {name} got {reply}")
+
+
+@case.must(
+    "security-considerations/wrong-type", "An error of the protocol, or a result with isError."
+)
+async def wrong_type(talk: ServerTalk) -> None:
+    """A call with an argument of another type does not reach the tool."""
+    reply = await _invalid(talk)
+    check(failed(reply), f"a call with an argument of another type got {reply}")
+
+
+@case.must(
+    "security-considerations/further-argument",
+    "An error of the protocol, or a result with isError.",
+)
+async def further_argument(talk: ServerTalk) -> None:
+    """A call with an argument that additionalProperties forbids does not reach the tool."""
+    for tool in talk.features.plain_tools():
+        good = sampled(tool.input_schema)
+        if tool.input_schema.get("additionalProperties") is False and good is not None:
+            break
+    else:
+        talk.skip("no harmless tool forbids further arguments")
+    arguments = {**good, "mcpcore_conformance": 1}
+    reply = await call(await talk.open(), tool, arguments)
+    check(failed(reply), f"{tool.name} forbids further arguments, and one got {reply}")
+
+
+@case.must(
+    "security-considerations/rules-of-2020-12",
+    "What breaks allOf, anyOf, $ref, enum or if/then/else is refused, the rest is not.",
+    needs=("tool:json_schema_2020_12_tool",),
+)
+async def full_schema(talk: ServerTalk) -> None:
+    """Arguments are checked by all that the schema says, also where it refers and combines."""
+    tool = talk.tool("json_schema_2020_12_tool")
+    link = await talk.open()
+    wrong: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("neither branch of anyOf", {"name": "kit"}),
+        ("what $ref forbids", {"email": "kit@example.com", "address": {"street": 1}}),
+        ("what is not in the enum", {"email": "kit@example.com", "contactMethod": "smoke"}),
+        ("what then forbids", {"email": "kit@example.com", "contactMethod": "phone"}),
+        ("a further member", {"email": "kit@example.com", "more": 1}),
+    )
+    for what, arguments in wrong:
+        check(value_problem(arguments, tool.input_schema), "the case does not know this schema")
+        reply = await call(link, tool, arguments)
+        check(failed(reply), f"arguments with {what} got {reply}")
+    good = {"contactMethod": "phone", "phone": "1", "address": {"street": "s", "city": "c"}}
+    reply = await call(link, tool, good)
+    check(worked(reply), f"good arguments got {reply}")
+
+
+@case.should(
+    "error-handling/invalid-arguments-result",
+    "A result with isError, so that the model can correct itself.",
+    SINCE_2025_11_25,
+)
+async def invalid_result(talk: ServerTalk) -> None:
+    """Arguments that break the tool's schema give a result with isError."""
+    reply = await _invalid(talk)
+    check(
+        reply.message is not None and reply.message.kind is Kind.RESULT and failed(reply),
+        f"invalid arguments got {reply}, not a result with isError",
+    )
+
+
+@case.should("error-handling/invalid-arguments-error", "The error -32602.", UNTIL_2025_06_18)
+async def invalid_error(talk: ServerTalk) -> None:
+    """Arguments that break the tool's schema are an error of the protocol."""
+    (await _invalid(talk)).failed_with(INVALID_PARAMS)
+
+
+@case.should("error-handling/unknown-tool", "The error -32602, no result.")
+async def unknown_tool(talk: ServerTalk) -> None:
+    """A call of a tool that does not exist is an error of the protocol."""
+    (await call(await talk.open(), NOBODY, {})).failed_with(INVALID_PARAMS)
+
+
+@case.should(
+    "tool-names/case-sensitive",
+    "The name in another case is that of an unknown tool.",
+    SINCE_2025_11_25,
+)
+async def case_sensitive(talk: ServerTalk) -> None:
+    """Tool names are case-sensitive."""
+    tool = talk.any_tool()
+    name = tool.name.swapcase()
+    if name in talk.features.tools or name in talk.features.withheld:
+        talk.skip("there is a tool with that name in both cases")
+    reply = await call(await talk.open(), name, talk.arguments(tool))
+    check(not worked(reply), f"{tool.name} answers to {name} as well")
+    check(failed(reply), f"a call of {name} got {reply}, not an error")
+
+
+@case.should("error-handling/no-name", "The error -32602.")
+async def no_name(talk: ServerTalk) -> None:
+    """A call that names no tool is an error of the protocol."""
+    link = await talk.open()
+    reply = await link.request("tools/call", {"arguments": {}})
+    check(
+        reply.message is not None and reply.message.kind is Kind.ERROR,
+        f"a call without a name got {reply}",
+    )
+
+
+@case.should(
+    "error-handling/malformed-arguments",
+    "The error -32602: the request does not follow the schema of tools/call.",
+)
+async def malformed_arguments(talk: ServerTalk) -> None:
+    """Arguments that are no object are an error of the protocol."""
+    tool = talk.any_tool()
+    link = await talk.open()
+    wrong: tuple[Any, ...] = ([], "text", 1)
+    for arguments in wrong:
+        reply = await link.request("tools/call", {"name": tool.name, "arguments": arguments})
+        reply.failed_with(INVALID_PARAMS)
+
+
+@case.should(
+    "error-handling/tool-error",
+    "A result with isError and a text that says what went wrong.",
+    needs=("tool:test_error_handling",),
+)
+async def tool_error(talk: ServerTalk) -> None:
+    """A tool that fails gives a result with isError."""
+    result = await called(talk, "test_error_handling", {})
+    check(result.get("isError") is True, "the tool failed, and isError is not true")
+    check(block(result, "text")["text"], "nothing says what went wrong")
+
+
+# Every kind of content, and structured content
+
+case = page.server(SINCE_2025_06_18, needs=("tools",))
+MOST_BLOCKS = 5
+"""Tools with an output schema that a case calls, at most."""
+
+
+@case.must(
+    "text-content/given", "A block of type text with a text.", ALL, needs=("tool:test_simple_text",)
+)
+async def text_content(talk: ServerTalk) -> None:
+    """A text comes as a block of type text."""
+    result = await called(talk, "test_simple_text", {})
+    check(block(result, "text")["text"], "the text is empty")
+
+
+@case.must(
+    "image-content/base64",
+    "A block of type image with base64 data and a MIME type.",
+    ALL,
+    needs=("tool:test_image_content",),
+)
+async def image_content(talk: ServerTalk) -> None:
+    """The data of an image is base64, with a MIME type."""
+    found = block(await called(talk, "test_image_content", {}), "image")
+    check(check_base64(found["data"], "data"), "the image is empty")
+    check_mime_type(found["mimeType"], "mimeType")
+
+
+@case.must(
+    "audio-content/base64",
+    "A block of type audio with base64 data and a MIME type.",
+    SINCE_2025_03_26,
+    needs=("tool:test_audio_content",),
+)
+async def audio_content(talk: ServerTalk) -> None:
+    """The data of a sound is base64, with a MIME type."""
+    found = block(await called(talk, "test_audio_content", {}), "audio")
+    check(check_base64(found["data"], "data"), "the sound is empty")
+    check_mime_type(found["mimeType"], "mimeType")
+
+
+@case.must(
+    "resource-links/given",
+    "A block of type resource_link with a URI and a name.",
+    needs=("tool:test_resource_link",),
+)
+async def resource_link(talk: ServerTalk) -> None:
+    """A link to a resource has its URI and its name."""
+    found = block(await called(talk, "test_resource_link", {}), "resource_link")
+    check(":" in found["uri"], f"the link has the URI {found['uri']!r}")
+
+
+@case.must(
+    "tool-result/kinds-of-the-revision",
+    "No block of a type that came with a later revision.",
+    UNTIL_2025_03_26,
+    needs=("tool:test_resource_link",),
+)
+async def kinds(talk: ServerTalk) -> None:
+    """No content of a kind is sent that the revision does not have."""
+    link = await talk.open()
+    for name in ("test_resource_link", "test_audio_content"):
+        if name not in talk.features.tools:
+            continue
+        reply = await call(link, talk.tool(name), {})
+        if not failed(reply):
+            problem = result_problem("tools/call", reply.result, talk.revision)
+            check(not problem, f"{name}: {problem}")
+
+
+@case.must(
+    "embedded-resources/given",
+    "A block of type resource with a URI, and a text or a blob.",
+    ALL,
+    needs=("tool:test_embedded_resource",),
+)
+async def embedded_resource(talk: ServerTalk) -> None:
+    """An embedded resource has a URI, and a text or base64."""
+    found = block(await called(talk, "test_embedded_resource", {}), "resource")["resource"]
+    check(":" in found["uri"], f"the resource has the URI {found['uri']!r}")
+    if "blob" in found:
+        check_base64(found["blob"], "blob")
+
+
+@case.should(
+    "embedded-resources/capability",
+    "The capability resources is declared.",
+    needs=("tool:test_embedded_resource",),
+)
+async def embedding_capability(talk: ServerTalk) -> None:
+    """A server that embeds resources implements resources."""
+    block(await called(talk, "test_embedded_resource", {}), "resource")
+    link = await talk.open()
+    reply = await link.request("resources/list")
+    check(
+        reply.message is not None and reply.message.kind is Kind.RESULT,
+        f"resources are embedded, and resources/list got {reply}",
+    )
+
+
+def _structured(talk: ServerTalk) -> list[Tool]:
+    """Tools with an output schema that may be called."""
+    found = [each for each in talk.features.plain_tools() if each.output_schema]
+    return found[:MOST_BLOCKS] or talk.skip(
+        "no tool that only reads, or that --tool NAME has named, has an output schema"
+    )
+
+
+@case.must("output-schema/conforms", "structuredContent follows the outputSchema that was listed.")
+async def output_conforms(talk: ServerTalk) -> None:
+    """The structured result of a tool with an output schema follows it."""
+    for tool in _structured(talk):
+        result = await called(talk, tool.name, talk.arguments(tool))
+        if result.get("isError"):
+            continue
+        check("structuredContent" in result, f"{tool.name} gives no structuredContent")
+        problem = value_problem(result["structuredContent"], tool.output_schema)
+        check(not problem, f"the structuredContent of {tool.name}: {problem}")
+
+
+@case.should("structured-content/as-text", "A text block holds the same JSON.")
+async def structured_as_text(talk: ServerTalk) -> None:
+    """Structured content is also there as JSON in a text."""
+    for tool in _structured(talk):
+        result = await called(talk, tool.name, talk.arguments(tool))
+        if result.get("isError") or "structuredContent" not in result:
+            continue
+        texts = [each["text"] for each in result["content"] if each["type"] == "text"]
+        check(
+            any(_same(text, result["structuredContent"]) for text in texts),
+            f"no text of {tool.name} is the JSON of its structuredContent",
+        )
+
+
+def _same(text: str, value: Any) -> bool:
+    try:
+        return bool(json.loads(text) == value)
+    except ValueError:
+        return False
+
+
+@case.must(
+    "structured-content/object",
+    "structuredContent is an object.",
+    LEGACY_SINCE_2025_06_18,
+)
+async def structured_object(talk: ServerTalk) -> None:
+    """Structured content is an object."""
+    for tool in _structured(talk):
+        result = await called(talk, tool.name, talk.arguments(tool))
+        found = result.get("structuredContent", {})
+        check(isinstance(found, dict), f"the structuredContent of {tool.name} is {found!r:.60}")

@@ -1,13 +1,14 @@
 """Cases of the page server/utilities/pagination."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from mcpcore_conformance.kit.apart import CURSOR
 from mcpcore_conformance.kit.asking import pages
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind
+from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import EVERY, Binding, Page
 from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -92,44 +93,24 @@ def _names(method: str, entries: Iterable[Any]) -> list[Any]:
     return [entry.get(LISTS[method][2]) for entry in entries]
 
 
-@case.must(
-    "operations-supporting-pagination/tools",
-    "The pages come to an end, no cursor comes twice, and no tool either.",
-    needs=("tools",),
-)
-async def tools(talk: ServerTalk) -> None:
-    """The list of tools is found whole by following its cursors."""
-    await _whole(talk, "tools/list")
-
-
-@case.must(
-    "operations-supporting-pagination/resources",
-    "The pages come to an end, no cursor comes twice, and no resource either.",
-    needs=("resources",),
-)
-async def resources(talk: ServerTalk) -> None:
-    """The list of resources is found whole by following its cursors."""
-    await _whole(talk, "resources/list")
-
-
-@case.must(
-    "operations-supporting-pagination/templates",
-    "The pages come to an end, no cursor comes twice, and no template either.",
-    needs=("resources", f"method:{TEMPLATES}"),
-)
-async def templates(talk: ServerTalk) -> None:
-    """The list of resource templates is found whole by following its cursors."""
-    await _whole(talk, TEMPLATES)
-
-
-@case.must(
-    "operations-supporting-pagination/prompts",
-    "The pages come to an end, no cursor comes twice, and no prompt either.",
-    needs=("prompts",),
-)
-async def prompts(talk: ServerTalk) -> None:
-    """The list of prompts is found whole by following its cursors."""
-    await _whole(talk, "prompts/list")
+for _slug, _one, _list, _method, _needs in (
+    ("tools", "tool", "tools", "tools/list", ("tools",)),
+    ("resources", "resource", "resources", "resources/list", ("resources",)),
+    (
+        "templates",
+        "template",
+        "resource templates",
+        TEMPLATES,
+        ("resources", f"method:{TEMPLATES}"),
+    ),
+    ("prompts", "prompt", "prompts", "prompts/list", ("prompts",)),
+):
+    case.must(
+        f"operations-supporting-pagination/{_slug}",
+        f"The pages come to an end, no cursor comes twice, and no {_one} either.",
+        needs=_needs,
+        summary=f"The list of {_list} is found whole by following its cursors.",
+    )(partial(_whole, method=_method))
 
 
 @case.must(
@@ -151,9 +132,7 @@ async def invalid_cursor(talk: ServerTalk) -> None:
     for method in _there(talk):
         for cursor in FORGED:
             reply = await link.request(method, {"cursor": cursor})
-            if reply.message is None or reply.message.kind is not Kind.ERROR:
-                raise Broken(f"{method} with the cursor {cursor[:40]!r} got {reply}")
-            reply.failed_with(INVALID_PARAMS)
+            reply.failed_with(INVALID_PARAMS, what=f"{method} with the cursor {cursor[:40]!r}")
     await link.alive()
 
 
@@ -165,9 +144,7 @@ async def cursor_type(talk: ServerTalk) -> None:
     for method in _there(talk):
         for cursor in cursors:
             reply = await link.request(method, {"cursor": cursor})
-            if reply.message is None or reply.message.kind is not Kind.ERROR:
-                raise Broken(f"{method} with the cursor {cursor!r} got {reply}")
-            reply.failed_with(INVALID_PARAMS)
+            reply.failed_with(INVALID_PARAMS, what=f"{method} with the cursor {cursor!r}")
 
 
 @case.must("request-format/pages-differ", "The second page has other entries than the first.")
@@ -205,9 +182,7 @@ async def altered(talk: ServerTalk) -> None:
         # what follows the padding says nothing
         altered = f"x{cursor}"
     reply = await link.request(method, {"cursor": altered})
-    if reply.message is None or reply.message.kind is not Kind.ERROR:
-        raise Broken(f"{method} took a cursor with something behind it: {reply}")
-    reply.failed_with(INVALID_PARAMS)
+    reply.failed_with(INVALID_PARAMS, what=f"{method} with a cursor that has something behind it")
 
 
 @case.may("implementation-guidelines/of-another-list", "The error -32602.")
@@ -219,9 +194,7 @@ async def of_another_list(talk: ServerTalk) -> None:
     if not others:
         talk.skip("the server has one list only")
     reply = await link.request(others[0], {"cursor": cursor})
-    if reply.message is None or reply.message.kind is not Kind.ERROR:
-        raise Broken(f"{others[0]} took a cursor of {method}: {reply}")
-    reply.failed_with(INVALID_PARAMS)
+    reply.failed_with(INVALID_PARAMS, what=f"{others[0]} with a cursor of {method}")
 
 
 @case.should(

@@ -38,12 +38,17 @@ def protect(talk: ClientTalk) -> ProtectedSite:
 
 
 async def attend(
-    talk: ClientTalk, site: ProtectedSite, context: Mapping[str, Any] | None = None
-) -> None:
-    """Let the client come to its end; ``context``: what it is told besides that of the case.
+    talk: ClientTalk,
+    site: ProtectedSite | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> ProtectedSite:
+    """Let the client come to its end at a protected endpoint, and return that.
+
+    ``context``: what the client is told besides that of the case.
 
     Skips the case if it does nothing about a 401.
     """
+    site = site or protect(talk)
     if context is not None:
         await talk.launch(context={**talk.case.context, **context})
     ended = await talk.finished()
@@ -51,15 +56,18 @@ async def attend(
         raise Inconclusive(f"the client sent no request to the server: {talk.state()}")
     if not site.elsewhere:
         talk.skip(f"the client does not act on 401; it ended with status {ended.code}")
+    return site
 
 
 async def sign_in(
-    talk: ClientTalk, site: ProtectedSite, context: Mapping[str, Any] | None = None
-) -> None:
+    talk: ClientTalk,
+    site: ProtectedSite | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> ProtectedSite:
     """As :func:`attend`; Broken if the client gets no token that lets it in."""
-    await attend(talk, site, context)
+    site = await attend(talk, site, context)
     if site.let_in:
-        return
+        return site
     raise Broken(f"the client did not sign in; {_asked(site)}; {talk.state()}")
 
 

@@ -213,6 +213,11 @@ class ClientTalk:
         await link.opened()
         return link
 
+    async def expect(self, method: str, within: float | None = None) -> tuple[ClientLink, Message]:
+        """As :meth:`open`, and wait for a message with this method, which is not answered."""
+        link = await self.open()
+        return link, await link.expect(method, within)
+
     # Waiting
 
     async def until(

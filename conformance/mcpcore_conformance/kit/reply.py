@@ -74,9 +74,7 @@ class Reply(Struct):
     @property
     def error(self) -> dict[str, Any]:
         """The JSON-RPC error; raises Broken if it is anything else."""
-        if self.message is None or self.message.kind is not Kind.ERROR:
-            raise Broken(f"{self.sent.method or 'the message'} got {self}, not an error")
-        return self.message.error
+        return self.failed_with()
 
     @property
     def refused(self) -> bool:
@@ -97,14 +95,18 @@ class Reply(Struct):
         something = self.message or self.head or self.gone
         return something is None and self.other_id is UNSET
 
-    def failed_with(self, *codes: int, status: int | None = None) -> dict[str, Any]:
-        """Check that this is an error with one of these codes (and that status over HTTP)."""
-        error = self.error
-        wanted = " or ".join(map(str, codes))
+    def failed_with(self, *codes: int, status: int | None = None, what: str = "") -> dict[str, Any]:
+        """Check that this is an error with one of these codes (and that status over HTTP).
+
+        ``what`` got it, if it is not enough to name the method.
+        """
+        what = what or self.sent.method or "the message"
+        if self.message is None or self.message.kind is not Kind.ERROR:
+            raise Broken(f"{what} got {self}, not an error")
+        error, wanted = self.message.error, " or ".join(map(str, codes))
         check(
             not codes or error["code"] in codes,
-            f"{self.sent.method or 'the message'} got the error {error['code']}"
-            f" ({error['message']!r}), not {wanted}",
+            f"{what} got the error {error['code']} ({error['message']!r}), not {wanted}",
         )
         if status is not None and self.status is not None:
             check(self.status == status, f"HTTP status {self.status}, not {status}")
