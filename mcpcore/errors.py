@@ -168,7 +168,9 @@ class CircuitOpen(RequestRefused):
     """
 
     def __init__(self, method: str, wait: float) -> None:
-        super().__init__(method, f"the circuit breaker is open; try again in {wait:.3g} seconds")
+        super().__init__(
+            method, f"the circuit breaker is open; try again in {round(wait, 4):g} seconds"
+        )
         self.wait = wait
 
 

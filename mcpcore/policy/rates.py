@@ -65,7 +65,7 @@ def activity_of(method: str) -> Activity:
 
 def busy(activity: Activity, wait: float, revision: Revision) -> McpError:
     """Return the error for a request that may be tried again after ``wait`` seconds."""
-    text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
+    text = f"busy: too many {activity.value}; try again in {round(wait, 4):g} seconds"
     return McpError(busy_code(revision), text, {"retryAfterMs": math.ceil(wait * 1000)})
 
 

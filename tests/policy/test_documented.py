@@ -75,11 +75,14 @@ FREE = {"initialize", "ping", "server/discover", "logging/setLevel"}
 def test_an_activity_is_named_in_its_error(activity: Activity) -> None:
     text, methods = WORDS[activity]
     assert all(activity_of(method) is activity for method in methods)
-    for revision, code in ((MODERN[0], 1001), (LEGACY[0], -32000)):
-        error = busy(activity, 0.0015, revision)
-        assert error.error.message == f"busy: too many {text}; try again in 0.0015 seconds"
+    for revision, code, wait, told, milliseconds in (
+        (MODERN[0], 1001, 0.0015, "0.0015", 2),
+        (LEGACY[0], -32000, 3600.0, "3600", 3_600_000),
+    ):
+        error = busy(activity, wait, revision)
+        assert error.error.message == f"busy: too many {text}; try again in {told} seconds"
         assert error.code == code
-        assert msgspec.json.decode(error.error.data or b"") == {"retryAfterMs": 2}
+        assert msgspec.json.decode(error.error.data or b"") == {"retryAfterMs": milliseconds}
 
 
 def test_every_request_of_the_protocol_belongs_to_an_activity() -> None:
