@@ -354,6 +354,25 @@ def test_connections_without_a_principal_have_an_allowance_each() -> None:
     assert refused.error.message == "busy: 1 calls wait for input, all of one caller"
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_next_question_of_a_call_takes_a_place_of_whoever_has_retried_it(shared: bool) -> None:
+    """In a shared conversation, a question is passed on if all calls are of one client."""
+    backend = Backend("a", LEGACY, many(2))
+    first = Scene(MODERN, backend, settings=RelaySettings(parked_per_principal=1), principal=None)
+    other = Scene(MODERN, backend, beside=first, principal=None)
+    first.relay.targets["a"].shared = shared
+    for scene in (first, other):
+        scene.answers = None
+    first.ask("tools/call", ASK)
+    [event] = first.told(InputRequired)
+    assert again(other, event) is None
+    [second] = other.told(InputRequired)
+    assert "all of one caller" in other.error("tools/call", {"name": "ask"}).message
+    first.ask("tools/call", {"name": "ask"})
+    assert len(first.told(InputRequired)) == (1 if shared else 2)  # else of whom is it?
+    assert again(other, second) == "done"
+
+
 def test_open_calls_of_modern_clients_share_no_conversation_if_that_is_set() -> None:
     """A question that names no call is about the only one of its conversation."""
 

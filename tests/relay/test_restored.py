@@ -7,9 +7,10 @@ import pytest
 from mcpcore.engine.events import LogLevelChanged
 from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.listens import Item, filter_of
-from tests.http.support import Reply, request
+from tests.http.support import Reply, note, request
 from tests.relay.bench import LEGACY, MODERN
 from tests.relay.test_forwarding import Gateway, gateways, messages, settle, wait
+from tests.relay.test_subscriptions import asked as asked_for
 
 CALL = request("tools/call", {"name": "echo", "arguments": {}}, id=3)
 LIST_CHANGED = "notifications/tools/list_changed"
@@ -73,6 +74,8 @@ def test_subscriptions_at_another_worker(server: str) -> None:
     for uri in URIS:
         ok(other.post(subscription(uri), mcp_session_id=session), one, other)
     assert subscribed(one) == subscribed(other) == [*URIS]
+    if server == LEGACY:  # each was asked for once
+        assert asked_for(one.backend) == asked_for(other.backend) == [*URIS]
     assert heard(listening, UPDATED) == 0
     for bench in (one, other):
         tell(bench, UPDATED, {"uri": URIS[0]})
@@ -97,6 +100,12 @@ def test_a_session_after_a_restart_has_its_subscriptions(server: str) -> None:
     listening = other.replies[other.listen(session)]
     settle(other)
     assert heard(listening, UPDATED) == heard(listening, LIST_CHANGED) == 1
+    other.backend.down = True
+    other.post(subscription("x:1"), mcp_session_id=session)  # once more, and is not awaited
+    left = note("notifications/cancelled", {"requestId": "subscribe x:1"})
+    other.post(left, mcp_session_id=session)
+    other.backend.down = False
+    settle(other)
     tell(other, UPDATED, {"uri": "x:1"})
     settle(other)
     assert heard(listening, UPDATED) == 2

@@ -251,6 +251,24 @@ def test_a_session_that_has_subscribed_to_nothing_hears_of_lists_after_that() ->
     assert changes(scene).count((CHANGED, None)) == 1
 
 
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_session_begins_no_conversation_with_a_legacy_server_to_hear_of_lists(
+    server: str,
+) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    before = len(backend.wires)
+    other = Scene(LEGACY, backend, beside=scene)
+    watcher = scene.relay.subscriptions.sessions[other.front, ""]
+    assert list(watcher.streams) == ([] if server == LEGACY else ["a"])
+    assert len(backend.wires) == before
+    assert other.call("echo") == "a: {}"
+    tell(backend, CHANGED)
+    other.move()
+    assert changes(other).count((CHANGED, None)) == 1
+
+
 def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
     def choosy(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if json.decode(event.params)["uri"] == "x:1":
@@ -290,6 +308,30 @@ def test_a_subscription_while_a_lost_server_is_awaited_is_kept_with_those_before
     tell(backend, UPDATED, {"uri": "x:1"})
     scene.move()
     assert changes(scene).count((UPDATED, "x:1")) == 2  # once as it may have changed
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_second_subscription_that_is_cancelled_leaves_the_first(server: str, lost: bool) -> None:
+    backend = Backend("a", server, refuses)
+    scene = Scene(LEGACY, backend)
+    subscription = {"uri": "x:1"}
+    if lost:
+        watch(scene, "x:1")
+        lose(scene, backend)
+    backend.down = True
+    if lost:
+        scene.wait(2)
+    else:
+        scene.client.request("resources/subscribe", subscription, now=scene.now)
+    scene.client.cancel(scene.ask("resources/subscribe", subscription), now=scene.now)
+    scene.move()
+    backend.down = False
+    scene.move()
+    before = changes(scene).count((UPDATED, "x:1"))
+    tell(backend, UPDATED, subscription)
+    scene.move()
+    assert changes(scene).count((UPDATED, "x:1")) == before + 1
 
 
 def test_a_legacy_server_that_is_lost_before_it_answers_announces_nothing() -> None:
