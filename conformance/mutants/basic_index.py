@@ -29,7 +29,7 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
-from mcpcore_conformance.cases.basic_index import LARGE, NUMBER
+from mcpcore_conformance.cases.basic_index_responses import LARGE, NUMBER
 from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, encode, error, is_id, result
 from mcpcore_conformance.kit.model import LEGACY, MODERN, Binding
 

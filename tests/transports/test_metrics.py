@@ -4,6 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
 
@@ -47,11 +48,9 @@ class Board:
 
     def __init__(self, **more: Any) -> None:
         self.meters = PrometheusMeters()
-        self.runtime = RuntimeSettings(
-            middleware=(observe_answers(meters=self.meters),),
-            observer=observe_sessions(meters=self.meters),
-            **more,
-        )
+        self.sessions = RuntimeSettings(observer=observe_sessions(meters=self.meters), **more)
+        answers = observe_answers(meters=self.meters)
+        self.runtime = structs.replace(self.sessions, middleware=(answers,))
         self.client = observe_requests(meters=self.meters)
 
     def read(self, name: str, **labels: str) -> float:
@@ -161,7 +160,7 @@ async def page_of(url: str) -> bytes:
 async def test_circuit_breakers_of_a_gateway() -> None:
     board = Board()
     gateway = Gateway({"shop": shop()}, settings=GatewaySettings(breaker=BreakerSettings()))
-    async with served(gateway, settings=ServeSettings(runtime=board.runtime)):
+    async with served(gateway, settings=ServeSettings(runtime=board.sessions)):
         states = {"mcp_circuit_name": "shop", "mcp_circuit_state": "closed"}
         assert board.read("mcp_policy_circuit", **states) == 1
         assert board.read("mcp_policy_circuit", mcp_circuit_name="shop") == 1
@@ -209,7 +208,7 @@ async def test_refusals_of_a_gateway() -> None:
     board = Board()
     guard = {"shop": TrustSettings(deny=("pay",))}
     gateway = Gateway({"shop": shop()}, settings=GatewaySettings(guard=guard))
-    async with served(gateway, settings=ServeSettings(runtime=board.runtime)) as front:
+    async with served(gateway, settings=ServeSettings(runtime=board.sessions)) as front:
         async with connect(front.url) as client:
             with pytest.raises(McpError):
                 await client.call_tool("pay", {"amount": 3})
