@@ -61,6 +61,8 @@ def test_server_echoes_a_supported_legacy_revision(revision: str) -> None:
     assert reply["result"]["protocolVersion"] == revision
     assert reply["result"]["serverInfo"] == {"name": "server", "version": "1"}
     assert "resultType" not in reply["result"]
+    without = {"completions"} if revision == LEGACY_NAMES[0] else set()
+    assert reply["result"]["capabilities"].keys() == SERVER_ALL.keys() - without
     [ready] = feed(peer, tell("notifications/initialized"))
     assert isinstance(ready, Ready)
     assert ready.revision.name == revision

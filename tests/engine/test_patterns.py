@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     FaultKind,
     InputRequired,
     NotificationReceived,
+    ProgressReceived,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
@@ -769,6 +770,17 @@ def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
     assert META.keys() <= params["_meta"].keys()
     with pytest.raises(LocalProtocolError):
         peer.retry(request, {}, now=0)
+
+
+def test_progress_of_a_retry_begins_anew() -> None:
+    peer = modern_client()
+    request = peer.request("tools/call", {"name": "t"}, now=0, progress=True)
+    told = {"progressToken": request, "progress": 5}
+    feed(peer, tell("notifications/progress", told))
+    feed(peer, answer(request, {"resultType": "input_required", "requestState": "one"}))
+    again = peer.retry(request, {}, now=0)
+    [event] = feed(peer, tell("notifications/progress", {"progressToken": again, "progress": 1}))
+    assert isinstance(event, ProgressReceived)
 
 
 def test_a_failure_of_a_later_round_tells_of_the_earlier_one() -> None:
