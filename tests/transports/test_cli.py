@@ -439,6 +439,8 @@ def test_a_tool_that_fails(served: list[str]) -> None:
     assert done.returncode == 1
     assert done.stdout == "This tool intentionally returns an error for testing\n"
     assert done.stderr == "the tool failed\n"
+    done = mcpcore_here("call", "test_error_handling", "--json", served[0])
+    assert (done.returncode, json.loads(done.stdout)["isError"]) == (1, True)
 
 
 def test_an_error_of_the_server(served: list[str]) -> None:

@@ -26,6 +26,7 @@ BRIEF = {"close_wait": 0.2, "term_wait": 0.2, "kill_wait": 20.0}
 EVERYBODY = ["child", "group", "session", "daemon", "hidden"]
 BAD = [
     ["lingers", "stubborn", *EVERYBODY],
+    ["stubborn", *EVERYBODY],  # it ends when it is asked to, and what it has started does not
     *(
         pytest.param(habits, marks=pytest.mark.long)
         for habits in (
