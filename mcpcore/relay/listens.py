@@ -229,12 +229,8 @@ class Listens:
         stream.feeds[feed] |= claim.items
         for item in claim.items:
             feed.wanted.setdefault(item, set()).add(stream)
-        current = feed.current
-        if current is not None and claim.items <= current.asked:
-            claim.take(claim.items & current.granted)
-        else:
-            feed.claims.append(claim)
-            self._update(feed)
+        feed.claims.append(claim)
+        self._update(feed)
 
     def _is_full(self, fresh: Feed, caller: Hashable) -> bool:
         """Return True if a caller is on as many feeds of a server as it may be."""
@@ -283,6 +279,7 @@ class Listens:
 
     def _update(self, feed: Feed) -> None:
         """Listen for what is wanted, if that has changed; end a feed that nobody wants."""
+        self._grant(feed)
         current, wanted, target = feed.current, feed.wanted.keys(), feed.target
         if feed.state is ListenState.ENDED:
             return
@@ -330,13 +327,20 @@ class Listens:
         if again:
             for item in sorted(feed.wanted):
                 self._changed(item, list(feed.wanted[item]))
-        granted = [each for each in feed.claims if each.items <= listen.asked]
-        feed.claims = [each for each in feed.claims if not each.items <= listen.asked]
+        self._update(feed)
+
+    def _grant(self, feed: Feed) -> None:
+        """Announce what the server has granted, unless the next request leaves it out."""
+        current, after = feed.current, feed.next
+        if current is None:
+            return
+        sure = current.asked if after is None else current.asked & after.asked
+        granted = [each for each in feed.claims if each.items <= sure]
+        feed.claims = [each for each in feed.claims if not each.items <= sure]
         for claim in granted:
             if claim.alone is not None:
                 claim.alone.full = True
-            claim.take(claim.items & listen.granted)
-        self._update(feed)
+            claim.take(claim.items & current.granted)
 
     def streams(self, listen: FeedRequest, method: str, params: Raw) -> list["Stream"]:
         """Return the streams that want a change which the server was to announce."""

@@ -284,6 +284,30 @@ def test_a_stream_that_ends_while_it_is_replaced_may_have_missed_changes() -> No
     assert streams(backend) == [["x:1", "x:2"]]
 
 
+@pytest.mark.parametrize("listens", [3, 2], ids=["replaced", "refused"])
+def test_what_the_next_stream_leaves_out_is_not_acknowledged_before_it_is_back(
+    listens: int,
+) -> None:
+    backend = Backend("a", MODERN, refuses)
+    backend.config = structs.replace(backend.config, limits=Limits(listen_streams=listens))
+    ann = Scene(MODERN, backend)
+    bob, eve = beside(ann, principal="bob"), beside(ann, principal="eve")
+    watch(ann, "x:1", lists=False)
+    id = watch(bob, "x:2", lists=False)
+    watch(beside(ann, capabilities=OTHER), "x:9", lists=False)
+    backend.down = True
+    bob.client.cancel(id, now=0.0)
+    bob.move()  # the gateway asks for a stream without x:2
+    watch(eve, "x:2", lists=False)
+    assert eve.told(SubscriptionAcknowledged) == []
+    backend.down = False
+    eve.move()
+    assert ["x:1", "x:2"] in streams(backend)
+    assert granted(eve) == ["x:2"]
+    tell(backend, UPDATED, {"uri": "x:2"})
+    assert heard(eve) == [[(UPDATED, "x:2")]]
+
+
 def test_a_stream_that_was_open_is_opened_again_without_the_delay_of_earlier_losses() -> None:
     backend = Backend("a", MODERN, refuses)
     scene = Scene(LEGACY, backend)
