@@ -277,6 +277,9 @@ def test_attrs() -> None:
         return screen.sizes[0]
 
     told, output = schemas(server, "show")
+    assert output["properties"] == told["$defs"]["Size"]["properties"]
+    # msgspec tells of an empty factory since 0.23.
+    assert told["$defs"]["Size"]["properties"]["tags"].pop("default", []) == []
     assert told["$defs"]["Size"] == {
         "title": "Size",
         "description": "A size.",
@@ -289,7 +292,6 @@ def test_attrs() -> None:
         },
         "required": ["width"],
     }
-    assert output["properties"] == told["$defs"]["Size"]["properties"]
     size = {"width": 3, "height": 2, "unit": "em", "tags": []}
     result = call(server, "show", {"screen": {"name": "a", "sizes": [size]}})
     assert result["structuredContent"] == size  # converters are not run
