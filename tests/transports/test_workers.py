@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.processes import without
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
+from mcpcore_transports.link import signal_child
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children
 from tests.clock import PATIENCE, patience
@@ -258,6 +260,23 @@ async def test_whoever_is_cancelled_at_the_start_of_a_worker_leaves_none() -> No
             group.cancel_scope.cancel()
         assert children() <= before, f"cancelled after {turns} turns of the loop"
         assert not supervisor.pids
+
+
+async def test_a_signal_leaves_the_status_of_a_process_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signalled, waitpid = threading.Event(), os.waitpid
+
+    def late(pid: int, options: int) -> tuple[int, int]:
+        signalled.wait(PATIENCE)
+        return waitpid(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", late)
+    process = await anyio.open_process([sys.executable, "-c", "raise SystemExit(3)"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+    signal_child(process, signal.SIGTERM)
+    signalled.set()
+    assert await process.wait() == 3
 
 
 def test_words_of_a_command_line_are_taken_out() -> None:

@@ -6,9 +6,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+from anyio.abc import Process
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
@@ -118,6 +120,17 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def signal_child(process: Process, number: int) -> None:
+    """Signal a process, unless its end is known.
+
+    asyncio's ``terminate()`` and ``kill()`` look first whether it runs: if it has just ended, they
+    take its exit status away from the event loop, which then logs a warning and reports 255.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def what_broke(error: BaseException) -> str:

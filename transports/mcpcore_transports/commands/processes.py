@@ -26,6 +26,7 @@ from anyio.abc import Process
 from mcpcore.errors import WorkersFailed
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure, say
+from mcpcore_transports.link import signal_child
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
 from mcpcore_transports.serve.workers import Supervisor, WorkersSettings, reserved
 from mcpcore_transports.stdio.reaper import GUARD, MARK, ProcessTree, bury
@@ -270,8 +271,7 @@ class _Developing:
 
     async def _end(self, process: Process, tree: ProcessTree) -> None:
         """End the process, and then the processes that it has started and left behind."""
-        with suppress(ProcessLookupError):
-            process.terminate()
+        signal_child(process, signal.SIGTERM)
         with anyio.move_on_after(self._grace) as self._patience:
             await process.wait()
         tree.term_wait = _PATIENCE

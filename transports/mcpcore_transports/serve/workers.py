@@ -8,6 +8,7 @@ listens.  The end of the pair tells it that the supervisor is gone, for any reas
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +21,7 @@ from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
 from mcpcore.spec.bounds import check_numbers
-from mcpcore_transports.link import cannot_listen, signal_name
+from mcpcore_transports.link import cannot_listen, signal_child, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
 
@@ -251,13 +252,11 @@ class Supervisor:
     async def _end(self, process: Process) -> None:
         if process.returncode is not None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
+        signal_child(process, signal.SIGTERM)
         with anyio.move_on_after(self.settings.drain):
             await process.wait()
             return
-        with suppress(ProcessLookupError):
-            process.kill()
+        signal_child(process, signal.SIGKILL)
         await process.wait()
         self._report(f"process {process.pid} did not end in time and was killed")
 

@@ -5,6 +5,7 @@ import shlex
 import signal as signals
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -244,7 +245,10 @@ class StdioWire:
         """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
         self._log.add(True, self.number, "note", signals.Signals(number).name.encode())
         if self._process.returncode is None:
-            self._process.send_signal(signals.Signals(number))
+            # asyncio's own looks first whether the process runs, and takes the exit status of one
+            # that has just ended away from the event loop.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     async def exited(self, within: float) -> int | None:
         """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
