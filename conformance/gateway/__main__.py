@@ -89,6 +89,8 @@ def through(row: str, only: Sequence[str], start: Start) -> tuple[Verdicts, Verd
     address = ["127.0.0.1:0"]
     everything = ["serve", "--revision", server]
     gateway = ["gateway", "--server-revision", server, "--revision", client]
+    if down == "ws":
+        gateway.append("--verbose")  # which is middleware: it changes nothing either
     with serving([*MCPCORE, *everything, "--http", *address]) as (url,):
         behind = ["--", *start(COMMANDS), *everything, "--stdio"] if up == "stdio" else [url]
         direct = play_direct(down, client, only, start)

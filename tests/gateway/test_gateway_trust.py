@@ -17,20 +17,16 @@ from mcpcore import (
     ServeSettings,
     connect,
     read_description,
-    serve,
 )
 from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import Treatment, TrustSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
-from mcpcore_transports.client.guarding import guard_answers
 from mcpcore_transports.client.pins import write_pins
-from mcpcore_transports.client.request_log import log_incoming
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 from mcpcore_transports.server.log_labels import label_logs
-from mcpcore_transports.server.middleware import ServerMiddleware
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
 from tests.clock import patience
@@ -151,18 +147,6 @@ async def test_records_name_the_request_and_the_server(
     assert found["method"] == "tools/call"
     assert found["traceparent"] == "of the client"
     assert found["server"] == "s"
-
-
-@pytest.mark.parametrize(
-    ("middleware", "name"),
-    [(log_incoming(), "log_incoming"), (guard_answers(TrustSettings()), "guard_answers")],
-)
-async def test_middleware_that_would_not_run_is_refused(
-    middleware: ServerMiddleware, name: str
-) -> None:
-    settings = ServeSettings(runtime=RuntimeSettings(middleware=(label_logs(), middleware)))
-    with pytest.raises(ValueError, match=f"no middleware such as {name}: .*guard="):
-        await serve(Gateway({"s": server}), http="127.0.0.1:0", settings=settings)
 
 
 def test_the_settings_of_a_file(tmp_path: Path) -> None:

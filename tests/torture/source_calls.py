@@ -109,7 +109,7 @@ NO_POINTS: dict[str, str] = {
         (
             *("fcntl.ioctl", "os.fdopen", "os.get_blocking", "os.get_inheritable", "os.waitid"),
             "select.poll",
-            *(".close", ".fileno", ".kill", ".poll", ".register", ".set_inheritable", ".terminate"),
+            *(".close", ".fileno", ".kill", ".poll", ".register", ".set_inheritable"),
             *(".setblocking", ".settimeout", ".unregister", ".wait"),
         ),
         _OWN,

@@ -22,7 +22,7 @@ from mcpcore_transports.commands.options import GatewayOptions, ServeOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.serve import _settings, _show_logs
 from mcpcore_transports.running.audit import AUDIT_LOGGER
-from mcpcore_transports.server.log_labels import labels_logs
+from mcpcore_transports.server.log_labels import without_labels
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
 from mcpcore_transports.telemetry.workers import WorkerPages
@@ -57,11 +57,11 @@ def test_what_is_asked_for(given: dict[str, Any], middleware: int, pages: list[s
     assert (settings.runtime.observer is None) is ("log_format" in given)
 
 
-def test_a_gateway_gets_no_middleware_that_it_does_not_run() -> None:
-    given = {"telemetry": True, "metrics_path": "/m", "verbose": True, "log_format": "json"}
+def test_a_gateway_is_observed_without_middleware_for_it() -> None:
+    given = {"telemetry": True, "metrics_path": "/m", "log_format": "json"}
     options = GatewayOptions(http=WEB.http, **given)  # type: ignore[arg-type]
     settings = _settings(options, develop=False)
-    assert labels_logs(settings.runtime.middleware)
+    assert without_labels(settings.runtime.middleware) == (True, ())
     assert settings.runtime.observer is not None
     assert list(settings.http.pages) == ["/m"]
 

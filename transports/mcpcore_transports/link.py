@@ -10,14 +10,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from anyio.abc import Process
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.wire.redaction import Discreet, shown_headers
 
-if TYPE_CHECKING:  # late: HTTP needs none; it is a kind of link
+if TYPE_CHECKING:  # late: HTTP needs no stream connection, which is a kind of link, nor processes
+    from anyio.abc import Process
+
     from mcpcore_transports.stream.connection import StreamConnection
 
 clock = time.monotonic
@@ -122,7 +123,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def signal_child(process: Process, number: int) -> None:
+def signal_child(process: "Process", number: int) -> None:
     """Signal a process, unless its end is known.
 
     asyncio's ``terminate()`` and ``kill()`` look first whether it runs: if it has just ended, they

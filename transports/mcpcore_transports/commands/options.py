@@ -426,7 +426,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     verbose: Annotated[
         bool,
         Opt(
-            "Show log messages, all without --log-level; serve, dev: each request too.",
+            "Show log messages, all without --log-level, and each request.",
             flags="--verbose -v",
         ),
     ] = False

@@ -268,7 +268,7 @@ def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
         from mcpcore_transports.server.log_labels import label_logs  # late: few log so
 
         yield label_logs()
-    if options.verbose and not isinstance(options, BeforeServerOptions):
+    if options.verbose:
         yield log_incoming()
 
 

@@ -12,7 +12,7 @@ from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet
 from mcpcore_transports.serve.assembling import Application
-from mcpcore_transports.server.log_labels import labels_logs
+from mcpcore_transports.server.log_labels import without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import parse_target
 
@@ -72,7 +72,7 @@ class Gateway(Application):
         if settings.observer is not None:
             settings.observer.watch(self._fleet.breakers)
             self._fleet.observer = settings.observer
-        self._fleet.labels = labels_logs(settings.middleware)
+        self._fleet.labels, _ = without_labels(settings.middleware)
         async with anyio.create_task_group() as group:
             for route in routes:
                 route.begin(group)

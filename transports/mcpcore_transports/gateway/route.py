@@ -31,12 +31,14 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import ServedRoute
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.server.log_labels import labelled, labels_logs
+from mcpcore_transports.server.log_labels import labelled, without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Target
 
-if TYPE_CHECKING:  # late: few observe
+if TYPE_CHECKING:  # late: few have middleware, limit rates, or observe
+    from mcpcore_transports.gateway.middleware import SurroundedRequests
+    from mcpcore_transports.server.rate_limits import Throttle
     from mcpcore_transports.telemetry.relaying import RelayedRequests
 
 logger = logging.getLogger("mcpcore.gateway")
@@ -263,34 +265,49 @@ class GatewayRuntime:
     ) -> None:
         self.link: Link | None = None
         self.settings = settings
+        self.machine = machine
+        self.failures = Failures(settings)
         self._route = route
-        self._machine = machine
         route.runtimes[machine] = self
         self._observed: RelayedRequests | None = None
         if settings.observer is not None:
             self._observed = settings.observer.relayed(machine)
-            route.relay.stand_ins[machine] = cast(Any, self._observed)
+        self.replies: Any = self._observed or machine
+        """Machine for answers, or what takes them in its place to observe them."""
+        self.throttle: Throttle | None = None
+        if settings.limiter is not None:
+            from mcpcore_transports.server import rate_limits  # late: few limit rates
+
+            self.throttle = rate_limits.Throttle(settings, machine, self.failures)
+        self._labels, middleware = without_labels(settings.middleware)
+        self._surrounded: SurroundedRequests | None = None
+        if middleware:
+            from mcpcore_transports.gateway import middleware as surrounding  # late: few have any
+
+            self._surrounded = surrounding.SurroundedRequests(middleware, self)
+        if self._observed or self._surrounded:
+            route.relay.stand_ins[machine] = cast(Any, self._surrounded or self._observed)
         self._group: TaskGroup
         self._limited: set[Key] = set()
         """Requests about which the rate limiter has not decided, unless they were cancelled."""
-        self._labels = labels_logs(settings.middleware)
         self._violations = ClientViolations(settings.suspicion)
-        self._throttle = None
-        if settings.limiter is not None:
-            from mcpcore_transports.server.rate_limits import Throttle  # late: few limit rates
-
-            self._throttle = Throttle(settings, machine, Failures(settings))
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end."""
         try:
             async with anyio.create_task_group() as self._group:
-                await link_run()
-                self._group.cancel_scope.cancel()
+                if self._surrounded is not None:
+                    self._surrounded.begin(self._group)
+                try:
+                    await link_run()
+                finally:
+                    if self._surrounded is not None:
+                        self._surrounded.stop()
+                    self._group.cancel_scope.cancel()
         finally:
-            del self._route.runtimes[self._machine]
+            del self._route.runtimes[self.machine]
+            self._route.relay.stand_ins.pop(self.machine, None)
             if self._observed is not None:
-                del self._route.relay.stand_ins[self._machine]
                 self._observed.close()
 
     def handle(self, event: Event) -> None:
@@ -305,11 +322,11 @@ class GatewayRuntime:
         if isinstance(event, Violation):
             self._violations.hear(event)
             return
-        if self._throttle is not None and isinstance(event, RequestReceived):
+        if self.throttle is not None and isinstance(event, RequestReceived):
             try:
-                later = self._throttle.check(event)
+                later = self.throttle.check(event)
             except McpError as error:
-                self._machine.fail(event.key, error.error)
+                self.machine.fail(event.key, error.error)
                 return
             if later is not None:
                 self._limited.add(event.key)
@@ -327,19 +344,33 @@ class GatewayRuntime:
                 event = self._observed.begin(event)
             elif isinstance(event, RequestCancelled):
                 self._observed.end(event.key, cancelled=True)
-        self._route.from_client(self._machine, event)
+        if self._surrounded is None or not self._surrounded.takes(event):
+            self.relay(event)
+
+    def relay(self, event: Event) -> None:
+        """Hand an event to the relay."""
+        self._route.from_client(self.machine, event)
 
     async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
         """Take a request when the rate limiter has decided."""
         try:
             await later
         except McpError as error:
-            self._machine.fail(event.key, error.error)
+            self.machine.fail(event.key, error.error)
         else:
             if event.key in self._limited:
                 self._pass(event)
             else:
-                self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+                self.machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         self._limited.discard(event.key)
+        self.flush()
+
+    def flush(self) -> None:
+        """Make the link write the machine's output."""
         if self.link is not None:
             self.link.flush_soon()
+
+    def refused(self, key: Key, error: ErrorData) -> None:
+        """Note that a request is refused without the relay."""
+        if self._observed is not None:
+            self._observed.end(key, error)

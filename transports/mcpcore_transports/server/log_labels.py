@@ -16,7 +16,7 @@ from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 
-__all__ = ["LABELS", "LogLabels", "label_logs", "label_server", "labelled", "labels_logs"]
+__all__ = ["LABELS", "LogLabels", "label_logs", "label_server", "labelled", "without_labels"]
 
 
 class LogLabels(Struct, frozen=True, kw_only=True):
@@ -81,17 +81,9 @@ def label_logs() -> ServerMiddleware:
     return _label
 
 
-def labels_logs(middleware: tuple[ServerMiddleware, ...]) -> bool:
-    """Tell if records are to be labelled: a gateway, which runs no middleware, does it itself.
-
-    Raises ValueError for any other middleware.
-    """
-    for each in middleware:
-        if each is not _label:
-            name = getattr(each, "__qualname__", type(each).__name__).partition(".")[0]
-            raise ValueError(
-                f"a gateway runs no middleware such as {name}: observer=observe_sessions() has its "
-                "spans and metrics, GatewaySettings(guard=...) screens and redacts, limiter= "
-                "limits rates; what else is to be done belongs to the servers behind it"
-            )
-    return bool(middleware)
+def without_labels(
+    middleware: tuple[ServerMiddleware, ...],
+) -> tuple[bool, tuple[ServerMiddleware, ...]]:
+    """Tell if records are to be labelled, as a gateway does itself; return the other middleware."""
+    others = tuple(each for each in middleware if each is not _label)
+    return len(others) < len(middleware), others

@@ -75,7 +75,7 @@ def observe_sessions(
 
     ``attributes``: those of the transport, such as ``network.transport``, for the durations of
     sessions and the spans of streams; ``tracers``, ``meters``: providers, in place of those of the
-    process.  A gateway has spans and durations of its requests by it, as it has no middleware.
+    process.  A gateway has spans and durations of its requests by it, without middleware.
     """
     return _SessionObserver(attributes or {}, tracers, meters)
 

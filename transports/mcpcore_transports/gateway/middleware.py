@@ -1,0 +1,283 @@
+"""Middleware around the requests that a gateway relays, the same as around those of a server.
+
+A request goes on to the relay where its handler would be called: the answer is what the server
+behind the gateway says, and its errors are raised as McpError.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, StreamDrained
+from mcpcore.engine.peer import Peer
+from mcpcore.errors import InputNeeded, InputUnavailable, LocalError
+from mcpcore.service import Prepared
+from mcpcore.service.handlers import shown
+from mcpcore.service.tools import error_result
+from mcpcore.spec.errors import ErrorData, Forbidden, McpError
+from mcpcore.wire.jsontext import splice
+from mcpcore_transports.client.middleware import Outcome
+from mcpcore_transports.running.functions import current, current_loop, is_awaitable
+from mcpcore_transports.running.pending import Handlers
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.failures import about, simplified
+from mcpcore_transports.server.forbidding import forbid
+from mcpcore_transports.server.middleware import ServerMiddleware, guard
+
+if TYPE_CHECKING:  # types alone: the route makes these requests
+    from mcpcore_transports.gateway.route import GatewayRuntime
+
+_CALL = "tools/call"
+_ASKS_NOTHING = "middleware of a gateway cannot ask the client"
+
+
+class _RelayReply(Struct, eq=False):
+    """Answer of the relay to one request."""
+
+    result: Raw = Raw(b"{}")
+    """The whole result object."""
+    meta: Mapping[str, Any] | None = None
+    send: Callable[..., object] | None = None
+    """Function of ``meta`` that sends the result as the relay has given it."""
+    error: ErrorData | None = None
+    questions: tuple[Any, ...] = ()
+    """Questions and state, in place of a result."""
+    admitted: bool = False
+    """True if the engine has answered, or has opened the stream that was asked for."""
+
+
+class _Waiting:
+    """Request at the relay; ``reply`` is set with its answer."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.reply = _RelayReply()
+
+
+class _Relayed(Prepared):
+    """Request whose handler is the relay."""
+
+    reply: _RelayReply | None = None
+
+    def __init__(self, requests: "SurroundedRequests", event: RequestReceived) -> None:
+        super().__init__(event.revision, is_async=True)
+        self._requests, self._event = requests, event
+
+    async def call(self, context: Any) -> Raw:
+        self.reply = reply = await self._requests.relay(self._event)
+        if reply.error is not None:
+            raise McpError.of(reply.error)
+        if reply.questions:
+            raise InputNeeded(reply.questions[0])
+        return reply.result
+
+    def finish(self, value: Raw) -> Raw:
+        self.failed = self._event.method == _CALL and Outcome(value).failed
+        reply = self.reply
+        self.meta = None if reply is None or reply.meta is None else dict(reply.meta)
+        return value
+
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
+        if self._event.method == _CALL and not isinstance(error, McpError):
+            return error_result(told or shown(error))
+        return super().failure(error, told)
+
+
+class _RelayedContext(Context):
+    """Context of middleware at a gateway, which asks the client nothing."""
+
+    async def gather_inputs(self, *wanted: Any, **more: Any) -> NoReturn:
+        raise InputUnavailable(_ASKS_NOTHING)
+
+    def _look_up(self, wanted: Any) -> NoReturn:
+        raise InputUnavailable(_ASKS_NOTHING)
+
+    async def ping(self, *, timeout: float = 10.0) -> NoReturn:
+        raise InputUnavailable(_ASKS_NOTHING)
+
+    def pinger(self) -> Callable[[float], Awaitable[None]]:
+        return lambda timeout: self.ping(timeout=timeout)
+
+
+class SurroundedRequests:
+    """Requests at one machine of a gateway, inside of middleware.
+
+    It takes the relay's answers in the machine's place, and gives the machine those of the
+    middleware.  Contexts have it as their runtime.
+    """
+
+    lifespan = None
+    mounted_lifespans: Mapping[Any, Any] = {}
+    keeps_sessions = False
+
+    def __init__(self, middleware: Sequence[ServerMiddleware], runtime: "GatewayRuntime") -> None:
+        self._runtime = runtime
+        self._guard = guard(middleware, runtime.failures)
+        self.machine, self.settings = runtime.machine, runtime.settings
+        self.throttle = runtime.throttle
+        self.thread = current()
+        """Identifier of the event loop's thread."""
+        self._waiting: dict[Key, _Waiting] = {}
+        """Requests at the relay."""
+        self._drains: dict[Key, anyio.Event] = {}
+        self._handlers: Handlers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime.replies, name)
+
+    def begin(self, group: TaskGroup) -> None:
+        """Run the middleware in tasks of a group, before whose end :meth:`stop` is called."""
+        self._handlers = Handlers(group, self._release, current_loop())
+
+    def stop(self) -> None:
+        """Stop all middleware."""
+        self._handlers.stop()
+
+    def takes(self, event: Event) -> bool:
+        """Take an event of the machine; False if it is for the relay, too."""
+        match event:
+            case RequestReceived():
+                context = _RelayedContext(event, cast(Any, self), None)
+                work = partial(self._run, event, context)
+                context.scope = self._handlers.start(event.key, work, context)
+                return True
+            case RequestCancelled(key=key) if key in self._handlers:
+                if self._waiting.pop(key, None) is not None:
+                    self._runtime.relay(event)
+                self._handlers.cancel(key, event.reason)
+                return True
+            case StreamDrained(key=key):
+                self._wake(key)
+        return False
+
+    def flush(self) -> None:
+        """Make the link write the machine's output."""
+        self._runtime.flush()
+
+    async def drained(self, key: Key) -> None:
+        """Wait until the output for a request has been taken."""
+        self.flush()
+        while self.machine.queued(key):
+            await self._drains.setdefault(key, anyio.Event()).wait()
+        await anyio.lowlevel.checkpoint()
+
+    def tell(self, session: str | None, method: str, params: Any) -> bool:
+        """Notify the client of a session, or of the connection; return False if it is gone."""
+        where: dict[str, Any] = {} if isinstance(self.machine, Peer) else {"session": session}
+        try:
+            self.machine.notify(method, params, **where)
+        except LocalError:
+            return False
+        self.flush()
+        return True
+
+    def _wake(self, key: Key) -> None:
+        if (waiting := self._drains.pop(key, None)) is not None:
+            waiting.set()
+
+    def _release(self, key: Key) -> None:
+        self._wake(key)
+        self._runtime.replies.release(key)
+        self.flush()
+
+    async def relay(self, event: RequestReceived) -> _RelayReply:
+        """Hand a request to the relay; return its answer."""
+        waiting = self._waiting[event.key] = _Waiting()
+        self._runtime.relay(event)
+        try:
+            await waiting.done.wait()
+        finally:
+            if self._waiting.get(event.key) is waiting:  # the middleware waits no longer
+                self._runtime.relay(RequestCancelled(event.key, None))
+                del self._waiting[event.key]
+        return waiting.reply
+
+    async def _run(self, event: RequestReceived, context: Context) -> None:
+        relayed = _Relayed(self, event)
+        prepared = self._guard(event.revision, relayed)
+        replies, key = self._runtime.replies, event.key
+        try:
+            value = prepared.call(context)
+            result = prepared.finish(await value if is_awaitable(value) else value)
+            reply = relayed.reply
+            if reply is None or not reply.admitted:
+                same = reply is not None and reply.result is result and reply.send
+                send = same or partial(replies.respond, key, result)
+                send(meta=prepared.meta)
+        except BaseException as error:
+            only = simplified(error)
+            reply = relayed.reply
+            if reply is not None and reply.admitted:
+                self._runtime.failures.told(about(event.method, event.params), _known(only))
+            elif isinstance(only, InputNeeded) and reply is not None and reply.questions:
+                replies.require_input(key, *reply.questions)
+            else:
+                self._fail(event, relayed, context, _known(only))
+        finally:
+            self._wake(key)
+            self.flush()
+
+    def _fail(
+        self, event: RequestReceived, relayed: _Relayed, context: Context, error: Exception
+    ) -> None:
+        """Answer with an exception of the middleware, or the error that it has let through."""
+        replies, key = self._runtime.replies, event.key
+        told = self._runtime.failures.told(about(event.method, event.params), error)
+        try:
+            result = relayed.failure(error, told)
+        except Forbidden as forbidden:
+            self._runtime.refused(key, forbidden.error)
+            forbid(self.machine, event, forbidden)
+        except McpError as shown_error:
+            replies.fail(key, shown_error.error)
+        else:
+            replies.respond(key, result, meta=context.take_result_meta(None))
+
+    # What the relay answers with
+
+    def _take(self, key: Key, reply: _RelayReply) -> bool:
+        """Keep an answer; nobody has it if the middleware waits no longer."""
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            waiting.reply = reply
+            waiting.done.set()
+        return waiting is not None
+
+    def respond(
+        self,
+        key: Key,
+        result: Raw,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        members: bytes = b"",
+        **more: Any,
+    ) -> bool:
+        """Answer with a result."""
+        whole = Raw(splice(bytes(result), members)) if members else result
+        send = partial(self._runtime.replies.respond, key, result, members=members, **more)
+        return self._take(key, _RelayReply(whole, meta, send))
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer with an error."""
+        return self._take(key, _RelayReply(error=error))
+
+    def require_input(self, key: Key, *wanted: Any) -> bool:
+        """Answer with questions, which end this round of the request."""
+        return self._take(key, _RelayReply(questions=wanted))
+
+    def admit(self, key: Key) -> bool:
+        """Let the engine answer, or open the stream that was asked for: at once.
+
+        What the middleware does after its ``yield`` comes too late to change that.
+        """
+        admitted: bool = key in self._waiting and self._runtime.replies.admit(key)
+        return self._take(key, _RelayReply(admitted=True)) and admitted
+
+
+def _known(error: Exception | InputNeeded) -> Exception:
+    """Return the exception to tell of."""
+    return InputUnavailable(_ASKS_NOTHING) if isinstance(error, InputNeeded) else error
