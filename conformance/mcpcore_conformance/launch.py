@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from time import monotonic, sleep
 
@@ -124,10 +124,13 @@ def serving_at(
     """
     if _taken(host, port):
         raise LaunchError(f"another program listens at {host}:{port}")
-    with _running(command, grace, env, cwd) as (process, _, tail):
+    with _running(command, grace, env, cwd) as (process, announced, tail):
         until = monotonic() + timeout
         while not _taken(host, port):
             if process.poll() is not None:
+                with suppress(Empty):  # another process may hold its stderr open
+                    while announced.get(timeout=1.0) is not None:
+                        pass
                 raise _error(command, f"ended with status {process.wait()}", tail)
             if monotonic() > until:
                 raise _error(command, f"not at {host}:{port} within {timeout:g} s", tail)

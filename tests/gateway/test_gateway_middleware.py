@@ -249,7 +249,7 @@ class Slow:
         self.begun, self.ended = anyio.Event(), anyio.Event()
 
         @server.tool
-        async def wait() -> str:
+        async def wait() -> None:
             self.begun.set()
             try:
                 await anyio.sleep_forever()
@@ -287,9 +287,13 @@ async def test_who_waits_no_longer_cancels_the_call_of_the_server(era: str) -> N
         if request.method != "tools/call":
             return await call_next()
         async with anyio.create_task_group() as group:
-            group.start_soon(call_next)
-            await slow.begun.wait()
-            group.cancel_scope.cancel()
+
+            async def give_up() -> None:
+                await slow.begun.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(give_up)
+            await call_next()
         raise ToolError("it takes too long")
 
     with patience():
