@@ -136,8 +136,8 @@ async def test_it_can_be_killed_and_started_again() -> None:
 
 def test_the_command_checks_our_client_in_memory(capfd: pytest.CaptureFixture[str]) -> None:
     name = "mcpcore_conformance.everything.client:main"
-    only = ("--only", "basic/utilities/ping", "--report", "json", "--strict")
-    done = mcpcore_here("conformance", "client", "--transport", "memory", *only, name)
+    words = ("--only", "basic/utilities/ping", "--report", "json", "--strict", "--timeout", "60")
+    done = mcpcore_here("conformance", "client", "--transport", "memory", *words, name)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {(row["transport"], row["verdict"]) for row in rows} == {("memory", "passed")}
