@@ -110,8 +110,9 @@ real-programs: $(READY)
 torture: $(READY) ## Everything that can fail, on every driver, made to fail once each; ONLY="http trio"
 	@$(PY) -m tests.torture $(ONLY)
 
-simulation: $(READY) ## 100,000 conversations in virtual time, with faults; SIMULATION="--schedules 4000"
+simulation: $(READY) ## 100,000 conversations in virtual time, with faults, and of the relay; SIMULATION="--schedules 4000"
 	@$(PY) -m tests.simulation $(if $(SIMULATION),$(SIMULATION),--schedules 100000 --jobs 2)
+	@$(if $(SIMULATION),,$(PY) -m tests.relay.schedules --schedules 100000)
 
 soak: $(READY) ## Load with faults on every binding, and what is left of it; MINUTES=20 BACKEND=asyncio
 	@$(PY) -m tests.soak --minutes $(MINUTES) --backend $(BACKEND)

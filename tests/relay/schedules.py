@@ -16,6 +16,7 @@ of each other.  Each server has a circuit breaker.  At the end:
 - nothing is left open at the relay.
 """
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -60,6 +61,7 @@ from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 from tests.engine.bench import SERVER_ALL, rows
 from tests.relay.bench import LEGACY, ME, MODERN, WALL
 from tests.relay.test_tasks import CLIENT, SERVER, STATE
+from tests.tools import Parser, positive
 
 ENDS = (ResultReceived, ErrorReceived, RequestEnded)
 KINDS = (
@@ -736,3 +738,41 @@ class World:
     def streams(self) -> set[int]:
         fronts = self.fronts.sessions.values()
         return {key for front in fronts for key in front._state.streams}
+
+
+def play(seed: int) -> Counter[str]:
+    """Run the schedule of a seed; return its outcomes.  Raises AssertionError with the seed."""
+    world = World(seed)
+    try:
+        world.run()
+    except Exception as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+    outcomes: Counter[str] = Counter()
+    for user in world.users:
+        outcomes += user.outcomes
+    return outcomes
+
+
+def main() -> int:
+    """Run the command; the exit status is 1 if an invariant was broken."""
+    parser = Parser(prog="python -m tests.relay.schedules", description=__doc__)
+    parser.add_argument("--schedules", type=positive, default=1000, help="seeds to play")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # breakers tell of themselves
+    outcomes: Counter[str] = Counter()
+    failures = 0
+    for seed in range(options.first, options.first + options.schedules):
+        try:
+            outcomes += play(seed)
+        except AssertionError as broken:
+            failures += 1
+            print(f"{broken}\n  --first {seed} --schedules 1")
+    ends = {kind.__name__: outcomes[kind.__name__] for kind in ENDS}
+    said = ", ".join(f"{count} {name}" for name, count in ends.items())
+    print(f"{options.schedules} schedules, {sum(ends.values())} requests ended: {said}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -4,20 +4,14 @@ from collections import Counter
 
 import pytest
 
-from tests.relay.schedules import World
+from tests.relay.schedules import play
 from tests.shares import Some
 
 
 def run(seeds: range) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     for seed in seeds:
-        world = World(seed)
-        try:
-            world.run()
-        except Exception as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        for user in world.users:
-            outcomes += user.outcomes
+        outcomes += play(seed)
     return outcomes
 
 
