@@ -12,26 +12,16 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcpcore import ApiKeyScheme, HttpServerSettings, Server, ServeSettings
+from mcpcore import ApiKeyScheme, HttpServerSettings, ServeSettings
 from tests.clock import PATIENCE, patience, until
 from tests.command import command_here, mcpcore_here
-from tests.transports.auth_stage import MACHINE, Stage, stage
+from tests.transports.auth_stage import MACHINE, Stage, notes, stage
 from tests.transports.served import served
 from tests.transports.test_auth_commands import visit
 
 pytestmark = pytest.mark.anyio
 
 ADD = ("call", "add", "a=1", "b=1")
-
-
-def notes() -> Server:
-    server = Server("notes")
-
-    @server.tool
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    return server
 
 
 class Terminal:
@@ -127,7 +117,7 @@ async def test_a_probe_signs_in_for_all_of_its_connections(tmp_path: Path) -> No
 
 async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
-    async with stage(notes(), ws="127.0.0.1:0") as on:
+    async with stage(notes(), "ws") as on:
         assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
         code, said, told = await terminal.run(*ADD, on.url)
         assert (code, said) == (0, "2\n"), told
@@ -137,8 +127,7 @@ async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
 async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
     """There is no token, or one that has come to its end: the error says what helps."""
     terminal = Terminal(tmp_path)
-    bindings: dict[str, Any] = {binding: "127.0.0.1:0"}
-    async with stage(notes(), **bindings) as on:
+    async with stage(notes(), binding) as on:
         code, _, told = await terminal.run(*ADD, on.url)
         assert (code, "to sign in, give --login" in told) == (3, True), told
         assert on.authority.grants() == []

@@ -1,7 +1,6 @@
 """The client against real servers, and against servers that misbehave."""
 
 import logging
-import sys
 from typing import Annotated, Any
 
 import anyio
@@ -27,7 +26,6 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 from tests.transports.served import served
@@ -416,61 +414,6 @@ async def test_a_header_mismatch_is_mended_once() -> None:
 # Caching
 
 
-class Count:
-    """Counts the calls of a method that arrive."""
-
-    def __init__(self, ttl: int) -> None:
-        self.calls: list[str] = []
-        self.ttl = ttl
-
-    def __call__(self, message: dict[str, Any], headers: Any) -> tuple[int, dict[str, Any]]:
-        method = message["method"]
-        self.calls.append(method)
-        hints = {"ttlMs": self.ttl, "cacheScope": "public"}
-        results: dict[str, Any] = {
-            "server/discover": DISCOVERY,
-            "tools/list": modern({"tools": [], **hints}),
-            "resources/read": modern({"contents": [], **hints}),
-        }
-        return 200, {"jsonrpc": "2.0", "id": message["id"], "result": results[method]}
-
-
-@pytest.mark.requirement(
-    "server/utilities/caching/key",
-    "server/utilities/caching/ttl-positive",
-    "server/utilities/caching/ttl-zero",
-    "server/utilities/caching/ttl-negative",
-)
-@pytest.mark.parametrize(
-    ("cache", "ttl", "lists", "reads"),
-    [(True, 60_000, 1, 2), (True, 0, 2, 3), (True, -5, 2, 3), (False, 60_000, 2, 3)],
-)
-async def test_results_are_kept_as_long_as_allowed(
-    cache: bool, ttl: int, lists: int, reads: int
-) -> None:
-    count = Count(ttl)
-    settings = ClientSettings(cache=cache)
-    async with http_server(count) as url, connect(url, settings=settings) as client:
-        for _ in range(2):
-            await client.list_tools()
-        for uri in ("test://a", "test://b", "test://a"):
-            await client.read_resource(uri)
-    assert count.calls.count("tools/list") == lists
-    assert count.calls.count("resources/read") == reads
-
-
-async def test_news_make_kept_results_stale() -> None:
-    server = library()
-    async with connect(server, settings=ClientSettings(cache=True)) as client:
-        assert len(await client.tools()) == 4
-        server.remove_tool("add")
-        assert len(await client.tools()) == 4  # nobody has told us
-        async with client.listen(tools=True) as changes:
-            server.remove_tool("wait")
-            await anext(changes)
-            assert len(await client.tools()) == 2
-
-
 async def test_an_unknown_option_is_refused_by_the_cache_as_well() -> None:
     misspelt: Any = {"timout": 1.0}
     async with connect(library(), settings=ClientSettings(cache=True)) as client:
@@ -487,22 +430,6 @@ async def test_the_era_of_a_server_of_this_process_is_not_remembered() -> None:
     eras = EraCache()
     async with connect(library(), settings=ClientSettings(eras=eras)):
         assert len(eras) == 0
-
-
-async def test_environment_and_directory_of_a_child(tmp_path: Any) -> None:
-    code = (
-        "import json, os, sys\n"
-        "for line in sys.stdin:\n"
-        "    message = json.loads(line)\n"
-        "    result = {'resultType': 'complete', 'supportedVersions': ['2026-07-28'],\n"
-        "              'capabilities': {}, 'ttlMs': 0, 'cacheScope': 'public',\n"
-        "              'instructions': os.environ['WORD'] + os.getcwd()}\n"
-        "    answer = {'jsonrpc': '2.0', 'id': message['id'], 'result': result}\n"
-        "    print(json.dumps(answer), flush=True)"
-    )
-    target = StdioTarget((sys.executable, "-c", code), env={"WORD": "hello "}, cwd=tmp_path)
-    async with connect(target) as client:
-        assert client.instructions == f"hello {tmp_path}"
 
 
 async def test_meta_of_every_request() -> None:
