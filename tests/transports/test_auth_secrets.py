@@ -4,7 +4,6 @@ import gc
 import json
 import logging
 import os
-import stat
 import subprocess
 import sys
 import traceback
@@ -199,22 +198,6 @@ async def test_what_goes_wrong_tells_no_secret(
         told.show(one, one.machine, one.machine.error)
         learn(stage, told)
     told.check()
-
-
-@pytest.mark.anyio
-async def test_files_of_tokens_are_for_the_user_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "tokens"
-    async with authority() as stage:
-        person = Person(stage.world)
-        sign_in = BrowserSignIn(person.open, lambda _: None)
-        with patience():
-            await Authorizer(stage.server, store=FileTokens(folder), sign_in=sign_in).refused(
-                UNAUTHORIZED
-            )
-    for path in folder.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert "127.0.0.1" not in path.name
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def is_made(each: object) -> bool:
