@@ -173,14 +173,6 @@ async def test_a_connection_ends_when_the_authorization_of_its_client_does(
 
 
 @BINDINGS
-async def test_a_connection_without_such_an_end_lives_on(
-    binding: str, tmp_path: Path, clock: Clock
-) -> None:
-    async with connected(binding, tmp_path) as talk:
-        await lives_for(talk, clock, 2 * HOUR)
-
-
-@BINDINGS
 async def test_a_connection_ends_soon_after_its_credential_is_revoked(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:
