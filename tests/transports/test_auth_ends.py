@@ -36,6 +36,7 @@ from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, pr
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.http_fixture import Client, http
 from tests.transports.served import Served, served
+from tests.transports.test_asgi import Call
 
 pytestmark = pytest.mark.anyio
 
@@ -248,20 +249,6 @@ async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
 
 
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:
-    sent: list[dict[str, Any]] = []
-    closed = anyio.Event()
-    begun = [{"type": "websocket.connect"}]
-
-    async def receive() -> dict[str, Any]:
-        if not begun:
-            await anyio.sleep_forever()
-        return begun.pop()
-
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-        if message["type"] == "websocket.close":
-            closed.set()
-
     def party(_: object) -> Principal:
         made = Principal("ann", until=driver_clock() + HOUR)
         made.lines = ((b"dpop-nonce", b"n1"),)
@@ -269,23 +256,19 @@ async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clo
 
     settings = ServeSettings(http_link=HttpServerSettings(authenticate=party), shared=True)
     app = asgi_app(notes(), settings=settings)
-    scope = {
-        "type": "websocket",
-        "path": "/mcp",
-        "headers": [(b"host", b"localhost")],
-        "client": ("127.0.0.1", 1),
-        "subprotocols": ["mcp"],
-    }
+    call = Call(app, http(), type="websocket", subprotocols=["mcp"])
+    call.instead({"type": "websocket.connect"})
     with patience():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(app, scope, receive, send)
+            tasks.start_soon(app, call.scope, call.receive, call.send)
             await clock.skip(HOUR - 1)
-            assert [each["type"] for each in sent] == ["websocket.accept"]
-            assert sent[0]["headers"] == [(b"dpop-nonce", b"n1")]
+            assert [each["type"] for each in call.sent] == ["websocket.accept"]
+            assert call.headers == {b"dpop-nonce": b"n1"}
             await clock.skip(2)
-            await closed.wait()
+            await call.until(lambda: len(call.sent) == 2)
             tasks.cancel_scope.cancel()
-    assert sent[1] == {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
+    close = {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
+    assert call.sent[1] == close
     await app.aclose()
 
 

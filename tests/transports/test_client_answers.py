@@ -125,6 +125,12 @@ def test_at_least_one_callback_runs() -> None:
         Callbacks(at_once=0)
 
 
+async def answered(callbacks: Callbacks, method: str, **params: Any) -> Any:
+    """What the server gets for a question, in the legacy era: a result, or an error."""
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        return await ask(client, method, params)
+
+
 # A question that the client cannot be asked
 
 
@@ -203,9 +209,8 @@ async def test_conversations_that_break_the_rules(messages: list[Any], says: str
         raise AssertionError("it must not come this far")
 
     callbacks = Callbacks(sampling=fail, sampling_tools=True)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"messages": messages, "maxTokens": 5}
-        error = await ask(client, "sampling/createMessage", params)
+    method = "sampling/createMessage"
+    error = await answered(callbacks, method, messages=messages, maxTokens=5)
     assert error["code"] == -32602
     assert says in error["message"]
 
@@ -237,13 +242,19 @@ async def test_answers_of_the_model_in_the_words_of_the_revision(
 # Elicitation
 
 
+async def visited(url: str, callbacks: Callbacks) -> Any:
+    visit = {"mode": "url", "message": "m", "url": url, "elicitationId": "e"}
+    return await answered(callbacks, "elicitation/create", **visit)
+
+
+async def filled_in(form: Any, callbacks: Callbacks) -> Any:
+    return await answered(callbacks, "elicitation/create", message="m", requestedSchema=form)
+
+
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "x", "https://"])
 async def test_urls_that_nobody_should_visit(url: str) -> None:
     asked: list[Any] = []
-    callbacks = Callbacks(elicitation_url=asked.append)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"mode": "url", "message": "m", "url": url, "elicitationId": "e"}
-        reply = await ask(client, "elicitation/create", params)
+    reply = await visited(url, Callbacks(elicitation_url=asked.append))
     assert reply["code"] == -32602
     assert "cannot be visited" in reply["message"]
     assert asked == []
@@ -255,10 +266,8 @@ async def test_fields_that_no_form_may_have_are_left_to_the_callback(
     callbacks = Callbacks(elicitation=lambda params: {"a": 1, "n": 2})
     nullable = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     schema = {"type": "object", "properties": {"a": nullable, "n": {"type": "integer"}, "b": "?"}}
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"message": "m", "requestedSchema": schema}
-        with caplog.at_level(logging.ERROR):
-            reply = await ask(client, "elicitation/create", params)
+    with caplog.at_level(logging.ERROR):
+        reply = await filled_in(schema, callbacks)
     assert reply == {"action": "accept", "content": {"a": 1, "n": 2}}
     assert caplog.records == []
 
@@ -329,9 +338,7 @@ async def test_answers_leave_complete_and_without_what_was_not_given(
     answer: Any, reply: dict[str, Any]
 ) -> None:
     callbacks = Callbacks(elicitation=lambda params: answer)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"message": "m", "requestedSchema": NEEDED}
-        assert await ask(client, "elicitation/create", params) == reply
+    assert await filled_in(NEEDED, callbacks) == reply
 
 
 @pytest.mark.parametrize(
@@ -343,13 +350,10 @@ async def test_answers_leave_complete_and_without_what_was_not_given(
     ],
 )
 async def test_visits_have_no_content(answer: Any, reply: dict[str, Any]) -> None:
-    callbacks = Callbacks(elicitation_url=lambda params: answer)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"mode": "url", "message": "m", "url": "https://x.test/", "elicitationId": "e"}
-        answered = await ask(client, "elicitation/create", params)
-        if "message" in answered:
-            answered["message"] = without_id(answered["message"])
-        assert answered == reply
+    said = await visited("https://x.test/", Callbacks(elicitation_url=lambda params: answer))
+    if "message" in said:
+        said["message"] = without_id(said["message"])
+    assert said == reply
 
 
 @pytest.mark.parametrize("name", ["2025-06-18", MODERN])
@@ -400,10 +404,7 @@ async def test_what_is_called_with_its_context() -> None:
         return {"n": 1}
 
     for callback in (plain, Form(), any_number):
-        callbacks = Callbacks(elicitation=callback)
-        async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-            params = {"message": "m", "requestedSchema": FORM}
-            assert (await ask(client, "elicitation/create", params))["action"] == "accept"
+        assert (await filled_in(FORM, Callbacks(elicitation=callback)))["action"] == "accept"
     assert seen == ["here", "elicitation/create", 1]
 
 

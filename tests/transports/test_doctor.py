@@ -35,61 +35,57 @@ def tool(name: str = "t", **more: Any) -> dict[str, Any]:
     return {"name": name, "description": "d", "inputSchema": OBJECT, **more}
 
 
+def taking(**schema: Any) -> dict[str, Any]:
+    return tool(inputSchema={"type": "object", **schema})
+
+
+LONG = tool("a" * 65)
+
+
 @pytest.mark.parametrize(
-    ("kind", "items", "wanted"),
+    ("tools", "wanted"),
     [
-        ("tools", [tool(), tool("a.b-c_D9")], []),
+        ([tool(), tool("a.b-c_D9")], []),
         (
-            "tools",
             [tool("a b"), tool("\x1b")],
             ["the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -: 'a b', '\\x1b'"],
         ),
+        ([LONG], [f"names of more than 64 characters, which some models refuse: '{'a' * 65}'"]),
+        ([tool(), tool()], ["listed more than once: 't'"]),
+        ([tool(description="")], ["without a description: 't'"]),
+        ([tool(description="d" * 2049)], ["descriptions of more than 2048 characters: 't'"]),
+        ([tool(inputSchema={})], ["inputSchema is not of type object: 't'"]),
+        ([tool(outputSchema={"type": "array"})], []),
+        ([tool(outputSchema=True)], ["outputSchema is no object: 't'"]),
+        ([taking(required=["b"])], ["inputSchema requires what it does not have: 't'"]),
+        ([taking(properties=[])], ["inputSchema has properties or required in a wrong form: 't'"]),
         (
-            "tools",
-            [tool("a" * 65)],
-            [f"names of more than 64 characters, which some models refuse: '{'a' * 65}'"],
-        ),
-        ("tools", [tool(), tool()], ["listed more than once: 't'"]),
-        ("tools", [tool(description="")], ["without a description: 't'"]),
-        (
-            "tools",
-            [tool(description="d" * 2049)],
-            ["descriptions of more than 2048 characters: 't'"],
-        ),
-        ("tools", [tool(inputSchema={})], ["inputSchema is not of type object: 't'"]),
-        ("tools", [tool(outputSchema={"type": "array"})], []),
-        ("tools", [tool(outputSchema=True)], ["outputSchema is no object: 't'"]),
-        (
-            "tools",
-            [tool(inputSchema={"type": "object", "required": ["b"]})],
-            ["inputSchema requires what it does not have: 't'"],
-        ),
-        (
-            "tools",
-            [tool(inputSchema={"type": "object", "properties": []})],
-            ["inputSchema has properties or required in a wrong form: 't'"],
-        ),
-        (
-            "tools",
-            [tool(inputSchema={**OBJECT, "$defs": {"x": {"$ref": "https://e/s"}}})],
+            [taking(**{**OBJECT, "$defs": {"x": {"$ref": "https://e/s"}}})],
             ["inputSchema refers to another document, which clients do not fetch: 't'"],
         ),
         (
-            "tools",
             [tool(_meta={"x": "y" * 70_000})],
             ["the list has 68 KiB, which a model gets with each request"],
         ),
+        (
+            [tool(_meta={"ui": {"resourceUri": "https://x"}}), tool("u", _meta={"ui": {}})],
+            ["ui.resourceUri: expected a URI that begins with ui://, got 'https://x': 't'"],
+        ),
+    ],
+)
+def test_lint_of_tools(tools: Sequence[dict[str, Any]], wanted: list[str]) -> None:
+    assert lint("tools", tools) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "wanted"),
+    [
         (
             "prompts",
             [{"name": f"p{n}"} for n in range(7)],
             ["without a description: 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more"],
         ),
         ("resources", [{"uri": "a:b"}, {"uri": "a:b"}], ["listed more than once: 'a:b'"]),
-        (
-            "tools",
-            [tool(_meta={"ui": {"resourceUri": "https://x"}}), tool("u", _meta={"ui": {}})],
-            ["ui.resourceUri: expected a URI that begins with ui://, got 'https://x': 't'"],
-        ),
         (
             "resources",
             [{"uri": "ui://a", "name": "a", "mimeType": "text/html"}, {"uri": "x:a", "name": "b"}],
@@ -204,6 +200,11 @@ async def test_a_server_is_compared_with_what_was_approved(
     assert ("mcpcore pins diff" in results["pins"].fix) is (state != "ok")
 
 
+def stage(found: Any, name: str) -> Any:
+    """What a stage has found of the server ``a``."""
+    return next(each for each in found["a"] if each["stage"] == name)
+
+
 def test_what_was_approved_stands_beside_the_configuration_or_elsewhere(
     tmp_path: Path,
 ) -> None:
@@ -211,18 +212,15 @@ def test_what_was_approved_stands_beside_the_configuration_or_elsewhere(
     program = "from mcpcore import Server, run; run(Server('s'))"
     entry = {"command": sys.executable, "args": ["-c", program]}
     status, found = examined({"a": entry}, tmp_path)
-    results = {each["stage"]: each for each in found["a"]}
-    assert results["pins"]["detail"] == "risky /instructions: removed"
+    assert stage(found, "pins")["detail"] == "risky /instructions: removed"
     assert status == 0
     write_pins(tmp_path / "others", "a", ServerDescription())
     status, found = examined({"a": entry}, tmp_path, "--pins", str(tmp_path / "others"))
-    results = {each["stage"]: each for each in found["a"]}
-    assert results["pins"]["state"] == "ok"
+    assert stage(found, "pins")["state"] == "ok"
     (tmp_path / "pins.json").write_text("{")
     status, found = examined({"a": entry}, tmp_path)
-    results = {each["stage"]: each for each in found["a"]}
-    assert (results["pins"]["state"], status) == ("warning", 0)
-    assert "pins.json: cannot be read as pins" in results["pins"]["detail"]
+    assert (stage(found, "pins")["state"], status) == ("warning", 0)
+    assert "pins.json: cannot be read as pins" in stage(found, "pins")["detail"]
 
 
 @pytest.mark.anyio
