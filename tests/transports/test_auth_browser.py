@@ -210,7 +210,7 @@ async def never() -> str:
 
 async def test_a_callback_through_a_forwarded_port_counts_as_well() -> None:
     listener = await listen("http://127.0.0.1/callback")
-    async with asking(PastedSignIn(never, [].append), listener) as outcomes:
+    async with asking(PastedSignIn(never, list[str]().append), listener) as outcomes:
         await come_back(listener)
     assert outcomes == [Callback("code=c&state=s")]
 

@@ -280,7 +280,7 @@ async def test_handlers_see_the_principal_and_tools_may_depend_on_it() -> None:
 async def test_the_hook_works_in_asgi_too() -> None:
     app = asgi_app(make(), settings=SETTINGS)
     for token, status in ((None, 401), ("expired", 401), ("ann", 200)):
-        call = await Call(app, tool("whoami", headers=token and bearer(token))).run()
+        call = await Call(app, tool("whoami", headers=bearer(token) if token else None)).run()
         assert call.status == status
         if token == "ann":
             assert call.result == "ann []"

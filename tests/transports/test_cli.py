@@ -240,12 +240,11 @@ def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
         "    return repr((text, number, flag, items))\n"
     )
     command = ("--", *WARM_MCPCORE, "serve", "mine:server", "--stdio")
-    given = ("text=7", "number=7", "flag=true", "items=[1,2]")
-    done = mcpcore("call", "show", *given, *command, cwd=tmp_path)
-    assert done.stdout == "('7', 7, True, [1, 2])\n"
-    given = ("number=1", "--arguments", '{"text": "t", "number": 9}')
-    done = mcpcore("call", "show", *given, *command, cwd=tmp_path)
-    assert done.stdout == "('t', 1, False, [])\n"
+    for given, shown in (
+        (["text=7", "number=7", "flag=true", "items=[1,2]"], "('7', 7, True, [1, 2])"),
+        (["number=1", "--arguments", '{"text": "t", "number": 9}'], "('t', 1, False, [])"),
+    ):
+        assert mcpcore("call", "show", *given, *command, cwd=tmp_path).stdout == f"{shown}\n"
     done = mcpcore("call", "show", "text=t", "number=seven", *command, cwd=tmp_path)
     assert done.returncode == 2
     assert "number=seven: the tool wants integer" in done.stderr
