@@ -97,6 +97,7 @@ class Villain:
         """The id of the last call of "bad"."""
         self.scripts: dict[str, Script] = {}
         """In the place of what is done about a method."""
+        self.capabilities: dict[str, Any] = {"tools": {}}
 
     async def serve(self, stream: ByteStream) -> None:
         async with stream:
@@ -151,7 +152,7 @@ class Villain:
                 result = {
                     "resultType": "complete",
                     "supportedVersions": [self.revision.name],
-                    "capabilities": {"tools": {}},
+                    "capabilities": self.capabilities,
                     "ttlMs": 1000,
                     "cacheScope": "public",
                 }
@@ -160,7 +161,7 @@ class Villain:
                 self.session += 1
                 result = {
                     "protocolVersion": self.revision.name,
-                    "capabilities": {"tools": {}},
+                    "capabilities": self.capabilities,
                     "serverInfo": {"name": "villain", "version": "1"},
                 }
                 session = b"Mcp-Session-Id: s%d\r\n" % self.session
