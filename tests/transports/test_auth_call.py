@@ -115,14 +115,6 @@ async def test_a_probe_signs_in_for_all_of_its_connections(tmp_path: Path) -> No
     assert on.authority.grants() == ["authorization_code"]
 
 
-async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
-    async with stage(notes(), "ws") as on:
-        assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
-        code, said, told = await terminal.run(*ADD, on.url)
-        assert (code, said) == (0, "2\n"), told
-
-
 @pytest.mark.parametrize("binding", ["http", "ws"])
 async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
     """There is no token, or one that has come to its end: the error says what helps."""
@@ -132,6 +124,8 @@ async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> No
         assert (code, "to sign in, give --login" in told) == (3, True), told
         assert on.authority.grants() == []
         await terminal.sign_in(*ADD, on.url, paste=True)
+        code, said, told = await terminal.run(*ADD, on.url)
+        assert (code, said) == (0, "2\n"), told
         on.broken = True
         code, _, told = await terminal.run(*ADD, on.url)
         assert (code, "to sign in, give --login" in told) == (1, True), told

@@ -126,17 +126,6 @@ async def test_every_binding_signs_in(binding: str) -> None:
     assert len(person.asked) == 1
 
 
-async def test_the_next_connection_has_the_token_from_the_store(tmp_path: Path) -> None:
-    person = Person()
-    settings = settings_of(person, tokens=FileTokens(tmp_path / "tokens"))
-    async with stage(notes()) as on:
-        for _ in range(2):
-            async with signed_in(on, settings=settings) as client:
-                await add(client)
-    assert len(person.asked) == 1
-    assert on.verdicts.count(401) == 1
-
-
 @pytest.mark.parametrize(
     ("binding", "error"), [("http", CallUnauthorized), ("ws", LinkUnauthorized)]
 )
@@ -492,17 +481,6 @@ async def test_a_step_up_over_a_websocket_that_cannot_be_replaced(attempts: int)
     else:
         assert isinstance(caught.value, PeerError)
         assert len(person.asked) == 1
-
-
-# Without a person
-
-
-async def test_a_client_authorizes_itself() -> None:
-    async with stage(notes()) as on, signed_in(on, auth=MACHINE_AUTH) as client:
-        assert await add(client) == 2
-        on.expire()
-        assert await add(client) == 2
-    assert on.authority.grants() == ["client_credentials"] * 2
 
 
 # DPoP

@@ -19,6 +19,7 @@ from mcpcore_transports.commands.app import build
 from mcpcore_transports.commands.output import guarded
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
+from tests.transports.http_fixture import hello
 from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[2]
@@ -159,13 +160,8 @@ def test_running_requests_have_the_time_that_drain_says(
     tmp_path: Path, words: tuple[str, ...], seconds: float, answers: list[int]
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW.replace("SECONDS", str(seconds)))
-    handshake = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "c", "version": "1"},
-    }
     lines = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": handshake},
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello()},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "slow"}},
     ]

@@ -11,7 +11,6 @@ from msgspec import Raw
 from mcpcore.engine.config import Negotiation
 from mcpcore.errors import (
     ConnectionClosed,
-    InputFailed,
     InvalidResponse,
     PeerError,
     RequestTimeout,
@@ -161,14 +160,6 @@ async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
         await client.ping()
 
 
-async def test_an_outer_cancellation_ends_the_block() -> None:
-    with anyio.move_on_after(5) as scope:
-        async with connect(library()) as client:
-            scope.cancel()
-            await client.call_tool("wait")
-    assert scope.cancelled_caught
-
-
 async def test_nothing_can_be_called_after_the_end(revision: str) -> None:
     async with connect(library(), revision=revision) as client:
         pass
@@ -223,20 +214,6 @@ async def test_callbacks_may_be_coroutines(revision: str) -> None:
             while len(told) < 2:
                 await anyio.lowlevel.checkpoint()
     assert told == [1, 2]
-
-
-@pytest.mark.requirement("client/sampling/rejection-errors")
-async def test_a_callback_may_refuse(revision: str) -> None:
-    def refuse(params: ElicitParams) -> dict[str, Any]:
-        raise McpError(-1, "user is away")
-
-    callbacks = Callbacks(elicitation=refuse)
-    async with connect(library(), revision=revision, callbacks=callbacks) as client:
-        if client.revision.modern:
-            with pytest.raises(InputFailed, match="user is away"):
-                await client.call_tool("ask")
-        else:
-            assert "user is away" in str(await client.call_tool("ask"))
 
 
 async def test_rounds_without_questions_are_retried() -> None:
