@@ -142,30 +142,6 @@ async def test_nobody_is_there(binding: str, error: type[Exception]) -> None:
     assert len(person.asked) == 1
 
 
-@REVISIONS
-async def test_the_deadline_stands_still_while_a_person_is_asked(
-    revision: str, clock: Clock
-) -> None:
-    person = Person()
-    settings = settings_of(person, limits=Limits(request_timeout=20, max_timeout=60))
-    async with stage(notes()) as on, signed_in(on, settings=settings, revision=revision) as client:
-        await add(client)
-        person.hold = anyio.Event()
-        on.required = frozenset({"more"})
-        outcomes: list[int] = []
-
-        async def call() -> None:
-            outcomes.append(await add(client))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            await until(lambda: len(person.asked) == 2)
-            await clock.skip(250)
-            assert outcomes == []
-            person.hold.set()
-        assert outcomes == [2]
-
-
 @pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
 async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: Path) -> None:
     person, store = Person(), FileTokens(tmp_path / "tokens")

@@ -1,6 +1,6 @@
 """One handler source for both eras: what it asks, what it gets, how often it runs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -17,12 +17,12 @@ from mcpcore.spec.types.client_features import (
     ElicitResult,
 )
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicited
 from tests.clock import patience
+from tests.transports.served import outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -57,26 +57,18 @@ def sampled(params: CreateMessageParams) -> CreateMessageResult:
     return CreateMessageResult(role="assistant", content=answer, model="m")
 
 
+DEFAULT = Callbacks(
+    elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
+)
+
+
 @asynccontextmanager
 async def serving(
-    server: Server, revision: str, callbacks: Callbacks | None = None
+    server: Server, revision: str, callbacks: Callbacks = DEFAULT
 ) -> AsyncIterator[Client]:
-    default = Callbacks(
-        elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
-    )
     with patience():
-        async with connect(server, revision=revision, callbacks=callbacks or default) as client:
+        async with connect(server, revision=revision, callbacks=callbacks) as client:
             yield client
-
-
-async def outcome(
-    tool: Callable[..., Any], revision: str, callbacks: Callbacks | None = None
-) -> CallToolResult:
-    """What a call of a tool comes to, at a server that has no other."""
-    server = Server("s")
-    server.tool(tool)
-    async with serving(server, revision, callbacks) as client:
-        return await client.call_tool(tool.__name__)
 
 
 async def test_typed_form(revision: str) -> None:
@@ -86,7 +78,7 @@ async def test_typed_form(revision: str) -> None:
         seen.append(await context.elicit("Who are you?", Person))
         return "done"
 
-    assert (await outcome(ask, revision)).text == "done"
+    assert (await outcome(ask, revision, DEFAULT)).text == "done"
     assert seen == [Elicited("accept", Person(name="Ada", age=30, mood="good"))]
 
 
@@ -168,7 +160,7 @@ async def test_remembered_values_have_their_type(revision: str) -> None:
         await context.elicit("Go on?", Person)
         return f"{person} {plain}"
 
-    assert (await outcome(ask, revision)).text == (
+    assert (await outcome(ask, revision, DEFAULT)).text == (
         "Person(name='Bob', age=30, mood='good') {'name': 'Bob', 'age': 30, 'mood': 'good'}"
     )
 
@@ -240,7 +232,7 @@ async def test_except_exception_does_not_swallow_a_question(revision: str) -> No
             return f"swallowed {error!r}"
         return answer.action
 
-    assert (await outcome(ask, revision)).text == "accept"
+    assert (await outcome(ask, revision, DEFAULT)).text == "accept"
 
 
 async def test_prompts_and_resources_may_ask(revision: str) -> None:
