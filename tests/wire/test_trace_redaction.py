@@ -19,7 +19,7 @@ NAMES = [
     *("password", "passwd", "userPassword", "client_secret", "secret", "credentials", "cookie"),
     *("authorization", "Authorization", "sessionId", "session_id", "privateKey", "jwt", "auth"),
     *("signature", "accessKey", "bearer", "assertion", "oauth", "passphrase"),
-    *("pwd", "passcode", "pin", "otp", "cvv"),
+    *("pwd", "passcode", "pin", "otp", "cvv", "code_verifier", "dpop", "DPoP", "subject_token"),
 ]
 HARMLESS = [
     *("name", "author", "monkey", "key", "keys", "primary", "hash", "tags", "progress", "cursor"),
@@ -38,6 +38,10 @@ PLAIN_TEXTS = [
     f"authorization=Basic {SECRET}",
     f"code={SECRET}&grant_type=authorization_code",
     f"grant_type=x&client_assertion={SECRET}",
+    *(f"https://a.example/cb?{name}={SECRET}" for name in ("state", "code_verifier")),
+    *(f"x=1&{name}={SECRET}" for name in ("state", "code_verifier", "subject_token")),
+    f"Authorization: DPoP {SECRET}",
+    f"mck_0123456789ab_{SECRET}-{SECRET}",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIE" + SECRET + "\n-----END RSA PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY-----\ncut off " + SECRET,
     f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
