@@ -8,14 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mcpcore.errors import CallFailed
 from mcpcore.http.client.call import Recovery, StreamInterrupted
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.link import clock
 from tests.clock import patience
 from tests.transports.villain import EVENTS, Side, villain
@@ -97,23 +94,3 @@ async def test_callbacks_are_told_what_is_done(revision: str, plain: bool) -> No
     assert [each.attempt for each in told] == [1, 1], "each time after an event"
     assert all(each.delay >= RETRY / 1000 for each in told)
     assert all(each.reason for each in told)
-
-
-async def test_callbacks_are_told_of_the_end_of_that() -> None:
-    told: list[StreamInterrupted] = []
-    settings = ClientSettings(http=HttpClientSettings(max_resumes=0))
-    revision = ROWS[-1].name
-    async with (
-        flaky(revision) as (server, url),
-        connect(
-            url,
-            revision=revision,
-            settings=settings,
-            callbacks=Callbacks(stream_interrupted=told.append),
-        ) as client,
-    ):
-        with pytest.raises(CallFailed):
-            await client.call_tool("slow")
-    assert [(each.request, each.recovery, each.delay) for each in told] == [
-        (server.calls[0].id, Recovery.FAIL, 0.0)
-    ]

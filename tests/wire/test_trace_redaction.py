@@ -242,6 +242,7 @@ HEADERS = [
     (b"Authorization", SECRET, "<hidden-1>"),
     (b"proxy-authorization", f"Basic {SECRET}", "Basic <hidden-1>"),
     (b"mcp-session-id", SECRET, "<hidden-1>"),
+    (b"DPoP", SECRET, "<hidden-1>"),
     (b"x-api-key", SECRET, "<hidden-1>"),
     (b"sec-websocket-protocol", f"mcp, mcp.auth.{SECRET}, x", "mcp, mcp.auth.<hidden-1>, x"),
     (b"referer", f"https://u:{SECRET}@h/p?token=x", "https://<hidden-1>@h/p?token=<hidden-2>"),
