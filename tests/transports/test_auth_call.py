@@ -22,6 +22,7 @@ from tests.transports.test_auth_commands import visit
 pytestmark = pytest.mark.anyio
 
 ADD = ("call", "add", "a=1", "b=1")
+HELP = "to sign in, give --login"
 
 
 class Terminal:
@@ -44,6 +45,14 @@ class Terminal:
         with patience():
             done = await anyio.to_thread.run_sync(command)
         return done.returncode, done.stdout, done.stderr
+
+    async def add(self, *words: str, secret: str | None = None) -> None:
+        code, said, told = await self.run(*ADD, *words, secret=secret)
+        assert (code, said) == (0, "2\n"), told
+
+    async def refused(self, *words: str, status: int, told: str = HELP) -> None:
+        code, _, said = await self.run(*ADD, *words)
+        assert (code, told in said) == (status, True), said
 
     async def sign_in(self, *words: str, paste: bool) -> tuple[int, str]:
         """Run a command that sends a person to a URL, who consents there."""
@@ -89,8 +98,7 @@ async def test_a_call_signs_in_and_others_use_the_token(paste: bool, tmp_path: P
         code, said, _ = await terminal.run("auth", "status", on.url, "--json")
         assert (code, len(json.loads(said)["tokens"])) == (0, 1)
         on.expire()
-        code, said, told = await terminal.run(*ADD, on.url)
-        assert (code, said) == (0, "2\n"), told
+        await terminal.add(on.url)
         assert on.authority.grants() == ["authorization_code", "refresh_token"]
 
 
@@ -101,9 +109,8 @@ async def test_a_call_asks_for_no_more_than_its_ceiling(tmp_path: Path) -> None:
         assert (await terminal.sign_in(*words, paste=True))[0] == 0
         on.required = frozenset({"write"})
         for login in ([], ["--login"]):
-            code, _, told = await terminal.run(*ADD, *login, "--ceiling", "read", on.url)
-            assert code == 1
-            assert "scopes that are not allowed: write" in told
+            words = (*login, "--ceiling", "read", on.url)
+            await terminal.refused(*words, status=1, told="scopes that are not allowed: write")
         assert on.authority.grants() == ["authorization_code"]
 
 
@@ -120,17 +127,13 @@ async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> No
     """There is no token, or one that has come to its end: the error says what helps."""
     terminal = Terminal(tmp_path)
     async with stage(notes(), binding) as on:
-        code, _, told = await terminal.run(*ADD, on.url)
-        assert (code, "to sign in, give --login" in told) == (3, True), told
+        await terminal.refused(on.url, status=3)
         assert on.authority.grants() == []
         await terminal.sign_in(*ADD, on.url, paste=True)
-        code, said, told = await terminal.run(*ADD, on.url)
-        assert (code, said) == (0, "2\n"), told
+        await terminal.add(on.url)
         on.broken = True
-        code, _, told = await terminal.run(*ADD, on.url)
-        assert (code, "to sign in, give --login" in told) == (1, True), told
-        code, _, told = await terminal.run(*ADD, "--account", "other", on.url)
-        assert (code, "to sign in, give --login" in told) == (3, True), told
+        await terminal.refused(on.url, status=1)
+        await terminal.refused("--account", "other", on.url, status=3)
 
 
 @pytest.mark.parametrize("words", [(*ADD, "--login"), ("auth", "login")])
@@ -163,11 +166,9 @@ async def test_a_configured_client_gets_a_token_for_itself(tmp_path: Path) -> No
     async with stage(notes()) as on:
         secret, client = "${NOTES_SECRET}", {"clientId": MACHINE.client_id}
         configured(terminal, on, grant="client_credentials", clientSecret=secret, **client)
-        code, said, told = await terminal.run(*ADD, "notes", secret="machine-secret")
-        assert (code, said) == (0, "2\n"), told
+        await terminal.add("notes", secret="machine-secret")
         assert on.authority.grants() == ["client_credentials"]
-        code, _, told = await terminal.run(*ADD, "notes")
-        assert (code, "the environment variable NOTES_SECRET is not set" in told) == (2, True), told
+        await terminal.refused("notes", status=2, told="variable NOTES_SECRET is not set")
         code, _, told = await terminal.run(
             *ADD, "notes", "--header", "Authorization: Bearer x.y", secret="wrong"
         )
@@ -182,14 +183,13 @@ async def test_a_call_uses_and_renews_a_token_of_the_program(tmp_path: Path) -> 
         login = ["auth", "login", on.url, *words]
         assert (await terminal.run(*login, secret="machine-secret"))[0] == 0
         for count in (1, 2):
-            code, said, told = await terminal.run(*ADD, on.url)
-            assert (code, said) == (0, "2\n"), told
+            await terminal.add(on.url)
             assert on.authority.grants() == ["client_credentials"] * count
             on.expire()
         assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
         assert on.authority.grants()[2:] == ["authorization_code"]
         for words in ([on.url], ["--login", on.url]):  # that of the person goes before the other
-            assert (await terminal.run(*ADD, *words))[0] == 0
+            await terminal.add(*words)
         assert len(set(on.tokens[-2:])) == 1
         assert len(on.authority.grants()) == 3
 
@@ -198,16 +198,13 @@ async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Pa
     terminal = Terminal(tmp_path)
     async with stage(notes()) as on:
         configured(terminal, on, scopes=["more"], account="work")
-        code, _, told = await terminal.run(*ADD, "notes")
-        assert (code, "to sign in, give --login" in told) == (1, True), told
-        assert "scopes that are wanted: more" in told
+        await terminal.refused("notes", status=1)
+        await terminal.refused("notes", status=1, told="scopes that are wanted: more")
         assert await terminal.sign_in(*ADD, "notes", paste=True) == (0, "2\n")
-        code, said, told = await terminal.run(*ADD, "notes")
-        assert (code, said) == (0, "2\n"), told
-        code, said, _ = await terminal.run("auth", "status", on.url, "--account", "work", "--json")
+        await terminal.add("notes")
+        _, said, _ = await terminal.run("auth", "status", on.url, "--account", "work", "--json")
         assert json.loads(said)["tokens"][0]["scopes"] == ["more", "offline_access"]
-        code, _, told = await terminal.run(*ADD, on.url, "--account", "work")
-        assert code == 0, told
+        await terminal.add(on.url, "--account", "work")
 
 
 @pytest.mark.parametrize("words", [["call", "x"], ["list"], ["probe"]])

@@ -32,9 +32,13 @@ pytestmark = pytest.mark.usefixtures("warm_programs")
 
 
 def mcpcore(
-    *words: str, cwd: Path | None = None, program: Sequence[str] = WARM_MCPCORE, **changes: str
+    *words: str,
+    cwd: Path | None = None,
+    program: Sequence[str] = WARM_MCPCORE,
+    said: Sequence[object] = (),
+    **changes: str,
 ) -> Done:
-    """The command in a process of its own."""
+    """The command in a process of its own; ``said``: messages on its standard input."""
     return subprocess.run(
         [*program, *words],
         capture_output=True,
@@ -42,7 +46,7 @@ def mcpcore(
         timeout=PATIENCE,
         cwd=cwd,
         env={**ENVIRONMENT, **changes},
-        stdin=subprocess.DEVNULL,
+        input="".join(json.dumps(message) + "\n" for message in said),
         check=False,
     )
 
@@ -165,16 +169,7 @@ def test_running_requests_have_the_time_that_drain_says(
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "slow"}},
     ]
-    done = subprocess.run(
-        [*WARM_MCPCORE, "serve", "slow:server", "--stdio", *words],
-        input="".join(json.dumps(line) + "\n" for line in lines),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        check=False,
-    )
+    done = mcpcore("serve", "slow:server", "--stdio", *words, cwd=tmp_path, said=lines)
     assert done.returncode == 0
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == answers
 
@@ -483,15 +478,7 @@ def test_serve_ends_in_good_order(number: signal.Signals, tmp_path: Path) -> Non
 
 def test_serve_on_stdio_ends_with_its_input() -> None:
     request = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    done = subprocess.run(
-        [*MCPCORE, "serve", "--stdio"],
-        input=json.dumps(request) + "\n",
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        env=ENVIRONMENT,
-        check=False,
-    )
+    done = mcpcore("serve", "--stdio", program=MCPCORE, said=[request])
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert done.stderr == "listening on stdio\n"

@@ -19,7 +19,7 @@ from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.commands.examination import STAGES, Examination, StageResult
 from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
-from mcpcore_transports.targets import StdioTarget, parse_target
+from mcpcore_transports.targets import StdioTarget, Target, parse_target
 from mcpcore_transports.tls import server_tls
 from tests.command import mcpcore_here
 from tests.transports.certificates import Authority
@@ -104,8 +104,12 @@ def test_apps_are_looked_for_among_the_resources() -> None:
     assert [*missing_apps([*tools, tool("b")], [{"uri": "ui://x"}])] == said
 
 
-def stages(findings: Sequence[StageResult]) -> dict[str, str]:
-    return {each.stage: each.state for each in findings}
+async def examination(
+    target: Target, pins: ServerDescription | None = None
+) -> dict[str, StageResult]:
+    """What each stage finds of a server."""
+    found = await Examination(ConnectOptions(), target=target, pins=pins).run()
+    return {each.stage: each for each in found}
 
 
 def examined(servers: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any]:
@@ -159,18 +163,17 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     app = ToolApp("ui://nowhere", visibility=["app"])
     server.add_tool(lambda: called.append(1), "shown", description="d", app=app)
     async with served(server) as here:
-        found = await Examination(ConnectOptions(), target=parse_target(here.url)).run()
-    assert stages(found) == {
+        found = await examination(parse_target(here.url))
+    assert {name: each.state for name, each in found.items()} == {
         **dict.fromkeys(("file", "variables", "command", "tls", "pins", "calls"), "not checked"),
         **dict.fromkeys(("dns", "tcp", "http", "era", "handshake", "lists"), "ok"),
         "lint": "warning",
     }
-    details = {each.stage: each.detail for each in found}
-    assert details["era"] == "modern: it answers server/discover"
-    assert details["handshake"].startswith("2026-07-28 with s 1, in ")
-    assert details["lists"] == "2 tools"
-    assert "names of more than 64" in details["lint"]
-    assert "an app that is not among the resources: 'shown'" in details["lint"]
+    assert found["era"].detail == "modern: it answers server/discover"
+    assert found["handshake"].detail.startswith("2026-07-28 with s 1, in ")
+    assert found["lists"].detail == "2 tools"
+    assert "names of more than 64" in found["lint"].detail
+    assert "an app that is not among the resources: 'shown'" in found["lint"].detail
     assert not called
 
 
@@ -191,13 +194,10 @@ async def test_a_server_is_compared_with_what_was_approved(
     server = Server("s", version="1")
     server.add_tool(lambda: 1, "add", description="d")
     async with served(server) as here:
-        examination = Examination(
-            ConnectOptions(), target=parse_target(here.url), pins=ServerDescription(**pins)
-        )
-        results = {each.stage: each for each in await examination.run()}
-    assert results["pins"].state == state
-    assert told in f"{results['pins'].detail}\n"
-    assert ("mcpcore pins diff" in results["pins"].fix) is (state != "ok")
+        found = (await examination(parse_target(here.url), ServerDescription(**pins)))["pins"]
+    assert found.state == state
+    assert told in f"{found.detail}\n"
+    assert ("mcpcore pins diff" in found.fix) is (state != "ok")
 
 
 def stage(found: Any, name: str) -> Any:
@@ -300,8 +300,7 @@ async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIt
 @pytest.mark.turns("status")
 async def test_what_a_status_says(status: str, lines: tuple[str, ...], told: str, fix: str) -> None:
     async with answering(status, *lines) as url:
-        examination = Examination(ConnectOptions(), target=parse_target(url))
-        found = await examination.http()
+        found = await Examination(ConnectOptions(), target=parse_target(url)).http()
     assert told in found.detail
     assert fix in found.fix
     assert bool(fix) is (found.state != "ok")
@@ -319,8 +318,7 @@ run(Server("noisy"))
 @pytest.mark.usefixtures("warm_programs")
 async def test_noise_on_standard_output_is_told(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(NOISY)
-    target = StdioTarget((*PYTHON, str(tmp_path / "noisy.py")))
-    found = {each.stage: each for each in await Examination(ConnectOptions(), target=target).run()}
+    found = await examination(StdioTarget((*PYTHON, str(tmp_path / "noisy.py"))))
     assert found["command"].state == "ok"
     assert found["lint"].state == "warning"
     assert "starting up" in found["lint"].detail
@@ -331,8 +329,7 @@ async def test_noise_on_standard_output_is_told(tmp_path: Path) -> None:
 async def test_who_gives_tokens_is_found_by_the_metadata() -> None:
     challenge = "www-authenticate: Bearer scope=a"
     async with answering("401 Unauthorized", challenge, metadata=True) as url:
-        found = await Examination(ConnectOptions(), target=parse_target(url)).run()
-    results = {each.stage: each for each in found}
+        results = await examination(parse_target(url))
     assert results["http"].detail.endswith("names authorization servers: https://id.example")
     assert results["http"].fix == f"mcpcore auth login {url}, unless a token is kept"
     assert (results["era"].state, results["era"].fix) == ("failed", f"mcpcore auth login {url}")
