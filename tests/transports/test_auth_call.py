@@ -109,8 +109,8 @@ async def test_a_call_asks_for_no_more_than_its_ceiling(tmp_path: Path) -> None:
         assert (await terminal.sign_in(*words, paste=True))[0] == 0
         on.required = frozenset({"write"})
         for login in ([], ["--login"]):
-            words = (*login, "--ceiling", "read", on.url)
-            await terminal.refused(*words, status=1, told="scopes that are not allowed: write")
+            given = (*login, "--ceiling", "read", on.url)
+            await terminal.refused(*given, status=1, told="scopes that are not allowed: write")
         assert on.authority.grants() == ["authorization_code"]
 
 
