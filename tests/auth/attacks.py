@@ -182,9 +182,7 @@ CLIENT = (
         (
             "test_a_sign_in_a_refresh_and_a_step_up_tell_no_secret",
             "test_what_goes_wrong_tells_no_secret",
-            "test_a_dump_of_all_objects_shows_no_secret",
             "test_no_secret_is_in_a_command_line_or_in_the_environment_of_a_browser",
-            "test_the_log_of_a_sign_in_tells_no_secret",
             "test_a_child_of_a_client_inherits_no_secret_of_its_parent",
         ),
     ),

@@ -127,16 +127,6 @@ async def test_what_cannot_be_imported_is_shown_and_the_next_change_waited_for(
 
 
 @pytest.mark.long
-async def test_a_server_that_is_broken_from_the_beginning(tmp_path: Path) -> None:
-    (tmp_path / "weather.py").write_text("def broken(:\n")
-    async with developing(tmp_path, answer="") as served:
-        await served.until("it is started anew when a file changes", PATIENCE)
-        write(tmp_path, "sun")
-        await served.until(LISTENING, PATIENCE)
-        assert await ask(served) == "sun"
-
-
-@pytest.mark.long
 async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "climate"
     inner = package / "inner"
