@@ -18,17 +18,12 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import Listening
 from tests.clock import patience
-from tests.transports.villain import EVENTS, NO_STREAM, Side, Villain, villain
+from tests.transports.villain import EVENTS, NO_STREAM, Side, Villain, good, villain
 
 pytestmark = pytest.mark.anyio
 
 QUICK = HttpClientSettings(max_resumes=2, retry_delay=0.001, max_retry_delay=0.002)
 TOLD = b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
-
-
-async def good(side: Side) -> bool:
-    await side.send(side.json(side.answer()))
-    return True
 
 
 class Streams:

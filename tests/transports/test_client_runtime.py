@@ -8,7 +8,6 @@ import anyio.lowlevel
 import pytest
 from msgspec import Raw
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.errors import (
     ConnectionClosed,
     InvalidResponse,
@@ -22,7 +21,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from tests.clock import patience
@@ -323,18 +322,6 @@ async def test_results_are_held_against_the_output_schema(
         assert "results of the tool 'w' are not checked" in caplog.text
 
 
-async def test_checks_of_results_can_be_switched_off() -> None:
-    tools = [{"name": "t", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}}]
-    replies = {
-        "tools/list": {"result": modern({"tools": tools})},
-        "tools/call": {"result": modern({"content": []})},
-    }
-    settings = ClientSettings(check_output=False)
-    async with connect(child(replies), settings=settings) as client:
-        await client.tools()
-        assert (await client.call_tool("t")).content == []
-
-
 @pytest.mark.requirement(
     "basic/transports/streamable-http/invalid-tool-excluded",
     "basic/transports/streamable-http/invalid-tool-warning",
@@ -423,10 +410,3 @@ async def test_meta_of_every_request() -> None:
         await client.call_tool("look")
         await client.call_tool("look", meta={"traceparent": "00-1-1-00"})
     assert seen == ["00-0-0-00", "00-1-1-00"]
-
-
-async def test_negotiation_can_be_limited_to_an_era() -> None:
-    settings = ClientSettings(negotiation=Negotiation.LEGACY)
-    async with connect(library(), settings=settings) as client:
-        assert isinstance(client, Client)
-        assert client.revision.handshake

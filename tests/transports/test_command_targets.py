@@ -550,14 +550,3 @@ async def test_whoever_is_silent_while_connecting_is_given_up(scheme: str, tmp_p
         with patience(), pytest.raises(CANNOT_CONNECT, match=r"0\.2 s"):
             async with connect(fitted(target, options), settings=client_settings(options)):
                 raise AssertionError
-
-
-@pytest.mark.anyio
-async def test_a_revision_over_every_binding(tmp_path: Path) -> None:
-    where: dict[str, Any] = dict.fromkeys(("http", "ws", "sse", "tcp"), ANY_PORT)
-    async with served(make_server(), unix=str(tmp_path / "s"), **where) as state:
-        assert len(state.urls) == 5
-        for url in state.urls:
-            _, target = split_target([url], ConnectOptions(revisions=("2025-06-18",)))
-            async with connect(target, revision="2025-06-18") as client:
-                assert client.revision.name == "2025-06-18"

@@ -80,6 +80,12 @@ class Side:
 Script = Callable[[Side], Awaitable[object]]
 
 
+async def good(side: Side) -> bool:
+    """Answer as a server should."""
+    await side.send(side.json(side.answer()))
+    return True
+
+
 class Villain:
     """The server: what it does, and what it has seen."""
 
