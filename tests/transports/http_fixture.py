@@ -317,6 +317,13 @@ def tool(
 
 
 LEGACY = "2025-11-25"
+UPGRADE: dict[str, str | None] = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""Headers of the handshake of a WebSocket."""
 
 
 def legacy(

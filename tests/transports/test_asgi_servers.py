@@ -14,6 +14,7 @@ from tests.transports.asgi_fixture import KINDS, Site, SiteClient, running
 from tests.transports.asgi_site import MAX_BODY
 from tests.transports.http_fixture import (
     LEGACY,
+    UPGRADE,
     Response,
     http,
     initialize,
@@ -212,13 +213,7 @@ async def test_http_2(site: Site) -> None:
 
 
 async def test_no_websocket(site: Site) -> None:
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    response = await (await site.connect()).call(http(method="GET", headers=upgrade))
+    response = await (await site.connect()).call(http(method="GET", headers=UPGRADE))
     assert (response.status, response.body) == (404, b"WebSocket is not served here\n")
 
 

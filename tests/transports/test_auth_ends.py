@@ -34,7 +34,7 @@ from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, protected
 from tests.transports.auth_site import Asked, reply, site
-from tests.transports.http_fixture import Client, http
+from tests.transports.http_fixture import UPGRADE, Client, http
 from tests.transports.served import Served, served
 from tests.transports.test_asgi import Call
 
@@ -42,14 +42,6 @@ pytestmark = pytest.mark.anyio
 
 LIST = modern("tools/list").partition(b"\r\n\r\n")[2]
 LISTEN = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
-
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -364,7 +356,7 @@ async def test_a_websocket_handshake_brings_a_fresh_nonce() -> None:
         bound = {"jkt": thumbprint(signer().jwk)}
         token = desk.token(cnf=bound, iat=int(NOW), exp=int(NOW) + 3600)
 
-        def shown(nonce: str | None, jti: str) -> dict[str, str]:
+        def shown(nonce: str | None, jti: str) -> dict[str, str | None]:
             made = proof(token, htm="GET", htu=RESOURCE, iat=NOW, jti=jti, nonce=nonce)
             return {**UPGRADE, "Authorization": f"DPoP {token}", "DPoP": made}
 

@@ -14,7 +14,7 @@ from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from tests.transports.http_fixture import http, server, tool
+from tests.transports.http_fixture import UPGRADE, http, server, tool
 from tests.transports.raw_site import served
 from tests.transports.test_asgi import Call
 
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.anyio
 
 CLIENT = "192.0.2.7"
 NAMED = {"X-Forwarded-For": f"198.51.100.1, {CLIENT}"}
-UPGRADE = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-}
 TRUSTED = [(("127.0.0.0/8", "::1"), CLIENT), (("10.0.0.0/8",), "127.0.0.1"), ((), "127.0.0.1")]
 
 
@@ -50,7 +44,7 @@ class Doorman:
     ("binding", "upgrade"), [("http", {}), ("http", UPGRADE), ("ws", UPGRADE), ("sse", {})]
 )
 async def test_over_sockets_a_trusted_proxy_names_the_client(
-    binding: str, upgrade: Mapping[str, str], proxies: tuple[str, ...], seen: str
+    binding: str, upgrade: Mapping[str, str | None], proxies: tuple[str, ...], seen: str
 ) -> None:
     doorman = Doorman(proxies)
     target = "/sse" if binding == "sse" else "/mcp"
