@@ -73,9 +73,7 @@ MACHINE_AUTH = AuthorizationSettings(
 
 async def add(client: Client, a: int = 1) -> int:
     result = await client.call_tool("add", {"a": a, "b": 1})
-    assert not result.is_error, result
-    (text,) = result.content
-    return int(text.text)  # type: ignore[union-attr]
+    return int(result.raise_for_error().text)
 
 
 def settings_of(person: Person | None, **more: Any) -> ClientSettings:

@@ -316,19 +316,18 @@ def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, message: str) 
     assert len(str(caught.value)) < 500
 
 
-def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
-    with pytest.raises(BadConfig, match="cannot be read: no such file or directory"):
-        load_targets(file)
-    with pytest.raises(BadConfig, match="cannot be read: is a directory"):
-        load_targets(tmp_path)
-    with pytest.raises(BadConfig, match="cannot be read: embedded null byte"):
-        load_targets("a\0b")
-    file.write_bytes(b'{"mcpServers": {}} \xff')
-    with pytest.raises(BadConfig, match="expected UTF-8"):
-        load_targets(file)
-    file.write_bytes(b" " * (MAX_SIZE + 1))
-    with pytest.raises(BadConfig, match="larger than"):
-        load_targets(file)
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(b'{"mcpServers": {}} \xff')
+    (tmp_path / "large").write_bytes(b" " * (MAX_SIZE + 1))
+    for name, told in (
+        ("nowhere", "cannot be read: no such file or directory"),
+        (".", "cannot be read: is a directory"),
+        ("a\0b", "cannot be read: embedded null byte"),
+        ("odd", "expected UTF-8"),
+        ("large", "larger than"),
+    ):
+        with pytest.raises(BadConfig, match=told):
+            load_targets(tmp_path / name)
 
 
 def test_comments_and_a_byte_order_mark(file: Path) -> None:
