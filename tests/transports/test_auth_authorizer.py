@@ -482,6 +482,11 @@ async def test_nobody_is_waited_for_without_end(clock: Clock) -> None:
             assert await refusal(one) == "nobody signed in within 300 s"
 
 
+def is_signed(token: str, key: PrivateKey) -> bool:
+    signed, _, signature = token.rpartition(".")
+    return verify(key.jwk, "ES256", signed.encode(), urlsafe_b64decode(signature + "=="))
+
+
 async def test_a_client_signs_for_itself() -> None:
     key = PrivateKey.generate("ES256")
     settings = AuthorizationSettings(
@@ -494,9 +499,7 @@ async def test_a_client_signs_for_itself() -> None:
             one = authorizer(stage, settings=settings, keys={"client": key})
             assert (await one.refused(UNAUTHORIZED)).header() == "Bearer access-1"
             (form,) = stage.world.forms()
-            signed, _, signature = form["client_assertion"].rpartition(".")
-            raw = urlsafe_b64decode(signature + "==")
-            assert verify(key.jwk, "ES256", signed.encode(), raw)
+            assert is_signed(form["client_assertion"], key)
             with pytest.raises(AuthorizationError, match="no private key 'client'"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
 
@@ -514,9 +517,7 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
             for _ in range(2):
                 headers = (await one.headers("POST", stage.server)).headers
                 assert headers["authorization"] == "DPoP access-1"
-                signed, _, signature = headers["dpop"].rpartition(".")
-                raw = urlsafe_b64decode(signature + "==")
-                assert verify(key.jwk, "ES256", signed.encode(), raw)
+                assert is_signed(headers["dpop"], key)
                 proofs.append(claims_of(headers["dpop"]))
     assert {(each["htm"], each["htu"]) for each in proofs} == {("POST", stage.server)}
     assert proofs[0]["jti"] != proofs[1]["jti"]

@@ -12,7 +12,7 @@ from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import ResultCache
-from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 
@@ -214,9 +214,6 @@ async def test_the_context_of_a_completion_is_told_where_it_can_be(
         heard.append(arguments)
         return []
 
-    async def propose(client: Client) -> None:
-        await client.complete(PromptReference(name="ask"), "a", "", known={"b": "x"})
-
     async with connect(server, revision=revision) as client:
-        await propose(client)
+        await client.complete(PromptReference(name="ask"), "a", "", known={"b": "x"})
     assert heard == [told]

@@ -126,19 +126,6 @@ async def test_every_call(revision: str) -> None:
     assert client.closed is not None
 
 
-async def test_calls_of_one_era_only(revision: str) -> None:
-    async with connect(library(), revision=revision) as client:
-        if client.revision.modern:
-            assert revision in (await client.discover()).supported_versions
-            with pytest.raises(LocalError, match="resources/subscribe"):
-                await client.subscribe("test://a")
-        else:
-            await client.subscribe("test://a")
-            await client.unsubscribe("test://a")
-            with pytest.raises(LocalError, match="server/discover"):
-                await client.discover()
-
-
 # Errors and ends
 
 
