@@ -21,7 +21,7 @@ from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from tests.transports.http_fixture import Client, Response, http
+from tests.transports.http_fixture import Client, Response, hello, http
 from tests.transports.malformed import META
 from tests.transports.raw_site import Site, served
 
@@ -266,12 +266,7 @@ def legacy(
 
 async def open_session(client: Client, token: str | None, revision: str = "2025-11-25") -> str:
     """Open a legacy session; return its id."""
-    params = {
-        "protocolVersion": revision,
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    }
-    opened = await client.call(legacy("initialize", params, token, revision=revision))
+    opened = await client.call(legacy("initialize", hello(revision), token, revision=revision))
     assert opened.status == 200, opened.body
     session = opened.headers["mcp-session-id"]
     note = legacy("notifications/initialized", None, token, session=session, id=None)

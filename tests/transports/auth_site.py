@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -16,7 +16,9 @@ from anyio.streams.tls import TLSListener
 
 from mcpcore.auth.needs import Fetch, NeedFailed
 from tests.auth.world import World
+from tests.clock import patience
 
+T = TypeVar("T")
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
@@ -103,6 +105,20 @@ def answering(data: bytes) -> Answer:
         await stream.send(data)
 
     return answer
+
+
+async def together(count: int, work: Callable[[], Awaitable[T]]) -> list[T]:
+    """Do so many times the same at once; return what each comes to."""
+    found: list[T] = []
+
+    async def one() -> None:
+        found.append(await work())
+
+    with patience():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(one)
+    return found
 
 
 def names(monkeypatch: pytest.MonkeyPatch, table: dict[str, list[str]]) -> list[str]:

@@ -31,7 +31,7 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.transports.auth_site import Asked, reply, site
-from tests.transports.served import Served, served
+from tests.transports.served import ANY_PORT, Served, served
 
 MACHINE = Client(
     client_id="machine",
@@ -176,11 +176,29 @@ class Person(WillingPerson):
         return NeedFailed("nobody is there") if self.away else await super().ask(need, listener)
 
 
+def notes() -> Server:
+    """A server with one tool."""
+    server = Server("notes")
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    return server
+
+
 @asynccontextmanager
 async def stage(
-    server: Server, *, scopes: tuple[str, ...] = (), token_time: float = 3600.0, **bindings: Any
+    server: Server,
+    binding: str = "http",
+    *,
+    scopes: tuple[str, ...] = (),
+    token_time: float = 3600.0,
+    nonces: bool = False,
+    **bindings: Any,
 ) -> AsyncIterator[Stage]:
-    """Run both servers and the site of the metadata."""
+    """Run both servers and the site of the metadata; ``bindings``: beside the first one."""
+    bindings.setdefault(binding, ANY_PORT)
 
     def build(issuer: str) -> Authority:
         settings = ServerSettings(
@@ -189,7 +207,7 @@ async def stage(
             scopes=scopes,
             clients=(MACHINE,),
             token_time=token_time,
-            nonces=bindings.pop("nonces", False),
+            nonces=nonces,
         )
         key = PrivateKey.generate("ES256")
         return Authority(settings, [key], verify, random=secrets.token_bytes)

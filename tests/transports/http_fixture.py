@@ -317,6 +317,13 @@ def tool(
 
 
 LEGACY = "2025-11-25"
+UPGRADE: dict[str, str | None] = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""Headers of the handshake of a WebSocket."""
 
 
 def legacy(
@@ -334,14 +341,15 @@ def legacy(
     return http(json.dumps(body).encode(), headers=headers)
 
 
+def hello(revision: str = LEGACY) -> dict[str, Any]:
+    """The params of a handshake."""
+    info = {"name": "raw", "version": "1"}
+    return {"protocolVersion": revision, "capabilities": {}, "clientInfo": info}
+
+
 async def initialize(client: Client) -> str:
     """Open a legacy session and return its id."""
-    params = {
-        "protocolVersion": LEGACY,
-        "capabilities": {},
-        "clientInfo": {"name": "raw", "version": "1"},
-    }
-    response = await client.call(legacy("initialize", params))
+    response = await client.call(legacy("initialize", hello()))
     assert response.status == 200
     session = response.headers["mcp-session-id"]
     accepted = await client.call(legacy("notifications/initialized", id=None, session=session))

@@ -3,11 +3,10 @@
 ``FATE`` is for its first start, the second, and so on; the last one holds for all that follow.
 
 ``exit``, ``exit-late``: it ends when it is asked ``server/discover``, or ``initialize`` behind it.
-``refuse``: it takes the probe for what opens the session, and refuses ``initialize`` behind it with
-the error that the variable ``PROBED_ERROR`` holds.  ``babble``: the same, and its answer to the
-probe is no JSON.  ``refuse-all``: it refuses ``initialize`` always.  ``deaf``: it ends without
-having read anything.  ``mute``: it answers nothing.  With ``-stay`` behind any of these it does
-not end when its input does.
+``refuse``: it takes the probe for what opens the session, and refuses ``initialize`` behind it.
+``babble``: the same, and its answer to the probe is no JSON.  ``refuse-all``: it refuses
+``initialize`` always.  ``deaf``: it ends without having read anything.  ``mute``: it answers
+nothing.  With ``-stay`` behind any of these it does not end when its input does.
 
 It has a daemon, which survives it for a while.  All of them hold one lock, and a start that finds
 it taken fails: two of these programs never run at a time.  What happens is written to
@@ -70,7 +69,7 @@ def main() -> None:
             if fate == "exit-late" and probed:
                 sys.exit("no session")
             if fate == "refuse-all" or probed:
-                body = {"error": json.loads(os.environ.get("PROBED_ERROR", json.dumps(ALREADY)))}
+                body = {"error": ALREADY}
             else:
                 server = {"name": "probed", "version": "1"}
                 body = {

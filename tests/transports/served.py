@@ -1,6 +1,6 @@
 """A server in the process of the test, on bindings of its own, until the test has seen enough."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,6 +8,9 @@ import anyio
 from msgspec import structs
 
 from mcpcore.service import Server
+from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
@@ -56,6 +59,17 @@ class Endless(Server):
             self.cancelled.append(context.cancelled)
             self.stopped.set()
         return "never"
+
+
+async def outcome(
+    tool: Callable[..., Any], revision: str, callbacks: Callbacks, **options: Any
+) -> CallToolResult:
+    """What a call of a tool comes to, at a server of this process that has no other."""
+    server = Server("s")
+    server.tool(tool)
+    with patience():
+        async with connect(server, revision=revision, callbacks=callbacks, **options) as client:
+            return await client.call_tool(tool.__name__)
 
 
 @asynccontextmanager

@@ -19,17 +19,13 @@ from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import PATIENCE, patience
-from tests.transports.http_fixture import http, legacy, tool
+from tests.transports.http_fixture import hello, http, legacy, tool
 
 pytestmark = pytest.mark.anyio
 
 USER: ContextVar[str] = ContextVar("USER", default="nobody")
 TOKEN = {"progressToken": "p"}
-INITIALIZE = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "raw", "version": "1"},
-}
+INITIALIZE = hello()
 
 
 class Site:
@@ -166,6 +162,11 @@ class Call:
         return json.loads(self.body)["result"]["content"][0]["text"]
 
 
+async def added(app: AsgiApp, **scope: Any) -> Call:
+    """A call of "add", which is answered with 5."""
+    return await Call(app, tool("add", a=2, b=3), **scope).run()
+
+
 def options(**options: Any) -> ServeSettings:
     return ServeSettings(http_link=HttpServerSettings(drain_time=PATIENCE, **options))
 
@@ -201,7 +202,7 @@ def held(session: str | None = None, **arguments: Any) -> bytes:
 
 async def test_the_first_request_needs_no_preparation() -> None:
     async with mounted() as (_, app):
-        call = await Call(app, tool("add", a=2, b=3)).run()
+        call = await added(app)
         assert (call.status, call.result) == (200, "5")
         assert call.finished
         assert len(call.sent) == 2
@@ -226,8 +227,7 @@ async def test_the_first_request_needs_no_preparation() -> None:
 async def test_paths(root: str, path: str, endpoint: str, status: int) -> None:
     settings = ServeSettings(http=HttpSettings(path=endpoint))
     async with mounted(settings) as (_, app):
-        call = Call(app, tool("add", a=2, b=3), root_path=root, path=path)
-        assert (await call.run()).status == status
+        assert (await added(app, root_path=root, path=path)).status == status
 
 
 async def test_handlers_see_the_context_in_which_the_application_was_made() -> None:
@@ -270,7 +270,7 @@ async def test_the_end_of_the_request_task_is_leaving() -> None:
             await site.until("held")
             tasks.cancel_scope.cancel()
         await site.until("cancelled")
-        assert (await Call(app, tool("add", a=1, b=1)).run()).result == "2"
+        assert (await added(app)).result == "5"
 
 
 async def test_to_a_client_that_leaves_before_the_reply_nothing_is_said() -> None:
@@ -371,7 +371,7 @@ async def test_a_principal_that_cannot_be_told_lets_nobody_in(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with mounted(principal=lambda scope: str(scope["nothing"])) as (_, app):
-        assert (await Call(app, tool("add", a=1, b=1)).run()).status == 500
+        assert (await added(app)).status == 500
     assert "KeyError" in caplog.text
 
 
@@ -401,7 +401,7 @@ def test_settings_are_read_when_the_application_is_made(
 async def test_revisions() -> None:
     async with mounted(revisions=["2026-07-28"]) as (_, app):
         assert (await Call(app, http(method="GET")).run()).status == 405
-        assert (await Call(app, tool("add", a=1, b=1)).run()).result == "2"
+        assert (await added(app)).result == "5"
 
 
 # The end
@@ -426,7 +426,7 @@ async def test_a_lifespan_ends_when_requests_have_been_answered() -> None:
         tasks.start_soon(call.run)
         await site.until("held")
         span.say({"type": "lifespan.shutdown"})
-        while (await Call(app, tool("add", a=1, b=1)).run()).status != 503:
+        while (await added(app)).status != 503:
             await anyio.lowlevel.checkpoint()
         assert not call.finished
         site.release.set()
@@ -472,7 +472,7 @@ async def test_a_lifespan_may_come_again() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(span.run)
                 await span.said("lifespan.startup.complete")
-                assert (await Call(app, tool("add", a=1, b=1)).run()).status == 200
+                assert (await added(app)).status == 200
                 span.say({"type": "lifespan.shutdown"})
 
 
@@ -502,9 +502,9 @@ async def test_a_failure_of_ours_ends_nothing_for_good(caplog: pytest.LogCapture
             super().watch(changed)
 
     app = asgi_app(Site(Fragile("site", version="1")).server)
-    assert (await Call(app, tool("add", a=1, b=1)).run()).status == 503
+    assert (await added(app)).status == 503
     assert "fragile" in caplog.text
-    assert (await Call(app, tool("add", a=1, b=1)).run()).result == "2"
+    assert (await added(app)).result == "5"
     await app.aclose()
 
 
@@ -541,7 +541,7 @@ async def test_a_store_that_comes_late() -> None:
         assert b"access-control-allow-origin" not in foreign.headers
         assert b"not yet" not in refused.body
         store.there = True
-        assert (await Call(app, tool("add", a=2, b=3)).run()).result == "5"
+        assert (await added(app)).result == "5"
 
 
 # Other protocols

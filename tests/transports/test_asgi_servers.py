@@ -5,18 +5,16 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Site, SiteClient, running
 from tests.transports.asgi_site import MAX_BODY
 from tests.transports.http_fixture import (
     LEGACY,
+    UPGRADE,
     Response,
     http,
     initialize,
@@ -26,7 +24,6 @@ from tests.transports.http_fixture import (
 
 pytestmark = pytest.mark.anyio
 
-REVISIONS = ["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
 TOKEN = {"progressToken": "p"}
 
 
@@ -94,33 +91,6 @@ def listen(session: str, last: str | None = None) -> bytes:
 async def told(client: SiteClient, name: str, **arguments: Any) -> str:
     """Call a tool on a connection of its own."""
     return (await client.call(tool(name, **arguments))).result
-
-
-@pytest.mark.share(4)
-@pytest.mark.parametrize("revision", REVISIONS)
-async def test_our_client(site: Site, revision: str) -> None:
-    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
-    async with connect(site.url, revision=revision, callbacks=callbacks) as client:
-        assert (await client.call_tool("add", {"a": 2, "b": 3})).text == "5"
-        assert {"add", "hold", "greet"} <= {offered.name for offered in await client.tools()}
-        heard: list[float] = []
-        async with anyio.create_task_group() as tasks:
-
-            async def release() -> None:
-                await client.call_tool("write", {"what": f"release {revision}"})
-
-            def progress(value: float, total: float | None, message: str | None) -> None:
-                heard.append(value)
-                if value == 3:
-                    tasks.start_soon(release)
-
-            held = await client.call_tool(
-                "hold", {"label": revision, "steps": 3}, progress=progress
-            )
-        assert held.text == f"held {revision}"
-        assert heard == [1, 2, 3]
-        if revision > "2025-03-26":
-            assert (await client.call_tool("greet")).text == "Hello, Ada!"
 
 
 async def test_events_arrive_while_the_handler_runs(site: Site) -> None:
@@ -243,13 +213,7 @@ async def test_http_2(site: Site) -> None:
 
 
 async def test_no_websocket(site: Site) -> None:
-    upgrade = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    response = await (await site.connect()).call(http(method="GET", headers=upgrade))
+    response = await (await site.connect()).call(http(method="GET", headers=UPGRADE))
     assert (response.status, response.body) == (404, b"WebSocket is not served here\n")
 
 

@@ -26,7 +26,7 @@ from mcpcore.auth.settings import (
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
-from mcpcore_transports.auth.authorizer import AccessToken, Authorizer
+from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.callback import CallbackListener
 from mcpcore_transports.auth.file_store import FileTokens
@@ -36,7 +36,7 @@ from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import World, claims_of, key_of
 from tests.clock import HOUR, Clock, patience, turns, until
-from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
+from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site, together
 from tests.transports.test_auth_callback import closed
 from tests.transports.test_auth_stores import child, race
 
@@ -95,36 +95,25 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
 
 async def test_twenty_refused_tasks_make_one_flow() -> None:
     async with authority() as stage:
-        tokens: list[AccessToken] = []
         one = authorizer(stage)
-
-        async def work() -> None:
-            tokens.append(await one.refused(UNAUTHORIZED))
-
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                for _ in range(20):
-                    tasks.start_soon(work)
+        tokens = await together(20, lambda: one.refused(UNAUTHORIZED))
     assert {each.header() for each in tokens} == {"Bearer access-1"}
     assert (len(tokens), len(stage.world.opened), stage.count("/token")) == (20, 1, 1)
+
+
+async def refusal(one: Authorizer) -> str:
+    """The error of a refused request."""
+    with pytest.raises(AuthorizationError) as raised:
+        await one.refused(UNAUTHORIZED)
+    return str(raised.value)
 
 
 async def test_a_refusal_by_the_person_counts_for_all_that_wait() -> None:
     async with authority() as stage:
         person = Person(stage.world)
         person.changed = {"error": "access_denied", "code": None}
-        one, errors = authorizer(stage, person), []
-
-        async def work() -> None:
-            try:
-                await one.refused(UNAUTHORIZED)
-            except AuthorizationError as error:
-                errors.append(str(error))
-
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                for _ in range(5):
-                    tasks.start_soon(work)
+        one = authorizer(stage, person)
+        errors = await together(5, lambda: refusal(one))
         assert len(stage.world.opened) == 1
         assert errors == ["authorization was refused (access_denied)"] * 5
         person.changed = {}
@@ -179,19 +168,10 @@ async def test_the_first_of_several_errors_is_remembered_for_those_who_wait() ->
 
 async def test_twenty_tasks_make_one_refresh() -> None:
     async with authority() as stage:
-        store, tokens = MemoryTokens(), []
+        store = MemoryTokens()
         await expiring(stage, store)
-        one = authorizer(stage, store=store)
-
-        async def work() -> None:
-            found = await one.token()
-            tokens.append(found and found.header())
-
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                for _ in range(20):
-                    tasks.start_soon(work)
-    assert tokens == ["Bearer access-1"] * 20
+        tokens = await together(20, authorizer(stage, store=store).token)
+    assert [each and each.header() for each in tokens] == ["Bearer access-1"] * 20
     assert (stage.count("/token"), stage.world.reused) == (1, 0)
 
 
@@ -492,20 +472,19 @@ async def test_nobody_is_waited_for_without_end(clock: Clock) -> None:
 
     async with authority() as stage:
         one = authorizer(stage, sign_in=BrowserSignIn(opener, quiet))
-        errors: list[str] = []
 
-        async def work() -> None:
-            try:
-                await one.refused(UNAUTHORIZED)
-            except AuthorizationError as error:
-                errors.append(str(error))
+        async def pass_time() -> None:
+            await until(lambda: opened)
+            await clock.skip(301)
 
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(work)
-                await until(lambda: opened)
-                await clock.skip(301)
-    assert errors == ["nobody signed in within 300 s"]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pass_time)
+            assert await refusal(one) == "nobody signed in within 300 s"
+
+
+def is_signed(token: str, key: PrivateKey) -> bool:
+    signed, _, signature = token.rpartition(".")
+    return verify(key.jwk, "ES256", signed.encode(), urlsafe_b64decode(signature + "=="))
 
 
 async def test_a_client_signs_for_itself() -> None:
@@ -520,9 +499,7 @@ async def test_a_client_signs_for_itself() -> None:
             one = authorizer(stage, settings=settings, keys={"client": key})
             assert (await one.refused(UNAUTHORIZED)).header() == "Bearer access-1"
             (form,) = stage.world.forms()
-            signed, _, signature = form["client_assertion"].rpartition(".")
-            raw = urlsafe_b64decode(signature + "==")
-            assert verify(key.jwk, "ES256", signed.encode(), raw)
+            assert is_signed(form["client_assertion"], key)
             with pytest.raises(AuthorizationError, match="no private key 'client'"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
 
@@ -540,9 +517,7 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
             for _ in range(2):
                 headers = (await one.headers("POST", stage.server)).headers
                 assert headers["authorization"] == "DPoP access-1"
-                signed, _, signature = headers["dpop"].rpartition(".")
-                raw = urlsafe_b64decode(signature + "==")
-                assert verify(key.jwk, "ES256", signed.encode(), raw)
+                assert is_signed(headers["dpop"], key)
                 proofs.append(claims_of(headers["dpop"]))
     assert {(each["htm"], each["htu"]) for each in proofs} == {("POST", stage.server)}
     assert proofs[0]["jti"] != proofs[1]["jti"]
@@ -580,17 +555,7 @@ async def test_a_store_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
         one = authorizer(stage, store=FileTokens(tmp_path / "file"))
         with patience(), pytest.raises(AuthorizationError, match="cannot be kept"):
             await one.token()
-        with patience(), pytest.raises(AuthorizationError, match="cannot be kept"):
-            await one.refused(UNAUTHORIZED)
-
-
-async def test_logs_hold_no_query_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    async with authority() as stage:
-        stage.world.token["expires_in"] = -1
-        with patience():
-            await authorizer(stage, query="?key=marked").refused(UNAUTHORIZED)
-    assert f"{stage.server}: the lifetime of the token is not sound" in caplog.text
-    assert "marked" not in caplog.text
+        assert "cannot be kept" in await refusal(one)
 
 
 async def test_logs_hold_notes_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
@@ -598,12 +563,14 @@ async def test_logs_hold_notes_and_no_secret(caplog: pytest.LogCaptureFixture) -
     async with authority() as stage:
         stage.world.token["expires_in"] = -1
         store = MemoryTokens()
-        one = authorizer(stage, store=store)
+        one = authorizer(stage, store=store, query="?key=marked")
         with patience():
             token = await one.refused(UNAUTHORIZED)
         (form,) = stage.world.forms()
-        found = await store.load(key_of(stage.server))
-    assert "the lifetime of the token is not sound" in caplog.text
+        found = await store.load(key_of(f"{stage.server}?key=marked"))
+    assert found.record
+    assert f"{stage.server}: the lifetime of the token is not sound" in caplog.text
+    assert "marked" not in caplog.text
     shown = caplog.text + repr((one.machine, token, found, stage.site.url))
     shown += "".join(str(vars(record)) for record in caplog.records if "mcpcore" in record.name)
     for secret in ("access-1", "refresh-1", form["code"], form["code_verifier"]):

@@ -4,8 +4,8 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -17,7 +17,7 @@ from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.browser import (
     BrowserSignIn,
     PastedSignIn,
-    checked,
+    SignIn,
     is_headless,
     pasted_query,
     read_line,
@@ -42,6 +42,22 @@ async def come_back(listener: CallbackListener) -> None:
     await say(port, get("code=c&state=s", port))
 
 
+@asynccontextmanager
+async def asking(
+    sign_in: SignIn, listener: CallbackListener
+) -> AsyncIterator[list[Callback | NeedFailed]]:
+    """Ask a person, in a task of its own, for what is in the list at the end."""
+    outcomes: list[Callback | NeedFailed] = []
+
+    async def ask() -> None:
+        outcomes.append(await sign_in.ask(need(), listener))
+
+    with patience():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            yield outcomes
+
+
 async def test_a_browser_gets_the_url_as_one_argument(tmp_path: Path) -> None:
     program, seen = tmp_path / "browser", tmp_path / "seen"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {shlex.quote(str(seen))}.part\n')
@@ -51,13 +67,7 @@ async def test_a_browser_gets_the_url_as_one_argument(tmp_path: Path) -> None:
     printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
     sign_in = BrowserSignIn(webbrowser.get(f"{program} %s").open, printed.append)
-    outcomes: list[Callback | NeedFailed] = []
-
-    async def ask() -> None:
-        outcomes.append(await sign_in.ask(need(), listener))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask)
+    async with asking(sign_in, listener) as outcomes:
         await until(seen.exists)
         await come_back(listener)
     assert seen.read_text() == f"{URL}\n"
@@ -74,11 +84,9 @@ async def test_without_a_browser_the_printed_url_does(opener: object) -> None:
     printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
     sign_in = BrowserSignIn(opener, printed.append)  # type: ignore[arg-type]
-    with patience():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(sign_in.ask, need(), listener)
-            await until(lambda: printed)
-            await come_back(listener)
+    async with asking(sign_in, listener):
+        await until(lambda: printed)
+        await come_back(listener)
     assert URL in printed[0]
 
 
@@ -122,10 +130,6 @@ async def test_a_url_that_a_shell_could_read_is_not_opened(url: str, way: str) -
         await (browser if way == "browser" else pasted).ask(need(url), listener)
     await listener.aclose()
     assert used == []
-
-
-def test_a_usual_url_is_opened() -> None:
-    assert checked(URL) == URL
 
 
 @pytest.mark.parametrize(
@@ -205,16 +209,8 @@ async def never() -> str:
 
 
 async def test_a_callback_through_a_forwarded_port_counts_as_well() -> None:
-    printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
-    outcomes: list[Callback | NeedFailed] = []
-
-    async def ask() -> None:
-        sign_in = PastedSignIn(never, printed.append)
-        outcomes.append(await sign_in.ask(need(), listener))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask)
+    async with asking(PastedSignIn(never, list[str]().append), listener) as outcomes:
         await come_back(listener)
     assert outcomes == [Callback("code=c&state=s")]
 

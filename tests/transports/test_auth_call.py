@@ -12,26 +12,17 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcpcore import ApiKeyScheme, HttpServerSettings, Server, ServeSettings
+from mcpcore import ApiKeyScheme, HttpServerSettings, ServeSettings
 from tests.clock import PATIENCE, patience, until
 from tests.command import command_here, mcpcore_here
-from tests.transports.auth_stage import MACHINE, Stage, stage
+from tests.transports.auth_stage import MACHINE, Stage, notes, stage
 from tests.transports.served import served
 from tests.transports.test_auth_commands import visit
 
 pytestmark = pytest.mark.anyio
 
 ADD = ("call", "add", "a=1", "b=1")
-
-
-def notes() -> Server:
-    server = Server("notes")
-
-    @server.tool
-    def add(a: int, b: int) -> int:
-        return a + b
-
-    return server
+HELP = "to sign in, give --login"
 
 
 class Terminal:
@@ -54,6 +45,14 @@ class Terminal:
         with patience():
             done = await anyio.to_thread.run_sync(command)
         return done.returncode, done.stdout, done.stderr
+
+    async def add(self, *words: str, secret: str | None = None) -> None:
+        code, said, told = await self.run(*ADD, *words, secret=secret)
+        assert (code, said) == (0, "2\n"), told
+
+    async def refused(self, *words: str, status: int, told: str = HELP) -> None:
+        code, _, said = await self.run(*ADD, *words)
+        assert (code, told in said) == (status, True), said
 
     async def sign_in(self, *words: str, paste: bool) -> tuple[int, str]:
         """Run a command that sends a person to a URL, who consents there."""
@@ -99,8 +98,7 @@ async def test_a_call_signs_in_and_others_use_the_token(paste: bool, tmp_path: P
         code, said, _ = await terminal.run("auth", "status", on.url, "--json")
         assert (code, len(json.loads(said)["tokens"])) == (0, 1)
         on.expire()
-        code, said, told = await terminal.run(*ADD, on.url)
-        assert (code, said) == (0, "2\n"), told
+        await terminal.add(on.url)
         assert on.authority.grants() == ["authorization_code", "refresh_token"]
 
 
@@ -111,9 +109,8 @@ async def test_a_call_asks_for_no_more_than_its_ceiling(tmp_path: Path) -> None:
         assert (await terminal.sign_in(*words, paste=True))[0] == 0
         on.required = frozenset({"write"})
         for login in ([], ["--login"]):
-            code, _, told = await terminal.run(*ADD, *login, "--ceiling", "read", on.url)
-            assert code == 1
-            assert "scopes that are not allowed: write" in told
+            given = (*login, "--ceiling", "read", on.url)
+            await terminal.refused(*given, status=1, told="scopes that are not allowed: write")
         assert on.authority.grants() == ["authorization_code"]
 
 
@@ -125,29 +122,18 @@ async def test_a_probe_signs_in_for_all_of_its_connections(tmp_path: Path) -> No
     assert on.authority.grants() == ["authorization_code"]
 
 
-async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path)
-    async with stage(notes(), ws="127.0.0.1:0") as on:
-        assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
-        code, said, told = await terminal.run(*ADD, on.url)
-        assert (code, said) == (0, "2\n"), told
-
-
 @pytest.mark.parametrize("binding", ["http", "ws"])
 async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
     """There is no token, or one that has come to its end: the error says what helps."""
     terminal = Terminal(tmp_path)
-    bindings: dict[str, Any] = {binding: "127.0.0.1:0"}
-    async with stage(notes(), **bindings) as on:
-        code, _, told = await terminal.run(*ADD, on.url)
-        assert (code, "to sign in, give --login" in told) == (3, True), told
+    async with stage(notes(), binding) as on:
+        await terminal.refused(on.url, status=3)
         assert on.authority.grants() == []
         await terminal.sign_in(*ADD, on.url, paste=True)
+        await terminal.add(on.url)
         on.broken = True
-        code, _, told = await terminal.run(*ADD, on.url)
-        assert (code, "to sign in, give --login" in told) == (1, True), told
-        code, _, told = await terminal.run(*ADD, "--account", "other", on.url)
-        assert (code, "to sign in, give --login" in told) == (3, True), told
+        await terminal.refused(on.url, status=1)
+        await terminal.refused("--account", "other", on.url, status=3)
 
 
 @pytest.mark.parametrize("words", [(*ADD, "--login"), ("auth", "login")])
@@ -180,11 +166,9 @@ async def test_a_configured_client_gets_a_token_for_itself(tmp_path: Path) -> No
     async with stage(notes()) as on:
         secret, client = "${NOTES_SECRET}", {"clientId": MACHINE.client_id}
         configured(terminal, on, grant="client_credentials", clientSecret=secret, **client)
-        code, said, told = await terminal.run(*ADD, "notes", secret="machine-secret")
-        assert (code, said) == (0, "2\n"), told
+        await terminal.add("notes", secret="machine-secret")
         assert on.authority.grants() == ["client_credentials"]
-        code, _, told = await terminal.run(*ADD, "notes")
-        assert (code, "the environment variable NOTES_SECRET is not set" in told) == (2, True), told
+        await terminal.refused("notes", status=2, told="variable NOTES_SECRET is not set")
         code, _, told = await terminal.run(
             *ADD, "notes", "--header", "Authorization: Bearer x.y", secret="wrong"
         )
@@ -199,14 +183,13 @@ async def test_a_call_uses_and_renews_a_token_of_the_program(tmp_path: Path) -> 
         login = ["auth", "login", on.url, *words]
         assert (await terminal.run(*login, secret="machine-secret"))[0] == 0
         for count in (1, 2):
-            code, said, told = await terminal.run(*ADD, on.url)
-            assert (code, said) == (0, "2\n"), told
+            await terminal.add(on.url)
             assert on.authority.grants() == ["client_credentials"] * count
             on.expire()
         assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
         assert on.authority.grants()[2:] == ["authorization_code"]
         for words in ([on.url], ["--login", on.url]):  # that of the person goes before the other
-            assert (await terminal.run(*ADD, *words))[0] == 0
+            await terminal.add(*words)
         assert len(set(on.tokens[-2:])) == 1
         assert len(on.authority.grants()) == 3
 
@@ -215,16 +198,13 @@ async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Pa
     terminal = Terminal(tmp_path)
     async with stage(notes()) as on:
         configured(terminal, on, scopes=["more"], account="work")
-        code, _, told = await terminal.run(*ADD, "notes")
-        assert (code, "to sign in, give --login" in told) == (1, True), told
-        assert "scopes that are wanted: more" in told
+        await terminal.refused("notes", status=1)
+        await terminal.refused("notes", status=1, told="scopes that are wanted: more")
         assert await terminal.sign_in(*ADD, "notes", paste=True) == (0, "2\n")
-        code, said, told = await terminal.run(*ADD, "notes")
-        assert (code, said) == (0, "2\n"), told
-        code, said, _ = await terminal.run("auth", "status", on.url, "--account", "work", "--json")
+        await terminal.add("notes")
+        _, said, _ = await terminal.run("auth", "status", on.url, "--account", "work", "--json")
         assert json.loads(said)["tokens"][0]["scopes"] == ["more", "offline_access"]
-        code, _, told = await terminal.run(*ADD, on.url, "--account", "work")
-        assert code == 0, told
+        await terminal.add(on.url, "--account", "work")
 
 
 @pytest.mark.parametrize("words", [["call", "x"], ["list"], ["probe"]])

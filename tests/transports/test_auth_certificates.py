@@ -4,12 +4,10 @@ import json
 import secrets
 import ssl
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-import trustme
 
 from mcpcore import (
     AuthorizationSettings,
@@ -39,7 +37,9 @@ from mcpcore_conformance.auth.serving import serve
 from mcpcore_transports.auth.signing import subject_of
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
+from tests.transports.certificates import papers
 from tests.transports.served import served
+from tests.transports.test_client_certificates import der
 
 pytestmark = pytest.mark.anyio
 HOST = "127.0.0.1"
@@ -47,28 +47,6 @@ ROBOT = AuthorizationSettings(
     grant=ClientCredentialsGrant(),
     client=ClientIdentity(client_id="robot", certificate=True),
 )
-
-
-class Certificates:
-    """An authority, and the contexts of servers and of clients with a certificate of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._authority, self._folder = trustme.CA(), folder
-        self._ca = folder / "ca.pem"
-        self._authority.cert_pem.write_to_path(self._ca)
-        made = self._write("server", self._authority.issue_cert(HOST))
-        self.server = server_tls(made, client_ca=self._ca, client_cert_required=False)
-
-    def client(self, name: str) -> tuple[ssl.SSLContext, str]:
-        """Return the context of a client, and the subject of its certificate."""
-        made = self._authority.issue_cert(f"{name}@example.org", common_name=name)
-        der = ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
-        return client_tls(ca=self._ca, cert=self._write(name, made)), subject_of(der)
-
-    def _write(self, name: str, made: trustme.LeafCert) -> Path:
-        path = self._folder / f"{name}.pem"
-        made.private_key_and_cert_chain_pem.write_to_path(path)
-        return path
 
 
 class Authority(DevelopmentServer):
@@ -85,12 +63,16 @@ class Authority(DevelopmentServer):
         return response
 
 
-async def test_a_token_is_good_with_the_certificate_that_got_it_alone(
-    tmp_path: Path, free_tcp_port: int
-) -> None:
-    there = Certificates(tmp_path)
-    mine, subject = there.client("robot")
-    theirs, _ = there.client("thief")
+def client_of(name: str) -> tuple[ssl.SSLContext, str]:
+    """Return the context of a client, and the subject of its certificate."""
+    cert = papers().trusted.issue(f"{name}@example.org", common_name=name)
+    return client_tls(ca=papers().trusted.file, cert=cert), subject_of(der(cert))
+
+
+async def test_a_token_is_good_with_the_certificate_that_got_it_alone(free_tcp_port: int) -> None:
+    tls = server_tls(papers().server, client_ca=papers().trusted.file, client_cert_required=False)
+    mine, subject = client_of("robot")
+    theirs, _ = client_of("thief")
     resource = f"https://{HOST}:{free_tcp_port}/mcp"
     server = Server("notes")
 
@@ -110,13 +92,13 @@ async def test_a_token_is_good_with_the_certificate_that_got_it_alone(
         return Authority(settings, keys, verify, random=secrets.token_bytes)
 
     async with anyio.create_task_group() as tasks:
-        issuer = await tasks.start(partial(serve, build, ssl_context=there.server))
+        issuer = await tasks.start(partial(serve, build, ssl_context=tls))
         guard = ResourceServer(
             resource, [Issuer(issuer=issuer.settings.issuer)], ssl_context=mine, proxy=None
         )
 
         link = HttpServerSettings(authenticate=guard)
-        settings = ServeSettings(http_link=link, ssl_context=there.server)
+        settings = ServeSettings(http_link=link, ssl_context=tls)
         binding = f"{HOST}:{free_tcp_port}"
         with patience():
             async with served(server, http=binding, settings=settings):

@@ -21,6 +21,8 @@ from tests.warm import PYTHON
 pytestmark = pytest.mark.usefixtures("warm_programs")
 
 SECRET = "the-marked-secret"
+PLACE = "http://127.0.0.1:1/mcp"
+"""Where nobody listens."""
 
 
 class Place:
@@ -143,12 +145,39 @@ def answered(process: "subprocess.Popen[str]", said: str = "") -> tuple[int, str
     return process.returncode, out, err
 
 
+def signed_in(place: Place, *words: str) -> str:
+    """What the command prints where a person signs in and pastes the URL at which it ends."""
+    process = command("login", place.url, "--no-browser", *words)
+    code, out, err = answered(process, visit(asked(process)) + "\n")
+    assert code == 0, err
+    return out
+
+
+def auth(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command that asks nobody, and ends with this status."""
+    done = mcpcore_here("auth", *words)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def tokens(*words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(auth("status", *words, "--json").stdout)["tokens"]
+    return found
+
+
+def configured(tmp_path: Path, place: Place, **oauth: object) -> list[str]:
+    """Options that name a configuration file with the server ``notes``, and a local one."""
+    servers = {"notes": {"url": place.url, "oauth": oauth}, "local": {"command": "marked"}}
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    return ["--config", str(file)]
+
+
 def test_no_sign_in_at_a_server_that_takes_bound_tokens_alone(
     place: Place, state: FileTokens
 ) -> None:
     place.scheme = "DPoP"
-    done = mcpcore_here("auth", "login", place.url, "--no-browser")
-    assert done.returncode == 1
+    done = auth("login", place.url, "--no-browser", status=1)
     assert "the server takes tokens bound to a DPoP key alone" in done.stderr
     assert "Sign in" not in done.stderr
 
@@ -167,63 +196,54 @@ def test_a_person_signs_in_by_the_callback_sees_it_and_signs_out(
     assert told["scopes"] == ["notes:read", "offline_access"]
     assert (told["refreshable"], told["expiresIn"] > 0) == (True, True)
 
-    again = mcpcore_here("auth", "login", place.url)  # there is one
-    assert (again.returncode, "authorize" in again.stderr) == (0, False)
-    listed = json.loads(mcpcore_here("auth", "status", "--json").stdout)
-    assert [each["resource"] for each in listed["tokens"]] == [place.url]
-    shown = mcpcore_here("auth", "status", place.url)
-    assert (shown.returncode, "notes:read" in shown.stdout) == (0, True)
+    assert "authorize" not in auth("login", place.url).stderr  # there is one
+    listed = auth("status", "--json").stdout
+    assert [each["resource"] for each in json.loads(listed)["tokens"]] == [place.url]
+    shown = auth("status", place.url).stdout
+    assert "notes:read" in shown
     (record,) = (
         json.loads(path.read_bytes())["record"]
         for path in state.folder.glob("*.json")
         if b'"access_token"' in path.read_bytes()
     )
     for name in ("access_token", "refresh_token"):
-        assert record[name] not in out + shown.stdout + json.dumps(listed)
+        assert record[name] not in out + shown + listed
 
-    out_ = json.loads(mcpcore_here("auth", "logout", place.url, "--json").stdout)
-    assert out_ == {"found": True, "revoked": True, "reason": None}
-    assert mcpcore_here("auth", "status", place.url).returncode == 1
-    gone = mcpcore_here("auth", "logout", place.url)
-    assert (gone.returncode, "there is no token" in gone.stderr) == (1, True)
+    gone = json.loads(auth("logout", place.url, "--json").stdout)
+    assert gone == {"found": True, "revoked": True, "reason": None}
+    auth("status", place.url, status=1)
+    assert "there is no token" in auth("logout", place.url, status=1).stderr
 
 
 def test_a_server_is_named_by_any_of_its_urls_or_in_a_file(
     place: Place, state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    oauth = {
-        "grant": "client_credentials",
-        "clientId": "robot",
-        "clientSecret": "${ROBOT}",
-        "issuer": place.issuer,
-        "account": "work",
-    }
-    servers = {"notes": {"url": place.url, "oauth": oauth}, "local": {"command": "marked"}}
-    file = tmp_path / "mcp.json"
-    file.write_text(json.dumps({"mcpServers": servers}))
-    config = ["--config", str(file)]
-    done = mcpcore_here("auth", "login", "notes", *config, "--json")
-    assert done.returncode == 0, done.stderr
+    config = configured(
+        tmp_path,
+        place,
+        grant="client_credentials",
+        clientId="robot",
+        clientSecret="${ROBOT}",
+        issuer=place.issuer,
+        account="work",
+    )
+    done = auth("login", "notes", *config, "--json")
     assert json.loads(done.stdout)["clientId"] == "robot"
     monkeypatch.delenv("ROBOT")  # a token that is kept is found, and forgotten, without it
-    assert mcpcore_here("auth", "status", "notes", *config).returncode == 0
-    assert mcpcore_here("auth", "status", place.url, "--account", "other").returncode == 1
+    auth("status", "notes", *config)
+    auth("status", place.url, "--account", "other", status=1)
     socket = place.url.replace("http:", "ws:")
     for url in (f"sse+{place.url}", socket):
-        assert mcpcore_here("auth", "status", url, "--account", "work").returncode == 0
-    assert mcpcore_here("auth", "logout", "notes", *config).returncode == 0
-    assert mcpcore_here("auth", "logout", socket, "--account", "work").returncode == 1
+        auth("status", url, "--account", "work")
+    auth("logout", "notes", *config)
+    auth("logout", socket, "--account", "work", status=1)
     for words in (["local", *config], ["tcp://127.0.0.1:1"]):
-        refused = mcpcore_here("auth", "logout", *words)
-        assert (refused.returncode, "tokens are for URLs of" in refused.stderr) == (2, True)
+        assert "tokens are for URLs of" in auth("logout", *words, status=2).stderr
 
 
 def test_a_person_without_a_browser_pastes_what_it_ends_at(place: Place, state: FileTokens) -> None:
-    process = command("login", place.url, "--no-browser", "--scope", "more")
-    code, out, err = answered(process, visit(asked(process)) + "\n")
-    assert code == 0, err
-    assert "more notes:read" in out
+    assert "more notes:read" in signed_in(place, "--scope", "more")
 
 
 def test_a_client_gets_a_token_of_its_own(
@@ -231,19 +251,16 @@ def test_a_client_gets_a_token_of_its_own(
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
     words = robot(place)
-    done = mcpcore_here("auth", "login", place.url, *words, "--json")
-    assert done.returncode == 0, done.stderr
+    done = auth("login", place.url, *words, "--json")
     assert json.loads(done.stdout)["clientId"] == "robot"
     assert SECRET not in done.stdout + done.stderr
     monkeypatch.setenv("ROBOT", "other")
-    refused = mcpcore_here("auth", "login", place.url, *words, "--again")
-    assert refused.returncode == 1
+    refused = auth("login", place.url, *words, "--again", status=1)
     assert "invalid_client" in refused.stderr
     monkeypatch.setenv("ROBOT", SECRET)
-    assert mcpcore_here("auth", "login", place.url, *words).returncode == 0
-    other = ["--client-id", "other", *words[2:]]
-    refused = mcpcore_here("auth", "login", place.url, *other)
-    assert (refused.returncode, "invalid_client" in refused.stderr) == (1, True)
+    auth("login", place.url, *words)
+    refused = auth("login", place.url, "--client-id", "other", *words[2:], status=1)
+    assert "invalid_client" in refused.stderr
 
 
 def test_damaged_files_hinder_no_command_and_a_sign_in_replaces_its_own(
@@ -253,27 +270,26 @@ def test_damaged_files_hinder_no_command_and_a_sign_in_replaces_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    assert mcpcore_here("auth", "login", place.url, *robot(place)).returncode == 0
+    auth("login", place.url, *robot(place))
     for path in state.folder.glob("*.json"):
         path.write_bytes(b"")
-    assert mcpcore_here("auth", "status").returncode == 0
+    auth("status")
     assert "it is damaged" in caplog.text
-    assert mcpcore_here("auth", "status", place.url).returncode == 1
+    auth("status", place.url, status=1)
     for mode, helps in (
         (0o600, "it is damaged: remove it"),
         (0o644, "others can read it: make it yours alone (0600), or remove it"),
     ):
         path.chmod(mode)
-        done = mcpcore_here("auth", "logout", place.url)
-        assert (done.returncode, f"{path}: {helps}" in done.stderr) == (1, True), done.stderr
-        told = json.loads(mcpcore_here("auth", "logout", place.url, "--json").stdout)
+        assert f"{path}: {helps}" in auth("logout", place.url, status=1).stderr
+        told = json.loads(auth("logout", place.url, "--json", status=1).stdout)
         assert (told["found"], f"{path}: {helps}" in told["reason"]) == (False, True)
     path.chmod(0o600)
-    assert mcpcore_here("auth", "login", place.url, *robot(place)).returncode == 0
+    auth("login", place.url, *robot(place))
     junk = state.folder / "junk.json"
     junk.write_bytes(b"junk")
     for words in (["status"], ["status", place.url], ["logout", place.url]):
-        assert mcpcore_here("auth", *words).returncode == 0
+        auth(*words)
     assert str(junk) in caplog.text
 
 
@@ -282,16 +298,14 @@ def test_no_secret_goes_to_an_issuer_that_the_server_alone_names(
     grant: str, place: Place, state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    oauth = {"grant": grant, "clientId": "robot", "clientSecret": "${ROBOT}"}
-    file = tmp_path / "mcp.json"
-    file.write_text(json.dumps({"mcpServers": {"notes": {"url": place.url, "oauth": oauth}}}))
+    config = configured(tmp_path, place, grant=grant, clientId="robot", clientSecret="${ROBOT}")
     given = ["--client-id", "robot", "--client-secret-env", "ROBOT"]
     if grant == "client_credentials":
         given += ["--client-credentials"]
-    for words in ([place.url, *given], ["notes", "--config", str(file)]):
-        done = mcpcore_here("auth", "login", *words, "--no-browser")
-        assert (done.returncode, "name it with --issuer" in done.stderr) == (2, True), done.stderr
-    with command("add", "notes", "--config", str(file), group="call") as process:
+    for words in ([place.url, *given], ["notes", *config]):
+        done = auth("login", *words, "--no-browser", status=2)
+        assert "name it with --issuer" in done.stderr
+    with command("add", "notes", *config, group="call") as process:
         told = answered(process)[2]
     assert "WARNING mcpcore.auth" in told
     assert "the first that the server names gets the credentials" in told
@@ -300,24 +314,14 @@ def test_no_secret_goes_to_an_issuer_that_the_server_alone_names(
 def test_a_ceiling_bounds_what_is_asked_for_and_what_is_taken(
     place: Place, state: FileTokens, tmp_path: Path
 ) -> None:
-    process = command("login", place.url, "--no-browser", "--ceiling", "notes:read", "--json")
-    code, out, err = answered(process, visit(asked(process)) + "\n")
-    assert (code, json.loads(out)["scopes"]) == (0, ["notes:read"]), err
-    kept = mcpcore_here("auth", "login", place.url, "--ceiling", "notes:read more", "--json")
-    assert json.loads(kept.stdout)["scopes"] == ["notes:read"]
-    refused = mcpcore_here("auth", "login", place.url, "--ceiling", "more")
-    assert (refused.returncode, "scopes that are not allowed: notes:read" in refused.stderr) == (
-        1,
-        True,
-    ), refused.stderr
-    file = tmp_path / "mcp.json"
-    oauth = {"ceiling": ["more"], "limit": ["more"]}
-    file.write_text(json.dumps({"mcpServers": {"notes": {"url": place.url, "oauth": oauth}}}))
-    named = mcpcore_here("auth", "login", "notes", "--config", str(file))
-    assert (named.returncode, "scopes that are not allowed: notes:read" in named.stderr) == (
-        1,
-        True,
-    )
+    got = signed_in(place, "--ceiling", "notes:read", "--json")
+    kept = auth("login", place.url, "--ceiling", "notes:read more", "--json").stdout
+    assert json.loads(got)["scopes"] == json.loads(kept)["scopes"] == ["notes:read"]
+    refused = auth("login", place.url, "--ceiling", "more", status=1)
+    config = configured(tmp_path, place, ceiling=["more"], limit=["more"])
+    named = auth("login", "notes", *config, status=1)
+    for done in (refused, named):
+        assert "scopes that are not allowed: notes:read" in done.stderr
     assert "'oauth.limit' is unknown, and not read" in named.stderr
 
 
@@ -325,48 +329,44 @@ def test_each_query_of_a_server_has_a_token_and_none_is_shown(
     place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    done = mcpcore_here("auth", "login", f"{place.url}?key=a", *robot(place), "--json")
-    assert json.loads(done.stdout)["resource"] == place.url, done.stderr
+    done = auth("login", f"{place.url}?key=a", *robot(place), "--json")
+    assert json.loads(done.stdout)["resource"] == place.url
     for query, code in (("?key=a", 0), ("?key=b", 1), ("", 1)):
-        told = mcpcore_here("auth", "status", place.url + query, "--json")
-        assert told.returncode == code
+        told = auth("status", place.url + query, "--json", status=code)
         assert "?key" not in told.stdout
-    listed = mcpcore_here("auth", "status").stdout
+    listed = auth("status").stdout
     assert place.url in listed
     assert "?key" not in listed
-    assert mcpcore_here("auth", "logout", f"{place.url}?key=a").returncode == 0
+    auth("logout", f"{place.url}?key=a")
 
 
 def test_the_tokens_of_a_server_are_told_apart_and_go_together(
     place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    process = command("login", place.url, "--no-browser")
-    assert answered(process, visit(asked(process)) + "\n")[0] == 0
+    signed_in(place)
     for account in ([], ["--account", "work"]):
-        done = mcpcore_here("auth", "login", place.url, *robot(place), *account, "--json")
-        assert done.returncode == 0, done.stderr
+        done = auth("login", place.url, *robot(place), *account, "--json")
         assert json.loads(done.stdout)["account"] == "".join(account[1:])
 
     def kept(*words: str) -> list[tuple[str, str]]:
-        tokens = json.loads(mcpcore_here("auth", "status", *words, "--json").stdout)["tokens"]
-        return sorted((each["account"], each["grant"]) for each in tokens)
+        return sorted((each["account"], each["grant"]) for each in tokens(*words))
 
     both = [("", "authorization_code"), ("", "client_credentials")]
     work = ("work", "client_credentials")
     assert kept() == kept(place.url) == [*both, work]
     assert kept(place.url, "--account", "") == both
     assert kept(place.url, "--account", "work") == kept("--account", "work") == [work]
-    shown = mcpcore_here("auth", "status").stdout
+    shown = auth("status").stdout
     assert all(word in shown for word in ("work", "none", "client_credentials"))
-    assert mcpcore_here("auth", "logout", place.url, "--account", "").returncode == 0
+    auth("logout", place.url, "--account", "")
     assert kept() == [work]
     for path in state.folder.glob("*.json"):
         if b'"access_token"' in path.read_bytes():
             entry = json.loads(path.read_bytes())
             path.write_text(json.dumps({**entry, "record": {"access_token": "marked"}}))
-    lost = mcpcore_here("auth", "status", place.url, "--account", "work")
-    assert (lost.returncode, "cannot be read" in lost.stderr) == (1, True), lost.stderr
+    lost = auth("status", place.url, "--account", "work", status=1)
+    assert "cannot be read" in lost.stderr
     out = mcpcore_here("auth", "logout", place.url, "--json")  # of all accounts
     assert json.loads(out.stdout)["reason"] == "the stored token cannot be read"
     assert kept() == []
@@ -377,35 +377,29 @@ def test_the_tokens_of_a_server_are_told_apart_and_go_together(
     [
         (["http://mcp.example/mcp"], "it is not an https URL"),
         (["ftp://mcp.example/mcp"], "ftp"),
-        (["http://127.0.0.1:1/mcp", "--scope", 'a"b'], "--scope: a scope holds visible"),
-        (["http://127.0.0.1:1/mcp", "--ceiling", 'a"b'], "--ceiling: a scope holds visible"),
-        (["http://127.0.0.1:1/mcp", "--client-credentials"], "needs --client-id"),
-        (["http://127.0.0.1:1/mcp", "--client-secret-env", "X"], "needs --client-id"),
-        (
-            ["http://127.0.0.1:1/mcp", "--client-id", "a", "--client-secret-env", "NO_SUCH"],
-            "the variable NO_SUCH is not set",
-        ),
-        (["http://127.0.0.1:1/mcp", "--key", "x"], "--key is the key of --cert"),
-        (["http://127.0.0.1:1/mcp", "--redirect-uri", "http://a.example"], "the redirect URI"),
-        (["http://127.0.0.1:1/mcp", "--metadata-url", "http://a.example"], "metadata document"),
+        ([PLACE, "--scope", 'a"b'], "--scope: a scope holds visible"),
+        ([PLACE, "--ceiling", 'a"b'], "--ceiling: a scope holds visible"),
+        ([PLACE, "--client-credentials"], "needs --client-id"),
+        ([PLACE, "--client-secret-env", "X"], "needs --client-id"),
+        ([PLACE, "--client-id", "a", "--client-secret-env", "NO_SUCH"], "NO_SUCH is not set"),
+        ([PLACE, "--key", "x"], "--key is the key of --cert"),
+        ([PLACE, "--redirect-uri", "http://a.example"], "the redirect URI"),
+        ([PLACE, "--metadata-url", "http://a.example"], "metadata document"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_sent(
     state: FileTokens, words: list[str], told: str
 ) -> None:
-    done = mcpcore_here("auth", "login", *words)
-    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    assert told in auth("login", *words, status=2).stderr
 
 
 def test_a_server_that_cannot_be_reached_has_a_status_of_its_own(state: FileTokens) -> None:
-    done = mcpcore_here("auth", "login", "http://127.0.0.1:1/mcp")
-    assert (done.returncode, "http://127.0.0.1:1/mcp" in done.stderr) == (3, True)
+    assert PLACE in auth("login", PLACE, status=3).stderr
 
 
 def test_a_server_that_asks_for_nothing_is_left_alone(place: Place, state: FileTokens) -> None:
     place.status, place.issuer = 200, ""
-    done = mcpcore_here("auth", "login", place.url, "--no-browser")
-    assert (done.returncode, "there is none" in done.stderr) == (1, True), done.stderr
+    assert "there is none" in auth("login", place.url, "--no-browser", status=1).stderr
 
 
 def test_a_refusal_is_told_and_nothing_is_kept(place: Place, state: FileTokens) -> None:
@@ -414,56 +408,44 @@ def test_a_refusal_is_told_and_nothing_is_kept(place: Place, state: FileTokens) 
     wanted = [each for each in query.split("&") if not each.startswith("code=")]
     code, _, err = answered(process, f"{base}?{'&'.join(wanted)}&error=access_denied\n")
     assert (code, "access_denied" in err) == (1, True), err
-    assert json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"] == []
+    assert tokens() == []
 
 
 @pytest.mark.parametrize("words", [["--again"], ["--scope", "more"]])
 def test_a_sign_in_that_fails_leaves_the_token_that_was_there(
     place: Place, state: FileTokens, words: list[str]
 ) -> None:
-    process = command("login", place.url, "--no-browser")
-    assert answered(process, visit(asked(process)) + "\n")[0] == 0
-    kept = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"][0]["expires"]
+    signed_in(place)
+    kept = tokens()[0]["expires"]
     process = command("login", place.url, "--no-browser", *words)
     asked(process)
     code, _, err = answered(process, "")
     assert code == 1, err
-    tokens = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"]
-    assert [each["expires"] for each in tokens] == [kept]
-    process = command("login", place.url, "--no-browser", *words, "--json")
-    code, out, err = answered(process, visit(asked(process)) + "\n")
-    assert code == 0, err
-    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert [each["expires"] for each in tokens()] == [kept]
+    out = signed_in(place, *words, "--json")
+    auth("logout", place.url)
     assert ("more" in json.loads(out)["scopes"]) is ("more" in words)
 
 
 def test_a_token_that_the_server_refuses_is_replaced(place: Place, state: FileTokens) -> None:
-    process = command("login", place.url, "--no-browser")
-    assert answered(process, visit(asked(process)) + "\n")[0] == 0
-    assert mcpcore_here("auth", "login", place.url).returncode == 0  # nobody is asked
+    signed_in(place)
+    auth("login", place.url)  # nobody is asked
     place.accepts = False
-    process = command("login", place.url, "--no-browser")
-    code, _, err = answered(process, visit(asked(process)) + "\n")
-    assert code == 0, err
+    signed_in(place)
 
 
 def test_a_registration_is_made_anew_where_it_may_be_forgotten(
     place: Place, state: FileTokens
 ) -> None:
-    def client(*words: str) -> str:
-        process = command("login", place.url, "--no-browser", "--json", *words)
-        code, out, err = answered(process, visit(asked(process)) + "\n")
-        assert code == 0, err
-        found: str = json.loads(out)["clientId"]
-        return found
+    def client(*words: str) -> object:
+        return json.loads(signed_in(place, "--json", *words))["clientId"]
 
     first, second = client(), client("--again")
     assert client("--scope", "more") == second != first
-    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    auth("logout", place.url)
     assert client() not in (first, second)
 
 
 def test_the_commands_have_examples() -> None:
     for name in ("login", "status", "logout"):
-        done = mcpcore_here("auth", name, "--help")
-        assert f"mcpcore auth {name} https://mcp.example.com/mcp" in done.stdout
+        assert f"mcpcore auth {name} https://mcp.example.com/mcp" in auth(name, "--help").stdout

@@ -34,21 +34,14 @@ from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, protected
 from tests.transports.auth_site import Asked, reply, site
-from tests.transports.http_fixture import Client, http
+from tests.transports.http_fixture import UPGRADE, Client, http
 from tests.transports.served import Served, served
+from tests.transports.test_asgi import Call
 
 pytestmark = pytest.mark.anyio
 
 LIST = modern("tools/list").partition(b"\r\n\r\n")[2]
 LISTEN = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
-
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -173,14 +166,6 @@ async def test_a_connection_ends_when_the_authorization_of_its_client_does(
 
 
 @BINDINGS
-async def test_a_connection_without_such_an_end_lives_on(
-    binding: str, tmp_path: Path, clock: Clock
-) -> None:
-    async with connected(binding, tmp_path) as talk:
-        await lives_for(talk, clock, 2 * HOUR)
-
-
-@BINDINGS
 async def test_a_connection_ends_soon_after_its_credential_is_revoked(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:
@@ -256,20 +241,6 @@ async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
 
 
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:
-    sent: list[dict[str, Any]] = []
-    closed = anyio.Event()
-    begun = [{"type": "websocket.connect"}]
-
-    async def receive() -> dict[str, Any]:
-        if not begun:
-            await anyio.sleep_forever()
-        return begun.pop()
-
-    async def send(message: Any) -> None:
-        sent.append(dict(message))
-        if message["type"] == "websocket.close":
-            closed.set()
-
     def party(_: object) -> Principal:
         made = Principal("ann", until=driver_clock() + HOUR)
         made.lines = ((b"dpop-nonce", b"n1"),)
@@ -277,23 +248,19 @@ async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clo
 
     settings = ServeSettings(http_link=HttpServerSettings(authenticate=party), shared=True)
     app = asgi_app(notes(), settings=settings)
-    scope = {
-        "type": "websocket",
-        "path": "/mcp",
-        "headers": [(b"host", b"localhost")],
-        "client": ("127.0.0.1", 1),
-        "subprotocols": ["mcp"],
-    }
+    call = Call(app, http(), type="websocket", subprotocols=["mcp"])
+    call.instead({"type": "websocket.connect"})
     with patience():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(app, scope, receive, send)
+            tasks.start_soon(app, call.scope, call.receive, call.send)
             await clock.skip(HOUR - 1)
-            assert [each["type"] for each in sent] == ["websocket.accept"]
-            assert sent[0]["headers"] == [(b"dpop-nonce", b"n1")]
+            assert [each["type"] for each in call.sent] == ["websocket.accept"]
+            assert call.headers == {b"dpop-nonce": b"n1"}
             await clock.skip(2)
-            await closed.wait()
+            await call.until(lambda: len(call.sent) == 2)
             tasks.cancel_scope.cancel()
-    assert sent[1] == {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
+    close = {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
+    assert call.sent[1] == close
     await app.aclose()
 
 
@@ -389,7 +356,7 @@ async def test_a_websocket_handshake_brings_a_fresh_nonce() -> None:
         bound = {"jkt": thumbprint(signer().jwk)}
         token = desk.token(cnf=bound, iat=int(NOW), exp=int(NOW) + 3600)
 
-        def shown(nonce: str | None, jti: str) -> dict[str, str]:
+        def shown(nonce: str | None, jti: str) -> dict[str, str | None]:
             made = proof(token, htm="GET", htu=RESOURCE, iat=NOW, jti=jti, nonce=nonce)
             return {**UPGRADE, "Authorization": f"DPoP {token}", "DPoP": made}
 

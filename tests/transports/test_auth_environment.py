@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,9 +22,12 @@ from mcpcore_transports.client.config import load_targets, read_config
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget
 from tests.command import mcpcore_here
+from tests.transports.test_auth_stores import Ring, ring
 from tests.warm import PYTHON
 
 pytestmark = pytest.mark.usefixtures("warm_programs")
+
+__all__ = ["ring"]  # a fixture
 
 SERVER = '''
 from mcpcore import Context, Server
@@ -245,31 +247,12 @@ def test_the_command_warns_of_a_token_among_the_words_of_a_server(folder: Path) 
 
 
 @pytest.fixture
-def ring() -> Any:
-    keyring = pytest.importorskip("keyring")
-
-    class Backend(keyring.backend.KeyringBackend):  # type: ignore[misc, name-defined]
-        priority = 1
-        asked = 0
-
-        def get_password(self, service: str, username: str) -> str | None:
-            self.asked += 1
-            return {("tickets", "my token"): "${HOME} secret"}.get((service, username))
-
-        def set_password(self, service: str, username: str, password: str) -> None:
-            raise AssertionError
-
-        def delete_password(self, service: str, username: str) -> None:
-            raise AssertionError
-
-    before = keyring.get_keyring()
-    backend = Backend()
-    keyring.set_keyring(backend)
-    yield backend
-    keyring.set_keyring(before)
+def tickets(ring: Ring) -> Ring:
+    ring.kept["tickets", "my token"] = "${HOME} secret"
+    return ring
 
 
-def test_a_secret_of_the_keyring_is_named_by_service_and_name(ring: Any) -> None:
+def test_a_secret_of_the_keyring_is_named_by_service_and_name(tickets: Ring) -> None:
     assert keyring_secret("tickets/my token") == "${HOME} secret"
     for wrong in ("", "tickets", "tickets/", "/my token"):
         with pytest.raises(AuthorizationError, match="is named SERVICE/NAME"):
@@ -285,17 +268,18 @@ def config(tmp_path: Path, value: str) -> Path:
     return file
 
 
-def test_a_configuration_file_refers_to_the_keyring(ring: Any, tmp_path: Path) -> None:
+def test_a_configuration_file_refers_to_the_keyring(tickets: Ring, tmp_path: Path) -> None:
     file = config(tmp_path, "x ${keyring:tickets/my token}")
-    server = read_config(file)["a"]
-    assert (server.problem, ring.asked) == (None, 0)  # a look at it opens no keyring
+    tickets.backend.broken = True
+    assert read_config(file)["a"].problem is None  # a look at it opens no keyring
+    tickets.backend.broken = False
     assert load_targets(file)["a"] == StdioTarget(("run",), {"KEY": "x ${HOME} secret"})
     assert "secret" not in repr(load_targets(file))
 
 
 @pytest.mark.parametrize("value", ["${keyring:tickets/other}", "${keyring:tickets}"])
 def test_a_secret_that_the_keyring_has_not_is_an_error(
-    ring: Any, tmp_path: Path, value: str
+    tickets: Ring, tmp_path: Path, value: str
 ) -> None:
     with pytest.raises(BadConfig, match=r"env\.KEY: (the keyring has no|a secret of the keyring)"):
         load_targets(config(tmp_path, value), environ=os.environ)

@@ -14,7 +14,7 @@ from mcpcore.auth.upstream import Subject, Upstream
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.exchange import UpstreamTokens
 from tests.clock import patience, turns
-from tests.transports.auth_site import Asked, Authority, authority
+from tests.transports.auth_site import Asked, Authority, authority, together
 
 pytestmark = pytest.mark.anyio
 
@@ -31,16 +31,9 @@ def tokens(stage: Authority, **more: Any) -> UpstreamTokens:
 
 async def test_twenty_tasks_share_one_request() -> None:
     async with authority() as stage:
-        upstream, found = tokens(stage), []
-
-        async def work() -> None:
-            found.append((await upstream.headers())["Authorization"])
-
-        with patience():
-            async with anyio.create_task_group() as tasks:
-                for _ in range(20):
-                    tasks.start_soon(work)
-        assert set(found) == {"Bearer access-1"}
+        upstream = tokens(stage)
+        found = await together(20, upstream.headers)
+        assert found == [{"Authorization": "Bearer access-1"}] * 20
         assert stage.count("/token") == 1
         assert upstream._turns == {}
     assert "secret" not in repr(upstream)

@@ -1,7 +1,6 @@
 """Who sends a request, over sockets and in ASGI: asked, refused, bound to, seen by handlers."""
 
 import gc
-import json
 import sys
 from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ from mcpcore_transports.server.context import Context
 from tests.clock import patience, until
 from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
 from tests.transports.raw_site import served
+from tests.transports.test_asgi import Call
 
 pytestmark = pytest.mark.anyio
 
@@ -186,20 +186,27 @@ async def test_no_mistake_of_the_application_lets_anybody_in(
         caplog.clear()
 
 
-async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
-    asked, go_on = anyio.Event(), anyio.Event()
+class Slow:
+    """A hook that takes its time."""
 
-    async def waiting(request: HttpRequest) -> Verdict:
-        asked.set()
-        await go_on.wait()
+    def __init__(self) -> None:
+        self.asked, self.go_on = anyio.Event(), anyio.Event()
+        self.settings = HttpServerSettings(authenticate=self)
+
+    async def __call__(self, request: HttpRequest) -> Verdict:
+        self.asked.set()
+        await self.go_on.wait()
         return Principal("ann")
 
-    async with server(HttpServerSettings(authenticate=waiting)) as running:
+
+async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
+    hook = Slow()
+    async with server(hook.settings) as running:
         client = await running.connect()
         await client.send(tool("wait"))
-        await asked.wait()
+        await hook.asked.wait()
         await client.aclose()
-        go_on.set()
+        hook.go_on.set()
         with patience():
             while running.link.connections:
                 await anyio.lowlevel.checkpoint()
@@ -221,23 +228,16 @@ CLOSING: dict[str, tuple[bytes, bytes]] = {
 @pytest.mark.share(3)
 @pytest.mark.parametrize("name", CLOSING)
 async def test_who_is_being_authenticated_when_the_server_closes_is_answered(name: str) -> None:
-    asked, go_on = anyio.Event(), anyio.Event()
-
-    async def waiting(request: HttpRequest) -> Verdict:
-        asked.set()
-        await go_on.wait()
-        return Principal("ann")
-
+    hook = Slow()
     before, behind = CLOSING[name]
-    settings = HttpServerSettings(authenticate=waiting)
-    async with server(settings) as running, anyio.create_task_group() as tasks:
+    async with server(hook.settings) as running, anyio.create_task_group() as tasks:
         client, idle = await running.connect(), await running.connect()
         await client.send(before)
-        await asked.wait()
+        await hook.asked.wait()
         tasks.start_soon(running.link.aclose)
         assert await idle.closed()
         await client.send(behind)
-        go_on.set()
+        hook.go_on.set()
         response = await client.response()
         assert (response.status, response.headers["retry-after"]) == (503, "1")
         assert response.headers["connection"] == "close"
@@ -280,35 +280,12 @@ async def test_handlers_see_the_principal_and_tools_may_depend_on_it() -> None:
 async def test_the_hook_works_in_asgi_too() -> None:
     app = asgi_app(make(), settings=SETTINGS)
     for token, status in ((None, 401), ("expired", 401), ("ann", 200)):
-        data = tool("whoami", headers={} if token is None else bearer(token))
-        head, _, body = data.partition(b"\r\n\r\n")
-        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
-        sent: list[dict[str, object]] = []
-
-        async def receive(body: bytes = body) -> dict[str, object]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: object, sent: list[dict[str, object]] = sent) -> None:
-            assert isinstance(message, dict)
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/mcp",
-            "headers": [(name.lower(), value) for name, _, value in lines],
-            "client": ("127.0.0.1", 1),
-        }
-        with patience():
-            await app(scope, receive, send)
-        assert sent[0]["status"] == status
+        call = await Call(app, tool("whoami", headers=bearer(token) if token else None)).run()
+        assert call.status == status
         if token == "ann":
-            payload = sent[1]["body"]
-            assert isinstance(payload, bytes)
-            assert json.loads(payload)["result"]["content"][0]["text"] == "ann []"
+            assert call.result == "ann []"
         else:
-            assert b"www-authenticate" in dict(sent[0]["headers"])  # type: ignore[call-overload]
+            assert b"www-authenticate" in call.headers
     await app.aclose()
 
 

@@ -30,6 +30,7 @@ from tests.clock import patience
 from tests.error_ids import without_id
 from tests.requirements.looking_glass import PROGRAM, ask
 from tests.transports.runtime_bench import bench
+from tests.transports.served import outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +126,12 @@ def test_at_least_one_callback_runs() -> None:
         Callbacks(at_once=0)
 
 
+async def answered(callbacks: Callbacks, method: str, **params: Any) -> Any:
+    """What the server gets for a question, in the legacy era: a result, or an error."""
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        return await ask(client, method, params)
+
+
 # A question that the client cannot be asked
 
 
@@ -203,9 +210,8 @@ async def test_conversations_that_break_the_rules(messages: list[Any], says: str
         raise AssertionError("it must not come this far")
 
     callbacks = Callbacks(sampling=fail, sampling_tools=True)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"messages": messages, "maxTokens": 5}
-        error = await ask(client, "sampling/createMessage", params)
+    method = "sampling/createMessage"
+    error = await answered(callbacks, method, messages=messages, maxTokens=5)
     assert error["code"] == -32602
     assert says in error["message"]
 
@@ -237,13 +243,19 @@ async def test_answers_of_the_model_in_the_words_of_the_revision(
 # Elicitation
 
 
+async def visited(url: str, callbacks: Callbacks) -> Any:
+    visit = {"mode": "url", "message": "m", "url": url, "elicitationId": "e"}
+    return await answered(callbacks, "elicitation/create", **visit)
+
+
+async def filled_in(form: Any, callbacks: Callbacks) -> Any:
+    return await answered(callbacks, "elicitation/create", message="m", requestedSchema=form)
+
+
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "x", "https://"])
 async def test_urls_that_nobody_should_visit(url: str) -> None:
     asked: list[Any] = []
-    callbacks = Callbacks(elicitation_url=asked.append)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"mode": "url", "message": "m", "url": url, "elicitationId": "e"}
-        reply = await ask(client, "elicitation/create", params)
+    reply = await visited(url, Callbacks(elicitation_url=asked.append))
     assert reply["code"] == -32602
     assert "cannot be visited" in reply["message"]
     assert asked == []
@@ -255,10 +267,8 @@ async def test_fields_that_no_form_may_have_are_left_to_the_callback(
     callbacks = Callbacks(elicitation=lambda params: {"a": 1, "n": 2})
     nullable = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     schema = {"type": "object", "properties": {"a": nullable, "n": {"type": "integer"}, "b": "?"}}
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"message": "m", "requestedSchema": schema}
-        with caplog.at_level(logging.ERROR):
-            reply = await ask(client, "elicitation/create", params)
+    with caplog.at_level(logging.ERROR):
+        reply = await filled_in(schema, callbacks)
     assert reply == {"action": "accept", "content": {"a": 1, "n": 2}}
     assert caplog.records == []
 
@@ -291,22 +301,20 @@ def by_hand(action: Any, content: Any = None, **more: Any) -> ElicitResult:
 async def test_answers_that_break_the_form_do_not_leave(
     name: str, answer: Any, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server, got = Server("s"), []
+    got = list[Any]()
 
-    @server.tool
     async def ask_user(context: Context) -> str:
         got.append(await context.elicit("?", NEEDED))
         return "answered"
 
     callbacks = Callbacks(elicitation=lambda params: answer)
-    async with connect(server, revision=name, callbacks=callbacks) as client:
-        if client.revision.modern:
-            with pytest.raises((ValueError, TypeError), match=problem):
-                await client.call_tool("ask_user")
-        else:
-            result = await client.call_tool("ask_user")
-            assert "the client failed to answer" in str(result.content)
-            assert problem in str(caplog.records[0].exc_info)
+    if name == MODERN:
+        with pytest.raises((ValueError, TypeError), match=problem):
+            await outcome(ask_user, name, callbacks)
+    else:
+        result = await outcome(ask_user, name, callbacks)
+        assert "the client failed to answer" in str(result.content)
+        assert problem in str(caplog.records[0].exc_info)
     assert got == []
 
 
@@ -329,9 +337,7 @@ async def test_answers_leave_complete_and_without_what_was_not_given(
     answer: Any, reply: dict[str, Any]
 ) -> None:
     callbacks = Callbacks(elicitation=lambda params: answer)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"message": "m", "requestedSchema": NEEDED}
-        assert await ask(client, "elicitation/create", params) == reply
+    assert await filled_in(NEEDED, callbacks) == reply
 
 
 @pytest.mark.parametrize(
@@ -343,18 +349,15 @@ async def test_answers_leave_complete_and_without_what_was_not_given(
     ],
 )
 async def test_visits_have_no_content(answer: Any, reply: dict[str, Any]) -> None:
-    callbacks = Callbacks(elicitation_url=lambda params: answer)
-    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        params = {"mode": "url", "message": "m", "url": "https://x.test/", "elicitationId": "e"}
-        answered = await ask(client, "elicitation/create", params)
-        if "message" in answered:
-            answered["message"] = without_id(answered["message"])
-        assert answered == reply
+    said = await visited("https://x.test/", Callbacks(elicitation_url=lambda params: answer))
+    if "message" in said:
+        said["message"] = without_id(said["message"])
+    assert said == reply
 
 
 @pytest.mark.parametrize("name", ["2025-06-18", MODERN])
 @pytest.mark.parametrize(
-    ("answer", "outcome"),
+    ("answer", "expected"),
     [
         ({"role": "assistant", "content": text("a"), "model": "m"}, "a"),
         ({"role": "assistant", "content": text("a")}, "model"),
@@ -362,22 +365,18 @@ async def test_visits_have_no_content(answer: Any, reply: dict[str, Any]) -> Non
     ],
 )
 async def test_a_model_that_answers_by_a_mapping(
-    name: str, answer: Any, outcome: str, caplog: pytest.LogCaptureFixture
+    name: str, answer: Any, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server("s")
-
-    @server.tool
     async def talk(context: Context) -> str:
         said = (await context.sample("?", 5)).content
         return said.text if isinstance(said, TextContent) else ""
 
     callbacks = Callbacks(sampling=lambda params: answer)
-    async with connect(server, revision=name, callbacks=callbacks) as client:
-        try:
-            told = str((await client.call_tool("talk")).content)
-        except (ValueError, TypeError) as error:
-            told = str(error)
-    assert outcome in told + "".join(str(record.exc_info) for record in caplog.records)
+    try:
+        told = str((await outcome(talk, name, callbacks)).content)
+    except (ValueError, TypeError) as error:
+        told = str(error)
+    assert expected in told + "".join(str(record.exc_info) for record in caplog.records)
 
 
 # What a callback is given, and what of its answer reaches the handler
@@ -400,19 +399,14 @@ async def test_what_is_called_with_its_context() -> None:
         return {"n": 1}
 
     for callback in (plain, Form(), any_number):
-        callbacks = Callbacks(elicitation=callback)
-        async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-            params = {"message": "m", "requestedSchema": FORM}
-            assert (await ask(client, "elicitation/create", params))["action"] == "accept"
+        assert (await filled_in(FORM, Callbacks(elicitation=callback)))["action"] == "accept"
     assert seen == ["here", "elicitation/create", 1]
 
 
 @pytest.mark.parametrize("name", ["2025-11-25", MODERN])
 async def test_the_metadata_of_answers_reaches_the_handler(name: str) -> None:
-    server = Server("s")
     found: list[Any] = []
 
-    @server.tool
     async def ask_all(context: Context) -> None:
         form = await context.elicit("?", FORM)
         visit = await context.elicit_url("?", "https://x.test/", key="v")
@@ -428,8 +422,7 @@ async def test_the_metadata_of_answers_reaches_the_handler(name: str) -> None:
             role="assistant", content=TextContent(text="a"), model="m", meta={"d": 4}
         ),
     )
-    async with connect(server, revision=name, callbacks=callbacks) as client:
-        await client.call_tool("ask_all")
+    await outcome(ask_all, name, callbacks)
     assert found == [{"a": 1}, {"b": 2}, {"c": 3}, {"d": 4}]
 
 
@@ -439,10 +432,8 @@ async def test_the_metadata_of_answers_reaches_the_handler(name: str) -> None:
 @pytest.mark.requirement("client/sampling/tools-declared", "client/sampling/tools-undeclared")
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_a_loop_of_tools_in_sampling(revision: str) -> None:
-    server = Server("s")
     seen: list[CreateMessageParams] = []
 
-    @server.tool
     async def weather(context: Context) -> str:
         tools = [{"name": "measure", "inputSchema": {"type": "object"}}]
         talk: list[Any] = [{"role": "user", "content": text("How warm is it?")}]
@@ -471,28 +462,24 @@ async def test_a_loop_of_tools_in_sampling(revision: str) -> None:
         return CreateMessageResult(role="assistant", content=words, model="m")
 
     callbacks = Callbacks(sampling=model, sampling_tools=True)
-    async with connect(server, revision=revision, callbacks=callbacks) as client:
-        result = await client.call_tool("weather")
-        assert result.text == "2 results"
+    assert (await outcome(weather, revision, callbacks)).text == "2 results"
     choices = [params.tool_choice.mode if params.tool_choice else None for params in seen]
     assert choices == ["required", "none"]
-    async with connect(server, revision=revision, callbacks=Callbacks(sampling=model)) as client:
-        if client.revision.modern:
-            with pytest.raises(McpError, match=r"sampling\.tools"):
-                await client.call_tool("weather")
-        else:
-            refused = await client.call_tool("weather")
-            assert refused.is_error is True
-            assert "sampling.tools" in str(refused.content)
+    undeclared = Callbacks(sampling=model)
+    if revision == MODERN:
+        with pytest.raises(McpError, match=r"sampling\.tools"):
+            await outcome(weather, revision, undeclared)
+    else:
+        refused = await outcome(weather, revision, undeclared)
+        assert refused.is_error is True
+        assert "sampling.tools" in str(refused.content)
     assert len(seen) == 2
 
 
 @pytest.mark.parametrize("name", ["2025-06-18", MODERN])
 async def test_callbacks_see_the_metadata_of_the_question(name: str) -> None:
-    server = Server("s")
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-    @server.tool
     async def ask_roots(context: Context) -> int:
         return len(await context.list_roots(meta={"traceparent": trace}))
 
@@ -502,6 +489,5 @@ async def test_callbacks_see_the_metadata_of_the_question(name: str) -> None:
         seen.append(context.meta.traceparent)
         return []
 
-    async with connect(server, revision=name, callbacks=Callbacks(roots=roots)) as client:
-        await client.call_tool("ask_roots")
+    await outcome(ask_roots, name, Callbacks(roots=roots))
     assert seen == [trace]

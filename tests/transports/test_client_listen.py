@@ -1,13 +1,12 @@
 """Listen streams that break: opened anew, as patiently as allowed, and never in silence."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.settings import HttpClientSettings
@@ -18,51 +17,58 @@ from mcpcore_transports.client.listen import Change, Listening
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.running.middleware import CallNext
 from tests.clock import patience
-from tests.transports.http_client_fixture import Request, ServerSide
 from tests.transports.scripted import DISCOVERY, child, modern
+from tests.transports.villain import EVENTS, Side, Villain, villain
 
 pytestmark = pytest.mark.anyio
 
 TOOLS = "notifications/tools/list_changed"
 UPDATED = "notifications/resources/updated"
-OFFER = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
 QUICK = HttpClientSettings(max_resumes=3, retry_delay=0.001, max_retry_delay=0.002)
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+HEAD = EVENTS + b"Connection: close\r\n\r\n"
 
 
 class Stream:
     """The server's end of a listen stream."""
 
-    def __init__(self, side: ServerSide, request: Request) -> None:
+    def __init__(self, side: Side) -> None:
         self.side = side
-        self.id = request.json["id"]
-        self.wanted = request.json["params"]["notifications"]
+        self.id = side.id
+        self.wanted = side.message["params"]["notifications"]
+        self.meta = {"io.modelcontextprotocol/subscriptionId": self.id}
         self.over = anyio.Event()
 
+    def told(self, method: str, **params: Any) -> dict[str, Any]:
+        return {"method": method, "params": {**params, "_meta": self.meta}}
+
+    def events(self, *messages: dict[str, Any]) -> bytes:
+        said = ({"jsonrpc": "2.0", **message} for message in messages)
+        return b"".join(self.side.event(json.dumps(each).encode()) for each in said)
+
     async def say(self, message: dict[str, Any]) -> None:
-        data = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        await self.side.send(b"data: " + data + b"\n\n")
+        await self.side.send(self.events(message))
 
     async def tell(self, method: str, **params: Any) -> None:
-        meta = {"io.modelcontextprotocol/subscriptionId": self.id}
-        await self.say({"method": method, "params": {**params, "_meta": meta}})
+        await self.say(self.told(method, **params))
 
     async def acknowledge(self) -> None:
-        await self.side.send(HEAD)
-        method = "notifications/subscriptions/acknowledged"
-        await self.tell(method, notifications=self.wanted)
+        await self.side.send(HEAD, self.events(self.acknowledgement))
 
     async def at_once(self, *messages: dict[str, Any]) -> None:
         """Acknowledge, say these, and end the response, in one packet."""
-        meta = {"io.modelcontextprotocol/subscriptionId": self.id}
+        body = self.events(self.acknowledgement, *messages)
+        await self.side.send(EVENTS + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self.drop()
+
+    @property
+    def acknowledgement(self) -> dict[str, Any]:
         method = "notifications/subscriptions/acknowledged"
-        first = {"method": method, "params": {"notifications": self.wanted, "_meta": meta}}
-        body = b"".join(
-            b"data: " + json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n\n"
-            for message in (first, *messages)
-        )
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
-        await self.side.send(head % len(body) + body)
+        return self.told(method, notifications=self.wanted)
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """The graceful end of the stream."""
+        return {"id": self.id, "result": modern({"_meta": self.meta})}
 
     def drop(self) -> None:
         self.over.set()
@@ -71,34 +77,23 @@ class Stream:
 class Site:
     """A modern server that hands each request for a stream to the test."""
 
-    def __init__(self) -> None:
-        self.url = ""
-        self.lists = 0
+    def __init__(self, server: Villain) -> None:
+        self.url = server.url
+        self.seen = server.seen
         self._send, self.streams = anyio.create_memory_object_stream[Stream](100)
+        server.capabilities = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
+        server.scripts = {"subscriptions/listen": self._listen, "tools/list": self._list}
 
-    async def serve(self, stream: SocketStream) -> None:
-        async with stream:
-            side = ServerSide(stream)
-            while True:
-                try:
-                    request = await side.request()
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    return
-                method = request.json["method"]
-                if method == "subscriptions/listen":
-                    listening = Stream(side, request)
-                    self._send.send_nowait(listening)
-                    await listening.over.wait()
-                    return
-                self.lists += method == "tools/list"
-                results = {
-                    "server/discover": {**DISCOVERY, "capabilities": OFFER},
-                    "tools/list": modern({"tools": [], "ttlMs": 60_000, "cacheScope": "public"}),
-                }
-                reply = {"jsonrpc": "2.0", "id": request.json["id"], "result": results[method]}
-                body = json.dumps(reply).encode()
-                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d"
-                await side.send(head % len(body) + b"\r\n\r\n" + body)
+    async def _listen(self, side: Side) -> bool:
+        listening = Stream(side)
+        self._send.send_nowait(listening)
+        await listening.over.wait()
+        return False
+
+    async def _list(self, side: Side) -> bool:
+        page = modern({"tools": [], "ttlMs": 60_000, "cacheScope": "public"})
+        await side.send(side.json(side.answer(result=page)))
+        return True
 
     async def stream(self) -> Stream:
         with patience():
@@ -110,16 +105,17 @@ class Site:
         return listening
 
 
+async def nothing(side: Side) -> bool:
+    raise AssertionError("no tool is called")
+
+
 @asynccontextmanager
 async def site() -> AsyncIterator[Site]:
-    found = Site()
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    found.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
     with patience():
-        async with found._send, found.streams, listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, found.serve)
-            yield found
-            group.cancel_scope.cancel()
+        async with villain(nothing) as server:
+            found = Site(server)
+            async with found._send, found.streams:
+                yield found
 
 
 @asynccontextmanager
@@ -199,12 +195,12 @@ async def test_what_may_have_changed_is_told_everywhere() -> None:
     async with site() as place, listening(place, callbacks=callbacks) as (client, changes, stream):
         await client.tools()
         await client.tools()
-        assert place.lists == 1
+        assert place.seen["tools/list"] == 1
         stream.drop()
         await place.opened()
         await anext(changes)
         await client.tools()
-        assert place.lists == 2, "what was kept is of before"
+        assert place.seen["tools/list"] == 2, "what was kept is of before"
     assert told == ["tools", "t:a"]
     assert notified == [], "the server has said nothing of the kind"
 
@@ -240,9 +236,6 @@ async def test_a_server_that_stays_away() -> None:
             await anext(changes)
 
 
-Refusal = Callable[[Stream], Any]
-
-
 @pytest.mark.parametrize(("code", "again"), [(1001, True), (-32601, False)])
 async def test_refusals_on_the_way(code: int, again: bool) -> None:
     async with site() as place, listening(place) as (_, changes, stream):
@@ -261,18 +254,12 @@ async def test_refusals_on_the_way(code: int, again: bool) -> None:
 
 async def test_a_graceful_end_is_an_end() -> None:
     async with site() as place, listening(place) as (client, changes, stream):
-        meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
         await stream.tell(TOOLS)
-        await stream.say({"id": stream.id, "result": modern({"_meta": meta})})
+        await stream.say(stream.end)
         stream.drop()
         assert [change async for change in changes] == [Change(TOOLS)]
         await client.tools()
         assert changes.reopened == 0
-
-
-def change_of(stream: Stream) -> dict[str, Any]:
-    meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
-    return {"method": TOOLS, "params": {"_meta": meta}}
 
 
 async def test_a_stream_may_be_over_before_anybody_looks_at_it() -> None:
@@ -280,10 +267,7 @@ async def test_a_stream_may_be_over_before_anybody_looks_at_it() -> None:
 
         async def end_at_once() -> None:
             stream = await place.stream()
-            meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
-            end = {"id": stream.id, "result": modern({"_meta": meta})}
-            await stream.at_once(change_of(stream), end)
-            stream.drop()
+            await stream.at_once(stream.told(TOOLS), stream.end)
 
         async with anyio.create_task_group() as group:
             group.start_soon(end_at_once)
@@ -299,8 +283,7 @@ async def test_a_stream_may_break_before_anybody_looks_at_it() -> None:
         async def break_at_once() -> None:
             for _ in range(3):  # the second and third time while it is opened anew
                 stream = await place.stream()
-                await stream.at_once(change_of(stream))
-                stream.drop()
+                await stream.at_once(stream.told(TOOLS))
             stream = await place.opened()
             await stream.tell(UPDATED, uri="t:a")
 
@@ -353,7 +336,7 @@ async def test_the_end_of_the_client_is_no_reason_to_come_back() -> None:
 
 
 async def test_a_dead_process_is_not_asked_again() -> None:
-    discovery = {**DISCOVERY, "capabilities": OFFER}
+    discovery = {**DISCOVERY, "capabilities": {"tools": {"listChanged": True}}}
     replies = {"server/discover": {"result": discovery}, "subscriptions/listen": "exit"}
     with patience():
         async with connect(child(replies)) as client:

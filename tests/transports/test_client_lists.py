@@ -12,7 +12,7 @@ from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import ResultCache
-from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 
@@ -57,22 +57,23 @@ async def test_an_empty_cursor_is_followed() -> None:
     assert pages.asked == [None, ""]
 
 
-async def test_pages_that_lead_in_a_circle() -> None:
-    following = {None: "1", "1": "2", "2": "1"}
+@pytest.mark.parametrize(
+    ("following", "max_pages", "told"),
+    [
+        ({None: "1", "1": "2", "2": "1"}, 1000, "lead back to the cursor '1'"),
+        ({None: "x", "x": "xx", "xx": "xxx"}, 3, "the limit is 3"),
+    ],
+    ids=["in a circle", "too many"],
+)
+async def test_pages_do_not_end(
+    following: dict[str | None, str], max_pages: int, told: str
+) -> None:
     pages = Pages(lambda cursor: {"tools": [], "nextCursor": following[cursor]})
-    async with http_server(pages) as url, connect(url) as client:
-        with pytest.raises(InvalidResponse, match="lead back to the cursor '1'"):
-            await client.tools()
-    assert pages.asked == [None, "1", "2"]
-
-
-async def test_pages_without_end_are_bounded() -> None:
-    pages = Pages(lambda cursor: {"tools": [], "nextCursor": f"{cursor or ''}x"})
-    settings = ClientSettings(max_pages=3)
+    settings = ClientSettings(max_pages=max_pages)
     async with http_server(pages) as url, connect(url, settings=settings) as client:
-        with pytest.raises(InvalidResponse, match="the limit is 3"):
+        with pytest.raises(InvalidResponse, match=told):
             await client.tools()
-    assert pages.asked == [None, "x", "xx"]
+    assert pages.asked == list(following)
 
 
 @pytest.mark.requirement("server/utilities/caching/cursor-invalid")
@@ -213,9 +214,6 @@ async def test_the_context_of_a_completion_is_told_where_it_can_be(
         heard.append(arguments)
         return []
 
-    async def propose(client: Client) -> None:
-        await client.complete(PromptReference(name="ask"), "a", "", known={"b": "x"})
-
     async with connect(server, revision=revision) as client:
-        await propose(client)
+        await client.complete(PromptReference(name="ask"), "a", "", known={"b": "x"})
     assert heard == [told]

@@ -12,13 +12,11 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.engine.events import Violation
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.villain import EVENTS, Side, villain
 
 pytestmark = pytest.mark.anyio
 
-CHILD = str(Path(__file__).with_name("child.py"))
 NOISE = 50
 
 SERVER = f"""
@@ -36,15 +34,13 @@ def echo(text: str) -> str:
 
 run(server)
 """
+COMMAND = [sys.executable, "-c", SERVER]
 
 
 async def test_noise_of_a_process_is_told_each_time(caplog: pytest.LogCaptureFixture) -> None:
     told: list[Violation] = []
-    async with connect(
-        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=told.append)
-    ) as client:
-        result = await client.call_tool("echo", {"text": "hello"})
-        assert result.content[0].text == "hello"  # type: ignore[union-attr]
+    async with connect(COMMAND, callbacks=Callbacks(violation=told.append)) as client:
+        assert (await client.call_tool("echo", {"text": "hello"})).text == "hello"
     assert [event.excerpt.split()[1] for event in told] == [str(n) for n in range(NOISE)]
     assert all(event.excerpt.startswith("noise ") for event in told)
     assert all(len(event.excerpt) < 1000 for event in told), "the excerpt is bounded"
@@ -62,9 +58,7 @@ async def test_a_coroutine_function_is_told_in_order_and_within_a_bound(
         await go.wait()
         told.append(event.excerpt.split()[1])
 
-    async with connect(
-        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=tell, waiting=5)
-    ) as client:
+    async with connect(COMMAND, callbacks=Callbacks(violation=tell, waiting=5)) as client:
         await client.call_tool("echo", {"text": "hello"})
         assert told == []
         go.set()
@@ -80,11 +74,8 @@ async def test_a_failing_callback_harms_nobody(caplog: pytest.LogCaptureFixture)
     def fail(event: Violation) -> None:
         raise ZeroDivisionError
 
-    async with connect(
-        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=fail)
-    ) as client:
-        result = await client.call_tool("echo", {"text": "hello"})
-        assert result.content[0].text == "hello"  # type: ignore[union-attr]
+    async with connect(COMMAND, callbacks=Callbacks(violation=fail)) as client:
+        assert (await client.call_tool("echo", {"text": "hello"})).text == "hello"
     assert "a callback failed" in caplog.messages
 
 
@@ -92,8 +83,7 @@ async def test_it_is_told_over_tcp() -> None:
     told: list[Violation] = []
 
     async def serve(stream: SocketStream) -> None:
-        command = [sys.executable, "-c", SERVER]
-        async with stream, await anyio.open_process(command, stderr=None) as process:
+        async with stream, await anyio.open_process(COMMAND, stderr=None) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             async with anyio.create_task_group() as tasks:
@@ -130,6 +120,5 @@ async def test_it_is_told_over_http() -> None:
         villain(bad) as server,
         connect(server.url, callbacks=Callbacks(violation=told.append)) as client,
     ):
-        result = await client.call_tool("bad")
-        assert result.content[0].text == "well"  # type: ignore[union-attr]
+        assert (await client.call_tool("bad")).text == "well"
     assert len(told) == 2

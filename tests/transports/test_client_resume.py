@@ -3,106 +3,57 @@
 Over real sockets, against a scripted server, in every legacy revision.
 """
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
-from mcpcore.errors import CallFailed
 from mcpcore.http.client.call import Recovery, StreamInterrupted
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.link import clock
 from tests.clock import patience
-from tests.transports.http_client_fixture import Request, ServerSide
+from tests.transports.villain import EVENTS, Side, villain
 
 pytestmark = pytest.mark.anyio
 
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 RETRY = 40
 """In milliseconds."""
 
 
-def answer(id: Any, **message: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": id, **message}).encode()
-
-
 class Flaky:
-    """A legacy server whose call takes three connections: two streams break, the third answers."""
+    """A call that takes three connections: two streams break, the third answers."""
 
-    def __init__(self, revision: str) -> None:
-        self.revision = revision
-        self.gets: list[Request] = []
+    def __init__(self) -> None:
+        self.gets: list[Side] = []
         self.times: list[float] = []
-        self.calls: list[Any] = []
+        self.calls: list[Side] = []
 
-    async def serve(self, stream: SocketStream) -> None:
-        async with stream:
-            side = ServerSide(stream)
-            while True:
-                try:
-                    request = await side.request()
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    return
-                if not await self._answer(side, request):
-                    return
-
-    async def _answer(self, side: ServerSide, request: Request) -> bool:
-        if request.method == "GET":
-            return await self._resume(side, request)
-        if request.method != "POST":
-            await side.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        elif "id" not in request.json:
-            await side.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-        elif request.json["method"] == "initialize":
-            result = {
-                "protocolVersion": self.revision,
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "s", "version": "1"},
-            }
-            body = answer(request.json["id"], result=result)
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s1\r\n"
-            await side.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        else:
-            self.calls.append(request.json["id"])
-            self.times.append(clock())
-            await side.send(EVENTS + b"id: e1\nretry: %d\ndata:\n\n" % RETRY)
-            return False
-        return True
-
-    async def _resume(self, side: ServerSide, request: Request) -> bool:
-        if "last-event-id" not in request.headers:
-            await side.send(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
-            return True
-        self.gets.append(request)
+    async def _begin(self, side: Side, event: bytes) -> bool:
         self.times.append(clock())
-        if len(self.gets) == 1:
-            await side.send(EVENTS + b"id: e2\ndata:\n\n")
-        else:
-            result = {"content": [{"type": "text", "text": "at last"}]}
-            data = answer(self.calls[0], result=result)
-            await side.send(EVENTS + b"id: e3\ndata: " + data + b"\n\n")
+        await side.send(EVENTS, b"Connection: close\r\n\r\n", event)
         return False
+
+    async def call(self, side: Side) -> bool:
+        self.calls.append(side)
+        return await self._begin(side, b"id: e1\nretry: %d\ndata:\n\n" % RETRY)
+
+    async def resume(self, side: Side) -> bool:
+        self.gets.append(side)
+        if len(self.gets) == 1:
+            return await self._begin(side, b"id: e2\ndata:\n\n")
+        return await self._begin(side, side.event(self.calls[0].answer("at last"), id="e3"))
 
 
 @asynccontextmanager
 async def flaky(revision: str) -> AsyncIterator[tuple[Flaky, str]]:
-    server = Flaky(revision)
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+    made = Flaky()
     with patience():
-        async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, server.serve)
-            yield server, url
-            group.cancel_scope.cancel()
+        async with villain(made.call, get=made.resume, revision=revision) as server:
+            server.scripts["slow"] = made.call
+            yield made, server.url
 
 
 @pytest.mark.requirement("basic/transports/retry-respected")
@@ -138,28 +89,8 @@ async def test_callbacks_are_told_what_is_done(revision: str, plain: bool) -> No
     ):
         await client.call_tool("slow")
     assert [(each.request, each.recovery) for each in told] == [
-        (server.calls[0], Recovery.RESUME)
+        (server.calls[0].id, Recovery.RESUME)
     ] * 2
     assert [each.attempt for each in told] == [1, 1], "each time after an event"
     assert all(each.delay >= RETRY / 1000 for each in told)
     assert all(each.reason for each in told)
-
-
-async def test_callbacks_are_told_of_the_end_of_that() -> None:
-    told: list[StreamInterrupted] = []
-    settings = ClientSettings(http=HttpClientSettings(max_resumes=0))
-    revision = ROWS[-1].name
-    async with (
-        flaky(revision) as (server, url),
-        connect(
-            url,
-            revision=revision,
-            settings=settings,
-            callbacks=Callbacks(stream_interrupted=told.append),
-        ) as client,
-    ):
-        with pytest.raises(CallFailed):
-            await client.call_tool("slow")
-    assert [(each.request, each.recovery, each.delay) for each in told] == [
-        (server.calls[0], Recovery.FAIL, 0.0)
-    ]

@@ -1,7 +1,6 @@
 """The client against real servers, and against servers that misbehave."""
 
 import logging
-import sys
 from typing import Annotated, Any
 
 import anyio
@@ -9,10 +8,8 @@ import anyio.lowlevel
 import pytest
 from msgspec import Raw
 
-from mcpcore.engine.config import Negotiation
 from mcpcore.errors import (
     ConnectionClosed,
-    InputFailed,
     InvalidResponse,
     PeerError,
     RequestTimeout,
@@ -24,10 +21,9 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 from tests.transports.served import served
@@ -130,19 +126,6 @@ async def test_every_call(revision: str) -> None:
     assert client.closed is not None
 
 
-async def test_calls_of_one_era_only(revision: str) -> None:
-    async with connect(library(), revision=revision) as client:
-        if client.revision.modern:
-            assert revision in (await client.discover()).supported_versions
-            with pytest.raises(LocalError, match="resources/subscribe"):
-                await client.subscribe("test://a")
-        else:
-            await client.subscribe("test://a")
-            await client.unsubscribe("test://a")
-            with pytest.raises(LocalError, match="server/discover"):
-                await client.discover()
-
-
 # Errors and ends
 
 
@@ -161,14 +144,6 @@ async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
         assert isinstance(timed_out.value, TimeoutError)
         assert not isinstance(timed_out.value, McpError)
         await client.ping()
-
-
-async def test_an_outer_cancellation_ends_the_block() -> None:
-    with anyio.move_on_after(5) as scope:
-        async with connect(library()) as client:
-            scope.cancel()
-            await client.call_tool("wait")
-    assert scope.cancelled_caught
 
 
 async def test_nothing_can_be_called_after_the_end(revision: str) -> None:
@@ -225,20 +200,6 @@ async def test_callbacks_may_be_coroutines(revision: str) -> None:
             while len(told) < 2:
                 await anyio.lowlevel.checkpoint()
     assert told == [1, 2]
-
-
-@pytest.mark.requirement("client/sampling/rejection-errors")
-async def test_a_callback_may_refuse(revision: str) -> None:
-    def refuse(params: ElicitParams) -> dict[str, Any]:
-        raise McpError(-1, "user is away")
-
-    callbacks = Callbacks(elicitation=refuse)
-    async with connect(library(), revision=revision, callbacks=callbacks) as client:
-        if client.revision.modern:
-            with pytest.raises(InputFailed, match="user is away"):
-                await client.call_tool("ask")
-        else:
-            assert "user is away" in str(await client.call_tool("ask"))
 
 
 async def test_rounds_without_questions_are_retried() -> None:
@@ -348,18 +309,6 @@ async def test_results_are_held_against_the_output_schema(
         assert "results of the tool 'w' are not checked" in caplog.text
 
 
-async def test_checks_of_results_can_be_switched_off() -> None:
-    tools = [{"name": "t", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}}]
-    replies = {
-        "tools/list": {"result": modern({"tools": tools})},
-        "tools/call": {"result": modern({"content": []})},
-    }
-    settings = ClientSettings(check_output=False)
-    async with connect(child(replies), settings=settings) as client:
-        await client.tools()
-        assert (await client.call_tool("t")).content == []
-
-
 @pytest.mark.requirement(
     "basic/transports/streamable-http/invalid-tool-excluded",
     "basic/transports/streamable-http/invalid-tool-warning",
@@ -416,61 +365,6 @@ async def test_a_header_mismatch_is_mended_once() -> None:
 # Caching
 
 
-class Count:
-    """Counts the calls of a method that arrive."""
-
-    def __init__(self, ttl: int) -> None:
-        self.calls: list[str] = []
-        self.ttl = ttl
-
-    def __call__(self, message: dict[str, Any], headers: Any) -> tuple[int, dict[str, Any]]:
-        method = message["method"]
-        self.calls.append(method)
-        hints = {"ttlMs": self.ttl, "cacheScope": "public"}
-        results: dict[str, Any] = {
-            "server/discover": DISCOVERY,
-            "tools/list": modern({"tools": [], **hints}),
-            "resources/read": modern({"contents": [], **hints}),
-        }
-        return 200, {"jsonrpc": "2.0", "id": message["id"], "result": results[method]}
-
-
-@pytest.mark.requirement(
-    "server/utilities/caching/key",
-    "server/utilities/caching/ttl-positive",
-    "server/utilities/caching/ttl-zero",
-    "server/utilities/caching/ttl-negative",
-)
-@pytest.mark.parametrize(
-    ("cache", "ttl", "lists", "reads"),
-    [(True, 60_000, 1, 2), (True, 0, 2, 3), (True, -5, 2, 3), (False, 60_000, 2, 3)],
-)
-async def test_results_are_kept_as_long_as_allowed(
-    cache: bool, ttl: int, lists: int, reads: int
-) -> None:
-    count = Count(ttl)
-    settings = ClientSettings(cache=cache)
-    async with http_server(count) as url, connect(url, settings=settings) as client:
-        for _ in range(2):
-            await client.list_tools()
-        for uri in ("test://a", "test://b", "test://a"):
-            await client.read_resource(uri)
-    assert count.calls.count("tools/list") == lists
-    assert count.calls.count("resources/read") == reads
-
-
-async def test_news_make_kept_results_stale() -> None:
-    server = library()
-    async with connect(server, settings=ClientSettings(cache=True)) as client:
-        assert len(await client.tools()) == 4
-        server.remove_tool("add")
-        assert len(await client.tools()) == 4  # nobody has told us
-        async with client.listen(tools=True) as changes:
-            server.remove_tool("wait")
-            await anext(changes)
-            assert len(await client.tools()) == 2
-
-
 async def test_an_unknown_option_is_refused_by_the_cache_as_well() -> None:
     misspelt: Any = {"timout": 1.0}
     async with connect(library(), settings=ClientSettings(cache=True)) as client:
@@ -489,22 +383,6 @@ async def test_the_era_of_a_server_of_this_process_is_not_remembered() -> None:
         assert len(eras) == 0
 
 
-async def test_environment_and_directory_of_a_child(tmp_path: Any) -> None:
-    code = (
-        "import json, os, sys\n"
-        "for line in sys.stdin:\n"
-        "    message = json.loads(line)\n"
-        "    result = {'resultType': 'complete', 'supportedVersions': ['2026-07-28'],\n"
-        "              'capabilities': {}, 'ttlMs': 0, 'cacheScope': 'public',\n"
-        "              'instructions': os.environ['WORD'] + os.getcwd()}\n"
-        "    answer = {'jsonrpc': '2.0', 'id': message['id'], 'result': result}\n"
-        "    print(json.dumps(answer), flush=True)"
-    )
-    target = StdioTarget((sys.executable, "-c", code), env={"WORD": "hello "}, cwd=tmp_path)
-    async with connect(target) as client:
-        assert client.instructions == f"hello {tmp_path}"
-
-
 async def test_meta_of_every_request() -> None:
     server = Server("s")
     seen: list[Any] = []
@@ -519,10 +397,3 @@ async def test_meta_of_every_request() -> None:
         await client.call_tool("look")
         await client.call_tool("look", meta={"traceparent": "00-1-1-00"})
     assert seen == ["00-0-0-00", "00-1-1-00"]
-
-
-async def test_negotiation_can_be_limited_to_an_era() -> None:
-    settings = ClientSettings(negotiation=Negotiation.LEGACY)
-    async with connect(library(), settings=settings) as client:
-        assert isinstance(client, Client)
-        assert client.revision.handshake

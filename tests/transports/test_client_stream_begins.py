@@ -1,7 +1,10 @@
 """An event stream that a client asks for and that never begins: given up in time, and told."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 
@@ -13,7 +16,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience, until
-from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
+from tests.transports.villain import CHUNKED, EVENTS, Script, Side, Villain, good, villain
 
 pytestmark = pytest.mark.anyio
 
@@ -64,9 +67,21 @@ async def interim(side: Side) -> bool:
     return False
 
 
-async def good(side: Side) -> bool:
-    await side.send(side.json(side.answer()))
-    return True
+@asynccontextmanager
+async def connected(
+    server: Villain, told: Told, carrier: str = "own", **callbacks: Any
+) -> AsyncIterator[Client]:
+    async with (
+        httpx.AsyncClient() as other,
+        connect(
+            server.url,
+            revision=LEGACY,
+            settings=SETTINGS,
+            callbacks=Callbacks(stream_interrupted=told, **callbacks),
+            http_client=other if carrier == "httpx" else None,
+        ) as client,
+    ):
+        yield client
 
 
 async def text_of(client: Client) -> str:
@@ -81,15 +96,9 @@ async def test_a_standalone_stream_that_never_begins(
     carrier: str, get: Script, clock: Clock
 ) -> None:
     told = Told()
-    async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
+    async with villain(good, revision=LEGACY) as server:
         server.scripts["GET"] = get
-        async with connect(
-            server.url,
-            revision=LEGACY,
-            settings=SETTINGS,
-            callbacks=Callbacks(stream_interrupted=told),
-            http_client=other if carrier == "httpx" else None,
-        ) as client:
+        async with connected(server, told, carrier) as client:
             assert await text_of(client) == "well"
             await clock.skip_until(lambda: told.given_up)
             interruptions = told.interruptions
@@ -118,12 +127,7 @@ async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadl
     told = Told()
     async with (
         villain(cut, get=silent, revision=LEGACY) as server,
-        connect(
-            server.url,
-            revision=LEGACY,
-            settings=SETTINGS,
-            callbacks=Callbacks(stream_interrupted=told),
-        ) as client,
+        connected(server, told) as client,
     ):
 
         async def call() -> None:
@@ -156,17 +160,10 @@ async def test_a_stream_that_has_begun_may_be_silent_for_longer(carrier: str, cl
         return False
 
     changed = anyio.Event()
-    async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
+    async with villain(good, revision=LEGACY) as server:
         server.scripts["GET"] = begun
-        async with connect(
-            server.url,
-            revision=LEGACY,
-            settings=SETTINGS,
-            callbacks=Callbacks(
-                stream_interrupted=told, notification=lambda method, params: changed.set()
-            ),
-            http_client=other if carrier == "httpx" else None,
-        ) as client:
+        heard = {"notification": lambda method, params: changed.set()}
+        async with connected(server, told, carrier, **heard) as client:
             assert await text_of(client) == "well"
             with patience():
                 await opened.wait()

@@ -50,6 +50,10 @@ def returned(**structured: Any) -> dict[str, Any]:
     return {"result": modern({"content": [], "structuredContent": structured})}
 
 
+EMPTY = {"result": modern({"content": []})}
+FAILED = {"result": modern({"content": [], "structuredContent": {}, "isError": True})}
+
+
 # Structured results of tools that were never listed
 
 
@@ -79,12 +83,8 @@ async def test_the_tools_are_listed_once_for_the_sake_of_a_result(name: str) -> 
     [
         (ClientSettings(look_up_tools=False), returned(n="no"), ["tools/call"] * 2),
         (ClientSettings(check_output=False), returned(n="no"), ["tools/call"] * 2),
-        (None, {"result": modern({"content": []})}, ["tools/call"] * 2),
-        (
-            None,
-            {"result": modern({"content": [], "structuredContent": {}, "isError": True})},
-            ["tools/call"] * 2,
-        ),
+        (None, EMPTY, ["tools/call"] * 2),
+        (None, FAILED, ["tools/call"] * 2),
         (None, returned(n="no"), ["tools/call", "tools/list", "tools/call"]),
     ],
 )
@@ -136,10 +136,7 @@ async def test_a_list_that_has_changed_is_looked_up_again() -> None:
 @pytest.mark.parametrize(("value", "fits"), [(2**53 - 1, True), (2**53, False), (-(10**30), False)])
 async def test_integers_that_no_header_can_carry(value: int, fits: bool) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}}
-    server = Scripted(
-        tools_call={"result": modern({"content": []})},
-        tools_list=listed({"name": "t", "inputSchema": schema}),
-    )
+    server = Scripted(tools_call=EMPTY, tools_list=listed({"name": "t", "inputSchema": schema}))
     async with http_server(server) as url, connect(url) as client:
         await client.tools()
         if fits:
@@ -170,10 +167,7 @@ async def test_a_mismatch_is_told_even_if_the_list_that_could_mend_it_fails() ->
 
 @pytest.mark.requirement("server/utilities/caching/no-polling")
 async def test_a_list_that_grows_stale_is_not_fetched_until_it_is_wanted() -> None:
-    server = Scripted(
-        tools_list=listed({"name": "t", "inputSchema": {}}, ttl=1),
-        tools_call={"result": modern({"content": []})},
-    )
+    server = Scripted(tools_call=EMPTY, tools_list=listed({"name": "t", "inputSchema": {}}, ttl=1))
     async with http_server(server) as url, connect(url) as client:
         await client.tools()
         await anyio.sleep(0.01)  # many times as long as it is fresh

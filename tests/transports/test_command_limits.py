@@ -13,6 +13,7 @@ from mcpcore_transports.running.audit import session_label
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.stores.base import StoreSettings
 from tests.docs.blocks import ROOT
+from tests.transports.http_fixture import hello
 from tests.transports.serving import serving
 from tests.warm import PYTHON
 
@@ -208,8 +209,7 @@ async def test_the_log_of_http_names_session_and_request() -> None:
     words = ("--log-http", "-v", "--loop", "asyncio")  # which says something at its start
     async with serving("--http", "127.0.0.1:0", *words, python=PYTHON) as served:
         headers = {"Accept": "application/json, text/event-stream"}
-        info = {"name": "x y", "version": "1"}
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
+        params = hello() | {"clientInfo": {"name": "x y", "version": "1"}}
         call = {"jsonrpc": "2.0", "id": 'a "b"\n', "method": "initialize", "params": params}
         async with httpx.AsyncClient(headers=headers) as client:
             response = await client.post(served.url, json=call)

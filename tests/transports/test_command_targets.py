@@ -238,76 +238,48 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "rest", "target"),
+    ("words", "given", "rest", "target"),
     [
-        (["a=1", "http://h/mcp"], ConnectOptions(), ["a=1"], HttpTarget("http://h/mcp")),
-        (["unix:///run/s"], ConnectOptions(), [], UnixTarget("/run/s")),
-        (["a"], ConnectOptions(command=("x", "y")), ["a"], StdioTarget(("x", "y"))),
-        (["weather"], ConnectOptions(), [], StdioTarget(("run",), {"KEY": "none"})),
-        (["a=1", "weather"], ConnectOptions(), ["a=1"], StdioTarget(("run",), {"KEY": "none"})),
-        (["weather"], ConnectOptions(config="other.json"), [], HttpTarget("http://other/mcp")),
-        (["weather"], ConnectOptions(env=("KEY=x",)), [], StdioTarget(("run",), {"KEY": "x"})),
-        (["tools", "tools"], ConnectOptions(), ["tools"], StdioTarget(("tools",))),
+        (["a=1", "http://h/mcp"], {}, ["a=1"], HttpTarget("http://h/mcp")),
+        (["unix:///run/s"], {}, [], UnixTarget("/run/s")),
+        (["a"], {"command": ("x", "y")}, ["a"], StdioTarget(("x", "y"))),
+        (["weather"], {}, [], StdioTarget(("run",), {"KEY": "none"})),
+        (["a=1", "weather"], {}, ["a=1"], StdioTarget(("run",), {"KEY": "none"})),
+        (["weather"], {"config": "other.json"}, [], HttpTarget("http://other/mcp")),
+        (["weather"], {"env": ("KEY=x",)}, [], StdioTarget(("run",), {"KEY": "x"})),
+        (["tools", "tools"], {}, ["tools"], StdioTarget(("tools",))),
     ],
 )
 def test_words_that_name_a_server(
-    folder: Path, words: list[str], options: ConnectOptions, rest: list[str], target: Target
+    folder: Path, words: list[str], given: dict[str, Any], rest: list[str], target: Target
 ) -> None:
-    assert split_target(words, options) == (rest, target)
+    assert split_target(words, ConnectOptions(**given)) == (rest, target)
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "message"),
+    ("words", "given", "message"),
     [
-        (
-            [],
-            ConnectOptions(),
-            "no server: give a URL, a name out of mcp.json, or -- and the command",
-        ),
-        ([], ConnectOptions(command=()), "no command stands after --"),
-        (
-            ["wether"],
-            ConnectOptions(),
-            "'wether' is no URL, and mcp.json has no server 'wether'; did you",
-        ),
-        (["x"], ConnectOptions(), "its servers: weather, tickets, off, tools"),
-        (["off"], ConnectOptions(), "mcp.json: server 'off' is disabled"),
-        (
-            ["tickets"],
-            ConnectOptions(),
-            "mcp.json: server 'tickets': headers.A: the environment variable",
-        ),
-        (
-            ["weather"],
-            ConnectOptions(config="nope.json"),
-            "nope.json: cannot be read: no such file",
-        ),
-        (
-            ["weather"],
-            ConnectOptions(headers=("A: b",)),
-            "--header is for URLs of http, ws and sse; this",
-        ),
-        (
-            ["http://h/"],
-            ConnectOptions(config="other.json"),
-            "--config is for servers that are named",
-        ),
-        (
-            [],
-            ConnectOptions(config="other.json", command=("x",)),
-            "--config is for servers that are named",
-        ),
-        (["http://"], ConnectOptions(), "'http://' names no host"),
-        (["htp://h/"], ConnectOptions(), "expected a URL that begins with http://"),
-        (["tcp://h"], ConnectOptions(), "expected tcp://HOST:PORT"),
-        (["unix://relative"], ConnectOptions(), "with three slashes"),
+        ([], {}, "no server: give a URL, a name out of mcp.json, or -- and the command"),
+        ([], {"command": ()}, "no command stands after --"),
+        (["wether"], {}, "'wether' is no URL, and mcp.json has no server 'wether'; did you"),
+        (["x"], {}, "its servers: weather, tickets, off, tools"),
+        (["off"], {}, "mcp.json: server 'off' is disabled"),
+        (["tickets"], {}, "mcp.json: server 'tickets': headers.A: the environment variable"),
+        (["weather"], {"config": "nope.json"}, "nope.json: cannot be read: no such file"),
+        (["weather"], {"headers": ("A: b",)}, "--header is for URLs of http, ws and sse; this"),
+        (["http://h/"], {"config": "other.json"}, "--config is for servers that are named"),
+        ([], {"config": "other.json", "command": ("x",)}, "--config is for servers that are named"),
+        (["http://"], {}, "'http://' names no host"),
+        (["htp://h/"], {}, "expected a URL that begins with http://"),
+        (["tcp://h"], {}, "expected tcp://HOST:PORT"),
+        (["unix://relative"], {}, "with three slashes"),
     ],
 )
 def test_words_that_name_none(
-    folder: Path, words: list[str], options: ConnectOptions, message: str
+    folder: Path, words: list[str], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadTarget) as caught:
-        split_target(words, options)
+        split_target(words, ConnectOptions(**given))
     assert message in str(caught.value)
 
 
@@ -578,14 +550,3 @@ async def test_whoever_is_silent_while_connecting_is_given_up(scheme: str, tmp_p
         with patience(), pytest.raises(CANNOT_CONNECT, match=r"0\.2 s"):
             async with connect(fitted(target, options), settings=client_settings(options)):
                 raise AssertionError
-
-
-@pytest.mark.anyio
-async def test_a_revision_over_every_binding(tmp_path: Path) -> None:
-    where: dict[str, Any] = dict.fromkeys(("http", "ws", "sse", "tcp"), ANY_PORT)
-    async with served(make_server(), unix=str(tmp_path / "s"), **where) as state:
-        assert len(state.urls) == 5
-        for url in state.urls:
-            _, target = split_target([url], ConnectOptions(revisions=("2025-06-18",)))
-            async with connect(target, revision="2025-06-18") as client:
-                assert client.revision.name == "2025-06-18"

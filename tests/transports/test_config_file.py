@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -147,14 +146,6 @@ def test_variables_that_lead_to_nothing(
     assert problem in str(caught.value)
 
 
-def test_the_environment_of_this_process_is_the_default(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOME_NAME", "some value")
-    write(file, {"command": "${SOME_NAME}"})
-    assert load_targets(file) == {"a": StdioTarget(("some value",))}
-
-
 @pytest.mark.parametrize(
     ("place", "root"),
     [
@@ -179,131 +170,109 @@ def test_a_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_targets(file)["a"] == StdioTarget(("x",), None, Path("/home/ann/tools"))
 
 
-A = "server 'a': "
 WRONG_ENTRIES: list[tuple[Any, str]] = [
-    (3, A + "expected an object, not a number"),
-    (None, A + "expected an object, not null"),
-    ([], A + "expected an object, not a list"),
-    ({}, A + "expected a member 'command' or 'url'"),
-    ({"serverUrl": URL}, A + "expected a member 'command' or 'url'; 'serverUrl' is unknown: is"),
-    ({"comand": "x"}, "'comand' is unknown: is 'command' meant?"),
-    ({"command": "x", "url": URL}, A + "expected 'command' or 'url', not both"),
-    ({"command": 3}, A + "command: expected a string, not a number"),
-    ({"command": ["x", "y"]}, A + "command: expected a string, not a list"),
-    ({"command": ""}, A + "command: expected a program, not an empty string"),
-    ({"command": "x", "args": "y"}, A + "args: expected a list, not a string"),
-    (
-        {"command": "x", "args": ["y", 80]},
-        A + 'args[1]: expected a string, not a number; write "80"',
-    ),
-    ({"command": "x", "args": [None]}, A + "args[0]: expected a string, not null"),
-    ({"command": "x\0"}, A + "command: a NUL character"),
-    ({"command": "x", "args": ["\0"]}, A + "args[0]: a NUL character"),
-    ({"command": "x", "env": ["A=1"]}, A + "env: expected an object, not a list"),
-    ({"command": "x", "env": {"PORT": 80}}, A + "env.PORT: expected a string, not a number; write"),
+    (3, "expected an object, not a number"),
+    (None, "expected an object, not null"),
+    ([], "expected an object, not a list"),
+    ({}, "expected a member 'command' or 'url'"),
+    ({"serverUrl": URL}, "expected a member 'command' or 'url'; 'serverUrl' is unknown: is"),
+    ({"comand": "x"}, "expected a member 'command' or 'url'; 'comand' is unknown: is 'command'"),
+    ({"command": "x", "url": URL}, "expected 'command' or 'url', not both"),
+    ({"command": 3}, "command: expected a string, not a number"),
+    ({"command": ["x", "y"]}, "command: expected a string, not a list"),
+    ({"command": ""}, "command: expected a program, not an empty string"),
+    ({"command": "x", "args": "y"}, "args: expected a list, not a string"),
+    ({"command": "x", "args": ["y", 80]}, 'args[1]: expected a string, not a number; write "80"'),
+    ({"command": "x", "args": [None]}, "args[0]: expected a string, not null"),
+    ({"command": "x\0"}, "command: a NUL character"),
+    ({"command": "x", "args": ["\0"]}, "args[0]: a NUL character"),
+    ({"command": "x", "env": ["A=1"]}, "env: expected an object, not a list"),
+    ({"command": "x", "env": {"PORT": 80}}, "env.PORT: expected a string, not a number; write"),
     ({"command": "x", "env": {"X": True}}, 'env.X: expected a string, not true or false; write "t'),
-    ({"command": "x\ud800"}, A + "command: half a character"),
-    ({"command": "x", "env": {"\udfff": "c"}}, A + "env: half a character"),
-    ({"command": "x", "env": {"": "c"}}, A + "env: '' is no name of a variable"),
-    ({"command": "x", "env": {"A=B": "c"}}, A + "env: 'A=B' is no name of a variable"),
-    ({"command": "x", "cwd": 1}, A + "cwd: expected a string, not a number"),
-    ({"command": "x", "headers": {"A": "b"}}, A + "headers: a command takes none"),
-    ({"command": "x", "type": "http"}, A + "type http needs a url"),
-    ({"url": URL, "type": "stdio"}, A + "type stdio needs a command"),
-    ({"url": URL, "type": "grpc"}, A + "type: expected stdio, http, streamable-http, sse or ws"),
-    ({"url": URL, "type": 1}, A + "type: expected a string, not a number"),
-    ({"url": URL, "args": ["x"]}, A + "args: goes with a command, not with a url"),
-    ({"url": URL, "env": {"A": "b"}}, A + "env: goes with a command"),
-    ({"url": URL, "cwd": "/"}, A + "cwd: goes with a command"),
-    ({"url": 1}, A + "url: expected a string, not a number"),
-    ({"url": ""}, A + "url: expected one like https://HOST/mcp, not ''"),
-    ({"url": "example.com/mcp"}, A + "url: expected one like https://HOST/mcp"),
-    ({"url": "ftp://x/"}, A + "url: 'ftp://x/' is no target: expected a URL that begins with"),
-    ({"url": "http:///mcp"}, A + "url: 'http:///mcp' names no host"),
-    ({"url": "http://[x/"}, A + "url: 'http://[x/' is not a URL"),
-    ({"url": "http://x:port/"}, A + "url: 'http://x:port/' is not a URL"),
-    ({"url": URL, "type": "ws"}, A + "url: with type ws it begins with ws:// or wss://"),
-    ({"url": "ws://x/", "type": "http"}, A + "url: with type http it begins with http://"),
-    ({"url": "tcp://x:1", "type": "sse"}, A + "url: with type sse it begins with http://"),
-    ({"url": "tcp://x"}, A + "url: 'tcp://x' lacks a host or a port"),
-    ({"url": "unix:///x", "headers": {"A": "b"}}, A + "url: headers cannot be sent over unix"),
-    ({"url": URL, "headers": "A: b"}, A + "headers: expected an object, not a string"),
-    ({"url": URL, "headers": {"A": 1}}, A + "headers.A: expected a string, not a number"),
-    ({"url": URL, "headers": {"A b": "c"}}, A + "headers: 'A b' is no header name"),
+    ({"command": "x\ud800"}, "command: half a character"),
+    ({"command": "x", "env": {"\udfff": "c"}}, "env: half a character"),
+    ({"command": "x", "env": {"": "c"}}, "env: '' is no name of a variable"),
+    ({"command": "x", "env": {"A=B": "c"}}, "env: 'A=B' is no name of a variable"),
+    ({"command": "x", "cwd": 1}, "cwd: expected a string, not a number"),
+    ({"command": "x", "headers": {"A": "b"}}, "headers: a command takes none"),
+    ({"command": "x", "type": "http"}, "type http needs a url"),
+    ({"url": URL, "type": "stdio"}, "type stdio needs a command"),
+    ({"url": URL, "type": "grpc"}, "type: expected stdio, http, streamable-http, sse or ws"),
+    ({"url": URL, "type": 1}, "type: expected a string, not a number"),
+    ({"url": URL, "args": ["x"]}, "args: goes with a command, not with a url"),
+    ({"url": URL, "env": {"A": "b"}}, "env: goes with a command"),
+    ({"url": URL, "cwd": "/"}, "cwd: goes with a command"),
+    ({"url": 1}, "url: expected a string, not a number"),
+    ({"url": ""}, "url: expected one like https://HOST/mcp, not ''"),
+    ({"url": "example.com/mcp"}, "url: expected one like https://HOST/mcp"),
+    ({"url": "ftp://x/"}, "url: 'ftp://x/' is no target: expected a URL that begins with"),
+    ({"url": "http:///mcp"}, "url: 'http:///mcp' names no host"),
+    ({"url": "http://[x/"}, "url: 'http://[x/' is not a URL"),
+    ({"url": "http://x:port/"}, "url: 'http://x:port/' is not a URL"),
+    ({"url": URL, "type": "ws"}, "url: with type ws it begins with ws:// or wss://"),
+    ({"url": "ws://x/", "type": "http"}, "url: with type http it begins with http://"),
+    ({"url": "tcp://x:1", "type": "sse"}, "url: with type sse it begins with http://"),
+    ({"url": "tcp://x"}, "url: 'tcp://x' lacks a host or a port"),
+    ({"url": "unix:///x", "headers": {"A": "b"}}, "url: headers cannot be sent over unix"),
+    ({"url": URL, "headers": "A: b"}, "headers: expected an object, not a string"),
+    ({"url": URL, "headers": {"A": 1}}, "headers.A: expected a string, not a number"),
+    ({"url": URL, "headers": {"A b": "c"}}, "headers: 'A b' is no header name"),
     (
         {"url": URL, "headers": {"A": "b\nC: d"}},
-        A + "headers: the value of the header 'A' cannot be sent",
+        "headers: the value of the header 'A' cannot be sent",
     ),
-    ({"url": URL, "headers": {"Host": "x"}}, A + "headers: the header 'Host' is set by the engine"),
-    ({"url": URL, "headers": {"A": "€"}}, A + "headers: the value of the header 'A' cannot be"),
-    ({"url": URL, "disabled": "no"}, A + "disabled: expected true or false, not a string"),
-    ({"url": URL, "oauth": True}, A + "oauth: expected an object, not true or false"),
-    (
-        {"command": "x", "oauth": {}},
-        A + "oauth: goes with a url; a command gets its",
-    ),
-    ({"url": "tcp://x:1", "oauth": {}}, A + "oauth: it is for URLs of http, ws and sse"),
+    ({"url": URL, "headers": {"Host": "x"}}, "headers: the header 'Host' is set by the engine"),
+    ({"url": URL, "headers": {"A": "€"}}, "headers: the value of the header 'A' cannot be"),
+    ({"url": URL, "disabled": "no"}, "disabled: expected true or false, not a string"),
+    ({"url": URL, "oauth": True}, "oauth: expected an object, not true or false"),
+    ({"command": "x", "oauth": {}}, "oauth: goes with a url; a command gets its"),
+    ({"url": "tcp://x:1", "oauth": {}}, "oauth: it is for URLs of http, ws and sse"),
     (
         {"url": URL, "oauth": {}, "headers": {"authorization": "x"}},
-        A + "oauth sets the header Authorization: give one of the two",
+        "oauth sets the header Authorization: give one of the two",
     ),
-    ({"url": URL, "oauth": {"clientId": 1}}, A + "oauth.clientId: expected a string, not a number"),
-    (
-        {"url": URL, "oauth": {"clientId": "${EMPTY}"}},
-        A + "oauth.clientId: expected a text",
-    ),
+    ({"url": URL, "oauth": {"clientId": 1}}, "oauth.clientId: expected a string, not a number"),
+    ({"url": URL, "oauth": {"clientId": "${EMPTY}"}}, "oauth.clientId: expected a text"),
     (
         {"url": URL, "oauth": {"clientId": "x", "clientSecret": ""}},
-        A + "oauth.clientSecret: expected a text that is not empty",
+        "oauth.clientSecret: expected a text that is not empty",
     ),
     (
         {"url": URL, "oauth": {"clientSecret": "${TOKEN}"}},
-        A + "oauth: clientSecret is that of a clientId, which is not there",
+        "oauth: clientSecret is that of a clientId, which is not there",
     ),
     (
         {"url": URL, "oauth": {"clientId": "x", "clientSecret": "${NOPE}"}},
-        A + "oauth.clientSecret: the environment variable NOPE is not set",
+        "oauth.clientSecret: the environment variable NOPE is not set",
     ),
-    ({"url": URL, "oauth": {"scopes": "a b"}}, A + "oauth.scopes: expected a list"),
-    ({"url": URL, "oauth": {"ceiling": "a b"}}, A + "oauth.ceiling: expected a list"),
-    ({"url": URL, "oauth": {"ceiling": ["a b"]}}, A + "oauth.scopes or ceiling: expected scopes"),
-    (
-        {"url": URL, "oauth": {"scopes": [1]}},
-        A + "oauth.scopes[0]: expected a string",
-    ),
-    (
-        {"url": URL, "oauth": {"scopes": ["a b"]}},
-        A + "oauth.scopes or ceiling: expected scopes",
-    ),
-    (
-        {"url": URL, "oauth": {"grant": "x"}},
-        A + "oauth.grant: expected authorization_",
-    ),
+    ({"url": URL, "oauth": {"scopes": "a b"}}, "oauth.scopes: expected a list"),
+    ({"url": URL, "oauth": {"ceiling": "a b"}}, "oauth.ceiling: expected a list"),
+    ({"url": URL, "oauth": {"ceiling": ["a b"]}}, "oauth.scopes or ceiling: expected scopes"),
+    ({"url": URL, "oauth": {"scopes": [1]}}, "oauth.scopes[0]: expected a string"),
+    ({"url": URL, "oauth": {"scopes": ["a b"]}}, "oauth.scopes or ceiling: expected scopes"),
+    ({"url": URL, "oauth": {"grant": "x"}}, "oauth.grant: expected authorization_"),
     (
         {"url": URL, "oauth": {"grant": "client_credentials", "clientId": "x"}},
-        A + "oauth: client_credentials needs clientId, clientSecret",
+        "oauth: client_credentials needs clientId, clientSecret",
     ),
     (
         {"url": URL, "oauth": {"grant": "token_exchange", "clientId": "x", "clientSecret": "y"}},
-        A + "oauth: token_exchange needs clientId, clientSecret, issuer",
+        "oauth: token_exchange needs clientId, clientSecret, issuer",
     ),
-    ({"url": URL, "oauth": {"private": "yes"}}, A + "oauth.private: expected true or false, not a"),
-    (
-        {"url": URL, "oauth": {"redirectUri": "http://x/"}},
-        A + "oauth: the redirect URI cannot",
-    ),
+    ({"url": URL, "oauth": {"private": "yes"}}, "oauth.private: expected true or false, not a"),
+    ({"url": URL, "oauth": {"redirectUri": "http://x/"}}, "oauth: the redirect URI cannot"),
     (
         {"url": URL, "oauth": {"clientMetadataUrl": "https://x"}},
-        A + "oauth: the URL of the client id metadata document cannot be used",
+        "oauth: the URL of the client id metadata document cannot be used",
     ),
 ]
 
 
 @pytest.mark.parametrize(("entry", "message"), WRONG_ENTRIES)
 def test_what_is_wrong_with_a_server_is_said(file: Path, entry: Any, message: str) -> None:
-    with pytest.raises(BadConfig, match=re.escape(message)) as caught:
+    with pytest.raises(BadConfig) as caught:
         load_targets(write(file, entry), environ=ENVIRON)
-    assert str(caught.value).startswith(f"{file}: server 'a': ")
+    assert str(caught.value).startswith(f"{file}: server 'a': {message}")
 
 
 SERVER = '{"command": "x"}'
@@ -319,7 +288,10 @@ WRONG_FILES = [
     ('{"servers": "x"}', "servers: expected an object, not a string"),
     ('{"mcpServers": {}, "mcpServers": {}}', "'mcpServers' is there twice"),
     (f'{{"mcpServers": {{"a": {SERVER}, "a": {SERVER}}}}}', "mcpServers: 'a' is there twice"),
-    ('{"servers": {"a": {"url": "http://x/", "url": "http://y/"}}}', A + "'url' is there twice"),
+    (
+        '{"servers": {"a": {"url": "http://x/", "url": "http://y/"}}}',
+        "server 'a': 'url' is there twice",
+    ),
     (
         '{"servers": {"a": {"command": "x", "env": {"K": "1", "K": "2"}}}}',
         "env: 'K' is there twice",
@@ -344,19 +316,18 @@ def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, message: str) 
     assert len(str(caught.value)) < 500
 
 
-def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
-    with pytest.raises(BadConfig, match="cannot be read: no such file or directory"):
-        load_targets(file)
-    with pytest.raises(BadConfig, match="cannot be read: is a directory"):
-        load_targets(tmp_path)
-    with pytest.raises(BadConfig, match="cannot be read: embedded null byte"):
-        load_targets("a\0b")
-    file.write_bytes(b'{"mcpServers": {}} \xff')
-    with pytest.raises(BadConfig, match="expected UTF-8"):
-        load_targets(file)
-    file.write_bytes(b" " * (MAX_SIZE + 1))
-    with pytest.raises(BadConfig, match="larger than"):
-        load_targets(file)
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(b'{"mcpServers": {}} \xff')
+    (tmp_path / "large").write_bytes(b" " * (MAX_SIZE + 1))
+    for name, told in (
+        ("nowhere", "cannot be read: no such file or directory"),
+        (".", "cannot be read: is a directory"),
+        ("a\0b", "cannot be read: embedded null byte"),
+        ("odd", "expected UTF-8"),
+        ("large", "larger than"),
+    ):
+        with pytest.raises(BadConfig, match=told):
+            load_targets(tmp_path / name)
 
 
 def test_comments_and_a_byte_order_mark(file: Path) -> None:
@@ -558,13 +529,19 @@ def test_problems(file: Path, entry: Any, problem: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://${TOKEN}/", "http://${TOKEN}:x/", "tcp://${TOKEN}", "${TOKEN}"]
+    ("entry", "shown"),
+    [
+        ({"url": "ftp://${TOKEN}/"}, "${TOKEN}"),
+        ({"url": "http://${TOKEN}:x/"}, "${TOKEN}"),
+        ({"url": "tcp://${TOKEN}"}, "${TOKEN}"),
+        ({"url": "${TOKEN}"}, "${TOKEN}"),
+        ({"url": URL, "headers": {"Key": "${TOKEN}\n"}}, "'Key' cannot be sent"),
+    ],
 )
-def test_no_message_holds_the_value_of_a_variable(file: Path, url: str) -> None:
-    with pytest.raises(BadConfig) as caught:
-        load_targets(write(file, {"url": url}), environ={"TOKEN": "s3cr3t"})
+def test_no_message_holds_the_value_of_a_variable(file: Path, entry: Any, shown: str) -> None:
+    with pytest.raises(BadConfig, match=re.escape(shown)) as caught:
+        load_targets(write(file, entry), environ={"TOKEN": "s3cr3t"})
     assert "s3cr3t" not in str(caught.value)
-    assert "${TOKEN}" in str(caught.value)
 
 
 PLACES = ["mcp.json", ".mcp.json", ".vscode/mcp.json", "home/.mcp.json"]
@@ -590,15 +567,8 @@ def test_where_it_is_found(tmp_path: Path, first: int, monkeypatch: pytest.Monke
     assert (find_config() is None) is (expected is None)
 
 
-def test_an_expanded_variable_may_hold_what_a_path_may(
+def test_variables_are_those_of_this_process_and_hold_what_a_path_may(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(os.environ, "ODD", "a b\"'\\ü")
+    monkeypatch.setenv("ODD", "a b\"'\\ü")
     assert load_targets(write(file, {"command": "${ODD}"}))["a"] == StdioTarget(("a b\"'\\ü",))
-
-
-def test_a_token_with_a_newline_is_refused_and_not_shown(file: Path) -> None:
-    write(file, {"url": URL, "headers": {"Authorization": "Bearer ${TOKEN}"}})
-    with pytest.raises(BadConfig, match="'Authorization' cannot be sent") as caught:
-        load_targets(file, environ={"TOKEN": "s3cr3t\n"})
-    assert "s3cr3t" not in str(caught.value)

@@ -63,6 +63,15 @@ async def on_socket(app: ToolServer) -> AsyncIterator[Far]:
             await link.aclose()
 
 
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection, of which the near one does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    near.setblocking(False)
+    return near, far
+
+
 async def tasks_are(count: int) -> None:
     """Wait until there are so many."""
     with patience():
@@ -110,10 +119,8 @@ async def test_what_is_not_taken_in_at_once_has_a_reader() -> None:
 async def test_the_end_is_noticed_though_nobody_has_read(abrupt: bool) -> None:
     app = ToolServer(make_server())
     async with anyio.create_task_group() as tasks:
-        listener = socket.create_server(("127.0.0.1", 0))
-        with listener, socket.create_connection(listener.getsockname()) as far:
-            near, _ = listener.accept()
-            near.setblocking(False)
+        near, far = connected()
+        with far:
             await tasks.start(SocketServerLink(app.peer, app, PlainStream(near)).run)
             if abrupt:
                 far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -130,20 +137,16 @@ async def test_an_error_that_comes_with_the_end_is_nobodys(
 ) -> None:
     """The connection is reset in the turn of the event loop in which it is given up."""
     app = ToolServer(make_server())
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listener:
-        far = socket.create_connection(listener.getsockname())
-        near, _ = listener.accept()
-        near.setblocking(False)
-        app.link = link = SocketServerLink(app.peer, app, PlainStream(near))
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(link.run)
-            before = len(asyncio.all_tasks())
-            far.sendall(call(1, size=8_000_000) + b"\n")
-            await tasks_are(before + 1)  # one that writes, and takes a turn to be cancelled
-            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            far.close()
-            tasks.cancel_scope.cancel()
+    near, far = connected()
+    app.link = link = SocketServerLink(app.peer, app, PlainStream(near))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.run)
+        before = len(asyncio.all_tasks())
+        far.sendall(call(1, size=8_000_000) + b"\n")
+        await tasks_are(before + 1)  # one that writes, and takes a turn to be cancelled
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+        tasks.cancel_scope.cancel()
     del link, app.link
     gc.collect()
     assert caplog.text == ""

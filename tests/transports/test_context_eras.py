@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
+from mcpcore.errors import InvalidResponse
 from mcpcore.service import Server
 from mcpcore.spec.types.client_features import (
     CreateMessageParams,
@@ -16,12 +17,12 @@ from mcpcore.spec.types.client_features import (
     ElicitResult,
 )
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicited
 from tests.clock import patience
+from tests.transports.served import outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -56,58 +57,46 @@ def sampled(params: CreateMessageParams) -> CreateMessageResult:
     return CreateMessageResult(role="assistant", content=answer, model="m")
 
 
+DEFAULT = Callbacks(
+    elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
+)
+
+
 @asynccontextmanager
 async def serving(
-    server: Server, revision: str, callbacks: Callbacks | None = None
+    server: Server, revision: str, callbacks: Callbacks = DEFAULT
 ) -> AsyncIterator[Client]:
-    default = Callbacks(
-        elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
-    )
     with patience():
-        async with connect(server, revision=revision, callbacks=callbacks or default) as client:
+        async with connect(server, revision=revision, callbacks=callbacks) as client:
             yield client
 
 
-def text(result: CallToolResult) -> str:
-    return result.text
-
-
 async def test_typed_form(revision: str) -> None:
-    server = Server("s")
     seen: list[Elicited[Person]] = []
 
-    @server.tool
     async def ask(context: Context) -> str:
         seen.append(await context.elicit("Who are you?", Person))
         return "done"
 
-    async with serving(server, revision) as client:
-        assert text(await client.call_tool("ask")) == "done"
+    assert (await outcome(ask, revision, DEFAULT)).text == "done"
     assert seen == [Elicited("accept", Person(name="Ada", age=30, mood="good"))]
 
 
 @pytest.mark.requirement("client/elicitation/refusals-handled")
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 async def test_the_user_may_say_no(revision: str, action: Literal["decline", "cancel"]) -> None:
-    server = Server("s")
-
-    @server.tool
     async def ask(context: Context) -> str:
         answer = await context.elicit("Who are you?", Person)
         return f"{answer.action} {answer.content} {answer.accepted}"
 
     callbacks = Callbacks(elicitation=lambda params: ElicitResult(action=action))
-    async with serving(server, revision, callbacks) as client:
-        assert text(await client.call_tool("ask")) == f"{action} None False"
+    assert (await outcome(ask, revision, callbacks)).text == f"{action} None False"
 
 
 @pytest.mark.requirement(
     "basic/patterns/mrtr/questions-by-result", "basic/patterns/mrtr/fulfil-first"
 )
 async def test_every_kind_of_question(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
     async def ask(context: Context) -> str:
         url = await context.elicit_url("Sign in", "https://x.test/in")
         form = await context.elicit(
@@ -130,21 +119,18 @@ async def test_every_kind_of_question(revision: str) -> None:
         sampling=sampled,
         roots=lambda: ["file:///r"],
     )
-    async with serving(server, revision, callbacks) as client:
-        said = text(await client.call_tool("ask"))
+    said = (await outcome(ask, revision, callbacks)).text
     assert said == "accept {'colour': 'red'} Hi! file:///r"
     assert [params.url for params in asked] == ["https://x.test/in"]
 
 
 async def test_questions_one_after_the_other_and_what_is_remembered(revision: str) -> None:
-    server = Server("s")
     orders: list[int] = []
 
     async def order() -> dict[str, int]:
         orders.append(len(orders))
         return {"order": 7}
 
-    @server.tool
     async def ask(context: Context) -> str:
         made = await context.remember("order", order)
         again = await context.remember("order", order)
@@ -161,39 +147,33 @@ async def test_questions_one_after_the_other_and_what_is_remembered(revision: st
         asked.append(params.message)
         return {"name": "Ada", "age": 10 ** (len(asked) - 1)}
 
-    async with serving(server, revision, Callbacks(elicitation=answer)) as client:
-        assert text(await client.call_tool("ask")) == "{'order': 7} {'order': 7} kept 111"
+    said = (await outcome(ask, revision, Callbacks(elicitation=answer))).text
+    assert said == "{'order': 7} {'order': 7} kept 111"
     assert asked == ["First?", "Second?", "Second?"]
     assert orders == [0]
 
 
 async def test_remembered_values_have_their_type(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
     async def ask(context: Context) -> str:
         person = await context.remember("p", lambda: Person(name="Bob"), Person)
         plain = await context.remember("p", lambda: Person(name="Eve"))
         await context.elicit("Go on?", Person)
         return f"{person} {plain}"
 
-    async with serving(server, revision) as client:
-        assert text(await client.call_tool("ask")) == (
-            "Person(name='Bob', age=30, mood='good') {'name': 'Bob', 'age': 30, 'mood': 'good'}"
-        )
+    assert (await outcome(ask, revision, DEFAULT)).text == (
+        "Person(name='Bob', age=30, mood='good') {'name': 'Bob', 'age': 30, 'mood': 'good'}"
+    )
 
 
 @pytest.mark.requirement("client/elicitation/server-validates", "client/elicitation/both-validate")
 @pytest.mark.parametrize("typed", [True, False])
 async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typed: bool) -> None:
-    server = Server("s")
     schema = {
         "type": "object",
         "properties": {"age": {"type": "integer", "minimum": 0}},
         "required": ["age"],
     }
 
-    @server.tool
     async def ask(context: Context) -> str:
         if typed:
             person = await context.elicit("Age?", Person)
@@ -208,8 +188,7 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typ
         age = -1 if len(messages) == 1 else 7
         return ElicitResult(action="accept", content={"name": "Ada", "age": age})
 
-    async with serving(server, revision, Careless(elicitation=answer)) as client:
-        assert "7" in text(await client.call_tool("ask"))
+    assert "7" in (await outcome(ask, revision, Careless(elicitation=answer))).text
     assert messages[0] == "Age?"
     assert len(messages) == 2
     assert messages[1].startswith("Age?\n\nThe last answer did not fit: ")
@@ -217,9 +196,6 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typ
 
 
 async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
     async def ask(context: Context) -> str:
         await context.elicit("Age?", Person)
         return "never"
@@ -227,37 +203,28 @@ async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> 
     callbacks = Careless(
         elicitation=lambda params: ElicitResult(action="accept", content={"name": 5})
     )
-    async with serving(server, revision, callbacks) as client:
-        if revision == ERAS[0]:
-            result = await client.call_tool("ask")
-            assert result.is_error is True
-            assert "does not fit" in text(result)
-        else:
-            from mcpcore.errors import InvalidResponse
-
-            with pytest.raises(InvalidResponse, match="more than 10 times"):
-                await client.call_tool("ask")
+    if revision == ERAS[0]:
+        result = await outcome(ask, revision, callbacks)
+        assert result.is_error is True
+        assert "does not fit" in result.text
+    else:
+        with pytest.raises(InvalidResponse, match="more than 10 times"):
+            await outcome(ask, revision, callbacks)
 
 
 async def test_unchecked_forms_take_anything(revision: str) -> None:
-    server = Server("s")
     schema = {"type": "object", "properties": {"c": {"type": "string", "enum": ["a"]}}}
 
-    @server.tool
     async def ask(context: Context) -> str:
         return str((await context.elicit("?", schema, validate=False)).content)
 
     callbacks = Careless(
         elicitation=lambda params: ElicitResult(action="accept", content={"c": "z", "more": 1})
     )
-    async with serving(server, revision, callbacks) as client:
-        assert text(await client.call_tool("ask")) == "{'c': 'z', 'more': 1}"
+    assert (await outcome(ask, revision, callbacks)).text == "{'c': 'z', 'more': 1}"
 
 
 async def test_except_exception_does_not_swallow_a_question(revision: str) -> None:
-    server = Server("s")
-
-    @server.tool
     async def ask(context: Context) -> str:
         try:
             answer = await context.elicit("?", Person)
@@ -265,8 +232,7 @@ async def test_except_exception_does_not_swallow_a_question(revision: str) -> No
             return f"swallowed {error!r}"
         return answer.action
 
-    async with serving(server, revision) as client:
-        assert text(await client.call_tool("ask")) == "accept"
+    assert (await outcome(ask, revision, DEFAULT)).text == "accept"
 
 
 async def test_prompts_and_resources_may_ask(revision: str) -> None:

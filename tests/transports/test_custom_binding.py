@@ -22,10 +22,10 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import serve
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import describe, parse_target
 from tests.clock import patience
 from tests.docs.test_embedding_docs import FILES
+from tests.transports.served import Endless
 
 pytestmark = pytest.mark.anyio
 
@@ -43,24 +43,13 @@ def framed(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
-def make_server() -> Server:
-    server = Server("framed", version="1")
+def make_server() -> Endless:
+    server = Endless()
 
     @server.tool
     def echo(text: str) -> str:
         return text
 
-    @server.tool
-    async def wait(context: Context) -> str:
-        began.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-        return ""
-
-    began, ended = anyio.Event(), anyio.Event()
-    server.began, server.ended = began, ended  # type: ignore[attr-defined]
     return server
 
 
@@ -88,11 +77,6 @@ async def serving(
         stop.set()
 
 
-def text_of(result: Any) -> str:
-    text: str = result.content[0].text
-    return text
-
-
 @pytest.mark.requirement("basic/transports/index/custom-format")
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_large_messages_and_many(framed: ModuleType, revision: str) -> None:
@@ -100,11 +84,11 @@ async def test_large_messages_and_many(framed: ModuleType, revision: str) -> Non
         serving(framed, make_server()) as port,
         connect(framed.FramedTarget("127.0.0.1", port), revision=revision) as client,
     ):
-        assert text_of(await client.call_tool("echo", {"text": "é" * 1_000_000})) == "é" * 1_000_000
+        assert (await client.call_tool("echo", {"text": "é" * 1_000_000})).text == "é" * 1_000_000
         got: list[str] = []
 
         async def call(number: int) -> None:
-            got.append(text_of(await client.call_tool("echo", {"text": str(number)})))
+            got.append((await client.call_tool("echo", {"text": str(number)})).text)
 
         async with anyio.create_task_group() as group:
             for number in range(50):
@@ -125,27 +109,27 @@ async def test_each_message_is_on_the_trace(framed: ModuleType, tmp_path: Path) 
 
 
 async def test_cancelling_reaches_the_handler(framed: ModuleType) -> None:
-    server: Any = make_server()
+    server = make_server()
     async with (
         serving(framed, server) as port,
         connect(framed.FramedTarget("127.0.0.1", port)) as client,
         anyio.create_task_group() as group,
     ):
         group.start_soon(client.call_tool, "wait")
-        await server.began.wait()
+        await server.started.wait()
         group.cancel_scope.cancel()
         with anyio.CancelScope(shield=True), patience():
-            await server.ended.wait()
-    assert server.ended.is_set()
+            await server.stopped.wait()
+    assert server.cancelled == [True]
 
 
 async def test_a_server_that_stops_ends_its_connections(framed: ModuleType) -> None:
     stop = anyio.Event()
-    server: Any = make_server()
+    server = make_server()
     settings = ClientSettings(reconnect=ReconnectSettings(attempts=0))
 
     async def stop_then() -> None:
-        await server.began.wait()
+        await server.started.wait()
         stop.set()
 
     async with (
@@ -182,7 +166,7 @@ async def test_what_one_client_does_wrong_is_its_own_matter(
                 await stream.send_eof()
             with patience():
                 assert len(b"".join([chunk async for chunk in stream])) < 1000
-        assert text_of(await client.call_tool("echo", {"text": "well"})) == "well"
+        assert (await client.call_tool("echo", {"text": "well"})).text == "well"
 
 
 async def test_nobody_there_is_one_sentence(framed: ModuleType, free_tcp_port: int) -> None:
@@ -215,7 +199,7 @@ async def test_it_comes_back_with_a_link_of_its_own(framed: ModuleType) -> None:
             await stream.aclose()
             with patience():
                 await back.wait()
-            assert text_of(await client.call_tool("echo", {"text": "again"})) == "again"
+            assert (await client.call_tool("echo", {"text": "again"})).text == "again"
     assert len(made) == 2
 
 

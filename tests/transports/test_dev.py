@@ -71,17 +71,22 @@ def write(folder: Path, answer: str) -> None:
 
 @asynccontextmanager
 async def developing(
-    folder: Path, *words: str, app: str = "weather", python: Sequence[str] = PYTHON
+    folder: Path, *words: str, answer: str = "rain", python: Sequence[str] = PYTHON
 ) -> AsyncIterator[Serving]:
+    """Run the command; with an answer, the server's, from when it listens."""
+    if answer:
+        write(folder, answer)
     with anyio.fail_after(2 * PATIENCE):
         async with serving(
             *(words or ("--http", "127.0.0.1:0")),
-            app=app,
+            app="weather",
             command="dev",
             cwd=folder,
             ready=False,
             python=python,
         ) as served:
+            if answer:
+                await served.until(LISTENING, PATIENCE)
             yield served
 
 
@@ -91,9 +96,7 @@ async def ask(served: Serving, tool: str = "forecast", url: str | None = None) -
 
 
 async def test_a_file_that_changes_is_a_new_answer_at_the_same_address(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         assert await ask(served) == "rain"
         for number, answer in enumerate(("wind", "snow"), 2):  # of one length, in one second
             write(tmp_path, answer)
@@ -107,9 +110,7 @@ async def test_a_file_that_changes_is_a_new_answer_at_the_same_address(tmp_path:
 async def test_what_cannot_be_imported_is_shown_and_the_next_change_waited_for(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         (tmp_path / "weather.py").write_text("def broken(:\n")
         await served.until("ended with status 2; it is started anew", PATIENCE)
         assert "'weather' cannot be imported: SyntaxError: invalid syntax (weather.py, line 1)" in (
@@ -126,16 +127,6 @@ async def test_what_cannot_be_imported_is_shown_and_the_next_change_waited_for(
 
 
 @pytest.mark.long
-async def test_a_server_that_is_broken_from_the_beginning(tmp_path: Path) -> None:
-    (tmp_path / "weather.py").write_text("def broken(:\n")
-    async with developing(tmp_path) as served:
-        await served.until("it is started anew when a file changes", PATIENCE)
-        write(tmp_path, "sun")
-        await served.until(LISTENING, PATIENCE)
-        assert await ask(served) == "sun"
-
-
-@pytest.mark.long
 async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "climate"
     inner = package / "inner"
@@ -147,7 +138,7 @@ async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) ->
         + SERVER.replace('return "{answer}"', "from climate.inner import MOOD; return MOOD")
         + "\nimport climate\n"
     )
-    async with developing(tmp_path) as served:
+    async with developing(tmp_path, answer="") as served:
         await served.until(LISTENING, PATIENCE)
         assert await ask(served) == "mild"
         # It was imported by a call: the package is watched, not only what was imported at first.
@@ -169,9 +160,7 @@ async def test_files_that_come_and_go_and_modules_of_packages(tmp_path: Path) ->
 async def test_a_signal_ends_all_as_it_ends_serve(
     number: signal.Signals, state: str, tmp_path: Path
 ) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         pids = [int(await ask(served, tool)) for tool in ("pid", "leave_behind")]
         if state == "broken":
             (tmp_path / "weather.py").write_text("def broken(:\n")
@@ -183,9 +172,7 @@ async def test_a_signal_ends_all_as_it_ends_serve(
 
 
 async def test_what_a_server_leaves_behind_ends_with_it(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         child = int(await ask(served, "leave_behind"))
         assert runs(child)
         write(tmp_path, "wind")
@@ -194,10 +181,8 @@ async def test_what_a_server_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
 
 async def test_all_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     words = ("--http", "127.0.0.1:0", "--limit", "lifespan_end=1")
     async with developing(tmp_path, *words, python=(sys.executable,)) as served:
-        await served.until(LISTENING, PATIENCE)
         pid = int(await ask(served, "pid"))
         kill(served.process.pid)
         assert await served.ended(PATIENCE) == -signal.SIGKILL
@@ -206,9 +191,7 @@ async def test_all_ends_with_a_supervisor_that_was_killed(tmp_path: Path) -> Non
 
 @pytest.mark.long
 async def test_a_server_that_ends_by_itself_waits_for_a_change(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         with pytest.raises(Exception):  # noqa: B017 - whatever the client makes of it
             await ask(served, "end")
         await served.until("the server has ended with status 7; it is started anew", PATIENCE)
@@ -218,14 +201,11 @@ async def test_a_server_that_ends_by_itself_waits_for_a_change(tmp_path: Path) -
 
 
 async def test_clients_are_shown_how_handlers_fail(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     async with developing(tmp_path) as served:
-        await served.until(LISTENING, PATIENCE)
         assert "LookupError: no weather today" in await ask(served, "fail")
 
 
 async def test_every_address_stays_the_same(tmp_path: Path) -> None:
-    write(tmp_path, "rain")
     options = ("--http", "--http", "--sse", "--ws", "--tcp")
     words = [word for option in options for word in (option, "127.0.0.1:0")]
     async with developing(tmp_path, *words, "--unix", str(tmp_path / "socket")) as served:
@@ -244,7 +224,7 @@ async def test_an_address_in_use_ends_it_as_it_ends_serve(tmp_path: Path) -> Non
     write(tmp_path, "rain")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        async with developing(tmp_path, "--http", address) as served:
+        async with developing(tmp_path, "--http", address, answer="") as served:
             assert await served.ended(PATIENCE) == 3
             await served.until(f"cannot listen on {address}: address already in use")
 
@@ -261,7 +241,7 @@ async def open_database():
     source = SERVER.replace("{answer}", "rain").replace("\n\nserver = ", f"{lifespan}\n\nserver = ")
     broken = source.replace('Server("weather")', 'Server("weather", lifespan=open_database)')
     (tmp_path / "weather.py").write_text(broken)
-    async with developing(tmp_path) as served:
+    async with developing(tmp_path, answer="") as served:
         await served.until("the server has ended with status 1; it is started anew", PATIENCE)
         said = "the lifespan open_database failed at its start: ConnectionRefusedError: no database"
         assert f"error: {said}\n" in served.said

@@ -19,7 +19,7 @@ from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.commands.examination import STAGES, Examination, StageResult
 from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
-from mcpcore_transports.targets import StdioTarget, parse_target
+from mcpcore_transports.targets import StdioTarget, Target, parse_target
 from mcpcore_transports.tls import server_tls
 from tests.command import mcpcore_here
 from tests.transports.certificates import Authority
@@ -35,61 +35,57 @@ def tool(name: str = "t", **more: Any) -> dict[str, Any]:
     return {"name": name, "description": "d", "inputSchema": OBJECT, **more}
 
 
+def taking(**schema: Any) -> dict[str, Any]:
+    return tool(inputSchema={"type": "object", **schema})
+
+
+LONG = tool("a" * 65)
+
+
 @pytest.mark.parametrize(
-    ("kind", "items", "wanted"),
+    ("tools", "wanted"),
     [
-        ("tools", [tool(), tool("a.b-c_D9")], []),
+        ([tool(), tool("a.b-c_D9")], []),
         (
-            "tools",
             [tool("a b"), tool("\x1b")],
             ["the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -: 'a b', '\\x1b'"],
         ),
+        ([LONG], [f"names of more than 64 characters, which some models refuse: '{'a' * 65}'"]),
+        ([tool(), tool()], ["listed more than once: 't'"]),
+        ([tool(description="")], ["without a description: 't'"]),
+        ([tool(description="d" * 2049)], ["descriptions of more than 2048 characters: 't'"]),
+        ([tool(inputSchema={})], ["inputSchema is not of type object: 't'"]),
+        ([tool(outputSchema={"type": "array"})], []),
+        ([tool(outputSchema=True)], ["outputSchema is no object: 't'"]),
+        ([taking(required=["b"])], ["inputSchema requires what it does not have: 't'"]),
+        ([taking(properties=[])], ["inputSchema has properties or required in a wrong form: 't'"]),
         (
-            "tools",
-            [tool("a" * 65)],
-            [f"names of more than 64 characters, which some models refuse: '{'a' * 65}'"],
-        ),
-        ("tools", [tool(), tool()], ["listed more than once: 't'"]),
-        ("tools", [tool(description="")], ["without a description: 't'"]),
-        (
-            "tools",
-            [tool(description="d" * 2049)],
-            ["descriptions of more than 2048 characters: 't'"],
-        ),
-        ("tools", [tool(inputSchema={})], ["inputSchema is not of type object: 't'"]),
-        ("tools", [tool(outputSchema={"type": "array"})], []),
-        ("tools", [tool(outputSchema=True)], ["outputSchema is no object: 't'"]),
-        (
-            "tools",
-            [tool(inputSchema={"type": "object", "required": ["b"]})],
-            ["inputSchema requires what it does not have: 't'"],
-        ),
-        (
-            "tools",
-            [tool(inputSchema={"type": "object", "properties": []})],
-            ["inputSchema has properties or required in a wrong form: 't'"],
-        ),
-        (
-            "tools",
-            [tool(inputSchema={**OBJECT, "$defs": {"x": {"$ref": "https://e/s"}}})],
+            [taking(**{**OBJECT, "$defs": {"x": {"$ref": "https://e/s"}}})],
             ["inputSchema refers to another document, which clients do not fetch: 't'"],
         ),
         (
-            "tools",
             [tool(_meta={"x": "y" * 70_000})],
             ["the list has 68 KiB, which a model gets with each request"],
         ),
+        (
+            [tool(_meta={"ui": {"resourceUri": "https://x"}}), tool("u", _meta={"ui": {}})],
+            ["ui.resourceUri: expected a URI that begins with ui://, got 'https://x': 't'"],
+        ),
+    ],
+)
+def test_lint_of_tools(tools: Sequence[dict[str, Any]], wanted: list[str]) -> None:
+    assert lint("tools", tools) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "wanted"),
+    [
         (
             "prompts",
             [{"name": f"p{n}"} for n in range(7)],
             ["without a description: 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more"],
         ),
         ("resources", [{"uri": "a:b"}, {"uri": "a:b"}], ["listed more than once: 'a:b'"]),
-        (
-            "tools",
-            [tool(_meta={"ui": {"resourceUri": "https://x"}}), tool("u", _meta={"ui": {}})],
-            ["ui.resourceUri: expected a URI that begins with ui://, got 'https://x': 't'"],
-        ),
         (
             "resources",
             [{"uri": "ui://a", "name": "a", "mimeType": "text/html"}, {"uri": "x:a", "name": "b"}],
@@ -108,8 +104,12 @@ def test_apps_are_looked_for_among_the_resources() -> None:
     assert [*missing_apps([*tools, tool("b")], [{"uri": "ui://x"}])] == said
 
 
-def stages(findings: Sequence[StageResult]) -> dict[str, str]:
-    return {each.stage: each.state for each in findings}
+async def examination(
+    target: Target, pins: ServerDescription | None = None
+) -> dict[str, StageResult]:
+    """What each stage finds of a server."""
+    found = await Examination(ConnectOptions(), target=target, pins=pins).run()
+    return {each.stage: each for each in found}
 
 
 def examined(servers: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any]:
@@ -163,18 +163,17 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     app = ToolApp("ui://nowhere", visibility=["app"])
     server.add_tool(lambda: called.append(1), "shown", description="d", app=app)
     async with served(server) as here:
-        found = await Examination(ConnectOptions(), target=parse_target(here.url)).run()
-    assert stages(found) == {
+        found = await examination(parse_target(here.url))
+    assert {name: each.state for name, each in found.items()} == {
         **dict.fromkeys(("file", "variables", "command", "tls", "pins", "calls"), "not checked"),
         **dict.fromkeys(("dns", "tcp", "http", "era", "handshake", "lists"), "ok"),
         "lint": "warning",
     }
-    details = {each.stage: each.detail for each in found}
-    assert details["era"] == "modern: it answers server/discover"
-    assert details["handshake"].startswith("2026-07-28 with s 1, in ")
-    assert details["lists"] == "2 tools"
-    assert "names of more than 64" in details["lint"]
-    assert "an app that is not among the resources: 'shown'" in details["lint"]
+    assert found["era"].detail == "modern: it answers server/discover"
+    assert found["handshake"].detail.startswith("2026-07-28 with s 1, in ")
+    assert found["lists"].detail == "2 tools"
+    assert "names of more than 64" in found["lint"].detail
+    assert "an app that is not among the resources: 'shown'" in found["lint"].detail
     assert not called
 
 
@@ -195,13 +194,15 @@ async def test_a_server_is_compared_with_what_was_approved(
     server = Server("s", version="1")
     server.add_tool(lambda: 1, "add", description="d")
     async with served(server) as here:
-        examination = Examination(
-            ConnectOptions(), target=parse_target(here.url), pins=ServerDescription(**pins)
-        )
-        results = {each.stage: each for each in await examination.run()}
-    assert results["pins"].state == state
-    assert told in f"{results['pins'].detail}\n"
-    assert ("mcpcore pins diff" in results["pins"].fix) is (state != "ok")
+        found = (await examination(parse_target(here.url), ServerDescription(**pins)))["pins"]
+    assert found.state == state
+    assert told in f"{found.detail}\n"
+    assert ("mcpcore pins diff" in found.fix) is (state != "ok")
+
+
+def stage(found: Any, name: str) -> Any:
+    """What a stage has found of the server ``a``."""
+    return next(each for each in found["a"] if each["stage"] == name)
 
 
 def test_what_was_approved_stands_beside_the_configuration_or_elsewhere(
@@ -211,18 +212,15 @@ def test_what_was_approved_stands_beside_the_configuration_or_elsewhere(
     program = "from mcpcore import Server, run; run(Server('s'))"
     entry = {"command": sys.executable, "args": ["-c", program]}
     status, found = examined({"a": entry}, tmp_path)
-    results = {each["stage"]: each for each in found["a"]}
-    assert results["pins"]["detail"] == "risky /instructions: removed"
+    assert stage(found, "pins")["detail"] == "risky /instructions: removed"
     assert status == 0
     write_pins(tmp_path / "others", "a", ServerDescription())
     status, found = examined({"a": entry}, tmp_path, "--pins", str(tmp_path / "others"))
-    results = {each["stage"]: each for each in found["a"]}
-    assert results["pins"]["state"] == "ok"
+    assert stage(found, "pins")["state"] == "ok"
     (tmp_path / "pins.json").write_text("{")
     status, found = examined({"a": entry}, tmp_path)
-    results = {each["stage"]: each for each in found["a"]}
-    assert (results["pins"]["state"], status) == ("warning", 0)
-    assert "pins.json: cannot be read as pins" in results["pins"]["detail"]
+    assert (stage(found, "pins")["state"], status) == ("warning", 0)
+    assert "pins.json: cannot be read as pins" in stage(found, "pins")["detail"]
 
 
 @pytest.mark.anyio
@@ -302,8 +300,7 @@ async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIt
 @pytest.mark.turns("status")
 async def test_what_a_status_says(status: str, lines: tuple[str, ...], told: str, fix: str) -> None:
     async with answering(status, *lines) as url:
-        examination = Examination(ConnectOptions(), target=parse_target(url))
-        found = await examination.http()
+        found = await Examination(ConnectOptions(), target=parse_target(url)).http()
     assert told in found.detail
     assert fix in found.fix
     assert bool(fix) is (found.state != "ok")
@@ -321,8 +318,7 @@ run(Server("noisy"))
 @pytest.mark.usefixtures("warm_programs")
 async def test_noise_on_standard_output_is_told(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(NOISY)
-    target = StdioTarget((*PYTHON, str(tmp_path / "noisy.py")))
-    found = {each.stage: each for each in await Examination(ConnectOptions(), target=target).run()}
+    found = await examination(StdioTarget((*PYTHON, str(tmp_path / "noisy.py"))))
     assert found["command"].state == "ok"
     assert found["lint"].state == "warning"
     assert "starting up" in found["lint"].detail
@@ -333,8 +329,7 @@ async def test_noise_on_standard_output_is_told(tmp_path: Path) -> None:
 async def test_who_gives_tokens_is_found_by_the_metadata() -> None:
     challenge = "www-authenticate: Bearer scope=a"
     async with answering("401 Unauthorized", challenge, metadata=True) as url:
-        found = await Examination(ConnectOptions(), target=parse_target(url)).run()
-    results = {each.stage: each for each in found}
+        results = await examination(parse_target(url))
     assert results["http"].detail.endswith("names authorization servers: https://id.example")
     assert results["http"].fix == f"mcpcore auth login {url}, unless a token is kept"
     assert (results["era"].state, results["era"].fix) == ("failed", f"mcpcore auth login {url}")

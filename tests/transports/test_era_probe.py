@@ -19,7 +19,6 @@ from msgspec import structs
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.reconnection import Reconnected, ReconnectSettings
 from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError
-from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore_transports.client.cache import EraCache, place_of
 from mcpcore_transports.client.callbacks import Callbacks
@@ -48,8 +47,8 @@ KINDS = {"exit": [PROBE], "refuse": [PROBE, "initialize"], "babble": [PROBE, "in
 KINDS["exit-late"] = KINDS["refuse"]
 
 
-def target(folder: Path, *fates: str, revision: str = "2025-06-18", **env: str) -> StdioTarget:
-    return StdioTarget([*PYTHON, PROBED, str(folder), revision, *fates], env)
+def target(folder: Path, *fates: str, revision: str = "2025-06-18") -> StdioTarget:
+    return StdioTarget([*PYTHON, PROBED, str(folder), revision, *fates])
 
 
 def settings(probe: float = 20.0, startup: float = 60.0, **more: Any) -> ClientSettings:
@@ -140,48 +139,7 @@ async def test_a_modern_server_is_started_once(
     await nothing_left(tmp_path)
 
 
-@pytest.mark.parametrize("code", [-32601, -32602, -32603, -32000, 1])
-async def test_whatever_it_refuses_the_handshake_with(code: int, tmp_path: Path) -> None:
-    refusal = json.dumps({"code": code, "message": "no"})
-    server = target(tmp_path, "refuse", PROBED_ERROR=refusal)
-    async with connect(server, settings=settings()) as client:
-        assert client.revision.name == "2025-06-18"
-    assert starts(tmp_path) == [[PROBE, "initialize"], HANDSHAKE]
-
-
 # What is no reason to start it again
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        {"code": -32602, "message": "which?", "data": {"supported": ["1999-01-01"]}},
-        {"code": -32022, "message": "which?"},
-    ],
-)
-async def test_not_if_it_speaks_none_of_our_revisions(refusal: Any, tmp_path: Path) -> None:
-    server = target(tmp_path, "refuse", PROBED_ERROR=json.dumps(refusal))
-    with pytest.raises(NegotiationError, match="which") as failure:
-        await connect(server, settings=settings()).__aenter__()
-    assert "handshake first" not in str(failure.value)
-    assert starts(tmp_path) == [[PROBE, "initialize"]]
-
-
-@pytest.mark.parametrize(
-    ("options", "asked"),
-    [
-        ({"revision": LATEST.name}, [PROBE]),
-        ({"settings": settings(negotiation=Negotiation.MODERN)}, [PROBE]),
-        ({"settings": settings(negotiation=Negotiation.LEGACY)}, ["initialize"]),
-        ({"revisions": [row.name for row in LEGACY]}, ["initialize"]),
-    ],
-)
-async def test_not_if_the_era_is_chosen(options: Any, asked: list[str], tmp_path: Path) -> None:
-    fate = "exit" if asked == [PROBE] else "refuse-all"
-    options = {"settings": settings(), **options}
-    with pytest.raises(LocalError):
-        await connect(target(tmp_path, fate), **options).__aenter__()
-    assert starts(tmp_path) == [asked]
 
 
 async def test_not_if_it_ended_before_it_could_read_the_probe(tmp_path: Path) -> None:

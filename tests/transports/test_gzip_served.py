@@ -12,7 +12,6 @@ import anyio
 import httpx
 import pytest
 
-from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_conformance.trace.check import check
@@ -21,7 +20,6 @@ from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.trace.recorded import loaded, messages, records
 from tests.transports.http_fixture import tool
@@ -34,7 +32,6 @@ pytestmark = pytest.mark.anyio
 AT_ONCE, IN_PIECES = 100_000, 2_000_000
 SIZES = pytest.mark.parametrize("size", [AT_ONCE, IN_PIECES])
 ERAS = pytest.mark.parametrize("revision", [LATEST_LEGACY.name, LATEST.name])
-NEVER = ServeSettings(http=HttpSettings(gzip_from=None))
 ASKING = ClientSettings(http_link=HttpClientLinkSettings(compression=True))
 
 
@@ -105,14 +102,6 @@ async def test_who_asks_is_sent_less(size: int) -> None:
         assert stream.headers["content-type"] == "text/event-stream"
         assert "content-encoding" not in stream.headers
         assert numbers(size) in stream.text
-
-
-@SIZES
-async def test_it_can_be_switched_off(size: int) -> None:
-    async with served(books(), settings=NEVER) as state, browser(state) as client:
-        reply = await post(client, asked(size))
-        assert not reply.headers.keys() & {"content-encoding", "vary"}
-        assert text_in(reply.content) == numbers(size)
 
 
 async def test_who_cannot_have_pieces_has_them_until_the_end() -> None:

@@ -18,7 +18,7 @@ from mcpcore_transports.client.callbacks import Callbacks  # noqa: E402
 from mcpcore_transports.client.client import connect  # noqa: E402
 from mcpcore_transports.server.context import Context, Sent  # noqa: E402
 from tests.clock import PATIENCE  # noqa: E402
-from tests.transports.test_context_eras import ERAS, Careless, serving, text  # noqa: E402
+from tests.transports.test_context_eras import ERAS, Careless, serving  # noqa: E402
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("revision", ERAS)]
 
@@ -52,7 +52,7 @@ async def test_a_form_of_a_model(revision: str) -> None:
         return {"action": "accept", "content": next(answers)}
 
     async with serving(server, revision, Careless(elicitation=fill_in)) as client:
-        said = text(await client.call_tool("book"))
+        said = (await client.call_tool("book")).text
     assert said == "accept Booking(name='Ada', nights=1, mail='a@b')"
     first, second, third = forms
     assert first.requested_schema == {
@@ -87,7 +87,7 @@ async def test_what_is_remembered(revision: str) -> None:
 
     callbacks = Callbacks(elicitation=lambda form: {"name": "x"})
     async with serving(server, revision, callbacks) as client:
-        said = text(await client.call_tool("book"))
+        said = (await client.call_tool("book")).text
     assert said == (
         f"[Booking(name='Ada', nights=1, mail='a@b')] {Path('a/b')!r} 2020-01-02 "
         "[{'name': 'Ada', 'nights': 1, 'eMail': 'a@b'}]"
@@ -111,7 +111,7 @@ async def test_arguments_and_messages(revision: str) -> None:
         async with connect(server, revision=revision, callbacks=Callbacks(log=hear)) as client:
             await client.set_log_level("info")
             arguments = {"booking": Booking(name="ada"), "where": Path("a/b")}
-            said = text(await client.call_tool("book", arguments))
+            said = (await client.call_tool("book", arguments)).text
     assert said == f"{Booking(name='Ada')!r} {Path('a/b')!r}"
     assert heard == [{"booking": {"name": "Ada", "nights": 1, "eMail": None}, "where": "a/b"}]
 
@@ -145,7 +145,8 @@ async def test_messages_may_be_awaited(revision: str, listens: bool) -> None:
                 await client.set_log_level("debug")
             elif revision == ERAS[0]:
                 await client.set_log_level("emergency")
-            said = text(await client.call_tool("work", progress=progress if listens else None))
+            told_of = progress if listens else None
+            said = (await client.call_tool("work", progress=told_of)).text
     assert said == f"{listens} {listens} True {6 * listens}"
     assert sent == [listens] * 6
     assert all(type(each) is bool for each in sent[:5])

@@ -80,6 +80,12 @@ class Side:
 Script = Callable[[Side], Awaitable[object]]
 
 
+async def good(side: Side) -> bool:
+    """Answer as a server should."""
+    await side.send(side.json(side.answer()))
+    return True
+
+
 class Villain:
     """The server: what it does, and what it has seen."""
 
@@ -97,6 +103,7 @@ class Villain:
         """The id of the last call of "bad"."""
         self.scripts: dict[str, Script] = {}
         """In the place of what is done about a method."""
+        self.capabilities: dict[str, Any] = {"tools": {}}
 
     async def serve(self, stream: ByteStream) -> None:
         async with stream:
@@ -151,7 +158,7 @@ class Villain:
                 result = {
                     "resultType": "complete",
                     "supportedVersions": [self.revision.name],
-                    "capabilities": {"tools": {}},
+                    "capabilities": self.capabilities,
                     "ttlMs": 1000,
                     "cacheScope": "public",
                 }
@@ -160,7 +167,7 @@ class Villain:
                 self.session += 1
                 result = {
                     "protocolVersion": self.revision.name,
-                    "capabilities": {"tools": {}},
+                    "capabilities": self.capabilities,
                     "serverInfo": {"name": "villain", "version": "1"},
                 }
                 session = b"Mcp-Session-Id: s%d\r\n" % self.session

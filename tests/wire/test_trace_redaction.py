@@ -19,7 +19,7 @@ NAMES = [
     *("password", "passwd", "userPassword", "client_secret", "secret", "credentials", "cookie"),
     *("authorization", "Authorization", "sessionId", "session_id", "privateKey", "jwt", "auth"),
     *("signature", "accessKey", "bearer", "assertion", "oauth", "passphrase"),
-    *("pwd", "passcode", "pin", "otp", "cvv"),
+    *("pwd", "passcode", "pin", "otp", "cvv", "code_verifier", "dpop", "DPoP", "subject_token"),
 ]
 HARMLESS = [
     *("name", "author", "monkey", "key", "keys", "primary", "hash", "tags", "progress", "cursor"),
@@ -38,6 +38,10 @@ PLAIN_TEXTS = [
     f"authorization=Basic {SECRET}",
     f"code={SECRET}&grant_type=authorization_code",
     f"grant_type=x&client_assertion={SECRET}",
+    *(f"https://a.example/cb?{name}={SECRET}" for name in ("state", "code_verifier")),
+    *(f"x=1&{name}={SECRET}" for name in ("state", "code_verifier", "subject_token")),
+    f"Authorization: DPoP {SECRET}",
+    f"mck_0123456789ab_{SECRET}-{SECRET}",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIE" + SECRET + "\n-----END RSA PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY-----\ncut off " + SECRET,
     f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
@@ -238,6 +242,7 @@ HEADERS = [
     (b"Authorization", SECRET, "<hidden-1>"),
     (b"proxy-authorization", f"Basic {SECRET}", "Basic <hidden-1>"),
     (b"mcp-session-id", SECRET, "<hidden-1>"),
+    (b"DPoP", SECRET, "<hidden-1>"),
     (b"x-api-key", SECRET, "<hidden-1>"),
     (b"sec-websocket-protocol", f"mcp, mcp.auth.{SECRET}, x", "mcp, mcp.auth.<hidden-1>, x"),
     (b"referer", f"https://u:{SECRET}@h/p?token=x", "https://<hidden-1>@h/p?token=<hidden-2>"),
