@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.abc
 import pytest
-from anyio.abc import SocketAttribute
+from anyio.abc import SocketAttribute, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.reconnection import (
@@ -186,6 +186,26 @@ class Calls:
             self.errors.append(error)
 
 
+@asynccontextmanager
+async def coming_back(
+    binding: str, revision: str, when: str, folder: Path
+) -> AsyncIterator[tuple[World, Calls, TaskGroup]]:
+    """A client that has lost its connection, and is ``waiting`` or ``connecting``."""
+    delay = NEVER if when == "waiting" else 0.001
+    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
+    async with (
+        anyio.create_task_group() as group,
+        world(binding, revision, folder, reconnect=settings) as made,
+    ):
+        made.way.fates = ["hang"]
+        made.way.cut()
+        if when == "connecting":
+            await made.way.until(2)
+        else:
+            await made.until(Reconnecting)
+        yield made, Calls(), group
+
+
 # Coming back
 
 
@@ -250,12 +270,7 @@ async def test_requests_wait_for_the_next_connection(
             made.way.cut()
         assert len(calls.results) == 10
         assert made.shop.calls == {"make": 10}
-        assert [type(event) for event in made.events] == [
-            ConnectionLost,
-            Reconnecting,
-            Reconnecting,
-            Reconnected,
-        ]
+        assert made.told() == [ConnectionLost, Reconnecting, Reconnecting, Reconnected]
 
 
 @BINDINGS
@@ -264,20 +279,10 @@ async def test_requests_wait_for_the_next_connection(
 async def test_closing_while_it_comes_back_ends_at_once(
     binding: str, revision: str, when: str, tmp_path: Path
 ) -> None:
-    delay = NEVER if when == "waiting" else 0.001
-    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
-    calls = Calls()
-    async with anyio.create_task_group() as group:
-        async with world(binding, revision, tmp_path, reconnect=settings) as made:
-            made.way.fates = ["hang"]
-            made.way.cut()
-            if when == "connecting":
-                await made.way.until(2)
-            else:
-                await made.until(Reconnecting)
-            group.start_soon(calls.make, made.client.call_tool, "make")
-            await anyio.wait_all_tasks_blocked()
-        assert made.client.closed == "closed by this side"
+    async with coming_back(binding, revision, when, tmp_path) as (made, calls, group):
+        group.start_soon(calls.make, made.client.call_tool, "make")
+        await anyio.wait_all_tasks_blocked()
+    assert made.client.closed == "closed by this side"
     assert [type(error) for error in calls.errors] == [ConnectionClosed]
     assert made.told() == [ConnectionLost, Reconnecting]
 
@@ -287,17 +292,9 @@ async def test_closing_while_it_comes_back_ends_at_once(
 async def test_cancelling_while_it_comes_back_ends_at_once(
     revision: str, when: str, tmp_path: Path
 ) -> None:
-    delay = NEVER if when == "waiting" else 0.001
-    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
     events: list[type[Any]] = []
     with anyio.CancelScope() as scope:
-        async with world("tcp", revision, tmp_path, reconnect=settings) as made:
-            made.way.fates = ["hang"]
-            made.way.cut()
-            if when == "connecting":
-                await made.way.until(2)
-            else:
-                await made.until(Reconnecting)
+        async with coming_back("tcp", revision, when, tmp_path) as (made, _, _):
             scope.cancel()
             try:
                 await made.client.call_tool("make")
@@ -724,14 +721,7 @@ async def test_an_event_stream_that_does_not_come_is_asked_for_again(tmp_path: P
 
 
 async def test_closing_while_an_event_stream_is_awaited_ends_at_once(tmp_path: Path) -> None:
-    settings = ReconnectSettings(first_delay=NEVER, max_delay=NEVER)
-    calls = Calls()
-    async with (
-        anyio.create_task_group() as group,
-        world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made,
-    ):
-        made.way.cut()
-        await made.until(Reconnecting)
+    async with coming_back("sse", LATEST_LEGACY.name, "waiting", tmp_path) as (made, calls, group):
         group.start_soon(calls.make, made.client.call_tool, "make")
         await anyio.wait_all_tasks_blocked()
     assert [type(error) for error in calls.errors] == [ConnectionClosed]
