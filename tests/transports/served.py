@@ -11,6 +11,8 @@ from mcpcore.service import Server
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.ways import on_this_way
 
@@ -106,3 +108,17 @@ async def served(
             await listening.wait()
             yield made
             made.stop.set()
+
+
+@asynccontextmanager
+async def reachable(
+    transport: str, server: Server, runtime: RuntimeSettings | None = None, **settings: Any
+) -> AsyncIterator[Any]:
+    """Offer a server in memory, or on one binding; yields what to connect to."""
+    if transport == "memory":
+        yield MemoryTarget(server, runtime or RuntimeSettings())
+        return
+    chosen = ServeSettings(runtime=runtime or RuntimeSettings(), **settings)
+    binding: Any = {transport: ANY_PORT}
+    async with served(server, settings=chosen, **binding) as site:
+        yield site.url

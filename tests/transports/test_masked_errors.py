@@ -27,7 +27,7 @@ from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, reachable, served
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -94,26 +94,21 @@ ASKING: dict[str, Callable[[Client], Awaitable[str]]] = {
 async def test_the_log_has_the_id_that_the_client_is_told(
     binding: str, asks: str, revision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def ask(target: Any) -> None:
-        async with connect(target, revision=revision, settings=TASKS) as client:
-            said = [await ASKING[asks](client) for _ in range(2)]
-        assert [without_id(each) for each in said] == ["Internal error"] * 2
-        made = [id_of(each) for each in said]
-        assert made[0] != made[1]
-        failed = [record for record in caplog.records if record.name == "mcpcore.server"]
-        assert [record.getMessage() for record in failed] == [
-            f"the handler of {asks} failed (error id {each})" for each in made
-        ]
-        for record in failed:
-            assert record.exc_info is not None
-            assert "1234" in str(record.exc_info[1])
-
-    if binding == "memory":
-        await ask(broken())
-        return
-    address: Any = {binding: ANY_PORT}
-    async with served(broken(), **address) as site:
-        await ask(site.url)
+    async with (
+        reachable(binding, broken()) as target,
+        connect(target, revision=revision, settings=TASKS) as client,
+    ):
+        said = [await ASKING[asks](client) for _ in range(2)]
+    assert [without_id(each) for each in said] == ["Internal error"] * 2
+    made = [id_of(each) for each in said]
+    assert made[0] != made[1]
+    failed = [record for record in caplog.records if record.name == "mcpcore.server"]
+    assert [record.getMessage() for record in failed] == [
+        f"the handler of {asks} failed (error id {each})" for each in made
+    ]
+    for record in failed:
+        assert record.exc_info is not None
+        assert "1234" in str(record.exc_info[1])
 
 
 @eras

@@ -5,8 +5,7 @@ import logging
 import os
 import subprocess
 import types
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
-from mcpcore_transports.serve.serve import ServeSettings, server_config
+from mcpcore_transports.serve.serve import server_config
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import ListRoots
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
@@ -44,7 +43,7 @@ from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import reachable
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -423,17 +422,6 @@ def publishing() -> Server:
         return "done"
 
     return server
-
-
-@asynccontextmanager
-async def reachable(transport: str, server: Server, chosen: RuntimeSettings) -> AsyncIterator[Any]:
-    """Offer a server on a transport; yields what to connect to."""
-    if transport == "memory":
-        yield MemoryTarget(server, chosen)
-        return
-    binding: Any = {transport: ANY_PORT}
-    async with served(server, settings=ServeSettings(runtime=chosen), **binding) as site:
-        yield site.url
 
 
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])

@@ -1,7 +1,6 @@
 """Rate limits of a server: what is refused, what is dropped, and who is counted as one."""
 
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from typing import Any, Literal
 
 import anyio
@@ -23,7 +22,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, reachable, served
 
 pytestmark = pytest.mark.anyio
 
@@ -400,18 +399,6 @@ class Broken:
         return wait
 
 
-@asynccontextmanager
-async def reachable(transport: str, settings: RuntimeSettings) -> AsyncIterator[Any]:
-    """Offer a busy server on a transport; yields what to connect to."""
-    if transport == "memory":
-        yield MemoryTarget(busy_server(), settings)
-        return
-    binding: Any = {transport: ANY_PORT}
-    serve_settings = ServeSettings(runtime=settings)
-    async with served(busy_server(), settings=serve_settings, **binding) as site:
-        yield site.url
-
-
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])
 @pytest.mark.parametrize("revision", [revision.name for revision in REVISIONS])
 @pytest.mark.parametrize("fate", ["refuse", "admit"])
@@ -425,7 +412,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
     seen: list[float] = []
     with patience():
         async with (
-            reachable(transport, settings) as target,
+            reachable(transport, busy_server(), settings) as target,
             connect(target, revision=revision) as client,
         ):
             for _ in range(2):

@@ -1,7 +1,6 @@
 """Visits to URLs that a request requires: told in both eras, waited for, and ended."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -21,7 +20,7 @@ from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
 from tests.transports.scripted import child
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import reachable
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +60,10 @@ class Site:
         if self._tells:
             self.told += [complete() for complete in self._completers]
         self._completers.clear()
+
+
+def agree(params: ElicitParams) -> ElicitResult:
+    return ElicitResult(action="accept")
 
 
 def by_url(answer: Callable[[ElicitParams], Any], **more: Any) -> Callbacks:
@@ -155,16 +158,6 @@ async def test_revisions_without_visits(revision: str) -> None:
     assert asked == []
 
 
-@asynccontextmanager
-async def serving(server: Server, transport: str) -> AsyncIterator[Any]:
-    """A target that leads to ``server``."""
-    if transport == "memory":
-        yield server
-        return
-    async with served(server, **{transport: ANY_PORT}) as site:  # type: ignore[arg-type]
-        yield site.url
-
-
 @pytest.mark.requirement(
     "client/elicitation/complete-to-initiator", "client/elicitation/complete-id"
 )
@@ -186,7 +179,7 @@ async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: s
     settings = ClientSettings(visit_timeout=60.0)
     with patience():
         async with (
-            serving(site.server, transport) as target,
+            reachable(transport, site.server) as target,
             connect(target, revision=LEGACY, callbacks=callbacks, settings=settings) as client,
             connect(
                 target, revision=LEGACY, callbacks=Callbacks(elicitation_complete=others.append)
@@ -304,7 +297,7 @@ async def test_completions_of_unknown_or_finished_visits_are_ignored() -> None:
     told: list[str] = []
     everything: list[str] = []
     callbacks = by_url(
-        lambda params: ElicitResult(action="accept"),
+        agree,
         elicitation_complete=told.append,
         notification=lambda method, params: everything.append(method),
     )
