@@ -69,6 +69,11 @@ class Bench(Link):
         self.send({"jsonrpc": "2.0", "id": self._serial, "method": method, "params": params})
         return self._serial
 
+    def cancel(self, id: int) -> None:
+        """Take a request back."""
+        params = {"requestId": id}
+        self.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+
     async def reply(self, id: int) -> dict[str, Any]:
         """Wait for the answer to a request."""
         while True:

@@ -15,9 +15,9 @@ import anyio.to_thread
 import pytest
 from msgspec import Struct
 
+from mcpcore import HttpTarget, MemoryTarget, Server, StdioTarget, UnixTarget, WebSocketTarget
 from mcpcore.errors import HandlerExit, LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
-from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
@@ -33,13 +33,6 @@ from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
-from mcpcore_transports.targets import (
-    HttpTarget,
-    MemoryTarget,
-    StdioTarget,
-    UnixTarget,
-    WebSocketTarget,
-)
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import PATIENCE

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, Context, HttpClientLinkSettings, Server, clock
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.errors import (
     CallFailed,
@@ -21,15 +22,9 @@ from mcpcore.errors import (
     RequestTimeout,
     ServerStalled,
 )
-from mcpcore.service import Server
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
-from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
 from tests.transports.served import served

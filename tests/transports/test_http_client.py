@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import HttpClientLinkSettings, HttpClientSettings, Negotiation, clock
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
@@ -20,11 +20,8 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, Origin
 from mcpcore_transports.http1.connection import Http1Client
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
     GOOD,

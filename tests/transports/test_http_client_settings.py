@@ -12,7 +12,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from mcpcore.engine.config import Limits
+from mcpcore import Callbacks, ClientSettings, HttpClientLinkSettings, HttpSend, Limits, clock
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
@@ -20,15 +20,10 @@ from mcpcore.errors import (
     RequestTimeout,
     ResponseTooLarge,
 )
-from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.cache import ResultCache
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
 from tests.clock import HOUR, UNHURRIED, Clock, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 

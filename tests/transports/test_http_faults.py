@@ -19,7 +19,7 @@ import httpx
 import pytest
 from msgspec import Struct
 
-from mcpcore.engine.config import Limits
+from mcpcore import ClientSettings, HttpClientLinkSettings, HttpClientSettings, Limits
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
@@ -33,11 +33,8 @@ from mcpcore.errors import (
     ResponseUndecodable,
     ServerStalled,
 )
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 

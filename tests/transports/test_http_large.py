@@ -13,10 +13,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import HttpServerSettings, client_tls, clock, server_tls
 from mcpcore_transports.http.server.host import Carrier
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import clock
-from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, PATIENCE, Clock, arrived, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, server, tool

@@ -8,9 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.http.principals import Principal
+from mcpcore import HttpServerSettings, Principal
 from mcpcore_transports.http.server.log import LOGGER
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.audit import session_label
 from tests.clock import patience
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool

@@ -14,10 +14,8 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
 
-from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpServerSettings, HttpSettings
 from mcpcore_transports.http.server.protocol import HttpProtocol
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.sockets.unix import listen_unix
 from tests.clock import Clock, patience
 from tests.error_ids import id_of, without_id

@@ -4,8 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore import HttpServerSettings, client_tls, server_tls
 from tests.clock import HOUR, Clock, patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, http, server, tool

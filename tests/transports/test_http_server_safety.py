@@ -3,9 +3,7 @@
 import anyio
 import pytest
 
-from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore import HttpServerSettings, HttpSettings, client_tls, server_tls
 from tests.clock import PATIENCE
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (

@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 
-from mcpcore.service import Server
+from mcpcore import ClientSettings, Server, connect
 from mcpcore.spec.types.base import Icon, Implementation
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from tests.requirements.looking_glass import PROGRAM, seen
 from tests.transports.runtime_bench import bench
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from mcpcore.errors import BadConfig
-from mcpcore_transports.client.client import connect
+from mcpcore import BadConfig, HttpTarget, SseTarget, StdioTarget, connect
 from mcpcore_transports.client.config import add_server, load_targets, read_config
 from mcpcore_transports.commands.install import _FILES
-from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.command import Done, mcpcore_here
 from tests.transports.serving import ROOT, serving
 

@@ -7,21 +7,16 @@ import anyio
 import httpx
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import Callbacks, ClientSettings, Context, HttpServerSettings, Negotiation, Server
 from mcpcore.errors import BadTarget, NegotiationError
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
-from mcpcore.service import Server
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.cache import EraCache
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import SseTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience

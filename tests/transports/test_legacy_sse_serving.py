@@ -7,12 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.service import Server
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.base import open_store
+from mcpcore import Callbacks, Context, Server, ServeSettings, connect, open_store
 from tests.clock import patience
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_cli import Serving, mcpcore

@@ -12,11 +12,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.errors import LifespanError
-from mcpcore.service import Server
+from mcpcore import LifespanError, RuntimeSettings, Server
 from mcpcore_transports.running.functions import start_background
 from mcpcore_transports.server.lifespan import seconds_left, within
-from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import PATIENCE
 from tests.transports.lives import Diary, declared
 

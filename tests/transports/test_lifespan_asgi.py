@@ -12,14 +12,10 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from mcpcore import HttpServerSettings, RuntimeSettings, Server, ServeSettings, connect
 from mcpcore.errors import LifespanError
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn

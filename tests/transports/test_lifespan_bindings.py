@@ -13,20 +13,15 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from mcpcore import Answer, ClientSettings, Context, HttpServerSettings, RuntimeSettings, Server
 from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.notifications import NotificationContext
-from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings

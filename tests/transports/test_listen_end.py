@@ -15,9 +15,7 @@ import pytest
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
-from mcpcore.service import Server
-from mcpcore.wire.sse import SseDecoder
-from mcpcore_transports.serve.serve import run
+from mcpcore import Server, SseDecoder, run
 from tests.clock import patience
 from tests.transports.malformed import META
 from tests.transports.served import served

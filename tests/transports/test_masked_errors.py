@@ -10,19 +10,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import ClientSettings, HttpServerSettings, RuntimeSettings, Server, ServeSettings
 from mcpcore.errors import LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
-from mcpcore.service import Server
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ConnectionSettings, FrameKind, Negotiation, StreamConnection, Transmit
 from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
@@ -17,9 +17,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore_transports.memory import MemoryPair, memory_links
-from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, request
 

@@ -16,30 +16,23 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct
 
-from mcpcore.engine.config import Role
+from mcpcore import ClientSettings, Context, ListRoots, MemoryTarget, Peer, Role, Server, connect
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.peer import Peer
 from mcpcore.errors import PeerError, ToolError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
-from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import server_config
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ListRoots
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench

@@ -13,14 +13,10 @@ from typing import Any
 
 import pytest
 
+from mcpcore import Client, ClientSettings, LinkError, LocalError, NegotiationError, connect, serve
 from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.errors import LinkError, NegotiationError
-from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore_transports.client.cache import ERAS, EraCache, place_of
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered

@@ -10,15 +10,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.errors import PeerError
-from mcpcore.service import Server
+from mcpcore import Callbacks, Context, ListRoots, PeerError, RuntimeSettings, Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ListRoots
-from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import bench

@@ -12,10 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import Negotiation, ProcessSettings
 from mcpcore_transports.stdio.process import ProcessLink
 from mcpcore_transports.stdio.reaper import GUARD, ProcessGuard, ProcessTree
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed

@@ -10,13 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ClientSettings, LinkError, Negotiation, ProcessSettings, connect
 from mcpcore.engine.events import EndReason, Violation
-from mcpcore.errors import LinkError
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held

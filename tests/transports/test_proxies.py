@@ -12,6 +12,7 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
+from mcpcore import ClientSettings, HttpClientLinkSettings, ServeSettings, connect
 from mcpcore.errors import (
     BadProxy,
     ConnectFailed,
@@ -20,11 +21,7 @@ from mcpcore.errors import (
     ProxyFailed,
     TlsFailed,
 )
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.more_time import with_more_time

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, UNIXSocketStream
 from anyio.lowlevel import checkpoint
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ConnectionSettings, Negotiation, Peer, StreamConnection
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -22,11 +22,9 @@ from mcpcore.engine.events import (
     RequestReceived,
     Violation,
 )
-from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import clock, what_broke
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import StreamLink
-from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server

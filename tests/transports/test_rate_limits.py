@@ -7,18 +7,12 @@ import anyio
 import pytest
 from msgspec import Raw, Struct
 
+from mcpcore import Callbacks, Context, RuntimeSettings, Server, ServeSettings, clock, connect
 from mcpcore.errors import InputFailed, PeerError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
-from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.prompts import PromptReference
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.link import clock
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, bench

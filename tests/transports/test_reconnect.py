@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute, TaskGroup
 from anyio.lowlevel import checkpoint
 
+from mcpcore import Callbacks, CallNext, ClientSettings, Context, Server, TaskOptions
 from mcpcore.engine.reconnection import (
     ConnectionEvent,
     ConnectionLost,
@@ -22,18 +23,12 @@ from mcpcore.engine.reconnection import (
     ReconnectSettings,
 )
 from mcpcore.errors import ConnectionClosed, LinkError
-from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.running.middleware import CallNext
-from mcpcore_transports.server.context import Context
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.road import ENDS, Road, road

@@ -10,23 +10,18 @@ import anyio
 import pytest
 from msgspec import structs
 
+from mcpcore import Context, HttpServerSettings, MemoryStore, Server, ServeSettings, asgi_app
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer, principal_name
 from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import patience

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, structs
 
+from mcpcore import Context, HttpServerSettings, Server, ServeSettings, WebSocketSettings, clock
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity, base64url
 from mcpcore.auth.introspection import TokenCache
@@ -32,7 +33,6 @@ from mcpcore.http.principals import (
     Refusal,
     write_name,
 )
-from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import (
@@ -45,13 +45,8 @@ from mcpcore_transports.auth.schemes import (
     Scheme,
 )
 from mcpcore_transports.auth.signing import subject_of
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import clock
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience

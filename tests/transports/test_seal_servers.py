@@ -11,11 +11,8 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from mcpcore.engine.config import Role
-from mcpcore.engine.peer import Peer
+from mcpcore import Peer, Role, clock, decode
 from mcpcore.engine.seal import Binding, request_binding
-from mcpcore.wire.message import decode
-from mcpcore_transports.link import clock
 from mcpcore_transports.memory import MemoryLink
 from mcpcore_transports.serve.serve import ServeSettings, server_config
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime

@@ -12,12 +12,11 @@ import msgspec
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
+from mcpcore import ApiKey, digest_of, http_request, make_key
 from mcpcore_transports.auth.schemes import read_keys_file
 from mcpcore_transports.commands.authorization import authenticating, metadata_warning
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Failure
-from mcpcore_transports.serve.endpoint import http_request
 from tests.clock import patience
 from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
 from tests.transports.http_fixture import Client, Response, http

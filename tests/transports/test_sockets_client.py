@@ -12,18 +12,14 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore import ClientSettings, EraCache, ServeSettings, client_tls, connect, server_tls
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.http.principals import Principal, Refusal
-from mcpcore_transports.client.cache import EraCache
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget, describe, parse_target
-from mcpcore_transports.tls import client_tls, server_tls
 from tests.transports.certificates import papers
 from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, served

@@ -18,10 +18,8 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import ClientSettings, ServeSettings, SocketSettings, connect, serve
 from mcpcore.errors import BadTarget, LinkError
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.unix import (
     LONGEST_PATH,
     Credentials,
@@ -31,7 +29,6 @@ from mcpcore_transports.sockets.unix import (
     listen_unix,
     not_welcome,
 )
-from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import UnixTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.malformed import good

@@ -15,10 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import ConnectionSettings, LinkError
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
-from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.descriptors import (
     DescriptorReader,
     LoopReader,
@@ -30,6 +29,8 @@ from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, good, request
 from tests.transports.wire import Lines
+
+pytestmark = pytest.mark.anyio
 
 CHILD = Path(__file__).with_name("child.py")
 BACKENDS = ["asyncio", "trio"]
@@ -127,7 +128,6 @@ async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Serv
         os.close(stdout)
 
 
-@pytest.mark.anyio
 async def test_answers_larger_than_the_pipe_come_whole() -> None:
     async with serve() as served:
         fcntl.fcntl(served.pipe.source, fcntl.F_SETPIPE_SZ, 4096)
@@ -136,7 +136,6 @@ async def test_answers_larger_than_the_pipe_come_whole() -> None:
         assert (await served.lines.message())["id"] == 2
 
 
-@pytest.mark.anyio
 async def test_closed_output_ends_the_link_quietly() -> None:
     async with serve() as served:
         await served.lines.send(call(1, "hold"))
@@ -149,7 +148,6 @@ async def test_closed_output_ends_the_link_quietly() -> None:
     assert ended.reason == "the other side no longer reads"
 
 
-@pytest.mark.anyio
 async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
     async with serve() as served:
         await served.lines.send(call(1, size=1_000_000))
@@ -160,7 +158,6 @@ async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
     assert ended.reason == "the other side no longer reads"
 
 
-@pytest.mark.anyio
 async def test_files_may_stand_in_for_pipes(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"".join(call(id) + b"\n" for id in range(5000)))
     with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
@@ -174,7 +171,6 @@ async def test_files_may_stand_in_for_pipes(tmp_path: Path) -> None:
     assert app.ended
 
 
-@pytest.mark.anyio
 async def test_nothing_may_stand_in_for_input() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     app = ToolServer(make_server())
@@ -185,7 +181,6 @@ async def test_nothing_may_stand_in_for_input() -> None:
 
 
 @pytest.mark.requirement("basic/transports/index/stdio-framing")
-@pytest.mark.anyio
 async def test_one_socket_may_be_both() -> None:
     near, far = socket.socketpair()
     with near, far:
@@ -205,7 +200,6 @@ async def test_one_socket_may_be_both() -> None:
         assert near.getblocking()
 
 
-@pytest.mark.anyio
 async def test_closed_descriptors_are_an_error_in_words() -> None:
     source, sink = os.pipe()
     os.close(sink)
@@ -219,7 +213,6 @@ async def test_closed_descriptors_are_an_error_in_words() -> None:
     os.close(source)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["chosen", "waiting", "thread"])
 async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None:
     source, sink = os.pipe()

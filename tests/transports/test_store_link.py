@@ -9,15 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import Context, MemoryStore, Server, ServeSettings, connect
 from mcpcore.errors import CallFailed, NegotiationError, PeerError, StoreUnavailableError
 from mcpcore.http.storing import Step
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.store_link import StoreLink, StoreLinkSettings, worker_name
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import StepOutcome
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 

@@ -10,17 +10,10 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
-from mcpcore.errors import PeerError
-from mcpcore.service import Server
+from mcpcore import Callbacks, ClientSettings, Context, PeerError, Server, Steps, TaskOptions, clock
 from mcpcore.spec.types.tasks import Task
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.link import clock
-from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import PATIENCE, patience
@@ -168,8 +161,7 @@ async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
             "io.modelcontextprotocol/related-task": about,
         }
         # It went with that request; without it, it goes with the next.
-        gone = {"requestId": first}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": gone})
+        made.cancel(first)
         assert withdrawn(made) == [question["id"]]
         second = made.post("tasks/result", about, revision=LEGACY)
         assert len(asked(made)) == 2

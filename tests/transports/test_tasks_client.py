@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
+from mcpcore import Callbacks, ClientSettings, Context, MemoryTarget, RuntimeSettings, Server, Steps
 from mcpcore.engine.config import Limits
 from mcpcore.errors import (
     ConnectionClosed,
@@ -18,20 +19,13 @@ from mcpcore.errors import (
     RequestTimeout,
     TaskCancelled,
 )
-from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.running.middleware import Steps
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.scripted import DISCOVERY, child, modern

@@ -9,14 +9,9 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
-from mcpcore.errors import ToolError
-from mcpcore.service import Server
+from mcpcore import Context, Elicit, McpError, RuntimeSettings, Server, ToolError
 from mcpcore.service.tasks import TaskSettings
-from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import Elicit
-from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench
 
@@ -251,8 +246,7 @@ async def test_a_request_is_cancelled_like_any_other_until_it_is_a_task() -> Non
     async with desk() as it:
         request = it.bench.post("tools/call", {"name": "late"}, capabilities=FOLLOWS)
         await anyio.lowlevel.checkpoint()
-        cancelled = {"requestId": request}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(request)
         await it.server.stopped.wait()
         while it.bench.peer.in_flight:
             await anyio.lowlevel.checkpoint()
@@ -263,8 +257,7 @@ async def test_a_request_is_cancelled_like_any_other_until_it_is_a_task() -> Non
 async def test_cancelling_the_request_does_not_cancel_the_task() -> None:
     async with desk() as it:
         task = await it.start("work")
-        cancelled = {"requestId": 1}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(1)
         it.server.go.set()
         assert (await it.end(task))["status"] == "completed"
 
@@ -501,8 +494,7 @@ async def test_a_stream_that_has_ended_tells_nothing() -> None:
         task = await it.start("work")
         request = listening(it, [task["taskId"]])
         told(it)
-        cancelled = {"requestId": request}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(request)
         it.server.go.set()
         await it.end(task)
         assert told(it) == []

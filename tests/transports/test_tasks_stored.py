@@ -10,21 +10,16 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct, structs
 
+from mcpcore import Context, Elicit, ErrorData, MemoryStore, Server, ServeSettings
 from mcpcore.auth.scopes import Requirement
 from mcpcore.http.storing import StoredTask, StoreFailure
-from mcpcore.service import Server
 from mcpcore.service.tasks import TaskRecord, TaskSettings
-from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
-from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import Elicit
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.runtime_bench import LEGACY, Bench
 

@@ -7,15 +7,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, Context, ElicitUrl, Server, connect
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
-from mcpcore.service import Server
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ElicitUrl
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench

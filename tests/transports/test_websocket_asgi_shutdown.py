@@ -6,9 +6,7 @@ import anyio
 import pytest
 import uvicorn
 
-from mcpcore.service import Server
-from mcpcore_transports.serve.asgi import asgi_app
-from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore import Server, ServeSettings, asgi_app
 from tests.clock import patience
 from tests.transports.sites import TEXT, call, upgraded
 

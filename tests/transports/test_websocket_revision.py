@@ -8,9 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.service import Server
-from mcpcore_transports.serve.asgi import asgi_app
-from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore import Server, ServeSettings, asgi_app
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, served
 from tests.transports.sites import TEXT, upgraded

@@ -6,14 +6,9 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.errors import LinkError
+from mcpcore import Context, HttpServerSettings, LinkError, Server, ServeSettings, connect
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.command import mcpcore_here
@@ -84,8 +79,7 @@ async def test_both_at_one_address(revision: str) -> None:
 
 async def connect_and_echo(url: str, revision: str) -> str:
     async with connect(url, revision=revision) as client:
-        result = await client.call_tool("echo", {"text": "hello"})
-        return str(result.content[0].text)  # type: ignore[union-attr]
+        return (await client.call_tool("echo", {"text": "hello"})).text
 
 
 async def test_the_header_decides() -> None:
@@ -284,8 +278,7 @@ async def test_a_client_is_told_why_it_is_refused() -> None:
                 pass
         headers = {"Authorization": f"Bearer {SECRET}"}
         async with connect(WebSocketTarget(site.url, headers)) as client:
-            result = await client.call_tool("whoami")
-            assert result.content[0].text == "ann"  # type: ignore[union-attr]
+            assert (await client.call_tool("whoami")).text == "ann"
 
 
 async def test_headers_can_be_made_for_each_connection() -> None:
@@ -299,8 +292,7 @@ async def test_headers_can_be_made_for_each_connection() -> None:
     async with served(make(), ws=ANY_PORT, settings=guarded()) as site:
         for _ in range(2):
             async with connect(site.url, headers=sign) as client:
-                result = await client.call_tool("whoami")
-                assert result.content[0].text == "ann"  # type: ignore[union-attr]
+                assert (await client.call_tool("whoami")).text == "ann"
     assert asked == ["GET /mcp", "GET /mcp"]
 
 

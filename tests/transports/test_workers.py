@@ -11,12 +11,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import Callbacks, Client, ClientSettings, HttpClientLinkSettings, connect
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.processes import without
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children
 from tests.clock import PATIENCE, patience
