@@ -13,6 +13,7 @@ import pytest
 from mcpcore import ClientSettings, HttpServerSettings, RuntimeSettings, Server, ServeSettings
 from mcpcore.errors import LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
+from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.tasks import TaskOptions
@@ -66,6 +67,7 @@ async def _tool(client: Client, name: str) -> str:
 async def _error(asking: Awaitable[object]) -> str:
     with pytest.raises(PeerError) as caught:
         await asking
+    assert caught.value.code == INTERNAL_ERROR
     return caught.value.error.message
 
 
@@ -84,6 +86,7 @@ ASKING: dict[str, Callable[[Client], Awaitable[str]]] = {
 
 
 @eras
+@pytest.mark.requirement("server/resources/internal-errors")
 @pytest.mark.parametrize("asks", ASKING)
 @pytest.mark.parametrize("binding", ["memory", "http", "ws", "tcp"])
 @pytest.mark.share(2)

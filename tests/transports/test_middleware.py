@@ -368,8 +368,7 @@ async def test_who_waits_for_a_task_waits_inside_of_middleware(
         await anyio.wait_all_tasks_blocked()
         assert log == ["seen tasks/result"]
         if way == "withdrawn":
-            cancelled = {"requestId": waiting}
-            made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+            made.cancel(waiting)
             await anyio.wait_all_tasks_blocked()
             name = anyio.get_cancelled_exc_class().__name__
             assert log == ["seen tasks/result", f"seen {name}"]
@@ -691,8 +690,7 @@ async def test_cancellation_passes(kind: Callable[..., Any]) -> None:
     async with bench(library(), settings(kind(log))) as made:
         id = made.post("tools/call", call("wait"))
         await anyio.wait_all_tasks_blocked()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        made.cancel(id)
         await made.runtime.idle()
         assert made.peer.in_flight == 0
         cancellation = anyio.get_cancelled_exc_class().__name__
@@ -1042,8 +1040,7 @@ async def test_ends_without_an_answer_are_logged(caplog: pytest.LogCaptureFixtur
         await made.call("tools/call", call("echo"))
         id = made.post("tools/call", call("wait"))
         await anyio.wait_all_tasks_blocked()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        made.cancel(id)
         await made.runtime.idle()
     told = [vars(record).get("mcp_outcome") for record in caplog.records]
     assert told == ["ended", None, "cancelled"]  # between them, the error itself

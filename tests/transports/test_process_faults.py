@@ -18,6 +18,8 @@ from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
 from tests.transports.test_process_ends import bad_link, bad_server
 
+pytestmark = pytest.mark.anyio
+
 
 def program(text: str) -> list[str]:
     return [sys.executable, "-S", "-E", "-c", f"import sys\nsys.stdin.readline()\n{text}"]
@@ -45,7 +47,6 @@ async def failure_of(command: list[str], *revisions: str, **settings: Any) -> st
 # Start
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("revisions", [["2025-11-25"], ["2025-11-25", "2026-07-28"]])
 async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> None:
     # It says something and goes on, as a server that asks for a password.
@@ -61,7 +62,6 @@ async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> 
     await with_more_time(attempt, 0.3, 10.5)
 
 
-@pytest.mark.anyio
 async def test_the_time_to_start_ends_with_the_start() -> None:
     async def attempt(seconds: float) -> None:
         async with bad_server(startup_timeout=seconds) as (client, _):
@@ -73,7 +73,6 @@ async def test_the_time_to_start_ends_with_the_start() -> None:
     await with_more_time(attempt, 0.5, 10.0)
 
 
-@pytest.mark.anyio
 async def test_an_exit_with_code_0_is_told_with_its_last_words() -> None:
     told = await failure_of(program("print('nothing is configured', file=sys.stderr)"))
     assert told.endswith("exited with code 0; its last words:\n  nothing is configured")
@@ -82,19 +81,16 @@ async def test_an_exit_with_code_0_is_told_with_its_last_words() -> None:
 # Limits
 
 
-@pytest.mark.anyio
 async def test_a_limit_of_memory() -> None:
     told = await failure_of(program("x = bytearray(1 << 30)"), memory_limit=256 << 20)
     assert told.endswith("MemoryError")
 
 
-@pytest.mark.anyio
 async def test_a_limit_of_cpu() -> None:
     told = await failure_of(program("while True: pass"), cpu_limit=0.5)
     assert told.endswith("was ended by SIGXCPU (cpu_limit)")
 
 
-@pytest.mark.anyio
 async def test_limits_leave_a_server_as_it_is() -> None:
     limits = {"memory_limit": 1 << 30, "cpu_limit": 60.0}
     async with bad_server("child", **limits) as (client, link):
@@ -106,7 +102,6 @@ async def test_limits_leave_a_server_as_it_is() -> None:
         assert about(link, "cmdline").startswith(sys.executable.encode())
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("command", "settings", "message"),
     [
@@ -125,7 +120,6 @@ async def test_limits_that_cannot_be(
     assert await failure_of(command, **settings) == message
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("platform", "settings", "message"),
     [
@@ -147,7 +141,6 @@ async def test_platforms_without_limits_refuse_them(
 # Noise and deafness
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("noise", "count", "excerpt"),
     [
@@ -165,7 +158,6 @@ async def test_noise_is_told_and_skipped(noise: str, count: int, excerpt: str) -
         assert told[0].excerpt == excerpt
 
 
-@pytest.mark.anyio
 async def test_a_bad_byte_costs_one_message() -> None:
     async with bad_server("bad-byte") as (client, _):
         assert await client.echo(a=1) == {"a": 1}
@@ -174,7 +166,6 @@ async def test_a_bad_byte_costs_one_message() -> None:
         assert "UTF-8" in told.message
 
 
-@pytest.mark.anyio
 async def test_a_server_that_stops_reading_costs_each_call_its_deadline() -> None:
     async with bad_server("deaf") as (client, _):
         await client.ready()
@@ -187,7 +178,6 @@ async def test_a_server_that_stops_reading_costs_each_call_its_deadline() -> Non
     assert (await client.outcome(patient)).reason is EndReason.CLOSED
 
 
-@pytest.mark.anyio
 async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"TEST_{secrets.token_hex(4)}".upper()
     monkeypatch.setenv(name, "given")
@@ -248,7 +238,6 @@ def test_what_is_kept_of_it_is_bounded() -> None:
     assert list(none.tail) == []
 
 
-@pytest.mark.anyio
 async def test_a_link_can_be_made_again_from_the_same_settings() -> None:
     settings = ProcessSettings(stderr="discard")
     _, first = bad_link("0")

@@ -220,15 +220,6 @@ async def test_hooks(hook: str) -> None:
         await fine(client)
 
 
-async def test_without_it_they_are_masked() -> None:
-    failing = Failing(LookupError("a secret"))
-    async with connect(failing.server) as client:
-        client.notify("notifications/acme/fail")
-        result = await client.call_tool("plain")
-        assert result.is_error
-        assert "secret" not in str(result)
-
-
 @pytest.mark.parametrize(
     "target",
     [

@@ -25,7 +25,7 @@ from tests.clock import patience
 from tests.transports.auth_site import Asked, reply, site
 from tests.warm import PYTHON
 
-pytestmark = pytest.mark.usefixtures("warm_programs")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 COMMAND = (*PYTHON, "-m", "mcpcore_transports.commands.main", "registry")
 STDIO = {"type": "stdio"}
@@ -317,7 +317,6 @@ UNREADABLE = page(1, None, {"server": {"name": "no namespace"}}, 7)
 """Page with one record that can be read, and two that cannot."""
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("most", "answers", "found", "asked"),
     [
@@ -349,7 +348,6 @@ async def test_pages_are_followed_as_far_as_wanted(
 RECORD = {"server": described(remotes=[REMOTE])}
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -380,7 +378,6 @@ def test_a_registry_is_reached_over_https(url: str) -> None:
         Registry(url)
 
 
-@pytest.mark.anyio
 async def test_the_commands(tmp_path: Path) -> None:
     async def run(*words: str) -> tuple[int, str]:
         command = [*COMMAND, *words, "--registry", url]
