@@ -74,9 +74,6 @@ def is_like(client: httpx.AsyncClient) -> HttpClientLike:
     return client
 
 
-# What works
-
-
 @pytest.mark.parametrize("revision", ERAS)
 async def test_a_whole_conversation(revision: str) -> None:
     heard: list[float] = []
@@ -194,9 +191,6 @@ async def test_its_redirects_are_not_used() -> None:
         with pytest.raises(CallFailed, match="redirects of POST are not followed"):
             await session.call_tool("bad")
         assert state.seen["bad"] == 1
-
-
-# Ends
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])

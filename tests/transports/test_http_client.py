@@ -40,9 +40,6 @@ def url_of(running: Running, *, scheme: str = "http", host: str = "127.0.0.1") -
     return f"{scheme}://{host}:{running.port}/mcp"
 
 
-# With a good server
-
-
 @pytest.mark.parametrize("negotiation", list(Negotiation))
 async def test_calls_share_a_connection(negotiation: Negotiation) -> None:
     async with server() as running, caller(url_of(running), negotiation=negotiation) as client:
@@ -150,9 +147,6 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
         client.machine.cancel(request, now=clock())
 
 
-# Closing
-
-
 async def test_a_cancellation_arrives_although_the_client_closes() -> None:
     http = HttpClientSettings(delete_session=False)  # whose end would cancel as well
     async with server() as running:
@@ -199,9 +193,6 @@ async def test_closed_before_it_runs() -> None:
 def test_bad_url(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Origin.of(url)
-
-
-# With nobody there
 
 
 async def test_refused_connection() -> None:

@@ -70,9 +70,6 @@ def test_the_defaults_are_those_that_are_promised() -> None:
     assert ClientSettings().proxy == ENVIRONMENT
 
 
-# Headers
-
-
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_headers_are_made_for_each_request(kind: str, carrier: str) -> None:
@@ -184,9 +181,6 @@ async def test_private_results_are_not_shared_where_nobody_knows_who_asks(by: st
         assert server.seen["tools/list"] == (1 if by == "fixed headers" else 2)
 
 
-# Deadlines
-
-
 async def hang(side: Side) -> bool:
     await side.hold()
     return False
@@ -258,9 +252,6 @@ async def test_calls_have_sixty_seconds_by_default() -> None:
         group.cancel_scope.cancel()
 
 
-# Sessions
-
-
 @pytest.mark.requirement("basic/transports/session-lost")
 @pytest.mark.parametrize("revision", LEGACY)
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
@@ -319,8 +310,6 @@ async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> No
         assert len(failed) == 5
         assert 2 <= server.session <= 4
 
-
-# Sizes
 
 PATIENT = ClientSettings(limits=UNHURRIED)
 

@@ -198,9 +198,6 @@ async def test_refusal_reaches_a_client_that_is_still_sending() -> None:
         await client.aclose()
 
 
-# Streams
-
-
 async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
     """Not only when the connections are looked at next, which is once in a second."""
     async with server(http=HttpSettings(json_delay=0.05)) as running:
@@ -212,12 +209,6 @@ async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
             running.app.finish(running.app.waiting.pop())
             response = await client.response()
             assert response.headers["content-type"] == "text/event-stream"
-
-
-# Many
-
-
-# Leaving
 
 
 async def leave_by_close(client: Client) -> None:
@@ -278,9 +269,6 @@ async def test_a_reply_goes_on_when_its_client_half_closes_within_it(streamed: b
         assert running.app.cancelled == []
 
 
-# The application
-
-
 async def test_application_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     async with server() as running:
         client = await running.connect()
@@ -321,9 +309,6 @@ async def test_machine_that_fails_ends_one_connection(
             assert await client.rest() == b""
         while "a connection failed" not in caplog.text:
             assert (await other.call(tool("echo"))).status == 200
-
-
-# The end
 
 
 async def test_closing_drains_what_is_running() -> None:
@@ -419,9 +404,6 @@ async def test_link_closed_before_it_serves() -> None:
             await link.serve()
 
 
-# Where it listens
-
-
 async def test_several_addresses_share_a_port() -> None:
     async with server() as running, anyio.create_task_group() as tasks:
         link = link_for(running.machine, running.app)
@@ -461,9 +443,6 @@ async def test_peer_address_reaches_the_machine() -> None:
         headers = {"Upgrade": "h2c", "Connection": "Upgrade"}
         assert (await client.call(tool("echo", headers=headers))).status == 200
         assert seen[0].peer == f"127.0.0.1:{port}"
-
-
-# TLS and other protocols
 
 
 async def test_upgrade_takes_the_connection() -> None:

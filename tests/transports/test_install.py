@@ -63,9 +63,6 @@ def entry(folder: Path, **more: Any) -> dict[str, Any]:
     return {"command": sys.executable, "args": [*args, "--cwd", str(folder)], **more}
 
 
-# What is printed
-
-
 @pytest.mark.share(3)
 @LINUX
 @pytest.mark.parametrize(("client", "place"), CLIENTS)
@@ -193,9 +190,6 @@ def test_it_is_started_as_it_will_be(folder: Path) -> None:
     words = ["weather:server", "--client", "cursor"]
     assert "KeyError: 'API_KEY'" in install(folder, *words, API_KEY="here").stderr
     assert install(folder, *words, "--env", "API_KEY=k").returncode == 0
-
-
-# What is written
 
 
 @pytest.mark.share(3)

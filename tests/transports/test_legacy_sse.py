@@ -181,9 +181,6 @@ async def test_over_tls() -> None:
                 assert await text(client, "add", a=2, b=3) == "5"
 
 
-# Who asks
-
-
 def named(request: HttpRequest) -> Verdict:
     token = bearer_token(request)
     return Refusal() if token is None else Principal(token)
@@ -205,12 +202,6 @@ async def test_principals() -> None:
             assert await text(client, "who") == "ann"
         async with connect(state.url, headers=lambda request: headers) as client:
             assert await text(client, "who") == "ann"
-
-
-# Ends
-
-
-# What cannot be
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,6 @@ from tests.transports.test_cli import Serving, mcpcore
 pytestmark = pytest.mark.anyio
 
 
-# The command
-
-
 @pytest.fixture
 def both() -> Any:
     serving = Serving(["--http", ANY_PORT, "--sse", ANY_PORT], 2)
@@ -44,9 +41,6 @@ def test_several_workers_cannot_serve_it() -> None:
     done = mcpcore("serve", "--http", ANY_PORT, "--sse", ANY_PORT, "--workers", "2")
     assert done.returncode == 2
     assert "--sse needs one process" in done.stderr
-
-
-# Beside a store
 
 
 async def test_a_store_changes_nothing() -> None:
@@ -87,6 +81,3 @@ async def test_a_store_changes_nothing() -> None:
         "http notifications/tools/list_changed",
         "sse notifications/tools/list_changed",
     ]
-
-
-# Under attack

@@ -57,9 +57,6 @@ async def closing(app: AsgiApp) -> AsyncIterator[anyio.abc.TaskGroup]:
             await app.aclose()
 
 
-# With the protocol
-
-
 async def test_the_protocol_has_it_entered_before_and_left_behind_everything() -> None:
     diary, go = Diary(), anyio.Event()
     app = asgi_app(declared(diary, start=go.wait), settings=SETTINGS)
@@ -150,9 +147,6 @@ async def test_one_that_ends_by_itself_is_entered_anew_by_the_next_request() -> 
     assert span.sent[-1]["type"] == "lifespan.shutdown.failed"
     assert "the pool is gone" in span.sent[-1]["message"]
     assert diary.entries == ["start", "end", "start", "end"]
-
-
-# Without it
 
 
 async def test_the_first_request_enters_it_and_those_beside_it_wait(
@@ -293,9 +287,6 @@ def test_the_end_of_the_event_loop_leaves_it(anyio_backend: Any) -> None:
     assert diaries[0].entries == WHOLE
 
 
-# In other frameworks
-
-
 async def test_an_endpoint_has_to_be_prepared() -> None:
     diary = Diary()
     endpoint = HttpEndpoint(declared(diary), settings=SETTINGS)
@@ -322,9 +313,6 @@ async def test_asking_who_sends_a_request_prepares_it() -> None:
         with endpoint.handle(request, body, principal=principal) as call:
             assert (await collected(call)).result == "1"
         await endpoint.aclose()
-
-
-# Under ASGI servers
 
 
 async def test_under_an_asgi_server(anyio_backend: str) -> None:

@@ -287,9 +287,6 @@ async def test_it_outlives_the_tasks_of_tools() -> None:
     assert diary.entries[-3:] == ["call ends in life 1", "end 1", "ended 1"]
 
 
-# In memory
-
-
 @pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
 @pytest.mark.parametrize("era", ERAS)
 async def test_in_memory_it_is_around_the_connections(wire: bool, era: str) -> None:
@@ -356,9 +353,6 @@ async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> N
 
     with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=GONE):
         await use()
-
-
-# Who sees it
 
 
 class Database:

@@ -164,9 +164,6 @@ def test_a_failing_end_is_one_line_and_status_1(words: tuple[str, ...], tmp_path
     assert errors.splitlines()[-1].removeprefix("error: ") == said
 
 
-# Workers
-
-
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_each_worker_enters_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = tmp_path / "diary"
@@ -217,9 +214,6 @@ async def test_a_worker_that_cannot_start_again_says_why(
         await served.until(f"ended with status 1 ({START}ConnectionRefusedError: no database); it")
         broken.unlink()
         assert served.process.returncode is None
-
-
-# ASGI servers
 
 
 def test_an_asgi_server_does_not_begin_when_it_does_not_start(tmp_path: Path) -> None:

@@ -149,31 +149,6 @@ async def test_a_result_that_is_too_large(revision: str, caplog: pytest.LogCaptu
     assert f"takes {found[1]} bytes" in caplog.text
 
 
-@eras
-@pytest.mark.parametrize("kind", ["async", "thread", "task", "structured"])
-async def test_results_are_limited_on_every_way(kind: str, revision: str) -> None:
-    server = Server("s", max_result=50)
-
-    async def later() -> str:
-        await anyio.lowlevel.checkpoint()
-        return "x" * 100
-
-    def sized(count: int) -> list[str]:
-        return ["x"] * count
-
-    options: dict[str, Any] = {"task": {"task": "required", "task_poll": 0.001}}
-    if kind in ("async", "task"):
-        server.add_tool(later, "tool", **options.get(kind, {}))
-    elif kind == "thread":
-        server.add_tool(lambda: "x" * 100, "tool", thread=True)
-    else:
-        server.add_tool(lambda: sized(30), "tool", structured_output=True)
-    server.add_tool(lambda: "x", "small")
-    async with connect(server, revision=revision, settings=TASKS) as client:
-        assert "and the tool may return 50" in await _tool(client, "tool")
-        assert not (await client.call_tool("small")).is_error
-
-
 TOKEN = "a-token-1234"
 
 

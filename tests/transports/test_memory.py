@@ -205,9 +205,6 @@ async def test_a_link_runs_once() -> None:
         await ours.run()
 
 
-# Bounds
-
-
 def unsent(link: StreamConnection) -> int:
     """Bytes that a link has not got rid of."""
     return link.peer.output_size + len(link._rest)

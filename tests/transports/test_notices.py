@@ -147,9 +147,6 @@ def test_what_cannot_be_declared() -> None:
         server.notification("acme/y")(rest)
 
 
-# Bounds
-
-
 class Busy(Server):
     """Hears one notification after the other, the next when the test says so."""
 

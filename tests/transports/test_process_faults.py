@@ -44,9 +44,6 @@ async def failure_of(command: list[str], *revisions: str, **settings: Any) -> st
     return str(caught.value)
 
 
-# Start
-
-
 @pytest.mark.parametrize("revisions", [["2025-11-25"], ["2025-11-25", "2026-07-28"]])
 async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> None:
     # It says something and goes on, as a server that asks for a password.
@@ -76,9 +73,6 @@ async def test_the_time_to_start_ends_with_the_start() -> None:
 async def test_an_exit_with_code_0_is_told_with_its_last_words() -> None:
     told = await failure_of(program("print('nothing is configured', file=sys.stderr)"))
     assert told.endswith("exited with code 0; its last words:\n  nothing is configured")
-
-
-# Limits
 
 
 async def test_a_limit_of_memory() -> None:
@@ -138,9 +132,6 @@ async def test_platforms_without_limits_refuse_them(
     assert str(caught.value) == message
 
 
-# Noise and deafness
-
-
 @pytest.mark.parametrize(
     ("noise", "count", "excerpt"),
     [
@@ -187,9 +178,6 @@ async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch
     )
     told = await failure_of(program(text), inherit_env=[name])
     assert told.endswith("  given None")
-
-
-# Standard error
 
 
 def collect(longest: int, *, lines: int = 5, size: int = 100) -> tuple[ErrorLines, list[str]]:

@@ -33,8 +33,6 @@ pytestmark = pytest.mark.anyio
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
-# Which one
-
 
 @pytest.mark.parametrize(
     ("url", "shown", "secure", "authorization"),
@@ -153,9 +151,6 @@ def test_what_the_settings_say() -> None:
     assert str(proxy_for("http://127.0.0.1/", "http://mine:1", BOTH)) == "mine:1"
     mine = Proxy(host="mine", port=1)
     assert proxy_for("http://127.0.0.1/", mine, BOTH) is mine
-
-
-# A proxy
 
 
 class ProxyServer:

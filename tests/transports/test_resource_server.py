@@ -346,9 +346,6 @@ async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> No
         assert [event.address for event in desk.events[2:]] == ["192.0.2.1", "192.0.2.2"]
 
 
-# ASGI, the plain function
-
-
 async def test_the_metadata_and_the_guard_work_in_asgi_and_the_plain_function() -> None:
     async with issuer() as desk:
         guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])
@@ -389,8 +386,6 @@ async def test_the_metadata_and_the_guard_work_in_asgi_and_the_plain_function() 
         assert json.loads(sent[1]["body"])["resource"] == RESOURCE
         await app.aclose()
 
-
-# Tasks
 
 TASKS: dict[str, Any] = {
     "io.modelcontextprotocol/clientCapabilities": {
@@ -436,9 +431,6 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
             modern("tasks/get", about, other, meta=TASKS, headers={"Mcp-Name": task})
         )
         assert message_of(hidden)["error"]["code"] == -32602
-
-
-# Other bindings
 
 
 @pytest.mark.parametrize("scopes", ["", "write files"])

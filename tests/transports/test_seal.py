@@ -61,9 +61,6 @@ def test_two_seals_of_the_same_differ_only_where_they_are_encrypted(kind: Any) -
     assert len(texts) == (20 if kind is AeadSeal else 1)
 
 
-# Tampering
-
-
 @pytest.mark.requirement(
     "basic/patterns/mrtr/state-protected", "basic/patterns/mrtr/state-untrusted"
 )
@@ -131,9 +128,6 @@ def test_one_kind_does_not_open_the_other() -> None:
     assert refusal(hmac, encoded(as_hmac)) == SealRefusal.ALTERED
 
 
-# Binding
-
-
 @pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 @both
 @pytest.mark.parametrize(
@@ -196,9 +190,6 @@ def test_numbers_beyond_floats_are_told_apart() -> None:
     assert one == request_binding(None, "m", b'{"_meta":{"c":1e999},"a":{"b":1e400}}')
 
 
-# Expiry
-
-
 @pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 @both
 @pytest.mark.parametrize(
@@ -218,9 +209,6 @@ def test_expiry(kind: Any, later: float, reason: SealRefusal | None) -> None:
 def test_the_expiry_is_that_of_the_one_who_sealed(kind: Any) -> None:
     text = kind(settings(lifetime=60)).seal(PAYLOAD, MINE, wall=NOW)
     assert refusal(kind(settings(lifetime=3600)), text, wall=NOW + 61) == SealRefusal.EXPIRED
-
-
-# Keys
 
 
 @both
@@ -311,9 +299,6 @@ def test_settings_that_are_refused(make: Callable[[], object], says: str) -> Non
         make()
 
 
-# Size
-
-
 @both
 def test_size(kind: Any) -> None:
     seal = kind(settings(limit=100))
@@ -324,9 +309,6 @@ def test_size(kind: Any) -> None:
     # What another worker let pass is refused before anything is done with it.
     longer = kind(settings(limit=101)).seal(b"x" * 101, MINE, wall=NOW)
     assert refusal(seal, longer) == SealRefusal.FOREIGN
-
-
-# What the client sees
 
 
 def test_an_encrypted_state_tells_nothing() -> None:
@@ -344,8 +326,6 @@ def test_fingerprints_tell_nothing() -> None:
     alike = Binding("a", "=a", b"=a")
     assert len(set(KEYS[0].fingerprints(alike))) == 3
 
-
-# Without the extra
 
 _WITHOUT = """
 import sys

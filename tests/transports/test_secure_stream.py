@@ -167,8 +167,6 @@ def test_what_is_read_in_pieces_is_whole(
         assert (stream.decrypt(b""), problem) == (b"", "")
 
 
-# Over the network
-
 server = Server("secure", version="1")
 heard: list[int] = []
 

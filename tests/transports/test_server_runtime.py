@@ -43,9 +43,6 @@ def said(reply: dict[str, Any]) -> str:
     return str(reply["result"]["content"][0]["text"])
 
 
-# Running
-
-
 async def test_plain_functions_have_no_task_and_coroutines_one() -> None:
     server = Server("s")
     tasks: dict[str, int] = {}
@@ -120,9 +117,6 @@ async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) == 1
 
 
-# Stopping
-
-
 @pytest.mark.requirement(
     "basic/patterns/cancellation/stop-and-free",
     "basic/transports/stdio/cancel-stops",
@@ -144,9 +138,6 @@ async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: st
         assert made.peer.in_flight == 0
         assert [message for message in made.sent if message.get("id") == id] == []
     assert server.cancelled == [True]
-
-
-# Capabilities
 
 
 async def test_undeclared_capability_in_the_legacy_era() -> None:
@@ -190,9 +181,6 @@ async def test_only_some_methods_can_ask_in_the_modern_era(
         reply = await made.call("completion/complete", params, capabilities=ELICITS)
     assert reply["error"]["code"] == -32603
     assert "completion/complete cannot ask" in str(caplog.records[0].exc_info)
-
-
-# Input rounds
 
 
 async def rounds(made: Any, **retry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -313,9 +301,6 @@ async def test_a_state_that_grows_too_large(caplog: pytest.LogCaptureFixture) ->
         reply = await made.call("tools/call", {"name": "ask"}, capabilities=ELICITS)
     assert reply["error"]["code"] == -32603
     assert "over the limit of 500" in str(caplog.records[0].exc_info)
-
-
-# Telling
 
 
 async def test_a_handler_can_wait_until_its_output_was_taken() -> None:

@@ -29,9 +29,6 @@ def put(folder: Path, **files: str | bytes) -> Path:
     return folder
 
 
-# Directories
-
-
 def test_a_directory_of_skills_is_read_by_path(tmp_path: Path) -> None:
     put(tmp_path / "acme" / "refunds", **{"notes/a b.md": "x", ".git/config": "y"})
     put(tmp_path / "acme" / "refunds" / "__pycache__")
@@ -83,8 +80,6 @@ def test_a_directory_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_skills(tmp_path / "none")
 
-
-# Clients
 
 FILES = {
     "refunds/SKILL.md": TEXT.encode(),

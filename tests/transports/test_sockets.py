@@ -130,9 +130,6 @@ async def rest(stream: Any) -> bytes:
             return data
 
 
-# Messages
-
-
 @pytest.mark.parametrize(
     "first", [b"not json\n", b"GETTING\n", b"\n \n\t\n", b"[]\n", b'"GET /"\n']
 )
@@ -178,9 +175,6 @@ async def test_a_client_that_does_not_read_is_not_read_from(binding: str, tmp_pa
                     sent += sock.send(line * 100)
         # Buffers of the system are some MB at most, and requests are small beside their answers.
         assert site.server.calls < 150 < sent / len(line)
-
-
-# Other protocols
 
 
 ATTACK = b"\n".join(call("count", number) for number in range(9))
@@ -237,8 +231,6 @@ async def test_http_in_a_later_line_is_a_malformed_line(tmp_path: Path) -> None:
         seen = [await lines.message() for _ in range(3)]
         assert [each.get("id") for each in seen] == [1, None, 2]
 
-
-# Limits
 
 TRUNCATED = (
     b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error: the text is truncated"}}\n'
@@ -377,9 +369,6 @@ def test_silent_peers_are_looked_after() -> None:
         assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-# Where, and who
-
-
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
 async def test_other_machines_need_tls(address: str) -> None:
     with pytest.raises(BadTarget, match="insecure"):
@@ -461,9 +450,6 @@ async def test_authentication_of_http_is_not_got_round_by_tcp() -> None:
     link = HttpServerSettings(authenticate=lambda request: Principal("ann"))
     with pytest.raises(BadTarget, match="authenticate"):
         await serve(Counting(), tcp=ANY_PORT, settings=ServeSettings(http_link=link))
-
-
-# The end
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

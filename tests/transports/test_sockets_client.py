@@ -38,9 +38,6 @@ async def call(url: Any, context: ssl.SSLContext | None = None, **options: Any) 
         return (await client.call_tool("echo", {"text": "x"})).text
 
 
-# Targets
-
-
 @pytest.mark.parametrize(
     ("url", "target", "again"),
     [
@@ -80,9 +77,6 @@ def test_urls_that_are_none(url: str, reason: str) -> None:
 def test_there_are_no_headers(url: str) -> None:
     with pytest.raises(BadTarget, match="headers"):
         parse_target(url, headers={"Authorization": "Bearer x"})
-
-
-# TLS
 
 
 @asynccontextmanager
@@ -213,9 +207,6 @@ async def test_a_client_that_is_turned_away_says_why(
         text = str(failure.value)
         assert reason in text
         assert "server/discover" not in text
-
-
-# The command
 
 
 async def test_the_command_listens_and_calls(tmp_path: Any) -> None:

@@ -76,9 +76,6 @@ async def is_served(path: Path) -> bool:
     return await anyio.to_thread.run_sync(answers, path)
 
 
-# The file
-
-
 @pytest.mark.parametrize("mask", [0, 0o077, 0o777])
 @pytest.mark.parametrize(
     ("settings", "mode"),
@@ -290,8 +287,6 @@ async def test_a_directory_that_somebody_keeps_locked(folder: Path) -> None:
         assert await is_served(folder / "s")
 
 
-# Processes
-
 PROGRAM = """
 import sys
 from tests.transports.offers import echo
@@ -444,9 +439,6 @@ def test_who_is_welcome() -> None:
     assert not_welcome(None, None) is None
     assert "not allowed" in (not_welcome(other, ()) or "")
     assert "does not tell" in (not_welcome(None, (5,)) or "")
-
-
-# Clients
 
 
 async def test_clients_that_find_nobody(folder: Path) -> None:

@@ -248,9 +248,6 @@ async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None
     os.close(source)
 
 
-# As a real process
-
-
 @contextmanager
 def child(backend: str, *modes: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, str(CHILD), backend, *modes]

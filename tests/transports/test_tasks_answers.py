@@ -217,9 +217,6 @@ async def test_an_answer_names_the_task_of_the_server_that_it_belongs_to() -> No
         assert result == {"action": "decline", "_meta": about}
 
 
-# The server's side
-
-
 class Curious(Server):
     """A tool that asks, and has the answer worked on as a task."""
 
@@ -409,9 +406,6 @@ async def test_a_handler_that_is_cancelled_cancels_the_task_of_its_question() ->
         assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
 
 
-# Outside of a request
-
-
 class Listener(Server):
     """Hears a notification, and has what it asks about it worked on as a task."""
 
@@ -469,9 +463,6 @@ async def test_what_is_asked_about_a_notification_is_asked_plainly(
         assert "task" not in question["params"]
         client.answer(question, result=MODEL_SAYS)
         assert await listener.said() == "yes"
-
-
-# In a task
 
 
 @asynccontextmanager

@@ -52,9 +52,6 @@ class Workshop(Server):
         return answer.content.name if answer.content else answer.action
 
 
-# Real bindings
-
-
 @asynccontextmanager
 async def both(server: Server) -> AsyncIterator[list[str]]:
     """Serve over HTTP and WebSocket."""
@@ -117,8 +114,6 @@ async def test_news_reach_every_connection_that_listens(binding: int) -> None:
             assert state.status == "completed"
             assert state.result is not None
 
-
-# One runtime, by hand
 
 ELICITS: dict[str, Any] = {"elicitation": {}}
 
@@ -220,9 +215,6 @@ async def test_a_cancelled_task_takes_its_question_back() -> None:
         assert (await made.reply(request))["error"]["code"] == -32600
         await until(lambda: withdrawn(made))
         assert withdrawn(made) == [question["id"]]
-
-
-# Principals
 
 
 class Member(Bench):
@@ -338,9 +330,6 @@ async def test_strangers_hear_nothing() -> None:
         assert len(news) == 1
 
 
-# Time
-
-
 async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
     """Calls at a later time come in their order, and tasks go when their time has come."""
     now = 1000.0
@@ -383,9 +372,6 @@ async def test_timers_that_nobody_needs_take_no_room() -> None:
             await done.wait()
             assert set(kept) <= set(host._timers)
             group.cancel_scope.cancel()
-
-
-# Middleware
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,6 @@ async def connected(
             yield client
 
 
-# Nobody waits any more
-
-
 @pytest.mark.requirement("basic/utilities/cancellation/tasks-cancelled-by-task")
 async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> None:
     server = Workshop()
@@ -150,9 +147,6 @@ async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) ->
     await with_more_time(attempt, 0.6, 6.0)
 
 
-# Questions
-
-
 @pytest.mark.parametrize("error", [McpError(-1, "not now"), ValueError("bug")])
 async def test_a_question_that_cannot_be_answered_ends_the_task(error: Exception) -> None:
     server = Workshop()
@@ -176,9 +170,6 @@ async def test_a_refusal_on_the_wire_is_the_tools_to_deal_with() -> None:
         assert "refused elicitation/create: not now" in result.text
 
 
-# News of tasks
-
-
 async def test_a_look_that_fails_before_there_is_news_ends_the_call() -> None:
     """What has changed before anybody listened is told by nobody: it would be waited for."""
     server = Workshop()
@@ -194,9 +185,6 @@ async def test_a_look_that_fails_before_there_is_news_ends_the_call() -> None:
     async with connected(target, MODERN, options=options) as client:
         with pytest.raises(PeerError, match="no entry"):
             await client.call_tool("work")
-
-
-# The experimental form
 
 
 async def test_a_tool_that_must_be_a_task_is_found_out() -> None:

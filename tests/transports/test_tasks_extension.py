@@ -170,9 +170,6 @@ async def desk(**settings: Any) -> AsyncIterator[Desk]:
         yield Desk(server, made)
 
 
-# Becoming a task
-
-
 async def test_a_call_becomes_a_task_and_its_result_is_found_in_it() -> None:
     async with desk() as it:
         task = await it.start("work")
@@ -289,9 +286,6 @@ async def test_who_cannot_follow_has_all_of_it_in_rounds() -> None:
         assert reply["result"]["content"][0]["text"] == "None False Ada Ada"
 
 
-# How tasks end
-
-
 @pytest.mark.parametrize(
     ("tool", "status", "member", "value"),
     [
@@ -365,9 +359,6 @@ async def test_what_does_not_end_in_time_fails() -> None:
     await with_more_time(attempt, 30, 6000)  # milliseconds, in which its work has to begin
 
 
-# Requests about tasks
-
-
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
 @pytest.mark.parametrize(
     ("params", "says"),
@@ -382,9 +373,6 @@ async def test_what_is_no_task(method: str, params: dict[str, Any], says: str) -
         reply = await it.request(method, params)
         assert reply["error"]["code"] == -32602
         assert says in reply["error"]["message"]
-
-
-# Questions
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_again_under_another_key() -> None:
@@ -449,9 +437,6 @@ async def test_progress_is_the_message_of_the_task() -> None:
         assert said == "[True, True, False, False, False]"
         assert "statusMessage" not in state
         assert [message for message in it.bench.sent if "method" in message] == []
-
-
-# Listen streams
 
 
 def listening(it: Desk, task_ids: list[str]) -> int:

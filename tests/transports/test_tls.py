@@ -23,6 +23,7 @@ from mcpcore.errors import (
 )
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 from tests.clock import PATIENCE, patience
+from tests.command import mcpcore_here
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.served import by_hand, served
@@ -65,9 +66,6 @@ async def refusal(url: str, context: ssl.SSLContext | None, **options: Any) -> E
         await call(url, context, **options)
     assert isinstance(caught.value.__cause__, Exception), caught.value
     return caught.value.__cause__
-
-
-# Whom the client trusts
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -149,9 +147,6 @@ async def test_a_client_certificate_may_be_optional() -> None:
         assert await call(url, client_tls(ca=ca, cert=papers().client)) == "hello"
         foreign = client_tls(ca=ca, cert=papers().foreign_client)
         assert isinstance(await refusal(url, foreign), TlsFailed)
-
-
-# Versions
 
 
 def old(context: ssl.SSLContext, *, newest: bool) -> ssl.SSLContext:
@@ -319,9 +314,6 @@ def test_a_folder_of_authorities(tmp_path: Path) -> None:
     assert client_tls(ca=tmp_path).get_ca_certs() == []
 
 
-# On the command line
-
-
 def test_the_command_line() -> None:
     mine = ("--cacert", str(papers().trusted.file), "--cert", str(papers().client))
     command = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
@@ -363,12 +355,7 @@ def test_the_command_line() -> None:
     ],
 )
 def test_wrong_usage(words: list[str], message: str) -> None:
-    done = subprocess.run(
-        [*PYTHON, "-m", "mcpcore_transports.commands.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = mcpcore_here(*words)
     assert done.returncode == 2, done
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -95,9 +95,6 @@ async def test_what_is_agreed_when_the_end_begins_is_not_served() -> None:
     assert found.apps == []
 
 
-# Ends
-
-
 async def test_shutdown_closes_every_connection_with_1001() -> None:
     codes: list[int] = []
     async with anyio.create_task_group() as clients, site() as server:

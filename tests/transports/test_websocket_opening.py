@@ -116,9 +116,6 @@ async def test_the_client_offers_mcp_and_nothing_else() -> None:
                      b"sec-websocket-key"}  # fmt: skip
 
 
-# By which way
-
-
 @pytest.mark.parametrize("secure", [False, True])
 async def test_through_a_proxy(secure: bool) -> None:
     context = server_tls(papers().server) if secure else None
@@ -161,9 +158,6 @@ def test_the_environment_names_the_proxy_of_http() -> None:
     exempt = {**environ, "no_proxy": "a.example:80"}
     assert proxy_for("ws://a.example/", "environment", exempt) is None
     assert proxy_for("wss://a.example/", "environment", exempt) is not None
-
-
-# Who the client is
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -158,9 +158,6 @@ async def test_an_upgrade_that_is_under_way_at_the_end_is_refused() -> None:
         await site.ended.wait()
 
 
-# Who is let in
-
-
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(
     ("headers", "status", "principal"),
@@ -309,9 +306,6 @@ async def test_connections_of_one_address_are_bounded() -> None:
             assert "from your address" in await second.body()
         async with raw(site.port) as third:  # HTTP has its own count
             assert (await Client(third.stream).call(tool("echo"))).status == 200
-
-
-# On the command line
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
