@@ -58,8 +58,7 @@ async def talking(
 
 
 async def text_of(client: Client, **options: Any) -> str:
-    result = await client.call_tool("bad", **options)
-    return result.text
+    return (await client.call_tool("bad", **options)).text
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:

@@ -700,8 +700,7 @@ async def client_of(
 
 
 async def good(client: Client, name: str) -> None:
-    result = await client.call_tool(name, timeout=PATIENCE)
-    assert result.text == "well"
+    assert (await client.call_tool(name, timeout=PATIENCE)).text == "well"
 
 
 @pytest.mark.share(4)

@@ -32,8 +32,7 @@ async def well(side: Side) -> bool:
 
 
 async def answer(client: Client) -> str:
-    result = await client.call_tool("bad", timeout=PATIENCE)
-    return result.text
+    return (await client.call_tool("bad", timeout=PATIENCE)).text
 
 
 @pytest.mark.parametrize("revision", LEGACY)

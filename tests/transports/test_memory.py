@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -37,13 +38,13 @@ WIRE = False
 
 
 def make_links(
-    negotiation: Negotiation = Negotiation.MODERN, **settings: float
+    negotiation: Negotiation = Negotiation.MODERN, **settings: Any
 ) -> tuple[Caller, ToolServer, StreamConnection, StreamConnection]:
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
     ours, theirs = memory_links(
         (client.peer, client),
         (server.peer, server),
-        settings=ConnectionSettings(**settings),  # type: ignore[arg-type]
+        settings=ConnectionSettings(**settings),
         wire=WIRE,
     )
     client.link, server.link = ours, theirs
@@ -52,7 +53,7 @@ def make_links(
 
 @asynccontextmanager
 async def conversation(
-    **settings: float,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Caller, ToolServer, StreamConnection, StreamConnection, TaskGroup]]:
     """Both links run, and the client has begun."""
     client, server, ours, theirs = make_links(**settings)

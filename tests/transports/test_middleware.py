@@ -674,8 +674,7 @@ async def test_the_client_may_be_asked_from_within(kind: Callable[..., Any]) -> 
     target = MemoryTarget(library(), settings(kind(log)))
     callbacks = Callbacks(elicitation=lambda params: {})
     async with connect(target, revision=MODERN, callbacks=callbacks) as client:
-        result = await client.call_tool("ask_in_tasks")
-        assert result.text == "both"
+        assert (await client.call_tool("ask_in_tasks")).text == "both"
     assert log == [
         "seen tools/call",
         "seen InputNeeded",
@@ -805,8 +804,7 @@ async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, tran
         offered(transport, "tracing") as target,
         connect(target, revision=revision.name, callbacks=asked(log)) as client,
     ):
-        result = await client.call_tool("ask_all", meta=TRACE)
-        assert result.text == ",".join(TRACE.values())
+        assert (await client.call_tool("ask_all", meta=TRACE)).text == ",".join(TRACE.values())
         kinds = {"roots", "sampling"}
         if lookup("elicitation/create", "server", revision) or revision.modern:
             kinds.add("elicitation")

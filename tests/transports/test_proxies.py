@@ -249,8 +249,7 @@ async def proxying(
 async def through(url: str, proxy: Any, context: ssl.SSLContext | None, **options: Any) -> str:
     settings = ClientSettings(proxy=proxy, ssl_context=context, http_link=options.pop("link", None))
     async with connect(url, settings=settings, **options) as client:
-        result = await client.call_tool("hello")
-        return str(result.content[0].text)  # type: ignore[union-attr]
+        return (await client.call_tool("hello")).text
 
 
 async def refusal(*args: Any, **options: Any) -> Exception:

@@ -271,7 +271,7 @@ def test_a_key_ends_at_a_date(days: str) -> None:
     ],
 )
 def test_an_empty_or_half_setting_protects_nothing_and_is_refused(
-    words: list[str], variables: dict[str, str], told: str
+    words: list[str], variables: dict[str, Any], told: str
 ) -> None:
     done = mcpcore_here("serve", APP, "--http", "127.0.0.1:0", *words, **variables)
     assert done.returncode == 2
