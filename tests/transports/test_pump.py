@@ -28,7 +28,8 @@ from mcpcore_transports.stream.channels import StreamLink
 from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
-from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.malformed import TABLE, good
+from tests.transports.sites import call
 from tests.transports.wire import Lines
 
 pytestmark = pytest.mark.anyio
@@ -67,10 +68,6 @@ async def serve(
         await tasks.start(link.run)
         yield Served(app, link, ours)
         await link.aclose()
-
-
-def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
-    return request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
 
 
 async def test_malformed_input_is_answered_and_the_next_request_works() -> None:

@@ -29,8 +29,9 @@ from mcpcore_transports.stream.channels import SecureChannel, SecureStream
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.transports.certificates import papers
-from tests.transports.malformed import META, good, request
+from tests.transports.malformed import good
 from tests.transports.served import ANY_PORT, Served, by_hand, served
+from tests.transports.sites import call
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 
 pytestmark = pytest.mark.anyio
@@ -180,10 +181,6 @@ def note(number: int) -> str:
 @server.tool
 def much(size: int) -> str:
     return "." * size
-
-
-def call(id: int, tool: str, **arguments: Any) -> bytes:
-    return request("tools/call", {"name": tool, "arguments": arguments, "_meta": META}, id=id)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from mcpcore.errors import (
     TlsFailed,
 )
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
-from tests.clock import PATIENCE, patience
+from tests.clock import patience
 from tests.command import mcpcore_here
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
@@ -316,9 +316,9 @@ def test_a_folder_of_authorities(tmp_path: Path) -> None:
 
 def test_the_command_line() -> None:
     mine = ("--cacert", str(papers().trusted.file), "--cert", str(papers().client))
-    command = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     with subprocess.Popen(
-        [*command, "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
+        [*PYTHON, "-m", "mcpcore_transports.commands.main",
+         "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
          "--tls-cert", str(papers().server), "--tls-client-ca", str(papers().trusted.file)],
         stderr=subprocess.PIPE,
         text=True,
@@ -328,12 +328,7 @@ def test_the_command_line() -> None:
             url = serving.stderr.readline().removeprefix("listening on ").strip()
             assert url.startswith("https://"), url
             done = [
-                subprocess.run(
-                    [*command, "call", "hello", url, *words, *("--proxy", "none")],
-                    capture_output=True,
-                    text=True,
-                    timeout=PATIENCE,
-                )
+                mcpcore_here("call", "hello", url, *words, "--proxy", "none")
                 for words in (mine, mine[:2], ())
             ]
         finally:
