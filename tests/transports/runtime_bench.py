@@ -30,6 +30,8 @@ class Bench(Link):
         self.sent: list[dict[str, Any]] = []
         self.stalled = False
         """The client takes nothing for the time being."""
+        self.principal: str | None = None
+        """Whose messages are fed in."""
         self._serial = 0
 
     def flush_soon(self) -> None:
@@ -47,6 +49,7 @@ class Bench(Link):
 
     def send(self, message: dict[str, Any]) -> None:
         """Feed one message in."""
+        self.peer.principal = self.principal
         self.peer.receive_data(json.dumps(message).encode() + b"\n", now=clock())
         self.flush_soon()
 

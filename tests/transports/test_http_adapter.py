@@ -25,7 +25,7 @@ from mcpcore.errors import (
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
-from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
+from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience, until
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
 from tests.transports.served import served
 from tests.transports.test_client_resume import flaky
@@ -207,9 +207,7 @@ async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
             await session.call_tool("forever", timeout=0.1)
         assert (await session.call_tool("big", {"size": 1})).text == "x"
         # The stream of a legacy session is left; what tells of the cancellations may end later.
-        with patience():
-            while len(running_exchanges(session)) > 1:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(running_exchanges(session)) <= 1)
 
 
 def running_exchanges(session: Client) -> Any:
@@ -233,9 +231,7 @@ async def test_closing_ends_what_is_running() -> None:
                 failed.set()
 
             group.start_soon(call)
-            with patience():
-                while not running_exchanges(session):
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: running_exchanges(session))
         await failed.wait()
         link = session._core.link
         assert isinstance(link, HttpClientLink)

@@ -22,7 +22,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore_transports.http.client.client import HttpClientLink, Origin
 from mcpcore_transports.http1.connection import Http1Client
-from tests.clock import HOUR, Clock, arrived, patience
+from tests.clock import HOUR, Clock, arrived, until
 from tests.transports.http_client_fixture import (
     GOOD,
     Caller,
@@ -120,9 +120,7 @@ async def test_idle_connection_is_closed() -> None:
     settings = HttpClientLinkSettings(idle_time=0.05)
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
-        with patience():
-            while client.link.connections:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not client.link.connections)
         assert await client.call() == "{}"
 
 
@@ -498,9 +496,7 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
     await_cancel = anyio.Event()
     async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
         request = client.request()
-        with patience():
-            while not client.link._delayed:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: client.link._delayed)
         if given_up:
             client.machine.cancel(request, now=clock())
             client.link.flush_soon()

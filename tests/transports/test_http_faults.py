@@ -35,7 +35,7 @@ from mcpcore.errors import (
 )
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 
 pytestmark = pytest.mark.anyio
@@ -756,8 +756,7 @@ async def in_time(row: Row, carrier: str, error: type[Exception] | None) -> bool
         if not row.young:
             await good(client, "good")
         tasks.start_soon(call_beside)
-        while not server.seen["beside"]:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: server.seen["beside"])
         with measured(row.memory):
             with anyio.move_on_after(row.timeout + GRACE) as deadline:
                 await bad(client, row, error)

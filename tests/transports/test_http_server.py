@@ -17,7 +17,7 @@ from anyio.abc import ByteStream
 from mcpcore import HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpServerSettings, HttpSettings
 from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.sockets.unix import listen_unix
-from tests.clock import Clock, patience
+from tests.clock import Clock, patience, until
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
     Client,
@@ -124,8 +124,7 @@ async def late_reply_under_way(text: str) -> AsyncIterator[tuple[Running, Client
         await running.app.until(lambda: running.app.waiting)
         assert running.app.finish(running.app.waiting.pop(), text)
         (connection,) = running.link.carriers
-        while running.machine.exchanges:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.machine.exchanges)
         assert not connection.idle
         yield running, client
 
@@ -496,9 +495,7 @@ async def test_who_has_left_http_waits_for_a_client_that_does_not_read() -> None
         assert await client.closed()  # for sending; it still reads
         assert len(sent) == 20
         await client.send(b"end")
-        with patience():
-            while running.link.connections > 1:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link.connections <= 1)
 
 
 async def test_who_has_left_http_reads_what_it_wants_to() -> None:
@@ -546,12 +543,9 @@ async def test_who_has_left_http_hears_of_a_client_that_is_gone() -> None:
         for leave in (leave_by_close, leave_by_reset):
             client = await running.connect()
             await client.send(SWITCH + b"some")
-            while not running.link.connections:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: running.link.connections)
             await leave(client)
-            with patience():
-                while running.link.connections:
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: not running.link.connections)
         assert len(broken) == 2
 
 

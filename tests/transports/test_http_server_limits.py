@@ -169,9 +169,7 @@ async def test_connections_of_one_address() -> None:
         for client in (other, *clients):
             await client.aclose()
         await third.aclose()
-        with patience():
-            while running.link.carriers:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.link.carriers)
         assert not running.link._clients
 
 
@@ -199,8 +197,7 @@ async def test_what_is_read_behind_a_refusal_is_bounded() -> None:
         with patience(), contextlib.suppress(anyio.BrokenResourceError, OSError):
             while True:
                 await client.send(b"x" * 10)
-        while running.link.connections:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.link.connections)
 
 
 async def test_lack_of_descriptors_is_survived(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,6 +225,4 @@ async def test_timer_sleeps_when_nobody_is_there() -> None:
         client = await running.connect()
         assert (await client.call(tool("echo"))).status == 200
         assert await client.closed()
-        with patience():
-            while running.link._sweep_at != float("inf"):
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link._sweep_at == float("inf"))

@@ -19,7 +19,7 @@ from mcpcore_transports.serve.endpoint import HttpEndpoint
 from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn
-from tests.clock import PATIENCE
+from tests.clock import PATIENCE, until
 from tests.transports.http_fixture import tool
 from tests.transports.lives import Diary, declared
 from tests.transports.sites import call as ws_call
@@ -75,8 +75,7 @@ async def test_the_protocol_has_it_entered_before_and_left_behind_everything() -
                 group.start_soon(conversation)
             assert (await wire.hear())["type"] == "websocket.accept"
             wire.text(ws_call(1, "wait"))
-            while diary.entries.count("call begins") < 2:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: diary.entries.count("call begins") >= 2)
             span.say({"type": "lifespan.shutdown"})
             await span.said("lifespan.shutdown.complete")
             assert diary.entries[-2:] == WHOLE[2:]

@@ -25,7 +25,7 @@ from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from tests.clock import HOUR, PATIENCE
+from tests.clock import HOUR, PATIENCE, until
 from tests.transports.lives import Diary, declared
 from tests.transports.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -206,8 +206,7 @@ async def test_it_is_one_for_all_bindings_and_clients_in_memory(tmp_path: Path) 
                     assert await life(client) == "1"
             async with connect(server) as client:
                 stop.set()
-                while not (tmp_path / "socket").exists():
-                    await anyio.lowlevel.checkpoint()
+                await until(lambda: (tmp_path / "socket").exists())
                 assert await life(client) == "1"
     assert len(urls) == 5
     assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
@@ -251,8 +250,7 @@ async def test_its_own_end_ends_connections_that_are_open(binding: str) -> None:
     serving = partial(serve, Server("x", lifespan=pool_until(crash)), settings=settings, **address)
 
     async def client() -> None:
-        while not urls:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: urls)
         with suppress(LinkError, CallFailed):
             async with connect(urls[0]):
                 crash.set()
@@ -275,8 +273,7 @@ async def test_it_outlives_the_tasks_of_tools() -> None:
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(serving)
-            while not urls:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: urls)
             async with connect(urls[0], settings=FOLLOWS) as client:
                 await client.tasks.start("wait")
                 await diary.until("call begins")
@@ -445,8 +442,7 @@ async def test_every_handler_and_middleware_sees_it(binding: str, era: str, decl
             connect(where, revision=era, settings=FOLLOWS) as client,
         ):
             await use_everything(client)
-            while "notification" not in seen:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: "notification" in seen)
     assert seen == dict.fromkeys(kinds, database if declares else None)
 
 

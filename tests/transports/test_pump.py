@@ -29,7 +29,7 @@ from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
 from tests.transports.malformed import TABLE, good
-from tests.transports.sites import call
+from tests.transports.sites import call as call
 from tests.transports.wire import Lines
 
 pytestmark = pytest.mark.anyio

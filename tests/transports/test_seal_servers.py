@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore import RuntimeSettings, ServeSettings, StdioTarget, clock, decode, parse_target
+from mcpcore import RuntimeSettings, ServeSettings, StdioTarget, parse_target
 from mcpcore.engine.seal import Binding, request_binding
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 from tests.bindings.wires import calling
@@ -136,13 +136,8 @@ async def test_another_principal_is_refused() -> None:
     async with bench(make_server()) as made:
 
         async def ask_as(principal: str | None, **more: Any) -> dict[str, Any]:
-            params = {**CALL, "_meta": META, **more}
-            id = len(made.sent) + 1
-            message = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
-            frame = decode(json.dumps(message).encode())
-            made.peer.receive(frame, now=clock(), principal=principal)
-            made.flush_soon()
-            return await made.reply(id)
+            made.principal = principal
+            return await made.call("tools/call", {**CALL, "_meta": META, **more})
 
         state = (await ask_as("alice"))["result"]["requestState"]
         retry = {"inputResponses": AGREED, "requestState": state}

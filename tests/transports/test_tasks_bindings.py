@@ -1,7 +1,7 @@
 """Tasks across connections, sessions and principals: who finds them, who hears of them."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
 
@@ -118,11 +118,6 @@ async def test_news_reach_every_connection_that_listens(binding: int) -> None:
 ELICITS: dict[str, Any] = {"elicitation": {}}
 
 
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.lowlevel.checkpoint()
-
-
 def asked(made: Bench) -> list[dict[str, Any]]:
     return [each for each in made.sent if each.get("method") == "elicitation/create"]
 
@@ -217,48 +212,32 @@ async def test_a_cancelled_task_takes_its_question_back() -> None:
         assert withdrawn(made) == [question["id"]]
 
 
-class Member(Bench):
-    """A bench whose requests come from somebody."""
-
-    principal: str | None = None
-
-    def send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode()
-        self.peer.receive(data, now=clock(), principal=self.principal)
-        self.flush_soon()
-
-    async def as_(self, principal: str | None, method: str, params: dict[str, Any]) -> Any:
-        self.principal = principal
-        return await self.call(method, params, capabilities=FOLLOWS)
-
-
-@asynccontextmanager
-async def member() -> AsyncIterator[Member]:
-    async with bench(Workshop()) as made:
-        made.__class__ = Member
-        assert isinstance(made, Member)
-        yield made
+async def call_as(
+    made: Bench, principal: str | None, method: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    made.principal = principal
+    return await made.call(method, params, capabilities=FOLLOWS)
 
 
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
 @pytest.mark.parametrize("stranger", [None, "grace"])
 async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: str | None) -> None:
-    async with member() as made:
-        reply = await made.as_("ada", "tools/call", {"name": "work"})
+    async with bench(Workshop()) as made:
+        reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         params = {"taskId": reply["result"]["taskId"], "inputResponses": {}}
-        refused = await made.as_(stranger, method, params)
+        refused = await call_as(made, stranger, method, params)
         assert refused["error"]["code"] == -32602
         assert refused["error"]["message"] == "there is no such task (any more)"
-        allowed = await made.as_("ada", method, params)
+        allowed = await call_as(made, "ada", method, params)
         assert "result" in allowed
 
 
 @asynccontextmanager
-async def connections(count: int) -> AsyncIterator[list[Member]]:
+async def connections(count: int) -> AsyncIterator[list[Bench]]:
     """Several connections of one principal to one server."""
     server, settings = Workshop(), RuntimeSettings()
     host = TaskHost()
-    made = [Member(server, settings) for _ in range(count)]
+    made = [Bench(server, settings) for _ in range(count)]
     done = anyio.Event()
     with patience():
         async with anyio.create_task_group() as group:
@@ -315,8 +294,8 @@ async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
 
 
 async def test_strangers_hear_nothing() -> None:
-    async with member() as made:
-        reply = await made.as_("ada", "tools/call", {"name": "work"})
+    async with bench(Workshop()) as made:
+        reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         task = reply["result"]["taskId"]
         filters = {}
         for principal in ("grace", "ada"):
@@ -325,7 +304,7 @@ async def test_strangers_hear_nothing() -> None:
             made.post("subscriptions/listen", params, capabilities=FOLLOWS)
             filters[principal] = made.sent.pop()["params"]["notifications"]
         assert filters == {"grace": {}, "ada": {"taskIds": [task]}}
-        await made.as_("ada", "tasks/cancel", {"taskId": task})
+        await call_as(made, "ada", "tasks/cancel", {"taskId": task})
         news = [each for each in made.sent if each.get("method") == "notifications/tasks"]
         assert len(news) == 1
 

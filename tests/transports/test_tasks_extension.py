@@ -12,6 +12,7 @@ from msgspec import Struct
 from mcpcore import Context, Elicit, McpError, RuntimeSettings, Server, ToolError
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from tests.clock import until
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench
 
@@ -245,8 +246,7 @@ async def test_a_request_is_cancelled_like_any_other_until_it_is_a_task() -> Non
         await anyio.lowlevel.checkpoint()
         it.bench.cancel(request)
         await it.server.stopped.wait()
-        while it.bench.peer.in_flight:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not it.bench.peer.in_flight)
         assert it.bench.sent == []
         assert len(it.bench.runtime._tasks.host.table) == 0  # type: ignore[union-attr]
 

@@ -20,7 +20,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
-from tests.clock import patience
+from tests.clock import patience, until
 from tests.transports.runtime_bench import LEGACY, Bench
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,6 @@ class Workshop(Server):
 class Member(Bench):
     """One worker of a store, on the bench."""
 
-    principal: str | None = None
     host: StoredTaskHost
     scope: anyio.CancelScope
 
@@ -83,10 +82,6 @@ class Member(Bench):
         """End as a worker does that shuts down."""
         self.scope.cancel()
         await self.gone.wait()
-
-    def post(self, *args: Any, **more: Any) -> int:
-        self.peer.principal = self.principal
-        return super().post(*args, **more)
 
     async def modern(self, method: str, **params: Any) -> dict[str, Any]:
         return await self.call(method, params, capabilities=FOLLOWS)
@@ -118,8 +113,7 @@ class Member(Bench):
         """Return once a request waits here for the result of a task."""
         desk = self.runtime._tasks
         assert desk is not None
-        while not desk._waiting:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: desk._waiting)
 
     async def until(self, task: str, *status: str) -> dict[str, Any]:
         while (found := await self.get(task)).get("status") not in status:
@@ -357,8 +351,7 @@ async def test_a_request_for_the_result_that_is_cancelled_takes_its_question_bac
         while not (back := [m for m in made.second.sent if m.get("method") == CANCELLED]):
             await anyio.lowlevel.checkpoint()
         assert back[0]["params"]["requestId"] == question["id"]
-        while made.second.host.remotes:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not made.second.host.remotes)
 
 
 async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease() -> None:
@@ -416,8 +409,7 @@ async def test_more_tasks_than_the_store_has_room_for_are_refused_as_busy(
         desk = made.second.runtime._tasks
         assert desk is not None
         assert len(desk.host.table) == 0
-        while desk.host._working:  # the handler is stopped
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not desk.host._working)  # the handler is stopped
 
 
 async def test_a_result_for_which_the_store_has_no_room_becomes_an_error() -> None:

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 
 from mcpcore import Server, ServeSettings, asgi_app
-from tests.clock import patience
+from tests.clock import patience, until
 from tests.transports.sites import TEXT, call, upgraded
 
 pytestmark = pytest.mark.anyio
@@ -45,8 +45,7 @@ async def test_the_application_can_close_with_1001_before_uvicorn_does(lifespan:
                     await started.wait()
                     async with anyio.create_task_group() as closing:
                         closing.start_soon(app.aclose)
-                        while not app.endpoint.closing:
-                            await anyio.lowlevel.checkpoint()
+                        await until(lambda: app.endpoint.closing)
                         finish.set()
                     site.should_exit = True
                     assert (await client.message())["result"]["content"][0]["text"] == "done"

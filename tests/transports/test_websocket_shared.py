@@ -11,6 +11,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.clock import until
 from tests.command import mcpcore_here
 from tests.transports.http_fixture import Client, http, tool
 from tests.transports.malformed import META, request
@@ -101,8 +102,7 @@ async def test_the_header_decides() -> None:
 async def test_both_are_announced() -> None:
     urls: list[str] = []
     async with served(make(), settings=SHARED) as site:
-        while len(site.urls) < 2:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: len(site.urls) >= 2)
         urls = site.urls
     assert urls[1] == urls[0].replace("http:", "ws:")
 
