@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
 
 from mcpcore import Callbacks, ClientSettings, Context, PeerError, Server, Steps, TaskOptions, clock
 from mcpcore.spec.types.tasks import Task
@@ -19,6 +18,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import PATIENCE, patience, until
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -26,26 +26,11 @@ FOLLOWS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 QUICK = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.add_tool(self._work, "work", task="optional", task_poll=0.001)
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.001)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Who are you?", Name)
@@ -73,7 +58,7 @@ async def start(client: Client, tool: str) -> str:
 @pytest.mark.parametrize("first", [0, 1], ids=["http", "ws"])
 @pytest.mark.parametrize("second", [0, 1], ids=["http", "ws"])
 async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, second: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls:
         async with connecting(urls[first], MODERN) as client:
             work, ask = await start(client, "work"), await start(client, "ask")
@@ -85,7 +70,7 @@ async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, seco
 
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls:
         async with (
             connecting(urls[binding], LEGACY) as client,
@@ -101,7 +86,7 @@ async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
 
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_news_reach_every_connection_that_listens(binding: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls, connecting(urls[0], MODERN) as client:
         task = await start(client, "work")
         async with (
@@ -135,7 +120,7 @@ async def legacy_task(made: Bench) -> str:
 
 
 async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         task = await legacy_task(made)
         about = {"taskId": task}
@@ -174,7 +159,7 @@ async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
     ],
 )
 async def test_answers_on_the_wire_that_are_none(answer: dict[str, Any], says: str | None) -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -188,7 +173,7 @@ async def test_answers_on_the_wire_that_are_none(answer: dict[str, Any], says: s
 
 
 async def test_a_question_nobody_answers_in_time() -> None:
-    async with bench(Workshop(), RuntimeSettings(input_timeout=0.0)) as made:
+    async with bench(Shop(), RuntimeSettings(input_timeout=0.0)) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -200,7 +185,7 @@ async def test_a_question_nobody_answers_in_time() -> None:
 
 
 async def test_a_cancelled_task_takes_its_question_back() -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -222,7 +207,7 @@ async def call_as(
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
 @pytest.mark.parametrize("stranger", [None, "grace"])
 async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: str | None) -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         params = {"taskId": reply["result"]["taskId"], "inputResponses": {}}
         refused = await call_as(made, stranger, method, params)
@@ -235,7 +220,7 @@ async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: st
 @asynccontextmanager
 async def connections(count: int) -> AsyncIterator[list[Bench]]:
     """Several connections of one principal to one server."""
-    server, settings = Workshop(), RuntimeSettings()
+    server, settings = Shop(), RuntimeSettings()
     host = TaskHost()
     made = [Bench(server, settings) for _ in range(count)]
     done = anyio.Event()
@@ -270,7 +255,7 @@ async def test_a_question_moves_to_the_next_connection_of_its_principal() -> Non
 
 
 async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
-    server = Workshop()
+    server = Shop()
     begun: list[bool] = []
 
     async def late(context: Context) -> str:
@@ -294,7 +279,7 @@ async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
 
 
 async def test_strangers_hear_nothing() -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         task = reply["result"]["taskId"]
         filters = {}
@@ -366,7 +351,7 @@ async def test_what_is_refused_is_refused_inside_of_middleware_too(
         passed.append(request.method)
         yield
 
-    server = Workshop()
+    server = Shop()
     server.add_tool(lambda: "x", "plain")
     async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
         made.open_legacy()
@@ -386,7 +371,7 @@ async def test_middleware_is_around_the_work_of_a_task() -> None:
             seen.append(bytes(answer.result).decode())
             answer.meta["com.example/seen"] = True
 
-    server = Workshop()
+    server = Shop()
     server.go.set()
     async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
         reply = await made.call("tools/call", {"name": "work"}, capabilities=FOLLOWS)

@@ -7,14 +7,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
 
-from mcpcore import Context, Elicit, McpError, RuntimeSettings, Server, ToolError
+from mcpcore import Context, Elicit, McpError, RuntimeSettings, ToolError
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from tests.clock import until
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -25,17 +25,9 @@ ASKED: dict[str, Any] = {**FOLLOWS, "elicitation": {}}
 OPEN = ("working", "input_required")
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.asked: list[str] = []
         self.add_tool(lambda: "x", "plain")
         self.add_tool(lambda: "done at once", "quick", task="optional")
@@ -53,13 +45,6 @@ class Workshop(Server):
         self.add_tool(self._insist, "insist", task="optional", task_after=None)
         self.add_tool(self._chatter, "chatter", task="optional", task_poll=3600)
         self.add_tool(self._report, "report", task="optional", task_poll=0.001)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _hurry(self, context: Context) -> str:
         return f"task: {context.task_id}"
@@ -112,7 +97,7 @@ class Workshop(Server):
 class Desk:
     """A modern client that follows tasks, by hand."""
 
-    def __init__(self, server: Workshop, made: Bench) -> None:
+    def __init__(self, server: Shop, made: Bench) -> None:
         self.server = server
         self.bench = made
 
@@ -166,7 +151,7 @@ def accept(name: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def desk(**settings: Any) -> AsyncIterator[Desk]:
-    server = Workshop()
+    server = Shop()
     async with bench(server, RuntimeSettings(tasks=TaskSettings(**settings))) as made:
         yield Desk(server, made)
 

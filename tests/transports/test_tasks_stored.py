@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, structs
 
 from mcpcore import Context, Elicit, ErrorData, MemoryStore, Server, ServeSettings
 from mcpcore.auth.scopes import Requirement
@@ -22,6 +22,7 @@ from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, 
 from mcpcore_transports.stores.base import Store, StoreSettings
 from tests.clock import patience, until
 from tests.transports.runtime_bench import LEGACY, Bench
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -36,28 +37,13 @@ FAR = TaskSettings(look_interval=3_600_000)
 """Rules by which nobody looks into the store again without news."""
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.add_tool(self._work, "work", task="optional", task_poll=0.01)
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.01)
         self.add_tool(self._delegate, "delegate", task="optional", task_poll=0.01)
         self.add_tool(lambda: "x" * 2000, "long", task="optional", task_poll=0.01)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Your name?", Name)
@@ -154,7 +140,7 @@ class Site:
     def __init__(self, settings: StoreSettings) -> None:
         self.now = 0.0
         self.store = MemoryStore(settings, clock=lambda: self.now)
-        self.shops = Workshop(), Workshop()
+        self.shops = Shop(), Shop()
         self.first: Member
         self.second: Member
 
