@@ -12,6 +12,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.auth.resource_server import Issuer
+from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore_conformance.auth.keys import PrivateKey, verify
 from mcpcore_conformance.auth.model import Request, ServerSettings
@@ -19,6 +20,7 @@ from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import serve as serve_issuer
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AuthEvent
+from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.transports.http_fixture import Client, Response, hello, http
@@ -211,6 +213,13 @@ def notes() -> Server:
 
 def bearer(token: str | None) -> dict[str, str | None]:
     return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+async def judged(guard: Any, headers: Mapping[str, str | None], **request: Any) -> Any:
+    """The verdict of a scheme on a request with these headers."""
+    lines: Any = list(headers.items())
+    found = guard(http_request("POST", "/mcp", lines, **request))
+    return found if isinstance(found, (Principal, Refusal)) else await found
 
 
 def modern(

@@ -30,6 +30,8 @@ class Bench(Link):
         self.sent: list[dict[str, Any]] = []
         self.stalled = False
         """The client takes nothing for the time being."""
+        self.principal: str | None = None
+        """Whose messages are fed in."""
         self._serial = 0
 
     def flush_soon(self) -> None:
@@ -47,6 +49,7 @@ class Bench(Link):
 
     def send(self, message: dict[str, Any]) -> None:
         """Feed one message in."""
+        self.peer.principal = self.principal
         self.peer.receive_data(json.dumps(message).encode() + b"\n", now=clock())
         self.flush_soon()
 
@@ -68,6 +71,11 @@ class Bench(Link):
             params = {**params, "_meta": {**meta, **params.get("_meta", {})}}
         self.send({"jsonrpc": "2.0", "id": self._serial, "method": method, "params": params})
         return self._serial
+
+    def cancel(self, id: int) -> None:
+        """Take a request back."""
+        params = {"requestId": id}
+        self.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
     async def reply(self, id: int) -> dict[str, Any]:
         """Wait for the answer to a request."""

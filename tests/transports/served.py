@@ -1,10 +1,11 @@
 """A server in the process of the test, on bindings of its own, until the test has seen enough."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio.abc import SocketAttribute, SocketStream
 from msgspec import structs
 
 from mcpcore.service import Server
@@ -14,6 +15,8 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.ways import on_this_way
 
@@ -120,3 +123,29 @@ async def served(
             await listening.wait()
             yield made
             made.stop.set()
+
+
+@asynccontextmanager
+async def by_hand(answer: Callable[[SocketStream], Awaitable[object]]) -> AsyncIterator[int]:
+    """The port of a server that a test speaks for."""
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, answer)
+        yield listener.extra(SocketAttribute.local_port)
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def reachable(
+    transport: str, server: Server, runtime: RuntimeSettings | None = None, **settings: Any
+) -> AsyncIterator[Any]:
+    """Offer a server in memory, or on one binding; yields what to connect to."""
+    if transport == "memory":
+        yield MemoryTarget(server, runtime or RuntimeSettings())
+        return
+    chosen = ServeSettings(runtime=runtime or RuntimeSettings(), **settings)
+    binding: Any = {transport: ANY_PORT}
+    async with served(server, settings=chosen, **binding) as site:
+        yield site.url

@@ -12,13 +12,10 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
+from mcpcore import Context, HttpServerSettings, HttpSettings, ServeSettings
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http1.heads import BadHead
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.endpoint import Action, HttpCall, HttpEndpoint, http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, PATIENCE, Clock, patience
 from tests.transports.http_fixture import http, legacy, tool
 from tests.transports.test_asgi import INITIALIZE, Site, held

@@ -4,7 +4,6 @@ What handlers and callbacks do on every binding is shown by ``tests/bindings/exi
 the hooks around them.
 """
 
-import argparse
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import click
 import pytest
 from msgspec import Struct
 
+from mcpcore import HttpTarget, MemoryTarget, Server, StdioTarget, UnixTarget, WebSocketTarget
 from mcpcore.errors import HandlerExit, LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
-from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
@@ -35,21 +33,14 @@ from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
-from mcpcore_transports.targets import (
-    HttpTarget,
-    MemoryTarget,
-    StdioTarget,
-    UnixTarget,
-    WebSocketTarget,
-)
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import PATIENCE
 from tests.error_ids import id_of, without_id
-from tests.leaving import ENDS, EXITED, TOLD, leave, words_in
+from tests.leaving import ENDS, TOLD, leave, words_in
 from tests.transports.http_fixture import tool as tool_call
 from tests.transports.runtime_bench import LEGACY, MODERN
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, reachable, served
 from tests.transports.test_handle import framework
 
 pytestmark = pytest.mark.anyio
@@ -95,6 +86,15 @@ async def check_logged(logger: str, entry: str, act: Callable[[], Awaitable[obje
         await until(lambda: entry in words)
 
 
+async def check_failed(asking: Awaitable[object], said: str) -> None:
+    """A request is refused with ``said`` and an error id, which the log has beside the word."""
+    with words_in("mcpcore.server") as words, pytest.raises(PeerError) as caught:
+        await asking
+    message = caught.value.error.message
+    assert without_id(message) == said
+    assert f"{id_of(message)} {WORD}" in words
+
+
 class Once:
     """Leaves when it is asked for the first time."""
 
@@ -105,40 +105,6 @@ class Once:
         how, self._how = self._how, None
         if how is not None:
             leave(how, WORD)
-
-
-# What command lines do
-
-
-def by_argparse() -> None:
-    argparse.ArgumentParser(exit_on_error=True, usage="").parse_args(["--unknown"])
-
-
-def by_click() -> None:
-    @click.command()
-    def command() -> None:
-        """Do nothing."""
-
-    command(["--unknown"])
-
-
-@eras
-@pytest.mark.parametrize("parse", [by_argparse, by_click])
-async def test_a_command_line_in_a_tool(
-    parse: Callable[[], None],
-    revision: str,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    server = greeter()
-    server.add_tool(parse, "parse")
-    async with connect(server, revision=revision) as client:
-        result = await client.call_tool("parse")
-        assert (result.is_error, without_id(result.text)) == (True, EXITED)
-        await works(client)
-    assert "SystemExit: 2" in caplog.text
-    assert id_of(result.text) in caplog.text
-    assert "unknown" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("transport", ["memory", "http"])
@@ -153,29 +119,9 @@ async def test_what_a_thread_ends_with_that_a_tool_waits_for(transport: str) -> 
     async def threaded() -> None:
         await anyio.to_thread.run_sync(leave)
 
-    async def act(target: Any) -> None:
-        async with connect(target) as client:
-            assert (await client.call_tool("threaded")).is_error
-            await works(client)
-
-    if transport == "memory":
-        await act(server)
-        return
-    async with served(server, http=ANY_PORT) as site:
-        await act(site.url)
-
-
-@pytest.mark.parametrize("outcome", [pytest.fail, pytest.skip, pytest.exit])
-async def test_what_pytest_raises_in_a_tool(
-    outcome: Callable[[str], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    server = greeter()
-    server.add_tool(lambda: outcome("a secret"), "judge")
-    async with connect(server) as client:
-        result = await client.call_tool("judge")
-        assert (result.is_error, without_id(result.text)) == (True, "Internal error")
+    async with reachable(transport, server) as target, connect(target) as client:
+        assert (await client.call_tool("threaded")).is_error
         await works(client)
-    assert "a secret" in caplog.text
 
 
 # Middleware
@@ -299,11 +245,8 @@ class Limiter:
 async def test_a_rate_limiter(how: str, revision: str) -> None:
     target = MemoryTarget(greeter(), RuntimeSettings(limiter=Limiter(Once(how))))
     async with connect(target, revision=revision) as client:
-        with words_in("mcpcore.server") as words, pytest.raises(PeerError) as caught:
-            await client.call_tool("greet")
-        message = caught.value.error.message
-        assert without_id(message) == f"{TOLD[how]}: the rate of tool calls is unknown"
-        assert f"{id_of(message)} {WORD}" in words
+        said = f"{TOLD[how]}: the rate of tool calls is unknown"
+        await check_failed(client.call_tool("greet"), said)
         await works(client)
 
 
@@ -319,11 +262,7 @@ async def test_who_may_see_something(how: str, revision: str) -> None:
 
     server.add_tool(lambda: "hello", "hidden", visible=seen)
     async with connect(server, revision=revision) as client:
-        with words_in("mcpcore.server") as words, pytest.raises(PeerError) as caught:
-            await client.list_tools()
-        message = caught.value.error.message
-        assert without_id(message) == TOLD[how]
-        assert f"{id_of(message)} {WORD}" in words
+        await check_failed(client.list_tools(), TOLD[how])
         assert [tool.name for tool in await client.tools()] == ["greet", "hidden"]
 
 
@@ -351,11 +290,7 @@ async def test_a_type_that_is_read(how: str, revision: str) -> None:
         heard.append(odd.n)
 
     async with connect(server, revision=revision) as client:
-        with words_in("mcpcore.server") as words, pytest.raises(PeerError) as caught:
-            await client.call_tool("take", {"odd": {"n": 1}})
-        message = caught.value.error.message
-        assert without_id(message) == TOLD[how]
-        assert f"{id_of(message)} {WORD}" in words
+        await check_failed(client.call_tool("take", {"odd": {"n": 1}}), TOLD[how])
         once = Once(how)
         await check_logged("mcpcore.server", WORD, _notifying(client, "notifications/acme/odd", 1))
         client.notify("notifications/acme/odd", {"odd": {"n": 2}})
@@ -401,11 +336,7 @@ async def test_a_seal(when: str, how: str) -> None:
     callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
     target = MemoryTarget(server, RuntimeSettings(seal=seal))
     async with connect(target, revision=MODERN, callbacks=callbacks) as client:
-        with words_in("mcpcore.server") as words, pytest.raises(PeerError) as caught:
-            await client.call_tool("ask")
-        message = caught.value.error.message
-        assert without_id(message) == TOLD[how]
-        assert f"{id_of(message)} {WORD}" in words
+        await check_failed(client.call_tool("ask"), TOLD[how])
         await works(client)
 
 
@@ -453,21 +384,16 @@ async def test_a_task(transport: str, how: str, revision: str) -> None:
     server.add_tool(work, "work", task="required", task_poll=0.001)
     server.add_tool(work, "work_later", task="optional", task_after=None)
     settings = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
-
-    async def act(target: Any) -> None:
-        async with connect(target, revision=revision, settings=settings) as client:
-            for name in ("work", "work_later", "work"):
-                with words_in("mcpcore.server") as words:
-                    result = await client.call_tool(name)
-                assert (result.is_error, without_id(result.text)) == (True, TOLD[how])
-                assert f"{id_of(result.text)} {WORD}" in words
-            await works(client)
-
-    if transport == "memory":
-        await act(server)
-        return
-    async with served(server, http=ANY_PORT) as site:
-        await act(site.url)
+    async with (
+        reachable(transport, server) as target,
+        connect(target, revision=revision, settings=settings) as client,
+    ):
+        for name in ("work", "work_later", "work"):
+            with words_in("mcpcore.server") as words:
+                result = await client.call_tool(name)
+            assert (result.is_error, without_id(result.text)) == (True, TOLD[how])
+            assert f"{id_of(result.text)} {WORD}" in words
+        await works(client)
 
 
 # Who asks

@@ -169,9 +169,6 @@ def test_what_is_no_check_is_refused() -> None:
         server.health_check(other)
 
 
-# The command that asks
-
-
 @pytest.mark.parametrize("failing", [{}, {"database": "no connection"}], ids=["well", "not"])
 async def test_the_command_tells_by_its_status(failing: dict[str, str]) -> None:
     server = Server("shop", version="1")

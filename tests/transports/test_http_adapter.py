@@ -11,6 +11,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, Context, HttpClientLinkSettings, Server, clock
 from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.errors import (
     CallFailed,
@@ -21,16 +22,10 @@ from mcpcore.errors import (
     RequestTimeout,
     ServerStalled,
 )
-from mcpcore.service import Server
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
-from mcpcore_transports.server.context import Context
-from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
+from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience, until
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
 from tests.transports.served import served
 from tests.transports.test_client_resume import flaky
@@ -77,9 +72,6 @@ async def brought(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
 def is_like(client: httpx.AsyncClient) -> HttpClientLike:
     """What the type checker is asked: whether httpx has what is needed."""
     return client
-
-
-# What works
 
 
 @pytest.mark.parametrize("revision", ERAS)
@@ -201,9 +193,6 @@ async def test_its_redirects_are_not_used() -> None:
         assert state.seen["bad"] == 1
 
 
-# Ends
-
-
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
     async with (
@@ -218,9 +207,7 @@ async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
             await session.call_tool("forever", timeout=0.1)
         assert (await session.call_tool("big", {"size": 1})).text == "x"
         # The stream of a legacy session is left; what tells of the cancellations may end later.
-        with patience():
-            while len(running_exchanges(session)) > 1:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(running_exchanges(session)) <= 1)
 
 
 def running_exchanges(session: Client) -> Any:
@@ -244,9 +231,7 @@ async def test_closing_ends_what_is_running() -> None:
                 failed.set()
 
             group.start_soon(call)
-            with patience():
-                while not running_exchanges(session):
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: running_exchanges(session))
         await failed.wait()
         link = session._core.link
         assert isinstance(link, HttpClientLink)

@@ -7,12 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Limits
-from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore import Context, HttpSettings, Limits, RuntimeSettings, Server, ServeSettings
 from tests.transports.http_fixture import http, initialize, legacy, tool
 from tests.transports.raw_site import served
 from tests.transports.ways import anyio_backend as anyio_backend

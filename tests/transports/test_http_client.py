@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import HttpClientLinkSettings, HttpClientSettings, Negotiation, clock
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
@@ -20,12 +20,9 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, Origin
 from mcpcore_transports.http1.connection import Http1Client
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
-from tests.clock import HOUR, Clock, arrived, patience
+from tests.clock import HOUR, Clock, arrived, until
 from tests.transports.http_client_fixture import (
     GOOD,
     Caller,
@@ -41,9 +38,6 @@ pytestmark = pytest.mark.anyio
 
 def url_of(running: Running, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
     return f"{scheme}://{host}:{running.port}/mcp"
-
-
-# With a good server
 
 
 @pytest.mark.parametrize("negotiation", list(Negotiation))
@@ -126,9 +120,7 @@ async def test_idle_connection_is_closed() -> None:
     settings = HttpClientLinkSettings(idle_time=0.05)
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
-        with patience():
-            while client.link.connections:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not client.link.connections)
         assert await client.call() == "{}"
 
 
@@ -151,9 +143,6 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
         assert pool.expire(clock()) == 0.0
         assert client.link._sweep_at <= clock() + client.link._sweep
         client.machine.cancel(request, now=clock())
-
-
-# Closing
 
 
 async def test_a_cancellation_arrives_although_the_client_closes() -> None:
@@ -202,9 +191,6 @@ async def test_closed_before_it_runs() -> None:
 def test_bad_url(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Origin.of(url)
-
-
-# With nobody there
 
 
 async def test_refused_connection() -> None:
@@ -510,9 +496,7 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
     await_cancel = anyio.Event()
     async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
         request = client.request()
-        with patience():
-            while not client.link._delayed:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: client.link._delayed)
         if given_up:
             client.machine.cancel(request, now=clock())
             client.link.flush_soon()

@@ -8,9 +8,8 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, TaskGroup
 
+from mcpcore import HttpClientLinkSettings, clock
 from mcpcore.engine.events import RequestEnded, ResultReceived
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
 from tests.transports.http_client_fixture import Caller, caller
 from tests.transports.http_fixture import Running, server
 

@@ -3,7 +3,8 @@
 import itertools
 import ssl
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from mcpcore.engine.config import Limits
+from mcpcore import Callbacks, ClientSettings, HttpClientLinkSettings, HttpSend, Limits, clock
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
@@ -19,17 +20,14 @@ from mcpcore.errors import (
     RequestTimeout,
     ResponseTooLarge,
 )
-from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.cache import ResultCache
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.link import clock
 from tests.clock import HOUR, UNHURRIED, Clock, patience, until
-from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
+from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
+
+pytestmark = pytest.mark.anyio
 
 MODERN = "2026-07-28"
 LEGACY = ("2025-03-26", "2025-06-18", "2025-11-25")
@@ -48,9 +46,19 @@ async def nothing_there(side: Side) -> bool:
     return True
 
 
+@asynccontextmanager
+async def talking(
+    script: Script = echo, revision: str = MODERN, carrier: str = "own", **options: Any
+) -> AsyncIterator[tuple[Villain, Client]]:
+    """A server with a script, and a client of it; over httpx, if that is the carrier."""
+    async with villain(script, revision=revision) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(server.url, revision=revision, http_client=brought, **options) as client:
+            yield server, client
+
+
 async def text_of(client: Client, **options: Any) -> str:
-    result = await client.call_tool("bad", **options)
-    return result.text
+    return (await client.call_tool("bad", **options)).text
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:
@@ -61,10 +69,6 @@ def test_the_defaults_are_those_that_are_promised() -> None:
     assert ClientSettings().proxy == ENVIRONMENT
 
 
-# Headers
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_headers_are_made_for_each_request(kind: str, carrier: str) -> None:
@@ -80,18 +84,13 @@ async def test_headers_are_made_for_each_request(kind: str, carrier: str) -> Non
         return fresh(request)
 
     headers: Any = fresh if kind == "function" else later
-    async with villain(echo) as server, httpx.AsyncClient() as other:
-        brought = other if carrier == "httpx" else None
-        async with connect(
-            server.url, revision=MODERN, headers=headers, http_client=brought
-        ) as client:
-            assert await text_of(client) == "Bearer 2"
-            assert await text_of(client) == "Bearer 3"
+    async with talking(carrier=carrier, headers=headers) as (_, client):
+        assert await text_of(client) == "Bearer 2"
+        assert await text_of(client) == "Bearer 3"
     assert [request.method for request in asked] == ["POST"] * 3
     assert b"tools/call" in asked[1].body
 
 
-@pytest.mark.anyio
 async def test_they_take_the_place_of_fixed_ones() -> None:
     settings = ClientSettings(
         http=HttpClientSettings(headers=(("Authorization", "fixed"), ("X-Other", "stays")))
@@ -102,15 +101,9 @@ async def test_they_take_the_place_of_fixed_ones() -> None:
         seen.append(side.headers)
         return await echo(side)
 
-    async with (
-        villain(look) as server,
-        connect(
-            server.url,
-            revision=MODERN,
-            settings=settings,
-            headers=lambda request: {"AUTHORIZATION": "fresh"},
-        ) as client,
-    ):
+    async with talking(
+        look, settings=settings, headers=lambda request: {"AUTHORIZATION": "fresh"}
+    ) as (_, client):
         assert await text_of(client) == "fresh"
     assert seen[0]["x-other"] == "stays"
 
@@ -119,7 +112,6 @@ def failing(request: HttpSend) -> dict[str, str]:
     raise LookupError("the vault is closed")
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 @pytest.mark.parametrize(
     ("make", "words"),
@@ -141,20 +133,15 @@ async def test_headers_that_cannot_be_made_end_one_request(
     def headers(request: HttpSend) -> Any:
         return make(request) if spoilt else {}
 
-    async with villain(echo) as server, httpx.AsyncClient() as other:
-        brought = other if carrier == "httpx" else None
-        async with connect(
-            server.url, revision=MODERN, headers=headers, http_client=brought
-        ) as client:
-            spoilt = True
-            with pytest.raises(HeadersFailed, match=words):
-                await text_of(client)
-            assert server.seen["bad"] == 0
-            spoilt = False
-            assert await text_of(client) == "none"
+    async with talking(carrier=carrier, headers=headers) as (server, client):
+        spoilt = True
+        with pytest.raises(HeadersFailed, match=words):
+            await text_of(client)
+        assert server.seen["bad"] == 0
+        spoilt = False
+        assert await text_of(client) == "none"
 
 
-@pytest.mark.anyio
 async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
     hanging = False
 
@@ -163,10 +150,7 @@ async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
             await anyio.sleep_forever()
         return {}
 
-    async with (
-        villain(echo) as server,
-        connect(server.url, revision=MODERN, headers=headers) as client,
-    ):
+    async with talking(headers=headers) as (_, client):
         hanging = True
         with patience(), pytest.raises(RequestTimeout):
             await text_of(client, timeout=0.2)
@@ -174,7 +158,6 @@ async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
         assert await text_of(client) == "none"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("by", ["fixed headers", "a function", "a certificate"])
 async def test_private_results_are_not_shared_where_nobody_knows_who_asks(by: str) -> None:
     async def tools(side: Side) -> bool:
@@ -197,9 +180,6 @@ async def test_private_results_are_not_shared_where_nobody_knows_who_asks(by: st
         assert server.seen["tools/list"] == (1 if by == "fixed headers" else 2)
 
 
-# Deadlines
-
-
 async def hang(side: Side) -> bool:
     await side.hold()
     return False
@@ -211,7 +191,6 @@ IMPATIENT = ClientSettings(
 """With notifications alone."""
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_a_notification_that_is_never_taken_holds_nothing_up(
     carrier: str, clock: Clock
@@ -243,35 +222,27 @@ async def test_a_notification_that_is_never_taken_holds_nothing_up(
             await clock.skip_until(lambda: not link.machine.exchanges)
 
 
-@pytest.mark.anyio
 async def test_a_stream_in_answer_to_a_notification_does_not_stay(clock: Clock) -> None:
     async def stream(side: Side) -> bool:
         await side.send(EVENTS + b"\r\n")
         await side.hold()
         return False
 
-    async with villain(echo, revision=LEGACY[-1]) as server:
-        server.scripts["notifications/roots/list_changed"] = stream
-        async with connect(
-            server.url,
-            revision=LEGACY[-1],
-            settings=IMPATIENT,
-            callbacks=Callbacks(roots=["file:///a"]),
-        ) as client:
-            client.notify("notifications/roots/list_changed")
-            link: Any = client._core.link
-            await until(lambda: server.seen["notifications/roots/list_changed"])
-            await clock.skip_until(lambda: not link.machine.exchanges)
-            assert await text_of(client) == "none"
-
-
-@pytest.mark.anyio
-async def test_calls_have_sixty_seconds_by_default() -> None:
-    async with (
-        villain(hang) as server,
-        connect(server.url, revision=MODERN) as client,
-        anyio.create_task_group() as group,
+    callbacks = Callbacks(roots=["file:///a"])
+    async with talking(revision=LEGACY[-1], settings=IMPATIENT, callbacks=callbacks) as (
+        server,
+        client,
     ):
+        server.scripts["notifications/roots/list_changed"] = stream
+        client.notify("notifications/roots/list_changed")
+        link: Any = client._core.link
+        await until(lambda: server.seen["notifications/roots/list_changed"])
+        await clock.skip_until(lambda: not link.machine.exchanges)
+        assert await text_of(client) == "none"
+
+
+async def test_calls_have_sixty_seconds_by_default() -> None:
+    async with talking(hang) as (server, client), anyio.create_task_group() as group:
         before = clock()
         group.start_soon(client.call_tool, "bad")
         await until(lambda: server.seen["bad"])
@@ -280,35 +251,28 @@ async def test_calls_have_sixty_seconds_by_default() -> None:
         group.cancel_scope.cancel()
 
 
-# Sessions
-
-
-@pytest.mark.anyio
 @pytest.mark.requirement("basic/transports/session-lost")
 @pytest.mark.parametrize("revision", LEGACY)
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_a_lost_session_is_opened_once_however_many_notice(
     revision: str, carrier: str
 ) -> None:
-    async with villain(echo, revision=revision) as server, httpx.AsyncClient() as other:
-        brought = other if carrier == "httpx" else None
-        async with connect(server.url, revision=revision, http_client=brought) as client:
-            assert await text_of(client) == "none"
-            for lost in ("s1", "s2"):
-                server.lost.add(lost)
-                done: list[str] = []
+    async with talking(revision=revision, carrier=carrier) as (server, client):
+        assert await text_of(client) == "none"
+        for lost in ("s1", "s2"):
+            server.lost.add(lost)
+            done: list[str] = []
 
-                async def call(done: list[str] = done) -> None:
-                    done.append(await text_of(client))
+            async def call(done: list[str] = done) -> None:
+                done.append(await text_of(client))
 
-                async with anyio.create_task_group() as group:
-                    for _ in range(20):
-                        group.start_soon(call)
-                assert done == ["none"] * 20
-            assert server.session == 3
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(call)
+            assert done == ["none"] * 20
+        assert server.session == 3
 
 
-@pytest.mark.anyio
 @pytest.mark.requirement("basic/transports/session-lost")
 @pytest.mark.parametrize("revision", LEGACY)
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
@@ -326,35 +290,29 @@ async def test_a_server_that_has_nothing_for_get_is_called_all_the_same(
         assert (server.session, server.seen["GET"], server.seen["DELETE"]) == (2, 2, 1)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> None:
-    async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
-        brought = other if carrier == "httpx" else None
-        async with connect(server.url, revision=LEGACY[-1], http_client=brought) as client:
-            assert await text_of(client) == "none"
-            server.lost.update(f"s{number}" for number in range(100))
-            failed: list[CallFailed] = []
+    async with talking(revision=LEGACY[-1], carrier=carrier) as (server, client):
+        assert await text_of(client) == "none"
+        server.lost.update(f"s{number}" for number in range(100))
+        failed: list[CallFailed] = []
 
-            async def call() -> None:
-                with pytest.raises(ConnectionClosed) as caught:
-                    await text_of(client)
-                failed.append(caught.value)
+        async def call() -> None:
+            with pytest.raises(ConnectionClosed) as caught:
+                await text_of(client)
+            failed.append(caught.value)
 
-            with patience():
-                async with anyio.create_task_group() as group:
-                    for _ in range(5):
-                        group.start_soon(call)
-            assert len(failed) == 5
-            assert 2 <= server.session <= 4
+        with patience():
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(call)
+        assert len(failed) == 5
+        assert 2 <= server.session <= 4
 
-
-# Sizes
 
 PATIENT = ClientSettings(limits=UNHURRIED)
 
 
-@pytest.mark.anyio
 async def test_compression_can_be_asked_for() -> None:
     async def look(side: Side) -> bool:
         await side.send(side.json(side.answer(side.headers["accept-encoding"])))
@@ -362,10 +320,7 @@ async def test_compression_can_be_asked_for() -> None:
 
     for compression, said in ((True, "gzip, deflate"), (False, "identity")):
         settings = ClientSettings(http_link=HttpClientLinkSettings(compression=compression))
-        async with (
-            villain(look) as server,
-            connect(server.url, revision=MODERN, settings=settings) as client,
-        ):
+        async with talking(look, settings=settings) as (_, client):
             assert await text_of(client) == said
 
 
@@ -389,16 +344,12 @@ def _chunk(data: bytes) -> bytes:
 
 
 @pytest.mark.long
-@pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["JSON", "event"])
 @pytest.mark.parametrize("mib", [63, 65])
 async def test_the_largest_answer(kind: str, mib: int) -> None:
     shape = (JSON, b"", b"") if kind == "JSON" else (EVENTS, b"data: ", b"\n\n")
     script = huge(shape[0], shape[1], mib * MIB, shape[2])
-    async with (
-        villain(script) as server,
-        connect(server.url, revision=MODERN, settings=PATIENT) as client,
-    ):
+    async with talking(script, settings=PATIENT) as (_, client):
         if mib < 64:
             assert len(await text_of(client)) == mib * MIB
         else:
@@ -408,7 +359,6 @@ async def test_the_largest_answer(kind: str, mib: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.anyio
 @pytest.mark.parametrize("revision", [MODERN, LEGACY[-1]])
 async def test_a_hundred_thousand_notifications(revision: str) -> None:
     heard = 0
@@ -426,15 +376,8 @@ async def test_a_hundred_thousand_notifications(revision: str) -> None:
         await side.send(side.event(side.answer()))
         return False
 
-    async with (
-        villain(flood, revision=revision) as server,
-        connect(
-            server.url,
-            revision=revision,
-            callbacks=Callbacks(notification=hear),
-            settings=PATIENT,
-        ) as client,
-    ):
+    callbacks = Callbacks(notification=hear)
+    async with talking(flood, revision, callbacks=callbacks, settings=PATIENT) as (_, client):
         tracemalloc.start()
         try:
             assert await text_of(client) == "well"

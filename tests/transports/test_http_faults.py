@@ -19,7 +19,7 @@ import httpx
 import pytest
 from msgspec import Struct
 
-from mcpcore.engine.config import Limits
+from mcpcore import ClientSettings, HttpClientLinkSettings, HttpClientSettings, Limits
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
@@ -33,12 +33,9 @@ from mcpcore.errors import (
     ResponseUndecodable,
     ServerStalled,
 )
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +165,13 @@ PROGRESS = (
 )
 
 
+def alike(
+    error: type[CallFailed] | None, scripts: dict[str, Script], **more: Any
+) -> dict[str, Row]:
+    """Rows of the same end."""
+    return {name: Row(script=script, error=error, **more) for name, script in scripts.items()}
+
+
 def closing() -> dict[str, Row]:
     """It closes at any point."""
     points = {
@@ -187,177 +191,148 @@ def closing() -> dict[str, Row]:
         "before an event ends": EVENTS + b"\r\ndata: ANSWER\n",
         "within a chunk of an event": EVENTS + CHUNKED + b"40\r\ndata: {",
     }
-    rows = {
-        f"closes {name}": Row(script=says(data), error=ConnectionClosed)
-        for name, data in points.items()
-    }
+    scripts = {f"closes {name}": says(data) for name, data in points.items()}
     for name in ("before the head", "within the body", "within an event"):
-        script = says(points[name], then="reset")
-        rows[f"resets {name}"] = Row(script=script, error=ConnectionClosed)
-    return rows
+        scripts[f"resets {name}"] = says(points[name], then="reset")
+    return alike(ConnectionClosed, scripts)
 
 
 SILENCE = {
-    "never answers": Row(script=says(then="hold"), error=RequestTimeout, timeout=SHORT),
-    "half a head, then silence": Row(
-        script=says(JSON[:30], then="hold"), error=RequestTimeout, timeout=SHORT
-    ),
-    "a head, then silence": Row(
-        script=says(JSON + b"Content-Length: 9\r\n\r\n", then="hold"),
-        error=RequestTimeout,
+    **alike(
+        RequestTimeout,
+        {
+            "never answers": says(then="hold"),
+            "half a head, then silence": says(JSON[:30], then="hold"),
+            "a head, then silence": says(JSON + b"Content-Length: 9\r\n\r\n", then="hold"),
+            "a stream, then silence": says(EVENTS + b"\r\n" + NOTE, then="hold"),
+            "a head in single bytes without end": drips(JSON + b"X: y"),
+            "a body in single bytes without end": drips(JSON + b"\r\n "),
+            "an event in single bytes without end": drips(EVENTS + b"\r\ndata: x"),
+            "progress that never gets anywhere": says(EVENTS + b"\r\n" + PROGRESS * 3, then="hold"),
+            "interim responses, then silence": says(
+                b"HTTP/1.1 102 Processing\r\n\r\n" * 3, then="hold"
+            ),
+        },
         timeout=SHORT,
+    ),
+    **alike(
+        RequestTimeout,
+        {
+            "comments without end": pours(EVENTS + b"\r\n", b": still here\n\n" * 50),
+            "events of another kind without end": pours(
+                EVENTS + b"\r\n", b"event: other\ndata: x\n\n" * 50
+            ),
+        },
+        timeout=SHORT,
+        memory=8 * MIB,
     ),
     "a head, then silence for longer than a body may take": Row(
         script=says(JSON + b"Content-Length: 9\r\n\r\n", then="hold"),
         error=ServerStalled,
         link={"body_time": 0.2},
     ),
-    "a stream, then silence": Row(
-        script=says(EVENTS + b"\r\n" + NOTE, then="hold"), error=RequestTimeout, timeout=SHORT
-    ),
-    "a head in single bytes without end": Row(
-        script=drips(JSON + b"X: y"), error=RequestTimeout, timeout=SHORT
-    ),
-    "a body in single bytes without end": Row(
-        script=drips(JSON + b"\r\n "), error=RequestTimeout, timeout=SHORT
-    ),
-    "an event in single bytes without end": Row(
-        script=drips(EVENTS + b"\r\ndata: x"), error=RequestTimeout, timeout=SHORT
-    ),
-    "comments without end": Row(
-        script=pours(EVENTS + b"\r\n", b": still here\n\n" * 50),
-        error=RequestTimeout,
-        timeout=SHORT,
-        memory=8 * MIB,
-    ),
-    "events of another kind without end": Row(
-        script=pours(EVENTS + b"\r\n", b"event: other\ndata: x\n\n" * 50),
-        error=RequestTimeout,
-        timeout=SHORT,
-        memory=8 * MIB,
-    ),
-    "progress that never gets anywhere": Row(
-        script=says(EVENTS + b"\r\n" + PROGRESS * 3, then="hold"),
-        error=RequestTimeout,
-        timeout=SHORT,
-    ),
-    "interim responses, then silence": Row(
-        script=says(b"HTTP/1.1 102 Processing\r\n\r\n" * 3, then="hold"),
-        error=RequestTimeout,
-        timeout=SHORT,
-    ),
 }
 
+OTHER = b'data: {"jsonrpc":"2.0","id":999,"result":{}}\n\n'
+"""An answer to something else."""
 ANSWERS = {
-    "a wrong id": Row(script=replies(lambda s: s.answer(id=999)), error=InvalidResponse),
-    "the id as text": Row(script=replies(lambda s: s.answer(id=str(s.id))), error=InvalidResponse),
-    "the id as a float": Row(
-        script=replies(lambda s: s.answer(id=s.id + 0.5)), error=InvalidResponse
+    **alike(
+        InvalidResponse,
+        {
+            "a wrong id": replies(lambda s: s.answer(id=999)),
+            "the id as text": replies(lambda s: s.answer(id=str(s.id))),
+            "the id as a float": replies(lambda s: s.answer(id=s.id + 0.5)),
+            "no id": replies(lambda s: s.answer(id=...)),
+            "a null id": replies(lambda s: s.answer(id=None)),
+            "several answers in an array": replies(
+                lambda s: b"[" + s.answer() + b"," + s.answer() + b"]"
+            ),
+            "result and error": replies(lambda s: s.answer(error={"code": 1, "message": "x"})),
+            "neither result nor error": replies(lambda s: s.answer(result=...)),
+            "a number as the result": replies(lambda s: s.answer(result=5)),
+            "a result that is no tool's": replies(
+                lambda s: s.answer(result={"resultType": "complete", "content": 5})
+            ),
+            "an error that is none": replies(lambda s: s.answer(result=..., error="no")),
+            "a request in the place of the answer": replies(lambda s: ASK),
+            "another version of JSON-RPC": replies(lambda s: s.answer(jsonrpc="1.0")),
+        },
     ),
-    "no id": Row(script=replies(lambda s: s.answer(id=...)), error=InvalidResponse),
-    "a null id": Row(script=replies(lambda s: s.answer(id=None)), error=InvalidResponse),
-    "two answers": Row(
-        script=says(EVENTS + b"\r\n" + b"data: ANSWER\n\n" * 2, then="hold"), error=None
-    ),
-    "an answer to something else in between": Row(
-        script=says(
-            EVENTS + b'\r\ndata: {"jsonrpc":"2.0","id":999,"result":{}}\n\ndata: ANSWER\n\n',
-            then="hold",
-        ),
-        error=None,
+    **alike(
+        None,
+        {
+            "two answers": says(EVENTS + b"\r\n" + b"data: ANSWER\n\n" * 2, then="hold"),
+            "an answer to something else in between": says(
+                EVENTS + b"\r\n" + OTHER + b"data: ANSWER\n\n", then="hold"
+            ),
+        },
     ),
     "answers to something else only": Row(
-        script=says(EVENTS + b'\r\ndata: {"jsonrpc":"2.0","id":999,"result":{}}\n\n'),
-        error=ConnectionClosed,
+        script=says(EVENTS + b"\r\n" + OTHER), error=ConnectionClosed
     ),
     "answers to something else without end": Row(
-        script=pours(EVENTS + b"\r\n", b'data: {"jsonrpc":"2.0","id":999,"result":{}}\n\n'),
-        error=InvalidResponse,
-        words="over and over",
-    ),
-    "several answers in an array": Row(
-        script=replies(lambda s: b"[" + s.answer() + b"," + s.answer() + b"]"),
-        error=InvalidResponse,
-    ),
-    "result and error": Row(
-        script=replies(lambda s: s.answer(error={"code": 1, "message": "x"})),
-        error=InvalidResponse,
-    ),
-    "neither result nor error": Row(
-        script=replies(lambda s: s.answer(result=...)), error=InvalidResponse
+        script=pours(EVENTS + b"\r\n", OTHER), error=InvalidResponse, words="over and over"
     ),
     "an unknown resultType": Row(
         script=replies(lambda s: s.answer(result={"resultType": "soon", "content": []})),
         error=InvalidResponse,
         words="resultType",
     ),
-    "a number as the result": Row(
-        script=replies(lambda s: s.answer(result=5)), error=InvalidResponse
-    ),
-    "a result that is no tool's": Row(
-        script=replies(lambda s: s.answer(result={"resultType": "complete", "content": 5})),
-        error=InvalidResponse,
-    ),
-    "an error that is none": Row(
-        script=replies(lambda s: s.answer(result=..., error="no")), error=InvalidResponse
-    ),
-    "a request in the place of the answer": Row(
-        script=replies(lambda s: ASK), error=InvalidResponse
-    ),
-    "another version of JSON-RPC": Row(
-        script=replies(lambda s: s.answer(jsonrpc="1.0")), error=InvalidResponse
-    ),
 }
 
 GARBAGE = {
-    "no JSON": Row(script=replies(lambda s: b"hello"), error=InvalidResponse),
-    "an empty body": Row(script=replies(lambda s: b""), error=InvalidResponse),
-    "JSON and more": Row(script=replies(lambda s: s.answer() + b"}"), error=InvalidResponse),
-    "not UTF-8": Row(
-        script=replies(lambda s: s.answer().replace(b"well", b"\xff\xfe")), error=InvalidResponse
+    **alike(
+        InvalidResponse,
+        {
+            "no JSON": replies(lambda s: b"hello"),
+            "an empty body": replies(lambda s: b""),
+            "JSON and more": replies(lambda s: s.answer() + b"}"),
+            "not UTF-8": replies(lambda s: s.answer().replace(b"well", b"\xff\xfe")),
+            "deep nesting": replies(
+                lambda s: s.answer(result={"a": 0}).replace(b"0}", b"[" * 200_000)
+            ),
+            "nesting just over the limit": replies(
+                lambda s: s.answer(result={"a": 0}).replace(b": 0", b": " + b"[" * 130 + b"]" * 130)
+            ),
+            "garbage as events without end": pours(EVENTS + b"\r\n", b"data: {[\n\n"),
+            "a page": replies(
+                lambda s: b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+            ),
+            "no content type": replies(lambda s: s.answer(), b"HTTP/1.1 200 OK\r\n"),
+            "two content types": replies(
+                lambda s: s.answer(), JSON + b"Content-Type: text/event-stream\r\n"
+            ),
+            "accepted": status(202),
+            "no content": says(b"HTTP/1.1 204 No\r\n\r\n"),
+        },
     ),
-    "deep nesting": Row(
-        script=replies(lambda s: s.answer(result={"a": 0}).replace(b"0}", b"[" * 200_000)),
-        error=InvalidResponse,
-    ),
-    "nesting just over the limit": Row(
-        script=replies(
-            lambda s: (
-                s.answer(result={"a": 0}).replace(b": 0}", b": " + b"[" * 130 + b"]" * 130) + b"}}"
-            )
-        ),
-        error=InvalidResponse,
-    ),
-    "garbage as an event": Row(
-        script=says(EVENTS + b"\r\ndata: \xff{[\n\n"), error=ConnectionClosed
-    ),
-    "garbage as events without end": Row(
-        script=pours(EVENTS + b"\r\n", b"data: {[\n\n"), error=InvalidResponse
-    ),
-    "garbage that is no event stream": Row(
-        script=says(EVENTS + b"\r\n" + bytes(range(256)) * 10), error=ConnectionClosed
-    ),
-    "a page": Row(
-        script=replies(lambda s: b"<html>", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"),
-        error=InvalidResponse,
-    ),
-    "no content type": Row(
-        script=replies(lambda s: s.answer(), b"HTTP/1.1 200 OK\r\n"), error=InvalidResponse
-    ),
-    "two content types": Row(
-        script=replies(lambda s: s.answer(), JSON + b"Content-Type: text/event-stream\r\n"),
-        error=InvalidResponse,
+    **alike(
+        ConnectionClosed,
+        {
+            "garbage as an event": says(EVENTS + b"\r\ndata: \xff{[\n\n"),
+            "garbage that is no event stream": says(EVENTS + b"\r\n" + bytes(range(256)) * 10),
+        },
     ),
     "a content type without end": Row(
         script=pours(b"HTTP/1.1 200 OK\r\nContent-Type: ", b"application/json" * 100),
         error=ResponseTooLarge,
         adapted=MalformedResponse,
     ),
-    "accepted": Row(script=status(202), error=InvalidResponse),
-    "no content": Row(script=says(b"HTTP/1.1 204 No\r\n\r\n"), error=InvalidResponse),
 }
 
+LUMP = b"x" * 0x4000
 SIZES = {
+    **alike(
+        ResponseTooLarge,
+        {
+            "a body without length or end": pours(JSON + b"\r\n", LUMP),
+            "a line of an event without end": pours(EVENTS + b"\r\ndata: ", LUMP),
+            "a comment without end": pours(EVENTS + b"\r\n: ", LUMP),
+            "lines of an event without end": pours(EVENTS + b"\r\n", b"data: xy\n" * 1000),
+            "an event id without end": pours(EVENTS + b"\r\nid: ", LUMP),
+        },
+        http=SMALL,
+    ),
     "a huge declared length": Row(
         script=says(JSON + b"Content-Length: 99999999999999\r\n\r\n{", then="hold"),
         error=ResponseTooLarge,
@@ -370,30 +345,15 @@ SIZES = {
     "chunks without end": Row(
         script=pours(JSON + CHUNKED, CHUNK), error=ResponseTooLarge, http=SMALL, memory=8 * MIB
     ),
-    "a body without length or end": Row(
-        script=pours(JSON + b"\r\n", b"x" * 0x4000), error=ResponseTooLarge, http=SMALL
-    ),
-    "a line of an event without end": Row(
-        script=pours(EVENTS + b"\r\ndata: ", b"x" * 0x4000), error=ResponseTooLarge, http=SMALL
-    ),
-    "a comment without end": Row(
-        script=pours(EVENTS + b"\r\n: ", b"x" * 0x4000), error=ResponseTooLarge, http=SMALL
-    ),
-    "lines of an event without end": Row(
-        script=pours(EVENTS + b"\r\n", b"data: xy\n" * 1000), error=ResponseTooLarge, http=SMALL
-    ),
-    "an event id without end": Row(
-        script=pours(EVENTS + b"\r\nid: ", b"x" * 0x4000), error=ResponseTooLarge, http=SMALL
-    ),
     "a refusal without end": Row(
-        script=pours(ERROR_500 + b"\r\n", b"x" * 0x4000), error=HttpStatusError, memory=8 * MIB
+        script=pours(ERROR_500 + b"\r\n", LUMP), error=HttpStatusError, memory=8 * MIB
     ),
     "a redirect without end": Row(
-        script=pours(b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", b"x" * 0x4000),
+        script=pours(b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", LUMP),
         error=RedirectRefused,
     ),
     "a page without end": Row(
-        script=pours(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", b"x" * 0x4000),
+        script=pours(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", LUMP),
         error=InvalidResponse,
     ),
     "a stream that goes on after the answer": Row(
@@ -402,22 +362,25 @@ SIZES = {
 }
 
 CODINGS = {
-    "gzip": Row(script=packed(lambda s: gzip.compress(s.answer()), JSON), error=None),
-    "deflate": Row(script=packed(lambda s: zlib.compress(s.answer()), JSON, "deflate"), error=None),
-    "deflate without its wrapper": Row(
-        script=packed(lambda s: zlib.compress(s.answer(), wbits=-15), JSON, "deflate"), error=None
+    **alike(
+        None,
+        {
+            "gzip": packed(lambda s: gzip.compress(s.answer()), JSON),
+            "deflate": packed(lambda s: zlib.compress(s.answer()), JSON, "deflate"),
+            "deflate without its wrapper": packed(
+                lambda s: zlib.compress(s.answer(), wbits=-15), JSON, "deflate"
+            ),
+            "a stream in gzip": packed(lambda s: gzip.compress(NOTE + s.event(s.answer())), EVENTS),
+        },
     ),
-    "a stream in gzip": Row(
-        script=packed(lambda s: gzip.compress(NOTE + s.event(s.answer())), EVENTS), error=None
-    ),
-    "a bomb of gzip": Row(
-        script=packed(lambda s: GZIP, JSON), error=ResponseTooLarge, memory=8 * MIB
-    ),
-    "a bomb of deflate": Row(
-        script=packed(lambda s: DEFLATE, JSON, "deflate"), error=ResponseTooLarge, memory=8 * MIB
-    ),
-    "a bomb of gzip as a stream": Row(
-        script=packed(lambda s: GZIP, EVENTS), error=ResponseTooLarge, memory=8 * MIB
+    **alike(
+        ResponseTooLarge,
+        {
+            "a bomb of gzip": packed(lambda s: GZIP, JSON),
+            "a bomb of deflate": packed(lambda s: DEFLATE, JSON, "deflate"),
+            "a bomb of gzip as a stream": packed(lambda s: GZIP, EVENTS),
+        },
+        memory=8 * MIB,
     ),
     "a bomb of gzip under an error": Row(
         script=packed(lambda s: GZIP, ERROR_500), error=HttpStatusError, memory=8 * MIB
@@ -427,74 +390,51 @@ CODINGS = {
         error=ResponseTooLarge,
         http=SMALL,
     ),
-    "gzip that is cut short": Row(
-        script=packed(lambda s: gzip.compress(s.answer())[:-9], JSON), error=ResponseUndecodable
+    **alike(
+        ResponseUndecodable,
+        {
+            "gzip that is cut short": packed(lambda s: gzip.compress(s.answer())[:-9], JSON),
+            "gzip that is none": packed(lambda s: s.answer(), JSON),
+            "gzip and more": packed(lambda s: gzip.compress(s.answer()) + b"more", JSON),
+            **{
+                coding: packed(lambda s: s.answer(), JSON, coding)
+                for coding in ("br", "zstd", "compress", "gzip, gzip", "nonsense")
+            },
+        },
     ),
-    "gzip that is none": Row(script=packed(lambda s: s.answer(), JSON), error=ResponseUndecodable),
-    "gzip and more": Row(
-        script=packed(lambda s: gzip.compress(s.answer()) + b"more", JSON),
-        error=ResponseUndecodable,
-    ),
-    **{
-        coding: Row(script=packed(lambda s: s.answer(), JSON, coding), error=ResponseUndecodable)
-        for coding in ("br", "zstd", "compress", "gzip, gzip", "nonsense")
-    },
 }
 
+# What is wrong with heads and chunks is known to the tests of their parsers; some of it is here.
 FRAMING = {
     "a chunk size that is no number": JSON + CHUNKED + b"zz\r\n",
-    "a negative chunk size": JSON + CHUNKED + b"-1\r\n",
-    "a chunk size with blanks": JSON + CHUNKED + b" 2 \r\n{}\r\n",
-    "a chunk size beyond all numbers": JSON + CHUNKED + b"f" * 40 + b"\r\n",
     "a chunk size without end": JSON + CHUNKED + b"0" * 5000,
-    "a chunk longer than its size": JSON + CHUNKED + b"2\r\n{}{}\r\n0\r\n\r\n",
-    "length and chunks": JSON + b"Content-Length: 2\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
     "two lengths": JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "a length that is no number": JSON + b"Content-Length: two\r\n\r\n{}",
-    "a negative length": JSON + b"Content-Length: -2\r\n\r\n{}",
-    "another transfer coding": JSON + b"Transfer-Encoding: gzip\r\n\r\n{}",
-    "a folded header": JSON + b"X: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
     "NUL in a header": JSON + b"X: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
-    "a header without colon": JSON + b"hello\r\nContent-Length: 2\r\n\r\n{}",
     "line ends without CR": b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
     "HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18,
-    "HTTP/3.0": b"HTTP/3.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
     "a TLS alert": b"\x15\x03\x01\x00\x02\x02\x16",
-    "mail": b"220 mail.example ESMTP\r\n\r\n",
-    "a status that is no number": b"HTTP/1.1 abc OK\r\n\r\n",
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
 }
 # What h11, by which httpx reads, takes for good or calls by another name.
 LENIENT: dict[str, Any] = {
-    "two lengths": MalformedResponse,
-    "length and chunks": InvalidResponse,
-    "a folded header": InvalidResponse,
     "line ends without CR": InvalidResponse,
     "a chunk size without end": ConnectionClosed,
-    "HTTP/3.0": InvalidResponse,
-    "a chunk longer than its size": MalformedResponse,
 }
 
 FLOODS = {
-    "headers without number": Row(
-        script=pours(JSON, b"X: y\r\n" * 100),
-        error=ResponseTooLarge,
-        memory=4 * MIB,
-        adapted=MalformedResponse,
-    ),
-    "a header without end": Row(
-        script=pours(JSON + b"X: ", b"y" * 1000),
-        error=ResponseTooLarge,
+    **alike(
+        ResponseTooLarge,
+        {
+            "headers without number": pours(JSON, b"X: y\r\n" * 100),
+            "a header without end": pours(JSON + b"X: ", b"y" * 1000),
+            "a status line without end": pours(b"HTTP/1.1 200 ", b"O" * 1000),
+        },
         memory=4 * MIB,
         adapted=MalformedResponse,
     ),
     "201 headers": Row(
         script=replies(lambda s: s.answer(), JSON + b"X: y\r\n" * 201), error=ResponseTooLarge
-    ),
-    "a status line without end": Row(
-        script=pours(b"HTTP/1.1 200 ", b"O" * 1000),
-        error=ResponseTooLarge,
-        adapted=MalformedResponse,
     ),
     "interim responses without end": Row(
         script=pours(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 10),
@@ -637,14 +577,8 @@ STREAMS = {
     "resuming moves in a loop": resumed(
         moves("/mcp"), RedirectRefused, words="more than 3 redirects", requests={"GET": 5}
     ),
-    "resuming moves to another port": resumed(
+    "resuming moves to another origin": resumed(
         moves("http://127.0.0.1:1/mcp"), RedirectRefused, words="other origins"
-    ),
-    "resuming moves to another host": resumed(
-        moves("http://localhost/mcp"), RedirectRefused, words="other origins"
-    ),
-    "resuming moves to another scheme": resumed(
-        moves("https://127.0.0.1/mcp"), RedirectRefused, words="other origins"
     ),
     "resuming moves to a malformed place": resumed(
         moves("http://[::1/mcp"), RedirectRefused, adapted=MalformedResponse
@@ -766,8 +700,7 @@ async def client_of(
 
 
 async def good(client: Client, name: str) -> None:
-    result = await client.call_tool(name, timeout=PATIENCE)
-    assert result.text == "well"
+    assert (await client.call_tool(name, timeout=PATIENCE)).text == "well"
 
 
 @pytest.mark.share(4)
@@ -823,8 +756,7 @@ async def in_time(row: Row, carrier: str, error: type[Exception] | None) -> bool
         if not row.young:
             await good(client, "good")
         tasks.start_soon(call_beside)
-        while not server.seen["beside"]:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: server.seen["beside"])
         with measured(row.memory):
             with anyio.move_on_after(row.timeout + GRACE) as deadline:
                 await bad(client, row, error)

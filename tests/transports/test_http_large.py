@@ -13,11 +13,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import HttpServerSettings, client_tls, clock, server_tls
 from mcpcore_transports.http.server.host import Carrier
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import clock
-from mcpcore_transports.tls import client_tls, server_tls
-from tests.clock import HOUR, PATIENCE, Clock, arrived, patience
+from tests.clock import HOUR, PATIENCE, Clock, arrived, patience, until
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -75,9 +73,7 @@ async def is_whole(client: Client, late: bool, *, small: bool = False) -> None:
 
 
 async def none_left(running: Running) -> None:
-    with patience():
-        while running.link.connections:
-            await anyio.lowlevel.checkpoint()
+    await until(lambda: not running.link.connections)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
@@ -182,8 +178,7 @@ async def test_the_end_of_the_server_waits_for_it(late: bool) -> None:
             ended.set()
 
         tasks.start_soon(end)
-        while not running.link.draining:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link.draining)
         await is_whole(client, late)
         assert await client.closed()
         assert not ended.is_set()  # until it sends no more itself
@@ -197,8 +192,7 @@ async def test_nothing_begins_behind_it_when_the_server_ends(late: bool) -> None
         client = await running.connect(narrow=True)
         await ask(running, client, late=late, behind=tool("echo", id=2) * 3, small=True)
         tasks.start_soon(running.link.aclose)
-        while not running.link.draining:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link.draining)
         await is_whole(client, late, small=True)
         assert await client.closed()
         await client.aclose()

@@ -5,14 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 import pytest
 
-from mcpcore.http.principals import Principal
+from mcpcore import HttpServerSettings, Principal
 from mcpcore_transports.http.server.log import LOGGER
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.audit import session_label
-from tests.clock import patience
+from tests.clock import until
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 
@@ -75,9 +73,7 @@ async def test_sessions_and_streams_are_told_apart_but_not_given_away(
         await client.chunk()
         delete = await running.connect()
         assert (await delete.call(http(method="DELETE", headers=headers))).status == 204
-        with patience():
-            while running.machine.exchanges:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.machine.exchanges)
         running.link.flush_soon()
     label = session_label(session)
     found = records(caplog)

@@ -7,8 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import LocalError
+from mcpcore import HttpSettings, LocalError
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1 import heads as http_heads
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mcpcore import HttpRequest, HttpServer
 from mcpcore.http.headers import HeaderLines
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http1.heads import (
     BadHead,
     RequestHead,

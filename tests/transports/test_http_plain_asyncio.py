@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore import Context, Server, ServeSettings, connect, serve
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore import Callbacks, Context, Server, ServeSettings, connect, serve
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE

@@ -4,17 +4,12 @@ import anyio
 import httpx
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, EraCache, HttpServerSettings, Server, ServeSettings
 from mcpcore.errors import ConnectionClosed, HttpStatusError
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.service import Server
-from mcpcore_transports.client.cache import EraCache
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 from tests.transports.test_http_faults import status
@@ -37,8 +32,7 @@ async def well(side: Side) -> bool:
 
 
 async def answer(client: Client) -> str:
-    result = await client.call_tool("bad", timeout=PATIENCE)
-    return result.text
+    return (await client.call_tool("bad", timeout=PATIENCE)).text
 
 
 @pytest.mark.parametrize("revision", LEGACY)

@@ -14,12 +14,10 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
 
-from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpServerSettings, HttpSettings
 from mcpcore_transports.http.server.protocol import HttpProtocol
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.sockets.unix import listen_unix
-from tests.clock import Clock, patience
+from tests.clock import Clock, patience, until
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
     Client,
@@ -126,8 +124,7 @@ async def late_reply_under_way(text: str) -> AsyncIterator[tuple[Running, Client
         await running.app.until(lambda: running.app.waiting)
         assert running.app.finish(running.app.waiting.pop(), text)
         (connection,) = running.link.carriers
-        while running.machine.exchanges:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.machine.exchanges)
         assert not connection.idle
         yield running, client
 
@@ -200,9 +197,6 @@ async def test_refusal_reaches_a_client_that_is_still_sending() -> None:
         await client.aclose()
 
 
-# Streams
-
-
 async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
     """Not only when the connections are looked at next, which is once in a second."""
     async with server(http=HttpSettings(json_delay=0.05)) as running:
@@ -214,12 +208,6 @@ async def test_an_answer_is_slow_in_time(clock: Clock) -> None:
             running.app.finish(running.app.waiting.pop())
             response = await client.response()
             assert response.headers["content-type"] == "text/event-stream"
-
-
-# Many
-
-
-# Leaving
 
 
 async def leave_by_close(client: Client) -> None:
@@ -280,9 +268,6 @@ async def test_a_reply_goes_on_when_its_client_half_closes_within_it(streamed: b
         assert running.app.cancelled == []
 
 
-# The application
-
-
 async def test_application_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     async with server() as running:
         client = await running.connect()
@@ -323,9 +308,6 @@ async def test_machine_that_fails_ends_one_connection(
             assert await client.rest() == b""
         while "a connection failed" not in caplog.text:
             assert (await other.call(tool("echo"))).status == 200
-
-
-# The end
 
 
 async def test_closing_drains_what_is_running() -> None:
@@ -421,9 +403,6 @@ async def test_link_closed_before_it_serves() -> None:
             await link.serve()
 
 
-# Where it listens
-
-
 async def test_several_addresses_share_a_port() -> None:
     async with server() as running, anyio.create_task_group() as tasks:
         link = link_for(running.machine, running.app)
@@ -463,9 +442,6 @@ async def test_peer_address_reaches_the_machine() -> None:
         headers = {"Upgrade": "h2c", "Connection": "Upgrade"}
         assert (await client.call(tool("echo", headers=headers))).status == 200
         assert seen[0].peer == f"127.0.0.1:{port}"
-
-
-# TLS and other protocols
 
 
 async def test_upgrade_takes_the_connection() -> None:
@@ -519,9 +495,7 @@ async def test_who_has_left_http_waits_for_a_client_that_does_not_read() -> None
         assert await client.closed()  # for sending; it still reads
         assert len(sent) == 20
         await client.send(b"end")
-        with patience():
-            while running.link.connections > 1:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link.connections <= 1)
 
 
 async def test_who_has_left_http_reads_what_it_wants_to() -> None:
@@ -569,12 +543,9 @@ async def test_who_has_left_http_hears_of_a_client_that_is_gone() -> None:
         for leave in (leave_by_close, leave_by_reset):
             client = await running.connect()
             await client.send(SWITCH + b"some")
-            while not running.link.connections:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: running.link.connections)
             await leave(client)
-            with patience():
-                while running.link.connections:
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: not running.link.connections)
         assert len(broken) == 2
 
 

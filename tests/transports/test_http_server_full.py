@@ -1,12 +1,9 @@
 """An HTTP server over TLS that is full: those beyond the limit are told, within bounds."""
 
-import anyio
-import anyio.lowlevel
 import pytest
 
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.tls import client_tls, server_tls
-from tests.clock import HOUR, Clock, patience
+from mcpcore import HttpServerSettings, client_tls, server_tls
+from tests.clock import HOUR, Clock, until
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -59,8 +56,7 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody(clock: Clo
         first = await secure(running)
         assert (await first.call(tool("echo"))).status == 200
         silent = await running.connect()
-        while not running.link.turned_away:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: running.link.turned_away)
         # It holds the only place among those that are told.
         assert await (await running.connect()).closed()
         assert (await first.call(tool("echo"))).status == 200
@@ -68,7 +64,5 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody(clock: Clo
         assert await silent.closed()
         garbage = await running.connect()
         await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with patience():
-            while running.link.turned_away:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: not running.link.turned_away)
         assert await told(await secure(running)) == "too many connections"

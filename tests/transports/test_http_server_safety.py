@@ -3,9 +3,7 @@
 import anyio
 import pytest
 
-from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.tls import client_tls, server_tls
+from mcpcore import HttpServerSettings, HttpSettings, client_tls, server_tls
 from tests.clock import PATIENCE
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
@@ -30,8 +28,6 @@ INITIALIZE = legacy(
     },
 )
 
-
-# Host and Origin
 
 HOSTS = {
     "localhost": 200,
@@ -208,9 +204,6 @@ async def test_twenty_thousand_headers_hold_nobody_up() -> None:
         assert (await client.response()).status in (200, 400)
 
 
-# Sessions and streams
-
-
 async def test_streams_of_a_session_are_bounded() -> None:
     async with server() as running:
         client = await running.connect()
@@ -226,9 +219,6 @@ async def test_streams_of_a_session_are_bounded() -> None:
         refused = await client.call(http(method="GET", headers=headers))
         assert (refused.status, "connection" in refused.headers) == (409, False)
         assert "16" in refused.json["error"]["message"]
-
-
-# Health
 
 
 async def test_readiness_is_withdrawn_before_the_end() -> None:

@@ -6,9 +6,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.service import Server
+from mcpcore import Context, Server
 from mcpcore_transports.http.client.client import write_some
-from mcpcore_transports.server.context import Context
 from tests.transports.http_fixture import tool
 from tests.transports.raw_site import served
 from tests.transports.test_http_backpressure import events

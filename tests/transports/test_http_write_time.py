@@ -13,12 +13,10 @@ import pytest
 from anyio.abc import ByteStream
 from msgspec import structs
 
+from mcpcore import HttpRequest, HttpServerSettings, client_tls, server_tls
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.sockets.unix import listen_unix
-from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, arrived, turns, until
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (

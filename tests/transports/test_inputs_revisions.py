@@ -223,9 +223,6 @@ def test_content_of_no_revision_is_not_asked_about() -> None:
         question.wire_params(REVISIONS[-1])
 
 
-# URLs
-
-
 @pytest.mark.requirement("client/elicitation/url-valid")
 @pytest.mark.parametrize(
     "url",

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from mcpcore.errors import BadConfig
-from mcpcore_transports.client.client import connect
+from mcpcore import BadConfig, HttpTarget, SseTarget, StdioTarget, connect
 from mcpcore_transports.client.config import add_server, load_targets, read_config
 from mcpcore_transports.commands.install import _FILES
-from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.command import Done, mcpcore_here
 from tests.transports.serving import ROOT, serving
 
@@ -63,9 +61,6 @@ def entry(folder: Path, **more: Any) -> dict[str, Any]:
     """What starts the server, whoever does."""
     args = ["-P", "-m", "mcpcore_transports.commands.main", "serve", "weather:server", "--stdio"]
     return {"command": sys.executable, "args": [*args, "--cwd", str(folder)], **more}
-
-
-# What is printed
 
 
 @pytest.mark.share(3)
@@ -195,9 +190,6 @@ def test_it_is_started_as_it_will_be(folder: Path) -> None:
     words = ["weather:server", "--client", "cursor"]
     assert "KeyError: 'API_KEY'" in install(folder, *words, API_KEY="here").stderr
     assert install(folder, *words, "--env", "API_KEY=k").returncode == 0
-
-
-# What is written
 
 
 @pytest.mark.share(3)

@@ -14,12 +14,9 @@ from typing import Any
 import pytest
 from anyio.abc import ByteStream
 
+from mcpcore import ApiKeyScheme, ClientIdentity, Issuer, ResourceServer
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
-from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.resource_server import Issuer
 from mcpcore.trace.redaction import Redactor
-from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.auth.schemes import ApiKeyScheme
 from tests.transports.auth_desk import (
     RESOURCE,
     Desk,

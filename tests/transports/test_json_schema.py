@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.errors import BadPattern
-from mcpcore_transports.schema import SchemaLimits, compile_schema
+from mcpcore import BadPattern, SchemaLimits, compile_schema
 
 ROOT = Path(__file__).parents[2]
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"

@@ -98,9 +98,6 @@ def test_large_schemas_are_checked_in_little_time(schema: dict[str, Any]) -> Non
     assert len(compile_schema(schema)({"a": -1})) <= 1
 
 
-# References
-
-
 @each_dialect
 def test_only_its_own_meta_schemas_are_published(dialect: Dialect) -> None:
     names = {uri.removesuffix("#") for uri in dialect.published}
@@ -209,9 +206,6 @@ def test_wherever_the_stack_ends_there_is_a_verdict(schema: dict[str, Any]) -> N
     assert len(found) == 2
 
 
-# Measuring and copying
-
-
 @pytest.mark.parametrize("value", [{"a": [1]}, [{}], "x" * 101, "short", 1.5, None, True])
 def test_values_that_the_library_quotes_say_little(value: Any) -> None:
     copied = quiet([value, {"a": value}])
@@ -231,8 +225,6 @@ def test_measure(value: Any, size: int, depth: int) -> None:
     if depth:
         assert "deeper" in (measure(value, SchemaLimits(value_depth=depth - 1)) or "")
 
-
-# Equality and division
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)

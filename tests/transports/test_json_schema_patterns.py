@@ -199,8 +199,6 @@ def test_any_text_is_a_pattern_or_refused(text: str) -> None:
     compile_pattern(text, MEMORY)
 
 
-# Sets, character by character
-
 CHARACTERS = [
     *map(chr, range(0x300)),
     *"\u1680\u180e\u2003\u2028\u205f\u3000\ufeff٣½ⅧÄǅʰ中€\u0378\ud7ff\ud800\udfff\ue000😀\U0010ffff",
@@ -243,9 +241,6 @@ def test_categories(category: str) -> None:
             assert matches(rf"^\p{{{category}}}$", character) is inside
             assert matches(rf"^[^\p{{{category}}}]$", character) is not inside
             assert matches(rf"^[\P{{{category}}}]$", character) is not inside
-
-
-# Work
 
 
 @pytest.mark.parametrize(

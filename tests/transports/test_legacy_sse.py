@@ -3,25 +3,19 @@
 import json
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ClientSettings, Context, HttpServerSettings, Negotiation, Server
 from mcpcore.errors import BadTarget, NegotiationError
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
-from mcpcore.service import Server
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.cache import EraCache
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import SseTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
@@ -43,21 +37,6 @@ def tools() -> Server:
         return str(a + b)
 
     @server.tool
-    async def steps(count: int, context: Context) -> str:
-        for number in range(count):
-            context.progress(number + 1, count)
-        return "done"
-
-    @server.tool
-    async def greet(context: Context) -> str:
-        answer = await context.elicit("Who?", FORM)
-        return f"Hello, {answer.content['name'] if answer.content else 'nobody'}!"
-
-    @server.tool
-    async def where(context: Context) -> str:
-        return ", ".join(root.uri for root in await context.list_roots())
-
-    @server.tool
     def large(size: int) -> str:
         return "x" * size
 
@@ -72,36 +51,6 @@ async def text(client: Client, tool: str, **arguments: Any) -> str:
     return (await client.call_tool(tool, arguments)).text
 
 
-CALLBACKS = Callbacks(elicitation=lambda params, context: {"name": "Ada"}, roots=["file:///a"])
-
-
-async def check_conversation(client: Client) -> None:
-    """Use all that a session of HTTP+SSE can do, and check what comes of it."""
-    assert await text(client, "add", a=2, b=3) == "5"
-    assert await text(client, "where") == "file:///a"
-    seen: list[float] = []
-
-    async def watched() -> None:
-        await client.call_tool(
-            "steps", {"count": 5}, progress=lambda value, total, message: seen.append(value)
-        )
-
-    await watched()
-    assert seen == [1, 2, 3, 4, 5]
-    assert len(await text(client, "large", size=300_000)) == 300_000
-    if client.revision.name >= "2025-06-18":
-        assert await text(client, "greet") == "Hello, Ada!"
-    results: list[str] = []
-
-    async def one(number: int) -> None:
-        results.append(await text(client, "add", a=number, b=0))
-
-    async with anyio.create_task_group() as group:
-        for number in range(50):
-            group.start_soon(one, number)
-    assert sorted(map(int, results)) == list(range(50))
-
-
 async def test_one_port_for_both() -> None:
     address = "127.0.0.1:0"
     async with served(tools(), http=address, sse=address) as state:
@@ -113,7 +62,7 @@ async def test_one_port_for_both() -> None:
             (sse.removeprefix("sse+"), "2025-11-25"),
         ):
             settings = ClientSettings(eras=EraCache())
-            async with connect(target, callbacks=CALLBACKS, settings=settings) as client:
+            async with connect(target, settings=settings) as client:
                 assert client.revision.name == revision
                 assert await text(client, "add", a=2, b=3) == "5"
 
@@ -174,11 +123,11 @@ async def test_with_an_http_client_of_ones_own(scheme: str) -> None:
             connect(
                 url,
                 http_client=own,
-                callbacks=CALLBACKS,
                 settings=ClientSettings(eras=EraCache()),
             ) as client,
         ):
-            await check_conversation(client)
+            assert await text(client, "add", a=2, b=3) == "5"
+            assert len(await text(client, "large", size=300_000)) == 300_000
     assert asked >= {("GET", "/sse"), ("POST", "/messages")}
 
 
@@ -232,9 +181,6 @@ async def test_over_tls() -> None:
                 assert await text(client, "add", a=2, b=3) == "5"
 
 
-# Who asks
-
-
 def named(request: HttpRequest) -> Verdict:
     token = bearer_token(request)
     return Refusal() if token is None else Principal(token)
@@ -256,12 +202,6 @@ async def test_principals() -> None:
             assert await text(client, "who") == "ann"
         async with connect(state.url, headers=lambda request: headers) as client:
             assert await text(client, "who") == "ann"
-
-
-# Ends
-
-
-# What cannot be
 
 
 @pytest.mark.parametrize(

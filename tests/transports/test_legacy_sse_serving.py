@@ -7,20 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.service import Server
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.base import open_store
+from mcpcore import Callbacks, Context, Server, ServeSettings, connect, open_store
 from tests.clock import patience
 from tests.transports.served import ANY_PORT, served
 from tests.transports.test_cli import Serving, mcpcore
 
 pytestmark = pytest.mark.anyio
-
-
-# The command
 
 
 @pytest.fixture
@@ -49,9 +41,6 @@ def test_several_workers_cannot_serve_it() -> None:
     done = mcpcore("serve", "--http", ANY_PORT, "--sse", ANY_PORT, "--workers", "2")
     assert done.returncode == 2
     assert "--sse needs one process" in done.stderr
-
-
-# Beside a store
 
 
 async def test_a_store_changes_nothing() -> None:
@@ -92,6 +81,3 @@ async def test_a_store_changes_nothing() -> None:
         "http notifications/tools/list_changed",
         "sse notifications/tools/list_changed",
     ]
-
-
-# Under attack

@@ -12,12 +12,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.errors import LifespanError
-from mcpcore.service import Server
+from mcpcore import LifespanError, RuntimeSettings, Server
 from mcpcore_transports.running.functions import start_background
 from mcpcore_transports.server.lifespan import seconds_left, within
-from mcpcore_transports.server.settings import RuntimeSettings
-from tests.clock import PATIENCE
+from tests.clock import PATIENCE, until
 from tests.transports.lives import Diary, declared
 
 pytestmark = pytest.mark.anyio
@@ -119,8 +117,7 @@ async def test_each_server_has_its_own() -> None:
         for server, work in zip((one, other), works, strict=True):
             group.start_soon(within, server, PATIENT, work)
         with anyio.fail_after(PATIENCE):
-            while diary.entries.count("work begins") < 2:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: diary.entries.count("work begins") >= 2)
         for work in works:
             work.stop.set()
     assert diary.entries.count("start 1") == 2

@@ -12,18 +12,14 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from mcpcore import HttpServerSettings, RuntimeSettings, Server, ServeSettings, connect
 from mcpcore.errors import LifespanError
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn
-from tests.clock import PATIENCE
+from tests.clock import PATIENCE, until
 from tests.transports.http_fixture import tool
 from tests.transports.lives import Diary, declared
 from tests.transports.sites import call as ws_call
@@ -61,9 +57,6 @@ async def closing(app: AsgiApp) -> AsyncIterator[anyio.abc.TaskGroup]:
             await app.aclose()
 
 
-# With the protocol
-
-
 async def test_the_protocol_has_it_entered_before_and_left_behind_everything() -> None:
     diary, go = Diary(), anyio.Event()
     app = asgi_app(declared(diary, start=go.wait), settings=SETTINGS)
@@ -82,8 +75,7 @@ async def test_the_protocol_has_it_entered_before_and_left_behind_everything() -
                 group.start_soon(conversation)
             assert (await wire.hear())["type"] == "websocket.accept"
             wire.text(ws_call(1, "wait"))
-            while diary.entries.count("call begins") < 2:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: diary.entries.count("call begins") >= 2)
             span.say({"type": "lifespan.shutdown"})
             await span.said("lifespan.shutdown.complete")
             assert diary.entries[-2:] == WHOLE[2:]
@@ -154,9 +146,6 @@ async def test_one_that_ends_by_itself_is_entered_anew_by_the_next_request() -> 
     assert span.sent[-1]["type"] == "lifespan.shutdown.failed"
     assert "the pool is gone" in span.sent[-1]["message"]
     assert diary.entries == ["start", "end", "start", "end"]
-
-
-# Without it
 
 
 async def test_the_first_request_enters_it_and_those_beside_it_wait(
@@ -297,9 +286,6 @@ def test_the_end_of_the_event_loop_leaves_it(anyio_backend: Any) -> None:
     assert diaries[0].entries == WHOLE
 
 
-# In other frameworks
-
-
 async def test_an_endpoint_has_to_be_prepared() -> None:
     diary = Diary()
     endpoint = HttpEndpoint(declared(diary), settings=SETTINGS)
@@ -326,9 +312,6 @@ async def test_asking_who_sends_a_request_prepares_it() -> None:
         with endpoint.handle(request, body, principal=principal) as call:
             assert (await collected(call)).result == "1"
         await endpoint.aclose()
-
-
-# Under ASGI servers
 
 
 async def test_under_an_asgi_server(anyio_backend: str) -> None:

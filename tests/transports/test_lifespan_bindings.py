@@ -13,24 +13,19 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from mcpcore import Answer, ClientSettings, Context, HttpServerSettings, RuntimeSettings, Server
 from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.notifications import NotificationContext
-from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from tests.clock import HOUR, PATIENCE
+from tests.clock import HOUR, PATIENCE, until
 from tests.transports.lives import Diary, declared
 from tests.transports.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -211,11 +206,13 @@ async def test_it_is_one_for_all_bindings_and_clients_in_memory(tmp_path: Path) 
                     assert await life(client) == "1"
             async with connect(server) as client:
                 stop.set()
-                while not (tmp_path / "socket").exists():
-                    await anyio.lowlevel.checkpoint()
+                await until(lambda: (tmp_path / "socket").exists())
                 assert await life(client) == "1"
     assert len(urls) == 5
     assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
+
+
+GONE = "^the lifespan pool failed while the server was running: ConnectionError: the pool is gone$"
 
 
 def pool_until(crash: anyio.Event) -> Callable[[], AbstractAsyncContextManager[None]]:
@@ -236,9 +233,7 @@ def pool_until(crash: anyio.Event) -> Callable[[], AbstractAsyncContextManager[N
 
 async def test_a_lifespan_that_ends_by_itself_ends_the_server() -> None:
     crash = anyio.Event()
-
-    said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=GONE):
         await serve(
             Server("x", lifespan=pool_until(crash)), http=ANY, ws=ANY, tcp=ANY, on_ready=crash.set
         )
@@ -255,8 +250,7 @@ async def test_its_own_end_ends_connections_that_are_open(binding: str) -> None:
     serving = partial(serve, Server("x", lifespan=pool_until(crash)), settings=settings, **address)
 
     async def client() -> None:
-        while not urls:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: urls)
         with suppress(LinkError, CallFailed):
             async with connect(urls[0]):
                 crash.set()
@@ -279,8 +273,7 @@ async def test_it_outlives_the_tasks_of_tools() -> None:
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(serving)
-            while not urls:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: urls)
             async with connect(urls[0], settings=FOLLOWS) as client:
                 await client.tasks.start("wait")
                 await diary.until("call begins")
@@ -289,9 +282,6 @@ async def test_it_outlives_the_tasks_of_tools() -> None:
             assert diary.entries[-1] == "call begins"
             stop.set()
     assert diary.entries[-3:] == ["call ends in life 1", "end 1", "ended 1"]
-
-
-# In memory
 
 
 @pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
@@ -331,32 +321,26 @@ async def test_in_memory_its_end_waits_for_calls_that_are_cut_off(wire: bool) ->
 
 
 @pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
-async def test_in_memory_a_failing_start_is_raised_by_connect(wire: bool) -> None:
-    async def start() -> None:
-        raise ConnectionRefusedError("no database")
+@pytest.mark.parametrize("when", ["start", "end"])
+async def test_in_memory_what_fails_is_raised(when: str, wire: bool) -> None:
+    """At the start by ``connect``, at the end behind its block."""
 
-    said = "^the lifespan life failed at its start: ConnectionRefusedError: no database$"
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
-        async with connect(MemoryTarget(declared(Diary(), start=start), wire=wire)):
-            pytest.fail("connected")
+    async def fail() -> None:
+        raise OSError("no database")
 
-
-@pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
-async def test_in_memory_a_failing_end_is_raised_behind_the_block(wire: bool) -> None:
-    async def end() -> None:
-        raise OSError("cannot flush")
-
-    said = "^the lifespan life failed at its end: OSError: cannot flush$"
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
-        async with connect(MemoryTarget(declared(Diary(), end=end), wire=wire)) as client:
+    async def use() -> None:
+        async with connect(MemoryTarget(declared(Diary(), **{when: fail}), wire=wire)) as client:
+            assert when == "end"
             assert await life(client) == "1"
+
+    said = f"^the lifespan life failed at its {when}: OSError: no database$"
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+        await use()
 
 
 @pytest.mark.parametrize("wire", MEMORY.values(), ids=MEMORY)
 async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> None:
     crash = anyio.Event()
-
-    said = "^the lifespan pool failed while the server was running: ConnectionError: the pool is"
     memory = MemoryTarget(Server("x", lifespan=pool_until(crash)), wire=wire)
 
     async def use() -> None:
@@ -364,11 +348,8 @@ async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> N
             crash.set()
             await anyio.sleep_forever()
 
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=said):
+    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=GONE):
         await use()
-
-
-# Who sees it
 
 
 class Database:
@@ -461,8 +442,7 @@ async def test_every_handler_and_middleware_sees_it(binding: str, era: str, decl
             connect(where, revision=era, settings=FOLLOWS) as client,
         ):
             await use_everything(client)
-            while "notification" not in seen:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: "notification" in seen)
     assert seen == dict.fromkeys(kinds, database if declares else None)
 
 

@@ -18,7 +18,7 @@ from tests.transports.asgi_fixture import free_port
 from tests.transports.serving import gone, kill, serving
 from tests.warm import PYTHON
 
-pytestmark = pytest.mark.usefixtures("warm_programs")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.transports.lively:server"
@@ -164,11 +164,7 @@ def test_a_failing_end_is_one_line_and_status_1(words: tuple[str, ...], tmp_path
     assert errors.splitlines()[-1].removeprefix("error: ") == said
 
 
-# Workers
-
-
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.anyio
 async def test_each_worker_enters_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = tmp_path / "diary"
     monkeypatch.setenv("LIFE_DIARY", str(diary))
@@ -187,7 +183,6 @@ async def test_each_worker_enters_it_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.anyio
 @pytest.mark.parametrize("life", ["refused", "starts for ever"])
 async def test_workers_that_cannot_start_are_one_line_and_status_1(
     life: str, monkeypatch: pytest.MonkeyPatch
@@ -204,7 +199,6 @@ async def test_workers_that_cannot_start_are_one_line_and_status_1(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.anyio
 async def test_a_worker_that_cannot_start_again_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,9 +214,6 @@ async def test_a_worker_that_cannot_start_again_says_why(
         await served.until(f"ended with status 1 ({START}ConnectionRefusedError: no database); it")
         broken.unlink()
         assert served.process.returncode is None
-
-
-# ASGI servers
 
 
 def test_an_asgi_server_does_not_begin_when_it_does_not_start(tmp_path: Path) -> None:

@@ -355,8 +355,6 @@ async def test_it_would_be_seen(
     assert list(told.found().values()) == [[MARK]]
 
 
-# Commands
-
 MAIN = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
 
 

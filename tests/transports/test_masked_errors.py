@@ -10,24 +10,21 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import ClientSettings, HttpServerSettings, RuntimeSettings, Server, ServeSettings
 from mcpcore.errors import LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
-from mcpcore.service import Server
+from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, reachable, served
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -70,6 +67,7 @@ async def _tool(client: Client, name: str) -> str:
 async def _error(asking: Awaitable[object]) -> str:
     with pytest.raises(PeerError) as caught:
         await asking
+    assert caught.value.code == INTERNAL_ERROR
     return caught.value.error.message
 
 
@@ -88,32 +86,28 @@ ASKING: dict[str, Callable[[Client], Awaitable[str]]] = {
 
 
 @eras
+@pytest.mark.requirement("server/resources/internal-errors")
 @pytest.mark.parametrize("asks", ASKING)
 @pytest.mark.parametrize("binding", ["memory", "http", "ws", "tcp"])
 @pytest.mark.share(2)
 async def test_the_log_has_the_id_that_the_client_is_told(
     binding: str, asks: str, revision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def ask(target: Any) -> None:
-        async with connect(target, revision=revision, settings=TASKS) as client:
-            said = [await ASKING[asks](client) for _ in range(2)]
-        assert [without_id(each) for each in said] == ["Internal error"] * 2
-        made = [id_of(each) for each in said]
-        assert made[0] != made[1]
-        failed = [record for record in caplog.records if record.name == "mcpcore.server"]
-        assert [record.getMessage() for record in failed] == [
-            f"the handler of {asks} failed (error id {each})" for each in made
-        ]
-        for record in failed:
-            assert record.exc_info is not None
-            assert "1234" in str(record.exc_info[1])
-
-    if binding == "memory":
-        await ask(broken())
-        return
-    address: Any = {binding: ANY_PORT}
-    async with served(broken(), **address) as site:
-        await ask(site.url)
+    async with (
+        reachable(binding, broken()) as target,
+        connect(target, revision=revision, settings=TASKS) as client,
+    ):
+        said = [await ASKING[asks](client) for _ in range(2)]
+    assert [without_id(each) for each in said] == ["Internal error"] * 2
+    made = [id_of(each) for each in said]
+    assert made[0] != made[1]
+    failed = [record for record in caplog.records if record.name == "mcpcore.server"]
+    assert [record.getMessage() for record in failed] == [
+        f"the handler of {asks} failed (error id {each})" for each in made
+    ]
+    for record in failed:
+        assert record.exc_info is not None
+        assert "1234" in str(record.exc_info[1])
 
 
 @eras
@@ -153,31 +147,6 @@ async def test_a_result_that_is_too_large(revision: str, caplog: pytest.LogCaptu
     [record] = caplog.records
     assert id_of(said) in record.getMessage()
     assert f"takes {found[1]} bytes" in caplog.text
-
-
-@eras
-@pytest.mark.parametrize("kind", ["async", "thread", "task", "structured"])
-async def test_results_are_limited_on_every_way(kind: str, revision: str) -> None:
-    server = Server("s", max_result=50)
-
-    async def later() -> str:
-        await anyio.lowlevel.checkpoint()
-        return "x" * 100
-
-    def sized(count: int) -> list[str]:
-        return ["x"] * count
-
-    options: dict[str, Any] = {"task": {"task": "required", "task_poll": 0.001}}
-    if kind in ("async", "task"):
-        server.add_tool(later, "tool", **options.get(kind, {}))
-    elif kind == "thread":
-        server.add_tool(lambda: "x" * 100, "tool", thread=True)
-    else:
-        server.add_tool(lambda: sized(30), "tool", structured_output=True)
-    server.add_tool(lambda: "x", "small")
-    async with connect(server, revision=revision, settings=TASKS) as client:
-        assert "and the tool may return 50" in await _tool(client, "tool")
-        assert not (await client.call_tool("small")).is_error
 
 
 TOKEN = "a-token-1234"

@@ -1,9 +1,14 @@
 """Two Peers in one process: by hand and in an event loop, as they are and through bytes."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ConnectionSettings, FrameKind, Negotiation, StreamConnection, Transmit
 from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
@@ -13,9 +18,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore_transports.memory import MemoryPair, memory_links
-from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, request
 
@@ -35,24 +38,43 @@ WIRE = False
 
 
 def make_links(
-    negotiation: Negotiation = Negotiation.MODERN, **settings: float
+    negotiation: Negotiation = Negotiation.MODERN, **settings: Any
 ) -> tuple[Caller, ToolServer, StreamConnection, StreamConnection]:
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
     ours, theirs = memory_links(
         (client.peer, client),
         (server.peer, server),
-        settings=ConnectionSettings(**settings),  # type: ignore[arg-type]
+        settings=ConnectionSettings(**settings),
         wire=WIRE,
     )
     client.link, server.link = ours, theirs
     return client, server, ours, theirs
 
 
+@asynccontextmanager
+async def conversation(
+    **settings: Any,
+) -> AsyncIterator[tuple[Caller, ToolServer, StreamConnection, StreamConnection, TaskGroup]]:
+    """Both links run, and the client has begun."""
+    client, server, ours, theirs = make_links(**settings)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ours.run)
+        tasks.start_soon(theirs.run)
+        client.begin()
+        yield client, server, ours, theirs, tasks
+
+
+def make_pair(
+    negotiation: Negotiation = Negotiation.MODERN,
+) -> tuple[Caller, ToolServer, MemoryPair]:
+    client, server = Caller(make_client(negotiation)), ToolServer(make_server())
+    client.peer.start(now=0.0)
+    return client, server, MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
+
+
 @pytest.mark.parametrize("negotiation", ERAS)
 def test_pair_needs_no_event_loop(negotiation: Negotiation) -> None:
-    client, server = Caller(make_client(negotiation)), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
-    client.peer.start(now=0.0)
+    client, _, pair = make_pair(negotiation)
     request = client.peer.request("tools/call", {"name": "echo", "arguments": {"a": 1}}, now=0.0)
     moved = pair.pump(0.0)
     [result] = client.of(ResultReceived)
@@ -62,9 +84,7 @@ def test_pair_needs_no_event_loop(negotiation: Negotiation) -> None:
 
 
 def test_pair_lets_time_pass() -> None:
-    client, server = Caller(make_client()), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
-    client.peer.start(now=0.0)
+    client, server, pair = make_pair()
     client.peer.request("tools/call", {"name": "hold"}, now=0.0, timeout=5.0)
     pair.pump(0.0)
     assert len(server.held) == 1
@@ -78,9 +98,7 @@ def test_pair_lets_time_pass() -> None:
 
 
 def test_pair_parts_with_terminal_events_on_both_sides() -> None:
-    client, server = Caller(make_client()), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
-    client.peer.start(now=0.0)
+    client, server, pair = make_pair()
     client.peer.request("tools/call", {"name": "hold"}, now=0.0)
     pair.pump(0.0)
     pair.close(0.0)
@@ -102,11 +120,7 @@ async def test_what_was_asked_before_run_is_sent() -> None:
 
 
 async def test_answers_made_in_other_tasks_are_flushed() -> None:
-    client, server, ours, theirs = make_links()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ours.run)
-        tasks.start_soon(theirs.run)
-        client.begin()
+    async with conversation() as (client, server, ours, _, _):
         request = client.call("hold")
         await server.until(lambda: bool(server.held))
         server.release("late")
@@ -115,11 +129,7 @@ async def test_answers_made_in_other_tasks_are_flushed() -> None:
 
 
 async def test_timeouts_fire_without_traffic() -> None:
-    client, server, ours, theirs = make_links()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ours.run)
-        tasks.start_soon(theirs.run)
-        client.begin()
+    async with conversation() as (client, server, ours, _, _):
         long = client.call("hold", timeout=1000.0)
         await server.until(lambda: bool(server.held))
         # The later request has the earlier deadline: the sleeping timer must be set anew.
@@ -132,11 +142,7 @@ async def test_timeouts_fire_without_traffic() -> None:
 
 
 async def test_close_gives_running_requests_time_and_no_more() -> None:
-    client, server, ours, theirs = make_links(drain=0.05)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ours.run)
-        tasks.start_soon(theirs.run)
-        client.begin()
+    async with conversation(drain=0.05) as (client, server, _, theirs, _):
         client.call("hold")
         await server.until(lambda: bool(server.held))
         await theirs.aclose()
@@ -147,11 +153,7 @@ async def test_close_gives_running_requests_time_and_no_more() -> None:
 
 
 async def test_close_waits_for_the_answer_of_a_running_request() -> None:
-    client, server, ours, theirs = make_links(drain=20.0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ours.run)
-        tasks.start_soon(theirs.run)
-        client.begin()
+    async with conversation(drain=20.0) as (client, server, _, theirs, tasks):
         request = client.call("hold")
         await server.until(lambda: bool(server.held))
         tasks.start_soon(theirs.aclose)
@@ -163,11 +165,7 @@ async def test_close_waits_for_the_answer_of_a_running_request() -> None:
 
 
 async def test_close_works_from_any_task_and_more_than_once() -> None:
-    client, server, ours, theirs = make_links()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ours.run)
-        tasks.start_soon(theirs.run)
-        client.begin()
+    async with conversation() as (client, server, ours, _, _):
         request = client.call("hold")
         await server.until(lambda: bool(server.held))
         async with anyio.create_task_group() as closers:
@@ -206,9 +204,6 @@ async def test_a_link_runs_once() -> None:
     await ours.run()
     with pytest.raises(RuntimeError):
         await ours.run()
-
-
-# Bounds
 
 
 def unsent(link: StreamConnection) -> int:

@@ -5,8 +5,7 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from mcpcore.service import Server
-from mcpcore_transports.client.client import Client, connect
+from mcpcore import Client, Server, connect
 
 pytestmark = pytest.mark.anyio
 

@@ -8,12 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, Struct, structs
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import FrameKind, LocalProtocolError, MemoryPair, Negotiation, Peer, Transmit
 from mcpcore.engine.events import MAIN, RequestReceived
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.errors import LocalProtocolError
-from mcpcore_transports.memory import MemoryPair
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, Malformed, request
 

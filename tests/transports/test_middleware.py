@@ -5,8 +5,7 @@ import logging
 import os
 import subprocess
 import types
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,27 @@ import msgspec
 import pytest
 from msgspec import Raw, Struct
 
-from mcpcore.engine.config import Role
+from mcpcore import ClientSettings, Context, ListRoots, MemoryTarget, Peer, Role, Server, connect
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.peer import Peer
 from mcpcore.errors import PeerError, ToolError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
-from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
-from mcpcore_transports.serve.serve import ServeSettings, server_config
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ListRoots
+from mcpcore_transports.serve.serve import server_config
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import reachable
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -376,8 +368,7 @@ async def test_who_waits_for_a_task_waits_inside_of_middleware(
         await anyio.wait_all_tasks_blocked()
         assert log == ["seen tasks/result"]
         if way == "withdrawn":
-            cancelled = {"requestId": waiting}
-            made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+            made.cancel(waiting)
             await anyio.wait_all_tasks_blocked()
             name = anyio.get_cancelled_exc_class().__name__
             assert log == ["seen tasks/result", f"seen {name}"]
@@ -423,17 +414,6 @@ def publishing() -> Server:
         return "done"
 
     return server
-
-
-@asynccontextmanager
-async def reachable(transport: str, server: Server, chosen: RuntimeSettings) -> AsyncIterator[Any]:
-    """Offer a server on a transport; yields what to connect to."""
-    if transport == "memory":
-        yield MemoryTarget(server, chosen)
-        return
-    binding: Any = {transport: ANY_PORT}
-    async with served(server, settings=ServeSettings(runtime=chosen), **binding) as site:
-        yield site.url
 
 
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])
@@ -694,8 +674,7 @@ async def test_the_client_may_be_asked_from_within(kind: Callable[..., Any]) -> 
     target = MemoryTarget(library(), settings(kind(log)))
     callbacks = Callbacks(elicitation=lambda params: {})
     async with connect(target, revision=MODERN, callbacks=callbacks) as client:
-        result = await client.call_tool("ask_in_tasks")
-        assert result.text == "both"
+        assert (await client.call_tool("ask_in_tasks")).text == "both"
     assert log == [
         "seen tools/call",
         "seen InputNeeded",
@@ -710,8 +689,7 @@ async def test_cancellation_passes(kind: Callable[..., Any]) -> None:
     async with bench(library(), settings(kind(log))) as made:
         id = made.post("tools/call", call("wait"))
         await anyio.wait_all_tasks_blocked()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        made.cancel(id)
         await made.runtime.idle()
         assert made.peer.in_flight == 0
         cancellation = anyio.get_cancelled_exc_class().__name__
@@ -826,8 +804,7 @@ async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, tran
         offered(transport, "tracing") as target,
         connect(target, revision=revision.name, callbacks=asked(log)) as client,
     ):
-        result = await client.call_tool("ask_all", meta=TRACE)
-        assert result.text == ",".join(TRACE.values())
+        assert (await client.call_tool("ask_all", meta=TRACE)).text == ",".join(TRACE.values())
         kinds = {"roots", "sampling"}
         if lookup("elicitation/create", "server", revision) or revision.modern:
             kinds.add("elicitation")
@@ -1061,8 +1038,7 @@ async def test_ends_without_an_answer_are_logged(caplog: pytest.LogCaptureFixtur
         await made.call("tools/call", call("echo"))
         id = made.post("tools/call", call("wait"))
         await anyio.wait_all_tasks_blocked()
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        made.cancel(id)
         await made.runtime.idle()
     told = [vars(record).get("mcp_outcome") for record in caplog.records]
     assert told == ["ended", None, "cancelled"]  # between them, the error itself

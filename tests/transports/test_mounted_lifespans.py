@@ -9,14 +9,9 @@ from weakref import WeakSet
 import anyio
 import pytest
 
-from mcpcore.service import Server
+from mcpcore import Client, Context, MemoryTarget, RuntimeSettings, Server, Steps, connect
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.running.middleware import Steps
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.transports.served import ANY_PORT, served
 

@@ -13,14 +13,10 @@ from typing import Any
 
 import pytest
 
+from mcpcore import Client, ClientSettings, LinkError, LocalError, NegotiationError, connect, serve
 from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.errors import LinkError, NegotiationError
-from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore_transports.client.cache import ERAS, EraCache, place_of
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
@@ -173,9 +169,6 @@ async def test_a_process_that_cannot_start_is_not_taken_for_anything(tmp_path: P
     assert "server/discover" not in str(failure.value)
 
 
-# The same over HTTP
-
-
 class Endpoint:
     """A legacy or modern HTTP server by hand, which keeps the methods that it gets."""
 
@@ -211,9 +204,6 @@ class Endpoint:
                 return status, None
             body = found
         return status, {"jsonrpc": "2.0", "id": id, **body}
-
-
-# Memory
 
 
 @pytest.mark.requirement("basic/versioning/era-cached")
@@ -303,9 +293,6 @@ def test_where_servers_are_found() -> None:
     ]
     assert len({place_of(parse_target(each)) for each in different}) == len(different)
     assert place_of(parse_target(echo())) is None
-
-
-# The command
 
 
 def test_the_command_restricts_both_sides(tmp_path: Path) -> None:

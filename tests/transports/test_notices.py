@@ -10,16 +10,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore.errors import PeerError
-from mcpcore.service import Server
+from mcpcore import Callbacks, Context, ListRoots, PeerError, RuntimeSettings, Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ListRoots
-from mcpcore_transports.server.runtime import RuntimeSettings
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import bench
 
@@ -88,9 +83,7 @@ async def test_what_hears_may_tell_something_in_turn(transport: str, name: str) 
         answer = await heard(client, 1)
         legacy = client.revision.server_requests
         if legacy:
-            with patience():
-                while not told:
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: told)
     assert answer == [["echo", legacy, False]]
     assert told == (["notifications/acme/heard"] if legacy else [])
 
@@ -152,9 +145,6 @@ def test_what_cannot_be_declared() -> None:
         server.notification("acme/y")(rest)
 
 
-# Bounds
-
-
 class Busy(Server):
     """Hears one notification after the other, the next when the test says so."""
 
@@ -179,17 +169,12 @@ async def test_notifications_that_wait_are_bounded(
         for number in range(10):
             params = {"number": number}
             made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
-            while not busy.heard:  # the first is at work, and waits no more
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: busy.heard)  # the first is at work, and waits no more
         busy.go_on.set()
-        with patience():
-            while len(busy.heard) < limit + 1:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(busy.heard) >= limit + 1)
         # What comes now is heard again.
         made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
-        with patience():
-            while len(busy.heard) < limit + 2:
-                await anyio.lowlevel.checkpoint()
+        await until(lambda: len(busy.heard) >= limit + 2)
     assert busy.heard == [*range(limit + 1), 9]
     assert caplog.text.count("is dropped") == 9 - limit
 
@@ -225,11 +210,9 @@ async def test_reports_that_wait_are_bounded(caplog: pytest.LogCaptureFixture) -
                 params = {"progressToken": token, "progress": number}
                 message = {"method": "notifications/progress", "params": params}
                 made.send({"jsonrpc": "2.0", **message})
-                while not curious.heard:
-                    await anyio.lowlevel.checkpoint()
+                await until(lambda: curious.heard)
             curious.go_on.set()
-            while len(curious.heard) < 3:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: len(curious.heard) >= 3)
         made.send({"jsonrpc": "2.0", "id": asked[0]["id"], "result": {"roots": []}})
         assert "result" in await made.reply(call)
     assert curious.heard == [1, 2, 3]

@@ -16,14 +16,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from mcpcore import Server, connect
+from mcpcore import MemoryTarget, Server, connect
 from mcpcore_transports.commands.gateway import gateway_settings
 from mcpcore_transports.commands.options import GatewayOptions, ServeOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.serve import _settings, _show_logs
 from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.server.log_labels import without_labels
-from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
 from mcpcore_transports.telemetry.workers import WorkerPages
 from tests.command import mcpcore_here

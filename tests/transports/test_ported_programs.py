@@ -14,11 +14,9 @@ import pytest
 
 pytest.importorskip("pydantic", reason="pydantic is not installed")
 
-from mcpcore.service import Server
+from mcpcore import Callbacks, Server, connect
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.transports.test_context_eras import ERAS
 

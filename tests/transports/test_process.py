@@ -11,12 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
-from mcpcore.engine.events import EndReason
-from mcpcore.errors import LinkError
+from mcpcore import ConnectionSettings, EndReason, LinkError, Negotiation, ProcessSettings
 from mcpcore_transports.stdio.process import ProcessLink
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client
 

@@ -12,13 +12,14 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import Negotiation, ProcessSettings
 from mcpcore_transports.stdio.process import ProcessLink
 from mcpcore_transports.stdio.reaper import GUARD, ProcessGuard, ProcessTree
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed
+
+pytestmark = pytest.mark.anyio
 
 HABITS = str(Path(__file__).with_name("habits.py"))
 CLIENT = str(Path(__file__).with_name("lone_client.py"))
@@ -77,7 +78,6 @@ async def until_up(link: ProcessLink) -> None:
         await anyio.sleep(0.001)
 
 
-@pytest.mark.anyio
 @pytest.mark.requirement("basic/transports/stdio/shutdown")
 @pytest.mark.parametrize("habits", BAD)
 async def test_nothing_is_left_after_the_close(habits: list[str]) -> None:
@@ -90,7 +90,6 @@ async def test_nothing_is_left_after_the_close(habits: list[str]) -> None:
     assert link.returncode == (0 if not stubborn else -9 if "stubborn" in habits else -15)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("habits", BAD)
 async def test_nothing_is_left_after_cancellation(habits: list[str]) -> None:
     token, before = new_token(), held()
@@ -105,7 +104,6 @@ async def test_nothing_is_left_after_cancellation(habits: list[str]) -> None:
     assert held() == before
 
 
-@pytest.mark.anyio
 async def test_a_server_that_dies_takes_its_children_along() -> None:
     async with bad_server("lingers", "child", "group", "session", "daemon") as (client, link):
         assert await client.echo(a=1) == {"a": 1}
@@ -114,7 +112,6 @@ async def test_a_server_that_dies_takes_its_children_along() -> None:
         await client.outcome(request)
 
 
-@pytest.mark.anyio
 async def test_what_left_the_group_may_stay() -> None:
     token = new_token()
     client, link = bad_link(token, "child", "session", descendants=False)
@@ -129,7 +126,6 @@ async def test_what_left_the_group_may_stay() -> None:
     wait_gone(token)
 
 
-@pytest.mark.anyio
 async def test_one_guard_looks_after_all_servers_and_goes_with_the_last() -> None:
     assert guard_pid() is None
     token, before = new_token(), held()

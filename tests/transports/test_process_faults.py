@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ClientSettings, LinkError, Negotiation, ProcessSettings, connect
 from mcpcore.engine.events import EndReason, Violation
-from mcpcore.errors import LinkError
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
 from tests.transports.test_process_ends import bad_link, bad_server
+
+pytestmark = pytest.mark.anyio
 
 
 def program(text: str) -> list[str]:
@@ -46,10 +44,6 @@ async def failure_of(command: list[str], *revisions: str, **settings: Any) -> st
     return str(caught.value)
 
 
-# Start
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize("revisions", [["2025-11-25"], ["2025-11-25", "2026-07-28"]])
 async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> None:
     # It says something and goes on, as a server that asks for a password.
@@ -65,7 +59,6 @@ async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> 
     await with_more_time(attempt, 0.3, 10.5)
 
 
-@pytest.mark.anyio
 async def test_the_time_to_start_ends_with_the_start() -> None:
     async def attempt(seconds: float) -> None:
         async with bad_server(startup_timeout=seconds) as (client, _):
@@ -77,28 +70,21 @@ async def test_the_time_to_start_ends_with_the_start() -> None:
     await with_more_time(attempt, 0.5, 10.0)
 
 
-@pytest.mark.anyio
 async def test_an_exit_with_code_0_is_told_with_its_last_words() -> None:
     told = await failure_of(program("print('nothing is configured', file=sys.stderr)"))
     assert told.endswith("exited with code 0; its last words:\n  nothing is configured")
 
 
-# Limits
-
-
-@pytest.mark.anyio
 async def test_a_limit_of_memory() -> None:
     told = await failure_of(program("x = bytearray(1 << 30)"), memory_limit=256 << 20)
     assert told.endswith("MemoryError")
 
 
-@pytest.mark.anyio
 async def test_a_limit_of_cpu() -> None:
     told = await failure_of(program("while True: pass"), cpu_limit=0.5)
     assert told.endswith("was ended by SIGXCPU (cpu_limit)")
 
 
-@pytest.mark.anyio
 async def test_limits_leave_a_server_as_it_is() -> None:
     limits = {"memory_limit": 1 << 30, "cpu_limit": 60.0}
     async with bad_server("child", **limits) as (client, link):
@@ -110,7 +96,6 @@ async def test_limits_leave_a_server_as_it_is() -> None:
         assert about(link, "cmdline").startswith(sys.executable.encode())
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("command", "settings", "message"),
     [
@@ -129,7 +114,6 @@ async def test_limits_that_cannot_be(
     assert await failure_of(command, **settings) == message
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("platform", "settings", "message"),
     [
@@ -148,10 +132,6 @@ async def test_platforms_without_limits_refuse_them(
     assert str(caught.value) == message
 
 
-# Noise and deafness
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("noise", "count", "excerpt"),
     [
@@ -169,7 +149,6 @@ async def test_noise_is_told_and_skipped(noise: str, count: int, excerpt: str) -
         assert told[0].excerpt == excerpt
 
 
-@pytest.mark.anyio
 async def test_a_bad_byte_costs_one_message() -> None:
     async with bad_server("bad-byte") as (client, _):
         assert await client.echo(a=1) == {"a": 1}
@@ -178,7 +157,6 @@ async def test_a_bad_byte_costs_one_message() -> None:
         assert "UTF-8" in told.message
 
 
-@pytest.mark.anyio
 async def test_a_server_that_stops_reading_costs_each_call_its_deadline() -> None:
     async with bad_server("deaf") as (client, _):
         await client.ready()
@@ -191,7 +169,6 @@ async def test_a_server_that_stops_reading_costs_each_call_its_deadline() -> Non
     assert (await client.outcome(patient)).reason is EndReason.CLOSED
 
 
-@pytest.mark.anyio
 async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"TEST_{secrets.token_hex(4)}".upper()
     monkeypatch.setenv(name, "given")
@@ -201,9 +178,6 @@ async def test_variables_are_handed_over_by_name(monkeypatch: pytest.MonkeyPatch
     )
     told = await failure_of(program(text), inherit_env=[name])
     assert told.endswith("  given None")
-
-
-# Standard error
 
 
 def collect(longest: int, *, lines: int = 5, size: int = 100) -> tuple[ErrorLines, list[str]]:
@@ -252,7 +226,6 @@ def test_what_is_kept_of_it_is_bounded() -> None:
     assert list(none.tail) == []
 
 
-@pytest.mark.anyio
 async def test_a_link_can_be_made_again_from_the_same_settings() -> None:
     settings = ProcessSettings(stderr="discard")
     _, first = bad_link("0")

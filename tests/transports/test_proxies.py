@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
+from mcpcore import ClientSettings, HttpClientLinkSettings, ServeSettings, connect
 from mcpcore.errors import (
     BadProxy,
     ConnectFailed,
@@ -20,21 +21,17 @@ from mcpcore.errors import (
     ProxyFailed,
     TlsFailed,
 )
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
-from tests.transports.served import served
+from tests.transports.served import by_hand, served
 from tests.transports.test_tls import ERAS, at, call, server
 
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+pytestmark = pytest.mark.anyio
 
-# Which one
+LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +80,6 @@ def test_a_socks_proxy_of_the_environment_is_refused(scheme: str, variable: str)
     assert proxy_for("http://a.example/", None, environ) is None
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("given", ["settings", "environment"])
 async def test_nothing_goes_directly_that_was_to_go_by_socks(
     given: str, monkeypatch: pytest.MonkeyPatch
@@ -155,9 +151,6 @@ def test_what_the_settings_say() -> None:
     assert str(proxy_for("http://127.0.0.1/", "http://mine:1", BOTH)) == "mine:1"
     mine = Proxy(host="mine", port=1)
     assert proxy_for("http://127.0.0.1/", mine, BOTH) is mine
-
-
-# A proxy
 
 
 class ProxyServer:
@@ -235,9 +228,6 @@ async def proxying(
     password: str | None = None, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[ProxyServer]:
     proxy = ProxyServer(password)
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    port = listener.extra(SocketAttribute.local_port)
-    proxy.url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
 
     async def serve(stream: ByteStream) -> None:
         if context is not None:
@@ -251,17 +241,15 @@ async def proxying(
         await proxy.serve(stream)
 
     with patience():
-        async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, serve)
+        async with by_hand(serve) as port:
+            proxy.url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
             yield proxy
-            group.cancel_scope.cancel()
 
 
 async def through(url: str, proxy: Any, context: ssl.SSLContext | None, **options: Any) -> str:
     settings = ClientSettings(proxy=proxy, ssl_context=context, http_link=options.pop("link", None))
     async with connect(url, settings=settings, **options) as client:
-        result = await client.call_tool("hello")
-        return str(result.content[0].text)  # type: ignore[union-attr]
+        return (await client.call_tool("hello")).text
 
 
 async def refusal(*args: Any, **options: Any) -> Exception:
@@ -284,7 +272,6 @@ def trusting() -> ssl.SSLContext:
     return client_tls(ca=papers().trusted.file)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("revision", ERAS)
 async def test_plain_http_is_sent_with_the_whole_url(revision: str) -> None:
     async with upstream(secure=False) as url, proxying("me:secret") as proxy:
@@ -297,7 +284,6 @@ async def test_plain_http_is_sent_with_the_whole_url(revision: str) -> None:
             assert headers["host"] == urlsplit(place).netloc
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("revision", ERAS)
 async def test_https_goes_through_a_tunnel(revision: str) -> None:
     async with upstream(secure=True) as url, proxying("me:secret") as proxy:
@@ -312,7 +298,6 @@ async def test_https_goes_through_a_tunnel(revision: str) -> None:
             assert set(seen) == {"host", "proxy-authorization"}, "nothing that is the server's"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("secure", [False, True])
 async def test_the_proxy_itself_may_speak_tls(secure: bool) -> None:
     context = server_tls(papers().server)
@@ -325,7 +310,6 @@ async def test_the_proxy_itself_may_speak_tls(secure: bool) -> None:
         assert "certificate is not accepted" in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_tunnel_does_not_weaken_tls() -> None:
     async with upstream(secure=True) as url, proxying() as proxy:
         error = await refusal(at(url, "upstream.example"), proxy.url, trusting())
@@ -333,7 +317,6 @@ async def test_a_tunnel_does_not_weaken_tls() -> None:
         assert "is not valid for" in str(error)
 
 
-@pytest.mark.anyio
 async def test_the_environment_leads_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(secure=False) as url, proxying() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
@@ -370,7 +353,6 @@ ANSWERS: dict[str, tuple[bytes, type[Exception], str, int | None]] = {
 }  # fmt: skip
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_proxy_that_refuses_a_tunnel(name: str) -> None:
     data, kind, words, status = ANSWERS[name]
@@ -384,7 +366,6 @@ async def test_a_proxy_that_refuses_a_tunnel(name: str) -> None:
             assert "the proxy 127.0.0.1" in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_proxy_that_wants_a_password_for_plain_http() -> None:
     async with upstream(secure=False) as url, proxying("me:secret") as proxy:
         given = proxy.url.replace("://", "://me:wrong@")
@@ -394,7 +375,6 @@ async def test_a_proxy_that_wants_a_password_for_plain_http() -> None:
         assert "wrong" not in str(error)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_not_there(scheme: str) -> None:
     async with proxying() as proxy:
@@ -405,7 +385,6 @@ async def test_a_proxy_that_is_not_there(scheme: str) -> None:
     assert "connection refused: the proxy 127.0.0.1" in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_proxy_that_never_answers() -> None:
     async def silent(stream: ByteStream) -> None:
         while await stream.receive():

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, UNIXSocketStream
 from anyio.lowlevel import checkpoint
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ConnectionSettings, Negotiation, Peer, StreamConnection
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -22,15 +22,14 @@ from mcpcore.engine.events import (
     RequestReceived,
     Violation,
 )
-from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import clock, what_broke
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import StreamLink
-from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
-from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.malformed import TABLE, good
+from tests.transports.sites import call as call
 from tests.transports.wire import Lines
 
 pytestmark = pytest.mark.anyio
@@ -69,10 +68,6 @@ async def serve(
         await tasks.start(link.run)
         yield Served(app, link, ours)
         await link.aclose()
-
-
-def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
-    return request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
 
 
 async def test_malformed_input_is_answered_and_the_next_request_works() -> None:

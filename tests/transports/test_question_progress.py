@@ -7,8 +7,7 @@ import anyio
 import pytest
 from msgspec import Raw
 
-from mcpcore.errors import RequestTimeout
-from mcpcore.spec.errors import McpError
+from mcpcore import CallbackContext, Callbacks, McpError, RequestTimeout, connect
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.base import RequestMeta
 from mcpcore.spec.types.client_features import (
@@ -18,8 +17,6 @@ from mcpcore.spec.types.client_features import (
 )
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
-from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.offers import TRANSPORTS, offered

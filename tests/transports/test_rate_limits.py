@@ -1,29 +1,22 @@
 """Rate limits of a server: what is refused, what is dropped, and who is counted as one."""
 
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from typing import Any, Literal
 
 import anyio
 import pytest
 from msgspec import Raw, Struct
 
+from mcpcore import Callbacks, Context, RuntimeSettings, Server, ServeSettings, clock, connect
 from mcpcore.errors import InputFailed, PeerError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
-from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.prompts import PromptReference
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.link import clock
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, reachable, served
 
 pytestmark = pytest.mark.anyio
 
@@ -400,18 +393,6 @@ class Broken:
         return wait
 
 
-@asynccontextmanager
-async def reachable(transport: str, settings: RuntimeSettings) -> AsyncIterator[Any]:
-    """Offer a busy server on a transport; yields what to connect to."""
-    if transport == "memory":
-        yield MemoryTarget(busy_server(), settings)
-        return
-    binding: Any = {transport: ANY_PORT}
-    serve_settings = ServeSettings(runtime=settings)
-    async with served(busy_server(), settings=serve_settings, **binding) as site:
-        yield site.url
-
-
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])
 @pytest.mark.parametrize("revision", [revision.name for revision in REVISIONS])
 @pytest.mark.parametrize("fate", ["refuse", "admit"])
@@ -425,7 +406,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
     seen: list[float] = []
     with patience():
         async with (
-            reachable(transport, settings) as target,
+            reachable(transport, busy_server(), settings) as target,
             connect(target, revision=revision) as client,
         ):
             for _ in range(2):

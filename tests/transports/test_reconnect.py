@@ -10,9 +10,11 @@ from typing import Any
 import anyio
 import anyio.abc
 import pytest
-from anyio.abc import SocketAttribute
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from msgspec import Struct
 
+from mcpcore import Callbacks, CallNext, ClientSettings, Context, Server, TaskOptions
 from mcpcore.engine.reconnection import (
     ConnectionEvent,
     ConnectionLost,
@@ -22,22 +24,16 @@ from mcpcore.engine.reconnection import (
     ReconnectSettings,
 )
 from mcpcore.errors import ConnectionClosed, LinkError
-from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.running.middleware import CallNext
-from mcpcore_transports.server.context import Context
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.road import ENDS, Road, road
-from tests.transports.served import Served, served
+from tests.transports.served import Served, by_hand, served
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +54,19 @@ QUICK = ReconnectSettings(first_delay=0.001, max_delay=0.002)
 FDS = Path("/proc/self/fd")
 NEVER = 100_000.0
 """Longer than any test may take."""
+
+
+class At(Struct):
+    """Where a server is, what is spoken with it, and a folder for its socket."""
+
+    binding: str
+    revision: str
+    folder: Path
+
+
+@pytest.fixture
+def at(binding: str, revision: str, tmp_path: Path) -> At:
+    return At(binding, revision, tmp_path)
 
 
 class Workshop(Server):
@@ -150,9 +159,7 @@ def upstream(binding: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def world(
-    binding: str,
-    revision: str,
-    folder: Path,
+    at: At,
     *,
     reconnect: ReconnectSettings = QUICK,
     callbacks: dict[str, Any] | None = None,
@@ -160,11 +167,14 @@ async def world(
     **settings: Any,
 ) -> AsyncIterator[World]:
     shop = Workshop()
-    async with served(shop, **upstream(binding)) as place, road(binding, place.port, folder) as way:
+    async with (
+        served(shop, **upstream(at.binding)) as place,
+        road(at.binding, place.port, at.folder) as way,
+    ):
         made = World(shop, place, way)
         async with connect(
             way.url,
-            revision=revision,
+            revision=at.revision,
             callbacks=Callbacks(connection=made.hear, **(callbacks or {})),
             settings=ClientSettings(reconnect=reconnect, **settings),
             middleware=middleware,
@@ -186,12 +196,30 @@ class Calls:
             self.errors.append(error)
 
 
+@asynccontextmanager
+async def coming_back(at: At, when: str) -> AsyncIterator[tuple[World, Calls, TaskGroup]]:
+    """A client that has lost its connection, and is ``waiting`` or ``connecting``."""
+    delay = NEVER if when == "waiting" else 0.001
+    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
+    async with (
+        anyio.create_task_group() as group,
+        world(at, reconnect=settings) as made,
+    ):
+        made.way.fates = ["hang"]
+        made.way.cut()
+        if when == "connecting":
+            await made.way.until(2)
+        else:
+            await made.until(Reconnecting)
+        yield made, Calls(), group
+
+
 # Coming back
 
 
 @PLACES
-async def test_it_comes_back_and_says_so(binding: str, revision: str, tmp_path: Path) -> None:
-    async with world(binding, revision, tmp_path) as made:
+async def test_it_comes_back_and_says_so(at: At) -> None:
+    async with world(at) as made:
         made.way.cut()
         back = await made.until(Reconnected)
         assert made.told() == [ConnectionLost, Reconnecting, Reconnected]
@@ -200,15 +228,15 @@ async def test_it_comes_back_and_says_so(binding: str, revision: str, tmp_path: 
         assert isinstance(again, Reconnecting)
         assert lost.reason == again.reason
         assert (again.attempt, again.attempts) == (1, 5)
-        assert (back.attempt, back.ready.revision.name) == (1, revision)
+        assert (back.attempt, back.ready.revision.name) == (1, at.revision)
         assert made.client.closed is None
         assert not (await made.client.call_tool("make")).is_error
-        assert binding == "sse" or made.way.taken == 2
+        assert at.binding == "sse" or made.way.taken == 2
 
 
 @PLACES
-async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_path: Path) -> None:
-    async with world(binding, revision, tmp_path) as made:
+async def test_thirty_requests_on_their_way(at: At) -> None:
+    async with world(at) as made:
         shop, client = made.shop, made.client
         shop.patient, shop.awaited = {"make", "read"}, 30
         unsafe, safe = Calls(), Calls()
@@ -222,7 +250,7 @@ async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_pat
         assert len(unsafe.errors) == len(safe.results) + len(safe.errors) == 15
         assert unsafe.results == []
         # Over HTTP+SSE a POST may break off as well, and then that is what has failed.
-        assert binding == "sse" or safe.errors == []
+        assert at.binding == "sse" or safe.errors == []
         assert {type(error) for error in unsafe.errors} == {ConnectionClosed}
         assert shop.calls["make"] == 15
         assert shop.calls["read"] == 15 + len(safe.results)
@@ -234,10 +262,8 @@ async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_pat
 
 @BINDINGS
 @ERAS
-async def test_requests_wait_for_the_next_connection(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
-    async with world(binding, revision, tmp_path) as made:
+async def test_requests_wait_for_the_next_connection(at: At) -> None:
+    async with world(at) as made:
         made.way.fates = ["hang"]
         made.way.cut()
         await made.way.until(2)
@@ -250,34 +276,17 @@ async def test_requests_wait_for_the_next_connection(
             made.way.cut()
         assert len(calls.results) == 10
         assert made.shop.calls == {"make": 10}
-        assert [type(event) for event in made.events] == [
-            ConnectionLost,
-            Reconnecting,
-            Reconnecting,
-            Reconnected,
-        ]
+        assert made.told() == [ConnectionLost, Reconnecting, Reconnecting, Reconnected]
 
 
 @BINDINGS
 @ERAS
 @pytest.mark.parametrize("when", ["waiting", "connecting"])
-async def test_closing_while_it_comes_back_ends_at_once(
-    binding: str, revision: str, when: str, tmp_path: Path
-) -> None:
-    delay = NEVER if when == "waiting" else 0.001
-    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
-    calls = Calls()
-    async with anyio.create_task_group() as group:
-        async with world(binding, revision, tmp_path, reconnect=settings) as made:
-            made.way.fates = ["hang"]
-            made.way.cut()
-            if when == "connecting":
-                await made.way.until(2)
-            else:
-                await made.until(Reconnecting)
-            group.start_soon(calls.make, made.client.call_tool, "make")
-            await anyio.wait_all_tasks_blocked()
-        assert made.client.closed == "closed by this side"
+async def test_closing_while_it_comes_back_ends_at_once(at: At, when: str) -> None:
+    async with coming_back(at, when) as (made, calls, group):
+        group.start_soon(calls.make, made.client.call_tool, "make")
+        await anyio.wait_all_tasks_blocked()
+    assert made.client.closed == "closed by this side"
     assert [type(error) for error in calls.errors] == [ConnectionClosed]
     assert made.told() == [ConnectionLost, Reconnecting]
 
@@ -287,17 +296,9 @@ async def test_closing_while_it_comes_back_ends_at_once(
 async def test_cancelling_while_it_comes_back_ends_at_once(
     revision: str, when: str, tmp_path: Path
 ) -> None:
-    delay = NEVER if when == "waiting" else 0.001
-    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
     events: list[type[Any]] = []
     with anyio.CancelScope() as scope:
-        async with world("tcp", revision, tmp_path, reconnect=settings) as made:
-            made.way.fates = ["hang"]
-            made.way.cut()
-            if when == "connecting":
-                await made.way.until(2)
-            else:
-                await made.until(Reconnecting)
+        async with coming_back(At("tcp", revision, tmp_path), when) as (made, _, _):
             scope.cancel()
             try:
                 await made.client.call_tool("make")
@@ -313,7 +314,7 @@ async def test_cancelling_an_open_connection_tells_of_no_loss(
     revision: str, tmp_path: Path
 ) -> None:
     with anyio.CancelScope() as scope:
-        async with world("tcp", revision, tmp_path) as made:
+        async with world(At("tcp", revision, tmp_path)) as made:
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
@@ -325,11 +326,9 @@ async def test_cancelling_an_open_connection_tells_of_no_loss(
 
 
 @PLACES
-async def test_an_attempt_may_break_off_anywhere(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_an_attempt_may_break_off_anywhere(at: At) -> None:
     settings = ReconnectSettings(attempts=20, first_delay=0.001, max_delay=0.002)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+    async with world(at, reconnect=settings) as made:
         made.way.fates = ["drop", 1, 20, 60, 100, 150, 200, 300, "drop"]
         count = len(made.way.fates)
         calls = Calls()
@@ -351,11 +350,9 @@ async def test_an_attempt_may_break_off_anywhere(
 
 @BINDINGS
 @ERAS
-async def test_an_attempt_that_takes_too_long_is_followed_by_another(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_an_attempt_that_takes_too_long_is_followed_by_another(at: At) -> None:
     settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+    async with world(at, reconnect=settings) as made:
         made.way.fates = ["hang", "hang"]
         made.way.cut()
         await made.until(Reconnected)
@@ -365,11 +362,9 @@ async def test_an_attempt_that_takes_too_long_is_followed_by_another(
 
 
 @PLACES
-async def test_a_connection_may_last_longer_than_its_opening(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_a_connection_may_last_longer_than_its_opening(at: At) -> None:
     settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.3)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+    async with world(at, reconnect=settings) as made:
         made.way.cut()
         await made.until(Reconnected)
         await anyio.sleep(0.5)  # longer than that
@@ -386,11 +381,9 @@ async def test_a_connection_may_last_longer_than_its_opening(
 
 
 @PLACES
-async def test_it_is_given_up_after_so_many_attempts(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_it_is_given_up_after_so_many_attempts(at: At) -> None:
     settings = ReconnectSettings(attempts=3, first_delay=0.001, max_delay=0.002)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+    async with world(at, reconnect=settings) as made:
         client, calls = made.client, Calls()
         async with client.listen(tools=True, uris=["shop:shelf"]) as changes:
             made.way.upstream = None
@@ -409,7 +402,7 @@ async def test_it_is_given_up_after_so_many_attempts(
                 await anext(changes)
             with pytest.raises(ConnectionClosed, match="given up after 3 attempts"):
                 await client.call_tool("make")
-        assert binding == "sse" or made.way.taken == 4
+        assert at.binding == "sse" or made.way.taken == 4
 
 
 @BINDINGS
@@ -438,7 +431,7 @@ def close_frame(code: int) -> bytes:
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 1013])
 async def test_a_server_that_restarts_is_waited_for(code: int, tmp_path: Path) -> None:
-    async with world("ws", LATEST.name, tmp_path) as made:
+    async with world(At("ws", LATEST.name, tmp_path)) as made:
         made.way.cut(close_frame(code))
         await made.until(Reconnected)
         assert isinstance(made.events[0], ConnectionLost)
@@ -446,7 +439,7 @@ async def test_a_server_that_restarts_is_waited_for(code: int, tmp_path: Path) -
 
 
 async def test_who_is_not_let_in_does_not_try_again(tmp_path: Path) -> None:
-    async with world("ws", LATEST.name, tmp_path) as made:
+    async with world(At("ws", LATEST.name, tmp_path)) as made:
         made.way.fates = [UNAVAILABLE, UNAUTHORIZED]
         made.way.cut()
         over = await made.until(ReconnectingGivenUp)
@@ -460,8 +453,8 @@ async def test_who_is_not_let_in_does_not_try_again(tmp_path: Path) -> None:
 
 @PLACES
 @pytest.mark.requirement("basic/patterns/subscriptions/listen-again")
-async def test_changes_are_heard_of_again(binding: str, revision: str, tmp_path: Path) -> None:
-    async with world(binding, revision, tmp_path) as made:
+async def test_changes_are_heard_of_again(at: At) -> None:
+    async with world(at) as made:
         client = made.client
         async with client.listen(tools=True, uris=["shop:shelf"]) as changes:
             made.way.cut()
@@ -489,7 +482,7 @@ async def test_a_middleware_that_fails_meanwhile_ends_what_it_was_asked_about(
                 raise KeyError("unlucky")
         return await call_next()
 
-    async with world("tcp", LATEST_LEGACY.name, tmp_path, middleware=[unlucky]) as made:
+    async with world(At("tcp", LATEST_LEGACY.name, tmp_path), middleware=[unlucky]) as made:
         async with made.client.listen(uris=["shop:shelf"]) as changes:
             made.way.cut()
             assert (await anext(changes)).missed
@@ -501,7 +494,7 @@ async def test_a_middleware_that_fails_meanwhile_ends_what_it_was_asked_about(
 async def test_subscriptions_by_hand_are_made_again(tmp_path: Path) -> None:
     heard: list[str] = []
     callbacks = {"resource_updated": heard.append}
-    async with world("tcp", LATEST_LEGACY.name, tmp_path, callbacks=callbacks) as made:
+    async with world(At("tcp", LATEST_LEGACY.name, tmp_path), callbacks=callbacks) as made:
         await made.client.subscribe("shop:shelf")
         made.way.cut()
         await made.until(Reconnected)
@@ -519,7 +512,7 @@ async def test_subscriptions_by_hand_are_made_again(tmp_path: Path) -> None:
 @ERAS
 async def test_the_log_level_is_told_again(revision: str, tmp_path: Path) -> None:
     heard: list[LoggingMessageParams] = []
-    async with world("tcp", revision, tmp_path, callbacks={"log": heard.append}) as made:
+    async with world(At("tcp", revision, tmp_path), callbacks={"log": heard.append}) as made:
         await made.client.set_log_level("debug")
         await made.client.call_tool("log")
         made.way.cut()
@@ -537,7 +530,7 @@ async def test_what_was_remembered_is_doubted(revision: str, tmp_path: Path) -> 
         "prompts_changed": lambda: changed.append("prompts"),
         "resources_changed": lambda: changed.append("resources"),
     }
-    async with world("tcp", revision, tmp_path, callbacks=callbacks) as made:
+    async with world(At("tcp", revision, tmp_path), callbacks=callbacks) as made:
         before = await made.client.tools()
         made.shop.add_tool(made.shop._look, "another")
         made.way.cut()
@@ -580,15 +573,13 @@ async def test_tasks_are_followed_across_connections(tmp_path: Path) -> None:
 
 
 @PLACES
-async def test_who_listens_outlives_a_server_that_is_replaced(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_who_listens_outlives_a_server_that_is_replaced(at: At) -> None:
     """It ends in good order, and with it the listen streams; the next one is found."""
-    async with world(binding, revision, tmp_path) as made:
+    async with world(at) as made:
         client = made.client
         async with (
             client.listen(tools=True) as changes,
-            served(Workshop(), **upstream(binding)) as other,
+            served(Workshop(), **upstream(at.binding)) as other,
         ):
             made.way.upstream = other.port
             made.place.stop.set()
@@ -656,19 +647,18 @@ async def scripted(
     folder: Path, *answers: str, settings: ReconnectSettings = QUICK
 ) -> AsyncIterator[tuple[Scripted, Road, Client]]:
     script = Scripted(list(answers))
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
     with patience():
-        async with listener, road("tcp", port, folder) as way, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, script.serve)
-            async with connect(
+        async with (
+            by_hand(script.serve) as port,
+            road("tcp", port, folder) as way,
+            connect(
                 way.url,
                 revision=LATEST.name,
                 settings=ClientSettings(reconnect=settings),
                 callbacks=Callbacks(connection=script.hear),
-            ) as client:
-                yield script, way, client
-            group.cancel_scope.cancel()
+            ) as client,
+        ):
+            yield script, way, client
 
 
 async def test_a_stream_that_its_server_ends_and_stays_is_over(tmp_path: Path) -> None:
@@ -709,7 +699,7 @@ async def test_leaving_while_there_is_no_connection_asks_for_nothing_more(tmp_pa
 async def test_an_event_stream_that_does_not_come_is_asked_for_again(tmp_path: Path) -> None:
     async def attempt(opening: float) -> None:
         settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=opening)
-        async with world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made:
+        async with world(At("sse", LATEST_LEGACY.name, tmp_path), reconnect=settings) as made:
             await made.client.ping()  # so that nothing is on its way
             made.way.fates = ["hang", "drop"]
             made.way.cut()
@@ -724,14 +714,11 @@ async def test_an_event_stream_that_does_not_come_is_asked_for_again(tmp_path: P
 
 
 async def test_closing_while_an_event_stream_is_awaited_ends_at_once(tmp_path: Path) -> None:
-    settings = ReconnectSettings(first_delay=NEVER, max_delay=NEVER)
-    calls = Calls()
-    async with (
-        anyio.create_task_group() as group,
-        world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made,
+    async with coming_back(At("sse", LATEST_LEGACY.name, tmp_path), "waiting") as (
+        made,
+        calls,
+        group,
     ):
-        made.way.cut()
-        await made.until(Reconnecting)
         group.start_soon(calls.make, made.client.call_tool, "make")
         await anyio.wait_all_tasks_blocked()
     assert [type(error) for error in calls.errors] == [ConnectionClosed]
@@ -748,12 +735,10 @@ def descriptors_open() -> int:
 
 @PLACES
 @pytest.mark.skipif(not FDS.exists(), reason="the descriptors of a process are counted in /proc")
-async def test_connections_that_are_gone_leave_nothing(
-    binding: str, revision: str, tmp_path: Path
-) -> None:
+async def test_connections_that_are_gone_leave_nothing(at: At) -> None:
     """As many tasks and descriptors after twenty connections as after two."""
     settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, lasting=0.0)
-    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+    async with world(at, reconnect=settings) as made:
         counted: list[tuple[int, int]] = []
         async with made.client.listen(tools=True):
             for number in range(1, 21):

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, ConnectionClosed, ProcessSettings, StdioTarget
 from mcpcore.engine.reconnection import (
     ConnectionEvent,
     ConnectionLost,
@@ -19,13 +20,8 @@ from mcpcore.engine.reconnection import (
     ReconnectingGivenUp,
     ReconnectSettings,
 )
-from mcpcore.errors import ConnectionClosed
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.stream.settings import ProcessSettings
-from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.serving import gone, serving
 

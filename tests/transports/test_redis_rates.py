@@ -9,14 +9,9 @@ import anyio
 import pytest
 import redis
 
+from mcpcore import MemoryTarget, RedisRateLimits, RuntimeSettings, Server, clock, connect
 from mcpcore.errors import PeerError, StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.link import clock
-from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.redis_rates import RedisRateLimits
-from mcpcore_transports.targets import MemoryTarget
 from tests.transports.redis_server import RedisServer, redis_server
 
 pytestmark = pytest.mark.anyio

@@ -12,15 +12,11 @@ import anyio
 import pytest
 from msgspec import structs
 
-from mcpcore.auth.api_keys import make_key
+from mcpcore import HttpSettings, MemoryStore, Server, ServeSettings, SsePaths, make_key
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.tokens import TokenFault
-from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.service import Server
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.signing import Signer, part, signer
 from tests.clock import patience
 from tests.transports.auth_desk import RESOURCE, Desk, bearer, call, protected

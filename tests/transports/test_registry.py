@@ -25,7 +25,7 @@ from tests.clock import patience
 from tests.transports.auth_site import Asked, reply, site
 from tests.warm import PYTHON
 
-pytestmark = pytest.mark.usefixtures("warm_programs")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 COMMAND = (*PYTHON, "-m", "mcpcore_transports.commands.main", "registry")
 STDIO = {"type": "stdio"}
@@ -38,6 +38,14 @@ SOURCE = {"url": "https://github.com/example/weather", "source": "github"}
 def package(kind: str = "pypi", **more: Any) -> dict[str, Any]:
     given = {"registryType": kind, "identifier": "weather", "version": "1.2.0", "transport": STDIO}
     return {**given, **more}
+
+
+def packaged(kind: str = "pypi", **more: Any) -> dict[str, Any]:
+    return {"remotes": [], "packages": [package(kind, **more)]}
+
+
+def remote(**more: Any) -> dict[str, Any]:
+    return {"remotes": [{**REMOTE, **more}]}
 
 
 def described(**more: Any) -> dict[str, Any]:
@@ -77,7 +85,7 @@ def entry(**more: Any) -> dict[str, Any]:
 def test_a_package_is_started_at_its_exact_version(
     more: dict[str, Any], command: str, args: list[str]
 ) -> None:
-    assert entry(packages=[package(**more)]) == {"command": command, "args": args}
+    assert entry(**packaged(**more)) == {"command": command, "args": args}
 
 
 def test_values_are_filled_in_and_what_is_missing_is_named() -> None:
@@ -141,77 +149,52 @@ def test_a_remote_comes_before_packages() -> None:
     ("more", "said"),
     [
         ({}, "has not got a remote or a package; its packages: none"),
-        ({"packages": [package("mcpb")]}, "no command starts a package of 'mcpb'"),
+        (packaged("mcpb"), "no command starts a package of 'mcpb'"),
         *(
-            ({"packages": [package(version=each)]}, "no exact version")
-            for each in ("", "latest", "^1.2.3", "1.x", "1.*", ">=1", "1 2", "1.2.0;x")
+            (packaged(version=each), "no exact version")
+            for each in (
+                *("", "latest", "^1.2.3", "1.x", "1.*", ">=1", "1 2", "1.2.0;x"),
+                *("1" + "-a" * 100 + "!", "1" * 300),
+            )
         ),
+        *((packaged("npm", version=each), "no exact version") for each in ("1", "1.2", "next")),
+        (packaged("oci", version=""), "no exact version"),
+        (packaged("oci", identifier="w:latest"), "no exact version"),
+        (packaged("oci", identifier="w:main"), "no exact version"),
+        (remote(url="https://example.com:x@evil.example/"), "is no URL of"),
         *(
-            ({"packages": [package("npm", version=each)]}, "no exact version")
-            for each in ("1", "1.2", "next")
-        ),
-        ({"packages": [package(version="1" + "-a" * 100 + "!")]}, "no exact version"),
-        ({"packages": [package(version="1" * 300)]}, "no exact version"),
-        ({"packages": [package("oci", identifier="w:latest")]}, "no exact version"),
-        ({"packages": [package("oci", identifier="w:main")]}, "no exact version"),
-        ({"remotes": [{**REMOTE, "url": "https://example.com:x@evil.example/"}]}, "is no URL of"),
-        ({"packages": [package("oci", version="")]}, "no exact version"),
-        *(
-            ({"packages": [package(identifier=each)]}, "is no identifier of pypi")
+            (packaged(identifier=each), "is no identifier of pypi")
             for each in ("--from", "a b", "git+https://evil.example/x", "a@2", "", "\u0430", "a\n")
         ),
-        ({"packages": [package("npm", identifier="https://evil.example/x.tgz")]}, "is no ident"),
-        ({"packages": [package(runtimeHint="bash")]}, "runtimeHint 'bash'"),
-        ({"packages": [package(transport=REMOTE)]}, "is not spoken to over stdio"),
+        (packaged("npm", identifier="https://evil.example/x.tgz"), "is no ident"),
+        (packaged(runtimeHint="bash"), "runtimeHint 'bash'"),
+        (packaged(transport=REMOTE), "is not spoken to over stdio"),
         (
-            {"packages": [package(packageArguments=[{"type": "positional", "value": "${HOME}"}])]},
+            packaged(packageArguments=[{"type": "positional", "value": "${HOME}"}]),
+            "a reference to your variables",
+        ),
+        (packaged(runtimeArguments=[{**FLAG, "name": "\x1b"}]), "control characters"),
+        (
+            packaged(
+                packageArguments=[
+                    {"type": "positional", "value": "{d}{HOME}", "variables": {"d": {"value": "$"}}}
+                ]
+            ),
             "a reference to your variables",
         ),
         (
-            {
-                "packages": [
-                    package(runtimeArguments=[{"type": "named", "name": "\x1b", "value": "a"}])
-                ]
-            },
-            "control characters",
-        ),
-        (
-            {
-                "packages": [
-                    package(
-                        packageArguments=[
-                            {
-                                "type": "positional",
-                                "value": "{d}{HOME}",
-                                "variables": {"d": {"value": "$"}},
-                            }
-                        ]
-                    )
-                ]
-            },
-            "a reference to your variables",
-        ),
-        (
-            {"packages": [package(environmentVariables=[{"name": "A=B", "value": "c"}])]},
+            packaged(environmentVariables=[{"name": "A=B", "value": "c"}]),
             "is no name of a variable",
         ),
-        ({"remotes": [{**REMOTE, "url": "file:///etc/passwd"}]}, "is no URL of http"),
-        ({"remotes": [{**REMOTE, "url": "https://${keyring:a/b}.example"}]}, "a reference to your"),
-        ({"remotes": [{**REMOTE, "type": "carrier-pigeon"}]}, "the transport 'carrier-pigeon'"),
+        (remote(url="file:///etc/passwd"), "is no URL of http"),
+        (remote(url="https://${keyring:a/b}.example"), "a reference to your"),
+        (remote(type="carrier-pigeon"), "the transport 'carrier-pigeon'"),
         (
-            {"remotes": [{**REMOTE, "headers": [{"name": "Mcp-Session-Id", "value": "a"}]}]},
+            remote(headers=[{"name": "Mcp-Session-Id", "value": "a"}]),
             "remotes: ",
         ),
         (
-            {
-                "remotes": [
-                    {
-                        **REMOTE,
-                        "url": "{a}",
-                        "variables": {"a": {"default": "https://${env:TOKEN}.example"}},
-                    }
-                ]
-            },
+            remote(url="{a}", variables={"a": {"default": "https://${env:TOKEN}.example"}}),
             "a reference to your variables",
         ),
     ],
@@ -253,36 +236,28 @@ OFFICIAL = "io.modelcontextprotocol.registry/official"
         ({"name": "io.github.someone/weather"}, {}, []),
         ({"name": "org.other/weather"}, {}, ["remotes: the host mcp.example.com is not one"]),
         ({"name": "com.mcp/weather"}, {}, ["remotes: the host mcp.example.com is not one"]),
-        ({"remotes": [{**REMOTE, "url": "http://example.com/"}]}, {}, ["remotes: http is not"]),
-        ({"remotes": [], "packages": [package()]}, {}, []),
+        (remote(url="http://example.com/"), {}, ["remotes: http is not"]),
+        (packaged(), {}, []),
         (
-            {"remotes": [], "packages": [package(registryBaseUrl="https://pypi.evil.example")]},
+            packaged(registryBaseUrl="https://pypi.evil.example"),
             {},
             ["registryBaseUrl: https://pypi.evil.example is not https://pypi.org, which uvx asks"],
         ),
         *(
             (
-                {
-                    "remotes": [],
-                    "packages": [package(environmentVariables=[{"name": each, "default": "a"}])],
-                },
+                packaged(environmentVariables=[{"name": each, "default": "a"}]),
                 {},
                 [f"environmentVariables: {each} changes what uvx does"],
             )
             for each in ("UV_INDEX_URL", "npm_config_registry", "LD_PRELOAD", "PATH")
         ),
         (
-            {"remotes": [], "packages": [package("oci", identifier="evil.example/w:1.0")]},
+            packaged("oci", identifier="evil.example/w:1.0"),
             {},
             ["packages: the image comes from evil.example"],
         ),
         (
-            {
-                "remotes": [],
-                "packages": [
-                    package("oci", runtimeArguments=[{**FLAG, "name": "-v", "value": "/:/host"}])
-                ],
-            },
+            packaged("oci", runtimeArguments=[{**FLAG, "name": "-v", "value": "/:/host"}]),
             {},
             ["runtimeArguments: they decide what docker does: -v /:/host"],
         ),
@@ -317,7 +292,6 @@ UNREADABLE = page(1, None, {"server": {"name": "no namespace"}}, 7)
 """Page with one record that can be read, and two that cannot."""
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("most", "answers", "found", "asked"),
     [
@@ -336,9 +310,7 @@ async def test_pages_are_followed_as_far_as_wanted(
         with patience():
             records, unreadable = await Registry(url).search("we & co", most=most)
     assert (len(records), len(requests)) == (found, asked)
-    assert unreadable == (
-        2 if answers[0] == page(1, None, {"server": {"name": "no namespace"}}, 7) else 0
-    )
+    assert unreadable == (2 if answers == [UNREADABLE] else 0)
     targets = [urlsplit(each.target) for each in requests]
     assert {each.path for each in targets} == {"/v0.1/servers"}
     queries = [parse_qs(each.query) for each in targets]
@@ -349,7 +321,6 @@ async def test_pages_are_followed_as_far_as_wanted(
 RECORD = {"server": described(remotes=[REMOTE])}
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -380,7 +351,6 @@ def test_a_registry_is_reached_over_https(url: str) -> None:
         Registry(url)
 
 
-@pytest.mark.anyio
 async def test_the_commands(tmp_path: Path) -> None:
     async def run(*words: str) -> tuple[int, str]:
         command = [*COMMAND, *words, "--registry", url]

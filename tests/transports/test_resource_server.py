@@ -10,23 +10,18 @@ import anyio
 import pytest
 from msgspec import structs
 
+from mcpcore import Context, HttpServerSettings, MemoryStore, Server, ServeSettings, asgi_app
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import thumbprint
-from mcpcore.auth.resource_server import Dpop, principal_name
-from mcpcore.http.principals import Principal, Refusal
+from mcpcore.auth.resource_server import Dpop, Issuer, principal_name
 from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
+from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import patience
@@ -37,6 +32,7 @@ from tests.transports.auth_desk import (
     bearer,
     call,
     issuer,
+    judged,
     legacy,
     message_of,
     modern,
@@ -269,20 +265,12 @@ async def test_opaque_tokens_are_asked_about_once() -> None:
     robot = ClientIdentity(client_id="robot", client_secret="secret")
     async with issuer() as first:
         trusted: dict[str, Any] = {"introspection_url": f"{first.url}/introspect", "client": robot}
-        from mcpcore.auth.resource_server import Issuer
-        from mcpcore_transports.auth.resource_server import ResourceServer
-
         guard = ResourceServer(RESOURCE, [Issuer(issuer=first.url, **trusted)])
         token = first.granted("read")
-
-        def request(token: str) -> Any:
-            return http_request("POST", "/mcp", [("Authorization", f"Bearer {token}")])
-
         verdicts: list[Any] = []
 
         async def ask(token: str) -> None:
-            found = guard(request(token))
-            verdicts.append(found if isinstance(found, (Principal, Refusal)) else await found)
+            verdicts.append(await judged(guard, bearer(token)))
 
         with patience():
             async with anyio.create_task_group() as tasks:
@@ -311,17 +299,11 @@ async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
 
 async def test_an_issuer_that_is_away_is_a_503() -> None:
     async with issuer() as desk:
-        from mcpcore.auth.resource_server import Issuer
-        from mcpcore_transports.auth.resource_server import ResourceServer
-
         token = desk.token()
         trust = Issuer(issuer=desk.url, jwks_url="http://127.0.0.1:9/jwks")
         guard = ResourceServer(RESOURCE, [trust])
         with patience():
-            found = guard(http_request("POST", "/mcp", [("Authorization", f"Bearer {token}")]))
-            assert not isinstance(found, (Principal, Refusal))
-            verdict = await found
-        assert isinstance(verdict, Refusal)
+            verdict = await judged(guard, bearer(token))
         assert (verdict.status, dict(verdict.headers)) == (503, {"Retry-After": "5"})
 
 
@@ -353,11 +335,10 @@ async def test_api_keys_beside_tokens(first: bool) -> None:
 
 async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> None:
     async with protected() as desk:
-        lines = [("Authorization", f"Bearer {desk.token()}")]
-        found: list[Any] = []
-        for peer in ("192.0.2.1:1", "192.0.2.2:2"):
-            verdict: Any = desk.guard(http_request("POST", "/mcp", lines, peer=peer))
-            found.append(verdict if isinstance(verdict, Principal) else await verdict)
+        lines = bearer(desk.token())
+        found = [
+            await judged(desk.guard, lines, peer=peer) for peer in ("192.0.2.1:1", "192.0.2.2:2")
+        ]
         assert found[0] == found[1]
         assert found[0].exchangeable
         for principal in found:
@@ -365,14 +346,8 @@ async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> No
         assert [event.address for event in desk.events[2:]] == ["192.0.2.1", "192.0.2.2"]
 
 
-# ASGI, the plain function
-
-
 async def test_the_metadata_and_the_guard_work_in_asgi_and_the_plain_function() -> None:
     async with issuer() as desk:
-        from mcpcore.auth.resource_server import Issuer
-        from mcpcore_transports.auth.resource_server import ResourceServer
-
         guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])
         settings = ServeSettings(http_link=HttpServerSettings(authenticate=guard))
         endpoint = HttpEndpoint(notes(), settings=settings)
@@ -411,8 +386,6 @@ async def test_the_metadata_and_the_guard_work_in_asgi_and_the_plain_function() 
         assert json.loads(sent[1]["body"])["resource"] == RESOURCE
         await app.aclose()
 
-
-# Tasks
 
 TASKS: dict[str, Any] = {
     "io.modelcontextprotocol/clientCapabilities": {
@@ -458,9 +431,6 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
             modern("tasks/get", about, other, meta=TASKS, headers={"Mcp-Name": task})
         )
         assert message_of(hidden)["error"]["code"] == -32602
-
-
-# Other bindings
 
 
 @pytest.mark.parametrize("scopes", ["", "write files"])

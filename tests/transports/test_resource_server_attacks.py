@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import json
 import logging
 import ssl
@@ -19,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, structs
 
+from mcpcore import Context, HttpServerSettings, Server, ServeSettings, WebSocketSettings, clock
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
-from mcpcore.auth.grants import ClientIdentity
+from mcpcore.auth.grants import ClientIdentity, base64url
 from mcpcore.auth.introspection import TokenCache
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
@@ -31,7 +33,6 @@ from mcpcore.http.principals import (
     Refusal,
     write_name,
 )
-from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import (
@@ -44,13 +45,8 @@ from mcpcore_transports.auth.schemes import (
     Scheme,
 )
 from mcpcore_transports.auth.signing import subject_of
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import clock
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import http_request
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience
@@ -61,6 +57,7 @@ from tests.transports.auth_desk import (
     bearer,
     call,
     issuer,
+    judged,
     legacy,
     message_of,
     modern,
@@ -332,12 +329,8 @@ async def test_44_52_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) 
         client = ClientIdentity(client_id="robot", client_secret="marked-secret")
         trust = Issuer(issuer=desk.url, introspection_url=f"{broken.url}/introspect", client=client)
         guard = ResourceServer(RESOURCE, [trust], audit=desk.events.append)
-        request = http_request("POST", "/mcp", [("Authorization", "Bearer marked-token")])
         with patience():
-            found = guard(request)
-            assert not isinstance(found, (Principal, Refusal))
-            verdict = await found
-        assert isinstance(verdict, Refusal)
+            verdict = await judged(guard, bearer("marked-token"))
         assert verdict.status == 503
         assert broken.asked[0].header("authorization") is not None
         hidden = base64.b64encode(b"robot:marked-secret").decode()
@@ -444,9 +437,7 @@ async def test_52_threads_change_the_cache_of_tokens_under_a_lock(
             monkeypatch.setattr(TokenCache, change.__name__, noted(change))
         good = desk.token()
         for token, status in ((good, 200), ("a.b.c", 401), (good, 200), (desk.token("b"), 429)):
-            lines = [("Authorization", f"Bearer {token}")]
-            found = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
-            verdict = found if isinstance(found, (Principal, Refusal)) else await found
+            verdict = await judged(guard, bearer(token), peer="192.0.2.1:1")
             assert getattr(verdict, "status", 200) == status
         guard.revoke(good)
     assert set(changes) == {("look", True), ("end", True), ("forget", True)}
@@ -462,11 +453,9 @@ async def test_52_a_wrong_signature_counts_also_where_no_keys_can_be_fetched() -
         trust = Issuer(issuer=desk.url, jwks_url=at.url)
         guard = ResourceServer(RESOURCE, [trust], max_failures=3)
 
-        async def ask(token: str, host: str = "192.0.2.1") -> Any:
-            lines = [("Authorization", f"Bearer {token}")]
-            found = guard(http_request("POST", "/mcp", lines, peer=f"{host}:5000"))
-            verdict = found if isinstance(found, (Principal, Refusal)) else await found
-            return verdict.status if isinstance(verdict, Refusal) else 200
+        async def ask(token: str, host: str = "192.0.2.1") -> int:
+            verdict = await judged(guard, bearer(token), peer=f"{host}:5000")
+            return getattr(verdict, "status", 200)
 
         def wrong(kid: str) -> str:
             return signer().jwt({"iss": desk.url}, kid=kid)
@@ -485,9 +474,7 @@ async def test_39_many_first_requests_make_one_fetch() -> None:
         verdicts: list[Any] = []
 
         async def ask(token: str) -> None:
-            found = guard(http_request("POST", "/mcp", [("Authorization", f"Bearer {token}")]))
-            done = isinstance(found, (Principal, Refusal))
-            verdicts.append(found if done else await found)  # type: ignore[misc]
+            verdicts.append(await judged(guard, bearer(token)))
 
         tokens = [desk.token(f"u{number}") for number in range(1000)]
         with patience():
@@ -529,9 +516,7 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
         verdicts: list[Any] = []
 
         async def ask(number: int, peer: str = "192.0.2.1:1") -> None:
-            lines = [("Authorization", f"Bearer opaque-{number}")]
-            found: Any = guard(http_request("POST", "/mcp", lines, peer=peer))
-            verdicts.append(found if isinstance(found, Refusal) else await found)
+            verdicts.append(await judged(guard, bearer(f"opaque-{number}"), peer=peer))
 
         with patience():
             async with anyio.create_task_group() as tasks:
@@ -573,9 +558,8 @@ async def test_43_behind_a_proxy_all_clients_share_the_questions(
         statuses: list[int] = []
 
         async def ask(number: int) -> None:
-            lines = [("Authorization", f"Bearer opaque-{number}")]
-            found: Any = guard(http_request("POST", "/mcp", lines, peer=peer))
-            statuses.append((await found).status)
+            verdict = await judged(guard, bearer(f"opaque-{number}"), peer=peer)
+            statuses.append(verdict.status)
 
         with patience():
             async with anyio.create_task_group() as tasks:
@@ -687,20 +671,12 @@ async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() 
         key = signer()
         token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
         made = proof(token, key, iat=time.time(), htu=RESOURCE)
-
-        async def ask(guard: ResourceServer, *lines: tuple[str, str]) -> Any:
-            found = guard(http_request("POST", "/mcp", list(lines)))
-            return found if isinstance(found, (Principal, Refusal)) else await found
-
-        bound = (("Authorization", f"DPoP {token}"), ("DPoP", made))
+        bound = {"Authorization": f"DPoP {token}", "DPoP": made}
         with patience():
-            assert isinstance(await ask(workers[0], *bound), Principal)
+            assert isinstance(await judged(workers[0], bound), Principal)
             for worker in (*workers, *workers):
-                again = await ask(worker, *bound)
-                assert isinstance(again, Refusal)
-                assert again.status == 401
-            as_bearer = await ask(workers[1], ("Authorization", f"Bearer {token}"))
-            assert isinstance(as_bearer, Refusal)
+                assert (await judged(worker, bound)).status == 401
+            assert isinstance(await judged(workers[1], bearer(token)), Refusal)
 
 
 async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
@@ -712,9 +688,7 @@ async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
         async def ask(**claims: Any) -> Any:
             token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
             made = proof(token, key, iat=time.time(), htu=RESOURCE, **claims)
-            lines = [("Authorization", f"DPoP {token}"), ("DPoP", made)]
-            found = guard(http_request("POST", "/mcp", lines))
-            return found if isinstance(found, (Principal, Refusal)) else await found
+            return await judged(guard, {"Authorization": f"DPoP {token}", "DPoP": made})
 
         with patience():
             asked = await ask()
@@ -748,27 +722,20 @@ async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:
 
 
 async def test_49_a_certificate_is_none_that_a_header_names() -> None:
-    from mcpcore.auth.grants import base64url
-
     async with issuer() as desk:
         guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])
         ours, other = (ClientCertificate(subject="CN=a", der=der) for der in (b"ours", b"other"))
         digest = base64url(hashlib.sha256(b"ours").digest()).decode()
         token = desk.token(cnf={"x5t#S256": digest})
 
-        async def ask(certificate: ClientCertificate | None, *lines: tuple[str, str]) -> Any:
-            headers = [("Authorization", f"Bearer {token}"), *lines]
-            found = guard(http_request("POST", "/mcp", headers, certificate=certificate))
-            return found if isinstance(found, (Principal, Refusal)) else await found
-
         with patience():
-            admitted = await ask(ours)
+            admitted = await judged(guard, bearer(token), certificate=ours)
             assert isinstance(admitted, Principal)
             assert not admitted.exchangeable  # the token is bound
-            assert isinstance(await ask(other), Refusal)
-            encoded = base64.b64encode(b"ours").decode()
+            assert isinstance(await judged(guard, bearer(token), certificate=other), Refusal)
             for name in ("Client-Cert", "X-Client-Cert", "X-SSL-Client-Cert", "x5t#S256"):
-                assert isinstance(await ask(None, (name, f":{encoded}:")), Refusal)
+                named = {**bearer(token), name: cert_line(b"ours")}
+                assert isinstance(await judged(guard, named), Refusal)
         scheme = CertificateScheme({"CN=a": CertificateRecord(principal="a", scopes=("write",))})
         known = scheme(http_request("POST", "/mcp", [], certificate=ours))
         assert isinstance(known, Principal)
@@ -786,8 +753,6 @@ async def test_49_a_certificate_is_none_that_a_header_names() -> None:
 
 def test_53_secrets_are_compared_in_constant_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time itself is not measured: a key of nobody takes the same steps as one of somebody."""
-    import hmac
-
     compared: list[tuple[int, int]] = []
     real = hmac.compare_digest
 

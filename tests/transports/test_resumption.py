@@ -7,14 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, Context, Server, ServeSettings, connect
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
-from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.served import served

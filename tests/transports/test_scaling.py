@@ -14,14 +14,10 @@ import anyio
 import pytest
 from msgspec import Struct
 
+from mcpcore import Callbacks, Client, ClientSettings, HttpClientLinkSettings, TaskOptions, connect
 from mcpcore.errors import CallFailed, PeerError
 from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.tasks import Task
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.server.tasks.stored import WORKER_GONE
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks

@@ -3,28 +3,20 @@
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import anyio
 import pytest
-from anyio.streams.buffered import BufferedByteReceiveStream
 
-from mcpcore.engine.config import Role
-from mcpcore.engine.peer import Peer
+from mcpcore import RuntimeSettings, ServeSettings, StdioTarget, parse_target
 from mcpcore.engine.seal import Binding, request_binding
-from mcpcore.wire.message import decode
-from mcpcore_transports.link import clock
-from mcpcore_transports.memory import MemoryLink
-from mcpcore_transports.serve.serve import ServeSettings, server_config
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
+from tests.bindings.wires import calling
 from tests.clock import patience
-from tests.transports.http_fixture import Client, http
+from tests.transports import seal_child
 from tests.transports.runtime_bench import MODERN, Bench, bench
 from tests.transports.seal_child import make_server
-from tests.transports.served import served
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 
@@ -40,90 +32,28 @@ CALL = {"name": "ask", "arguments": {"what": "a"}}
 AGREED = {"go": {"action": "accept", "content": {"ok": True}}}
 
 
-class Wiretap:
-    """The other end of a memory link, which speaks no protocol and always has room."""
-
-    _state = "running"
-    _held = 0
-
-    def __init__(self) -> None:
-        self.received = b""
-        self.more = anyio.Event()
-        self._parted = anyio.Event()
-
-    def _arrived(self, texts: list[bytes]) -> bool:
-        self.received += b"".join(text + b"\n" for text in texts)
-        self.more.set()
-        self.more = anyio.Event()
-        return True
-
-    def _goes_on(self) -> None:
-        """The link has room again; nothing waits for that here."""
-
-    async def line(self) -> bytes:
-        while b"\n" not in self.received:
-            await self.more.wait()
-        line, _, self.received = self.received.partition(b"\n")
-        return line
-
-
 @asynccontextmanager
-async def memory(settings: RuntimeSettings) -> AsyncIterator[Ask]:
-    server, tap = make_server(), Wiretap()
-    peer = Peer(Role.SERVER, server_config(server, settings))
-    runtime = ServerRuntime(server, peer, settings)
-    link = MemoryLink(peer, runtime)
-    link._other = tap  # type: ignore[assignment]
-    runtime.link = link
-
-    async def ask(message: dict[str, Any]) -> dict[str, Any]:
-        link._arrived([json.dumps(message).encode()])
-        reply: dict[str, Any] = json.loads(await tap.line())
-        return reply
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(runtime.run, link.run)
-        yield ask
-        tap._parted.set()
-        link._parted.set()
-
-
-@asynccontextmanager
-async def stdio(settings: RuntimeSettings) -> AsyncIterator[Ask]:
-    program = str(Path(__file__).with_name("seal_child.py"))
-    command = [sys.executable, program, type(settings.seal).__name__]
-    async with await anyio.open_process(command, stderr=None) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        output = BufferedByteReceiveStream(child.stdout)
+async def asking(binding: str, kind: Any) -> AsyncIterator[Ask]:
+    settings = RuntimeSettings(seal=kind())
+    if binding == "memory":
+        async with bench(make_server(), settings) as made:
+            yield asker(made)
+        return
+    async with AsyncExitStack() as stack:
+        if binding == "stdio":
+            target: Any = StdioTarget([sys.executable, seal_child.__file__, kind.__name__])
+        else:
+            place: dict[str, Any] = {binding: ANY_PORT}
+            made_of = ServeSettings(runtime=settings)
+            site = await stack.enter_async_context(served(make_server(), settings=made_of, **place))
+            target = parse_target(site.url)
+        wire = await stack.enter_async_context(calling(binding, target, MODERN))
 
         async def ask(message: dict[str, Any]) -> dict[str, Any]:
-            assert child.stdin is not None
-            await child.stdin.send(json.dumps(message).encode() + b"\n")
-            reply: dict[str, Any] = json.loads(await output.receive_until(b"\n", 1 << 20))
-            return reply
+            await wire.send(message)
+            return await wire.receive()
 
         yield ask
-        await child.stdin.aclose()
-
-
-@asynccontextmanager
-async def streamable_http(settings: RuntimeSettings) -> AsyncIterator[Ask]:
-    async with served(make_server(), settings=ServeSettings(runtime=settings)) as site:
-        client = Client(await anyio.connect_tcp("127.0.0.1", site.port))
-
-        async def ask(message: dict[str, Any]) -> dict[str, Any]:
-            headers = {
-                "MCP-Protocol-Version": MODERN,
-                "Mcp-Method": message["method"],
-                "Mcp-Name": message["params"]["name"],
-            }
-            response = await client.call(http(json.dumps(message).encode(), headers=headers))
-            reply: dict[str, Any] = json.loads(response.body)
-            return reply
-
-        yield ask
-        await client.aclose()
 
 
 class Hostile:
@@ -167,10 +97,10 @@ OTHER = "requestState belongs to a request with other parameters"
     "basic/patterns/mrtr/state-bound",
 )
 @pytest.mark.parametrize("kind", [AeadSeal, HmacSeal])
-@pytest.mark.parametrize("site", [memory, stdio, streamable_http])
-async def test_a_hostile_client_gets_nowhere(site: Any, kind: Any) -> None:
+@pytest.mark.parametrize("binding", ["memory", "stdio", "http", "ws", "tcp"])
+async def test_a_hostile_client_gets_nowhere(binding: str, kind: Any) -> None:
     with patience():
-        async with site(RuntimeSettings(seal=kind())) as ask:
+        async with asking(binding, kind) as ask:
             client = Hostile(ask)
             mine = await client.state(CALL)
             foreign = kind().seal(b"[]", Binding(None, "tools/call", b""), wall=2e9)
@@ -206,13 +136,8 @@ async def test_another_principal_is_refused() -> None:
     async with bench(make_server()) as made:
 
         async def ask_as(principal: str | None, **more: Any) -> dict[str, Any]:
-            params = {**CALL, "_meta": META, **more}
-            id = len(made.sent) + 1
-            message = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
-            frame = decode(json.dumps(message).encode())
-            made.peer.receive(frame, now=clock(), principal=principal)
-            made.flush_soon()
-            return await made.reply(id)
+            made.principal = principal
+            return await made.call("tools/call", {**CALL, "_meta": META, **more})
 
         state = (await ask_as("alice"))["result"]["requestState"]
         retry = {"inputResponses": AGREED, "requestState": state}

@@ -8,18 +8,13 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import ClientSettings, HttpServerSettings, Server, ServeSettings, asgi_app, connect
 from mcpcore.auth.upstream import Subject
 from mcpcore.http.messages import HttpRequest, HttpSend
 from mcpcore.http.principals import Principal, Verdict, bearer_token
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.config import ConfiguredServer
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import parse_proxy
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import Handshake
-from mcpcore_transports.serve.asgi import asgi_app
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import (
     HttpTarget,

@@ -17,24 +17,24 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ObjectStream, SocketAttribute, SocketStream
+from anyio.abc import ObjectStream, SocketStream
 from anyio.streams.tls import TLSStream
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from mcpcore.service import Server
-from mcpcore_transports.serve.serve import ServeSettings, serve
+from mcpcore import ConnectionSettings, Server, ServeSettings, WebSocketSettings, serve
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import SecureChannel, SecureStream
-from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.tls import client_tls, server_tls
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.certificates import papers
-from tests.transports.malformed import META, good, request
-from tests.transports.served import ANY_PORT, Served, served
+from tests.transports.malformed import good
+from tests.transports.served import ANY_PORT, Served, by_hand, served
+from tests.transports.sites import call
 from tests.transports.tls_by_hand import ByHand, dial, read_on
+
+pytestmark = pytest.mark.anyio
 
 AUTHORITY = str(papers().trusted.file)
 GARBAGE = b"\x17\x03\x03\x00\x40" + b"." * 64
@@ -168,8 +168,6 @@ def test_what_is_read_in_pieces_is_whole(
         assert (stream.decrypt(b""), problem) == (b"", "")
 
 
-# Over the network
-
 server = Server("secure", version="1")
 heard: list[int] = []
 
@@ -185,10 +183,6 @@ def much(size: int) -> str:
     return "." * size
 
 
-def call(id: int, tool: str, **arguments: Any) -> bytes:
-    return request("tools/call", {"name": tool, "arguments": arguments, "_meta": META}, id=id)
-
-
 @asynccontextmanager
 async def secure(
     websocket: WebSocketSettings | None = None, /, **bindings: Any
@@ -200,7 +194,6 @@ async def secure(
         yield running
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("begun", [False, True])
 async def test_the_last_message_and_the_end_in_one_piece(begun: bool) -> None:
     async with secure(tcp=ANY_PORT) as running:
@@ -215,7 +208,6 @@ async def test_the_last_message_and_the_end_in_one_piece(begun: bool) -> None:
         assert json.loads(answer)["id"] == 1
 
 
-@pytest.mark.anyio
 async def test_a_message_that_came_with_the_end_of_the_handshake() -> None:
     async with secure(tcp=ANY_PORT) as running:
         stream, client = await anyio.connect_tcp("127.0.0.1", running.port), ByHand(AUTHORITY)
@@ -240,7 +232,6 @@ def kept() -> int:
     return len(rest) + len(unsent)
 
 
-@pytest.mark.anyio
 async def test_an_answer_that_is_read_late() -> None:
     size = 12_000_000
     async with secure(tcp=ANY_PORT) as running:
@@ -286,7 +277,6 @@ def messages(data: bytes) -> tuple[str, int | None]:
     return "".join(parts), code
 
 
-@pytest.mark.anyio
 async def test_many_frames_and_the_end_in_one_piece() -> None:
     count = 300  # more than are taken in at once
     async with secure(ws=ANY_PORT) as running:
@@ -299,7 +289,6 @@ async def test_many_frames_and_the_end_in_one_piece() -> None:
     assert heard == list(range(count))
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("ended", [False, True])
 async def test_a_closing_handshake_behind_what_was_not_read_yet(ended: bool) -> None:
     size = 12_000_000
@@ -321,7 +310,6 @@ async def test_a_closing_handshake_behind_what_was_not_read_yet(ended: bool) -> 
     assert code == 1000
 
 
-@pytest.mark.anyio
 async def test_a_server_that_is_cancelled_inside_a_record_says_the_rest() -> None:
     size = 12_000_000  # more than the system takes at once
     settings = ServeSettings(
@@ -356,7 +344,6 @@ async def test_a_server_that_is_cancelled_inside_a_record_says_the_rest() -> Non
     assert code == 1001
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("binding", ["tcp", "ws"])
 async def test_what_is_no_tls_is_told_so(binding: str, alone: bool) -> None:
@@ -375,7 +362,6 @@ async def test_what_is_no_tls_is_told_so(binding: str, alone: bool) -> None:
                 await read_on(client, stream)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("begun", [False, True])
 async def test_nothing_follows_a_part_of_a_record(begun: bool) -> None:
     stream, client, sink = established()
@@ -388,12 +374,9 @@ async def test_nothing_follows_a_part_of_a_record(begun: bool) -> None:
     assert bool(sink.sent) is not begun
 
 
-@pytest.mark.anyio
 async def test_what_is_no_tls_while_much_is_written() -> None:
     """Who reads is told, though nobody can be sent the alert."""
     context = server_tls(papers().server)
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    port = listener.extra(SocketAttribute.local_port)
     writing = anyio.Event()
 
     async def babble(below: SocketStream) -> None:
@@ -408,8 +391,7 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
             await stream.send(b"." * 50_000_000)
 
     with patience():
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, babble)
+        async with by_hand(babble) as port, anyio.create_task_group() as tasks:
             below = await anyio.connect_tcp("127.0.0.1", port)
             client = client_tls(ca=AUTHORITY)
             stream = await SecureStream.wrap(below, hostname="localhost", ssl_context=client)
@@ -423,7 +405,6 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
             tasks.cancel_scope.cancel()
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("refused", [{1}, {2}, {1, 2}])
 async def test_a_socket_that_cannot_be_set_not_to_block_is_used_through_its_stream(
     refused: set[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -453,7 +434,6 @@ async def test_a_socket_that_cannot_be_set_not_to_block_is_used_through_its_stre
     assert not caplog.records
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("alone", [False, True])
 async def test_why_a_connection_was_ended(alone: bool, tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
@@ -488,7 +468,6 @@ def ask_for_keys(client: ByHand, count: int = 1) -> bytes:
     return client.ready()
 
 
-@pytest.mark.anyio
 async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
     async with secure(tcp=ANY_PORT) as running:
         client, stream = await dial(running.port, AUTHORITY)

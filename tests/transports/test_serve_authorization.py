@@ -1,31 +1,30 @@
 """`mcpcore serve` with authorization, and `mcpcore auth key`."""
 
 import json
-import os
 import re
-from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import msgspec
 import pytest
-from anyio.streams.text import TextReceiveStream
 
-from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
+from mcpcore import ApiKey, digest_of, http_request, make_key
 from mcpcore_transports.auth.schemes import read_keys_file
 from mcpcore_transports.commands.authorization import authenticating, metadata_warning
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Failure
-from mcpcore_transports.serve.endpoint import http_request
 from tests.clock import patience
-from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
+from tests.command import mcpcore_here
+from tests.transports.auth_desk import METADATA, RESOURCE, bearer, call, issuer, judged
 from tests.transports.http_fixture import Client, Response, http
+from tests.transports.serving import serving
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
-COMMAND = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
+APP = "tests.transports.auth_desk:SERVER"
+ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
 
 
 async def asked(port: int, data: bytes) -> Response:
@@ -36,36 +35,27 @@ async def asked(port: int, data: bytes) -> Response:
         await client.aclose()
 
 
-async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Path) -> None:
-    scopes = [word for scope in ("read", "more") for word in ("--scope", scope)]
-    made = await anyio.run_process([*COMMAND, "auth", "key", "robot", *scopes])
+async def test_a_server_is_protected_by_options_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = mcpcore_here("auth", "key", "robot", "--scope", "read", "--scope", "more")
     keys = tmp_path / "keys.jsonl"
-    keys.write_bytes(made.stdout)
-    key = made.stderr.decode().split()[-1]
+    keys.write_text(made.stdout)
+    key = made.stderr.split()[-1]
     record = json.loads(made.stdout)
     assert (record["principal"], record["scopes"]) == ("robot", ["read", "more"])
     secret = key.removeprefix(f"mck_{record['id']}_")  # which may hold a "_" itself
     assert len(secret) > 40
-    assert secret not in made.stdout.decode()
+    assert secret not in made.stdout
     async with issuer() as desk:
-        environment = {
-            **os.environ,
-            "MCPCORE_AUTH_ISSUER": desk.url,
-            "MCPCORE_AUTH_SCOPES": "read more",
-            "MCPCORE_AUTH_MAX_FAILURES": "2",
-        }
-        words = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
-        words += ["--auth-resource", RESOURCE, "--auth-keys", str(keys)]
+        monkeypatch.setenv("MCPCORE_AUTH_ISSUER", desk.url)
+        monkeypatch.setenv("MCPCORE_AUTH_SCOPES", "read more")
+        monkeypatch.setenv("MCPCORE_AUTH_MAX_FAILURES", "2")
+        words = ["--http", "127.0.0.1:0", "--auth-resource", RESOURCE, "--auth-keys", str(keys)]
         words += ["--trusted-proxy", "127.0.0.1", "--auth-type", "at+jwt", "--log-http"]
         with patience():
-            async with await anyio.open_process(words, env=environment) as process:
-                assert process.stderr is not None
-                told = ""
-                async for text in TextReceiveStream(process.stderr):
-                    told += text
-                    if "/mcp\n" in told:
-                        break
-                port = int(told.partition("127.0.0.1:")[2].partition("/")[0])
+            async with serving(*words, app=APP, python=PYTHON) as running:
+                port = running.port
                 found = await asked(port, http(method="GET", target=METADATA))
                 assert found.json["scopes_supported"] == ["more", "read"]
                 assert (await asked(port, call("who"))).status == 401
@@ -81,9 +71,10 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                     assert [(await asked(port, data)).status for _ in range(3)] == [401, 401, 429]
                     another = data.replace(b"\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n", 1)
                     assert (await asked(port, another)).status == 401
-                process.terminate()
-                async for text in TextReceiveStream(process.stderr):
-                    told += text
+                running.process.terminate()
+                await running.ended()
+                await anyio.wait_all_tasks_blocked()
+                told = running.said
     for line in (
         "POST /mcp not authorized: there is no credential of a kind that is taken here"
         " scheme=any address=127.0.0.1",
@@ -113,29 +104,21 @@ def test_addresses_at_which_nobody_can_sign_in(options: Any, warned: str | None)
     assert (told is None) if warned is None else (told is not None and warned in told)
 
 
-async def test_the_credentials_are_not_left_in_the_environment(tmp_path: Path) -> None:
+async def test_the_credentials_are_not_left_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = "[name for name in os.environ if name.startswith('MCPCORE_AUTH_')]"
     told = f"import os, sys\nleft = {left}\nsys.stderr.write(f'has {{left}}\\n')\n"
     (tmp_path / "peek.py").write_text(
         f"{told}from mcpcore import Server\nserver = Server('peek')\n"
     )
-    variables = {"MCPCORE_AUTH_CLIENT_ID": "us", "MCPCORE_AUTH_CLIENT_SECRET": "s3cr3t"}
-    words = ["serve", "peek:server", "--cwd", str(tmp_path), "--http", "127.0.0.1:0"]
-    words += ["--ws", "127.0.0.1:0", "--auth-resource", RESOURCE]
-    words += ["--auth-issuer", "https://id.example"]
+    monkeypatch.setenv("MCPCORE_AUTH_CLIENT_ID", "us")
+    monkeypatch.setenv("MCPCORE_AUTH_CLIENT_SECRET", "s3cr3t")
+    words = ["--cwd", str(tmp_path), "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0", *ONE]
     words += ["--auth-introspection", "https://id.example/introspect"]
-    environment = {**os.environ, **variables}
-    with patience():
-        async with await anyio.open_process([*COMMAND, *words], env=environment) as process:
-            assert process.stderr is not None
-            text = ""
-            async for part in TextReceiveStream(process.stderr):
-                text += part
-                if "/mcp\n" in text:
-                    break
-            process.terminate()
-    assert "has []\n" in text
-    assert "--http, --ws are different URLs" in text
+    async with serving(*words, app="peek:server", python=PYTHON) as running:
+        assert "has []\n" in running.said
+        assert "--http, --ws are different URLs" in running.said
 
 
 WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
@@ -189,9 +172,7 @@ async def test_audiences_and_roles_are_those_of_the_issuer() -> None:
         guard: Any = authenticating(options)
         for audience, good in (("the application", True), (RESOURCE, True), ("other", False)):
             token = desk.token(aud=audience, realm_access={"roles": ["admin"]})
-            line = ("Authorization", f"Bearer {token}")
-            found = guard(http_request("POST", "/mcp", [line], peer="127.0.0.1"))
-            found = await found if isawaitable(found) else found
+            found = await judged(guard, bearer(token), peer="127.0.0.1")
             assert getattr(found, "roles", None) == (frozenset({"admin"}) if good else None)
 
 
@@ -205,9 +186,7 @@ async def test_types_are_those_of_the_issuer(
     async with issuer() as desk:
         options = ServeOptions(auth_resource=RESOURCE, auth_issuer=(desk.url,), auth_type=given)
         guard: Any = authenticating(options)
-        line = ("Authorization", f"Bearer {desk.token(typ=typ)}")
-        found = guard(http_request("POST", "/mcp", [line], peer="127.0.0.1"))
-        found = await found if isawaitable(found) else found
+        found = await judged(guard, bearer(desk.token(typ=typ)), peer="127.0.0.1")
         assert getattr(found, "status", None) == status
 
 
@@ -225,9 +204,6 @@ def test_settings_of_one_issuer_are_not_for_several(option: dict[str, Any]) -> N
     options = ServeOptions(auth_resource=RESOURCE, auth_issuer=issuers, **option)
     with pytest.raises(Failure, match=f"{next(iter(option)).replace('_', '-')} is for one issuer"):
         authenticating(options)
-
-
-ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
 
 
 @pytest.mark.parametrize(
@@ -267,21 +243,17 @@ ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
         (["--response-header", "no header"], "--response-header: what was given is no header"),
     ],
 )
-async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
-    server = ["tests.transports.auth_desk:SERVER"]
-    with patience():
-        done = await anyio.run_process([*COMMAND, "serve", *server, *words], check=False)
+def test_options_that_do_not_fit(words: list[str], told: str) -> None:
+    done = mcpcore_here("serve", APP, *words)
     assert done.returncode == 2
-    assert told in done.stderr.decode()
+    assert told in done.stderr
 
 
 @pytest.mark.parametrize("days", ["1e400", "1e7"])
-async def test_a_key_ends_at_a_date(days: str) -> None:
-    with patience():
-        words = [*COMMAND, "auth", "key", "ann", "--days", days]
-        done = await anyio.run_process(words, check=False)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert "--days: there is no date" in done.stderr.decode()
+def test_a_key_ends_at_a_date(days: str) -> None:
+    done = mcpcore_here("auth", "key", "ann", "--days", days)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--days: there is no date" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -298,12 +270,9 @@ async def test_a_key_ends_at_a_date(days: str) -> None:
         ([], {"MCPCORE_AUTH_CLIENT_ID": "us"}, "needs MCPCORE_AUTH_CLIENT_SECRET"),
     ],
 )
-async def test_an_empty_or_half_setting_protects_nothing_and_is_refused(
-    words: list[str], variables: dict[str, str], told: str
+def test_an_empty_or_half_setting_protects_nothing_and_is_refused(
+    words: list[str], variables: dict[str, Any], told: str
 ) -> None:
-    command = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
-    with patience():
-        environment = {**os.environ, **variables}
-        done = await anyio.run_process([*command, *words], env=environment, check=False)
+    done = mcpcore_here("serve", APP, "--http", "127.0.0.1:0", *words, **variables)
     assert done.returncode == 2
-    assert told in done.stderr.decode()
+    assert told in done.stderr

@@ -11,13 +11,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import Client, Context, Server, ServeSettings, StdioTarget, connect, serve
 from mcpcore.errors import BadTarget, CallFailed, LinkError, NegotiationError
-from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.targets import StdioTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
 

@@ -1,6 +1,5 @@
 """The server's runtime: how handlers are run, stopped and answered for."""
 
-import logging
 from typing import Any
 
 import anyio
@@ -8,14 +7,8 @@ import anyio.lowlevel
 import pytest
 from msgspec import Struct
 
-from mcpcore.engine.config import Limits
-from mcpcore.errors import ToolError
-from mcpcore.service import Server
+from mcpcore import Context, Limits, RuntimeSettings, SealSettings, Server, ToolError, make_seal
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.server.seal import SealSettings, make_seal
-from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import Endless
 
@@ -48,9 +41,6 @@ def asking() -> Server:
 
 def said(reply: dict[str, Any]) -> str:
     return str(reply["result"]["content"][0]["text"])
-
-
-# Running
 
 
 async def test_plain_functions_have_no_task_and_coroutines_one() -> None:
@@ -90,42 +80,6 @@ async def test_a_plain_function_may_return_an_awaitable() -> None:
         assert said(await made.call("tools/call", {"name": "tool"})) == "later"
 
 
-@pytest.mark.requirement("server/resources/internal-errors")
-@pytest.mark.parametrize("in_task", [False, True])
-async def test_exceptions_are_masked_and_logged(
-    in_task: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = Server("s")
-
-    @server.tool
-    def plain() -> str:
-        raise RuntimeError("the password is swordfish")
-
-    @server.tool
-    async def coroutine() -> str:
-        raise RuntimeError("the password is swordfish")
-
-    @server.resource("test://x")
-    def read() -> str:
-        raise RuntimeError("the password is swordfish")
-
-    name = "coroutine" if in_task else "plain"
-    async with bench(server) as made:
-        with caplog.at_level(logging.ERROR, "mcpcore.server"):
-            reply = await made.call("tools/call", {"name": name})
-            read_reply = await made.call("resources/read", {"uri": "test://x"})
-    assert reply["result"]["isError"] is True
-    assert read_reply["error"]["code"] == -32603
-    assert "swordfish" not in str((reply, read_reply))
-    told = (reply["result"]["content"][0]["text"], read_reply["error"]["message"])
-    assert [without_id(text) for text in told] == ["Internal error"] * 2
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the handler of tools/call {name!r} failed (error id {id_of(told[0])})",
-        f"the handler of resources/read 'test://x' failed (error id {id_of(told[1])})",
-    ]
-    assert "swordfish" in str(caplog.records[0].exc_info)
-
-
 @pytest.mark.parametrize("depth", [0, 1, 2])
 async def test_errors_meant_for_the_client_come_out_of_task_groups(
     depth: int, caplog: pytest.LogCaptureFixture
@@ -163,9 +117,6 @@ async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) == 1
 
 
-# Stopping
-
-
 @pytest.mark.requirement(
     "basic/patterns/cancellation/stop-and-free",
     "basic/transports/stdio/cancel-stops",
@@ -181,16 +132,12 @@ async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: st
         id = made.post("tools/call", {"name": "wait"}, revision=revision)
         await server.started.wait()
         assert made.peer.in_flight == 1
-        cancelled = {"requestId": id}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        made.cancel(id)
         await server.stopped.wait()
         await made.runtime.idle()
         assert made.peer.in_flight == 0
         assert [message for message in made.sent if message.get("id") == id] == []
     assert server.cancelled == [True]
-
-
-# Capabilities
 
 
 async def test_undeclared_capability_in_the_legacy_era() -> None:
@@ -234,9 +181,6 @@ async def test_only_some_methods_can_ask_in_the_modern_era(
         reply = await made.call("completion/complete", params, capabilities=ELICITS)
     assert reply["error"]["code"] == -32603
     assert "completion/complete cannot ask" in str(caplog.records[0].exc_info)
-
-
-# Input rounds
 
 
 async def rounds(made: Any, **retry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -357,9 +301,6 @@ async def test_a_state_that_grows_too_large(caplog: pytest.LogCaptureFixture) ->
         reply = await made.call("tools/call", {"name": "ask"}, capabilities=ELICITS)
     assert reply["error"]["code"] == -32603
     assert "over the limit of 500" in str(caplog.records[0].exc_info)
-
-
-# Telling
 
 
 async def test_a_handler_can_wait_until_its_output_was_taken() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
+from mcpcore import Server, ServerEvent, Servers, ServersSettings, ServeSettings, connect_all
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
@@ -31,7 +32,6 @@ from mcpcore.policy.breaker import BreakerSettings, Circuit
 from mcpcore.policy.health import Condition, ConditionChanged, HealthSettings, ProbeDue
 from mcpcore.policy.retrying import RetryPlanned, RetrySettings
 from mcpcore.relay.names import Naming
-from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
@@ -48,18 +48,11 @@ from mcpcore_transports.client.managed import (
     AvailabilitySignal,
     ServerOptions,
 )
-from mcpcore_transports.client.servers import (
-    ServerEvent,
-    Servers,
-    ServersSettings,
-    connect_all,
-)
 from mcpcore_transports.http.client.authorization import BearerToken
 from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import ANY_PORT, by_hand, served
 
 pytestmark = pytest.mark.anyio
 
@@ -137,17 +130,13 @@ def lasting(target: Any) -> ServerOptions:
 @asynccontextmanager
 async def hanging() -> AsyncIterator[str]:
     """A server that accepts connections and says nothing."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(SocketAttribute.local_port)
 
-        async def silent(stream: SocketStream) -> None:
-            async with stream:
-                await anyio.sleep_forever()
+    async def silent(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(listener.serve, silent)
-            yield f"http://127.0.0.1:{port}/mcp"
-            group.cancel_scope.cancel()
+    async with by_hand(silent) as port:
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 async def test_a_dead_a_hanging_and_a_crashing_server_are_told_beside_the_others() -> None:

@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from mcpcore.engine.config import Config, Limits
-from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore import Config, Limits, ReconnectSettings, RuntimeSettings, Server, StoreSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
-from mcpcore.service import Server
 from mcpcore_transports.http1.settings import (
     HttpClientLinkSettings,
     HttpServerSettings,
     StoreLinkSettings,
 )
 from mcpcore_transports.serve.assembling import server_config
-from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings, StdioSettings
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 

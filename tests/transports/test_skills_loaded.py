@@ -13,6 +13,8 @@ from mcpcore import Server, SkillRefused, connect, read_skills
 from mcpcore.errors import CapabilityMissing, InvalidResponse, LocalProtocolError, PeerError
 from mcpcore.spec.skills import MAX_BYTES, content_digest
 
+pytestmark = pytest.mark.anyio
+
 ROOT = "skill://refunds"
 URI = f"{ROOT}/SKILL.md"
 TEXT = "---\nname: refunds\ndescription: Pays back\n---\n\nSee notes/a b.md.\n"
@@ -25,9 +27,6 @@ def put(folder: Path, **files: str | bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
     return folder
-
-
-# Directories
 
 
 def test_a_directory_of_skills_is_read_by_path(tmp_path: Path) -> None:
@@ -82,8 +81,6 @@ def test_a_directory_has_to_be_there(tmp_path: Path) -> None:
         read_skills(tmp_path / "none")
 
 
-# Clients
-
 FILES = {
     "refunds/SKILL.md": TEXT.encode(),
     "refunds/notes/a b.md": b"Twice.\n",
@@ -97,7 +94,6 @@ def honest() -> Server:
     return made
 
 
-@pytest.mark.anyio
 async def test_a_skill_is_loaded_and_its_files_are_read() -> None:
     async with connect(honest()) as client:
         (entry,) = await client.skills()
@@ -115,7 +111,6 @@ async def test_a_skill_is_loaded_and_its_files_are_read() -> None:
             await client.get_skill("skill://other/SKILL.md")
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     "path",
     [
@@ -179,7 +174,6 @@ LIES: dict[str, tuple[Server, str]] = {
 }
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("lie", LIES)
 async def test_a_skill_that_is_not_as_its_entry_says_is_not_loaded(lie: str) -> None:
     server, reason = LIES[lie]
@@ -188,7 +182,6 @@ async def test_a_skill_that_is_not_as_its_entry_says_is_not_loaded(lie: str) -> 
             await client.load_skill(URI)
 
 
-@pytest.mark.anyio
 async def test_after_a_refusal_nothing_of_skills_is_taken_from_the_cache() -> None:
     server = honest()
     async with connect(server) as client:
@@ -200,7 +193,6 @@ async def test_after_a_refusal_nothing_of_skills_is_taken_from_the_cache() -> No
         assert await (await client.load_skill(URI)).read("notes/a b.md") == b"Thrice.\n"
 
 
-@pytest.mark.anyio
 async def test_what_has_no_digests_is_loaded_only_if_that_is_asked_for() -> None:
     server = lying()
     entry = {
@@ -221,7 +213,6 @@ async def test_what_has_no_digests_is_loaded_only_if_that_is_asked_for() -> None
             await loaded.read("more")
 
 
-@pytest.mark.anyio
 async def test_requests_that_the_server_does_not_promise_are_not_sent() -> None:
     async with connect(Server("s", offers=["resources"])) as client:
         with pytest.raises(CapabilityMissing, match="skills"):
@@ -233,7 +224,6 @@ async def test_requests_that_the_server_does_not_promise_are_not_sent() -> None:
             await client.read_directory(ROOT)
 
 
-@pytest.mark.anyio
 async def test_legacy_clients_find_the_files_among_the_resources() -> None:
     async with connect(honest(), revision="2025-11-25") as client:
         assert client.capabilities.extensions is None

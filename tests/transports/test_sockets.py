@@ -15,15 +15,11 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from mcpcore.errors import BadTarget
+from mcpcore import BadTarget, ConnectionSettings, Context, HttpServerSettings, Server
 from mcpcore.http.principals import Principal, Refusal
-from mcpcore.service import Server
 from mcpcore_transports.http.client.protocol import transport_of
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.plain import keep_alive, socket_of
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.tls import client_tls, server_tls
@@ -114,6 +110,15 @@ async def place(binding: str, folder: Path, **settings: Any) -> AsyncIterator[Pl
         yield Place(binding, state, server)
 
 
+@asynccontextmanager
+async def talking(
+    binding: str, folder: Path, **settings: Any
+) -> AsyncIterator[tuple[Place, Any, Lines]]:
+    """A server, a stream to it, and the same by lines."""
+    async with place(binding, folder, **settings) as site, await site.connect() as stream:
+        yield site, stream, Lines(stream)
+
+
 async def rest(stream: Any) -> bytes:
     """What comes until the end."""
     data = b""
@@ -125,17 +130,13 @@ async def rest(stream: Any) -> bytes:
             return data
 
 
-# Messages
-
-
 @pytest.mark.parametrize(
     "first", [b"not json\n", b"GETTING\n", b"\n \n\t\n", b"[]\n", b'"GET /"\n']
 )
 async def test_what_is_no_message_but_no_other_protocol_either(
     first: bytes, tmp_path: Path
 ) -> None:
-    async with place("tcp", tmp_path) as site, await site.connect() as stream:
-        lines = Lines(stream)
+    async with talking("tcp", tmp_path) as (_, stream, lines):
         await stream.send(first)
         if first.strip():
             assert (await lines.message())["error"]["code"] in (-32700, -32600)
@@ -174,9 +175,6 @@ async def test_a_client_that_does_not_read_is_not_read_from(binding: str, tmp_pa
                     sent += sock.send(line * 100)
         # Buffers of the system are some MB at most, and requests are small beside their answers.
         assert site.server.calls < 150 < sent / len(line)
-
-
-# Other protocols
 
 
 ATTACK = b"\n".join(call("count", number) for number in range(9))
@@ -228,14 +226,11 @@ async def test_what_began_like_http_and_ended_is_refused_too(tmp_path: Path) -> 
 
 
 async def test_http_in_a_later_line_is_a_malformed_line(tmp_path: Path) -> None:
-    async with place("tcp", tmp_path) as site, await site.connect() as stream:
-        lines = Lines(stream)
+    async with talking("tcp", tmp_path) as (_, _, lines):
         await lines.send(good(1), b"GET / HTTP/1.1", good(2))
         seen = [await lines.message() for _ in range(3)]
         assert [each.get("id") for each in seen] == [1, None, 2]
 
-
-# Limits
 
 TRUNCATED = (
     b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error: the text is truncated"}}\n'
@@ -269,8 +264,7 @@ async def test_too_many_connections(limit: str, binding: str, tmp_path: Path) ->
 
 
 async def test_too_many_connections_over_tls(tmp_path: Path) -> None:
-    async with place("tls", tmp_path, connections=1) as site, await site.connect() as stream:
-        lines = Lines(stream)
+    async with talking("tls", tmp_path, connections=1) as (site, _, lines):
         await lines.send(good(1))
         await lines.message()
         with pytest.raises((OSError, *STREAM_ERRORS)):
@@ -344,11 +338,7 @@ async def test_an_idle_connection_ends_and_a_busy_one_does_not(
     async def attempt(seconds: float) -> None:
         folder = tmp_path / str(seconds)
         folder.mkdir()
-        async with (
-            place(binding, folder, idle_time=seconds, connection=pump) as site,
-            await site.connect() as stream,
-        ):
-            lines = Lines(stream)
+        async with talking(binding, folder, idle_time=seconds, connection=pump) as (site, _, lines):
             await lines.send(call("wait"))
             async with await site.connect() as other:
                 await Lines(other).send(good(1))
@@ -377,9 +367,6 @@ def test_silent_peers_are_looked_after() -> None:
     with socket.socket() as sock:
         keep_alive(sock, None)
         assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-
-
-# Where, and who
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
@@ -417,11 +404,7 @@ async def test_who_connects_is_known_to_handlers(binding: str, wait: bool, tmp_p
         return look(caller)
 
     hook = look_later if wait else look
-    async with (
-        place(binding, tmp_path, authenticate=hook) as site,
-        await site.connect() as stream,
-    ):
-        lines = Lines(stream)
+    async with talking(binding, tmp_path, authenticate=hook) as (_, _, lines):
         await lines.send(call("who"), call("who")[:-1])
         uid = os.getuid() if binding == "unix" else None
         assert text_of(await lines.message()) == f"{binding} {uid} {binding == 'tls'}"
@@ -437,8 +420,7 @@ async def test_who_connects_is_known_to_handlers(binding: str, wait: bool, tmp_p
 
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_who_connects_without_a_hook(binding: str, tmp_path: Path) -> None:
-    async with place(binding, tmp_path) as site, await site.connect() as stream:
-        lines = Lines(stream)
+    async with talking(binding, tmp_path) as (_, _, lines):
         await lines.send(call("who"))
         expected = f"uid:{os.getuid()}" if binding == "unix" else "None"
         assert text_of(await lines.message()) == expected
@@ -470,16 +452,12 @@ async def test_authentication_of_http_is_not_got_round_by_tcp() -> None:
         await serve(Counting(), tcp=ANY_PORT, settings=ServeSettings(http_link=link))
 
 
-# The end
-
-
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_stopping_answers_what_runs_and_takes_nothing_new(
     binding: str, tmp_path: Path
 ) -> None:
     pump = ConnectionSettings(drain=20.0)
-    async with place(binding, tmp_path, connection=pump) as site, await site.connect() as stream:
-        lines = Lines(stream)
+    async with talking(binding, tmp_path, connection=pump) as (site, stream, lines):
         await lines.send(call("wait"))
         await site.server.started.wait()
         site.state.stop.set()

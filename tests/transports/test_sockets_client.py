@@ -12,18 +12,14 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore import ClientSettings, EraCache, ServeSettings, client_tls, connect, server_tls
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.http.principals import Principal, Refusal
-from mcpcore_transports.client.cache import EraCache
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget, describe, parse_target
-from mcpcore_transports.tls import client_tls, server_tls
 from tests.transports.certificates import papers
 from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, served
@@ -40,9 +36,6 @@ async def call(url: Any, context: ssl.SSLContext | None = None, **options: Any) 
     settings = ClientSettings(ssl_context=context, eras=EraCache())
     async with connect(url, settings=settings, **options) as client:
         return (await client.call_tool("echo", {"text": "x"})).text
-
-
-# Targets
 
 
 @pytest.mark.parametrize(
@@ -84,9 +77,6 @@ def test_urls_that_are_none(url: str, reason: str) -> None:
 def test_there_are_no_headers(url: str) -> None:
     with pytest.raises(BadTarget, match="headers"):
         parse_target(url, headers={"Authorization": "Bearer x"})
-
-
-# TLS
 
 
 @asynccontextmanager
@@ -217,9 +207,6 @@ async def test_a_client_that_is_turned_away_says_why(
         text = str(failure.value)
         assert reason in text
         assert "server/discover" not in text
-
-
-# The command
 
 
 async def test_the_command_listens_and_calls(tmp_path: Any) -> None:

@@ -18,10 +18,8 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import ClientSettings, ServeSettings, SocketSettings, connect, serve
 from mcpcore.errors import BadTarget, LinkError
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.unix import (
     LONGEST_PATH,
     Credentials,
@@ -31,7 +29,6 @@ from mcpcore_transports.sockets.unix import (
     listen_unix,
     not_welcome,
 )
-from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import UnixTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.malformed import good
@@ -77,9 +74,6 @@ def answers(path: Path) -> bool:
 
 async def is_served(path: Path) -> bool:
     return await anyio.to_thread.run_sync(answers, path)
-
-
-# The file
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, 0o777])
@@ -293,8 +287,6 @@ async def test_a_directory_that_somebody_keeps_locked(folder: Path) -> None:
         assert await is_served(folder / "s")
 
 
-# Processes
-
 PROGRAM = """
 import sys
 from tests.transports.offers import echo
@@ -447,9 +439,6 @@ def test_who_is_welcome() -> None:
     assert not_welcome(None, None) is None
     assert "not allowed" in (not_welcome(other, ()) or "")
     assert "does not tell" in (not_welcome(None, (5,)) or "")
-
-
-# Clients
 
 
 async def test_clients_that_find_nobody(folder: Path) -> None:

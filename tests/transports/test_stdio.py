@@ -15,10 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import ConnectionSettings, LinkError
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
-from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.descriptors import (
     DescriptorReader,
     LoopReader,
@@ -28,8 +27,11 @@ from mcpcore_transports.stream.descriptors import (
 )
 from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
-from tests.transports.malformed import META, good, request
+from tests.transports.malformed import good
+from tests.transports.sites import call
 from tests.transports.wire import Lines
+
+pytestmark = pytest.mark.anyio
 
 CHILD = Path(__file__).with_name("child.py")
 BACKENDS = ["asyncio", "trio"]
@@ -71,10 +73,6 @@ class Pipe:
         return data
 
 
-def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
-    return request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
-
-
 def descriptors() -> set[str]:
     """What is open in this process: number and target."""
     found = set()
@@ -84,6 +82,16 @@ def descriptors() -> set[str]:
         except FileNotFoundError:
             continue
     return found
+
+
+def linked(stdin: int, stdout: int, **settings: Any) -> tuple[ToolServer, StdioServerLink]:
+    """A server, and its link on these descriptors."""
+    app = ToolServer(make_server())
+    settings = {"signals": False, **settings}
+    app.link = link = StdioServerLink(
+        app.peer, app, settings=StdioSettings(**settings), stdin=stdin, stdout=stdout
+    )
+    return app, link
 
 
 class Served:
@@ -97,16 +105,8 @@ async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Serv
     """Serve on two pipes; afterwards no descriptor may have changed, leaked or lost its flags."""
     stdin, sink = os.pipe()
     source, stdout = os.pipe()
-    app = ToolServer(make_server())
-    app.link = link = StdioServerLink(
-        app.peer,
-        app,
-        settings=StdioSettings(
-            connection=ConnectionSettings(**settings), redirect=redirect, signals=False
-        ),
-        stdin=stdin,
-        stdout=stdout,
-    )
+    connection = ConnectionSettings(**settings)
+    app, link = linked(stdin, stdout, connection=connection, redirect=redirect)
     pipe = Pipe(source, sink)
     before = descriptors()
     try:
@@ -127,7 +127,6 @@ async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Serv
         os.close(stdout)
 
 
-@pytest.mark.anyio
 async def test_answers_larger_than_the_pipe_come_whole() -> None:
     async with serve() as served:
         fcntl.fcntl(served.pipe.source, fcntl.F_SETPIPE_SZ, 4096)
@@ -136,7 +135,6 @@ async def test_answers_larger_than_the_pipe_come_whole() -> None:
         assert (await served.lines.message())["id"] == 2
 
 
-@pytest.mark.anyio
 async def test_closed_output_ends_the_link_quietly() -> None:
     async with serve() as served:
         await served.lines.send(call(1, "hold"))
@@ -149,7 +147,6 @@ async def test_closed_output_ends_the_link_quietly() -> None:
     assert ended.reason == "the other side no longer reads"
 
 
-@pytest.mark.anyio
 async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
     async with serve() as served:
         await served.lines.send(call(1, size=1_000_000))
@@ -160,41 +157,29 @@ async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
     assert ended.reason == "the other side no longer reads"
 
 
-@pytest.mark.anyio
 async def test_files_may_stand_in_for_pipes(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"".join(call(id) + b"\n" for id in range(5000)))
     with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
-        app = ToolServer(make_server())
-        settings = StdioSettings(signals=False)
-        await StdioServerLink(
-            app.peer, app, settings=settings, stdin=stdin.fileno(), stdout=stdout.fileno()
-        ).run()
+        app, link = linked(stdin.fileno(), stdout.fileno())
+        await link.run()
     lines = (tmp_path / "out").read_bytes().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(range(5000))
     assert app.ended
 
 
-@pytest.mark.anyio
 async def test_nothing_may_stand_in_for_input() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
-    app = ToolServer(make_server())
-    settings = StdioSettings(signals=False)
-    await StdioServerLink(app.peer, app, settings=settings, stdin=nothing, stdout=nothing).run()
+    app, link = linked(nothing, nothing)
+    await link.run()
     os.close(nothing)
     assert app.ended
 
 
 @pytest.mark.requirement("basic/transports/index/stdio-framing")
-@pytest.mark.anyio
 async def test_one_socket_may_be_both() -> None:
     near, far = socket.socketpair()
     with near, far:
-        app = ToolServer(make_server())
-        settings = StdioSettings(signals=False)
-        number = near.fileno()
-        app.link = link = StdioServerLink(
-            app.peer, app, settings=settings, stdin=number, stdout=number
-        )
+        _, link = linked(near.fileno(), near.fileno())
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)
             far.setblocking(False)
@@ -205,13 +190,11 @@ async def test_one_socket_may_be_both() -> None:
         assert near.getblocking()
 
 
-@pytest.mark.anyio
 async def test_closed_descriptors_are_an_error_in_words() -> None:
     source, sink = os.pipe()
     os.close(sink)
-    app = ToolServer(make_server())
+    app, link = linked(source, sink)
     before = descriptors()
-    link = StdioServerLink(app.peer, app, stdin=source, stdout=sink)
     with pytest.raises(LinkError, match="standard input or output cannot be used"):
         await link.run()
     assert descriptors() == before
@@ -219,7 +202,6 @@ async def test_closed_descriptors_are_an_error_in_words() -> None:
     os.close(source)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["chosen", "waiting", "thread"])
 async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None:
     source, sink = os.pipe()
@@ -253,9 +235,6 @@ async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None
     reader.close()
     reader.close()
     os.close(source)
-
-
-# As a real process
 
 
 @contextmanager

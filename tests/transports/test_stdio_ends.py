@@ -264,6 +264,3 @@ def test_files_and_devices(backend: str, tmp_path: Path) -> None:
                 check=True,
             )
     assert done.stderr == b""
-
-
-# Lines

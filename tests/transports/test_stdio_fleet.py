@@ -6,10 +6,8 @@ from itertools import cycle, islice
 import anyio
 import pytest
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import ConnectionSettings, Negotiation, ProcessSettings
 from mcpcore_transports.stdio.process import ProcessLink
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import ProcessSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token
 from tests.transports.test_process_ends import HABITS

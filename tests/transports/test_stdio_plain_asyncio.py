@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
+from mcpcore import Callbacks, connect
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.content import TextContent
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
 
 SIZE = 1_000_000
 PROGRAM = """

@@ -8,15 +8,10 @@ import anyio
 import pytest
 from redis import Redis
 
+from mcpcore import ClientSettings, Context, MemoryStore, Server, ServeSettings, connect
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.http.storing import SessionSave, Step
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import StepOutcome, StoreSettings
-from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
 from tests.transports.redis_server import redis_server
@@ -148,8 +143,7 @@ async def test_our_client_initializes_again_exactly_once() -> None:
         two = Pair([site.port], clients)
         for lost in range(3):
             for _ in range(3):
-                result = await client.call_tool("steps")
-                assert result.text == "done"
+                assert (await client.call_tool("steps")).text == "done"
             # Whatever is called first, with a stream or without: it meets 404, not 503.
             assert store.opened == 1 + 3 * lost
             ours = store.newest

@@ -9,16 +9,12 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import Context, MemoryStore, Server, ServeSettings, connect
 from mcpcore.errors import CallFailed, NegotiationError, PeerError, StoreUnavailableError
 from mcpcore.http.storing import Step
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.store_link import StoreLink, StoreLinkSettings, worker_name
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import StepOutcome
-from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
@@ -144,9 +140,7 @@ async def test_a_mailbox_that_fails_is_said_once_and_tried_again(
                 store.heard.clear()
             assert await said(url, "hello") == "hello"
             store.deaf = None
-            with patience():
-                while "within reach again" not in caplog.text:
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: "within reach again" in caplog.text)
     assert caplog.text.count("out of reach: no route") == 1
 
 
@@ -163,8 +157,7 @@ async def test_what_comes_meanwhile_is_one_batch() -> None:
 
             for word in "abcdefgh":
                 group.start_soon(say, word)
-            while len(store.batches) < 1:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: len(store.batches) >= 1)
             await anyio.wait_all_tasks_blocked()
             store.may_go_on.set()
         assert sorted(words) == list("abcdefgh")

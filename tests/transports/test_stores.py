@@ -169,6 +169,21 @@ def calls(count: int, session: str = "s", limit: int = 10) -> SessionCalls:
     return SessionCalls(token=1, session=session, calls=count, limit=limit)
 
 
+def touches(worker: str, **alive: bool) -> list[Do]:
+    """Use sessions that are there, or are not."""
+    return [Do(worker, touch(session), there) for session, there in alive.items()]
+
+
+def appends(worker: str, stream: int, *data: bytes, first: int = 1) -> list[Do]:
+    """Add to a stream one after the other, from this place on."""
+    return [Do(worker, append(stream, each), place) for place, each in enumerate(data, first)]
+
+
+def puts(worker: str, *data: bytes) -> list[Do]:
+    """Queue what has room."""
+    return [Do(worker, put(each), True) for each in data]
+
+
 def announce(note: bytes, topic: str) -> Announce:
     return Announce(token=1, session="", note=note, topic=topic)
 
@@ -290,15 +305,11 @@ HISTORIES: dict[str, list[Moment]] = {
         Later(1),
         Do("a", touch("u"), True),
         Do("b", save(session="v", owner="v", created=1002)),
-        Do("b", touch("t"), False),
-        Do("b", touch("v"), True),
+        *touches("b", t=False, v=True),
         Later(1),
         Do("a", touch(), True),
         Do("b", save(session="w", owner="w", created=1003)),
-        Do("b", touch("w"), True),
-        Do("b", touch("u"), False),
-        Do("b", touch("v"), True),
-        Do("b", touch(), True),
+        *touches("b", w=True, u=False, v=True, s=True),
     ],
     "the share of an owner: its own go, never used ones first, then those not used for long": [
         *[Do("a", save(session=each, owner="evil")) for each in "xy"],
@@ -306,14 +317,11 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("b", touch("x"), True),
         Later(1),
         Do("b", save(session="w", owner="evil", created=1001)),
-        Do("a", touch("y"), False),
-        Do("a", touch("w"), True),
+        *touches("a", y=False, w=True),
         Later(1),
         Do("a", touch("x"), True),
         Do("a", save(session="v", owner="evil", created=1002)),
-        Do("b", touch("w"), False),
-        Do("b", touch("x"), True),
-        Do("b", touch("v"), True),
+        *touches("b", w=False, x=True, v=True),
         Do("a", touch("z"), True),
     ],
     "a deleted session, or one that is over, takes no share": [
@@ -323,15 +331,12 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("b", save(session="y", owner="evil")),
         Later(60),
         Do("a", save(session="z", owner="evil", created=1060)),
-        Do("b", touch("x"), True),
-        Do("b", touch("y"), False),
-        Do("b", touch("z"), True),
+        *touches("b", x=True, y=False, z=True),
         Later(1800),
         Do("b", touch("x"), False),
         Do("a", save(session="y", owner="evil", created=2860)),
         Do("a", save(session="x", owner="evil", created=2860)),
-        Do("b", touch("y"), True),
-        Do("b", touch("x"), True),
+        *touches("b", y=True, x=True),
     ],
     "a session whose handshake is complete outlives a flood of others that are not": [
         NEW,
@@ -354,10 +359,7 @@ HISTORIES: dict[str, list[Moment]] = {
                 Do("a", save(session=f"f{each}", version=2, created=1000 + each)),
             )
         ],
-        Do("a", touch("t"), False),
-        Do("a", touch("f7"), False),
-        Do("a", touch("f8"), True),
-        Do("a", touch(), True),
+        *touches("a", t=False, f7=False, f8=True, s=True),
     ],
     "whoever is sent away is told of to all workers": [
         *[Notes(each) for each in "abc"],
@@ -382,14 +384,12 @@ HISTORIES: dict[str, list[Moment]] = {
                     Do("b", touch(f"f{each}"), True),
                 )
             ],
-            Do("b", touch("f7"), False),
-            Do("b", touch("f8"), True),
+            *touches("b", f7=False, f8=True),
             rest,
             Later(1),
             Do("b", touch("f8"), True),
             Do("b", save(session="g", created=1009)),
-            Do("b", touch(), False),
-            Do("b", touch("g"), True),
+            *touches("b", s=False, g=True),
         ]
         for what, work, rest in (
             ("an open GET stream", begin(5, None), Do("a", release(5))),
@@ -402,8 +402,7 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("b", save(session="x")),
         Do("b", touch("x"), True),
         Do("b", save(session="y")),
-        Do("b", touch("x"), False),
-        Do("b", touch("y"), True),
+        *touches("b", x=False, y=True),
         Do("a", calls(0), 0),
         Later(1),
         Do("b", touch("y"), True),
@@ -416,15 +415,13 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", save(session="z")),
         Do("a", touch("z"), True),
         Do("a", save(session="s")),
-        Do("a", touch("s"), True),
-        Do("a", touch("z"), False),
+        *touches("a", s=True, z=False),
     ],
     # streams
     "positions count from one and are read from anywhere": [
         NEW,
         REQUEST,
-        Do("a", append(1, b"x"), 1),
-        Do("a", append(1, b"y"), 2),
+        *appends("a", 1, b"x", b"y"),
         Do("a", append(1, b"z", ends=True), 3),
         Do("b", read(1), page(b"x", b"y", b"z", ended=True, request=b"7")),
         Do("b", read(1, 1), page(b"y", b"z", first=2, ended=True, request=b"7")),
@@ -452,9 +449,7 @@ HISTORIES: dict[str, list[Moment]] = {
     "a page holds about so many bytes, and one event at least": [
         NEW,
         REQUEST,
-        Do("a", append(1, b"xxx"), 1),
-        Do("a", append(1, b"yyy"), 2),
-        Do("a", append(1, b"zzz"), 3),
+        *appends("a", 1, b"xxx", b"yyy", b"zzz"),
         Do("b", read(1, 0, 6), page(b"xxx", b"yyy", last=3, request=b"7")),
         Do("b", read(1, 0, 5), page(b"xxx", last=3, request=b"7")),
         Do("b", read(1, 1, 0), page(b"yyy", first=2, last=3, request=b"7")),
@@ -481,9 +476,7 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", begin(2)),
         Do("a", append(1, b"1"), 1),
         Do("a", append(2, b"2"), 1),
-        Do("a", append(1, b"3"), 2),
-        Do("a", append(1, b"4"), 3),
-        Do("a", append(1, b"5"), 4),
+        *appends("a", 1, b"3", b"4", b"5", first=2),
         Do("a", read(1), page(b"3", b"4", b"5", first=2, lost=1, request=b"7")),
         Do("a", read(2), page(b"2", request=b"7")),
         Do("a", append(1, b"6"), 5),
@@ -492,9 +485,7 @@ HISTORIES: dict[str, list[Moment]] = {
     "the oldest events of a session go first: too long": [
         NEW,
         REQUEST,
-        Do("a", append(1, b"x" * 40), 1),
-        Do("a", append(1, b"y" * 40), 2),
-        Do("a", append(1, b"z" * 60), 3),
+        *appends("a", 1, b"x" * 40, b"y" * 40, b"z" * 60),
         Do("a", read(1), page(b"y" * 40, b"z" * 60, first=2, lost=1, request=b"7")),
         Do("a", append(1, b"w" * 500), 4),
         Do("a", read(1), page(b"w" * 500, first=4, lost=3, request=b"7")),
@@ -545,8 +536,7 @@ HISTORIES: dict[str, list[Moment]] = {
         Notes("a", (let_go(1),)),
         Do("b", read(1), OPEN),
         Notes("b"),
-        Do("a", append(1, b"x"), 1),
-        Do("a", append(1, b"y"), 2),
+        *appends("a", 1, b"x", b"y"),
         Notes("b", (woken(1),)),
         Do("b", read(1), page(b"x", b"y", request=b"7")),
         Do("a", append(1, b"z"), 3),
@@ -602,8 +592,7 @@ HISTORIES: dict[str, list[Moment]] = {
     # the queue
     "what is queued goes onto the carrier": [
         NEW,
-        Do("a", put(N), True),
-        Do("a", put(R), True),
+        *puts("a", N, R),
         GET,
         Do("a", take(5), page(N, R)),
         Do("a", take(5), page(last=2)),
@@ -680,8 +669,7 @@ HISTORIES: dict[str, list[Moment]] = {
         NEW,
         GET,
         Do("a", take(5), page()),
-        Do("a", put(N), True),
-        Do("a", put(N), True),
+        *puts("a", N, N),
         Notes("a", (woken(5),)),
         Do("a", take(5, limit=1), page(N)),
         Do("a", put(N), True),
@@ -856,8 +844,7 @@ HISTORIES: dict[str, list[Moment]] = {
     "the events of a forgotten stream count no more": [
         NEW,
         REQUEST,
-        Do("a", append(1, b"x"), 1),
-        Do("a", append(1, b"y"), 2),
+        *appends("a", 1, b"x", b"y"),
         Do("a", append(1, b"z", ends=True), 3),
         Do("a", begin(2)),
         Do("a", begin(3)),

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore import connect
-from mcpcore.errors import BadTarget
-from mcpcore.service import Server
+from mcpcore import BadTarget, Server, connect
 from mcpcore_transports.stream.settings import parse_address
 from mcpcore_transports.targets import (
     HttpTarget,

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from anyio import from_thread
 
+from mcpcore import Server, connect
 from mcpcore.errors import HandlerExit
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
 from mcpcore_transports.running.functions import called, enter_handler, guard_tasks, in_handler
 from tests.error_ids import without_id
 from tests.leaving import EXITED

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from mcpcore import Context, HttpServerSettings, RuntimeSettings, Server, ServeSettings, connect
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, ResultReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
-from mcpcore.service import Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import Implementation
@@ -32,16 +32,11 @@ from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.answers import related_meta
 from mcpcore_transports.client.callbacks import Callbacks, meta_of
-from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientCore, ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.memory import MemoryPair
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.server.tasks.tasks import _pause, task_terms
 from tests.clock import patience
 from tests.more_time import with_more_time
@@ -222,9 +217,6 @@ async def test_an_answer_names_the_task_of_the_server_that_it_belongs_to() -> No
         assert result == {"action": "decline", "_meta": about}
 
 
-# The server's side
-
-
 class Curious(Server):
     """A tool that asks, and has the answer worked on as a task."""
 
@@ -287,6 +279,14 @@ class Client:
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         self.bench.send({"jsonrpc": "2.0", "id": request["id"], **answer})
 
+    async def finish(self) -> None:
+        """Work on the answer, be done when asked again, and give it."""
+        for status in ("working", "completed"):
+            look = await self.asked("tasks/get")
+            assert look["params"] == {"taskId": "c1"}
+            self.answer(look, result={**STATE, "status": status})
+        self.answer(await self.asked("tasks/result"), result=MODEL_SAYS)
+
 
 @asynccontextmanager
 async def curious(
@@ -310,12 +310,7 @@ async def created(client: Client) -> None:
 async def test_a_question_is_asked_after_until_its_task_has_ended() -> None:
     async with curious() as (client, call):
         await created(client)
-        for status in ("working", "completed"):
-            look = await client.asked("tasks/get")
-            assert look["params"] == {"taskId": "c1"}
-            client.answer(look, result={**STATE, "status": status})
-        fetch = await client.asked("tasks/result")
-        client.answer(fetch, result=MODEL_SAYS)
+        await client.finish()
         reply = await client.bench.reply(call)
         assert reply["result"]["content"][0]["text"] == "yes decline"
 
@@ -407,12 +402,8 @@ async def test_a_handler_that_is_cancelled_cancels_the_task_of_its_question() ->
     async with curious() as (client, call):
         await created(client)
         await client.asked("tasks/get")
-        params = {"requestId": call}
-        client.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        client.bench.cancel(call)
         assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
-
-
-# Outside of a request
 
 
 class Listener(Server):
@@ -457,11 +448,7 @@ async def test_what_is_asked_about_a_notification_may_be_a_task() -> None:
         question = await client.asked(SAMPLING)
         assert question["params"]["task"] == {"ttl": 30_000}
         client.answer(question, result={"task": {**STATE, "status": "working"}})
-        for status in ("working", "completed"):
-            look = await client.asked("tasks/get")
-            assert look["params"] == {"taskId": "c1"}
-            client.answer(look, result={**STATE, "status": status})
-        client.answer(await client.asked("tasks/result"), result=MODEL_SAYS)
+        await client.finish()
         assert await listener.said() == "yes"
 
 
@@ -476,9 +463,6 @@ async def test_what_is_asked_about_a_notification_is_asked_plainly(
         assert "task" not in question["params"]
         client.answer(question, result=MODEL_SAYS)
         assert await listener.said() == "yes"
-
-
-# In a task
 
 
 @asynccontextmanager
@@ -502,11 +486,7 @@ async def test_a_question_of_a_task_is_run_as_a_task_by_the_client() -> None:
         assert question["params"]["task"] == {"ttl": 30_000}
         assert question["params"]["_meta"][RELATED] == about
         client.answer(question, result={"task": {**STATE, "status": "working"}})
-        for status in ("working", "completed"):
-            look = await client.asked("tasks/get")
-            assert look["params"] == {"taskId": "c1"}
-            client.answer(look, result={**STATE, "status": status})
-        client.answer(await client.asked("tasks/result"), result=MODEL_SAYS)
+        await client.finish()
         reply = await client.bench.reply(waiting)
         assert reply["result"]["content"][0]["text"] == "yes"
 

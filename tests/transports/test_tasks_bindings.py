@@ -1,31 +1,24 @@
 """Tasks across connections, sessions and principals: who finds them, who hears of them."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
 
-from mcpcore.errors import PeerError
-from mcpcore.service import Server
+from mcpcore import Callbacks, ClientSettings, Context, PeerError, Server, Steps, TaskOptions, clock
 from mcpcore.spec.types.tasks import Task
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.link import clock
-from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -33,33 +26,15 @@ FOLLOWS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 QUICK = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.add_tool(self._work, "work", task="optional", task_poll=0.001)
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.001)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Who are you?", Name)
         return answer.content.name if answer.content else answer.action
-
-
-# Real bindings
 
 
 @asynccontextmanager
@@ -83,7 +58,7 @@ async def start(client: Client, tool: str) -> str:
 @pytest.mark.parametrize("first", [0, 1], ids=["http", "ws"])
 @pytest.mark.parametrize("second", [0, 1], ids=["http", "ws"])
 async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, second: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls:
         async with connecting(urls[first], MODERN) as client:
             work, ask = await start(client, "work"), await start(client, "ask")
@@ -95,7 +70,7 @@ async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, seco
 
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls:
         async with (
             connecting(urls[binding], LEGACY) as client,
@@ -111,7 +86,7 @@ async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
 
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_news_reach_every_connection_that_listens(binding: int) -> None:
-    server = Workshop()
+    server = Shop()
     async with both(server) as urls, connecting(urls[0], MODERN) as client:
         task = await start(client, "work")
         async with (
@@ -125,14 +100,7 @@ async def test_news_reach_every_connection_that_listens(binding: int) -> None:
             assert state.result is not None
 
 
-# One runtime, by hand
-
 ELICITS: dict[str, Any] = {"elicitation": {}}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.lowlevel.checkpoint()
 
 
 def asked(made: Bench) -> list[dict[str, Any]]:
@@ -152,7 +120,7 @@ async def legacy_task(made: Bench) -> str:
 
 
 async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         task = await legacy_task(made)
         about = {"taskId": task}
@@ -168,8 +136,7 @@ async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
             "io.modelcontextprotocol/related-task": about,
         }
         # It went with that request; without it, it goes with the next.
-        gone = {"requestId": first}
-        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": gone})
+        made.cancel(first)
         assert withdrawn(made) == [question["id"]]
         second = made.post("tasks/result", about, revision=LEGACY)
         assert len(asked(made)) == 2
@@ -192,7 +159,7 @@ async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
     ],
 )
 async def test_answers_on_the_wire_that_are_none(answer: dict[str, Any], says: str | None) -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -206,7 +173,7 @@ async def test_answers_on_the_wire_that_are_none(answer: dict[str, Any], says: s
 
 
 async def test_a_question_nobody_answers_in_time() -> None:
-    async with bench(Workshop(), RuntimeSettings(input_timeout=0.0)) as made:
+    async with bench(Shop(), RuntimeSettings(input_timeout=0.0)) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -218,7 +185,7 @@ async def test_a_question_nobody_answers_in_time() -> None:
 
 
 async def test_a_cancelled_task_takes_its_question_back() -> None:
-    async with bench(Workshop()) as made:
+    async with bench(Shop()) as made:
         made.open_legacy(ELICITS)
         about = {"taskId": await legacy_task(made)}
         request = made.post("tasks/result", about, revision=LEGACY)
@@ -230,51 +197,32 @@ async def test_a_cancelled_task_takes_its_question_back() -> None:
         assert withdrawn(made) == [question["id"]]
 
 
-# Principals
-
-
-class Member(Bench):
-    """A bench whose requests come from somebody."""
-
-    principal: str | None = None
-
-    def send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode()
-        self.peer.receive(data, now=clock(), principal=self.principal)
-        self.flush_soon()
-
-    async def as_(self, principal: str | None, method: str, params: dict[str, Any]) -> Any:
-        self.principal = principal
-        return await self.call(method, params, capabilities=FOLLOWS)
-
-
-@asynccontextmanager
-async def member() -> AsyncIterator[Member]:
-    async with bench(Workshop()) as made:
-        made.__class__ = Member
-        assert isinstance(made, Member)
-        yield made
+async def call_as(
+    made: Bench, principal: str | None, method: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    made.principal = principal
+    return await made.call(method, params, capabilities=FOLLOWS)
 
 
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
 @pytest.mark.parametrize("stranger", [None, "grace"])
 async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: str | None) -> None:
-    async with member() as made:
-        reply = await made.as_("ada", "tools/call", {"name": "work"})
+    async with bench(Shop()) as made:
+        reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         params = {"taskId": reply["result"]["taskId"], "inputResponses": {}}
-        refused = await made.as_(stranger, method, params)
+        refused = await call_as(made, stranger, method, params)
         assert refused["error"]["code"] == -32602
         assert refused["error"]["message"] == "there is no such task (any more)"
-        allowed = await made.as_("ada", method, params)
+        allowed = await call_as(made, "ada", method, params)
         assert "result" in allowed
 
 
 @asynccontextmanager
-async def connections(count: int) -> AsyncIterator[list[Member]]:
+async def connections(count: int) -> AsyncIterator[list[Bench]]:
     """Several connections of one principal to one server."""
-    server, settings = Workshop(), RuntimeSettings()
+    server, settings = Shop(), RuntimeSettings()
     host = TaskHost()
-    made = [Member(server, settings) for _ in range(count)]
+    made = [Bench(server, settings) for _ in range(count)]
     done = anyio.Event()
     with patience():
         async with anyio.create_task_group() as group:
@@ -307,7 +255,7 @@ async def test_a_question_moves_to_the_next_connection_of_its_principal() -> Non
 
 
 async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
-    server = Workshop()
+    server = Shop()
     begun: list[bool] = []
 
     async def late(context: Context) -> str:
@@ -331,8 +279,8 @@ async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
 
 
 async def test_strangers_hear_nothing() -> None:
-    async with member() as made:
-        reply = await made.as_("ada", "tools/call", {"name": "work"})
+    async with bench(Shop()) as made:
+        reply = await call_as(made, "ada", "tools/call", {"name": "work"})
         task = reply["result"]["taskId"]
         filters = {}
         for principal in ("grace", "ada"):
@@ -341,12 +289,9 @@ async def test_strangers_hear_nothing() -> None:
             made.post("subscriptions/listen", params, capabilities=FOLLOWS)
             filters[principal] = made.sent.pop()["params"]["notifications"]
         assert filters == {"grace": {}, "ada": {"taskIds": [task]}}
-        await made.as_("ada", "tasks/cancel", {"taskId": task})
+        await call_as(made, "ada", "tasks/cancel", {"taskId": task})
         news = [each for each in made.sent if each.get("method") == "notifications/tasks"]
         assert len(news) == 1
-
-
-# Time
 
 
 async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
@@ -393,9 +338,6 @@ async def test_timers_that_nobody_needs_take_no_room() -> None:
             group.cancel_scope.cancel()
 
 
-# Middleware
-
-
 @pytest.mark.parametrize(
     ("revision", "tool", "code"),
     [(LEGACY, "unknown", -32602), (MODERN, "unknown", -32602), (LEGACY, "plain", -32601)],
@@ -409,7 +351,7 @@ async def test_what_is_refused_is_refused_inside_of_middleware_too(
         passed.append(request.method)
         yield
 
-    server = Workshop()
+    server = Shop()
     server.add_tool(lambda: "x", "plain")
     async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
         made.open_legacy()
@@ -429,7 +371,7 @@ async def test_middleware_is_around_the_work_of_a_task() -> None:
             seen.append(bytes(answer.result).decode())
             answer.meta["com.example/seen"] = True
 
-    server = Workshop()
+    server = Shop()
     server.go.set()
     async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
         reply = await made.call("tools/call", {"name": "work"}, capabilities=FOLLOWS)

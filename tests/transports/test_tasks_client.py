@@ -7,8 +7,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
 
+from mcpcore import Callbacks, ClientSettings, Context, MemoryTarget, RuntimeSettings, Server, Steps
 from mcpcore.engine.config import Limits
 from mcpcore.errors import (
     ConnectionClosed,
@@ -18,23 +18,17 @@ from mcpcore.errors import (
     RequestTimeout,
     TaskCancelled,
 )
-from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.running.middleware import Steps
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.scripted import DISCOVERY, child, modern
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -47,18 +41,10 @@ def revision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
+        super().__init__()
         self.started = anyio.Event()
-        self.stopped = anyio.Event()
         self.ends: list[str] = []
         for name in ("work", "ask", "report"):
             self.add_tool(getattr(self, f"_{name}"), name, task="optional", task_poll=0.001)
@@ -111,12 +97,9 @@ async def connected(
             yield client
 
 
-# Nobody waits any more
-
-
 @pytest.mark.requirement("basic/utilities/cancellation/tasks-cancelled-by-task")
 async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> None:
-    server = Workshop()
+    server = Shop()
     async with connected(server, revision) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "work")
@@ -127,7 +110,7 @@ async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> Non
 
 
 async def test_a_caller_that_waits_no_longer_than_this(revision: str) -> None:
-    server = Workshop()
+    server = Shop()
     async with connected(server, revision) as client:
         for seconds in (0.05, 1.0, 10.0):  # the call has to become a task before it is over
             with pytest.raises(RequestTimeout) as caught:
@@ -140,7 +123,7 @@ async def test_a_caller_that_waits_no_longer_than_this(revision: str) -> None:
 
 async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) -> None:
     async def attempt(limit: float) -> None:
-        server = Workshop()
+        server = Shop()
         async with (
             connected(server, revision, limits=Limits(request_timeout=limit)) as client,
             anyio.create_task_group() as group,
@@ -156,12 +139,9 @@ async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) ->
     await with_more_time(attempt, 0.6, 6.0)
 
 
-# Questions
-
-
 @pytest.mark.parametrize("error", [McpError(-1, "not now"), ValueError("bug")])
 async def test_a_question_that_cannot_be_answered_ends_the_task(error: Exception) -> None:
-    server = Workshop()
+    server = Shop()
 
     def refuse(params: ElicitParams) -> None:
         raise error
@@ -176,18 +156,15 @@ async def test_a_refusal_on_the_wire_is_the_tools_to_deal_with() -> None:
     def refuse(params: ElicitParams) -> None:
         raise McpError(-1, "not now")
 
-    async with connected(Workshop(), LEGACY, elicitation=refuse) as client:
+    async with connected(Shop(), LEGACY, elicitation=refuse) as client:
         result = await client.call_tool("ask")
         assert result.is_error is True
         assert "refused elicitation/create: not now" in result.text
 
 
-# News of tasks
-
-
 async def test_a_look_that_fails_before_there_is_news_ends_the_call() -> None:
     """What has changed before anybody listened is told by nobody: it would be waited for."""
-    server = Workshop()
+    server = Shop()
     server.go.set()
 
     def guards(request: Context) -> Steps[Answer]:
@@ -202,11 +179,8 @@ async def test_a_look_that_fails_before_there_is_news_ends_the_call() -> None:
             await client.call_tool("work")
 
 
-# The experimental form
-
-
 async def test_a_tool_that_must_be_a_task_is_found_out() -> None:
-    server = Workshop()
+    server = Shop()
     server.go.set()
     settings = ClientSettings(tasks=QUICK)
     with patience():
@@ -217,7 +191,7 @@ async def test_a_tool_that_must_be_a_task_is_found_out() -> None:
 
 
 async def test_progress_goes_on_in_the_task() -> None:
-    server = Workshop()
+    server = Shop()
     seen: list[Any] = []
     heard = anyio.Event()
 
@@ -238,7 +212,7 @@ async def test_progress_goes_on_in_the_task() -> None:
 
 async def test_the_client_asks_for_its_ttl() -> None:
     options = TaskOptions(ttl=30)
-    async with connected(Workshop(), LEGACY, options=options) as client:
+    async with connected(Shop(), LEGACY, options=options) as client:
         default, own = await client.tasks.start("work"), await client.tasks.start("work", ttl=40)
         assert isinstance(default, Task)
         assert isinstance(own, Task)
@@ -258,13 +232,13 @@ async def test_the_client_asks_for_its_ttl() -> None:
 async def test_methods_that_a_revision_does_not_have(
     revision: str, method: str, arguments: tuple[Any, ...]
 ) -> None:
-    async with connected(Workshop(), revision) as client:
+    async with connected(Shop(), revision) as client:
         with pytest.raises(LocalProtocolError):
             await getattr(client.tasks, method)(*arguments)
 
 
 async def test_where_there_are_no_tasks_calls_are_calls() -> None:
-    server = Workshop()
+    server = Shop()
     server.go.set()
     async with connected(server, "2025-06-18") as client:
         assert (await client.call_tool("work")).text == "done"

@@ -10,18 +10,13 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from mcpcore import Callbacks, ClientSettings, Implementation, Peer, TaskOptions, WebSocketSettings
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
-from mcpcore.engine.peer import Peer
-from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

@@ -7,18 +7,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
 
-from mcpcore.errors import ToolError
-from mcpcore.service import Server
+from mcpcore import Context, Elicit, McpError, RuntimeSettings, ToolError
 from mcpcore.service.tasks import TaskSettings
-from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import Elicit
-from mcpcore_transports.server.runtime import RuntimeSettings
+from tests.clock import until
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -29,17 +25,9 @@ ASKED: dict[str, Any] = {**FOLLOWS, "elicitation": {}}
 OPEN = ("working", "input_required")
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.asked: list[str] = []
         self.add_tool(lambda: "x", "plain")
         self.add_tool(lambda: "done at once", "quick", task="optional")
@@ -57,13 +45,6 @@ class Workshop(Server):
         self.add_tool(self._insist, "insist", task="optional", task_after=None)
         self.add_tool(self._chatter, "chatter", task="optional", task_poll=3600)
         self.add_tool(self._report, "report", task="optional", task_poll=0.001)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _hurry(self, context: Context) -> str:
         return f"task: {context.task_id}"
@@ -116,7 +97,7 @@ class Workshop(Server):
 class Desk:
     """A modern client that follows tasks, by hand."""
 
-    def __init__(self, server: Workshop, made: Bench) -> None:
+    def __init__(self, server: Shop, made: Bench) -> None:
         self.server = server
         self.bench = made
 
@@ -170,12 +151,9 @@ def accept(name: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def desk(**settings: Any) -> AsyncIterator[Desk]:
-    server = Workshop()
+    server = Shop()
     async with bench(server, RuntimeSettings(tasks=TaskSettings(**settings))) as made:
         yield Desk(server, made)
-
-
-# Becoming a task
 
 
 async def test_a_call_becomes_a_task_and_its_result_is_found_in_it() -> None:
@@ -251,11 +229,9 @@ async def test_a_request_is_cancelled_like_any_other_until_it_is_a_task() -> Non
     async with desk() as it:
         request = it.bench.post("tools/call", {"name": "late"}, capabilities=FOLLOWS)
         await anyio.lowlevel.checkpoint()
-        cancelled = {"requestId": request}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(request)
         await it.server.stopped.wait()
-        while it.bench.peer.in_flight:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not it.bench.peer.in_flight)
         assert it.bench.sent == []
         assert len(it.bench.runtime._tasks.host.table) == 0  # type: ignore[union-attr]
 
@@ -263,8 +239,7 @@ async def test_a_request_is_cancelled_like_any_other_until_it_is_a_task() -> Non
 async def test_cancelling_the_request_does_not_cancel_the_task() -> None:
     async with desk() as it:
         task = await it.start("work")
-        cancelled = {"requestId": 1}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(1)
         it.server.go.set()
         assert (await it.end(task))["status"] == "completed"
 
@@ -294,9 +269,6 @@ async def test_who_cannot_follow_has_all_of_it_in_rounds() -> None:
         reply = await it.call("compose", only, **more)
         # The same key in one request means the same question, so that one round is enough here.
         assert reply["result"]["content"][0]["text"] == "None False Ada Ada"
-
-
-# How tasks end
 
 
 @pytest.mark.parametrize(
@@ -372,9 +344,6 @@ async def test_what_does_not_end_in_time_fails() -> None:
     await with_more_time(attempt, 30, 6000)  # milliseconds, in which its work has to begin
 
 
-# Requests about tasks
-
-
 @pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
 @pytest.mark.parametrize(
     ("params", "says"),
@@ -389,9 +358,6 @@ async def test_what_is_no_task(method: str, params: dict[str, Any], says: str) -
         reply = await it.request(method, params)
         assert reply["error"]["code"] == -32602
         assert says in reply["error"]["message"]
-
-
-# Questions
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_again_under_another_key() -> None:
@@ -458,9 +424,6 @@ async def test_progress_is_the_message_of_the_task() -> None:
         assert [message for message in it.bench.sent if "method" in message] == []
 
 
-# Listen streams
-
-
 def listening(it: Desk, task_ids: list[str]) -> int:
     params = {"notifications": {"taskIds": task_ids}}
     return it.bench.post("subscriptions/listen", params, capabilities=FOLLOWS)
@@ -501,8 +464,7 @@ async def test_a_stream_that_has_ended_tells_nothing() -> None:
         task = await it.start("work")
         request = listening(it, [task["taskId"]])
         told(it)
-        cancelled = {"requestId": request}
-        it.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        it.bench.cancel(request)
         it.server.go.set()
         await it.end(task)
         assert told(it) == []

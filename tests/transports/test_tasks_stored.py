@@ -8,25 +8,21 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, structs
 
+from mcpcore import Context, Elicit, ErrorData, MemoryStore, Server, ServeSettings
 from mcpcore.auth.scopes import Requirement
 from mcpcore.http.storing import StoredTask, StoreFailure
-from mcpcore.service import Server
 from mcpcore.service.tasks import TaskRecord, TaskSettings
-from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
-from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import Elicit
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
-from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.clock import patience
+from tests.clock import patience, until
 from tests.transports.runtime_bench import LEGACY, Bench
+from tests.transports.workshop import Name, Workshop
 
 pytestmark = pytest.mark.anyio
 
@@ -41,28 +37,13 @@ FAR = TaskSettings(look_interval=3_600_000)
 """Rules by which nobody looks into the store again without news."""
 
 
-class Name(Struct):
-    name: str
-
-
-class Workshop(Server):
-    """Tools that wait until a test lets them ``go``."""
-
+class Shop(Workshop):
     def __init__(self) -> None:
-        super().__init__("workshop")
-        self.go = anyio.Event()
-        self.stopped = anyio.Event()
+        super().__init__()
         self.add_tool(self._work, "work", task="optional", task_poll=0.01)
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.01)
         self.add_tool(self._delegate, "delegate", task="optional", task_poll=0.01)
         self.add_tool(lambda: "x" * 2000, "long", task="optional", task_poll=0.01)
-
-    async def _work(self) -> str:
-        try:
-            await self.go.wait()
-        finally:
-            self.stopped.set()
-        return "done"
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Your name?", Name)
@@ -76,7 +57,6 @@ class Workshop(Server):
 class Member(Bench):
     """One worker of a store, on the bench."""
 
-    principal: str | None = None
     host: StoredTaskHost
     scope: anyio.CancelScope
 
@@ -88,10 +68,6 @@ class Member(Bench):
         """End as a worker does that shuts down."""
         self.scope.cancel()
         await self.gone.wait()
-
-    def post(self, *args: Any, **more: Any) -> int:
-        self.peer.principal = self.principal
-        return super().post(*args, **more)
 
     async def modern(self, method: str, **params: Any) -> dict[str, Any]:
         return await self.call(method, params, capabilities=FOLLOWS)
@@ -123,8 +99,7 @@ class Member(Bench):
         """Return once a request waits here for the result of a task."""
         desk = self.runtime._tasks
         assert desk is not None
-        while not desk._waiting:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: desk._waiting)
 
     async def until(self, task: str, *status: str) -> dict[str, Any]:
         while (found := await self.get(task)).get("status") not in status:
@@ -165,7 +140,7 @@ class Site:
     def __init__(self, settings: StoreSettings) -> None:
         self.now = 0.0
         self.store = MemoryStore(settings, clock=lambda: self.now)
-        self.shops = Workshop(), Workshop()
+        self.shops = Shop(), Shop()
         self.first: Member
         self.second: Member
 
@@ -362,8 +337,7 @@ async def test_a_request_for_the_result_that_is_cancelled_takes_its_question_bac
         while not (back := [m for m in made.second.sent if m.get("method") == CANCELLED]):
             await anyio.lowlevel.checkpoint()
         assert back[0]["params"]["requestId"] == question["id"]
-        while made.second.host.remotes:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not made.second.host.remotes)
 
 
 async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease() -> None:
@@ -421,8 +395,7 @@ async def test_more_tasks_than_the_store_has_room_for_are_refused_as_busy(
         desk = made.second.runtime._tasks
         assert desk is not None
         assert len(desk.host.table) == 0
-        while desk.host._working:  # the handler is stopped
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: not desk.host._working)  # the handler is stopped
 
 
 async def test_a_result_for_which_the_store_has_no_room_becomes_an_error() -> None:

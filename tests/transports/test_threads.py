@@ -11,18 +11,12 @@ import anyio.to_thread
 import pytest
 from msgspec import Raw
 
-from mcpcore.errors import ToolError
-from mcpcore.service import Server
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
+from mcpcore import Callbacks, Context, MemoryTarget, RuntimeSettings, Server, ToolError, connect
 from mcpcore_transports.running.functions import call_in_loop, current_loop, is_over
 from mcpcore_transports.running.middleware import CallNext, Steps
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import ElicitUrl
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.notifications import NotificationContext
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience
 from tests.transports.runtime_bench import Bench, bench
 

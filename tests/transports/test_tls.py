@@ -4,15 +4,16 @@ import ssl
 import subprocess
 import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
+from mcpcore import ClientSettings, Server, ServeSettings, client_tls, connect, server_tls
 from mcpcore.errors import (
     BadTarget,
     BadTls,
@@ -20,20 +21,16 @@ from mcpcore.errors import (
     NegotiationError,
     TlsFailed,
 )
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.tls import client_tls, server_tls
-from tests.clock import PATIENCE, patience
+from tests.clock import patience
+from tests.command import mcpcore_here
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
-from tests.transports.served import served
+from tests.transports.served import by_hand, served
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.warm import PYTHON
 
-pytestmark = pytest.mark.usefixtures("warm_programs")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 Make = Callable[[], ssl.SSLContext]
 ERAS = ("2025-11-25", "2026-07-28")
@@ -60,8 +57,7 @@ def at(url: str, host: str) -> str:
 async def call(url: str, context: ssl.SSLContext | None, **options: Any) -> str:
     settings = ClientSettings(ssl_context=context)
     async with connect(url, settings=settings, **options) as client:
-        result = await client.call_tool("hello")
-        return result.text
+        return (await client.call_tool("hello")).text
 
 
 async def refusal(url: str, context: ssl.SSLContext | None, **options: Any) -> Exception:
@@ -72,10 +68,6 @@ async def refusal(url: str, context: ssl.SSLContext | None, **options: Any) -> E
     return caught.value.__cause__
 
 
-# Whom the client trusts
-
-
-@pytest.mark.anyio
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 @pytest.mark.parametrize("revision", ERAS)
 async def test_a_server_that_is_trusted(host: str, revision: str) -> None:
@@ -85,7 +77,6 @@ async def test_a_server_that_is_trusted(host: str, revision: str) -> None:
         assert await call(at(url, host), trusting, revision=revision) == "hello"
 
 
-@pytest.mark.anyio
 async def test_the_systems_authorities_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     async with secure(server_tls(papers().server)) as url:
         assert isinstance(await refusal(url, None), TlsFailed)
@@ -100,7 +91,6 @@ REFUSED: dict[str, tuple[Callable[[], Path], str]] = {
 }
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_a_server_that_is_not_trusted(name: str, host: str) -> None:
@@ -112,7 +102,6 @@ async def test_a_server_that_is_not_trusted(name: str, host: str) -> None:
         assert f"TLS with {host}:" in str(error)
 
 
-@pytest.mark.anyio
 async def test_authorities_of_ours_and_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(papers().foreign.file))
     async with secure(server_tls(papers().untrusted)) as url:
@@ -127,7 +116,6 @@ async def test_authorities_of_ours_and_of_the_system(monkeypatch: pytest.MonkeyP
 # Whom the server lets in
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("revision", ERAS)
 async def test_a_client_certificate_is_accepted(revision: str) -> None:
     context = server_tls(papers().server, client_ca=papers().trusted.file)
@@ -136,7 +124,6 @@ async def test_a_client_certificate_is_accepted(revision: str) -> None:
         assert await call(url, mine, revision=revision) == "hello"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("shown", ["none", "foreign"])
 async def test_without_a_client_certificate_nobody_gets_in(
@@ -152,7 +139,6 @@ async def test_without_a_client_certificate_nobody_gets_in(
         assert "it refused" in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_client_certificate_may_be_optional() -> None:
     ca = papers().trusted.file
     context = server_tls(papers().server, client_ca=ca, client_cert_required=False)
@@ -161,9 +147,6 @@ async def test_a_client_certificate_may_be_optional() -> None:
         assert await call(url, client_tls(ca=ca, cert=papers().client)) == "hello"
         foreign = client_tls(ca=ca, cert=papers().foreign_client)
         assert isinstance(await refusal(url, foreign), TlsFailed)
-
-
-# Versions
 
 
 def old(context: ssl.SSLContext, *, newest: bool) -> ssl.SSLContext:
@@ -177,7 +160,6 @@ def old(context: ssl.SSLContext, *, newest: bool) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("end", ["client", "server", "both"])
 async def test_tls_1_1_is_refused(end: str) -> None:
     serving, calling = server_tls(papers().server), client_tls(ca=papers().trusted.file)
@@ -205,7 +187,6 @@ def test_contexts_are_strict() -> None:
 # Over a client that is brought
 
 
-@pytest.mark.anyio
 async def test_another_http_client_brings_its_own_tls() -> None:
     async with secure(server_tls(papers().server)) as url:
         trusting = client_tls(ca=papers().trusted.file)
@@ -230,7 +211,6 @@ GARBAGE = {
 }
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_a_server_that_speaks_no_tls(name: str) -> None:
     async def answer(stream: SocketStream) -> None:
@@ -244,7 +224,6 @@ async def test_a_server_that_speaks_no_tls(name: str) -> None:
         assert type(error) is TlsFailed
 
 
-@pytest.mark.anyio
 async def test_a_server_that_is_silent_in_the_handshake() -> None:
     async def answer(stream: SocketStream) -> None:
         async with stream:
@@ -264,21 +243,14 @@ async def test_a_server_that_is_silent_in_the_handshake() -> None:
 
 @asynccontextmanager
 async def listening(handler: Any) -> AsyncIterator[str]:
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-
     async def guarded(stream: SocketStream) -> None:
-        try:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             await handler(stream)
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return
 
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, guarded)
-        yield f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        group.cancel_scope.cancel()
+    async with by_hand(guarded) as port:
+        yield f"https://127.0.0.1:{port}/mcp"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x03\xff\xff"])
 async def test_a_client_that_speaks_no_tls_is_dropped(sent: bytes) -> None:
     link = HttpServerSettings(head_time=0.2)
@@ -288,12 +260,9 @@ async def test_a_client_that_speaks_no_tls_is_dropped(sent: bytes) -> None:
         async with stream:
             if sent:
                 await stream.send(sent)
-            with patience():
-                try:
-                    while await stream.receive():
-                        pass
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    pass
+            with patience(), suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
         assert await call(url, client_tls(ca=papers().trusted.file)) == "hello"
 
 
@@ -345,14 +314,11 @@ def test_a_folder_of_authorities(tmp_path: Path) -> None:
     assert client_tls(ca=tmp_path).get_ca_certs() == []
 
 
-# On the command line
-
-
 def test_the_command_line() -> None:
     mine = ("--cacert", str(papers().trusted.file), "--cert", str(papers().client))
-    command = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     with subprocess.Popen(
-        [*command, "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
+        [*PYTHON, "-m", "mcpcore_transports.commands.main",
+         "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
          "--tls-cert", str(papers().server), "--tls-client-ca", str(papers().trusted.file)],
         stderr=subprocess.PIPE,
         text=True,
@@ -362,12 +328,7 @@ def test_the_command_line() -> None:
             url = serving.stderr.readline().removeprefix("listening on ").strip()
             assert url.startswith("https://"), url
             done = [
-                subprocess.run(
-                    [*command, "call", "hello", url, *words, *("--proxy", "none")],
-                    capture_output=True,
-                    text=True,
-                    timeout=PATIENCE,
-                )
+                mcpcore_here("call", "hello", url, *words, "--proxy", "none")
                 for words in (mine, mine[:2], ())
             ]
         finally:
@@ -389,12 +350,7 @@ def test_the_command_line() -> None:
     ],
 )
 def test_wrong_usage(words: list[str], message: str) -> None:
-    done = subprocess.run(
-        [*PYTHON, "-m", "mcpcore_transports.commands.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = mcpcore_here(*words)
     assert done.returncode == 2, done
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -11,21 +11,18 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 from msgspec import structs
 
+from mcpcore import ClientSettings, Context, HttpServerSettings, Server, ServeSettings, connect
 from mcpcore.errors import NegotiationError
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import tool
-from tests.transports.served import served
+from tests.transports.served import by_hand, served
 from tests.transports.sites import CLOSE, frame, upgrade
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from tests.transports.ways import anyio_backend as anyio_backend
+
+pytestmark = pytest.mark.anyio
 
 server = Server("at the end", version="1")
 
@@ -72,7 +69,6 @@ async def called(
     return client, stream
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("said", [LAST, BROKEN], ids=["last", "broken"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_server_that_ends_a_connection(way: str, said: bytes) -> None:
@@ -85,7 +81,6 @@ async def test_a_server_that_ends_a_connection(way: str, said: bytes) -> None:
     assert client.over
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("way", ["anyio", "auto"])
 async def test_a_server_that_goes_away(way: str) -> None:
     with patience():
@@ -99,7 +94,6 @@ async def test_a_server_that_goes_away(way: str) -> None:
     assert client.over
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("way", ["anyio", "auto"])
 async def test_a_reply_that_is_broken_off_has_no_end(way: str) -> None:
     """Nothing is being written when it is, so that only what was begun tells."""
@@ -114,7 +108,6 @@ async def test_a_reply_that_is_broken_off_has_no_end(way: str) -> None:
     assert not client.over
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("way", SHARED)
 async def test_a_websocket_of_the_http_server_that_is_closed(way: str) -> None:
     with patience():
@@ -127,7 +120,6 @@ async def test_a_websocket_of_the_http_server_that_is_closed(way: str) -> None:
     assert client.over
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("way", SHARED)
 async def test_a_websocket_that_is_reset(way: str, caplog: pytest.LogCaptureFixture) -> None:
     with patience():
@@ -140,7 +132,6 @@ async def test_a_websocket_that_is_reset(way: str, caplog: pytest.LogCaptureFixt
     assert [each.getMessage() for each in caplog.records] == []
 
 
-@pytest.mark.anyio
 async def test_a_client_that_is_done() -> None:
     ends: list[str] = []
     over = anyio.Event()
@@ -157,15 +148,11 @@ async def test_a_client_that_is_done() -> None:
                 ends.append(type(end).__name__)
         over.set()
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    url = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
     settings = ClientSettings(ssl_context=client_tls(ca=papers().trusted.file))
     with patience():
-        async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, answer)
+        async with by_hand(answer) as port:
             with pytest.raises(NegotiationError):
-                async with connect(url, settings=settings):
+                async with connect(f"https://127.0.0.1:{port}/mcp", settings=settings):
                     raise AssertionError
             await over.wait()
-            group.cancel_scope.cancel()
     assert {*ends} == {"EndOfStream"}

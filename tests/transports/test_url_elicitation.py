@@ -1,27 +1,21 @@
 """Visits to URLs that a request requires: told in both eras, waited for, and ended."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import Callbacks, ClientSettings, Context, ElicitUrl, Server, connect
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
-from mcpcore.service import Server
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import ElicitUrl
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
 from tests.transports.scripted import child
-from tests.transports.served import ANY_PORT, served
+from tests.transports.served import reachable
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +26,13 @@ MODERN = "2026-07-28"
 class Site:
     """A server whose tools want the user to sign in; ``visit`` is what a browser would do."""
 
-    def __init__(self, *, tells: bool = True) -> None:
+    def __init__(self, *, tells: bool = True, helps: bool = True) -> None:
         self.server = Server("site")
         self.signed_in = False
         self.calls = 0
+        self.asked: list[ElicitParams] = []
         self._tells = tells
+        self._helps = helps
         self._completers: list[Callable[[], bool]] = []
         self.told: list[bool] = []
         self.server.tool(self.files)
@@ -61,6 +57,13 @@ class Site:
         if self._tells:
             self.told += [complete() for complete in self._completers]
         self._completers.clear()
+
+    def agree(self, params: ElicitParams) -> ElicitResult:
+        """What a user says who goes there at once."""
+        self.asked.append(params)
+        if self._helps:
+            self.visit()
+        return ElicitResult(action="accept")
 
 
 def by_url(answer: Callable[[ElicitParams], Any], **more: Any) -> Callbacks:
@@ -155,38 +158,26 @@ async def test_revisions_without_visits(revision: str) -> None:
     assert asked == []
 
 
-@asynccontextmanager
-async def serving(server: Server, transport: str) -> AsyncIterator[Any]:
-    """A target that leads to ``server``."""
-    if transport == "memory":
-        yield server
-        return
-    async with served(server, **{transport: ANY_PORT}) as site:  # type: ignore[arg-type]
-        yield site.url
-
-
 @pytest.mark.requirement(
     "client/elicitation/complete-to-initiator", "client/elicitation/complete-id"
 )
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])
 @pytest.mark.parametrize("tool", ["files", "files_too"])
 async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: str) -> None:
-    site = Site()
-    asked: list[ElicitParams] = []
+    site = Site(helps=False)
     told: list[str] = []
     others: list[str] = []
     agreed = anyio.Event()
 
     def agree(params: ElicitParams) -> ElicitResult:
-        asked.append(params)
         agreed.set()
-        return ElicitResult(action="accept")
+        return site.agree(params)
 
     callbacks = by_url(agree, elicitation_complete=told.append)
     settings = ClientSettings(visit_timeout=60.0)
     with patience():
         async with (
-            serving(site.server, transport) as target,
+            reachable(transport, site.server) as target,
             connect(target, revision=LEGACY, callbacks=callbacks, settings=settings) as client,
             connect(
                 target, revision=LEGACY, callbacks=Callbacks(elicitation_complete=others.append)
@@ -205,7 +196,7 @@ async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: s
             await other.ping()
     assert site.calls == 2
     assert site.told == [True]
-    assert [(each.mode, each.url, each.elicitation_id) for each in asked] == [
+    assert [(each.mode, each.url, each.elicitation_id) for each in site.asked] == [
         ("url", "https://site.test/in", "e-1")
     ]
     assert told == ["e-1"]
@@ -214,44 +205,29 @@ async def test_the_client_waits_for_word_and_tries_again(transport: str, tool: s
 
 async def test_in_the_modern_era_the_same_callbacks_do() -> None:
     site = Site()
-
-    def agree(params: ElicitParams) -> ElicitResult:
-        site.visit()
-        return ElicitResult(action="accept")
-
-    async with connect(site.server, revision=MODERN, callbacks=by_url(agree)) as client:
+    async with connect(site.server, revision=MODERN, callbacks=by_url(site.agree)) as client:
         assert (await client.call_tool("files")).text == "your files"
         assert site.told == [False]  # there is no such notification any more
 
 
 async def test_without_word_it_is_tried_again_when_patience_is_over() -> None:
     site = Site(tells=False)
-
-    def agree(params: ElicitParams) -> ElicitResult:
-        site.visit()
-        return ElicitResult(action="accept")
-
     settings = ClientSettings(visit_timeout=0.0)
     async with connect(
-        site.server, revision=LEGACY, callbacks=by_url(agree), settings=settings
+        site.server, revision=LEGACY, callbacks=by_url(site.agree), settings=settings
     ) as client:
         assert (await client.call_tool("files")).text == "your files"
 
 
 async def test_a_visit_that_never_helps_is_not_asked_for_for_ever() -> None:
-    site, asked = Site(), list[Any]()
-
-    def agree(params: ElicitParams) -> ElicitResult:
-        asked.append(params)
-        return ElicitResult(action="accept")
-
+    site = Site(helps=False)
     settings = ClientSettings(visit_timeout=0.0, limits=Limits(input_rounds=3))
     async with connect(
-        site.server, revision=LEGACY, callbacks=by_url(agree), settings=settings
+        site.server, revision=LEGACY, callbacks=by_url(site.agree), settings=settings
     ) as client:
         with pytest.raises(UrlElicitationRequired) as caught:
             await client.call_tool("files")
-    assert len(asked) == 3
+    assert len(site.asked) == 3
     assert caught.value.elicitations[0].url == "https://site.test/in"
     assert caught.value.code == -32042
 
@@ -304,7 +280,7 @@ async def test_completions_of_unknown_or_finished_visits_are_ignored() -> None:
     told: list[str] = []
     everything: list[str] = []
     callbacks = by_url(
-        lambda params: ElicitResult(action="accept"),
+        Site().agree,
         elicitation_complete=told.append,
         notification=lambda method, params: everything.append(method),
     )

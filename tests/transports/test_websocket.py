@@ -9,13 +9,12 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
 
+from mcpcore import ConnectionSettings, WebSocketSettings
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
 from mcpcore.http.documents import Documents
-from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.malformed import good, request
 from tests.transports.sites import (
@@ -94,22 +93,6 @@ async def test_what_is_agreed_when_the_end_begins_is_not_served() -> None:
     await server.connection(stream, None, None)
     assert stream.heard.startswith(b"HTTP/1.1 101 ")
     assert found.apps == []
-
-
-# Ends
-
-
-async def test_a_closing_client_is_answered() -> None:
-    async with site() as server:
-        async with upgraded(server.port) as client:
-            await client.frame(TEXT, call(1, "hold"))
-            await client.frame(CLOSE, struct.pack("!H", 1000) + b"done")
-            opcode, payload = await client.receive()
-            assert (opcode, payload[:2]) == (CLOSE, struct.pack("!H", 1000))
-            assert await client.body() == ""
-        [ended] = server.app.of(ConnectionEnded)
-        assert ended.reason == "closed by the other side with 1000: done"
-        assert len(server.app.of(RequestCancelled)) == 1
 
 
 async def test_shutdown_closes_every_connection_with_1001() -> None:

@@ -9,10 +9,7 @@ import pytest
 from anyio.abc import TaskStatus
 from msgspec import structs
 
-from mcpcore.errors import LinkError
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.targets import WebSocketTarget
+from mcpcore import Callbacks, Client, LinkError, WebSocketTarget, connect
 from tests.clock import PATIENCE, patience
 from tests.transports.asgi_fixture import KINDS, Kind, Site, running
 from tests.transports.asgi_websocket_site import TOKEN
@@ -73,8 +70,7 @@ async def test_calls_questions_and_cancellations(site: Site, revision: str) -> N
 
 
 async def text(client: Client, name: str, **arguments: object) -> str:
-    result = await client.call_tool(name, arguments)
-    return result.text
+    return (await client.call_tool(name, arguments)).text
 
 
 async def test_the_principal_of_middleware_and_that_of_the_hook(site: Site) -> None:

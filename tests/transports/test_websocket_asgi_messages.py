@@ -8,10 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.service import Server
+from mcpcore import Server, ServeSettings, WebSocketSettings
 from mcpcore_transports.serve.asgi import AsgiApp, AsgiMessage, asgi_app
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 from tests.transports.malformed import good
 from tests.transports.sites import call
@@ -94,6 +92,17 @@ async def application(**websocket: Any) -> AsyncIterator[tuple[AsgiApp, anyio.ab
         tasks.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def accepted(*protocols: str) -> AsyncIterator[tuple[AsgiApp, Wire, AsgiMessage]]:
+    """An application, a connection that it has accepted, and how."""
+    async with application() as (app, tasks):
+        wire = Wire(app, *protocols)
+        tasks.start_soon(wire.run)
+        message = await wire.hear()
+        assert message["type"] == "websocket.accept"
+        yield app, wire, message
+
+
 @pytest.mark.parametrize("before", [False, True])
 async def test_a_connection_is_closed_that_is_accepted_while_the_application_ends(
     before: bool,
@@ -119,14 +128,8 @@ async def test_a_connection_is_closed_that_is_accepted_while_the_application_end
 
 
 async def test_a_conversation() -> None:
-    async with application() as (app, tasks):
-        wire = Wire(app, "mcp.version.2026-07-28", "mcp")
-        tasks.start_soon(wire.run)
-        assert await wire.hear() == {
-            "type": "websocket.accept",
-            "subprotocol": "mcp",
-            "headers": [],
-        }
+    async with accepted("mcp.version.2026-07-28", "mcp") as (_, wire, message):
+        assert message == {"type": "websocket.accept", "subprotocol": "mcp", "headers": []}
         for id in range(20):
             wire.text(call(id))
         for id in range(20):
@@ -181,34 +184,23 @@ async def test_a_shutdown_that_reaches_us_closes_with_1001(end: str) -> None:
     ],
 )
 async def test_what_is_no_message_closes(message: dict[str, Any], code: int, reason: str) -> None:
-    async with application() as (app, tasks):
-        wire = Wire(app)
-        tasks.start_soon(wire.run)
-        assert (await wire.hear())["subprotocol"] is None
+    async with accepted() as (_, wire, accept):
+        assert accept["subprotocol"] is None
         wire.say({"type": "websocket.receive", **message})
         assert await wire.hear() == {"type": "websocket.close", "code": code, "reason": reason}
 
 
-async def test_the_end_of_the_application_closes_with_1001_and_lets_nobody_in() -> None:
-    async with application() as (app, tasks):
-        wire = Wire(app)
-        tasks.start_soon(wire.run)
-        await wire.hear()
-        wire.text(good(1))
-        await wire.hear()
+async def test_the_end_of_the_application_lets_nobody_in() -> None:
+    async with application() as (app, _):
         await app.aclose()
-        assert (await wire.hear())["code"] == 1001
         late = Wire(app)
-        tasks.start_soon(late.run)
+        await late.run()
         start = await late.hear()
         assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
 
 
 async def test_a_client_that_is_gone_ends_the_connection() -> None:
-    async with application() as (app, tasks):
-        wire = Wire(app)
-        tasks.start_soon(wire.run)
-        await wire.hear()
+    async with accepted() as (_, wire, _):
         wire.broken = True
         wire.text(good(1))
         assert (await wire.hear())["type"] == "the end"

@@ -6,10 +6,8 @@ import anyio
 import pytest
 import uvicorn
 
-from mcpcore.service import Server
-from mcpcore_transports.serve.asgi import asgi_app
-from mcpcore_transports.serve.serve import ServeSettings
-from tests.clock import patience
+from mcpcore import Server, ServeSettings, asgi_app
+from tests.clock import patience, until
 from tests.transports.sites import TEXT, call, upgraded
 
 pytestmark = pytest.mark.anyio
@@ -47,8 +45,7 @@ async def test_the_application_can_close_with_1001_before_uvicorn_does(lifespan:
                     await started.wait()
                     async with anyio.create_task_group() as closing:
                         closing.start_soon(app.aclose)
-                        while not app.endpoint.closing:
-                            await anyio.lowlevel.checkpoint()
+                        await until(lambda: app.endpoint.closing)
                         finish.set()
                     site.should_exit = True
                     assert (await client.message())["result"]["content"][0]["text"] == "done"

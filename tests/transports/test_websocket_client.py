@@ -3,7 +3,7 @@
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,16 +12,29 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from wsproto.utilities import generate_accept_token
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import LinkError, Negotiation, WebSocketSettings
 from mcpcore.engine.events import ConnectionEnded, EndReason
-from mcpcore.errors import LinkError
 from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.link import WebSocketLink
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.apps import Caller, make_client
+from tests.transports.served import by_hand
 from tests.transports.sites import raw, site
 
 pytestmark = pytest.mark.anyio
+
+
+def dialling(url: str, **options: Any) -> tuple[Caller, WebSocketLink]:
+    """A client, and its link to a URL, which does not run yet."""
+    client = Caller(make_client())
+    client.link = link = websocket_client_link(client.peer, client, url, **options)
+    return client, link
+
+
+@asynccontextmanager
+async def listening(respond: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """The URL of a server by hand."""
+    async with by_hand(respond) as port:
+        yield f"ws://127.0.0.1:{port}/mcp"
 
 
 @asynccontextmanager
@@ -41,11 +54,8 @@ async def connected(
 
 async def test_headers_and_query_travel() -> None:
     async with site() as server:
-        client = Caller(make_client())
         url = f"ws://127.0.0.1:{server.port}/mcp?tenant=1"
-        client.link = link = websocket_client_link(
-            client.peer, client, url, headers={"Authorization": "Bearer s3cret"}
-        )
+        _, link = dialling(url, headers={"Authorization": "Bearer s3cret"})
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)
             await link.aclose()
@@ -54,8 +64,7 @@ async def test_headers_and_query_travel() -> None:
 
 async def refusal(url: str, **options: Any) -> str:
     """Connect in vain; returns what the client is told."""
-    client = Caller(make_client())
-    client.link = link = websocket_client_link(client.peer, client, url, **options)
+    client, link = dialling(url, **options)
     client.begin()
     request = client.call("echo")
     with pytest.raises(LinkError) as caught:
@@ -139,14 +148,8 @@ async def test_whatever_answers_instead_is_told(answer: bytes, message: str) -> 
                 await stream.send_eof()
                 await stream.receive()
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, respond)
-        port = listener.extra(SocketAttribute.local_port)
-        assert message in await refusal(f"ws://127.0.0.1:{port}/mcp")
-        tasks.cancel_scope.cancel()
+    async with listening(respond) as url:
+        assert message in await refusal(url)
 
 
 def accepted(head: bytes) -> bytes:
@@ -170,29 +173,23 @@ async def test_a_connection_that_is_cut_is_told_in_words() -> None:
             raw = stream.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, respond)
-        client = Caller(make_client())
-        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        client.link = link = websocket_client_link(client.peer, client, url)
+    async with listening(respond) as url:
+        client, link = dialling(url)
         client.begin()
         await link.run()
-        tasks.cancel_scope.cancel()
     [ended] = client.of(ConnectionEnded)
     assert ended.reason.startswith("connection lost: ")
     assert "Error" not in ended.reason
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(SocketAttribute.local_port)
+    async def silent(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with listening(silent) as url:
         settings = WebSocketSettings(handshake_timeout=0.05)
-        assert "no WebSocket within 0.05 s" in await refusal(
-            f"ws://127.0.0.1:{port}/mcp", settings=settings
-        )
+        assert "no WebSocket within 0.05 s" in await refusal(url, settings=settings)
 
 
 async def test_nothing_is_left_open() -> None:

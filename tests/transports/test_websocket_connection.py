@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from mcpcore.engine.config import Role
+from mcpcore import Role, WebSocketSettings
 from mcpcore.spec import closes
 from mcpcore_transports.websocket.connection import (
     WEBSOCKET,
@@ -15,7 +15,6 @@ from mcpcore_transports.websocket.connection import (
     WebSocketState,
 )
 from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.apps import make_client
 from tests.websocket_table import codec
 

@@ -33,9 +33,6 @@ def deflated(data: bytes, packer: "zlib._Compress | None" = None) -> bytes:
     return (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
 
 
-# What is agreed
-
-
 @pytest.mark.parametrize("ours", [FRESH, KEPT, SMALL])
 @pytest.mark.parametrize("theirs", [FRESH, KEPT, SMALL])
 @given(messages=st.lists(TEXTS, max_size=6), cut=st.integers(1, 50))
@@ -79,9 +76,6 @@ def unpacked(codec: Deflate, marked: bool, data: bytes, cut: int) -> bytes | Clo
     if isinstance(rest, CloseReason):
         return rest
     return b"".join([*parts, rest or b""])
-
-
-# What is exchanged
 
 
 def test_a_bomb_takes_no_memory() -> None:

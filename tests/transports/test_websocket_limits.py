@@ -39,9 +39,6 @@ async def test_the_reason_of_the_other_side_is_fit_for_a_log() -> None:
     assert ended.reason == "closed by the other side with 1000: ??fake: entry?[2J"
 
 
-# Fragments
-
-
 async def test_a_flood_of_empty_fragments_takes_no_memory_and_nobodys_turn() -> None:
     async with site() as server, upgraded(server.port) as flood, upgraded(server.port) as other:
         await flood.frame(TEXT, b"", first=0x01)
@@ -61,9 +58,6 @@ async def test_a_flood_of_empty_fragments_takes_no_memory_and_nobodys_turn() -> 
         link._feed(piece)
         assert ws._fragments - before <= 128
         assert ws.unread
-
-
-# Time
 
 
 async def test_latency_is_visible_at_both_ends() -> None:
@@ -144,9 +138,6 @@ async def test_a_message_that_drips_excuses_nobody() -> None:
             opcode, payload = await client.receive()
         assert payload[:2] == struct.pack("!H", 1008)
         tasks.cancel_scope.cancel()
-
-
-# Heads
 
 
 async def test_mcp_v1_where_it_is_wanted() -> None:

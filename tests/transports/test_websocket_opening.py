@@ -7,28 +7,21 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
-from mcpcore.engine.events import FaultKind
-from mcpcore.errors import LinkError
+from mcpcore import ClientSettings, FaultKind, HttpServerSettings, LinkError, ServeSettings, connect
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Verdict
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
-from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.clock import patience
-from tests.transports.apps import Caller, make_client
 from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, served
 from tests.transports.sites import site
 from tests.transports.test_proxies import proxying
 from tests.transports.test_tls import server
-from tests.transports.test_websocket_client import accepted, connected
+from tests.transports.test_websocket_client import accepted, connected, dialling, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -65,32 +58,30 @@ async def refusal(answer: Callable[[bytes], bytes], **options: Any) -> LinkError
                     await stream.receive()
 
     with patience():
-        async with (
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(listener.serve, respond)
-            client = Caller(make_client())
-            url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-            client.link = link = websocket_client_link(client.peer, client, url, **options)
+        async with listening(respond) as url:
+            _, link = dialling(url, **options)
             with pytest.raises(LinkError) as caught:
                 await link.run()
-            tasks.cancel_scope.cancel()
     return caught.value
 
 
-async def test_what_kind_of_failure_it_was() -> None:
-    busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
-    fault = (await refusal(lambda request: busy)).fault
-    assert fault is not None
-    assert (fault.kind, fault.status, fault.retry_after) == (FaultKind.STATUS, 503, 7.0)
-    moved = b"HTTP/1.1 302 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
-    fault = (await refusal(lambda request: moved)).fault
-    assert fault is not None
-    assert (fault.kind, fault.location) == (FaultKind.REDIRECT, "/there")
-    fault = (await refusal(lambda request: b"\0\0\r\n\r\n")).fault
-    assert fault is not None
-    assert fault.kind is FaultKind.MALFORMED
+@pytest.mark.parametrize(
+    ("answer", "facts"),
+    [
+        (
+            b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+            {"kind": FaultKind.STATUS, "status": 503, "retry_after": 7.0},
+        ),
+        (
+            b"HTTP/1.1 302 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n",
+            {"kind": FaultKind.REDIRECT, "location": "/there"},
+        ),
+        (b"\0\0\r\n\r\n", {"kind": FaultKind.MALFORMED}),
+    ],
+)
+async def test_what_kind_of_failure_it_was(answer: bytes, facts: dict[str, Any]) -> None:
+    fault = (await refusal(lambda request: answer)).fault
+    assert {name: getattr(fault, name) for name in facts} == facts
 
 
 @pytest.mark.parametrize(
@@ -100,9 +91,7 @@ async def test_what_kind_of_failure_it_was() -> None:
 )  # fmt: skip
 async def test_headers_that_are_not_the_users(name: str) -> None:
     async with site() as running:
-        url = f"ws://127.0.0.1:{running.port}/mcp"
-        client = Caller(make_client())
-        client.link = link = websocket_client_link(client.peer, client, url, headers={name: "x"})
+        _, link = dialling(f"ws://127.0.0.1:{running.port}/mcp", headers={name: "x"})
         with pytest.raises(LinkError, match="cannot be sent") as caught:
             await link.run()
     assert caught.value.fault is not None
@@ -114,9 +103,7 @@ async def test_a_function_for_headers_that_fails() -> None:
         raise ZeroDivisionError("no key")
 
     async with site() as running:
-        client = Caller(make_client())
-        url = f"ws://127.0.0.1:{running.port}/mcp"
-        client.link = link = websocket_client_link(client.peer, client, url, headers=broken)
+        _, link = dialling(f"ws://127.0.0.1:{running.port}/mcp", headers=broken)
         with pytest.raises(LinkError, match=r"could not be made: ZeroDivisionError$"):
             await link.run()
 
@@ -127,9 +114,6 @@ async def test_the_client_offers_mcp_and_nothing_else() -> None:
         names = {name for name, _ in running.handshakes[0].headers}
     assert names == {b"host", b"upgrade", b"connection", b"sec-websocket-version",
                      b"sec-websocket-key"}  # fmt: skip
-
-
-# By which way
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -147,8 +131,7 @@ async def test_through_a_proxy(secure: bool) -> None:
             ours = ClientSettings(proxy=known, ssl_context=trusting)
             with suppress(LinkError):
                 async with connect(url, settings=ours) as client:
-                    result = await client.call_tool("hello")
-                    assert result.content[0].text == "hello"  # type: ignore[union-attr]
+                    assert (await client.call_tool("hello")).text == "hello"
                     continue
             assert known != given
         place = url.split("/")[2]
@@ -175,9 +158,6 @@ def test_the_environment_names_the_proxy_of_http() -> None:
     exempt = {**environ, "no_proxy": "a.example:80"}
     assert proxy_for("ws://a.example/", "environment", exempt) is None
     assert proxy_for("wss://a.example/", "environment", exempt) is not None
-
-
-# Who the client is
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -208,8 +188,7 @@ async def test_client_certificates(shared: bool) -> None:
 
 async def hello(url: str, context: ssl.SSLContext) -> str:
     async with connect(url, settings=ClientSettings(ssl_context=context)) as client:
-        result = await client.call_tool("hello")
-        return str(result.content[0].text)  # type: ignore[union-attr]
+        return (await client.call_tool("hello")).text
 
 
 async def test_a_server_that_never_pongs_is_left() -> None:
@@ -226,15 +205,8 @@ async def test_a_server_that_never_pongs_is_left() -> None:
     settings = WebSocketSettings(
         ping_interval=0.02, ping_timeout=0.05, deflate=DeflateSettings(), close_timeout=5.0
     )
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, respond)
-        client = Caller(make_client())
-        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        client.link = link = websocket_client_link(client.peer, client, url, settings=settings)
+    async with listening(respond) as url:
+        _, link = dialling(url, settings=settings)
         await link.run()
-        tasks.cancel_scope.cancel()
     assert link.close_code == 1008
     assert codes[0][0] == 0x88

@@ -6,16 +6,12 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.errors import LinkError
+from mcpcore import Context, HttpServerSettings, LinkError, Server, ServeSettings, connect
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
-from mcpcore.service import Server
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.clock import until
 from tests.command import mcpcore_here
 from tests.transports.http_fixture import Client, http, tool
 from tests.transports.malformed import META, request
@@ -84,8 +80,7 @@ async def test_both_at_one_address(revision: str) -> None:
 
 async def connect_and_echo(url: str, revision: str) -> str:
     async with connect(url, revision=revision) as client:
-        result = await client.call_tool("echo", {"text": "hello"})
-        return str(result.content[0].text)  # type: ignore[union-attr]
+        return (await client.call_tool("echo", {"text": "hello"})).text
 
 
 async def test_the_header_decides() -> None:
@@ -107,8 +102,7 @@ async def test_the_header_decides() -> None:
 async def test_both_are_announced() -> None:
     urls: list[str] = []
     async with served(make(), settings=SHARED) as site:
-        while len(site.urls) < 2:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: len(site.urls) >= 2)
         urls = site.urls
     assert urls[1] == urls[0].replace("http:", "ws:")
 
@@ -162,9 +156,6 @@ async def test_an_upgrade_that_is_under_way_at_the_end_is_refused() -> None:
             status, headers = await client.head()
             assert (status, headers["retry-after"]) == (503, "1")
         await site.ended.wait()
-
-
-# Who is let in
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -284,8 +275,7 @@ async def test_a_client_is_told_why_it_is_refused() -> None:
                 pass
         headers = {"Authorization": f"Bearer {SECRET}"}
         async with connect(WebSocketTarget(site.url, headers)) as client:
-            result = await client.call_tool("whoami")
-            assert result.content[0].text == "ann"  # type: ignore[union-attr]
+            assert (await client.call_tool("whoami")).text == "ann"
 
 
 async def test_headers_can_be_made_for_each_connection() -> None:
@@ -299,8 +289,7 @@ async def test_headers_can_be_made_for_each_connection() -> None:
     async with served(make(), ws=ANY_PORT, settings=guarded()) as site:
         for _ in range(2):
             async with connect(site.url, headers=sign) as client:
-                result = await client.call_tool("whoami")
-                assert result.content[0].text == "ann"  # type: ignore[union-attr]
+                assert (await client.call_tool("whoami")).text == "ann"
     assert asked == ["GET /mcp", "GET /mcp"]
 
 
@@ -317,9 +306,6 @@ async def test_connections_of_one_address_are_bounded() -> None:
             assert "from your address" in await second.body()
         async with raw(site.port) as third:  # HTTP has its own count
             assert (await Client(third.stream).call(tool("echo"))).status == 200
-
-
-# On the command line
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from mcpcore.errors import LinkError
+from mcpcore import LinkError, WebSocketSettings
 from mcpcore_transports.websocket.server import (
     Token,
     UpgradeRefused,
@@ -12,7 +12,6 @@ from mcpcore_transports.websocket.server import (
     listen_websocket,
     read_offers,
 )
-from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
 

@@ -12,16 +12,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import Callbacks, Client, ClientSettings, HttpClientLinkSettings, connect
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.processes import without
-from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import signal_child
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children
-from tests.clock import PATIENCE, patience
+from tests.clock import PATIENCE, patience, until
 from tests.transports.serving import gone, kill, serving
 
 pytestmark = [
@@ -233,8 +230,7 @@ async def test_a_replacement_that_cannot_be_started_is_tried_again(tmp_path: Pat
             assert supervisor.pids == {2: other}
             assert supervisor.restarts == 0
             away.rename(program)
-            while supervisor.restarts == 0:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: supervisor.restarts != 0)
             assert supervisor.pids.keys() == {1, 2}
             assert supervisor.pids[2] == other
             group.cancel_scope.cancel()

@@ -14,8 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpcore import CallFailed, RetrySettings, connect, retry_requests
-from mcpcore.spec.errors import LocalError
+from mcpcore import CallFailed, LocalError, RetrySettings, connect, retry_requests
 from tests.clock import patience
 from tests.transports.redis_server import redis_server
 from tests.transports.serving import gone, serving

@@ -12,12 +12,8 @@ from wsgiref.validate import validator
 import anyio.to_thread
 import pytest
 
-from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
-from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore import Context, HttpServerSettings, HttpSettings, Server, ServeSettings
 from mcpcore_transports.serve.wsgi import WsgiApp, wsgi_app
-from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE
 from tests.transports.http_fixture import http, legacy, tool
 from tests.transports.test_asgi import INITIALIZE, TOKEN
