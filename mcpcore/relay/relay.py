@@ -461,6 +461,9 @@ class Relay:
 
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
+        if target.greeting is not None:  # the usual case
+            self._send(target, arrival, params, members)
+            return
         self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
 
     def _send(
@@ -480,7 +483,7 @@ class Relay:
             members = b'"inputResponses":' + encode(event.input_responses)
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
-            body = Raw(splice(to_json(body), members))
+            body = Raw(to_json(splice(bytes(body), members)))
         try:
             link = self.link(target, arrival.audience)
         except LocalProtocolError as error:
@@ -511,6 +514,7 @@ class Relay:
                 meta=meta,
                 log_level=level if level and target.modern and target.offers("logging") else None,
                 capabilities=event.client_capabilities if target.modern else None,
+                bare=True,
             )
         except UNSENDABLE as error:
             self.fail(arrival, target.error(str(error)))
