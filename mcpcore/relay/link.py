@@ -250,17 +250,6 @@ class Parked(Struct, eq=False, weakref=False):
     deadline: float | None = None
 
 
-class Asked(Struct, weakref=False):
-    """Question to a legacy client."""
-
-    link: "UpstreamLink"
-    key: Key | None
-    """Request of a legacy server; None for a question of a modern one."""
-    call: PassedCall | None
-    take: Callable[[Outcome], None]
-    """Function that takes the answer."""
-
-
 class UpstreamLink(Struct, eq=False, weakref=False):
     """Conversation with a server, for one audience."""
 

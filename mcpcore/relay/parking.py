@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.bodies import relayable
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket
+from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket, UpstreamLink
 from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, busy_code
 
@@ -150,7 +150,7 @@ class Parking:
                 call.arrival, call.caller, call.waiting = arrival, arrival.caller, [arrival]
                 self._relay.calls[arrival.place] = call
             for name in [name for name in asked if name in answers]:
-                self._relay.reply(call.link, asked[name][0], answers[name])
+                self._relay.questions.reply(call.link, asked[name][0], answers[name])
 
     def require(
         self, call: PassedCall, requests: Mapping[str, Raw], ticket: Ticket | None, arrival: Arrival
@@ -166,6 +166,17 @@ class Parking:
             self._relay.at(arrival.machine).require_input(arrival.event.key, requests, state)
         except UNSENDABLE as error:
             self._relay.fail(arrival, call.link.target.error(str(error)))
+
+    def unasked(self, link: UpstreamLink, key: Key) -> None:
+        """Drop a question that its server has cancelled."""
+        for call in link.calls.values():
+            parked = call.round
+            if parked is None or not parked.questions:
+                continue
+            questions = parked.questions.items()
+            parked.questions = {name: each for name, each in questions if each[0] != key}
+            if not parked.questions:  # the retry waits for what comes next
+                self._relay.deadlines.set(parked, None)
 
     def expire(self, parked: Parked) -> None:
         """End a parked call without a retry, or forget an outcome."""

@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -39,13 +39,11 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
+from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
-    STILL_ASKS,
     UNSENDABLE,
     Arrival,
-    Asked,
     Audience,
     Delayed,
     Downstream,
@@ -62,11 +60,11 @@ from mcpcore.relay.link import (
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
+from mcpcore.relay.questions import Questions
 from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import CAPABILITIES, PREFIX, Tasks
-from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
     HEADER_MISMATCH,
@@ -79,16 +77,13 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.methods import lookup_embedded
-from mcpcore.spec.types.base import EmbeddedRequest, LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
-UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
-"""Reason for which a question is refused."""
 
 
 class _Logged(Struct):
@@ -97,7 +92,6 @@ class _Logged(Struct):
     logger: str | None = None
 
 
-_decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _decode_logged = msgspec.json.Decoder(_Logged).decode
 
 
@@ -141,10 +135,8 @@ class Relay:
         self._links: dict[Session | None, dict[tuple[Any, ...], UpstreamLink]] = {}
         """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
-        self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self.held: set[tuple[Downstream, Key]] = set()
         """Requests of clients that wait to be sent on; those that are cancelled go no further."""
-        self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
         self.deadlines: Deadlines[Any] = Deadlines()
@@ -154,6 +146,7 @@ class Relay:
         self.subscriptions = Subscriptions(self)
         self.forwarding = Forwarding(self)
         self.parking = Parking(self, place)
+        self.questions = Questions(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -165,8 +158,8 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self.calls or self.held or self._asked
-        return self.forwarding.idle and self.parking.idle and not needed
+        parts = self.forwarding, self.parking, self.questions
+        return not (self.calls or self.held) and all(each.idle for each in parts)
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
@@ -327,9 +320,7 @@ class Relay:
             told, reason, fault = event.reason, EndReason.CLOSED, None
         if not link.refused:
             link.target.fault = told
-        for asked in link.asked.values():
-            self._withdraw(asked, "the server is gone")
-        link.asked.clear()
+        self.questions.lost(link)
         for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
             end = events.RequestEnded(
                 request=id, method="", reason=reason, message=told, fault=fault
@@ -576,13 +567,7 @@ class Relay:
     def give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
-        for place in list(call.asked):
-            question = self._asked[place]
-            self._withdraw(place, reason)
-            if question.key is not None:
-                link.asked.pop(question.key, None)
-                text = "the request that it was about is no longer wanted"
-                link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
+        self.questions.withdraw(call, reason)
         if call.round is not None:
             self.parking.drop(call.round)
         if link.calls.pop(call.request, None) is not None:
@@ -626,7 +611,7 @@ class Relay:
         if own is not None:
             own(outcome)
         elif call is not None and not self._sent_again(call, event, outcome):
-            self.settle(call, partial(self._deliver, call, outcome))
+            self.settle(call, partial(self.deliver, call, outcome))
         link.used_at = self.now
 
     def _sent_again(self, call: PassedCall, event: Event, outcome: Outcome) -> bool:
@@ -651,8 +636,7 @@ class Relay:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         arrivals, call.waiting = call.waiting, []
         if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
-            for place in list(call.asked):
-                self._withdraw(place, "the request that it was about is over")
+            self.questions.withdraw(call, "the request that it was about is over")
         for arrival in arrivals:
             self.calls.pop(arrival.place, None)
             try:
@@ -664,7 +648,8 @@ class Relay:
             self.parking.keep(call.round, deliver)
             call.round = None
 
-    def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
+    def deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
+        """Answer a client with the outcome of its call."""
         method, target, cell = call.method, call.link.target, call.cell
         machine, key = self.at(arrival.machine), arrival.event.key
         try:
@@ -716,8 +701,6 @@ class Relay:
         self._heard(link, event)
         self.subscriptions.acknowledged(link, event)
 
-    # Questions of servers
-
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         self._heard(link, event)
         call = link.calls.get(event.request)
@@ -728,184 +711,8 @@ class Relay:
             link.peer.abandon(event.request)
             ticket = None if event.state is None else Ticket(None, link.target.name, event.state)
             self.settle(call, partial(self.parking.require, call, event.requests, ticket))
-        elif event.requests:
-            self._ask_round(call, event.requests)
         else:
-            self._retry(call, {})
-
-    def _ask_round(self, call: PassedCall, requests: Mapping[str, Raw]) -> None:
-        """Ask a legacy client what a modern server wants to know."""
-        answers: dict[str, Raw] = {}
-
-        def take(name: str, method: str, answer: Outcome) -> None:
-            if isinstance(answer, ErrorData):
-                self._fail_round(call, f"{method} failed: {answer.message}")
-                return
-            answers[name] = answer
-            if len(answers) == len(requests):
-                self._retry(call, answers)
-
-        for name, raw in requests.items():
-            question = _decode_question(raw)
-            params = Raw(b"{}") if question.params is None else question.params
-            self._serial += 1
-            if question.method == "elicitation/create":
-                params = with_elicitation_id(params, f"relay-{self._serial}")
-            if call.waiting:
-                asked = Asked(call.link, None, call, partial(take, name, question.method))
-                self._ask(asked, question.method, params)
-
-    def _fail_round(self, call: PassedCall, message: str) -> None:
-        """End a call whose questions have no answer."""
-        call.link.calls.pop(call.request, None)
-        call.link.peer.abandon(call.request)
-        self.settle(call, partial(self._deliver, call, call.link.target.error(message)))
-        self.give_up(call, message)
-
-    def _retry(self, call: PassedCall, answers: Mapping[str, Raw]) -> None:
-        link = call.link
-        timeout = self.settings.call_timeout
-        try:
-            again = link.retry(call, answers, now=self.now, timeout=timeout)
-        except UNSENDABLE as error:
-            self._fail_round(call, str(error))
-            return
-        del link.calls[call.request]
-        call.request = again
-        link.calls[again] = call
-
-    def _ask(self, asked: Asked, method: str, params: Raw) -> None:
-        """Send a question to a legacy client, about a call or outside of any."""
-        call, where, id = asked.call, self._session_of(asked.link), None
-        if call is not None and call.cell is Cell.LEGACY_SERVER:
-            where = None
-        elif call is not None:
-            call.fresh = False  # nobody is asked twice
-            where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
-        if where is not None:
-            with suppress(*UNSENDABLE):
-                body, meta = relayable(params)
-                meta = self.tasks.related_outward(asked.link, meta)
-                id = self.at(where[0]).request(
-                    method,
-                    body,
-                    now=self.now,
-                    meta=meta,
-                    timeout=self.settings.question_timeout,
-                    progress=asked.key is not None,
-                    force=True,
-                    **where[1],
-                )
-        if where is None or id is None:
-            self.dropped += 1
-            text = f"{method}: there is no client that can be asked"
-            asked.take(ErrorData(INTERNAL_ERROR, text))
-            return
-        place = where[0], id
-        self._asked[place] = asked
-        if call is not None:
-            call.asked.add(place)
-        if asked.key is not None:
-            asked.link.asked[asked.key] = place
-
-    def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
-        """Handle a question of a legacy server.
-
-        One that names no call is about the oldest, if all are of one client: those that are open,
-        and those that were given up just now.
-        """
-        if event.request is not None:
-            fit = [call] if (call := link.calls.get(event.request)) else []
-        else:
-            fit = [each for each in link.calls.values() if each.can_ask]
-        clients = {each.arrival.client for each in fit}
-        if fit and event.request is None:
-            clients |= {each for each, at in link.left.items() if self.now - at < STILL_ASKS}
-        unclear = len(clients) > 1
-        call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
-        needed = input_capability(event.method, event.params)
-        parks = call is not None and call.cell is Cell.LEGACY_SERVER
-        if needed is not None and not declares(link.audience.capabilities, needed):
-            text = f"{event.method}: the client did not declare {needed!r}"
-            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
-            return
-        if unclear and event.method != "ping":
-            link.target.unclear += 1
-            link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
-            return
-        embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
-        if call is not None and parks and call.can_ask and embedded:
-            self.parking.park(call, event)
-            return
-        take: Callable[[Outcome], None] = partial(self.reply, link, event.key)
-        if event.method == "ping":
-            if parks or call is None or not call.waiting:  # no client waits for a message
-                link.peer.admit(event.key)
-                return
-            take = partial(self._pong, link, event.key)
-        asked = Asked(link, event.key, call, take)
-        self._ask(asked, event.method, event.params)
-
-    def _pong(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
-        if isinstance(answer, ErrorData):
-            link.peer.fail(key, answer)
-        else:
-            link.peer.admit(key)
-
-    def _session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
-        """Return the machine and the argument that name the session of a legacy conversation."""
-        watcher = self.subscriptions.sessions.get(link.audience.session)
-        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
-
-    def _withdraw(self, place: tuple[Downstream, RequestId], reason: str | None) -> None:
-        """Take back a question to a client."""
-        if self._take_asked(place) is not None:
-            machine, id = place
-            self.at(machine).cancel(id, now=self.now, reason=reason)
-
-    def _take_asked(self, place: tuple[Downstream, RequestId]) -> Asked | None:
-        asked = self._asked.pop(place, None)
-        if asked is not None and asked.call is not None:
-            asked.call.asked.discard(place)
-        return asked
-
-    def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
-        asked = link.asked.pop(event.key, None)
-        if asked is not None:
-            self._withdraw(asked, event.reason)
-        rounds = [call.round for call in link.calls.values() if call.round is not None]
-        for parked in rounds:
-            questions = parked.questions.items()
-            for name in [name for name, (key, _) in questions if key == event.key]:
-                del parked.questions[name]
-                if not parked.questions:  # the retry waits for what comes next
-                    self.deadlines.set(parked, None)
-        link.peer.release(event.key)
-
-    def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
-        """Handle the answer of a legacy client to a question."""
-        asked = self._take_asked((machine, request))
-        if asked is not None:
-            if asked.key is not None:
-                asked.link.asked.pop(asked.key, None)
-            asked.take(answer)
-
-    def _question_progressed(self, machine: Downstream, event: events.ProgressReceived) -> None:
-        asked = self._asked.get((machine, event.request))
-        if asked is not None and asked.key is not None:
-            peer = asked.link.peer
-            peer.progress(asked.key, event.progress, event.total, event.message)
-
-    def reply(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
-        """Answer a question of a legacy server, with what a client may have made unfit for it."""
-        try:
-            if isinstance(answer, Raw):
-                link.peer.respond(key, self.tasks.answer_inward(link, answer))
-                return
-        except UNSENDABLE as error:
-            text = f"the answer of the client cannot be passed on: {error}"
-            answer = ErrorData(INTERNAL_ERROR, text)
-        link.peer.fail(key, answer)
+            self.questions.ask_round(call, event.requests)
 
     # Log messages and other notifications
 
@@ -935,7 +742,7 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
-        elif (where := self._session_of(link)) and (told := self.tasks.notice_outward(link, event)):
+        elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
             self.at(machine).notify(event.method, body, meta=meta, **more)
@@ -951,7 +758,7 @@ class Relay:
             return
         call = None if event.request is None else link.calls.get(event.request)
         message = logged.level, logged.data, logged.logger
-        where = self._session_of(link) if call is None else None
+        where = self.session_of(link) if call is None else None
         if where is not None:
             machine, more = where
             self.dropped += not self.at(machine).log(None, *message, **more)
@@ -970,6 +777,11 @@ class Relay:
         """Return True if a client has set a log level: for the request, or for its session."""
         of_request = arrival.event.revision.per_request_log_level
         return of_request or arrival.session in self._levels
+
+    def session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
+        """Return the machine and the argument that name the session of a legacy conversation."""
+        watcher = self.subscriptions.sessions.get(link.audience.session)
+        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
 
     def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
@@ -993,10 +805,16 @@ class Relay:
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.RequestReceived: Relay._arrived,
     events.RequestCancelled: Relay._cancelled,
-    events.ResultReceived: lambda relay, at, event: relay._replied(at, event.request, event.result),
-    events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
-    events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, UNANSWERED),
-    events.ProgressReceived: Relay._question_progressed,
+    events.ResultReceived: lambda relay, at, event: relay.questions.replied(
+        at, event.request, event.result
+    ),
+    events.ErrorReceived: lambda relay, at, event: relay.questions.replied(
+        at, event.request, event.error
+    ),
+    events.RequestEnded: lambda relay, at, event: relay.questions.replied(
+        at, event.request, UNANSWERED
+    ),
+    events.ProgressReceived: lambda relay, at, event: relay.questions.progressed(at, event),
     events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
         (at, event.session or ""), event.level
     ),
@@ -1021,8 +839,8 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.RequestEnded: Relay._ended,
     events.InputRequired: Relay._input_required,
     events.ProgressReceived: Relay._progressed,
-    events.RequestReceived: Relay._asked_by,
-    events.RequestCancelled: Relay._question_cancelled,
+    events.RequestReceived: lambda relay, link, event: relay.questions.asked_by(link, event),
+    events.RequestCancelled: lambda relay, link, event: relay.questions.cancelled(link, event),
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
     events.SubscriptionAcknowledged: Relay._acknowledged,
