@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from msgspec import structs
@@ -325,7 +325,7 @@ class Conversation:
         else:
             self._take(event)
 
-    def _ended(self, event: Any, told: str) -> Event:
+    def _ended(self, event: Event, told: str) -> Event:
         """Take note of the end of a request or all of them; return the event as clients see it."""
         event = structs.replace(event, **{told: self._shown(getattr(event, told))})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
