@@ -92,6 +92,8 @@ class Target(Struct, eq=False):
     """Outcome of the last negotiation that succeeded; None before."""
     tasks: bool = False
     """True if it has tasks, as that told."""
+    logs: bool = False
+    """True if it has log messages, as that told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -374,7 +376,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
 
 def _unanswered(request: RequestId) -> RequestEnded:
     """Return the end of a request that says nothing of its server."""
-    return RequestEnded(request=request, method="", reason=EndReason.CANCELLED, message="")
+    return RequestEnded(request, "", EndReason.CANCELLED, "")
 
 
 def unused_of(

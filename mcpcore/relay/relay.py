@@ -293,6 +293,7 @@ class Relay:
             self.lists.forget(target)
         target.greeting, link.greeted = event, True
         target.tasks = any(map(target.offers, CAPABILITIES))
+        target.logs = target.offers("logging")
         self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
@@ -315,17 +316,14 @@ class Relay:
             return
         self._forget(link)
         if isinstance(event, events.NegotiationFailed):
-            told, reason, fault = event.message, EndReason.REFUSED, event.fault
+            end = events.RequestEnded(0, "", EndReason.REFUSED, event.message, event.fault)
         else:
-            told, reason, fault = event.reason, EndReason.CLOSED, None
+            end = events.RequestEnded(0, "", EndReason.CLOSED, event.reason)
         if not link.refused:
-            link.target.fault = told
+            link.target.fault = end.message
         self.questions.lost(link)
         for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
-            end = events.RequestEnded(
-                request=id, method="", reason=reason, message=told, fault=fault
-            )
-            self._ended(link, end)
+            self._ended(link, msgspec.structs.replace(end, request=id))
         if not link.refused and not link.target.open_links:
             self._went_away(link.target)
         self._go_ahead(link.target)  # each finds out that the server does not answer
@@ -384,17 +382,13 @@ class Relay:
             if target is not None:
                 self.forward(target, arrival, params)
                 return
-        if self._sole is not None and self.names.plain:
-            self.forward(self._sole, arrival, params)
-            return
-        found = self.names.inward_in(method, params, learned=learned)
-        if found is not None:
-            self.forward(self.targets[found[0]], arrival, found[1])
-        elif method not in IN_PARAMS and self._sole is not None:
+        if self._sole is not None and (self.names.plain or method not in IN_PARAMS):
             self.forward(self._sole, arrival, params)
         elif method not in IN_PARAMS:
             text = f"method not found: {method} names none of the servers"
             self.refuse(arrival, METHOD_NOT_FOUND, text)
+        elif found := self.names.inward_in(method, params, learned=learned):
+            self.forward(self.targets[found[0]], arrival, found[1])
         elif learned or not self.lists.learn(arrival, partial(self._route, arrival, learned=True)):
             self.unknown(arrival)
 
@@ -481,13 +475,11 @@ class Relay:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
         cell = CELLS[event.revision.modern, target.modern]
-        until = self.now + self.settings.call_timeout if before is None else before.until
-        call = PassedCall(
+        until = self.now + self.settings.call_timeout
+        call = before or PassedCall(
             [arrival], event.method, arrival, caller, cell, link, until, params=params
         )
-        if before is not None:
-            call.attempts, call.relisted = before.attempts, before.relisted
-        call.fresh = not members
+        call.cell, call.link, call.fresh = cell, link, not members
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if target.modern else None
@@ -500,10 +492,10 @@ class Relay:
                 body,
                 now=self.now,
                 caller=caller,
-                timeout=max(until - self.now, 0.0),
+                timeout=max(call.until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
-                log_level=level if level and target.modern and target.offers("logging") else None,
+                log_level=level if target.modern and target.logs else None,
                 capabilities=event.client_capabilities if target.modern else None,
                 bare=True,
             )
@@ -729,7 +721,7 @@ class Relay:
         ``lower``: the level of a session, which may also ask for fewer of them.
         """
         known = link.level
-        if level is None or level == known or not link.target.offers("logging"):
+        if level is None or level == known or not link.target.logs:
             return
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
             return
