@@ -691,7 +691,7 @@ class Relay:
 
     def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         self._heard(link, event)
-        self.subscriptions.acknowledged(link, event)
+        self.subscriptions.listens.acknowledged(link, event)
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         self._heard(link, event)

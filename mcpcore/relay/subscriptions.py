@@ -138,7 +138,7 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
-        self._listens = Listens(relay, self._item_changed, self._stream_over)
+        self.listens = Listens(relay, self._item_changed, self._stream_over)
 
     # Requests of clients
 
@@ -427,7 +427,7 @@ class Subscriptions:
         stream.items = self._part(watcher.wanted, target)
         if target.modern:
             with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
-                self._listens.change(stream, stream.items)
+                self.listens.change(stream, stream.items)
             return
         uris, link = stream.uris, stream.link
         if not uris:
@@ -487,12 +487,12 @@ class Subscriptions:
         items = frozenset({(_URIS, uri)})
         if method == _UNSUBSCRIBE:
             stream.items -= items
-            self._listens.remove(stream, items, frozenset())
+            self.listens.remove(stream, items, frozenset())
             self._answer(arrival, None)
             return
         try:
             new = not any(items <= held for held in stream.feeds.values())
-            self._listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
+            self.listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
         except LocalProtocolError as error:
             relay.refuse(arrival, INTERNAL_ERROR, str(error))
 
@@ -507,7 +507,7 @@ class Subscriptions:
         """Answer a subscription of a legacy client at a modern server."""
         error = outcome if isinstance(outcome, ErrorData) else None
         if not self._answer(arrival, error) and new:
-            self._listens.remove(stream, items, frozenset())
+            self.listens.remove(stream, items, frozenset())
 
     def _noted(
         self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
@@ -548,7 +548,7 @@ class Subscriptions:
         watcher.streams[target.name] = stream
         try:
             if target.modern:
-                self._listens.add(stream, stream.items, partial(self._taken, stream))
+                self.listens.add(stream, stream.items, partial(self._taken, stream))
                 return
             stream.link = link = relay.link(target, watcher.audience)
         except LocalProtocolError:
@@ -565,10 +565,6 @@ class Subscriptions:
             self._stream_over(stream)
         else:
             self._open(stream, outcome)
-
-    def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
-        """Take the acknowledgement of a modern server."""
-        self._listens.acknowledged(link, event)
 
     def _open(self, stream: Stream, announced: frozenset[Item]) -> None:
         """Note what a server will announce."""
@@ -607,7 +603,7 @@ class Subscriptions:
         listen = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)
         if listen is not None and body is not None:
-            for stream in self._listens.streams(listen, event.method, event.params):
+            for stream in self.listens.streams(listen, event.method, event.params):
                 tasks, name = stream.watcher.tasks, link.target.name
                 own = on_text(partial(_id_of, tasks, name))
                 self._announce(stream.watcher, event.method, rewrite(body, _TASK_ID, own))
@@ -637,7 +633,7 @@ class Subscriptions:
     def _close(self, stream: Stream) -> None:
         stream.move(ListenSignal.CLOSE)
         over = ErrorData.make(INTERNAL_ERROR, "the session has ended")
-        self._listens.remove(stream, None, over)
+        self.listens.remove(stream, None, over)
         link = self._detach(stream)
         if link is not None and not link.ended:
             self._unsubscribe(stream, link, stream.uris)
