@@ -1,6 +1,6 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -377,22 +377,6 @@ class UpstreamLink(Struct, eq=False, weakref=False):
 def _unanswered(request: RequestId) -> RequestEnded:
     """Return the end of a request that says nothing of its server."""
     return RequestEnded(request, "", EndReason.CANCELLED, "")
-
-
-def unused_of(
-    links: Iterable[UpstreamLink], target: Target, principal: str | None, most: int
-) -> UpstreamLink | None:
-    """Return the conversation that a principal gives up for one more with a server, if any.
-
-    Raises LocalProtocolError if it uses as many as it may have.
-    """
-    own = [each for each in links if (each.target, each.audience.principal) == (target, principal)]
-    if len(own) < most:
-        return None
-    unused = [each for each in own if each.idle]
-    if not unused:
-        raise LocalProtocolError(f"{target.name}: too many conversations of one principal are open")
-    return min(unused, key=lambda each: each.used_at)
 
 
 class Delayed(Struct, eq=False):

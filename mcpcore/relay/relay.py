@@ -54,7 +54,6 @@ from mcpcore.relay.link import (
     Target,
     Ticket,
     UpstreamLink,
-    unused_of,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -235,15 +234,25 @@ class Relay:
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            own = [] if audience.session else self._links.get(None, {}).values()
-            unused = unused_of(own, target, audience.principal, self.settings.links_per_principal)
-            if unused is not None:
-                self.close_link(unused)
+            if audience.session is None:
+                self._make_way(target, audience.principal)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
             self.deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
+
+    def _make_way(self, target: Target, principal: str | None) -> None:
+        """Close a conversation of a principal with a server if it has as many as it may."""
+        links, whose = self._links.get(None, {}).values(), (target, principal)
+        own = [each for each in links if (each.target, each.audience.principal) == whose]
+        if len(own) < self.settings.links_per_principal:
+            return
+        unused = [each for each in own if each.idle]
+        if not unused:
+            text = f"{target.name}: too many conversations of one principal are open"
+            raise LocalProtocolError(text)
+        self.close_link(min(unused, key=lambda each: each.used_at))
 
     def _free(self, place: tuple[Any, ...]) -> int:
         """Return the number of a conversation at a place that has no open call, or of a new one."""

@@ -60,8 +60,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
 _TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
-_METHODS = {topic.field: method for method, topic in TOPICS.items()}
-_CAPABILITIES = {topic.field: topic.row.capability for topic in TOPICS.values()}
+_ROWS = {topic.field: topic.row for topic in TOPICS.values()}
 _LISTS = frozenset((topic.field, "") for topic in _LIST_CHANGES.values())
 _URIS, _TASKS = "resource_subscriptions", "task_ids"
 
@@ -185,7 +184,7 @@ class Subscriptions:
         part |= {(field, uri) for field, uri in wanted if field not in SUBJECT_FIELDS}
         named = (self._inward(target, outer) for field, outer in wanted if field == _URIS)
         part |= {(_URIS, uri) for uri in named if uri}
-        return frozenset(each for each in part if target.offers(_CAPABILITIES[each[0]]))
+        return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability))
 
     def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
@@ -588,8 +587,8 @@ class Subscriptions:
     def _item_changed(self, item: Item, streams: list[Stream]) -> None:
         """Announce that something may have changed, as its announcement may have been missed."""
         field, subject = item
-        method, target, body = _METHODS[field], streams[0].target, None
-        if field == _TASKS or not target.offers(_CAPABILITIES[field]):
+        method, target, body = _ROWS[field].name, streams[0].target, None
+        if field == _TASKS or not target.offers(_ROWS[field].capability):
             return  # the state of a task is not known
         if subject:
             body = self._body(target, method, Raw(to_json({"uri": subject})))
