@@ -31,6 +31,8 @@ STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
+_UNANSWERED = RequestEnded(0, "", EndReason.CANCELLED, "")
+"""End of a request that says nothing of its server."""
 Session: TypeAlias = tuple[Downstream, str]
 """Legacy client: its machine, and the session there, which is empty where there is only one."""
 
@@ -309,34 +311,29 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         self, method: str, params: Body, *, now: float, caller: Hashable = None, **more: Any
     ) -> RequestId:
         """Send a request of a ``caller``, None for the relay, if the guard lets it."""
-        send = partial(self.peer.request, method, params, now=now, force=True, **more)
+        send = partial(self.peer.request, method, params, force=True, **more)
         return self._guarded(send, now, method, params, caller)
 
     def retry(
         self, call: PassedCall, answers: Mapping[str, Raw], *, now: float, timeout: float
     ) -> RequestId:
         """Send the answers to the questions about a call, if the guard of the server lets them."""
-        send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
+        send = partial(self.peer.retry, call.request, answers, timeout=timeout)
         return self._guarded(send, now, call.method, call.params, call.caller)
 
     def _guarded(
-        self,
-        send: Callable[[], RequestId],
-        now: float,
-        method: str,
-        params: Body,
-        caller: Hashable,
+        self, send: Callable[..., RequestId], now: float, method: str, params: Body, by: Hashable
     ) -> RequestId:
         guard = self.target.guard
-        permit = None if guard is None else guard.admit(now, method, params, caller)
+        if guard is None:
+            return send(now=now)
+        permit = guard.admit(now, method, params, by)
         try:
-            id = send()
+            id = send(now=now)
         except UNSENDABLE:
-            if guard is not None:
-                guard.settle(permit, _unanswered(0), now)
+            guard.settle(permit, _UNANSWERED, now)
             raise
-        if guard is not None:
-            self.permits[id] = permit
+        self.permits[id] = permit
         return id
 
     def settle(self, event: Any, now: float) -> None:
@@ -350,7 +347,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""
         for request in list(self.permits):
-            self.settle(_unanswered(request), now)
+            self.settle(structs.replace(_UNANSWERED, request=request), now)
         self.peer.close(now=now)
 
     @property
@@ -372,11 +369,6 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             asked_first=CLIENT_ASKABLE,
             header_params=self.target.header_params,
         )
-
-
-def _unanswered(request: RequestId) -> RequestEnded:
-    """Return the end of a request that says nothing of its server."""
-    return RequestEnded(request, "", EndReason.CANCELLED, "")
 
 
 class Delayed(Struct, eq=False):

@@ -20,14 +20,7 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.relay.cells import Cell, with_elicitation_id
-from mcpcore.relay.link import (
-    STILL_ASKS,
-    UNSENDABLE,
-    Downstream,
-    Outcome,
-    PassedCall,
-    UpstreamLink,
-)
+from mcpcore.relay.link import STILL_ASKS, UNSENDABLE, Downstream, Outcome, PassedCall, UpstreamLink
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
 from mcpcore.spec.methods import lookup_embedded
