@@ -175,3 +175,6 @@ def test_what_was_answered_late_is_forgotten_while_another_request_waits() -> No
     kept = [each for each in gc.get_objects() if type(each) is Exchange and each.peer == "late"]
     assert len(kept) < 100
     assert server.deadline() == SETTINGS.json_delay
+    server.disconnect(2, now=0.0)
+    del kept
+    assert not [each for each in gc.get_objects() if type(each) is Exchange and each.peer == "late"]

@@ -134,10 +134,13 @@ class Router:
 
     def first_look(self) -> float | None:
         """Return the time at which the exchange that has waited longest is looked at, if any."""
+        self._drop_answered()
+        return self._waiting[0][1] + self._patience if self._waiting else None
+
+    def _drop_answered(self) -> None:
         waiting = self._waiting
         while waiting and not self._is_open(waiting[0][0]):
             waiting.popleft()
-        return waiting[0][1] + self._patience if waiting else None
 
     def watch_slow(self, now: float) -> None:
         """Give a deadline to the exchanges that have waited so long."""
@@ -290,6 +293,7 @@ class Router:
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
         del self.exchanges[record.route]
+        self._drop_answered()
         if record.report is not None:
             self.endpoint.events.append(_ended(record, record.report))
         if record.deadline is not None:
