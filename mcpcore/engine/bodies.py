@@ -70,16 +70,16 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
 
     Returns the params without ``_meta`` and without the answers and the state of an input round,
     and the ``_meta`` without the keys that the engine sets.  Every other member stays byte for
-    byte; params that have none of these are returned as they are.
+    byte, but for line breaks, which become spaces.
     """
     text = bytes(params)
     if not any(name in text for name in _NOT_RELAYED):  # an escape could hide any name
-        return params, {}
+        return Raw(to_json(params)), {}
     members = _members_of(params)
     own = members.pop("_meta", None)
     answers = [members.pop(name, None) for name in OF_RETRIES]
     if own is None and answers == [None, None]:
-        return params, {}
+        return Raw(to_json(params)), {}
     meta = {} if own is None else _members_of(own)
     kept = {key: value for key, value in meta.items() if key not in _RESERVED}
     return Raw(to_json(members)), kept

@@ -49,9 +49,12 @@ class Deadlines(Generic[T]):
     def next(self) -> float | None:
         """Return the earliest deadline, or None."""
         heap = self._heap
-        while heap and heap[0][2].deadline != heap[0][0]:
+        while heap:
+            when, _, item = heap[0]
+            if item.deadline == when:
+                return when
             heappop(heap)
-        return heap[0][0] if heap else None
+        return None
 
     def due(self, now: float) -> list[T]:
         """Take out every item whose deadline has passed, earliest first."""

@@ -58,6 +58,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         force: bool,
         repeat: bool | None,
         capabilities: ClientCapabilities | None = None,
+        bare: bool = False,
     ) -> RequestId:
         """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
         state = self._state
@@ -65,7 +66,10 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         if log_level is not None and log_level not in SEVERITY:
             known = ", ".join(SEVERITY)
             raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
-        body, meta, _ = take_apart(params, meta)
+        if bare and isinstance(params, Raw):
+            body = bytes(params)
+        else:
+            body, meta, _ = take_apart(params, meta)
         request = Outbound(
             sender=self,
             id=self.new_id(),

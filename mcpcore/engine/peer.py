@@ -386,6 +386,7 @@ class Peer:
         force: bool = False,
         repeat: bool | None = None,
         capabilities: ClientCapabilities | None = None,
+        bare: bool = False,
     ) -> RequestId:
         """Send a request; exactly one terminal event follows.
 
@@ -396,7 +397,8 @@ class Peer:
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
         answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
         ``capabilities`` are declared with this request (modern) instead of those of the config, as
-        a relay does for the client behind it.
+        a relay does for the client behind it; ``bare``: Raw params without ``_meta``, and without
+        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
@@ -414,6 +416,7 @@ class Peer:
             force,
             repeat,
             capabilities,
+            bare,
         )
 
     def retry(
@@ -465,7 +468,8 @@ class Peer:
         if not (bare and isinstance(result, Raw)):
             result, meta, own_type = take_apart(result, meta, result=True)
             result_type = own_type or result_type
-        if meta or result_type != COMPLETE:
+        own = own_meta(meta) if meta else None
+        if own or result_type != COMPLETE:
             if result_type == INPUT_REQUIRED:
                 raise LocalProtocolError("an input_required result is made by require_input")
             extension = None if record.row is None else record.row.task_extension
@@ -473,7 +477,7 @@ class Peer:
             if result_type == TASK and extension and not declares(record.capabilities, path):
                 raise CapabilityMissing(path)
             result = splice(bytes(result), members) if members else result
-            return answer_with(record, result, own_meta(meta) if meta else None, result_type)
+            return answer_with(record, result, own, result_type)
         ours = record.peer.profile.complete[record.revision]
         members = b"%b,%b" % (ours, members) if ours and members else ours or members
         return _finish(record, _RESULT, encode_result(record.id, result, members))

@@ -1,6 +1,6 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -31,6 +31,8 @@ STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
+_UNANSWERED = RequestEnded(0, "", EndReason.CANCELLED, "")
+"""End of a request that says nothing of its server."""
 Session: TypeAlias = tuple[Downstream, str]
 """Legacy client: its machine, and the session there, which is empty where there is only one."""
 
@@ -92,6 +94,8 @@ class Target(Struct, eq=False):
     """Outcome of the last negotiation that succeeded; None before."""
     tasks: bool = False
     """True if it has tasks, as that told."""
+    logs: bool = False
+    """True if it has log messages, as that told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -250,17 +254,6 @@ class Parked(Struct, eq=False, weakref=False):
     deadline: float | None = None
 
 
-class Asked(Struct, weakref=False):
-    """Question to a legacy client."""
-
-    link: "UpstreamLink"
-    key: Key | None
-    """Request of a legacy server; None for a question of a modern one."""
-    call: PassedCall | None
-    take: Callable[[Outcome], None]
-    """Function that takes the answer."""
-
-
 class UpstreamLink(Struct, eq=False, weakref=False):
     """Conversation with a server, for one audience."""
 
@@ -318,34 +311,29 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         self, method: str, params: Body, *, now: float, caller: Hashable = None, **more: Any
     ) -> RequestId:
         """Send a request of a ``caller``, None for the relay, if the guard lets it."""
-        send = partial(self.peer.request, method, params, now=now, force=True, **more)
+        send = partial(self.peer.request, method, params, force=True, **more)
         return self._guarded(send, now, method, params, caller)
 
     def retry(
         self, call: PassedCall, answers: Mapping[str, Raw], *, now: float, timeout: float
     ) -> RequestId:
         """Send the answers to the questions about a call, if the guard of the server lets them."""
-        send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
+        send = partial(self.peer.retry, call.request, answers, timeout=timeout)
         return self._guarded(send, now, call.method, call.params, call.caller)
 
     def _guarded(
-        self,
-        send: Callable[[], RequestId],
-        now: float,
-        method: str,
-        params: Body,
-        caller: Hashable,
+        self, send: Callable[..., RequestId], now: float, method: str, params: Body, by: Hashable
     ) -> RequestId:
         guard = self.target.guard
-        permit = None if guard is None else guard.admit(now, method, params, caller)
+        if guard is None:
+            return send(now=now)
+        permit = guard.admit(now, method, params, by)
         try:
-            id = send()
+            id = send(now=now)
         except UNSENDABLE:
-            if guard is not None:
-                guard.settle(permit, _unanswered(0), now)
+            guard.settle(permit, _UNANSWERED, now)
             raise
-        if guard is not None:
-            self.permits[id] = permit
+        self.permits[id] = permit
         return id
 
     def settle(self, event: Any, now: float) -> None:
@@ -359,7 +347,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""
         for request in list(self.permits):
-            self.settle(_unanswered(request), now)
+            self.settle(structs.replace(_UNANSWERED, request=request), now)
         self.peer.close(now=now)
 
     @property
@@ -381,27 +369,6 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             asked_first=CLIENT_ASKABLE,
             header_params=self.target.header_params,
         )
-
-
-def _unanswered(request: RequestId) -> RequestEnded:
-    """Return the end of a request that says nothing of its server."""
-    return RequestEnded(request=request, method="", reason=EndReason.CANCELLED, message="")
-
-
-def unused_of(
-    links: Iterable[UpstreamLink], target: Target, principal: str | None, most: int
-) -> UpstreamLink | None:
-    """Return the conversation that a principal gives up for one more with a server, if any.
-
-    Raises LocalProtocolError if it uses as many as it may have.
-    """
-    own = [each for each in links if (each.target, each.audience.principal) == (target, principal)]
-    if len(own) < most:
-        return None
-    unused = [each for each in own if each.idle]
-    if not unused:
-        raise LocalProtocolError(f"{target.name}: too many conversations of one principal are open")
-    return min(unused, key=lambda each: each.used_at)
 
 
 class Delayed(Struct, eq=False):

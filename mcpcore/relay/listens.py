@@ -295,7 +295,9 @@ class Listens:
                     raise LocalProtocolError(f"busy: {target.listens} listen streams are open")
                 if wanted <= current.asked:
                     return  # what is wanted no longer may come all the same
-                self._lose(feed, current)  # as there is no room for both at a time
+                self._cancel(current)  # as there is no room for both at a time
+                feed.current = None
+                feed.move(ListenSignal.LOSE)
         except LocalProtocolError as error:
             self._refused(feed, frozenset(wanted), target.error(str(error)))
             return
@@ -413,11 +415,6 @@ class Listens:
             self._drop(feed, stream, stream.feeds[feed])
             self._left(stream)
         self._close(feed)
-
-    def _lose(self, feed: Feed, listen: FeedRequest) -> None:
-        self._cancel(listen)
-        feed.current = None
-        feed.move(ListenSignal.LOSE)
 
     def _close(self, feed: Feed) -> None:
         feed.move(ListenSignal.CLOSE)

@@ -8,7 +8,7 @@ Source: the pagination page of the specification; the caching page of 2026-07-28
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
@@ -165,51 +165,67 @@ class Lists:
         the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
         relay, event, changes = self._relay, arrival.event, self._changes
+        method, names = event.method, relay.names
         cursors: dict[str, str | None] = dict.fromkeys(relay.targets)
         cursor = _cursor_of(event.params).cursor
         if cursor is None:
-            whole = self._kept_for(Wanted(arrival, _ALL, event.method), *relay.targets.values())
+            whole = self._kept_for(Wanted(arrival, _ALL, method), *relay.targets.values())
             if whole is not None and whole.until > relay.now:
                 self._respond(arrival, whole)
                 return
         else:
-            binding = request_binding(event.principal, event.method, _EMPTY)
+            binding = request_binding(event.principal, method, _EMPTY)
             try:
                 cursors = _decode_cursors(relay.seal.open(cursor, binding, wall=relay.wall))
             except SealBroken:
                 relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
-        found: Found = {}
-        parts: dict[str, ServerPage | None] = {}
+        read: Found = {}
 
         def go_on() -> None:
-            if cursor is None:
-                parts.update({name: next(iter(of), None) for (name, _), of in found.items()})
-            wanted = [name for name in cursors if name not in parts]
-            for name in wanted:
-                page = Wanted(arrival, name, event.method, cursors[name])
-                self._fetch(page, partial(take, name))
-            if not wanted:
-                complete()
+            known = {} if cursor is not None else read
+            rest = [name for name in cursors if (name, method) not in known]
+            wanted = [Wanted(arrival, name, method, cursors[name]) for name in rest]
+            self._gather(wanted, 1, partial(complete, known))
 
-        def take(name: str, part: ServerPage | None) -> None:
-            parts[name] = part
-            if len(parts) == len(cursors):
-                complete()
+        def complete(known: Found, found: Found) -> None:
+            pages = known | found
+            parts = {name: next(iter(pages[name, method]), None) for name, _ in pages}
+            self._complete(arrival, parts, keep=cursor is None and changes == self._changes)
 
-        def complete() -> None:
-            try:
-                self._complete(arrival, parts, keep=cursor is None and changes == self._changes)
-            except Exception:
-                relay.broken(arrival)
-                raise
-
-        names, lists = relay.names, [(name, event.method) for name in relay.targets]
+        lists = [(name, method) for name in relay.targets]
         unread = [place for place in lists if names.never and place not in names.read]
         if unread:
-            self.read(arrival, unread, relay.hold(arrival, go_on), found)
+            self.read(arrival, unread, relay.hold(arrival, go_on), read)
         else:
             go_on()
+
+    def _gather(self, lists: Sequence[Wanted], most: int, then: Callable[[Found], None]) -> None:
+        """Get at most so many pages of lists, each from one that is given, then go on with them."""
+        found: Found = {(each.server, each.method): [] for each in lists}
+        left = set(found)
+
+        def take(wanted: Wanted, page: ServerPage | None) -> None:
+            place = wanted.server, wanted.method
+            if page is not None:
+                found[place].append(page)
+                if page.cursor is not None and len(found[place]) < most:
+                    wanted = structs.replace(wanted, cursor=page.cursor)
+                    self._fetch(wanted, partial(take, wanted))
+                    return
+            left.remove(place)
+            if left:
+                return
+            try:
+                then(found)
+            except Exception:
+                self._relay.broken(wanted.arrival)
+                raise
+
+        if not lists:
+            then(found)
+        for each in lists:
+            self._fetch(each, partial(take, each))
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
@@ -475,42 +491,23 @@ class Lists:
 
         Names are given in the order of ``lists``, whichever arrives first.
         """
-        found = {} if found is None else found
-        found |= {place: [] for place in lists}
-        left, most = set(found), self._relay.settings.pages
+        most, names = self._relay.settings.pages, self._relay.names
 
-        def take(wanted: Wanted, page: ServerPage | None) -> None:
-            pages = found[wanted.server, wanted.method]
-            if page is not None:
-                pages.append(page)
-                if page.cursor is not None and len(pages) < most:
-                    wanted = structs.replace(wanted, cursor=page.cursor)
-                    self._fetch(wanted, partial(take, wanted))
-                    return
-            left.remove((wanted.server, wanted.method))
-            if left:
-                return
-            try:
-                complete()
-            except Exception:
-                self._relay.broken(arrival)
-                raise
-
-        def complete() -> None:
+        def complete(read: Found) -> None:
             hidden = set[str]()
-            for (server, method), pages in found.items():
+            for (server, method), pages in read.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision.modern)
                 if len(pages) == most and pages[-1].cursor is not None:
-                    self._relay.names.read.add((server, method))  # as far as it is read at all
-                    self._relay.names.report(ListCut(server, method, most))
+                    names.read.add((server, method))  # as far as it is read at all
+                    names.report(ListCut(server, method, most))
                 elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
+            if found is not None:
+                found.update(read)
             then()
 
-        for server, method in found:
-            wanted = Wanted(arrival, server, method)
-            self._fetch(wanted, partial(take, wanted))
+        self._gather([Wanted(arrival, *place) for place in lists], most, complete)
 
 
 def _session_in(key: tuple[Any, ...]) -> Session | None:

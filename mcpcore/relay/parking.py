@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.bodies import relayable
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket
+from mcpcore.relay.link import UNSENDABLE, Arrival, Parked, PassedCall, Ticket, UpstreamLink
 from mcpcore.relay.rewriting import encode
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, busy_code
 
@@ -97,35 +97,35 @@ class Parking:
 
     def retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
         """Handle the retry of a modern client."""
-        event = arrival.event
+        relay, event = self._relay, arrival.event
         binding = request_binding(event.principal, event.method, event.params)
         try:
-            ticket = _decode_ticket(self._relay.seal.open(state, binding, wall=self._relay.wall))
+            ticket = _decode_ticket(relay.seal.open(state, binding, wall=relay.wall))
         except SealBroken as broken:
-            self._relay.refuse(arrival, INVALID_PARAMS, str(broken))
+            relay.refuse(arrival, INVALID_PARAMS, str(broken))
             return
         if ticket.parked is None:
             members = b'"requestState":' + encode(ticket.state)
             if event.input_responses is not None:
                 members += b',"inputResponses":' + encode(event.input_responses)
-            target = self._relay.targets.get(ticket.server or "")
-            plain, method, params = self._relay.names.plain, event.method, event.params
-            found = None if plain else self._relay.names.inward_in(method, params, learned=learned)
+            target = relay.targets.get(ticket.server or "")
+            plain, method, params = relay.names.plain, event.method, event.params
+            found = None if plain else relay.names.inward_in(method, params, learned=learned)
             if target is None:
-                self._relay.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
+                relay.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
                 return
             again = partial(self.retried, arrival, state, learned=True)
-            if found is not None or learned or not self._relay.lists.learn(arrival, again):
-                self._relay.forward(target, arrival, found[1] if found else params, members)
+            if found is not None or learned or not relay.lists.learn(arrival, again):
+                relay.forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._place
         parked = self._parked.get(ticket.parked) if here else None
         if parked is not None:
             self._go_on(parked, arrival, ticket)
-        elif here or not self._relay.forwarding.forward(arrival, ticket.worker):
+        elif here or not relay.forwarding.forward(arrival, ticket.worker):
             why = "has ended" if here else "waits in another process of the gateway, or has ended"
             text = f"requestState: its call {why}; send the request again without it"
-            self._relay.refuse(arrival, INVALID_PARAMS, text)
+            relay.refuse(arrival, INVALID_PARAMS, text)
 
     def _go_on(self, parked: Parked, arrival: Arrival, ticket: Ticket) -> None:
         """Give the answers of a retry to the server; a repeated retry waits with the first one."""
@@ -150,22 +150,31 @@ class Parking:
                 call.arrival, call.caller, call.waiting = arrival, arrival.caller, [arrival]
                 self._relay.calls[arrival.place] = call
             for name in [name for name in asked if name in answers]:
-                self._relay.reply(call.link, asked[name][0], answers[name])
+                self._relay.questions.reply(call.link, asked[name][0], answers[name])
 
     def require(
         self, call: PassedCall, requests: Mapping[str, Raw], ticket: Ticket | None, arrival: Arrival
     ) -> None:
         """Answer a modern client with questions; its retry has the sealed ``ticket``."""
-        event, state = call.arrival.event, None
+        relay, event, state = self._relay, call.arrival.event, None
         try:
             if ticket is not None:
                 binding = request_binding(event.principal, event.method, event.params)
-                state = self._relay.seal.seal(
-                    _encode_ticket(ticket), binding, wall=self._relay.wall
-                )
-            self._relay.at(arrival.machine).require_input(arrival.event.key, requests, state)
+                state = relay.seal.seal(_encode_ticket(ticket), binding, wall=relay.wall)
+            relay.at(arrival.machine).require_input(arrival.event.key, requests, state)
         except UNSENDABLE as error:
-            self._relay.fail(arrival, call.link.target.error(str(error)))
+            relay.fail(arrival, call.link.target.error(str(error)))
+
+    def unasked(self, link: UpstreamLink, key: Key) -> None:
+        """Drop a question that its server has cancelled."""
+        for call in link.calls.values():
+            parked = call.round
+            if parked is None or not parked.questions:
+                continue
+            questions = parked.questions.items()
+            parked.questions = {name: each for name, each in questions if each[0] != key}
+            if not parked.questions:  # the retry waits for what comes next
+                self._relay.deadlines.set(parked, None)
 
     def expire(self, parked: Parked) -> None:
         """End a parked call without a retry, or forget an outcome."""

@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -39,13 +39,11 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
+from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
-    STILL_ASKS,
     UNSENDABLE,
     Arrival,
-    Asked,
     Audience,
     Delayed,
     Downstream,
@@ -56,17 +54,16 @@ from mcpcore.relay.link import (
     Target,
     Ticket,
     UpstreamLink,
-    unused_of,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
+from mcpcore.relay.questions import Questions
 from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import CAPABILITIES, PREFIX, Tasks
-from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
     HEADER_MISMATCH,
@@ -79,16 +76,13 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.methods import lookup_embedded
-from mcpcore.spec.types.base import EmbeddedRequest, LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
-UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
-"""Reason for which a question is refused."""
 
 
 class _Logged(Struct):
@@ -97,7 +91,6 @@ class _Logged(Struct):
     logger: str | None = None
 
 
-_decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _decode_logged = msgspec.json.Decoder(_Logged).decode
 
 
@@ -141,10 +134,8 @@ class Relay:
         self._links: dict[Session | None, dict[tuple[Any, ...], UpstreamLink]] = {}
         """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
-        self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self.held: set[tuple[Downstream, Key]] = set()
         """Requests of clients that wait to be sent on; those that are cancelled go no further."""
-        self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
         self.deadlines: Deadlines[Any] = Deadlines()
@@ -154,6 +145,7 @@ class Relay:
         self.subscriptions = Subscriptions(self)
         self.forwarding = Forwarding(self)
         self.parking = Parking(self, place)
+        self.questions = Questions(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -165,8 +157,8 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self.calls or self.held or self._asked
-        return self.forwarding.idle and self.parking.idle and not needed
+        parts = self.forwarding, self.parking, self.questions
+        return not (self.calls or self.held) and all(each.idle for each in parts)
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
@@ -242,15 +234,25 @@ class Relay:
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            own = [] if audience.session else self._links.get(None, {}).values()
-            unused = unused_of(own, target, audience.principal, self.settings.links_per_principal)
-            if unused is not None:
-                self.close_link(unused)
+            if audience.session is None:
+                self._make_way(target, audience.principal)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
             self.deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
+
+    def _make_way(self, target: Target, principal: str | None) -> None:
+        """Close a conversation of a principal with a server if it has as many as it may."""
+        links, whose = self._links.get(None, {}).values(), (target, principal)
+        own = [each for each in links if (each.target, each.audience.principal) == whose]
+        if len(own) < self.settings.links_per_principal:
+            return
+        unused = [each for each in own if each.idle]
+        if not unused:
+            text = f"{target.name}: too many conversations of one principal are open"
+            raise LocalProtocolError(text)
+        self.close_link(min(unused, key=lambda each: each.used_at))
 
     def _free(self, place: tuple[Any, ...]) -> int:
         """Return the number of a conversation at a place that has no open call, or of a new one."""
@@ -300,6 +302,7 @@ class Relay:
             self.lists.forget(target)
         target.greeting, link.greeted = event, True
         target.tasks = any(map(target.offers, CAPABILITIES))
+        target.logs = target.offers("logging")
         self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
@@ -322,19 +325,14 @@ class Relay:
             return
         self._forget(link)
         if isinstance(event, events.NegotiationFailed):
-            told, reason, fault = event.message, EndReason.REFUSED, event.fault
+            end = events.RequestEnded(0, "", EndReason.REFUSED, event.message, event.fault)
         else:
-            told, reason, fault = event.reason, EndReason.CLOSED, None
+            end = events.RequestEnded(0, "", EndReason.CLOSED, event.reason)
         if not link.refused:
-            link.target.fault = told
-        for asked in link.asked.values():
-            self._withdraw(asked, "the server is gone")
-        link.asked.clear()
+            link.target.fault = end.message
+        self.questions.lost(link)
         for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
-            end = events.RequestEnded(
-                request=id, method="", reason=reason, message=told, fault=fault
-            )
-            self._ended(link, end)
+            self._ended(link, msgspec.structs.replace(end, request=id))
         if not link.refused and not link.target.open_links:
             self._went_away(link.target)
         self._go_ahead(link.target)  # each finds out that the server does not answer
@@ -393,17 +391,13 @@ class Relay:
             if target is not None:
                 self.forward(target, arrival, params)
                 return
-        if self._sole is not None and self.names.plain:
-            self.forward(self._sole, arrival, params)
-            return
-        found = self.names.inward_in(method, params, learned=learned)
-        if found is not None:
-            self.forward(self.targets[found[0]], arrival, found[1])
-        elif method not in IN_PARAMS and self._sole is not None:
+        if self._sole is not None and (self.names.plain or method not in IN_PARAMS):
             self.forward(self._sole, arrival, params)
         elif method not in IN_PARAMS:
             text = f"method not found: {method} names none of the servers"
             self.refuse(arrival, METHOD_NOT_FOUND, text)
+        elif found := self.names.inward_in(method, params, learned=learned):
+            self.forward(self.targets[found[0]], arrival, found[1])
         elif learned or not self.lists.learn(arrival, partial(self._route, arrival, learned=True)):
             self.unknown(arrival)
 
@@ -461,6 +455,9 @@ class Relay:
 
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
+        if target.greeting is not None:  # the usual case
+            self._send(target, arrival, params, members)
+            return
         self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
 
     def _send(
@@ -480,20 +477,18 @@ class Relay:
             members = b'"inputResponses":' + encode(event.input_responses)
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
-            body = Raw(splice(to_json(body), members))
+            body = Raw(to_json(splice(bytes(body), members)))
         try:
             link = self.link(target, arrival.audience)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
         cell = CELLS[event.revision.modern, target.modern]
-        until = self.now + self.settings.call_timeout if before is None else before.until
-        call = PassedCall(
+        until = self.now + self.settings.call_timeout
+        call = before or PassedCall(
             [arrival], event.method, arrival, caller, cell, link, until, params=params
         )
-        if before is not None:
-            call.attempts, call.relisted = before.attempts, before.relisted
-        call.fresh = not members
+        call.cell, call.link, call.fresh = cell, link, not members
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if target.modern else None
@@ -506,11 +501,12 @@ class Relay:
                 body,
                 now=self.now,
                 caller=caller,
-                timeout=max(until - self.now, 0.0),
+                timeout=max(call.until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
-                log_level=level if level and target.modern and target.offers("logging") else None,
+                log_level=level if target.modern and target.logs else None,
                 capabilities=event.client_capabilities if target.modern else None,
+                bare=True,
             )
         except UNSENDABLE as error:
             self.fail(arrival, target.error(str(error)))
@@ -572,13 +568,7 @@ class Relay:
     def give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
-        for place in list(call.asked):
-            question = self._asked[place]
-            self._withdraw(place, reason)
-            if question.key is not None:
-                link.asked.pop(question.key, None)
-                text = "the request that it was about is no longer wanted"
-                link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
+        self.questions.withdraw(call, reason)
         if call.round is not None:
             self.parking.drop(call.round)
         if link.calls.pop(call.request, None) is not None:
@@ -622,7 +612,7 @@ class Relay:
         if own is not None:
             own(outcome)
         elif call is not None and not self._sent_again(call, event, outcome):
-            self.settle(call, partial(self._deliver, call, outcome))
+            self.settle(call, partial(self.deliver, call, outcome))
         link.used_at = self.now
 
     def _sent_again(self, call: PassedCall, event: Event, outcome: Outcome) -> bool:
@@ -647,8 +637,7 @@ class Relay:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         arrivals, call.waiting = call.waiting, []
         if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
-            for place in list(call.asked):
-                self._withdraw(place, "the request that it was about is over")
+            self.questions.withdraw(call, "the request that it was about is over")
         for arrival in arrivals:
             self.calls.pop(arrival.place, None)
             try:
@@ -660,7 +649,8 @@ class Relay:
             self.parking.keep(call.round, deliver)
             call.round = None
 
-    def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
+    def deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
+        """Answer a client with the outcome of its call."""
         method, target, cell = call.method, call.link.target, call.cell
         machine, key = self.at(arrival.machine), arrival.event.key
         try:
@@ -703,16 +693,13 @@ class Relay:
         if call is None or event.recovery is not Recovery.RESUME:
             return
         for each in call.waiting:
-            if each.event.revision.priming and not isinstance(
-                machine := self.at(each.machine), Peer
-            ):
+            machine = self.at(each.machine)
+            if each.event.revision.priming and not isinstance(machine, Peer):
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         self._heard(link, event)
-        self.subscriptions.acknowledged(link, event)
-
-    # Questions of servers
+        self.subscriptions.listens.acknowledged(link, event)
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         self._heard(link, event)
@@ -724,184 +711,8 @@ class Relay:
             link.peer.abandon(event.request)
             ticket = None if event.state is None else Ticket(None, link.target.name, event.state)
             self.settle(call, partial(self.parking.require, call, event.requests, ticket))
-        elif event.requests:
-            self._ask_round(call, event.requests)
         else:
-            self._retry(call, {})
-
-    def _ask_round(self, call: PassedCall, requests: Mapping[str, Raw]) -> None:
-        """Ask a legacy client what a modern server wants to know."""
-        answers: dict[str, Raw] = {}
-
-        def take(name: str, method: str, answer: Outcome) -> None:
-            if isinstance(answer, ErrorData):
-                self._fail_round(call, f"{method} failed: {answer.message}")
-                return
-            answers[name] = answer
-            if len(answers) == len(requests):
-                self._retry(call, answers)
-
-        for name, raw in requests.items():
-            question = _decode_question(raw)
-            params = Raw(b"{}") if question.params is None else question.params
-            self._serial += 1
-            if question.method == "elicitation/create":
-                params = with_elicitation_id(params, f"relay-{self._serial}")
-            if call.waiting:
-                asked = Asked(call.link, None, call, partial(take, name, question.method))
-                self._ask(asked, question.method, params)
-
-    def _fail_round(self, call: PassedCall, message: str) -> None:
-        """End a call whose questions have no answer."""
-        call.link.calls.pop(call.request, None)
-        call.link.peer.abandon(call.request)
-        self.settle(call, partial(self._deliver, call, call.link.target.error(message)))
-        self.give_up(call, message)
-
-    def _retry(self, call: PassedCall, answers: Mapping[str, Raw]) -> None:
-        link = call.link
-        timeout = self.settings.call_timeout
-        try:
-            again = link.retry(call, answers, now=self.now, timeout=timeout)
-        except UNSENDABLE as error:
-            self._fail_round(call, str(error))
-            return
-        del link.calls[call.request]
-        call.request = again
-        link.calls[again] = call
-
-    def _ask(self, asked: Asked, method: str, params: Raw) -> None:
-        """Send a question to a legacy client, about a call or outside of any."""
-        call, where, id = asked.call, self._session_of(asked.link), None
-        if call is not None and call.cell is Cell.LEGACY_SERVER:
-            where = None
-        elif call is not None:
-            call.fresh = False  # nobody is asked twice
-            where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
-        if where is not None:
-            with suppress(*UNSENDABLE):
-                body, meta = relayable(params)
-                meta = self.tasks.related_outward(asked.link, meta)
-                id = self.at(where[0]).request(
-                    method,
-                    body,
-                    now=self.now,
-                    meta=meta,
-                    timeout=self.settings.question_timeout,
-                    progress=asked.key is not None,
-                    force=True,
-                    **where[1],
-                )
-        if where is None or id is None:
-            self.dropped += 1
-            text = f"{method}: there is no client that can be asked"
-            asked.take(ErrorData(INTERNAL_ERROR, text))
-            return
-        place = where[0], id
-        self._asked[place] = asked
-        if call is not None:
-            call.asked.add(place)
-        if asked.key is not None:
-            asked.link.asked[asked.key] = place
-
-    def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
-        """Handle a question of a legacy server.
-
-        One that names no call is about the oldest, if all are of one client: those that are open,
-        and those that were given up just now.
-        """
-        if event.request is not None:
-            fit = [call] if (call := link.calls.get(event.request)) else []
-        else:
-            fit = [each for each in link.calls.values() if each.can_ask]
-        clients = {each.arrival.client for each in fit}
-        if fit and event.request is None:
-            clients |= {each for each, at in link.left.items() if self.now - at < STILL_ASKS}
-        unclear = len(clients) > 1
-        call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
-        needed = input_capability(event.method, event.params)
-        parks = call is not None and call.cell is Cell.LEGACY_SERVER
-        if needed is not None and not declares(link.audience.capabilities, needed):
-            text = f"{event.method}: the client did not declare {needed!r}"
-            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
-            return
-        if unclear and event.method != "ping":
-            link.target.unclear += 1
-            link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
-            return
-        embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
-        if call is not None and parks and call.can_ask and embedded:
-            self.parking.park(call, event)
-            return
-        take: Callable[[Outcome], None] = partial(self.reply, link, event.key)
-        if event.method == "ping":
-            if parks or call is None or not call.waiting:  # no client waits for a message
-                link.peer.admit(event.key)
-                return
-            take = partial(self._pong, link, event.key)
-        asked = Asked(link, event.key, call, take)
-        self._ask(asked, event.method, event.params)
-
-    def _pong(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
-        if isinstance(answer, ErrorData):
-            link.peer.fail(key, answer)
-        else:
-            link.peer.admit(key)
-
-    def _session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
-        """Return the machine and the argument that name the session of a legacy conversation."""
-        watcher = self.subscriptions.sessions.get(link.audience.session)
-        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
-
-    def _withdraw(self, place: tuple[Downstream, RequestId], reason: str | None) -> None:
-        """Take back a question to a client."""
-        if self._take_asked(place) is not None:
-            machine, id = place
-            self.at(machine).cancel(id, now=self.now, reason=reason)
-
-    def _take_asked(self, place: tuple[Downstream, RequestId]) -> Asked | None:
-        asked = self._asked.pop(place, None)
-        if asked is not None and asked.call is not None:
-            asked.call.asked.discard(place)
-        return asked
-
-    def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
-        asked = link.asked.pop(event.key, None)
-        if asked is not None:
-            self._withdraw(asked, event.reason)
-        rounds = [call.round for call in link.calls.values() if call.round is not None]
-        for parked in rounds:
-            questions = parked.questions.items()
-            for name in [name for name, (key, _) in questions if key == event.key]:
-                del parked.questions[name]
-                if not parked.questions:  # the retry waits for what comes next
-                    self.deadlines.set(parked, None)
-        link.peer.release(event.key)
-
-    def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
-        """Handle the answer of a legacy client to a question."""
-        asked = self._take_asked((machine, request))
-        if asked is not None:
-            if asked.key is not None:
-                asked.link.asked.pop(asked.key, None)
-            asked.take(answer)
-
-    def _question_progressed(self, machine: Downstream, event: events.ProgressReceived) -> None:
-        asked = self._asked.get((machine, event.request))
-        if asked is not None and asked.key is not None:
-            peer = asked.link.peer
-            peer.progress(asked.key, event.progress, event.total, event.message)
-
-    def reply(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
-        """Answer a question of a legacy server, with what a client may have made unfit for it."""
-        try:
-            if isinstance(answer, Raw):
-                link.peer.respond(key, self.tasks.answer_inward(link, answer))
-                return
-        except UNSENDABLE as error:
-            text = f"the answer of the client cannot be passed on: {error}"
-            answer = ErrorData(INTERNAL_ERROR, text)
-        link.peer.fail(key, answer)
+            self.questions.ask_round(call, event.requests)
 
     # Log messages and other notifications
 
@@ -918,7 +729,7 @@ class Relay:
         ``lower``: the level of a session, which may also ask for fewer of them.
         """
         known = link.level
-        if level is None or level == known or not link.target.offers("logging"):
+        if level is None or level == known or not link.target.logs:
             return
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
             return
@@ -931,7 +742,7 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
-        elif (where := self._session_of(link)) and (told := self.tasks.notice_outward(link, event)):
+        elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
             self.at(machine).notify(event.method, body, meta=meta, **more)
@@ -947,7 +758,7 @@ class Relay:
             return
         call = None if event.request is None else link.calls.get(event.request)
         message = logged.level, logged.data, logged.logger
-        where = self._session_of(link) if call is None else None
+        where = self.session_of(link) if call is None else None
         if where is not None:
             machine, more = where
             self.dropped += not self.at(machine).log(None, *message, **more)
@@ -966,6 +777,11 @@ class Relay:
         """Return True if a client has set a log level: for the request, or for its session."""
         of_request = arrival.event.revision.per_request_log_level
         return of_request or arrival.session in self._levels
+
+    def session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
+        """Return the machine and the argument that name the session of a legacy conversation."""
+        watcher = self.subscriptions.sessions.get(link.audience.session)
+        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
 
     def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
@@ -989,10 +805,16 @@ class Relay:
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.RequestReceived: Relay._arrived,
     events.RequestCancelled: Relay._cancelled,
-    events.ResultReceived: lambda relay, at, event: relay._replied(at, event.request, event.result),
-    events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
-    events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, UNANSWERED),
-    events.ProgressReceived: Relay._question_progressed,
+    events.ResultReceived: lambda relay, at, event: relay.questions.replied(
+        at, event.request, event.result
+    ),
+    events.ErrorReceived: lambda relay, at, event: relay.questions.replied(
+        at, event.request, event.error
+    ),
+    events.RequestEnded: lambda relay, at, event: relay.questions.replied(
+        at, event.request, UNANSWERED
+    ),
+    events.ProgressReceived: lambda relay, at, event: relay.questions.progressed(at, event),
     events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
         (at, event.session or ""), event.level
     ),
@@ -1017,8 +839,8 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.RequestEnded: Relay._ended,
     events.InputRequired: Relay._input_required,
     events.ProgressReceived: Relay._progressed,
-    events.RequestReceived: Relay._asked_by,
-    events.RequestCancelled: Relay._question_cancelled,
+    events.RequestReceived: lambda relay, link, event: relay.questions.asked_by(link, event),
+    events.RequestCancelled: lambda relay, link, event: relay.questions.cancelled(link, event),
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
     events.SubscriptionAcknowledged: Relay._acknowledged,

@@ -60,8 +60,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
 _TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
-_METHODS = {topic.field: method for method, topic in TOPICS.items()}
-_CAPABILITIES = {topic.field: topic.row.capability for topic in TOPICS.values()}
+_ROWS = {topic.field: topic.row for topic in TOPICS.values()}
 _LISTS = frozenset((topic.field, "") for topic in _LIST_CHANGES.values())
 _URIS, _TASKS = "resource_subscriptions", "task_ids"
 
@@ -138,7 +137,7 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
-        self._listens = Listens(relay, self._item_changed, self._stream_over)
+        self.listens = Listens(relay, self._item_changed, self._stream_over)
 
     # Requests of clients
 
@@ -185,7 +184,7 @@ class Subscriptions:
         part |= {(field, uri) for field, uri in wanted if field not in SUBJECT_FIELDS}
         named = (self._inward(target, outer) for field, outer in wanted if field == _URIS)
         part |= {(_URIS, uri) for uri in named if uri}
-        return frozenset(each for each in part if target.offers(_CAPABILITIES[each[0]]))
+        return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability))
 
     def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
@@ -427,7 +426,7 @@ class Subscriptions:
         stream.items = self._part(watcher.wanted, target)
         if target.modern:
             with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
-                self._listens.change(stream, stream.items)
+                self.listens.change(stream, stream.items)
             return
         uris, link = stream.uris, stream.link
         if not uris:
@@ -487,12 +486,12 @@ class Subscriptions:
         items = frozenset({(_URIS, uri)})
         if method == _UNSUBSCRIBE:
             stream.items -= items
-            self._listens.remove(stream, items, frozenset())
+            self.listens.remove(stream, items, frozenset())
             self._answer(arrival, None)
             return
         try:
             new = not any(items <= held for held in stream.feeds.values())
-            self._listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
+            self.listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
         except LocalProtocolError as error:
             relay.refuse(arrival, INTERNAL_ERROR, str(error))
 
@@ -507,7 +506,7 @@ class Subscriptions:
         """Answer a subscription of a legacy client at a modern server."""
         error = outcome if isinstance(outcome, ErrorData) else None
         if not self._answer(arrival, error) and new:
-            self._listens.remove(stream, items, frozenset())
+            self.listens.remove(stream, items, frozenset())
 
     def _noted(
         self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
@@ -548,7 +547,7 @@ class Subscriptions:
         watcher.streams[target.name] = stream
         try:
             if target.modern:
-                self._listens.add(stream, stream.items, partial(self._taken, stream))
+                self.listens.add(stream, stream.items, partial(self._taken, stream))
                 return
             stream.link = link = relay.link(target, watcher.audience)
         except LocalProtocolError:
@@ -565,10 +564,6 @@ class Subscriptions:
             self._stream_over(stream)
         else:
             self._open(stream, outcome)
-
-    def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
-        """Take the acknowledgement of a modern server."""
-        self._listens.acknowledged(link, event)
 
     def _open(self, stream: Stream, announced: frozenset[Item]) -> None:
         """Note what a server will announce."""
@@ -592,8 +587,8 @@ class Subscriptions:
     def _item_changed(self, item: Item, streams: list[Stream]) -> None:
         """Announce that something may have changed, as its announcement may have been missed."""
         field, subject = item
-        method, target, body = _METHODS[field], streams[0].target, None
-        if field == _TASKS or not target.offers(_CAPABILITIES[field]):
+        method, target, body = _ROWS[field].name, streams[0].target, None
+        if field == _TASKS or not target.offers(_ROWS[field].capability):
             return  # the state of a task is not known
         if subject:
             body = self._body(target, method, Raw(to_json({"uri": subject})))
@@ -607,7 +602,7 @@ class Subscriptions:
         listen = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)
         if listen is not None and body is not None:
-            for stream in self._listens.streams(listen, event.method, event.params):
+            for stream in self.listens.streams(listen, event.method, event.params):
                 tasks, name = stream.watcher.tasks, link.target.name
                 own = on_text(partial(_id_of, tasks, name))
                 self._announce(stream.watcher, event.method, rewrite(body, _TASK_ID, own))
@@ -637,7 +632,7 @@ class Subscriptions:
     def _close(self, stream: Stream) -> None:
         stream.move(ListenSignal.CLOSE)
         over = ErrorData.make(INTERNAL_ERROR, "the session has ended")
-        self._listens.remove(stream, None, over)
+        self.listens.remove(stream, None, over)
         link = self._detach(stream)
         if link is not None and not link.ended:
             self._unsubscribe(stream, link, stream.uris)

@@ -161,6 +161,21 @@ def test_a_reply_of_another_shape_is_read() -> None:
         verifier.check(digits(FIRST), b"{")
 
 
+@pytest.mark.parametrize(
+    ("ttl", "scope", "read"),
+    [(b"3599998", b"public", 1), (b"3599998", b"secret", 2), (b"999999", b"public", 2)],
+)
+def test_the_time_that_is_left_is_not_compared(ttl: bytes, scope: bytes, read: int) -> None:
+    verifier = Verifier(Question(Ask("list", 1), "modern"))
+    page = b'{"id":%d,"result":{"ttlMs":%b,"cacheScope":"%b","tools":[{"name":"a"}]}}'
+    verifier.check(digits(FIRST), page % (FIRST, b"3599999", b"public"))
+    reply = page % (FIRST + 1, ttl, scope)
+    verifier.check(digits(FIRST + 1), reply)
+    assert verifier.read == read
+    assert verifier.knows(digits(FIRST + 1), memoryview(reply))
+    assert not verifier.knows(digits(FIRST + 2), memoryview(reply))
+
+
 @given(st.integers(min_value=0), st.integers(1, 255), st.sampled_from(["change", "cut", "more"]))
 def test_a_reply_is_known_byte_for_byte(at: int, by: int, how: str) -> None:
     verifier = Verifier(Question(Ask("echo", 300), "modern"))

@@ -38,7 +38,7 @@ DECLARED = f"{OWN}clientCapabilities"
     ("params", "left", "meta"),
     [
         ("{}", "{}", {}),
-        ('{ "a" : [1,\n2] }', '{ "a" : [1,\n2] }', {}),
+        ('{ "a" : [1,\n2] }', '{ "a" : [1, 2] }', {}),
         ('{"a":{"_meta":{"progressToken":1}}}', '{"a":{"_meta":{"progressToken":1}}}', {}),
         ('{"_meta":{"progressToken":7,"x":1}}', "{}", {"x": "1"}),
         ('{"a":1e5,"_meta":{}}', '{"a":1e5}', {}),
@@ -51,6 +51,8 @@ DECLARED = f"{OWN}clientCapabilities"
         ('{"inputResponses":{"a":{}},"name":"x","requestState":"s"}', '{"name":"x"}', {}),
         ('{"\\u005fmeta":{"progressToken":7},"b":"\\u00e9"}', '{"b":"\\u00e9"}', {}),
         ('{"b":"\\u00e9"}', '{"b":"\\u00e9"}', {}),
+        ('{"c":"\\u00e9",\r\n"b":1}', '{"c":"\\u00e9",  "b":1}', {}),
+        ('{"b":[1,\n2],"_meta":{}}', '{"b":[1, 2]}', {}),
     ],
 )
 def test_params_without_what_the_engine_sets(params: str, left: str, meta: dict[str, str]) -> None:
@@ -93,7 +95,7 @@ def test_a_request_is_passed_on_as_it_is_taken_apart() -> None:
     with pytest.raises(LocalProtocolError, match="is set by the engine"):
         client.request(event.method, event.params, now=0.0)
     body, own = relayable(event.params)
-    id = client.request(event.method, body, now=0.0, meta=own, progress=True)
+    id = client.request(event.method, body, now=0.0, meta=own, progress=True, bare=True)
     [request] = sent(client)
     assert request["params"]["name"] == "a"
     assert request["params"]["_meta"]["traceparent"] == "t"

@@ -1,5 +1,6 @@
 """A request that is all there, and a reply that is: the same in one call as in several."""
 
+import gc
 from collections.abc import Callable
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import structs
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.exchange import Exchange, ExchangeEnded
 from mcpcore.http.server.server import HttpServer
 from tests.http.support import META, initialize, make_server, request
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
@@ -156,3 +157,24 @@ def test_there_may_be_new_deadlines_where_there_are_sessions() -> None:
     assert server.whole_reply(1) is not None
     assert server.timed
     assert server.deadline() is not None
+
+
+def test_what_was_answered_late_is_forgotten_while_another_request_waits() -> None:
+    """Both were to be looked at after the same time."""
+    server = prepared(None)
+    head = structs.replace(GOOD, peer="late")
+    server.ask(2, head, BODY, now=0.0)
+    assert told(server, answered=False) == ["RequestReceived"]
+    for number in range(3, 1003):
+        server.ask(number, head, BODY, now=0.0)
+        event = server.next_event()
+        assert isinstance(event, RequestReceived)
+        assert server.next_event() is None
+        server.respond(event.key, {"content": []})
+        assert server.whole_reply(number) is not None
+    kept = [each for each in gc.get_objects() if type(each) is Exchange and each.peer == "late"]
+    assert len(kept) < 100
+    assert server.deadline() == SETTINGS.json_delay
+    server.disconnect(2, now=0.0)
+    del kept
+    assert not [each for each in gc.get_objects() if type(each) is Exchange and each.peer == "late"]

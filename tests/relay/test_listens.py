@@ -109,7 +109,7 @@ def test_a_stream_carries_what_is_still_wanted_and_ends_with_its_last_watcher() 
     bob.move()
     assert streams(backend) == []
     assert not any(link.listens for link, _, _ in backend.wires)
-    assert not ann.relay.subscriptions._listens._feeds
+    assert not ann.relay.subscriptions.listens._feeds
 
 
 def test_clients_that_declare_other_capabilities_or_have_other_tokens_share_none() -> None:
@@ -369,7 +369,7 @@ def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
     ann.relay.targets["a"].listens = 0
     for _ in range(5):
         watch(beside(ann), "x:1")
-    assert len(ann.relay.subscriptions._listens._feeds) == 1
+    assert len(ann.relay.subscriptions.listens._feeds) == 1
     ann.relay.targets["a"].listens = 5
     ann.wait(200)
     opened = [event for event in backend.events if isinstance(event, SubscriptionOpened)]

@@ -102,6 +102,19 @@ def test_answers_without_a_ticket_are_for_a_modern_server(revision: str) -> None
     assert call.request_state is None
 
 
+def test_line_breaks_in_answers_stay_behind() -> None:
+    """A message over HTTP may have them, a line of another wire may not."""
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    params = {"name": "echo", "inputResponses": {"who": ANSWER}}
+    scene.client.request("tools/call", params, now=scene.now)
+    message = scene.client.lines_to_send().replace(b'"content":', b'"content":\r\n')
+    scene.front.receive(message, now=scene.now)
+    scene.move()
+    [call] = backend.requests("tools/call")
+    assert json.decode((call.input_responses or {})["who"]) == ANSWER
+
+
 def test_a_call_that_waits_too_long_ends_at_the_server() -> None:
     scene, backend, event = parked(parked_timeout=30.0)
     scene.wait(29)

@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
-from mcpcore.relay.relay import UNCLEAR
+from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import request

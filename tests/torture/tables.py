@@ -54,6 +54,7 @@ REMEMBERED = {
     "RequestParser._kinds": "1,024 kinds of heads",
     "RequestParser._known": "1,024 lines of heads",
     "RequestParser._lengths": "1,024 lengths of bodies",
+    "Router._waiting": "64 that are answered while one before them waits, and four for each open",
     "mcpcore_transports.http1.format._HEADS": "256 heads of responses",
     "mcpcore_transports.http1.heads._RESPONSES": "64 heads of responses",
     "objects: trio CancelScope": "1,000 whose deadlines do not matter any more, and two for each",

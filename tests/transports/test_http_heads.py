@@ -353,3 +353,17 @@ def test_what_is_remembered_of_responses_is_bounded(monkeypatch: pytest.MonkeyPa
     before = dict(read)
     assert ResponseParser(LIMITS).take(bytearray(format_response(200, [(b"x", b"y" * 3000)])))
     assert read == before
+
+
+def test_heads_of_one_connection_are_told_apart() -> None:
+    """One that is kept may begin like the next; one that holds a session id is never kept."""
+    usual = format_response(200, [(b"content-length", b"0")])
+    secret = format_response(200, [(b"content-length", b"0"), (b"mcp-session-id", b"s")])
+    parser, heads = ResponseParser(LIMITS), []
+    buffer = bytearray(usual * 2 + secret * 2 + usual + usual[:-2])
+    while (head := parser.take(buffer)) is not None:
+        heads.append(head)
+    assert [head.values(b"mcp-session-id") for head in heads] == [[], [], [b"s"], [b"s"], []]
+    assert heads[0] is heads[1]
+    assert heads[2] is not heads[3]
+    assert buffer == usual[:-2]

@@ -21,6 +21,8 @@ HOLE = b"#######"
 FIRST = 1_000_001
 QUANTITY, PRICE = 3, 2.5
 
+_TIME = rb'(?<="ttlMs":)[0-9]+'
+
 encode = msgspec.json.encode
 decode = msgspec.json.decode
 
@@ -71,24 +73,31 @@ class Verifier:
     """Checks every reply of one server: the first by reading it, the others by comparing.
 
     A reply is right if it differs from one that was read in nothing but the id, wherever that
-    stands in it; one that differs otherwise is read as well.  The one that was read is kept, gets
-    the id that is due, and is compared where the other one lies: no reply is copied for that.
+    stands in it, and in the digits of ``ttlMs``, which tell the time; one that differs otherwise is
+    read as well.  The one that was read is kept, gets the id that is due and those digits, and is
+    compared where the other one lies: no reply is copied for that.
     """
 
     def __init__(self, question: Question) -> None:
         self._check = question.check
         self._known = bytearray()
         self._places: tuple[slice, ...] = ()
+        self._times: tuple[slice, ...] = ()
         self.read = 0
         """How many were read."""
 
-    def knows(self, id: bytearray, reply: object) -> bool:
-        """Whether these bytes are a reply that was read, with another id."""
+    def knows(self, id: bytearray, reply: bytes | memoryview) -> bool:
+        """Whether these bytes are a reply that was read, with another id and ``ttlMs``."""
         known = self._known
+        if len(reply) != len(known):
+            return False
         for place in self._places:
             known[place] = id
+        for place in self._times:
+            known[place] = reply[place]
+        other: object = reply
         # In this order: memoryviews compare item by item, bytearrays whole.
-        return known == reply
+        return known == other
 
     def check(self, id: bytearray, reply: bytes | memoryview) -> None:
         """Look at a reply.  Raises WrongReply."""
@@ -96,7 +105,10 @@ class Verifier:
             whole = bytes(reply)
             self._check(int(id), whole)
             self._known = bytearray(whole)
-            self._places = tuple(slice(*found.span()) for found in re.finditer(bytes(id), whole))
+            self._places, self._times = (
+                tuple(slice(*found.span()) for found in re.finditer(pattern, whole))
+                for pattern in (bytes(id), _TIME)
+            )
             self.read += 1
 
 

@@ -6,6 +6,7 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28, "Resumability and
 
 from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -348,13 +349,20 @@ def post_lines(frame: Transmit, size: int) -> HeaderList:
     lines = [*_POST_LINES, (headers.CONTENT_LENGTH, b"%d" % size)]
     mirror = frame.mirror
     if mirror is not None:
-        mirrored = [(headers.MCP_METHOD, mirror.method), (headers.MCP_NAME, mirror.name)]
+        if mirror.method is not None:
+            lines.append(_known_line(headers.MCP_METHOD, mirror.method))
+        if mirror.name is not None:
+            lines.append(_known_line(headers.MCP_NAME, mirror.name))
         for name, text in mirror.params.items():
-            mirrored.append((headers.MCP_PARAM_PREFIX + name.lower().encode("ascii"), text))
-        for line, value in mirrored:
-            if value is not None:
-                lines.append((line, headers.encode_value(value).encode("ascii")))
+            lines.append(_line(headers.MCP_PARAM_PREFIX + name.lower().encode("ascii"), text))
     return lines
+
+
+def _line(name: bytes, value: str) -> tuple[bytes, bytes]:
+    return name, headers.encode_value(value).encode("ascii")
+
+
+_known_line = lru_cache(maxsize=256)(_line)
 
 
 class _TracedParams(Struct):

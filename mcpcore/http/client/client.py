@@ -236,6 +236,12 @@ class HttpClient:
             self._sse.forget()
         state.collect()
 
+    @property
+    def has_input(self) -> bool:
+        """True if :meth:`next_event` has something to advance or to return."""
+        endpoint = self._state.endpoint
+        return bool(endpoint.events or endpoint.inbox)
+
     def next_event(self) -> Event | None:
         """Advance until there is an event and return it; None when all input is used up."""
         event = self._state.peer.next_event()
@@ -255,7 +261,7 @@ class HttpClient:
     def deadline(self) -> float | None:
         """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         state = self._state
-        ours, theirs = state.deadlines.next(), state.peer.deadline()
+        ours, theirs = state.deadlines.next(), state.endpoint.deadlines.next()
         if ours is None or theirs is None:
             return theirs if ours is None else ours
         return min(ours, theirs)

@@ -297,8 +297,9 @@ class ClientState:
 
     def collect(self) -> None:
         """Plan the POSTs of the frames that the Peer has made."""
-        for frame in self.peer.data_to_send():
-            self._plan(frame)
+        if self.endpoint.outbox.frames:
+            for frame in self.endpoint.data_to_send():
+                self._plan(frame)
         if self.peer.state is _CLOSED and not self.closing:
             # Negotiation failed, or the sessions were given up: no request waits any more.
             self.waiting.clear()

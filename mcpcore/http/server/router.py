@@ -4,6 +4,7 @@ Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections", "
 Redelivery" and "Session Management".
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -90,9 +91,13 @@ class Router:
         self.deadlines: Deadlines[Any] = Deadlines()
         self.unwatched: list[tuple[Exchange, float]] = []
         """Exchanges without a deadline yet, as most need none, with the start of the wait."""
+        self._waiting: deque[tuple[Exchange, float]] = deque()
+        """Those that were not answered at once, and are looked at after the same time each."""
         self.watched = False
         """True if an exchange was given a deadline since the earliest one was last asked for."""
         self.interval = settings.heartbeat or settings.stall_timeout
+        delay = settings.json_delay
+        self._patience = self.interval if delay is None else min(delay, self.interval)
 
     def session(self, id: str) -> Session:
         """Return the session with this id.  Raises LocalProtocolError if there is none."""
@@ -113,10 +118,34 @@ class Router:
 
     def watch_new(self) -> None:
         """Watch the exchanges that still wait for an answer."""
+        waiting = self._waiting
         for record, since in self.unwatched:
-            if record.state is not _DONE and record.route in self.exchanges:
+            if record.state is _WAITING and not record.opens:
+                self.watched = self.watched or not waiting
+                waiting.append((record, since))
+            elif self._is_open(record):
                 self.watch(record, since)
         self.unwatched.clear()
+        if len(waiting) > 64 + 4 * len(self.exchanges):
+            self._waiting = deque(each for each in waiting if self._is_open(each[0]))
+
+    def _is_open(self, record: Exchange) -> bool:
+        return record.state is not _DONE and record.route in self.exchanges
+
+    def first_look(self) -> float | None:
+        """Return the time at which the exchange that has waited longest is looked at, if any."""
+        self._drop_answered()
+        return self._waiting[0][1] + self._patience if self._waiting else None
+
+    def _drop_answered(self) -> None:
+        waiting = self._waiting
+        while waiting and not self._is_open(waiting[0][0]):
+            waiting.popleft()
+
+    def watch_slow(self, now: float) -> None:
+        """Give a deadline to the exchanges that have waited so long."""
+        while (due := self.first_look()) is not None and due <= now:
+            self.watch(*self._waiting.popleft())
 
     def wait(self, record: Exchange, now: float) -> None:
         """Start the wait for the answer of an exchange."""
@@ -264,6 +293,7 @@ class Router:
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
         del self.exchanges[record.route]
+        self._drop_answered()
         if record.report is not None:
             self.endpoint.events.append(_ended(record, record.report))
         if record.deadline is not None:

@@ -330,7 +330,7 @@ class HttpServer:
         earliest = router.deadlines.next()
         dues = self._endpoint.deadlines.next(), self._log.deadline(), router.sessions.deadline()
         stored = None if self._stored is None else self._stored.steps.deadline()
-        for due in (*dues, stored):
+        for due in (*dues, stored, router.first_look()):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -341,6 +341,7 @@ class HttpServer:
         router = self._router
         if router.unwatched:
             router.watch_new()
+        router.watch_slow(now)
         self._endpoint.handle_timeout(now)
         due = self._log.deadline()
         if due is not None and due <= now:

@@ -23,7 +23,8 @@ from mcpcore.engine.seal import Binding, Seal
 from mcpcore.errors import McpError
 from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.names import ListCut, NameConflict
-from mcpcore.relay.relay import UNCLEAR, Relay
+from mcpcore.relay.questions import UNCLEAR
+from mcpcore.relay.relay import Relay
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind

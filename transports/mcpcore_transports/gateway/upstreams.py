@@ -126,7 +126,8 @@ class ServerBehind:
         process = structs.replace(settings.process or ProcessSettings(), stderr_tail=0)
         self.settings = structs.replace(settings, process=process)  # clients read no server's log
         shared = fleet.settings.shared.get(name)
-        self.relayed = Target(name, self._connect, guard=fleet.guard(name), shared=shared)
+        self.guard = fleet.guard(name)
+        self.relayed = Target(name, self._connect, guard=self.guard, shared=shared)
         self.take = take
         self.fleet = fleet
         self.conversations: dict[UpstreamLink, Conversation] = {}
@@ -306,11 +307,6 @@ class Conversation:
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
-        if told := _TEXTS.get(type(event)):
-            event = structs.replace(event, **{told: self._shown(getattr(event, told))})
-        fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
-        if isinstance(event, RequestEnded) and fault is not None:
-            event = structs.replace(event, fault=fault)
         if isinstance(event, Unauthorized):  # no authorizer has taken it; clients see no challenge
             assert not isinstance(self.machine, Peer)  # noqa: S101 - an event of HTTP
             self.machine.give_up_exchange(event.exchange, _NO_AUTHORIZATION, now=clock())
@@ -320,16 +316,8 @@ class Conversation:
             self.opened = clock()
             self._started.set()
             self.upstream.change()
-        elif isinstance(event, (NegotiationFailed, ConnectionEnded)):
-            denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
-            personal = self.upstream.relayed.personal and self.link.audience.principal is not None
-            self.link.refused |= denied and personal
-            unwanted = self._closing or self.link.ended  # by us
-            self.failed |= self._begun and not unwanted and not self.link.refused
-            upset = isinstance(self.machine, Peer) and self.machine.upset is not None
-            if upset and self.upstream.negotiation is Negotiation.AUTO:
-                # Some legacy servers end when they are asked server/discover.
-                self.upstream.negotiation = Negotiation.LEGACY
+        elif told := _TEXTS.get(type(event)):
+            event = self._ended(event, told)
         labels = self.upstream.fleet.labels
         if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
             with labelled(call.arrival.event):
@@ -337,9 +325,26 @@ class Conversation:
         else:
             self._take(event)
 
+    def _ended(self, event: Event, told: str) -> Event:
+        """Take note of the end of a request or all of them; return the event as clients see it."""
+        event = structs.replace(event, **{told: self._shown(getattr(event, told))})
+        fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
+        if isinstance(event, RequestEnded):
+            return event if fault is None else structs.replace(event, fault=fault)
+        denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+        personal = self.upstream.relayed.personal and self.link.audience.principal is not None
+        self.link.refused |= denied and personal
+        unwanted = self._closing or self.link.ended  # by us
+        self.failed |= self._begun and not unwanted and not self.link.refused
+        upset = isinstance(self.machine, Peer) and self.machine.upset is not None
+        if upset and self.upstream.negotiation is Negotiation.AUTO:
+            # Some legacy servers end when they are asked server/discover.
+            self.upstream.negotiation = Negotiation.LEGACY
+        return event
+
     def _take(self, event: Event) -> None:
         upstream = self.upstream
-        upstream.take(self, upstream.fleet.guard(upstream.name).passed(event))
+        upstream.take(self, upstream.guard.passed(event))
 
     def _shown(self, text: str) -> str:
         """Return a text for clients, which are not told where the server is."""

@@ -449,14 +449,22 @@ class ResponseParser:
         """Number of interim responses so far; set it to 0 for the next response."""
         self._limits = limits
         self._upgrade = upgrade
+        self._last: tuple[bytes, ResponseHead] | None = None
+        """Text of the last head and its meaning, if it may be kept."""
 
     def take(self, buffer: bytearray) -> ResponseHead | None:
         """Take the head off the start of ``buffer``; None if incomplete.  Raises BadHead."""
+        last = self._last
+        if last is not None and buffer.startswith(last[0]):
+            del buffer[: len(last[0])]
+            return last[1]
         while size := find_head(buffer, self._limits):
             raw = bytes(buffer[:size])
             del buffer[:size]
             if not raw.startswith(_INTERIM_LINES) or not _INTERIM_STATUS.match(raw, 9):
-                return _known_response(raw)
+                head = _known_response(raw)
+                self._last = (raw, head) if raw in _RESPONSES else None
+                return head
             if raw[9:12] == b"101":
                 if self._upgrade:
                     return parse_response(raw)

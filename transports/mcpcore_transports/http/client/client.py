@@ -274,6 +274,11 @@ class HttpClientLink(HttpLink):
         self.flush_soon()
         self._check_quiet()
 
+    def handle_events(self) -> None:
+        """Implement :meth:`HttpLink.handle_events`; mostly there is only output."""
+        if self.machine.has_input:
+            super().handle_events()
+
     # Plans of the machine
 
     def _move_output(self) -> bool:
