@@ -52,7 +52,7 @@ from mcpcore_conformance.kit.probes import (
 )
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import LONGER, over_too_soon
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, check
@@ -89,9 +89,8 @@ def _shown(id: Any) -> str:
     "result-responses/integer-ids",
     "The answer carries the same integer: as a number, with the same value.",
 )
-async def integer_ids(talk: ServerTalk) -> None:
+async def integer_ids(link: OpenLink) -> None:
     """Integer ids come back as they were: zero, negative, and up to 2^53 - 1."""
-    link = await talk.open()
     for id in (0, -1, -SAFE, 2**31, 2**32 + 1, SAFE):
         await _echoed(link, id)
 
@@ -100,9 +99,8 @@ async def integer_ids(talk: ServerTalk) -> None:
     "result-responses/string-ids",
     "The answer carries the same string: also one that looks like a number.",
 )
-async def string_ids(talk: ServerTalk) -> None:
+async def string_ids(link: OpenLink) -> None:
     """String ids come back as they were: empty, like a number, long, with any characters."""
-    link = await talk.open()
     odd = (
         'quote"backslash\\',
         "line\nbreak\ttab",
@@ -116,9 +114,8 @@ async def string_ids(talk: ServerTalk) -> None:
 
 
 @case.should("result-responses/large-integer-ids", "The answer carries exactly the same integer.")
-async def large_integer_ids(talk: ServerTalk) -> None:
+async def large_integer_ids(link: OpenLink) -> None:
     """Integer ids beyond 2^53, as 64 bits have them, are not rounded."""
-    link = await talk.open()
     for id in (2**53 + 1, 2**63 - 1, -(2**63)):
         await _echoed(link, id)
 
@@ -127,9 +124,8 @@ async def large_integer_ids(talk: ServerTalk) -> None:
     "result-responses/huge-integer-ids",
     "The same integer, or an error without an id; never another number.",
 )
-async def huge_integer_ids(talk: ServerTalk) -> None:
+async def huge_integer_ids(link: OpenLink) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
-    link = await talk.open()
     for id in (2**64, 10**29 + 1):
         reply = await outcome(link, await link.send(plain_request(link), id=id))
         others = [each.id for each in answers(link)]
@@ -143,9 +139,8 @@ async def huge_integer_ids(talk: ServerTalk) -> None:
     "result-responses/number-and-string",
     '7 and "7" are two ids: each request gets the answer with its own.',
 )
-async def number_and_string(talk: ServerTalk) -> None:
+async def number_and_string(talk: ServerTalk, link: OpenLink) -> None:
     """An integer id and a string id with the same digits are in flight together."""
-    link = await talk.open()
     method, params = talk.any_request()
     first = await link.send(method, params, id=7)
     other = "ping" if link.revision.handshake else plain_request(link)
@@ -164,9 +159,8 @@ async def number_and_string(talk: ServerTalk) -> None:
     "result-responses/many-in-flight",
     "Every request gets an answer with its id, in whatever order.",
 )
-async def many_in_flight(talk: ServerTalk) -> None:
+async def many_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     """Many requests that are sent without waiting are each answered."""
-    link = await talk.open()
     method, params = talk.any_request()
     sent = [
         await link.send(*((method, params) if number % 2 else (plain_request(link),)))
@@ -181,9 +175,8 @@ async def many_in_flight(talk: ServerTalk) -> None:
     "requests/id-null",
     "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
-async def id_null(talk: ServerTalk) -> None:
+async def id_null(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
-    link = await talk.open()
     method, params = talk.any_request()
     payload = request(None, method, link.params(params))
     reply = await rejected(link, payload, "a request with the id null")
@@ -194,9 +187,8 @@ async def id_null(talk: ServerTalk) -> None:
     "requests/id-type",
     "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
-async def id_type(talk: ServerTalk) -> None:
+async def id_type(link: OpenLink) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
-    link = await talk.open()
     for id in (1.5, True, False, {}, {"id": 1}, [], [1]):
         payload = request(id, plain_request(link), link.params())
         what = f"a request with the id {id!r}"
@@ -207,9 +199,8 @@ async def id_type(talk: ServerTalk) -> None:
     "requests/version-member",
     "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
-async def version_member(talk: ServerTalk) -> None:
+async def version_member(link: OpenLink) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
-    link = await talk.open()
     for version in (UNSET, "1.0", "2", "2.0 ", 2, 2.0, None, ["2.0"]):
         id = link.id()
         payload = request(id, plain_request(link), link.params())
@@ -225,9 +216,8 @@ async def version_member(talk: ServerTalk) -> None:
     "requests/method-type",
     "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
-async def method_type(talk: ServerTalk) -> None:
+async def method_type(link: OpenLink) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
-    link = await talk.open()
     for method in (UNSET, None, 1, True, ["ping"], {"name": "ping"}):
         id = link.id()
         payload = request(id, "", link.params())
@@ -245,9 +235,8 @@ async def method_type(talk: ServerTalk) -> None:
     "requests/params-type",
     "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
 )
-async def params_type(talk: ServerTalk) -> None:
+async def params_type(talk: ServerTalk, link: OpenLink) -> None:
     """Params that are no object are refused."""
-    link = await talk.open()
     method, _ = talk.any_request()
     for params in ([], [1], "text", 5, True):
         id = link.id()
@@ -259,18 +248,16 @@ async def params_type(talk: ServerTalk) -> None:
 @case.must(
     "requests/without-params", "A result; in the modern era with nothing but _meta in the params."
 )
-async def without_params(talk: ServerTalk) -> None:
+async def without_params(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
-    link = await talk.open()
     for method in talk.features.lists or [plain_request(link)]:
         _served(await link.request(method), f"{method} without parameters")
         _served(await link.request(method, {}), f"{method} with empty params")
 
 
 @case.should("requests/unknown-members", "A result: what is not known is left alone.")
-async def unknown_members(talk: ServerTalk) -> None:
+async def unknown_members(talk: ServerTalk, link: OpenLink) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
-    link = await talk.open()
     method, params = talk.any_request()
     spoilt = link.spoilt
     id = link.id()
@@ -281,9 +268,8 @@ async def unknown_members(talk: ServerTalk) -> None:
 
 
 @case.must("error-responses/unknown-method", "The error -32601 with the request's id.")
-async def unknown_method(talk: ServerTalk) -> None:
+async def unknown_method(link: OpenLink) -> None:
     """A method that does not exist gets the error that JSON-RPC has for it."""
-    link = await talk.open()
     methods = (
         "kit/no-such-method",
         "tools",
@@ -302,9 +288,8 @@ async def unknown_method(talk: ServerTalk) -> None:
 @case.should(
     "error-responses/method-case", "The error -32601: methods are compared character by character."
 )
-async def method_case(talk: ServerTalk) -> None:
+async def method_case(talk: ServerTalk, link: OpenLink) -> None:
     """The name of a method in other letters is the name of no method."""
-    link = await talk.open()
     method, params = talk.any_request()
     for other in (method.upper(), method.title(), method.replace("/", ".")):
         if other == method:
@@ -316,9 +301,8 @@ async def method_case(talk: ServerTalk) -> None:
     "requests/duplicate-in-flight",
     "Both requests are answered, the second perhaps with an error; nobody waits for ever.",
 )
-async def duplicate_in_flight(talk: ServerTalk) -> None:
+async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id, sent without waiting, are both answered."""
-    link = await talk.open()
     method, params = talk.any_request()
     id = talk.fresh_id()
     await _both_answered(link, [await link.send(method, params, id=id) for _ in range(2)])
@@ -329,9 +313,8 @@ async def duplicate_in_flight(talk: ServerTalk) -> None:
     "Both are answered, each on its own way; the second perhaps with an error.",
     needs=("tool:test_wait",),
 )
-async def duplicate_of_slow(talk: ServerTalk) -> None:
+async def duplicate_of_slow(talk: ServerTalk, link: OpenLink) -> None:
     """A request with the id of a call that still runs is answered, and so is the call."""
-    link = await talk.open()
     for seconds in LONGER:
         id, began = talk.fresh_id(), talk.stage.now()
         sent = [await link.send(*talk.slow_call(seconds), id=id)]
@@ -406,9 +389,8 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
 
 
 @case.must("batching/requests", "Each request is answered once, with its id; the order is free.")
-async def requests(talk: ServerTalk) -> None:
+async def requests(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of requests is received, and each of them is answered."""
-    link = await talk.open()
     method, params = talk.any_request()
     batch = [*_pings(talk, 2), request(talk.fresh_id(), method, params)]
     found = await _answered(link, batch, 3)
@@ -418,18 +400,16 @@ async def requests(talk: ServerTalk) -> None:
 
 
 @case.must("batching/one-request", "Its result.")
-async def one_request(talk: ServerTalk) -> None:
+async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     """A batch may have one element."""
-    link = await talk.open()
     (ping,) = batch = _pings(talk, 1)
     (found,) = await _answered(link, batch, 1)
     check(found.answers(ping["id"]), f"the request {ping['id']} was answered with {found.value}")
 
 
 @case.must("batching/with-notifications", "The requests are answered, the notifications are not.")
-async def with_notifications(talk: ServerTalk) -> None:
+async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch of requests and notifications only the requests are answered."""
-    link = await talk.open()
     first, second = _pings(talk, 2)
     silent = notification("notifications/cancelled", {"requestId": talk.fresh_id()})
     found = await _answered(link, [silent, first, notification("kit/nothing"), second], 2)
@@ -437,17 +417,15 @@ async def with_notifications(talk: ServerTalk) -> None:
 
 
 @case.must("batching/notifications-only", "Nothing; over HTTP 202 without a body.")
-async def notifications_only(talk: ServerTalk) -> None:
+async def notifications_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of notifications is not answered, not even with an empty array."""
-    link = await talk.open()
     batch = [notification("notifications/cancelled", {"requestId": talk.fresh_id()})] * 2
     _accepted(await unanswered(link, {"a batch of notifications": batch}))
 
 
 @case.must("batching/answers-only", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
-async def answers_only(talk: ServerTalk) -> None:
+async def answers_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of answers is not answered."""
-    link = await talk.open()
     batch = [result(talk.fresh_id(), {}), error(talk.fresh_id(), -32603, "nothing")]
     await unanswered(link, {"a batch of answers": batch})
     await link.alive()
@@ -462,9 +440,8 @@ def _accepted(heads: dict[str, Head]) -> None:
     "batching/empty",
     "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
 )
-async def empty(talk: ServerTalk) -> None:
+async def empty(link: OpenLink) -> None:
     """An empty batch is an invalid request."""
-    link = await talk.open()
     reply = await rejected(link, [], "an empty batch")
     check_code(reply, "an empty batch", [INVALID_REQUEST])
     data = reply.message.source.data if reply.message is not None else b""
@@ -472,9 +449,8 @@ async def empty(talk: ServerTalk) -> None:
 
 
 @case.must("batching/errors", "The error -32601 with its id, and the results of the others.")
-async def errors(talk: ServerTalk) -> None:
+async def errors(talk: ServerTalk, link: OpenLink) -> None:
     """A request of a batch that fails does not take the others with it."""
-    link = await talk.open()
     ping, bad = _pings(talk, 2)
     bad["method"] = "kit/no-such-method"
     found = {each.id: each for each in await _answered(link, [bad, ping], 2)}
@@ -489,9 +465,8 @@ async def errors(talk: ServerTalk) -> None:
     "batching/invalid-elements",
     "An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
 )
-async def invalid_elements(talk: ServerTalk) -> None:
+async def invalid_elements(link: OpenLink) -> None:
     """A batch of things that are no messages is refused, element by element."""
-    link = await talk.open()
     spoilt = link.spoilt
     sent = await link.say([1, "text", None])
     await link.until(lambda: len(answers(link)) >= 3 or link.over(sent))
@@ -511,9 +486,8 @@ async def invalid_elements(talk: ServerTalk) -> None:
 @case.should(
     "batching/partly-invalid", "The result of the request, and an error -32600 without an id."
 )
-async def partly_invalid(talk: ServerTalk) -> None:
+async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch with one element that is no message, the request is served all the same."""
-    link = await talk.open()
     (ping,) = _pings(talk, 1)
     found = await _answered(link, [17, ping], 2)
     check(_ids(found) == Counter([ping["id"], None]), f"the ids are {list(_ids(found))}")
@@ -522,9 +496,8 @@ async def partly_invalid(talk: ServerTalk) -> None:
 
 
 @case.should("batching/nested", "An error; nothing of it is carried out.")
-async def nested(talk: ServerTalk) -> None:
+async def nested(talk: ServerTalk, link: OpenLink) -> None:
     """A batch inside a batch is no message."""
-    link = await talk.open()
     reply = await rejected(link, [_pings(talk, 2)], "a batch inside a batch")
     check_code(reply, "a batch inside a batch", [INVALID_REQUEST])
     await link.alive()
@@ -534,18 +507,16 @@ async def nested(talk: ServerTalk) -> None:
     "batching/duplicate-ids",
     "Two answers with the id, the second perhaps an error; nobody waits for ever.",
 )
-async def duplicate_ids(talk: ServerTalk) -> None:
+async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id in a batch are both answered."""
-    link = await talk.open()
     (ping,) = _pings(talk, 1)
     found = await _answered(link, [ping, ping], 2)
     check(set(_ids(found)) <= {ping["id"], None}, f"the ids are {list(_ids(found))}")
 
 
 @case.should("batching/many", "Each request is answered once.")
-async def many(talk: ServerTalk) -> None:
+async def many(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of fifty requests is nothing special."""
-    link = await talk.open()
     batch = _pings(talk, 50)
     found = await _answered(link, batch, 50)
     check(_ids(found) == Counter(each["id"] for each in batch), "the ids are not those asked for")
@@ -556,9 +527,8 @@ async def many(talk: ServerTalk) -> None:
     "One array with an answer to each request.",
     bindings=EVERY - {Binding.HTTP},
 )
-async def one_array(talk: ServerTalk) -> None:
+async def one_array(talk: ServerTalk, link: OpenLink) -> None:
     """The answers to a batch come as a batch."""
-    link = await talk.open()
     found = await _answered(link, _pings(talk, 2), 2)
     same = found[0].source is found[1].source
     check(same, "the answers came as two messages")
@@ -569,9 +539,8 @@ async def one_array(talk: ServerTalk) -> None:
     "An error -32600, over HTTP a bare status of 4xx; none of its requests is carried out.",
     WITHOUT,
 )
-async def removed(talk: ServerTalk) -> None:
+async def removed(talk: ServerTalk, link: OpenLink) -> None:
     """A batch is no message any more."""
-    link = await talk.open()
     method = plain_request(link)
     single = [request(talk.fresh_id(), method, link.params())]
     several = [request(talk.fresh_id(), method, link.params()) for _ in range(2)]
@@ -651,16 +620,14 @@ async def meta_missing(talk: ServerTalk) -> None:
 
 
 @case.must("meta/version-missing", "The error -32602, over HTTP with the status 400.")
-async def version_missing(talk: ServerTalk) -> None:
+async def version_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say its protocol version is malformed."""
-    link = await talk.open()
     await _incomplete(talk, _without(link, META_PROTOCOL_VERSION), "no protocolVersion in _meta")
 
 
 @case.must("meta/capabilities-missing", "The error -32602, over HTTP with the status 400.")
-async def capabilities_missing(talk: ServerTalk) -> None:
+async def capabilities_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say what the client can do is malformed."""
-    link = await talk.open()
     meta = _without(link, META_CLIENT_CAPABILITIES)
     await _incomplete(talk, meta, "no clientCapabilities in _meta")
 
@@ -668,9 +635,8 @@ async def capabilities_missing(talk: ServerTalk) -> None:
 @case.should(
     "meta/field-types", "The error -32602, over HTTP with the status 400 (and perhaps -32020)."
 )
-async def field_types(talk: ServerTalk) -> None:
+async def field_types(talk: ServerTalk, link: OpenLink) -> None:
     """Required fields of _meta that have a wrong type count as missing."""
-    link = await talk.open()
     # a method of this era only: of another one it could not be
     method = "server/discover"
     need(link.plain == method, f"the server does not serve {method}")
@@ -698,9 +664,8 @@ async def field_types(talk: ServerTalk) -> None:
 
 
 @case.must("meta/client-info-optional", "A result.")
-async def client_info_optional(talk: ServerTalk) -> None:
+async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say who the client is, is served."""
-    link = await talk.open()
     for method, params in ((link.plain, {}), talk.any_request()):
         reply = await _with_meta(link, method, params, _without(link, META_CLIENT_INFO))
         served = reply.message is not None and reply.message.kind is Kind.RESULT
@@ -708,9 +673,8 @@ async def client_info_optional(talk: ServerTalk) -> None:
 
 
 @case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
-async def client_info_decides_nothing(talk: ServerTalk) -> None:
+async def client_info_decides_nothing(talk: ServerTalk, link: OpenLink) -> None:
     """Who the client says it is does not change what it gets."""
-    link = await talk.open()
     method, params = talk.any_request()
     infos = (
         {"name": "mcpcore-conformance", "version": "1"},
@@ -727,9 +691,8 @@ async def client_info_decides_nothing(talk: ServerTalk) -> None:
 @case.should(
     "meta/other-keys", "A result: keys of vendors, and those of tracing, are left alone.", ALL
 )
-async def other_keys(talk: ServerTalk) -> None:
+async def other_keys(talk: ServerTalk, link: OpenLink) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
-    link = await talk.open()
     method, params = talk.any_request()
     reply = await link.request(method, params, meta=VENDOR)
     served = reply.message is not None and reply.message.kind is Kind.RESULT
@@ -770,9 +733,8 @@ async def declared_capability(talk: ServerTalk) -> None:
     "src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
     SINCE_2025_11_25,
 )
-async def icons(talk: ServerTalk) -> None:
+async def icons(talk: ServerTalk, link: OpenLink) -> None:
     """Icons are found where every client may look for them."""
-    link = await talk.open()
     owners = [talk.features.server_info]
     lists = (
         ("tools", "tools/list", "tools"),
@@ -829,9 +791,8 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
     "statelessness/versions",
     "Each request is judged by its own version, whatever the one before it said.",
 )
-async def versions_not_kept(talk: ServerTalk) -> None:
+async def versions_not_kept(talk: ServerTalk, link: OpenLink) -> None:
     """A request with a version that the server speaks follows one with another version."""
-    link = await talk.open()
     method, params = talk.any_request()
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
         reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
@@ -843,9 +804,8 @@ async def versions_not_kept(talk: ServerTalk) -> None:
 
 
 @case.must("statelessness/nothing-before", "A result: nothing has to be said before.")
-async def nothing_before(talk: ServerTalk) -> None:
+async def nothing_before(talk: ServerTalk, link: NewLink) -> None:
     """The first message of a connection may be any request."""
-    link = await talk.connect()
     method, params = talk.any_request()
     await link.ask(method, params)
 
@@ -876,9 +836,8 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     "statelessness/several-conversations",
     "Each request is served by its own metadata, however they are mixed.",
 )
-async def several_conversations(talk: ServerTalk) -> None:
+async def several_conversations(talk: ServerTalk, link: OpenLink) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
-    link = await talk.open()
     method, params = talk.any_request()
     sent = []
     for number in range(12):

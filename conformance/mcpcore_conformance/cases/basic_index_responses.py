@@ -36,7 +36,7 @@ from mcpcore_conformance.kit.probes import (
     unanswered,
 )
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import AFTERWARDS, check_asked, check_notified
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -85,18 +85,16 @@ async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) ->
     "messages/not-json",
     "Nothing of it is carried out, the connection stays, the next request is served.",
 )
-async def not_json(talk: ServerTalk) -> None:
+async def not_json(link: OpenLink) -> None:
     """Text that is no JSON is not taken for a message, and does no harm."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         await _refused(link, text, what)
     await link.alive()
 
 
 @case.must("messages/not-json-status", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
-async def not_json_status(talk: ServerTalk) -> None:
+async def not_json_status(link: OpenLink) -> None:
     """A body that is no JSON, or no body at all, is answered with a status of 4xx."""
-    link = await talk.open()
     bodies = {**_not_json(link), "an empty body": b""}
     for what, text in bodies.items():
         reply = await _refused(link, text, what)
@@ -107,9 +105,8 @@ async def not_json_status(talk: ServerTalk) -> None:
     "error-codes/parse-error",
     "The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
 )
-async def parse_error(talk: ServerTalk) -> None:
+async def parse_error(link: OpenLink) -> None:
     """Text that is no JSON gets the error that JSON-RPC has for it."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         check_code(await _refused(link, text, what, owed=True), what, [PARSE_ERROR])
 
@@ -118,9 +115,8 @@ async def parse_error(talk: ServerTalk) -> None:
     "error-responses/no-invented-id",
     "An error about it has no id, or the one that can be read in it.",
 )
-async def no_invented_id(talk: ServerTalk) -> None:
+async def no_invented_id(link: OpenLink) -> None:
     """An error about something unreadable does not answer a request that nobody made."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         reply = await _refused(link, text, what)
         id = None if reply.message is None else reply.message.id
@@ -131,9 +127,8 @@ async def no_invented_id(talk: ServerTalk) -> None:
     "messages/json-by-the-letter",
     "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
 )
-async def json_by_the_letter(talk: ServerTalk) -> None:
+async def json_by_the_letter(link: OpenLink) -> None:
     """Requests that only a lenient reader would take for JSON are not carried out."""
-    link = await talk.open()
     number = str(NUMBER)
     inside = f'"id":{number},'
     lenient = {
@@ -161,9 +156,8 @@ async def json_by_the_letter(talk: ServerTalk) -> None:
     "The message is refused; nothing of it is carried out or put right silently.",
     bindings=EVERY - {Binding.WS},
 )
-async def invalid_utf8(talk: ServerTalk) -> None:
+async def invalid_utf8(link: OpenLink) -> None:
     """Bytes that are not UTF-8 make a message unreadable."""
-    link = await talk.open()
     whole = _spoilt(link, '"id":', '"x":"?","id":')
     broken = {
         "a lone continuation byte": b"\x80",
@@ -184,9 +178,8 @@ async def invalid_utf8(talk: ServerTalk) -> None:
     "messages/lone-surrogate",
     "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.",
 )
-async def lone_surrogate(talk: ServerTalk) -> None:
+async def lone_surrogate(link: OpenLink) -> None:
     """Half of a surrogate pair, escaped, is JSON but no text; it does no harm."""
-    link = await talk.open()
     spoilt = link.spoilt
     for half in ("\\ud800", "\\udfff", "\\udc00\\ud800"):
         text = _spoilt(link, '"id":', f'"x":"{half}","id":')
@@ -205,9 +198,8 @@ async def lone_surrogate(talk: ServerTalk) -> None:
 @case.should(
     "messages/not-an-object", "The error -32600 without an id, or over HTTP a bare status of 4xx."
 )
-async def not_an_object(talk: ServerTalk) -> None:
+async def not_an_object(link: OpenLink) -> None:
     """JSON that is no object (and no batch) is an invalid request."""
-    link = await talk.open()
     values: tuple[Any, ...] = ("text", 17, 0.5, True, None, {})
     for value in values:
         text = json.dumps(value)
@@ -223,9 +215,8 @@ def _deep(link: Link, value: str) -> bytes:
     "messages/depth",
     "A result or an error, over HTTP no status of 5xx; the next request is served.",
 )
-async def depth(talk: ServerTalk) -> None:
+async def depth(link: OpenLink) -> None:
     """Thousands of brackets in each other are refused or read, and do no harm."""
-    link = await talk.open()
     bombs = {
         "arrays in each other": _deep(link, "[" * MANY + "]" * MANY),
         "objects in each other": _deep(link, '{"a":' * MANY + "1" + "}" * MANY),
@@ -248,9 +239,8 @@ def _nested() -> str:
     "messages/many-members",
     "A result or an error, over HTTP no status of 5xx; the next request is served.",
 )
-async def many_members(talk: ServerTalk) -> None:
+async def many_members(link: OpenLink) -> None:
     """Tens of thousands of members in one object are refused or read, and do no harm."""
-    link = await talk.open()
     members = {f"member{number}": number for number in range(MEMBERS)}
     same = ",".join(['"same":1'] * MEMBERS)
     await _survived(
@@ -278,9 +268,8 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
     "messages/size",
     "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
 )
-async def size(talk: ServerTalk) -> None:
+async def size(talk: ServerTalk, link: OpenLink) -> None:
     """A message of many megabytes is taken or refused, and does no harm."""
-    link = await talk.open()
     spoilt = link.spoilt
     text = _deep(link, f'"{"x" * LARGE}"')
     sent = await link.say(text, headers=headers_as_for(link, plain_request(link)))
@@ -305,9 +294,8 @@ async def _large(link: Link, sent: Any) -> Reply:
 
 
 @case.should("messages/large-taken", "A result.", needs=("tools",))
-async def large_taken(talk: ServerTalk) -> None:
+async def large_taken(talk: ServerTalk, link: OpenLink) -> None:
     """A message of a hundred kilobytes is nothing special."""
-    link = await talk.open()
     method, params = talk.any_request()
     meta = {"org.example/note": "x" * 100_000}
     reply = await link.request(method, params, meta=meta)
@@ -322,9 +310,8 @@ async def large_taken(talk: ServerTalk) -> None:
     "Content-Type is application/json or text/event-stream, and the message is readable.",
     bindings=STREAMABLE,
 )
-async def content_type(talk: ServerTalk) -> None:
+async def content_type(talk: ServerTalk, link: OpenLink) -> None:
     """Whatever has a message in it says that it is JSON, or a stream of events."""
-    link = await talk.open()
     method, params = talk.any_request()
     for reply in (
         await link.request(method, params),
@@ -376,9 +363,8 @@ async def _errors(talk: ServerTalk, link: Link) -> list[tuple[str, dict[str, Any
 
 
 @case.must("error-responses/request-id", "Every error has the id of its request, of the same type.")
-async def error_ids(talk: ServerTalk) -> None:
+async def error_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Errors carry the id of the request that failed, be it an integer or a string."""
-    link = await talk.open()
     await _errors(talk, link)
     for id in (0, -5, "", "17", talk.fresh_id()):
         reply = await link.request("kit/no-such-method", id=id)
@@ -404,18 +390,16 @@ async def error_ids(talk: ServerTalk) -> None:
     "error-responses/code-and-message",
     "error is an object with an integer code and a string message.",
 )
-async def error_members(talk: ServerTalk) -> None:
+async def error_members(talk: ServerTalk, link: OpenLink) -> None:
     """Every error says what it is, by an integer and a text."""
-    link = await talk.open()
     # what is no error by the letter is found out where messages are read
     found = await _errors(talk, link)
     check(found, "nothing that was asked for failed")
 
 
 @case.should("error-responses/meaningful", "A code other than 0, and a message that is not empty.")
-async def meaningful_errors(talk: ServerTalk) -> None:
+async def meaningful_errors(talk: ServerTalk, link: OpenLink) -> None:
     """Errors mean something: a code of 0, or no words, is lawful and helps nobody."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         check(found["code"] != 0, f"the error to {what} has the code 0: {found}")
         check(found["message"].strip(), f"the error to {what} has no message: {found}")
@@ -426,9 +410,8 @@ async def meaningful_errors(talk: ServerTalk) -> None:
     "The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
     needs=("tools",),
 )
-async def invalid_params(talk: ServerTalk) -> None:
+async def invalid_params(talk: ServerTalk, link: OpenLink) -> None:
     """Params without what the method needs, or of a wrong type, get the error for that."""
-    link = await talk.open()
     mirrored = link.revision.mirror_headers and talk.binding is Binding.HTTP
     codes = (INVALID_PARAMS, HEADER_MISMATCH) if mirrored else (INVALID_PARAMS,)
     tool = talk.any_tool().name
@@ -453,9 +436,8 @@ async def invalid_params(talk: ServerTalk) -> None:
     "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
     MODERN,
 )
-async def reserved_codes(talk: ServerTalk) -> None:
+async def reserved_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that the specification keeps for itself, or has given up, are not sent."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         check(code not in RETIRED, f"{what} got the retired code {code}")
@@ -464,9 +446,8 @@ async def reserved_codes(talk: ServerTalk) -> None:
 
 
 @case.should("error-codes/legacy-codes", "No code from -32019 to -32000.", MODERN)
-async def legacy_codes(talk: ServerTalk) -> None:
+async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that implementations once took for themselves are not used any more."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         check(not -32019 <= code <= -32000, f"{what} got the legacy code {code}")
@@ -477,9 +458,8 @@ async def legacy_codes(talk: ServerTalk) -> None:
     "Codes that the specification does not define lie outside -32768 to -32000.",
     MODERN,
 )
-async def own_codes(talk: ServerTalk) -> None:
+async def own_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes of one's own stay out of the range that JSON-RPC reserves."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         own = code not in STANDARD | DEFINED
@@ -490,9 +470,8 @@ async def own_codes(talk: ServerTalk) -> None:
 
 
 @case.must("notifications/unknown", "No answer; over HTTP 202 or a status of 4xx.")
-async def unknown_notification(talk: ServerTalk) -> None:
+async def unknown_notification(link: OpenLink) -> None:
     """A notification that nobody knows is not answered."""
-    link = await talk.open()
     methods = ("notifications/kit/nothing", "kit/nothing", "notifications/message")
     await unanswered(link, {method: notification(method, {"a": 1}) for method in methods})
     await link.alive()
@@ -502,9 +481,8 @@ async def unknown_notification(talk: ServerTalk) -> None:
     "notifications/malformed",
     "No answer; over HTTP a status of 4xx may come with an error that has no id.",
 )
-async def malformed_notification(talk: ServerTalk) -> None:
+async def malformed_notification(link: OpenLink) -> None:
     """A notification whose params are of a wrong type is not answered."""
-    link = await talk.open()
     wrong: tuple[Any, ...] = ([1], "text", 5, None, {"requestId": {}}, {"progressToken": []})
     said = {
         f"{method} with the params {params!r}": notification(method, params)
@@ -516,9 +494,8 @@ async def malformed_notification(talk: ServerTalk) -> None:
 
 
 @case.must("notifications/request-without-id", "No answer; over HTTP 202 or a status of 4xx.")
-async def request_without_id(talk: ServerTalk) -> None:
+async def request_without_id(talk: ServerTalk, link: OpenLink) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
-    link = await talk.open()
     method, params = talk.any_request()
     asked: tuple[tuple[str, dict[str, Any]], ...] = ((plain_request(link), {}), (method, params))
     said = {f"{name} without an id": notification(name, link.params(it)) for name, it in asked}
@@ -530,9 +507,8 @@ async def request_without_id(talk: ServerTalk) -> None:
     "notifications/with-id",
     "An error with the id (-32600 to -32602): whoever sends an id waits for an answer.",
 )
-async def notification_with_id(talk: ServerTalk) -> None:
+async def notification_with_id(link: OpenLink) -> None:
     """A notification's method, sent with an id, is a request that fails."""
-    link = await talk.open()
     for method in ("notifications/cancelled", "notifications/initialized"):
         reply = await link.request(method, {"requestId": "kit-none"})
         reply.failed_with(METHOD_NOT_FOUND, INVALID_REQUEST, INVALID_PARAMS)
@@ -556,9 +532,8 @@ def _strange_answers(talk: ServerTalk) -> dict[str, dict[str, Any]]:
 @case.should(
     "responses/unknown-id", "Nothing is said to it, and the next request is served.", LEGACY
 )
-async def unknown_answer(talk: ServerTalk) -> None:
+async def unknown_answer(talk: ServerTalk, link: OpenLink) -> None:
     """Answers to requests that the server never made are dropped."""
-    link = await talk.open()
     await unanswered(link, dict(list(_strange_answers(talk).items())[:3]))
     await link.alive()
 
@@ -567,9 +542,8 @@ async def unknown_answer(talk: ServerTalk) -> None:
     "responses/malformed",
     "The server goes on: at most an error without an id comes, no status of 5xx.",
 )
-async def malformed_answer(talk: ServerTalk) -> None:
+async def malformed_answer(talk: ServerTalk, link: OpenLink) -> None:
     """Answers that are none, and that nobody asked for, do no harm."""
-    link = await talk.open()
     heads = await unanswered(link, _strange_answers(talk), errors=True)
     for what, head in heads.items():
         check(head.status < 500, f"{what} got HTTP status {head.status}")
@@ -607,9 +581,8 @@ async def _results(talk: ServerTalk, link: Link) -> list[Reply]:
     "resultType is complete, input_required, or that of an extension that was declared.",
     MODERN,
 )
-async def result_type(talk: ServerTalk) -> None:
+async def result_type(talk: ServerTalk, link: OpenLink) -> None:
     """Every result says of which type it is."""
-    link = await talk.open()
     for reply in await _results(talk, link):
         kind = reply.result.get("resultType")
         check(
@@ -623,9 +596,8 @@ async def result_type(talk: ServerTalk) -> None:
     "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.",
     MODERN,
 )
-async def server_info(talk: ServerTalk) -> None:
+async def server_info(talk: ServerTalk, link: OpenLink) -> None:
     """Every result says who the server is."""
-    link = await talk.open()
     for reply in await _results(talk, link):
         meta = reply.result.get("_meta")
         info = meta.get("io.modelcontextprotocol/serverInfo") if isinstance(meta, dict) else None
@@ -638,9 +610,8 @@ async def server_info(talk: ServerTalk) -> None:
 
 
 @case.should("responses/not-for-clients", "No result; over HTTP a status of 4xx.", MODERN)
-async def no_answers_from_clients(talk: ServerTalk) -> None:
+async def no_answers_from_clients(talk: ServerTalk, link: OpenLink) -> None:
     """A client does not send answers: one that comes is refused, or dropped."""
-    link = await talk.open()
     said = {"an answer of a client": result(talk.fresh_id(), {})}
     for what, head in (await unanswered(link, said, errors=True)).items():
         refused = head.status in CLIENT_ERRORS

@@ -32,7 +32,7 @@ from mcpcore_conformance.kit.model import (
 )
 from mcpcore_conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
@@ -51,9 +51,8 @@ def _served(reply: Reply, what: str) -> None:
     "The result's protocolVersion is the one that initialize asked for.",
     bare=True,
 )
-async def version_echoed(talk: ServerTalk) -> None:
+async def version_echoed(talk: ServerTalk, link: NewLink) -> None:
     """A version that the server speaks is answered with the same version."""
-    link = await talk.connect()
     reply = await link.request("initialize", link.opening())
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
@@ -134,9 +133,8 @@ async def newest_offered(talk: ServerTalk) -> None:
     "version-negotiation/modern-version",
     "A result with a version that has initialize, or an error.",
 )
-async def modern_version(talk: ServerTalk) -> None:
+async def modern_version(link: NewLink) -> None:
     """Initialize is no way into a version that has no initialize."""
-    link = await talk.connect()
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
     if reply.message is not None and reply.message.kind is Kind.RESULT:
         found = reply.result.get("protocolVersion")
@@ -149,9 +147,8 @@ async def modern_version(talk: ServerTalk) -> None:
     "A result with protocolVersion, capabilities, and serverInfo with name and version.",
     bare=True,
 )
-async def answered(talk: ServerTalk) -> None:
+async def answered(link: NewLink) -> None:
     """Initialize is answered with what the server can do, and who it is."""
-    link = await talk.connect()
     found = await link.ask("initialize", link.opening())
     info = found["serverInfo"]
     check(info["name"].strip(), "the server has an empty name")
@@ -168,9 +165,8 @@ async def minimal(talk: ServerTalk) -> None:
 
 
 @case.should("initialization/more-than-known", "A result: what is not known is left alone.")
-async def more_than_known(talk: ServerTalk) -> None:
+async def more_than_known(link: NewLink) -> None:
     """Capabilities and members that the server does not know are no reason to refuse."""
-    link = await talk.connect()
     opening = link.opening()
     opening["capabilities"] = {
         **link.capabilities,
@@ -194,9 +190,8 @@ async def more_than_known(talk: ServerTalk) -> None:
     "initialization/without-version",
     "The error -32602 each time; then a good initialize is answered.",
 )
-async def without_version(talk: ServerTalk) -> None:
+async def without_version(link: NewLink) -> None:
     """An initialize without a version fails, and a good one may follow."""
-    link = await talk.connect()
     opening = link.opening()
     without = {name: value for name, value in opening.items() if name != "protocolVersion"}
     for what, params in (
@@ -215,9 +210,8 @@ async def without_version(talk: ServerTalk) -> None:
 
 
 @case.may("initialization/incomplete", "The error -32602.")
-async def incomplete(talk: ServerTalk) -> None:
+async def incomplete(link: NewLink) -> None:
     """An initialize without capabilities, or without clientInfo, is not complete."""
-    link = await talk.connect()
     for name in ("capabilities", "clientInfo"):
         params = {key: value for key, value in link.opening().items() if key != name}
         reply = await link.request("initialize", params)
@@ -338,9 +332,8 @@ async def no_elicitation(talk: ServerTalk) -> None:
 @case.should(
     "operation/later-methods", "An error: what a later revision has is not served in this one."
 )
-async def later_methods(talk: ServerTalk) -> None:
+async def later_methods(link: OpenLink) -> None:
     """Requests that the negotiated version does not have are not served."""
-    link = await talk.open()
     later = {
         row.name
         for row in METHODS
@@ -390,26 +383,23 @@ async def _ends(talk: ServerTalk, link: Link, what: str, flaw: str = END_OF_INPU
 
 
 @case.should("stdio/end-of-input", "The process ends by itself.", bindings=STDIO)
-async def end_of_input(talk: ServerTalk) -> None:
+async def end_of_input(talk: ServerTalk, link: OpenLink) -> None:
     """A server whose input is closed ends."""
-    link = await talk.open()
     talk.process(link)
     await link.wire.finish()
     await _ends(talk, link, "after the end of its input")
 
 
 @case.should("stdio/end-before-initialize", "The process ends by itself.", bindings=STDIO)
-async def end_before_initialize(talk: ServerTalk) -> None:
+async def end_before_initialize(talk: ServerTalk, link: NewLink) -> None:
     """A server whose input is closed ends although nothing was ever said."""
-    link = await talk.connect()
     await link.wire.finish()
     await _ends(talk, link, "after the end of its input")
 
 
 @case.should("stdio/terminated", "The process ends on SIGTERM.", bindings=STDIO)
-async def terminated(talk: ServerTalk) -> None:
+async def terminated(talk: ServerTalk, link: OpenLink) -> None:
     """A server that gets SIGTERM ends."""
-    link = await talk.open()
     await talk.process(link).signal(signal.SIGTERM)
     await _ends(talk, link, "after SIGTERM", TERMINATED)
 
@@ -495,24 +485,21 @@ async def before_all(talk: ServerTalk) -> None:
     "initialize is answered although another request came first.",
     bindings=EVERY - {Binding.HTTP},
 )
-async def after_refusal(talk: ServerTalk) -> None:
+async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     """A request that came too early does not spoil the connection."""
-    link = await talk.connect()
     await outcome(link, await link.send(*talk.early_request()))
     _served(await link.request("initialize", link.opening()), "initialize after another request")
 
 
 @case.should("initialization/ping-first", "An empty result.", bindings=EVERY - {Binding.HTTP})
-async def ping_first(talk: ServerTalk) -> None:
+async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
-    link = await talk.connect()
     _served(await link.request("ping"), "a ping before initialize")
 
 
 @case.must("initialization/ping-between", "An empty result.")
-async def ping_between(talk: ServerTalk) -> None:
+async def ping_between(link: NewLink) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
     _served(await link.request("ping"), "a ping before notifications/initialized")
 
@@ -521,9 +508,8 @@ async def ping_between(talk: ServerTalk) -> None:
     "initialization/server-waits",
     "Nothing but pings and log messages comes before notifications/initialized.",
 )
-async def server_waits(talk: ServerTalk) -> None:
+async def server_waits(link: NewLink) -> None:
     """Before the client is ready the server asks it for nothing."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
     await link.listen()
     await link.quiet()
@@ -532,9 +518,8 @@ async def server_waits(talk: ServerTalk) -> None:
 
 
 @case.must("initialization/initialized-unanswered", "Nothing; over HTTP 202.")
-async def initialized_unanswered(talk: ServerTalk) -> None:
+async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized is taken and not answered."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
     for what, head in (await unanswered(link, {INITIALIZED: notification(INITIALIZED)})).items():
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
@@ -542,9 +527,8 @@ async def initialized_unanswered(talk: ServerTalk) -> None:
 
 
 @case.should("initialization/initialized-again", "Nothing happens; the next request is served.")
-async def initialized_again(talk: ServerTalk) -> None:
+async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
     """A second notifications/initialized does no harm."""
-    link = await talk.open()
     await unanswered(link, {INITIALIZED: notification(INITIALIZED)})
     _served(await link.request(*talk.any_request()), "the next request")
 
@@ -554,9 +538,8 @@ async def initialized_again(talk: ServerTalk) -> None:
     "It opens nothing: requests are refused until initialize was answered.",
     bindings=EVERY - {Binding.HTTP},
 )
-async def initialized_first(talk: ServerTalk) -> None:
+async def initialized_first(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized does not stand for initialize."""
-    link = await talk.connect()
     await link.say(notification(INITIALIZED))
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
@@ -582,17 +565,15 @@ async def _again(talk: ServerTalk, link: Link) -> Reply:
 
 
 @case.should("initialization/twice", "An error, or over HTTP a status of 4xx.")
-async def twice(talk: ServerTalk) -> None:
+async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A conversation is opened once: a second initialize is refused."""
-    link = await talk.open()
     reply = await _again(talk, link)
     check(reply.refused, f"the second initialize got {reply}")
 
 
 @case.should("initialization/twice-harmless", "The conversation goes on as it was.")
-async def twice_harmless(talk: ServerTalk) -> None:
+async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     """A second initialize does not take the first conversation away."""
-    link = await talk.open()
     reply = await _again(talk, link)
     check(reply.gone is None, f"the second initialize got {reply}")
     _served(await link.request(*talk.any_request()), "a request after a second initialize")

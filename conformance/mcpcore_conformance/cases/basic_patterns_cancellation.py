@@ -31,7 +31,7 @@ from mcpcore_conformance.kit.running import (
     outlasts,
     over_too_soon,
 )
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
@@ -80,9 +80,8 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
 
 
 @case.should("behavior-requirements/no-response", "Nothing.", needs=SLOW)
-async def no_response(talk: ServerTalk) -> None:
+async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     """A call that is cancelled while it runs is not answered."""
-    link = await talk.open()
     sent = await waiting(talk, link, LONG)
     await cancel(link, sent)
     await _silent(link, {"a cancelled call": sent})
@@ -94,9 +93,8 @@ async def no_response(talk: ServerTalk) -> None:
     bindings=ONE_CHANNEL,
     needs=SLOW,
 )
-async def reason_optional(talk: ServerTalk) -> None:
+async def reason_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation may leave out the reason, or give any."""
-    link = await talk.open()
     calls = {}
     for reason in (None, "", "kün\u2028digung " * 200):
         sent = await waiting(talk, link, LONG)
@@ -118,9 +116,8 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
     "What it did is interrupted within a moment.",
     needs=(*SLOW, "tool:test_cancelled_count"),
 )
-async def stops_work(talk: ServerTalk) -> None:
+async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     """The work of a cancelled call stops."""
-    link = await talk.open()
     label = f"stops {talk.fresh_id()}"
     before = await _count(talk, link, label)
     arguments = _arguments(talk.tool("test_wait"), seconds=LONG, label=label)
@@ -140,9 +137,8 @@ async def stops_work(talk: ServerTalk) -> None:
     "The next request is served, however many were cancelled.",
     needs=SLOW,
 )
-async def frees_resources(talk: ServerTalk) -> None:
+async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
     """Cancelled calls do not use up what the server has for calls."""
-    link = await talk.open()
     for _ in range(3):
         for sent in [await link.send(*talk.slow_call(LONG)) for _ in range(ROUNDS)]:
             await cancel(link, sent)
@@ -152,9 +148,8 @@ async def frees_resources(talk: ServerTalk) -> None:
 @case.should(
     "behavior-requirements/others-unaffected", "The other call runs to its end.", needs=SLOW
 )
-async def others_unaffected(talk: ServerTalk) -> None:
+async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     """To cancel one call does not cancel another."""
-    link = await talk.open()
     for seconds in LONGER:
         other = await link.send(*talk.slow_call(seconds))
         await cancel(link, await waiting(talk, link, LONG))
@@ -169,9 +164,8 @@ async def others_unaffected(talk: ServerTalk) -> None:
     bindings=ONE_CHANNEL,
     needs=SLOW,
 )
-async def id_type(talk: ServerTalk) -> None:
+async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation names its request by an id of the same type."""
-    link = await talk.open()
     first = 1017
     for seconds in LONGER:
         pairs: tuple[tuple[Id, Id], ...] = ((first, str(first)), (str(first + 1), first + 1))
@@ -209,9 +203,8 @@ async def own_requests(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/unknown-request", "Nothing; over HTTP 202 or a status of 4xx.")
-async def unknown_request(talk: ServerTalk) -> None:
+async def unknown_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that were never made are ignored."""
-    link = await talk.open()
     said = {
         f"the cancellation of {id!r}": notification(CANCELLED, {"requestId": id})
         for id in (talk.fresh_id(), 987_654_321, -1, "", "x" * 1000)
@@ -221,9 +214,8 @@ async def unknown_request(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/completed-request", "Nothing; over HTTP 202 or a status of 4xx.")
-async def completed_request(talk: ServerTalk) -> None:
+async def completed_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that have been answered are ignored."""
-    link = await talk.open()
     id = talk.fresh_id()
     await link.request(*talk.any_request(), id=id)
     await unanswered(link, {"a late cancellation": notification(CANCELLED, {"requestId": id})})
@@ -231,9 +223,8 @@ async def completed_request(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/malformed", "Nothing; over HTTP 202 or a status of 4xx.")
-async def malformed(talk: ServerTalk) -> None:
+async def malformed(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations that do not name a request are ignored."""
-    link = await talk.open()
     await link.ask(*talk.any_request())  # with a notification first, some take it for the old era
     wrong: tuple[dict[str, Any], ...] = (
         {},
@@ -253,9 +244,8 @@ async def malformed(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/before-its-request", "The request is served.")
-async def before_its_request(talk: ServerTalk) -> None:
+async def before_its_request(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation does not wait for a request that may come with its id."""
-    link = await talk.open()
     await link.ask(*talk.any_request())  # as above
     id = talk.fresh_id()
     await unanswered(link, {"a cancellation": notification(CANCELLED, {"requestId": id})})
@@ -275,9 +265,8 @@ def _bearable(seconds: float, patience: float) -> int:
     "timing-considerations/races",
     "Each request is answered once or not at all; the server goes on.",
 )
-async def races(talk: ServerTalk) -> None:
+async def races(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
-    link = await talk.open()
     method, params = talk.any_request()
     started = talk.stage.now()
     await link.ask(method, params)
@@ -305,9 +294,8 @@ async def races(talk: ServerTalk) -> None:
     bindings=ONE_CHANNEL,
     needs=SLOW,
 )
-async def twice(talk: ServerTalk) -> None:
+async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A second cancellation of a request does no harm."""
-    link = await talk.open()
     sent = await waiting(talk, link, LONG)
     await cancel(link, sent)
     await cancel(link, sent)
@@ -325,17 +313,15 @@ async def twice(talk: ServerTalk) -> None:
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
 )
-async def nothing_after(talk: ServerTalk) -> None:
+async def nothing_after(talk: ServerTalk, link: OpenLink) -> None:
     """Once a cancellation has been read nothing more is sent for its request."""
-    link = await talk.open()
     late = await after_cancellation(talk, link, lambda _each: True)
     check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
 @case.must("behavior-requirements/only-listen", "None of them is cancelled by the server.", MODERN)
-async def only_listen(talk: ServerTalk) -> None:
+async def only_listen(talk: ServerTalk, link: OpenLink) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
-    link = await talk.open()
     tool = talk.any_tool()
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     await cancel(link, await link.send("tools/call", call))
@@ -353,9 +339,8 @@ async def only_listen(talk: ServerTalk) -> None:
     MODERN,
     bindings=STREAMABLE,
 )
-async def notification_over_http(talk: ServerTalk) -> None:
+async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
     """Where closing a stream cancels, a notification to the same end does no harm."""
-    link = await talk.open()
     said = {"a cancellation": notification(CANCELLED, {"requestId": talk.fresh_id()})}
     for what, head in (await unanswered(link, said)).items():
         taken = head.status == 202 or 400 <= head.status < 500
@@ -368,9 +353,8 @@ async def notification_over_http(talk: ServerTalk) -> None:
     MODERN,
     bindings=STDIO,
 )
-async def ends_listen(talk: ServerTalk) -> None:
+async def ends_listen(talk: ServerTalk, link: NewLink) -> None:
     """A server that ends a subscription of its own accord says so."""
-    link = await talk.connect()
     sent = await listening(link, {"toolsListChanged": True})
     await talk.process(link).signal(signal.SIGTERM)
     message = await link.wait_for(CANCELLED)

@@ -26,7 +26,7 @@ from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.shown import CALL, PROMPT, Asker
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import Round, ask, asker, askers, check_still_asks, last_round
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import check
@@ -150,9 +150,8 @@ async def nothing_on_the_wire(talk: ServerTalk) -> None:
 
 
 @case.must("supported-requests/no-others", "A complete result, or an error.", needs=())
-async def supported(talk: ServerTalk) -> None:
+async def supported(talk: ServerTalk, link: OpenLink) -> None:
     """Only tools/call, prompts/get and resources/read are answered with input_required."""
-    link = await talk.open()
     requests: list[tuple[str, dict[str, Any]]] = [("server/discover", {})]
     for capability, methods in (
         ("tools", ("tools/list",)),
@@ -196,9 +195,8 @@ async def completed(talk: ServerTalk) -> None:
     "Another question in the second round, and a complete result in the third.",
     needs=(f"tool:{ROUNDS}",),
 )
-async def rounds(talk: ServerTalk) -> None:
+async def rounds(talk: ServerTalk, link: OpenLink) -> None:
     """A server may ask again, and keeps what it was told: shown by a tool that has to ask twice."""
-    link = await talk.open()
     asked = await asker(talk, "input", ROUNDS)
     first = await first_round(link, asked)
     second = await ask(link, asked, **answered(link, first))

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.endpoint import (
     OK,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
     final,
@@ -86,9 +87,8 @@ def prompt_get(talk: ServerTalk) -> tuple[str, dict[str, Any], str]:
     "Status 400 and -32020; a server that has revisions before 2025-06-18 may take the "
     "request for one of 2025-03-26.",
 )
-async def version_missing(talk: ServerTalk) -> None:
+async def version_missing(point: OpenEndpoint) -> None:
     """A request without MCP-Protocol-Version is not served as one of this revision."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: None})
     check(
         answer.status in CLIENT_ERRORS,
@@ -99,9 +99,8 @@ async def version_missing(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-version-header/other-than-body", "Status 400 and -32020.")
-async def version_other(talk: ServerTalk) -> None:
+async def version_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version header that is not the body's is refused."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: UNKNOWN})
     check_mismatch(answer, f"MCP-Protocol-Version: {UNKNOWN} with another version in the body")
     older = LATEST_LEGACY.name
@@ -115,9 +114,8 @@ async def version_other(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-version-header/body-other-than-header", "Status 400 and -32020.")
-async def version_of_body_other(talk: ServerTalk) -> None:
+async def version_of_body_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version of the body that is not the header's is refused."""
-    point = await endpoint(talk)
     message = point.message()
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: talk.revision.name})
@@ -128,9 +126,8 @@ async def version_of_body_other(talk: ServerTalk) -> None:
     "protocol-version-header/unsupported",
     "Status 400 and -32022, with the versions that are supported.",
 )
-async def version_unsupported(talk: ServerTalk) -> None:
+async def version_unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version that the server does not speak gets 400, and the list of those that it does."""
-    point = await endpoint(talk)
     message = point.message()
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: UNKNOWN})
@@ -147,9 +144,8 @@ async def version_unsupported(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-version-header/unknown-method", "Status 404 and -32601.")
-async def unknown_method(talk: ServerTalk) -> None:
+async def unknown_method(point: OpenEndpoint) -> None:
     """A method that the server does not have gets 404 with an error."""
-    point = await endpoint(talk)
     answer = await point.post(point.message("kit/unknown"))
     check(
         answer.status == NOT_FOUND and answer.code == METHOD_NOT_FOUND,
@@ -160,9 +156,8 @@ async def unknown_method(talk: ServerTalk) -> None:
 @case.must(
     "protocol-version-header/removed-method", "Status 404 and -32601 for what older revisions had."
 )
-async def removed_method(talk: ServerTalk) -> None:
+async def removed_method(point: OpenEndpoint) -> None:
     """A method of older revisions is unknown in this one, also to a server that speaks them."""
-    point = await endpoint(talk)
     for method in ("ping", "logging/setLevel", "resources/subscribe"):
         answer = await point.post(point.message(method, {"level": "info", "uri": "kit:none"}))
         check(
@@ -175,9 +170,8 @@ async def removed_method(talk: ServerTalk) -> None:
     "protocol-version-header/version-before-method",
     "-32022: what another version has for methods is not known.",
 )
-async def version_before_method(talk: ServerTalk) -> None:
+async def version_before_method(point: OpenEndpoint) -> None:
     """Of an unknown version and an unknown method, the version is refused."""
-    point = await endpoint(talk)
     message = point.message("kit/unknown")
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: UNKNOWN})
@@ -188,17 +182,15 @@ async def version_before_method(talk: ServerTalk) -> None:
 
 
 @case.must("standard-request-headers/method-missing", "Status 400 and -32020.")
-async def method_missing(talk: ServerTalk) -> None:
+async def method_missing(point: OpenEndpoint) -> None:
     """A request without Mcp-Method is refused."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={METHOD: None})
     check_mismatch(answer, "a request without Mcp-Method")
 
 
 @case.must("server-validation/method-other-than-body", "Status 400 and -32020.")
-async def method_other(talk: ServerTalk) -> None:
+async def method_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An Mcp-Method that is not the body's method is refused."""
-    point = await endpoint(talk)
     method, params = talk.any_request()
     other = "tools/list" if method == point.plain else point.plain
     for found in (other, f"{method}/", ""):
@@ -207,9 +199,8 @@ async def method_other(talk: ServerTalk) -> None:
 
 
 @case.must("case-sensitivity/values", "Status 400 and -32020.")
-async def values_case(talk: ServerTalk) -> None:
+async def values_case(point: OpenEndpoint) -> None:
     """Header values are compared with regard to case."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={METHOD: point.plain.upper()})
     check_mismatch(answer, f"Mcp-Method: {point.plain.upper()} with {point.plain} in the body")
 
@@ -303,9 +294,8 @@ async def header_twice(talk: ServerTalk) -> None:
 
 
 @case.must("server-validation/error-names-request", "The error has the id of the request.")
-async def error_names_request(talk: ServerTalk) -> None:
+async def error_names_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The error of a failed header check carries the request's id."""
-    point = await endpoint(talk)
     identifier = talk.fresh_id()
     answer = await point.post(point.message(id=identifier), headers={METHOD: "kit/other"})
     check_mismatch(answer, "an Mcp-Method other than the body's")
@@ -317,9 +307,8 @@ async def error_names_request(talk: ServerTalk) -> None:
     "sending-messages/notification-needs-no-mirrors",
     "Status 202 or 4xx, never a message that is no error.",
 )
-async def notification_mirrors(talk: ServerTalk) -> None:
+async def notification_mirrors(point: OpenEndpoint) -> None:
     """What headers a notification needs is not laid down: without them it does no harm."""
-    point = await endpoint(talk)
     message = {"jsonrpc": "2.0", "method": "notifications/kit/unknown", "params": {}}
     answer = await point.post(message, headers={METHOD: None, VERSION: None})
     check(answer.result is None, "a notification was answered with a result")
@@ -366,23 +355,20 @@ async def mirrored_call(talk: ServerTalk) -> Call:
 
 
 @case.must("server-behavior-for-custom-headers/served", "The call is served.", needs=())
-async def param_served(talk: ServerTalk) -> None:
+async def param_served(call: Annotated[Call, mirrored_call]) -> None:
     """A call with the headers of its mirrored arguments is served."""
-    call = await mirrored_call(talk)
     check_served(await call.made("eu-west", header="eu-west"), "a call with its mirror")
 
 
 @case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.", needs=())
-async def param_missing(talk: ServerTalk) -> None:
+async def param_missing(call: Annotated[Call, mirrored_call]) -> None:
     """An argument whose header is missing is refused."""
-    call = await mirrored_call(talk)
     check_mismatch(await call.made("kit", header=None), f"a call without {call.header}")
 
 
 @case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.", needs=())
-async def param_other(talk: ServerTalk) -> None:
+async def param_other(call: Annotated[Call, mirrored_call]) -> None:
     """A header that is not the argument, letter by letter, is refused."""
-    call = await mirrored_call(talk)
     for found in ("kit-other", "KIT", "ki", sentinel("other")):
         check_mismatch(await call.made("kit", header=found), f"{call.header}: {found} for 'kit'")
 
@@ -392,9 +378,8 @@ async def param_other(talk: ServerTalk) -> None:
     "The call is served as if the value were there in plain.",
     needs=(),
 )
-async def param_decoded(talk: ServerTalk) -> None:
+async def param_decoded(call: Annotated[Call, mirrored_call]) -> None:
     """A value in the Base64 sentinel form is decoded before it is compared."""
-    call = await mirrored_call(talk)
     for value in ("kit", "Hello, \u4e16\u754c", " padded ", "line1\nline2", "=?base64?literal?="):
         answer = await call.made(value, header=sentinel(value))
         check_served(answer, f"{call.header}: {sentinel(value)} for {value!r}")
@@ -405,17 +390,15 @@ async def param_decoded(talk: ServerTalk) -> None:
     "What begins or ends like the sentinel, but does not do both, is plain text.",
     needs=(),
 )
-async def sentinel_look_alike(talk: ServerTalk) -> None:
+async def sentinel_look_alike(call: Annotated[Call, mirrored_call]) -> None:
     """Half a sentinel is a value like others."""
-    call = await mirrored_call(talk)
     for value in ("=?base64?a2l0", "a2l0?=", "=?BASE64?a2l0?="):
         check_served(await call.made(value, header=value), f"{call.header}: {value}")
 
 
 @case.must("value-encoding/parameter-broken", "Status 400 and -32020.", needs=())
-async def param_broken(talk: ServerTalk) -> None:
+async def param_broken(call: Annotated[Call, mirrored_call]) -> None:
     """What is no Base64 within the sentinel of a parameter is refused."""
-    call = await mirrored_call(talk)
     for inside in ("SGVsbG8", "SGVs!!!bG8=", "SGVsbG8=="):
         found = f"=?base64?{inside}?="
         check_mismatch(await call.made("Hello", header=found), f"{call.header}: {found}")
@@ -426,9 +409,8 @@ async def param_broken(talk: ServerTalk) -> None:
     "Status 400, also if the bytes are those of the argument.",
     needs=(),
 )
-async def param_characters(talk: ServerTalk) -> None:
+async def param_characters(call: Annotated[Call, mirrored_call]) -> None:
     """A mirror with bytes outside ASCII is refused."""
-    call = await mirrored_call(talk)
     value = "kit-\u00e9"
     params = {"name": call.tool, "arguments": {**call.arguments, call.argument: value}}
     payload = encode(call.point.message("tools/call", params))
@@ -478,9 +460,8 @@ async def kinds(talk: ServerTalk) -> Kinds:
     "server-behavior-for-custom-headers/nested",
     "Served with the header of the nested argument, refused without and with another.",
 )
-async def param_nested(talk: ServerTalk) -> None:
+async def param_nested(calls: Annotated[Kinds, kinds]) -> None:
     """The header of a nested argument is compared as well."""
-    calls = await kinds(talk)
     arguments = {"place": {"zone": "b"}}
     check_served(await calls.made(arguments, zone="b"), "a nested mirror")
     check_mismatch(await calls.made(arguments), "a nested argument without its header")
@@ -490,9 +471,8 @@ async def param_nested(talk: ServerTalk) -> None:
 @case.must(
     "value-encoding/booleans", "true and false, in small letters; anything else is another value."
 )
-async def param_boolean(talk: ServerTalk) -> None:
+async def param_boolean(calls: Annotated[Kinds, kinds]) -> None:
     """Booleans are mirrored as true and false."""
-    calls = await kinds(talk)
     check_served(await calls.made({"dry": True}, dry_run="true"), "true for true")
     check_served(await calls.made({"dry": False}, dry_run="false"), "false for false")
     for found in ("false", "1", "yes"):
@@ -501,9 +481,8 @@ async def param_boolean(talk: ServerTalk) -> None:
 
 
 @case.must("value-encoding/integers", "Decimal digits; another number is another value.")
-async def param_integer(talk: ServerTalk) -> None:
+async def param_integer(calls: Annotated[Kinds, kinds]) -> None:
     """Integers are mirrored in decimal."""
-    calls = await kinds(talk)
     for value in (42, -7, 0, 2**53 - 1):
         check_served(await calls.made({"shard": value}, shard=str(value)), f"{value} for {value}")
     for value, found in ((42, "43"), (42, "0x2a"), (42, "forty-two"), (2**53 - 1, str(2**53 - 2))):
@@ -515,9 +494,8 @@ async def param_integer(talk: ServerTalk) -> None:
     "schema-extension/integers-within-range",
     "Refused: beyond 2^53 an integer is not the same for every reader.",
 )
-async def integers_within_range(talk: ServerTalk) -> None:
+async def integers_within_range(calls: Annotated[Kinds, kinds]) -> None:
     """An integer outside the safe range is not mirrored."""
-    calls = await kinds(talk)
     for value in (2**53, -(2**53), 10**30):
         answer = await calls.made({"shard": value}, shard=str(value))
         served = answer.result is not None and not answer.result.get("isError")
@@ -525,9 +503,8 @@ async def integers_within_range(talk: ServerTalk) -> None:
 
 
 @case.should("server-validation/integers-numerically", "42.0 in the header is 42 in the body.")
-async def integers_numerically(talk: ServerTalk) -> None:
+async def integers_numerically(calls: Annotated[Kinds, kinds]) -> None:
     """Integers are compared as numbers."""
-    calls = await kinds(talk)
     answer = await calls.made({"shard": 42}, shard="42.0")
     check_served(answer, "Mcp-Param-Shard: 42.0 for 42")
 
@@ -536,9 +513,8 @@ async def integers_numerically(talk: ServerTalk) -> None:
     "server-behavior-for-custom-headers/absent-not-expected",
     "The call is served without the header.",
 )
-async def absent_not_expected(talk: ServerTalk) -> None:
+async def absent_not_expected(calls: Annotated[Kinds, kinds]) -> None:
     """An argument that is not given needs no header."""
-    calls = await kinds(talk)
     check_served(await calls.made({}), "a call without arguments and mirrors")
     answer = await calls.made({"place": {}})
     check_served(answer, "a nested argument that is not given")
@@ -548,9 +524,8 @@ async def absent_not_expected(talk: ServerTalk) -> None:
     "server-behavior-for-custom-headers/null-not-expected",
     "Whatever becomes of the call, its headers are not what is wrong.",
 )
-async def null_not_expected(talk: ServerTalk) -> None:
+async def null_not_expected(calls: Annotated[Kinds, kinds]) -> None:
     """An argument that is null needs no header."""
-    calls = await kinds(talk)
     answer = await calls.made({"note": None})
     check(answer.status == OK, f"an argument that is null, without its header, got {answer}")
 
@@ -559,9 +534,8 @@ async def null_not_expected(talk: ServerTalk) -> None:
     "server-validation/header-without-argument",
     "Status 400 and -32020: the header claims what the body does not say.",
 )
-async def header_without_argument(talk: ServerTalk) -> None:
+async def header_without_argument(calls: Annotated[Kinds, kinds]) -> None:
     """The header of an argument that is not there contradicts the body."""
-    calls = await kinds(talk)
     answer = await calls.made({}, note="kit")
     check_mismatch(answer, "a mirror of an argument that is not given")
 
@@ -632,7 +606,7 @@ COMPOSITION = ("oneOf", "anyOf", "allOf", "not", "if", "then", "else", "items", 
 PRIMITIVE = {"string", "integer", "boolean"}
 
 
-class Annotated(Struct):
+class Mirror(Struct):
     """Where a tool's schema has the annotation."""
 
     tool: str
@@ -642,7 +616,7 @@ class Annotated(Struct):
     """Through ``properties`` alone."""
 
 
-async def annotations(talk: ServerTalk) -> list[Annotated]:
+async def annotations(talk: ServerTalk) -> list[Mirror]:
     """All of them; a server without any has nothing to be tested here."""
     tools = await entries(await talk.open(), "tools/list", "tools")
     found = [
@@ -655,7 +629,7 @@ async def annotations(talk: ServerTalk) -> list[Annotated]:
     return found
 
 
-def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
+def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Mirror]:
     if isinstance(schema, list):
         for each in schema:
             yield from _within(tool, each, False)
@@ -665,13 +639,13 @@ def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
         if name == "properties" and isinstance(value, dict):
             for rules in value.values():
                 if isinstance(rules, dict) and MIRROR in rules:
-                    yield Annotated(tool, rules[MIRROR], rules, reachable)
+                    yield Mirror(tool, rules[MIRROR], rules, reachable)
                 yield from _within(tool, rules, reachable)
         elif name in COMPOSITION or name in ("$defs", "definitions", "additionalProperties"):
             inner = value.values() if name in ("$defs", "definitions") else (value,)
             for each in inner:
                 if isinstance(each, dict) and MIRROR in each:
-                    yield Annotated(tool, each[MIRROR], each, False)
+                    yield Mirror(tool, each[MIRROR], each, False)
                 yield from _within(tool, each, False)
 
 

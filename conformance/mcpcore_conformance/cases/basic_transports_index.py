@@ -9,7 +9,7 @@ from mcpcore_conformance.kit.messages import Kind, encode, request
 from mcpcore_conformance.kit.model import MODERN, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import headers_as_for
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import check
 
@@ -44,17 +44,15 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
 
 
 @case.must("messages/utf-8", "Every character comes back as it was sent, in UTF-8.")
-async def utf_8(talk: ServerTalk) -> None:
+async def utf_8(link: OpenLink) -> None:
     """Messages are UTF-8, both ways."""
-    link = await talk.open()
     for sample in SAMPLES:
         await echoed(link, encode(_request(link, sample)), sample)
 
 
 @case.must("messages/escapes", "An escape is the character that it stands for.")
-async def escapes(talk: ServerTalk) -> None:
+async def escapes(link: OpenLink) -> None:
     """Characters that are escaped in JSON are the same characters."""
-    link = await talk.open()
     for sample in SAMPLES:
         await echoed(link, json.dumps(_request(link, sample)).encode(), sample)
 

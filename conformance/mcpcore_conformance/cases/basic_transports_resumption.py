@@ -1,7 +1,7 @@
 """Cases of the page basic/transports: streams that break off, are closed, and are picked up."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
 )
@@ -21,7 +22,7 @@ from mcpcore_conformance.kit.heard import Event
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watching import PROGRESS, behind, parts_of, watched
 
@@ -159,9 +160,8 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
     "resumability-and-redelivery/replayed",
     "GET with Last-Event-ID brings what was missed, the response included.",
 )
-async def replayed(talk: ServerTalk) -> None:
+async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream that broke off can be picked up."""
-    cut = await broken(talk)
     check_unanswered(talk, cut)
     opened = await cut.point.open(cut.last_event_id, whole=True)
     check(opened.streams, f"a GET with Last-Event-ID got {opened}")
@@ -173,9 +173,8 @@ async def replayed(talk: ServerTalk) -> None:
     "resumability-and-redelivery/exactly-what-followed",
     "Every message after the last id, in order, and none before.",
 )
-async def exactly_what_followed(talk: ServerTalk) -> None:
+async def exactly_what_followed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """What is replayed is exactly what followed on that stream."""
-    cut = await broken(talk)
     answer = await resumed(talk, cut)
     if (await watched(talk, "event-ids")).known:
         values = progress(cut.point, answer.exchange)
@@ -237,9 +236,8 @@ def _told(messages: list[Message]) -> str:
 @case.should(
     "resumability-and-redelivery/after-the-end", "The response comes, and the stream ends."
 )
-async def after_the_end(talk: ServerTalk) -> None:
+async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
-    cut = await broken(talk)
     answers = [await resumed(talk, cut), await resumed(talk, cut)]
     check(answers[-1].result is not None, "picked up once more, the stream brings no response")
     check(all(answer.done for answer in answers), "the stream stays open behind the response")
@@ -250,12 +248,11 @@ async def after_the_end(talk: ServerTalk) -> None:
     "What was said meanwhile comes on the stream that is picked up.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
-async def get_stream_resumed(talk: ServerTalk) -> None:
+async def get_stream_resumed(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A GET stream that broke off can be picked up as well.
 
     Only of the fixture it is known what has the server say something there.
     """
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     change = {"name": "test_trigger_tool_change"}
     check_served(await point.post(point.message("tools/call", change)), "the call")
@@ -280,9 +277,8 @@ async def get_stream_resumed(talk: ServerTalk) -> None:
     "sending-messages-to-the-server/disconnect-is-no-cancellation",
     "The call ends as if nothing had happened; its result is there to be picked up.",
 )
-async def disconnect_no_cancellation(talk: ServerTalk) -> None:
+async def disconnect_no_cancellation(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A connection that is lost does not cancel its request."""
-    cut = await broken(talk)
     if (await cut.point.answer(cut.sent.exchange)).result is not None:
         talk.skip("the answer had come before the connection was cut")
     answer = await resumed(talk, cut)
@@ -348,10 +344,9 @@ async def no_other_session(talk: ServerTalk) -> None:
     "resumability-and-redelivery/made-up-ids",
     "A refusal with 4xx, or a stream on which nothing is replayed.",
 )
-async def made_up_ids(talk: ServerTalk) -> None:
+async def made_up_ids(talk: ServerTalk, link: NewLink) -> None:
     """Event ids that were never given bring nothing, and do no harm."""
     # a conversation of its own, so that all the ids that there are have been heard
-    link = await talk.connect()
     await link.initialize()
     link.coming_back.by_hand = True
     point = Endpoint(talk, link)
@@ -398,9 +393,8 @@ case = page.server(WITH_PRIMING, bindings=STREAMABLE, needs=("found:polling",))
     "The first event of a stream has an id and no data.",
     needs=("found:event-ids",),
 )
-async def priming(talk: ServerTalk) -> None:
+async def priming(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An event stream opens with an event by which it can be picked up."""
-    point = await endpoint(talk)
     sent = await point.call(await watched(talk, "event-ids"), "kit")
     answer = await point.answer(sent.exchange)
     marks = [each.source.event_id for each in answer.messages if each.source.event_id]

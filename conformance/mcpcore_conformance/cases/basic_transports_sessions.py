@@ -12,6 +12,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     WITH_VERSION_HEADER,
     Endpoint,
+    OpenEndpoint,
     check_refused,
     check_served,
     endpoint,
@@ -21,7 +22,7 @@ from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import notification
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.readings import read_alike
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports")
@@ -81,9 +82,8 @@ async def unpredictable(talk: ServerTalk) -> None:
     "session-management/not-chosen-by-client",
     "The new session has an id of the server's choice, or initialize is refused.",
 )
-async def not_chosen(talk: ServerTalk) -> None:
+async def not_chosen(talk: ServerTalk, link: NewLink) -> None:
     """An id that a client brings to initialize does not become a session's id (fixation)."""
-    link = await talk.connect()
     point = Endpoint(talk, link)
     opening = point.message("initialize", link.opening())
     answer = await point.post(opening, headers={SESSION: MADE_UP})
@@ -295,27 +295,24 @@ VERSION = "mcp-protocol-version"
 
 
 @case.must("protocol-version-header/unsupported", "Status 400.")
-async def version_unsupported(talk: ServerTalk) -> None:
+async def version_unsupported(point: OpenEndpoint) -> None:
     """A request with a version that the server does not speak gets 400."""
-    point = await endpoint(talk)
     for found in ("1999-12-31", "2099-01-01"):
         answer = await point.post(point.message(), headers={VERSION: found})
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
 @case.must("protocol-version-header/invalid", "Status 400.")
-async def version_invalid(talk: ServerTalk) -> None:
+async def version_invalid(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request with a version that is none gets 400."""
-    point = await endpoint(talk)
     for found in ("latest", f"{talk.revision.name}.0", "0", "2025-13-45"):
         answer = await point.post(point.message(), headers={VERSION: found})
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
 @case.must("protocol-version-header/invalid-notification", "Status 400.")
-async def version_invalid_notification(talk: ServerTalk) -> None:
+async def version_invalid_notification(point: OpenEndpoint) -> None:
     """A notification with a version that is none gets 400."""
-    point = await endpoint(talk)
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
     answer = await point.post(cancel, headers={VERSION: "latest"})
     check_refused(answer, "a notification of version 'latest'", BAD_REQUEST)
@@ -324,9 +321,8 @@ async def version_invalid_notification(talk: ServerTalk) -> None:
 @case.must(
     "protocol-version-header/invalid-get", "Status 400; 405 where there are no such streams."
 )
-async def version_invalid_get(talk: ServerTalk) -> None:
+async def version_invalid_get(point: OpenEndpoint) -> None:
     """A GET with a version that is none gets 400."""
-    point = await endpoint(talk)
     own = [each for each in point.wire.headers_for(None) if each[0] != VERSION]
     answer = await point.open(headers=[("accept", "text/event-stream"), *own, (VERSION, "latest")])
     check_refused(answer, "a GET of version 'latest'", BAD_REQUEST, METHOD_NOT_ALLOWED)
@@ -347,17 +343,15 @@ async def version_invalid_delete(talk: ServerTalk) -> None:
 @case.should(
     "protocol-version-header/absent", "Served: by the version that was agreed on, or as 2025-03-26."
 )
-async def version_absent(talk: ServerTalk) -> None:
+async def version_absent(point: OpenEndpoint) -> None:
     """A request without the version header is served."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: None})
     check_served(answer, "a request without MCP-Protocol-Version")
 
 
 @case.should("protocol-version-header/on-initialize", "The handshake succeeds.")
-async def version_on_initialize(talk: ServerTalk) -> None:
+async def version_on_initialize(talk: ServerTalk, link: NewLink) -> None:
     """An initialize that carries the header already is served."""
-    link = await talk.connect()
     point = Endpoint(talk, link)
     message = point.message("initialize", link.opening())
     answer = await point.post(message, headers={VERSION: talk.revision.name})

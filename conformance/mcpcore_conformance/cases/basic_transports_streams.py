@@ -21,6 +21,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
 )
@@ -38,7 +39,7 @@ from mcpcore_conformance.kit.messages import (
 from mcpcore_conformance.kit.model import LEGACY_SSE, ONLY_2024_11_05, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import AFTERWARDS, over_too_soon, reporting
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, own_questions, unanswering
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import Watched
@@ -89,9 +90,8 @@ async def check_apart(point: Endpoint, call: Watched, values: list[Any], whose: 
     "listening-for-messages-from-the-server/stream-or-405",
     "Status 200 with text/event-stream, or 405.",
 )
-async def stream_or_405(talk: ServerTalk) -> None:
+async def stream_or_405(point: OpenEndpoint) -> None:
     """A GET is answered with an event stream or with 405."""
-    point = await endpoint(talk)
     answer = await point.open()
     if answer.status == OK:
         check(answer.kind == EVENT_STREAM, f"GET was answered as {answer.kind!r}")
@@ -103,9 +103,8 @@ async def stream_or_405(talk: ServerTalk) -> None:
     "listening-for-messages-from-the-server/accept",
     "406, 405 or 400: a client that takes no events gets no stream of them.",
 )
-async def get_accept(talk: ServerTalk) -> None:
+async def get_accept(point: OpenEndpoint) -> None:
     """A GET that does not accept events is given none."""
-    point = await endpoint(talk)
     answer = await point.open(
         headers=[("accept", "application/json"), *point.wire.headers_for(None)]
     )
@@ -116,9 +115,8 @@ async def get_accept(talk: ServerTalk) -> None:
     "listening-for-messages-from-the-server/no-responses",
     "Answers come on the responses to their POSTs.",
 )
-async def no_responses(talk: ServerTalk) -> None:
+async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
     """No response goes over a GET stream."""
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     method, params = talk.any_request()
     for message in (point.message(), point.message(method, params), point.message("kit/none")):
@@ -134,9 +132,8 @@ async def no_responses(talk: ServerTalk) -> None:
     "Progress of a running request comes on the stream of its POST, if it has one.",
     needs=WITH_PROGRESS,
 )
-async def unrelated_only(talk: ServerTalk) -> None:
+async def unrelated_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What belongs to a running request does not go over the GET stream."""
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     token = str(talk.fresh_id())
     answer = await point.answer((await calling(point, token)).exchange)
@@ -213,9 +210,8 @@ def sampled(text: str) -> dict[str, Any]:
 
 
 @case.should("sending-messages-to-the-server/unknown-answer", "202 or 4xx; the session goes on.")
-async def unknown_answer(talk: ServerTalk) -> None:
+async def unknown_answer(point: OpenEndpoint) -> None:
     """An answer to nothing does no harm."""
-    point = await endpoint(talk)
     answer = await point.post(result("kit-none", {}))
     taken = answer.status == ACCEPTED or answer.status in CLIENT_ERRORS
     check(taken, f"an answer to nothing got {answer}")
@@ -238,9 +234,8 @@ async def stream_kept_open(talk: ServerTalk) -> None:
     "sending-messages-to-the-server/each-on-its-own",
     "Every response is on the response to the POST of its request.",
 )
-async def each_on_its_own(talk: ServerTalk) -> None:
+async def each_on_its_own(talk: ServerTalk, point: OpenEndpoint) -> None:
     """Of several requests at a time, each is answered on its own stream, once."""
-    point = await endpoint(talk)
     ids = [talk.fresh_id() for _ in range(5)]
     call = any_call(talk)
     sent = [await point.call(call, f"kit-{each}", id=each) for each in ids]
@@ -262,9 +257,8 @@ async def each_on_its_own(talk: ServerTalk) -> None:
     "The other requests are answered while the call runs.",
     needs=("tool:test_wait",),
 )
-async def beside_a_call(talk: ServerTalk) -> None:
+async def beside_a_call(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A running call holds up neither requests nor streams of its session."""
-    point = await endpoint(talk)
     method, params = talk.slow_call()
     sent = await point.link.say(point.message(method, params))
     check_served(await point.post(point.message()), "a request beside a running call")
@@ -276,12 +270,11 @@ async def beside_a_call(talk: ServerTalk) -> None:
     "A notification comes on one of the open streams, not on several.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
-async def no_broadcast(talk: ServerTalk) -> None:
+async def no_broadcast(talk: ServerTalk, point: OpenEndpoint) -> None:
     """With two GET streams and a POST stream open, a notification goes over one of them.
 
     Only of the fixture it is known what changes a list, and what leaves its stream open meanwhile.
     """
-    point = await endpoint(talk)
     streams = [await listening(talk, point)]
     second = await point.open()
     if second.streams:
@@ -319,9 +312,8 @@ async def no_broadcast(talk: ServerTalk) -> None:
     "Each report of progress comes once, on one stream.",
     needs=WITH_PROGRESS,
 )
-async def progress_once(talk: ServerTalk) -> None:
+async def progress_once(point: OpenEndpoint) -> None:
     """With a GET stream and three calls, no report of progress comes twice."""
-    point = await endpoint(talk)
     await point.open()
     sent = [await calling(point, f"kit-{number}") for number in range(3)]
     for each in sent:
@@ -395,9 +387,8 @@ def ping(id: Id) -> bytes:
 @case.must(
     "http-with-sse/endpoint-first", "An event named endpoint, with a URI, before anything else."
 )
-async def endpoint_first(talk: ServerTalk) -> None:
+async def endpoint_first(link: NewLink) -> None:
     """The event stream opens with the event that says where to post."""
-    link = await talk.connect()
     found = await endpoint_of(link)
     events = [each for each in link.events if not each.comment]
     check(events[0] is found, f"the first event is {events[0].name or 'one without a name'}")
@@ -409,9 +400,8 @@ async def endpoint_first(talk: ServerTalk) -> None:
     "http-with-sse/endpoint-of-same-origin",
     "A path, or a URL with the scheme, host and port of the event stream.",
 )
-async def endpoint_same_origin(talk: ServerTalk) -> None:
+async def endpoint_same_origin(link: NewLink) -> None:
     """Messages are posted to where the event stream is."""
-    link = await talk.connect()
     said = (await endpoint_of(link)).data.decode()
     own, other = urlsplit(wire_of(link).url), urlsplit(urljoin(wire_of(link).url, said))
     check(
@@ -421,9 +411,8 @@ async def endpoint_same_origin(talk: ServerTalk) -> None:
 
 
 @case.must("http-with-sse/event-stream", "Status 200 and text/event-stream.")
-async def event_stream(talk: ServerTalk) -> None:
+async def event_stream(link: NewLink) -> None:
     """A GET of the first endpoint opens an event stream."""
-    link = await talk.connect()
     exchange = await wire_of(link).fetch("GET", headers=[ACCEPTS])
     await link.until(lambda: link.heads.get(exchange))
     answer = Answer(exchange, link.heads.get(exchange))
@@ -431,9 +420,8 @@ async def event_stream(talk: ServerTalk) -> None:
 
 
 @case.should("http-with-sse/post-accepted", "A status of 2xx, 202 as a rule.")
-async def post_accepted(talk: ServerTalk) -> None:
+async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
     """The POST of a message is answered when it is taken."""
-    link = await talk.open()
     target = await target_of(link)
     for message in (ping("kit-1"), encode(notification("notifications/roots/list_changed"))):
         answer = await post(link, target, message)
@@ -445,9 +433,8 @@ async def post_accepted(talk: ServerTalk) -> None:
     "http-with-sse/answers-on-the-stream",
     "The response is a message event on the stream, not the body of the POST.",
 )
-async def answers_on_stream(talk: ServerTalk) -> None:
+async def answers_on_stream(talk: ServerTalk, link: OpenLink) -> None:
     """Responses come as message events."""
-    link = await talk.open()
     method, params = talk.any_request()
     for each in (("ping", {}), (method, params)):
         sent = await link.send(*each)
@@ -458,9 +445,8 @@ async def answers_on_stream(talk: ServerTalk) -> None:
 
 
 @case.should("http-with-sse/posted-elsewhere", "A status of 4xx, and no answer.")
-async def posted_elsewhere(talk: ServerTalk) -> None:
+async def posted_elsewhere(link: OpenLink) -> None:
     """A message that is posted anywhere else than the endpoint is refused."""
-    link = await talk.open()
     target = await target_of(link)
     path, _, query = target.partition("?")
     places = [f"{path}/kit", "/kit-none", urlsplit(wire_of(link).url).path]
@@ -475,9 +461,8 @@ async def posted_elsewhere(talk: ServerTalk) -> None:
 
 
 @case.should("http-with-sse/unknown-session", "A status of 4xx, 404 as a rule.")
-async def unknown_session(talk: ServerTalk) -> None:
+async def unknown_session(talk: ServerTalk, link: OpenLink) -> None:
     """A message for a stream that never was is refused."""
-    link = await talk.open()
     for other in _unknown(await target_of(link), await target_of(await talk.connect())):
         answer = await post(link, other, ping("kit-unknown"))
         check(answer.status in CLIENT_ERRORS, f"a POST for an unknown session got {answer}")
@@ -551,9 +536,8 @@ async def end_of_stream(talk: ServerTalk) -> None:
 
 
 @case.should("http-with-sse/malformed", "A status of 4xx; the stream goes on.")
-async def malformed(talk: ServerTalk) -> None:
+async def malformed(link: OpenLink) -> None:
     """A POST without a message in it is refused, and costs nothing else."""
-    link = await talk.open()
     target = await target_of(link)
     for body in (b"{", b"", b'"ping"'):
         answer = await post(link, target, body)
@@ -563,9 +547,8 @@ async def malformed(talk: ServerTalk) -> None:
 
 
 @case.may("http-with-sse/get-at-the-endpoint", "405: messages are posted there.")
-async def get_at_endpoint(talk: ServerTalk) -> None:
+async def get_at_endpoint(link: OpenLink) -> None:
     """There is nothing to GET where messages are posted."""
-    link = await talk.open()
     exchange = await wire_of(link).fetch("GET", target=await target_of(link), headers=[ACCEPTS])
     await link.until(lambda: link.heads.get(exchange) or link.ended.get(exchange))
     answer = Answer(exchange, link.heads.get(exchange))
@@ -587,9 +570,8 @@ async def foreign_origin_stream(talk: ServerTalk) -> None:
 
 
 @case.must("security-warning/foreign-origin-post", "A status of 4xx (403), and no answer.")
-async def foreign_origin_post(talk: ServerTalk) -> None:
+async def foreign_origin_post(link: OpenLink) -> None:
     """A foreign page cannot post, though it knew the endpoint."""
-    link = await talk.open()
     target = await target_of(link)
     for origin in (EVIL, "http://localhost.evil.example", "null"):
         answer = await post(link, target, ping("kit-evil"), ("origin", origin))

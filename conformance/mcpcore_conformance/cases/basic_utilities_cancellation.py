@@ -6,7 +6,7 @@ from mcpcore_conformance.kit.messages import Kind, result
 from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.running import CANCELLED, cancel
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
 
@@ -17,9 +17,8 @@ case = page.server(LEGACY)
 @case.should(
     "behavior-requirements/initialize-answered", "The answer to initialize.", bindings=ONE_CHANNEL
 )
-async def initialize_answered(talk: ServerTalk) -> None:
+async def initialize_answered(link: NewLink) -> None:
     """An initialize cannot be cancelled: it is answered all the same."""
-    link = await talk.connect()
     sent = await link.send("initialize", link.opening())
     await link.notify(CANCELLED, {"requestId": sent.id, "reason": "the kit wants to see it"})
     reply = await link.reply(sent)

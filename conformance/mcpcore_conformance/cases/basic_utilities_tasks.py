@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tasks import (
     RELATED,
     TERMINAL,
+    FollowingLink,
     asked_by_tasks,
     call_of,
     create,
@@ -55,9 +56,8 @@ SHORTEST_ID = 16
 @case.must(
     "creating-tasks/shape", "A result with a task that has an id, a status, both times and a ttl."
 )
-async def created(talk: ServerTalk) -> None:
+async def created(talk: ServerTalk, link: FollowingLink) -> None:
     """A call that is to be a task is answered with the task."""
-    link = await open_link(talk)
     for tool in await taskers(talk, SLOW):
         found = await creation(link, tool, QUICK)
         task = named(found, tool)
@@ -67,9 +67,8 @@ async def created(talk: ServerTalk) -> None:
 
 
 @case.must("getting-tasks/shape", "The task, with an id, a status, both times and a ttl.")
-async def got(talk: ServerTalk) -> None:
+async def got(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/get gives the whole task."""
-    link = await open_link(talk)
     for tool in await taskers(talk, SLOW):
         task = await create(link, tool, QUICK)
         async for found in looks(link, task, tool):
@@ -81,18 +80,16 @@ async def got(talk: ServerTalk) -> None:
 
 
 @case.must("task-status-lifecycle/begins-working", "The status working.")
-async def begins_working(talk: ServerTalk) -> None:
+async def begins_working(talk: ServerTalk, link: FollowingLink) -> None:
     """A task begins as working."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, SLOW), LATE)
     check(task.get("status") == "working", f"the task begins as {task.get('status')}")
     await end(link, task)
 
 
 @case.should("result-retrieval/created-at-once", "The task, long before its end.")
-async def at_once(talk: ServerTalk) -> None:
+async def at_once(talk: ServerTalk, link: FollowingLink) -> None:
     """The task is answered as soon as it is accepted."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     await _ids(link, tool, 1)  # a process that starts with the session has started
     reply = await call_of(link, tool, LATE, within=min(2.0, talk.timing.answer))
@@ -101,9 +98,8 @@ async def at_once(talk: ServerTalk) -> None:
 
 
 @case.must("task-id-requirements/unique", "Another id for each task.")
-async def unique_ids(talk: ServerTalk) -> None:
+async def unique_ids(talk: ServerTalk, link: FollowingLink) -> None:
     """Task ids are unique."""
-    link = await open_link(talk)
     found = await _ids(link, await tasker(talk, SLOW), 5)
     check(len(set(found)) == len(found), f"of five tasks, some have the same id: {found}")
 
@@ -120,9 +116,8 @@ async def _ids(link: Link, tool: Tasker, count: int) -> list[str]:
     "task-isolation-and-access-control/ids-not-guessable",
     "Long ids that do not follow from each other.",
 )
-async def unguessable_ids(talk: ServerTalk) -> None:
+async def unguessable_ids(talk: ServerTalk, link: FollowingLink) -> None:
     """Task ids cannot be guessed from each other."""
-    link = await open_link(talk)
     found = await _ids(link, await tasker(talk, SLOW), 4)
     for id in found:
         check(len(id) >= SHORTEST_ID, f"the id {id!r} has {len(id)} characters")
@@ -132,9 +127,8 @@ async def unguessable_ids(talk: ServerTalk) -> None:
 
 
 @case.must("ttl-and-resource-management/times", "createdAt and lastUpdatedAt as times of ISO 8601.")
-async def times(talk: ServerTalk) -> None:
+async def times(talk: ServerTalk, link: FollowingLink) -> None:
     """A task says when it was made and when it was changed, in ISO 8601."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     for found in (task, await look(link, task)):
@@ -145,9 +139,8 @@ async def times(talk: ServerTalk) -> None:
 
 
 @case.must("ttl-and-resource-management/ttl", "A ttl in milliseconds, or null.")
-async def ttl(talk: ServerTalk) -> None:
+async def ttl(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/get tells the ttl that the task really has."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK, ttl=60_000)
     found = await look(link, task)
@@ -159,9 +152,8 @@ async def ttl(talk: ServerTalk) -> None:
 
 
 @case.must("result-retrieval/waits-for-the-end", "The result of the call, once there is one.")
-async def waits(talk: ServerTalk) -> None:
+async def waits(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/result of a task that works waits for its end, and gives what the call would have."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end="completed")
     for seconds in LONGER:
         began = talk.stage.now()
@@ -187,9 +179,8 @@ async def _of_the_call(link: Link, tool: Tasker, task: dict[str, Any], reply: Re
 
 
 @case.must("related-task-metadata/of-the-result", "The id of the task in _meta.")
-async def result_related(talk: ServerTalk) -> None:
+async def result_related(talk: ServerTalk, link: FollowingLink) -> None:
     """The result of tasks/result names its task."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, SLOW, end="completed"), QUICK)
     reply = await link.request("tasks/result", {"taskId": task["taskId"]})
     found = related(reply.result)
@@ -201,9 +192,8 @@ async def result_related(talk: ServerTalk) -> None:
     "The error that the call would have had.",
     needs=(CALLS, "tool:protocol_error_job"),
 )
-async def result_error(talk: ServerTalk) -> None:
+async def result_error(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/result of a call that broke gives its error: shown by a tool whose error is known."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, "protocol_error_job"))
     error = (await link.request("tasks/result", {"taskId": task["taskId"]})).error
     check("always" in error["message"], f"the error is another one: {error['message']!r}")
@@ -216,9 +206,8 @@ async def result_error(talk: ServerTalk) -> None:
     "The status failed, and a result with isError from tasks/result.",
     needs=(CALLS, "tool:failing_job"),
 )
-async def tool_failed(talk: ServerTalk) -> None:
+async def tool_failed(talk: ServerTalk, link: FollowingLink) -> None:
     """A tool that fails makes its task fail: shown by a tool of which it is known that it fails."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, "failing_job"))
     result = (await link.request("tasks/result", {"taskId": task["taskId"]})).result
     check(result.get("isError") is True, "the tool failed, and isError is not true")
@@ -226,9 +215,8 @@ async def tool_failed(talk: ServerTalk) -> None:
 
 
 @case.must("task-status-lifecycle/terminal-is-final", "The same status ever after.")
-async def terminal(talk: ServerTalk) -> None:
+async def terminal(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that has ended keeps its status."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end=TERMINAL)
     task = await create(link, tool, QUICK)
     ends = ("completed",) if tool.known else TERMINAL
@@ -243,9 +231,8 @@ async def terminal(talk: ServerTalk) -> None:
     "The task with the status cancelled, and no other status from then on.",
     needs=(*NEEDS, "tasks.cancel"),
 )
-async def cancelled(talk: ServerTalk) -> None:
+async def cancelled(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that is cancelled is cancelled before the answer, and stays so."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     for seconds in LONGER:
         task = await create(link, tool, {"seconds": seconds})
@@ -266,9 +253,8 @@ async def cancelled(talk: ServerTalk) -> None:
 @case.must(
     "task-cancellation/of-a-finished-task", "The error -32602.", needs=(*NEEDS, "tasks.cancel")
 )
-async def cancel_finished(talk: ServerTalk) -> None:
+async def cancel_finished(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that has ended cannot be cancelled."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end="completed")
     task = await create(link, tool, QUICK)
     await until(link, task, "completed", tool=tool)
@@ -300,9 +286,8 @@ _unknown("tasks/cancel", (CALLS, "tasks.cancel"))
     "The tasks that tasks/get finds, on one of the pages.",
     needs=(*NEEDS, "tasks.list"),
 )
-async def listed(talk: ServerTalk) -> None:
+async def listed(talk: ServerTalk, link: FollowingLink) -> None:
     """What tasks/get finds is in the list."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     created = [await create(link, tool, QUICK) for _ in range(3)]
     made = {task["taskId"] for task in created}
@@ -345,9 +330,8 @@ async def other_principal(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-errors/unknown-cursor", "The error -32602.", needs=("tasks.list",))
-async def unknown_cursor(talk: ServerTalk) -> None:
+async def unknown_cursor(link: FollowingLink) -> None:
     """A cursor of tasks/list that does not exist is an invalid parameter."""
-    link = await open_link(talk)
     reply = await link.request("tasks/list", {"cursor": "mcpcore-conformance"})
     reply.failed_with(INVALID_PARAMS)
 
@@ -383,9 +367,8 @@ async def required(talk: ServerTalk) -> None:
 
 
 @case.must("input-required-status/names-the-task", "The id of the task in _meta of the request.")
-async def asks_for_task(talk: ServerTalk) -> None:
+async def asks_for_task(talk: ServerTalk, link: FollowingLink) -> None:
     """What a task asks of the client names the task."""
-    link = await open_link(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     before, began = await at_rest(link), talk.stage.now()
     task = await create(link, tool, {"filename": "kit"})
@@ -416,9 +399,8 @@ async def _waited_for(link: Link, tool: Tasker, asked: list[Message], took: floa
 
 
 @case.should("input-required-status/status", "The status input_required, until there is an answer.")
-async def input_status(talk: ServerTalk) -> None:
+async def input_status(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that waits for an answer says so."""
-    link = await open_link(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     before = await at_rest(link)
     task = await create(link, tool, {"filename": "kit"})
@@ -441,9 +423,8 @@ async def input_status(talk: ServerTalk) -> None:
 @case.must(
     "associating-task-related-messages/parameter-decides", "The task that the parameter names."
 )
-async def parameter_decides(talk: ServerTalk) -> None:
+async def parameter_decides(talk: ServerTalk, link: FollowingLink) -> None:
     """The parameter taskId decides, whatever _meta says."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     one, other = [await create(link, tool, QUICK) for _ in range(2)]
     meta = {RELATED: {"taskId": other["taskId"]}}
@@ -458,9 +439,8 @@ async def parameter_decides(talk: ServerTalk) -> None:
     "associating-task-related-messages/not-in-get",
     "No related task in _meta: the id is in the result already.",
 )
-async def not_in_get(talk: ServerTalk) -> None:
+async def not_in_get(talk: ServerTalk, link: FollowingLink) -> None:
     """Results of tasks/get do not name the task in _meta besides."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     check(related(await look(link, task)) is None, "_meta of tasks/get names the task")
@@ -468,9 +448,8 @@ async def not_in_get(talk: ServerTalk) -> None:
 
 
 @case.should("task-notifications/status", "The whole task, without a related task in _meta.")
-async def status_notification(talk: ServerTalk) -> None:
+async def status_notification(talk: ServerTalk, link: FollowingLink) -> None:
     """A notification of a task's status has the task, and does not name it in _meta."""
-    link = await open_link(talk)
     await link.listen()
     task = await create(link, await tasker(talk, SLOW, end=TERMINAL), SOON)
     await link.request("tasks/result", {"taskId": task["taskId"]})
@@ -487,9 +466,8 @@ async def status_notification(talk: ServerTalk) -> None:
 @case.should(
     "input-required-status/get-not-streamed", "tasks/get is answered as JSON.", bindings=STREAMABLE
 )
-async def not_streamed(talk: ServerTalk) -> None:
+async def not_streamed(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/get is answered without an event stream."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})

@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
 from mcpcore_conformance.kit.model import MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/versioning")
@@ -53,9 +53,8 @@ def _served(reply: Reply, what: str) -> None:
     f"{NEGOTIATION}/unsupported",
     "The error -32022 with the versions that are, over HTTP with the status 400.",
 )
-async def unsupported(talk: ServerTalk) -> None:
+async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
-    link = await talk.open()
     for version in (NOBODY, "2999-12-31", "v999.0.0"):
         data = await _refused(link, version, *talk.any_request())
         supported = data.get("supported")
@@ -65,9 +64,8 @@ async def unsupported(talk: ServerTalk) -> None:
 
 
 @case.must(f"{NEGOTIATION}/requested", "data.requested is the version that was asked for.")
-async def requested(talk: ServerTalk) -> None:
+async def requested(talk: ServerTalk, link: OpenLink) -> None:
     """The refusal of a version repeats it."""
-    link = await talk.open()
     data = await _refused(link, NOBODY, *talk.any_request())
     check(data.get("requested") == NOBODY, f"data.requested is {data.get('requested')!r}")
 
@@ -75,18 +73,16 @@ async def requested(talk: ServerTalk) -> None:
 @case.must(
     f"{NEGOTIATION}/discover-unsupported", "The error -32022 with the versions that are supported."
 )
-async def discover_unsupported(talk: ServerTalk) -> None:
+async def discover_unsupported(link: OpenLink) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
-    link = await talk.open()
     need(link.plain == "server/discover", "the server does not serve server/discover")
     data = await _refused(link, NOBODY, "server/discover", {})
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 
 
 @case.should(f"{NEGOTIATION}/same-list", "The versions of the error are those of server/discover.")
-async def same_list(talk: ServerTalk) -> None:
+async def same_list(talk: ServerTalk, link: OpenLink) -> None:
     """A refusal and server/discover name the same versions."""
-    link = await talk.open()
     found = (await link.ask("server/discover"))["supportedVersions"]
     data = await _refused(link, NOBODY, *talk.any_request())
     supported = data.get("supported")
@@ -100,9 +96,8 @@ async def same_list(talk: ServerTalk) -> None:
     f"{NEGOTIATION}/list-is-true",
     "Each version is served: by metadata, or where it has one by its handshake.",
 )
-async def list_is_true(talk: ServerTalk) -> None:
+async def list_is_true(talk: ServerTalk, link: OpenLink) -> None:
     """Every version that the server says it supports, it does."""
-    link = await talk.open()
     for name in (await link.ask("server/discover"))["supportedVersions"]:
         revision = BY_NAME.get(name)
         if revision is None or revision is talk.revision:
@@ -124,9 +119,8 @@ async def list_is_true(talk: ServerTalk) -> None:
     "extension-negotiation/names",
     "Each identifier has a prefix of labels and a slash; each value is an object.",
 )
-async def extension_names(talk: ServerTalk) -> None:
+async def extension_names(talk: ServerTalk, link: OpenLink) -> None:
     """Extensions that the server declares are named as the keys of _meta are."""
-    link = await talk.open()
     declared = (await link.ask("server/discover"))["capabilities"].get("extensions", {})
     check(isinstance(declared, dict), f"capabilities.extensions is {declared!r}")
     for name, settings in declared.items():
@@ -138,9 +132,8 @@ async def extension_names(talk: ServerTalk) -> None:
 @case.must(
     "extension-negotiation/unknown", "The core protocol: the request is served as without it."
 )
-async def unknown_extension(talk: ServerTalk) -> None:
+async def unknown_extension(talk: ServerTalk, link: OpenLink) -> None:
     """An extension that only the client has changes nothing."""
-    link = await talk.open()
     extensions = {"org.example/kit-extension": {"mode": "all"}, "org.example.other/x": {}}
     declared = {META_CLIENT_CAPABILITIES: {**link.capabilities, "extensions": extensions}}
     await link.ask(*talk.any_request(), meta=declared)
@@ -184,9 +177,8 @@ async def _legacy(talk: ServerTalk) -> Link:
 
 
 @case.must(f"{COMPATIBILITY}/removed-methods", "The error -32601 for each of them.")
-async def removed_methods(talk: ServerTalk) -> None:
+async def removed_methods(talk: ServerTalk, link: OpenLink) -> None:
     """A request with modern metadata is served by this version, which has fewer methods."""
-    link = await talk.open()
     for method, params in REMOVED:
         reply = await link.request(method, params)
         # but over HTTP the code for initialize is the implementation's choice

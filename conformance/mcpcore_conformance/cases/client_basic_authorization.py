@@ -1,6 +1,11 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
-from mcpcore_conformance.kit.client_sign_in import attend, metadata_asked, protect, signing_in
+from mcpcore_conformance.kit.client_sign_in import (
+    NewSite,
+    attend,
+    metadata_asked,
+    signing_in,
+)
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import ONLY_2025_03_26, Page
 from mcpcore_conformance.kit.protected import OAUTH_PLACE
@@ -28,9 +33,8 @@ async def metadata_at_root(talk: ClientTalk) -> None:
 @case.must(
     f"{FALLBACKS}/client-default-paths", "/register, /authorize and /token of the server's origin."
 )
-async def default_paths(talk: ClientTalk) -> None:
+async def default_paths(talk: ClientTalk, site: NewSite) -> None:
     """Without metadata the client uses the default paths."""
-    site = protect(talk)
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     for each, path in DEFAULTS.items():
@@ -41,9 +45,8 @@ async def default_paths(talk: ClientTalk) -> None:
 @case.must(
     f"{FALLBACKS}/client-metadata-first", "The metadata are asked for before any default path."
 )
-async def metadata_first(talk: ClientTalk) -> None:
+async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
     """Metadata are looked for before the default paths are used."""
-    site = protect(talk)
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     paths = [each.path for each in site.elsewhere]

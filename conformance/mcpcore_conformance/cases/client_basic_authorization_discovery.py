@@ -1,6 +1,7 @@
 """Cases of the page on authorization server discovery for clients: what is asked for, and where."""
 
 from mcpcore_conformance.kit.client_sign_in import (
+    NewSite,
     attend,
     metadata_asked,
     protect,
@@ -31,9 +32,8 @@ LOCATION = "authorization-server-location"
     "The first that is asked for after the 401 is the URL of resource_metadata.",
     SINCE_2025_06_18,
 )
-async def challenged_place(talk: ClientTalk) -> None:
+async def challenged_place(talk: ClientTalk, site: NewSite) -> None:
     """The metadata of the server are looked for where the challenge says."""
-    site = protect(talk)
     site.place = f"/documents/{talk.random.getrandbits(32):08x}"
     await attend(talk, site)
     first = site.elsewhere[0].path
@@ -46,9 +46,8 @@ async def challenged_place(talk: ClientTalk) -> None:
     "The URL of resource_metadata is found in any form that RFC 9110 allows.",
     SINCE_2025_06_18,
 )
-async def challenge_syntax(talk: ClientTalk) -> None:
+async def challenge_syntax(talk: ClientTalk, site: NewSite) -> None:
     """A challenge is read as RFC 9110 has it: among others, in any case, with quoted pairs."""
-    site = protect(talk)
     await attend(talk, site)  # whoever does nothing about a plain one has no authorization
     site = protect(talk)
     site.place = f"/documents/{talk.random.getrandbits(32):08x}"
@@ -73,9 +72,8 @@ async def challenge_syntax(talk: ClientTalk) -> None:
     f"{RESOURCE}/client-path-first",
     "The well-known URI with the path of the endpoint is asked for before the root.",
 )
-async def path_first(talk: ClientTalk) -> None:
+async def path_first(talk: ClientTalk, site: NewSite) -> None:
     """A challenge without the URL leads to the well-known URI of the endpoint's path."""
-    site = protect(talk)
     site.named = False
     await attend(talk, site)
     first = site.elsewhere[0].path
@@ -87,9 +85,8 @@ async def path_first(talk: ClientTalk) -> None:
     f"{RESOURCE}/client-root-then",
     "404 at the path: the well-known URI at the root is asked for, and used.",
 )
-async def root_then(talk: ClientTalk) -> None:
+async def root_then(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of the server that are at the root alone are found."""
-    site = protect(talk)
     site.named, site.place = False, RESOURCE_PLACE
     await sign_in(talk, site)
     paths = [each.path for each in site.elsewhere if each.path.startswith(RESOURCE_PLACE)]
@@ -102,9 +99,8 @@ async def root_then(talk: ClientTalk) -> None:
     "The authorization server of the metadata is used, not one at the server's own origin.",
     SINCE_2025_06_18,
 )
-async def named_server(talk: ClientTalk) -> None:
+async def named_server(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is the one that the metadata of the server name."""
-    site = protect(talk)
     trap = site.another("")
     site.servers.append(trap)
     await sign_in(talk, site)
@@ -153,18 +149,16 @@ async def order_without_path(talk: ClientTalk) -> None:
 
 
 @case.must(f"{SERVER}/client-openid", "An OpenID configuration is used as OAuth metadata are.")
-async def openid(talk: ClientTalk) -> None:
+async def openid(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that has an OpenID configuration alone is used."""
-    site = protect(talk)
     site.server.places = (OPENID_PLACE + site.server.path,)
     site.server.document = {"subject_types_supported": ["public"], "userinfo_endpoint": None}
     await sign_in(talk, site)
 
 
 @case.must(f"{SERVER}/client-issuer-identical", "None of the endpoints is used.", MODERN)
-async def issuer_identical(talk: ClientTalk) -> None:
+async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     """Metadata whose issuer is not the one that was asked for are not used."""
-    site = protect(talk)
     issuer = site.server.issuer
     others = ["https://honest.example", issuer + "/", issuer.upper(), issuer.replace("/as", "")]
     site.server.document = {"issuer": talk.random.choice(others)}
@@ -181,9 +175,8 @@ def _given(server: SignInServer) -> set[str]:
     "Neither id, secret nor token of the first is shown to the second.",
     MODERN,
 )
-async def state_per_server(talk: ClientTalk) -> None:
+async def state_per_server(talk: ClientTalk, site: NewSite) -> None:
     """Credentials and tokens of one authorization server are not tried on another."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     first.document = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     site.servers.append(site.moves_to)

@@ -4,6 +4,8 @@ from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
+    EnteredSite,
+    NewSite,
     attend,
     authorization,
     protect,
@@ -15,7 +17,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_steps import call, listing, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.model import (
     MODERN,
@@ -40,9 +42,8 @@ HEADERS = {"Authorization": TOKEN}
     "Authorization on every POST, GET and DELETE, and no token in a URI.",
     **scripted(listing(), call(), headers=HEADERS),
 )
-async def every_request(talk: ClientTalk) -> None:
+async def every_request(talk: ClientTalk, link: ReadyLink) -> None:
     """A token goes with every request to the server."""
-    link = await talk.open()
     await talk.finished()
     for asked in link.asked:
         found = header(asked.headers, "authorization")
@@ -56,9 +57,8 @@ async def every_request(talk: ClientTalk) -> None:
     "No request to the other origin carries the token.",
     **scripted(call(timeout=5), headers=HEADERS),
 )
-async def not_elsewhere(talk: ClientTalk) -> None:
+async def not_elsewhere(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A token does not follow a redirect to another origin."""
-    link, message = await talk.expect("tools/call")
     other = talk.host.address.replace("127.0.0.1", "localhost")
     status = talk.random.choice([307, 308])
     http = talk.http(link)
@@ -111,18 +111,16 @@ def _with_iss(site: ProtectedSite, iss: str | None, *more: tuple[str, str]) -> N
     f"{RESPONSE}/client-right-issuer",
     "The code is redeemed: with a right iss, or where none is advertised and none is sent.",
 )
-async def right_issuer(talk: ClientTalk) -> None:
+async def right_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response of the right issuer is gone on with, and one that need not name it."""
-    site = protect(talk)
     if talk.random.random() < 0.5:
         site.server.document = {"authorization_response_iss_parameter_supported": None}
     await sign_in(talk, site)
 
 
 @case.must(f"{RESPONSE}/client-wrong-issuer", "No token request, whether iss is advertised or not.")
-async def wrong_issuer(talk: ClientTalk) -> None:
+async def wrong_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response of another issuer is not gone on with."""
-    site = protect(talk)
     if talk.random.random() < 0.5:
         site.server.document = {"authorization_response_iss_parameter_supported": None}
     _with_iss(site, "https://attacker.example")
@@ -130,9 +128,8 @@ async def wrong_issuer(talk: ClientTalk) -> None:
 
 
 @case.must(f"{RESPONSE}/client-missing-issuer", "No token request.")
-async def missing_issuer(talk: ClientTalk) -> None:
+async def missing_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response without the issuer that is advertised is not gone on with."""
-    site = protect(talk)
     _with_iss(site, None)
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
@@ -141,9 +138,8 @@ async def missing_issuer(talk: ClientTalk) -> None:
     f"{RESPONSE}/client-issuer-as-text",
     "No token request for an iss that is equal after normalization only.",
 )
-async def issuer_as_text(talk: ClientTalk) -> None:
+async def issuer_as_text(talk: ClientTalk, site: NewSite) -> None:
     """The issuer of a response is compared character by character."""
-    site = protect(talk)
     issuer = site.server.issuer
     others = [issuer + "/", issuer.replace("http:", "HTTP:"), issuer.replace("/as", "/%61s")]
     _with_iss(site, talk.random.choice(others))
@@ -153,9 +149,8 @@ async def issuer_as_text(talk: ClientTalk) -> None:
 @case.must(
     f"{RESPONSE}/client-errors-too", "Nothing of the error is shown, and no token request follows."
 )
-async def errors_too(talk: ClientTalk) -> None:
+async def errors_too(talk: ClientTalk, site: NewSite) -> None:
     """The error of another issuer is not shown."""
-    site = protect(talk)
 
     def refused(pairs: Pairs) -> Pairs:
         state = [each for each in pairs if each[0] == "state"]
@@ -168,9 +163,8 @@ async def errors_too(talk: ClientTalk) -> None:
 
 
 @case.must(f"{RESOURCE}/client-both-requests", "resource is a parameter of both.", SINCE_2025_06_18)
-async def both_requests(talk: ClientTalk) -> None:
+async def both_requests(site: EnteredSite) -> None:
     """Authorization request and token request name the resource."""
-    site = await sign_in(talk)
     check("resource" in authorization(site), "the authorization request has no resource")
     for visit in redeeming(site):
         check("resource" in visit.form, "the token request has no resource")
@@ -181,9 +175,8 @@ async def both_requests(talk: ClientTalk) -> None:
     "resource is the identifier of the server, in both.",
     SINCE_2025_06_18,
 )
-async def names_server(talk: ClientTalk) -> None:
+async def names_server(site: EnteredSite) -> None:
     """The resource is the server that the token is for."""
-    site = await sign_in(talk)
     asked = authorization(site).get("resource")
     check(asked == site.address, f"the authorization request is for {asked!r}")
     for visit in redeeming(site):
@@ -196,9 +189,8 @@ async def names_server(talk: ClientTalk) -> None:
     "An absolute URI without a fragment, scheme and host in lower case.",
     SINCE_2025_06_18,
 )
-async def canonical(talk: ClientTalk) -> None:
+async def canonical(site: EnteredSite) -> None:
     """The resource is a canonical URI."""
-    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     parts = urlsplit(found)
     check(parts.scheme and parts.netloc, f"{found!r} is not absolute")
@@ -211,9 +203,8 @@ async def canonical(talk: ClientTalk) -> None:
     "The resource has the path of the endpoint, and no slash after it.",
     SINCE_2025_06_18,
 )
-async def specific(talk: ClientTalk) -> None:
+async def specific(site: EnteredSite) -> None:
     """The resource is as specific as the endpoint, without a trailing slash."""
-    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     check(found.rstrip("/").endswith(site.endpoint), f"{found!r} is not that of the endpoint")
     check(not found.endswith("/"), f"{found!r} ends with a slash")
@@ -224,9 +215,8 @@ async def specific(talk: ClientTalk) -> None:
     "Authorization: Bearer with the token on every request after it was given.",
     SINCE_2025_03_26,
 )
-async def every_request_signed_in(talk: ClientTalk) -> None:
+async def every_request_signed_in(site: EnteredSite) -> None:
     """A token that the client has got goes with every request to the server, in the header."""
-    site = await sign_in(talk)
     (place,) = [n for n, each in enumerate(site.visits) if each in redeeming(site)][:1]
     for visit in site.visits[place:]:
         if visit.path == site.endpoint:
@@ -241,9 +231,8 @@ async def every_request_signed_in(talk: ClientTalk) -> None:
     "No access token in any URI.",
     SINCE_2025_03_26,
 )
-async def not_in_query(talk: ClientTalk) -> None:
+async def not_in_query(site: EnteredSite) -> None:
     """A token that the client has got is part of no URI."""
-    site = await sign_in(talk)
     for visit in site.visits:
         for token in site.server.given:
             check(token not in visit.asked.target, f"the token is part of {visit.asked.target}")
@@ -254,9 +243,8 @@ async def not_in_query(talk: ClientTalk) -> None:
     "After the change of the authorization server only its own tokens are sent.",
     SINCE_2025_06_18,
 )
-async def own_tokens(talk: ClientTalk) -> None:
+async def own_tokens(talk: ClientTalk, site: NewSite) -> None:
     """Only tokens of the authorization server that the server names are sent to it."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     site.servers.append(site.moves_to)
     site.ends.add("tools/call")
@@ -273,9 +261,8 @@ async def own_tokens(talk: ClientTalk) -> None:
     "The token goes to the endpoint of the server alone, and not after a redirect.",
     SINCE_2025_03_26,
 )
-async def server_alone(talk: ClientTalk) -> None:
+async def server_alone(talk: ClientTalk, site: NewSite) -> None:
     """A token is shown to nobody but the server: not where a redirect leads, nor its issuer."""
-    site = protect(talk)
     site.ends.add("tools/list")  # whoever signs in again has a token that nobody else may see
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
     site.leads["tools/call"] = (talk.random.choice([307, 308]), other)
@@ -291,9 +278,8 @@ async def server_alone(talk: ClientTalk) -> None:
     f"At most {FEW} authorizations for a request, then an error.",
     SINCE_2025_03_26,
 )
-async def gives_up(talk: ClientTalk) -> None:
+async def gives_up(talk: ClientTalk, site: NewSite) -> None:
     """A request that is refused with every token is given up."""
-    site = protect(talk)
     site.server.remembers = False
     await attend(talk, site)
     check(site.of("token"), f"the client got no token: {talk.state()}")
@@ -305,9 +291,8 @@ async def gives_up(talk: ClientTalk) -> None:
     f"{REFRESH}/client-none-assumed",
     "Signing in again: no token request with a refresh token that was not given.",
 )
-async def none_assumed(talk: ClientTalk) -> None:
+async def none_assumed(talk: ClientTalk, site: NewSite) -> None:
     """A client that was given no refresh token does without."""
-    site = protect(talk)
     site.ends.add("tools/call")
     await sign_in(talk, site)
     grants = [each.form.get("grant_type") for each in site.of("token")]
@@ -318,9 +303,8 @@ async def none_assumed(talk: ClientTalk) -> None:
     f"{REFRESH}/client-confidential",
     "A refresh token stands in the bodies of token requests of its issuer alone.",
 )
-async def confidential(talk: ClientTalk) -> None:
+async def confidential(talk: ClientTalk, site: NewSite) -> None:
     """A refresh token is shown to its issuer alone, and never in a URI."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
@@ -336,9 +320,8 @@ async def confidential(talk: ClientTalk) -> None:
     "A request that refreshes a token names the resource.",
     SINCE_2025_06_18,
 )
-async def refresh(talk: ClientTalk) -> None:
+async def refresh(talk: ClientTalk, site: NewSite) -> None:
     """A refreshed token is for the same resource."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
@@ -353,9 +336,8 @@ async def refresh(talk: ClientTalk) -> None:
 @case.should(
     f"{REFRESH}/client-grant-type", "refresh_token is one of the grant_types of a registration."
 )
-async def grant_type(talk: ClientTalk) -> None:
+async def grant_type(talk: ClientTalk, site: NewSite) -> None:
     """A client that refreshes tokens says so when it registers."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
@@ -379,9 +361,8 @@ TOOLS = "tools/call"
     f"{SELECTION}/client-challenged-scopes",
     "The scopes of the challenge, and not those of scopes_supported besides.",
 )
-async def challenged_scopes(talk: ClientTalk) -> None:
+async def challenged_scopes(talk: ClientTalk, site: NewSite) -> None:
     """The scopes of the challenge are asked for, and no others."""
-    site = protect(talk)
     site.scope = "kit:read kit:list"
     site.resource = {"scopes_supported": ["kit:read", "kit:write", "kit:admin"]}
     await sign_in(talk, site)
@@ -393,9 +374,8 @@ async def challenged_scopes(talk: ClientTalk) -> None:
     f"{SELECTION}/client-challenge-decides",
     "Scopes of the challenge are asked for whether they are in scopes_supported or not.",
 )
-async def challenge_decides(talk: ClientTalk) -> None:
+async def challenge_decides(talk: ClientTalk, site: NewSite) -> None:
     """Nothing is assumed of how challenged scopes relate to those that are listed."""
-    site = protect(talk)
     site.scope = "kit:unlisted"
     site.resource = {"scopes_supported": ["kit:read", "kit:write"]}
     site.server.document = {"scopes_supported": ["kit:read", "kit:write"]}
@@ -405,9 +385,8 @@ async def challenge_decides(talk: ClientTalk) -> None:
 
 
 @case.should(f"{SELECTION}/client-supported-scopes", "All of scopes_supported.")
-async def supported_scopes(talk: ClientTalk) -> None:
+async def supported_scopes(talk: ClientTalk, site: NewSite) -> None:
     """Without scopes in the challenge those that the server's metadata list are asked for."""
-    site = protect(talk)
     site.resource = {"scopes_supported": ["kit:read", "kit:write"]}
     await sign_in(talk, site)
     found = scopes(authorization(site))
@@ -415,9 +394,8 @@ async def supported_scopes(talk: ClientTalk) -> None:
 
 
 @case.should(f"{SELECTION}/client-no-scopes", "The authorization request has no scope.")
-async def no_scopes(talk: ClientTalk) -> None:
+async def no_scopes(site: EnteredSite) -> None:
     """Where nobody names scopes the parameter is left out."""
-    site = await sign_in(talk)
     found = authorization(site)
     check("scope" not in found, f"the client asked for {found.get('scope')!r}")
 
@@ -425,9 +403,8 @@ async def no_scopes(talk: ClientTalk) -> None:
 @case.should(
     "refresh-tokens/client-offline-where-listed", "offline_access is not asked for.", MODERN
 )
-async def offline_where_listed(talk: ClientTalk) -> None:
+async def offline_where_listed(talk: ClientTalk, site: NewSite) -> None:
     """Offline access is not asked for where the authorization server does not list it."""
-    site = protect(talk)
     site.scope = "kit:read"
     site.server.document = {"scopes_supported": ["kit:read", "kit:write"]}
     await sign_in(talk, site)
@@ -480,9 +457,8 @@ async def keeps_scopes(talk: ClientTalk) -> None:
     f"At most {FEW} authorizations, then an error.",
     scenario="auth/scope-retry-limit",
 )
-async def bounded(talk: ClientTalk) -> None:
+async def bounded(talk: ClientTalk, site: NewSite) -> None:
     """A call that is refused whatever its scopes is given up."""
-    site = protect(talk)
     site.scope, site.demands[TOOLS], site.forbids = "kit:read", "kit:write", True
     await attend(talk, site)
     for method in ("add_numbers", "echo"):

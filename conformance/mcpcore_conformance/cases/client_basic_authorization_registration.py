@@ -4,9 +4,10 @@ from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import (
+    EnteredSite,
+    NewSite,
     attend,
     authorization,
-    protect,
     registration,
     sign_in,
     signing_in,
@@ -36,9 +37,8 @@ CONSTRAINTS = "application-type-and-redirect-uri-constraints"
     scenario=GIVEN_BY,
     context=GIVEN,
 )
-async def given_credentials(talk: ClientTalk) -> None:
+async def given_credentials(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration are used where nobody can register."""
-    site = protect(talk)
     site.server.registers = False
     methods = ["client_secret_basic", "client_secret_post"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods}
@@ -54,9 +54,8 @@ async def given_credentials(talk: ClientTalk) -> None:
     scenario=GIVEN_BY,
     context=GIVEN,
 )
-async def given_first(talk: ClientTalk) -> None:
+async def given_first(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration come before documents and registration."""
-    site = protect(talk)
     methods = ["client_secret_basic", "client_secret_post", "none"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods, **DOCUMENT}
     await sign_in(talk, site)
@@ -70,9 +69,8 @@ async def given_first(talk: ClientTalk) -> None:
     "The client_id is the URL of a document; nothing is registered.",
     SINCE_2025_11_25,
 )
-async def document_first(talk: ClientTalk) -> None:
+async def document_first(talk: ClientTalk, site: NewSite) -> None:
     """A client id metadata document comes before registration where it is supported."""
-    site = protect(talk)
     site.server.document = DOCUMENT
     await sign_in(talk, site)
     found = authorization(site).get("client_id", "")
@@ -85,9 +83,8 @@ async def document_first(talk: ClientTalk) -> None:
     "A client_id that is a URL has https, a path without dots, no user and no fragment.",
     SINCE_2025_11_25,
 )
-async def id_form(talk: ClientTalk) -> None:
+async def id_form(talk: ClientTalk, site: NewSite) -> None:
     """The URL of a client id metadata document is of https and has a path."""
-    site = protect(talk)
     site.server.document = DOCUMENT
     await sign_in(talk, site)
     found = authorization(site).get("client_id", "")
@@ -106,9 +103,8 @@ async def id_form(talk: ClientTalk) -> None:
     "Without client_id_metadata_document_supported the client_id is a registered one.",
     SINCE_2025_11_25,
 )
-async def looks_for_support(talk: ClientTalk) -> None:
+async def looks_for_support(site: EnteredSite) -> None:
     """A document is not used at an authorization server that does not support it."""
-    site = await sign_in(talk)
     found = authorization(site).get("client_id")
     check(found in site.server.clients, f"authorization was asked for by {found!r}")
 
@@ -126,9 +122,8 @@ async def registers(talk: ClientTalk) -> None:
 @case.must(
     f"{CONSTRAINTS}/client-application-type", "A registration has application_type, native or web."
 )
-async def application_type(talk: ClientTalk) -> None:
+async def application_type(talk: ClientTalk, site: EnteredSite) -> None:
     """A registration says what kind of application the client is."""
-    site = await sign_in(talk)
     found = registration(talk, site).get("application_type")
     check(found in ("native", "web"), f"application_type is {found!r}")
 
@@ -137,9 +132,8 @@ async def application_type(talk: ClientTalk) -> None:
     f"{CONSTRAINTS}/client-fitting-type",
     "native with redirect URIs on loopback or of a scheme of its own, else web.",
 )
-async def fitting_type(talk: ClientTalk) -> None:
+async def fitting_type(talk: ClientTalk, site: EnteredSite) -> None:
     """The kind of application fits the redirect URIs."""
-    site = await sign_in(talk)
     made = registration(talk, site)
     parts = [urlsplit(each) for each in made.get("redirect_uris", [])]
     local = [each.scheme != "https" or each.hostname in _LOCAL for each in parts]
@@ -156,9 +150,8 @@ REFUSED = {"error": "invalid_redirect_uri", "error_description": "no loopback fo
     f"{CONSTRAINTS}/client-registration-refused",
     "The client ends by itself, and asks for no authorization with an id it has not got.",
 )
-async def registration_refused(talk: ClientTalk) -> None:
+async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
     """A client copes with a registration that is refused for its redirect URIs."""
-    site = protect(talk)
     site.server.no_registration = answer(REFUSED, 400)
     await attend(talk, site)
     registration(talk, site)
@@ -166,9 +159,8 @@ async def registration_refused(talk: ClientTalk) -> None:
 
 
 @case.should(f"{CONSTRAINTS}/client-refusal-shown", "The client ends with an error.")
-async def refusal_shown(talk: ClientTalk) -> None:
+async def refusal_shown(talk: ClientTalk, site: NewSite) -> None:
     """A refused registration is an error that the client tells."""
-    site = protect(talk)
     site.server.no_registration = answer(REFUSED, 400)
     await attend(talk, site)
     registration(talk, site)
@@ -180,9 +172,8 @@ async def refusal_shown(talk: ClientTalk) -> None:
     f"{BINDING}/client-registers-anew",
     "The client registers at the new authorization server and uses the id of that one.",
 )
-async def registers_anew(talk: ClientTalk) -> None:
+async def registers_anew(talk: ClientTalk, site: NewSite) -> None:
     """Another authorization server in the metadata means another registration."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     site.servers.append(site.moves_to)
     site.ends.add("tools/call")
@@ -201,9 +192,8 @@ async def registers_anew(talk: ClientTalk) -> None:
     scenario=GIVEN_BY,
     context=GIVEN,
 )
-async def mismatch_told(talk: ClientTalk) -> None:
+async def mismatch_told(talk: ClientTalk, site: NewSite) -> None:
     """Given credentials are not tried on another authorization server than before."""
-    site = protect(talk)
     for server in (site.server, second := site.another("/other", registers=False)):
         server.registers = False
         methods = ["client_secret_basic", "client_secret_post"]
@@ -223,9 +213,8 @@ async def mismatch_told(talk: ClientTalk) -> None:
     "client-registration/client-own-id",
     "Authorization and token request name the client_id of the registration.",
 )
-async def own_id(talk: ClientTalk) -> None:
+async def own_id(talk: ClientTalk, site: NewSite) -> None:
     """The id of the flow is the one that the client has obtained before."""
-    site = protect(talk)
     site.server.registration = {"client_id": "kit/odd id&=%"}
     await sign_in(talk, site)
     registration(talk, site)

@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.client_steps import (
     together,
     under_way,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import (
     METHOD_NOT_FOUND,
     Kind,
@@ -97,9 +97,8 @@ async def id_type(talk: ClientTalk) -> None:
 
 
 @case.must("requests/client-id-fresh", "No id is used twice in a session.", LEGACY)
-async def id_fresh(talk: ClientTalk) -> None:
+async def id_fresh(talk: ClientTalk, link: ReadyLink) -> None:
     """A client never uses an id again within a session."""
-    link = await talk.open()
     await talk.finished()
     requests = [each for each in link.session if each.kind is Kind.REQUEST]
     ids = [(type(each.id), each.id) for each in requests if is_id(each.id)]
@@ -111,9 +110,8 @@ async def id_fresh(talk: ClientTalk) -> None:
     "Requests that are under way at the same time have different ids.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
-async def id_unique(talk: ClientTalk) -> None:
+async def id_unique(talk: ClientTalk, link: ReadyLink) -> None:
     """Forty requests at once have forty ids; of a client that bounds them, as many as it makes."""
-    link = await talk.open()
     held = await under_way(link, "tools/call", CALLS)
     if len(held) == 1:
         talk.skip("the client makes one call at a time")
@@ -126,9 +124,8 @@ async def id_unique(talk: ClientTalk) -> None:
     "Each call gets the result that has its id.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
-async def matches_by_id(talk: ClientTalk) -> None:
+async def matches_by_id(talk: ClientTalk, link: ReadyLink) -> None:
     """Answers that come in another order reach their own requests."""
-    link = await talk.open()
     left = most = CALLS
     while left:
         held = await under_way(link, "tools/call", min(left, most))
@@ -198,9 +195,8 @@ async def neither(talk: ClientTalk) -> None:
     "The calls fail.",
     **scripted(together(*[call(timeout=2) for _ in range(4)])),
 )
-async def version_member(talk: ClientTalk) -> None:
+async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     """A response that does not say that it is JSON-RPC 2.0 is no result."""
-    link = await talk.open()
     for wrong in ({"jsonrpc": "1.0"}, {"jsonrpc": 2.0}, {"jsonrpc": None}, {}):
         message = await link.expect("tools/call")
         good = {**text("of another protocol"), "resultType": "complete"}
@@ -257,18 +253,16 @@ async def id_kind(talk: ClientTalk) -> None:
     MODERN,
     **scripted(call()),
 )
-async def result_type_unknown(talk: ClientTalk) -> None:
+async def result_type_unknown(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result of a type that the client does not know is invalid."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
     step = await talk.step()
     check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
 
 
 @case.must("resulttype/client-absent", "The result counts as complete.", MODERN)
-async def result_type_absent(talk: ClientTalk) -> None:
+async def result_type_absent(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result without a type is complete."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, text("as it used to be"), bare=True)
     await talk.succeeded()
 
@@ -296,9 +290,8 @@ async def unknown_members(talk: ClientTalk) -> None:
     "The call fails or not, and the next one succeeds.",
     **scripted(call(timeout=5), call()),
 )
-async def survives_depth(talk: ClientTalk) -> None:
+async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
-    link, message = await talk.expect("tools/call")
     deep = b"[" * DEPTH + b"]" * DEPTH
     good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
     await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
@@ -312,9 +305,8 @@ async def survives_depth(talk: ClientTalk) -> None:
     "The call fails, and the next one succeeds.",
     **scripted(call(timeout=3), call()),
 )
-async def survives_garbage(talk: ClientTalk) -> None:
+async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer that is no JSON fails one call at most."""
-    link, message = await talk.expect("tools/call")
     await link.answer(message, b'{"jsonrpc":"2.0","id":')
     await link.serve_one(await link.expect("tools/call"))
     report = await talk.report()
@@ -327,26 +319,23 @@ async def survives_garbage(talk: ClientTalk) -> None:
 
 
 @case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
-async def echoes_id(talk: ClientTalk) -> None:
+async def echoes_id(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client answers requests of the server with the id that they have."""
-    link, message = await talk.expect("tools/call")
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
 
 @case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
-async def unknown_method(talk: ClientTalk) -> None:
+async def unknown_method(link: CalledLink, message: Call) -> None:
     """A request of the server that the client does not know gets an error."""
-    link, message = await talk.expect("tools/call")
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)
     check(answer.kind is Kind.ERROR, f"com.example/odd was answered with {answer.value!r}")
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
 
 
 @case.must("notifications/client-no-answer", "Nothing is said about them.")
-async def no_answer(talk: ClientTalk) -> None:
+async def no_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Notifications are never answered, whatever is wrong with them."""
-    link, message = await talk.expect("tools/call")
     for method, params in (
         ("notifications/com.example/odd", {"a": 1}),
         ("notifications/com.example/odd", None),
@@ -375,9 +364,8 @@ case = page.client(MODERN)
     "Each request of the batch is answered once, notifications are not.",
     ONLY_2025_03_26,
 )
-async def takes_batches(talk: ClientTalk) -> None:
+async def takes_batches(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A batch of requests and notifications is received and answered."""
-    link, message = await talk.expect("tools/call")
     batch = [
         {"jsonrpc": "2.0", "id": "one", "method": "ping"},
         {"jsonrpc": "2.0", "method": "notifications/com.example/odd"},
@@ -433,9 +421,8 @@ def _check_meta(message: Any, revision: str) -> None:
 
 
 @case.must("_meta/client-required", "_meta has the protocol version and the client's capabilities.")
-async def meta_required(talk: ClientTalk) -> None:
+async def meta_required(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request carries what a server has to know."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         _check_meta(message, talk.revision.name)
@@ -456,9 +443,8 @@ async def meta_required(talk: ClientTalk) -> None:
         listen(tools=True, changes=1),
     ),
 )
-async def meta_everywhere(talk: ClientTalk) -> None:
+async def meta_everywhere(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Requests of every kind, also those made again, carry what a server has to know."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"a": {"method": "roots/list"}})
     again = await link.wait_for("tools/call")
     await link.serve_one(again or message)
@@ -470,9 +456,8 @@ async def meta_everywhere(talk: ClientTalk) -> None:
 
 
 @case.should("_meta/client-info", "_meta has the client's name and version.")
-async def client_info(talk: ClientTalk) -> None:
+async def client_info(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request says who asks."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         info = message.params.get("_meta", {}).get(META_CLIENT_INFO)

@@ -14,7 +14,7 @@ from mcpcore_conformance.kit.client_steps import (
     listing,
     scripted,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
 from mcpcore_conformance.kit.model import (
     EVERY,
@@ -37,12 +37,11 @@ case = page.client(LEGACY)
     "initialize has a protocol version, capabilities, and the client's name and version.",
     scenario="initialize",
 )
-async def identifies_itself(talk: ClientTalk) -> None:
+async def identifies_itself(link: ReadyLink) -> None:
     """The first thing that a client says is initialize, with everything that belongs into it.
 
     Who speaks the newer era, too, may have asked before whether the server does.
     """
-    link = await talk.open()
     first = link.session[0]
     check(first.method == "initialize", f"the first message is {first.method or first.kind}")
     info = first.params.get("clientInfo")
@@ -97,9 +96,8 @@ async def waits(talk: ClientTalk) -> None:
     ONLY_2025_03_26,
     scenario="initialize",
 )
-async def not_batched(talk: ClientTalk) -> None:
+async def not_batched(link: ReadyLink) -> None:
     """A client does not send initialize as a part of a batch."""
-    link = await talk.open()
     opening = link.requests("initialize")[0]
     check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
 
@@ -109,9 +107,8 @@ async def not_batched(talk: ClientTalk) -> None:
     "protocolVersion is one of the published versions with a handshake.",
     scenario="initialize",
 )
-async def offers_known_version(talk: ClientTalk) -> None:
+async def offers_known_version(link: ReadyLink) -> None:
     """The version that a client asks for is one that exists."""
-    link = await talk.open()
     offered = link.requests("initialize")[0].params.get("protocolVersion")
     row = BY_NAME.get(offered) if isinstance(offered, str) else None
     check(
@@ -190,9 +187,8 @@ async def keeps_to_capabilities(talk: ClientTalk) -> None:
     "The error -32601 (for elicitation also -32602).",
     **scripted(call(), declare=[]),
 )
-async def refuses_undeclared(talk: ClientTalk) -> None:
+async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
-    link, message = await talk.expect("tools/call")
     text = {"role": "user", "content": {"type": "text", "text": "hello"}}
     asked: dict[str, dict[str, Any]] = {
         "sampling/createMessage": {"messages": [text], "maxTokens": 5},

@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import (
     ALL,
@@ -47,9 +47,8 @@ async def _cancellation(link: ClientLink, message: Message) -> None:
     LEGACY,
     **scripted(call(cancel_after=SOON), pause(0.2)),
 )
-async def notifies(talk: ClientTalk) -> None:
+async def notifies(link: ReadyLink) -> None:
     """A request that is no longer wanted is cancelled by a notification."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
 
 
@@ -59,9 +58,8 @@ async def notifies(talk: ClientTalk) -> None:
     bindings=SHARED,
     **scripted(call(cancel_after=SOON)),
 )
-async def notifies_on_shared_channel(talk: ClientTalk) -> None:
+async def notifies_on_shared_channel(link: ReadyLink) -> None:
     """On a shared channel a request is cancelled by a notification."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
 
 
@@ -71,9 +69,8 @@ async def notifies_on_shared_channel(talk: ClientTalk) -> None:
     bindings=STREAMABLE,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def closes_stream(talk: ClientTalk) -> None:
+async def closes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Over Streamable HTTP a request is cancelled by closing its response stream."""
-    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await _cancellation(link, message)
 
@@ -84,9 +81,8 @@ async def closes_stream(talk: ClientTalk) -> None:
     bindings=STREAMABLE,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def no_notification_over_http(talk: ClientTalk) -> None:
+async def no_notification_over_http(talk: ClientTalk, link: ReadyLink) -> None:
     """Over Streamable HTTP no notification says what closing the stream has said."""
-    link = await talk.open()
     await link.expect("tools/call")
     await link.expect("tools/call")
     await talk.finished()
@@ -116,9 +112,8 @@ async def own_requests_only(talk: ClientTalk) -> None:
     SINCE_2025_03_26,
     **scripted(call(timeout=0.3), pause(0.2)),
 )
-async def cancels_on_timeout(talk: ClientTalk) -> None:
+async def cancels_on_timeout(talk: ClientTalk, link: ReadyLink) -> None:
     """A request that is not answered in its own time is cancelled and no longer waited for."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
     step = await talk.step()
     check(step.failure == "timeout", f"the caller was told of {step}")
@@ -130,9 +125,8 @@ async def cancels_on_timeout(talk: ClientTalk) -> None:
     SINCE_2025_03_26,
     **scripted(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
 )
-async def maximum(talk: ClientTalk) -> None:
+async def maximum(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Progress does not keep a request alive for ever."""
-    link, message = await talk.expect("tools/call")
     meta = message.params.get("_meta")
     if not isinstance(meta, dict) or "progressToken" not in meta:
         talk.skip("the client does not ask for progress, though it is to")
@@ -163,9 +157,8 @@ async def maximum(talk: ClientTalk) -> None:
     bindings=SHARED,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def late_response(talk: ClientTalk) -> None:
+async def late_response(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """The answer to a request that was cancelled is ignored."""
-    link, message = await talk.expect("tools/call")
     await link.expect(CANCELLED)
     await link.respond(message, {"content": [{"type": "text", "text": "late"}]})
     second = await link.expect("tools/call")
@@ -180,9 +173,8 @@ async def late_response(talk: ClientTalk) -> None:
     "Nothing happens, and the client's own request goes on.",
     ALL,
 )
-async def ignores_invalid(talk: ClientTalk) -> None:
+async def ignores_invalid(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Cancellations of a server that are malformed, or of no known request, are ignored."""
-    link, message = await talk.expect("tools/call")
     for params in (
         {"requestId": "nobody's", "reason": "the kit wants to see it"},
         {"requestId": 987654},
@@ -203,9 +195,8 @@ async def ignores_invalid(talk: ClientTalk) -> None:
     LEGACY_SINCE_2025_06_18,
     **scripted(call(), answer_after=0.4, needs=("elicitation",)),
 )
-async def stops(talk: ClientTalk) -> None:
+async def stops(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client does not answer a request of the server that was cancelled."""
-    link, message = await talk.expect("tools/call")
     form = {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}
     told = await link.tell("elicitation/create", form, about=message)
     reason = "the kit wants to see it"
@@ -223,9 +214,8 @@ async def stops(talk: ClientTalk) -> None:
     "Nothing happens: the client's own request goes on, nothing is answered twice.",
     LEGACY,
 )
-async def late_cancellation(talk: ClientTalk) -> None:
+async def late_cancellation(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A cancellation that comes after the client has answered does no harm."""
-    link, message = await talk.expect("tools/call")
     told = await link.tell("ping", about=message)
     await link.answer_to(told)
     await link.notify(CANCELLED, {"requestId": told.id}, about=message)

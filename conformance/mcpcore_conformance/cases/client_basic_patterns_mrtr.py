@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.client_steps import (
     together,
     under_way,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import result_problem
@@ -162,9 +162,8 @@ async def one_retry_only(talk: ClientTalk) -> None:
         ),
     ),
 )
-async def fulfils(talk: ClientTalk) -> None:
+async def fulfils(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """All that was asked for is there when the request is made again."""
-    link, message = await talk.expect("tools/call")
     requests: dict[str, dict[str, Any]] = {"a form": FORM, "b": SAMPLING, "": ROOTS}
     await require_input(link, message, requests, "s")
     again = await link.expect("tools/call")
@@ -198,9 +197,8 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
     "The request is made again at once, with the state and without inputResponses.",
     **scripted(call()),
 )
-async def state_only(talk: ClientTalk) -> None:
+async def state_only(link: CalledLink, message: Call) -> None:
     """A server that asks for nothing but gives state may be asked again at once."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, None, STATE)
     again = await link.expect("tools/call")
     found = again.params.get("requestState")
@@ -233,9 +231,8 @@ async def bounded(talk: ClientTalk) -> None:
     "Each is made again with the answers, and its result reaches the caller.",
     **scripted(call(), prompt("greet", {"who": "kit"}), read("test://kit/one"), needs=("roots",)),
 )
-async def all_three(talk: ClientTalk) -> None:
+async def all_three(talk: ClientTalk, link: ReadyLink) -> None:
     """Input may be asked for by tools/call, prompts/get and resources/read."""
-    link = await talk.open()
     for method in ("tools/call", "prompts/get", "resources/read"):
         await require_input(link, await link.expect(method), {"r": ROOTS}, method)
         again = await link.expect(method)
@@ -254,9 +251,8 @@ async def all_three(talk: ClientTalk) -> None:
         together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)]), needs=("roots",)
     ),
 )
-async def parallel(talk: ClientTalk) -> None:
+async def parallel(talk: ClientTalk, link: ReadyLink) -> None:
     """Twenty calls that all need input at the same time do not mix up their states."""
-    link = await talk.open()
     asked: set[str] = set()
     left = most = PARALLEL
     while left:
@@ -285,9 +281,8 @@ async def parallel(talk: ClientTalk) -> None:
     "No answer is made up; the call fails.",
     **scripted(call(timeout=5), declare=[]),
 )
-async def refuses_undeclared(talk: ClientTalk) -> None:
+async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """A client that is asked for what it did not declare does not answer it."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"r": ROOTS}, "s")
     again = await link.wait_for("tools/call", within=1.0)
     made_up = again is not None and "r" in again.params.get("inputResponses", {})

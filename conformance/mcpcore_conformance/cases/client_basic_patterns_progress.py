@@ -3,7 +3,7 @@
 from typing import Any
 
 from mcpcore_conformance.kit.client_steps import call, scripted, together, under_way
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, is_id
 from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.verdicts import check
@@ -35,9 +35,8 @@ async def token_type(talk: ClientTalk) -> None:
     "Requests that are under way at the same time have different tokens.",
     **scripted(together(*[call(progress=True) for _ in range(CALLS)])),
 )
-async def token_unique(talk: ClientTalk) -> None:
+async def token_unique(talk: ClientTalk, link: ReadyLink) -> None:
     """Tokens of requests under way are unique."""
-    link = await talk.open()
     tokens = [_token(each) for each in await under_way(link, "tools/call", CALLS)]
     if len(tokens) == 1:
         talk.skip("the client makes one call at a time")
@@ -48,9 +47,8 @@ async def token_unique(talk: ClientTalk) -> None:
     "implementation-notes/client-tracks-tokens",
     "The caller hears of the progress of its request, and of nothing else.",
 )
-async def tracks_tokens(talk: ClientTalk) -> None:
+async def tracks_tokens(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Progress for a token that nobody gave, or of another type, is not taken for the caller's."""
-    link, message = await talk.expect("tools/call")
     token = _token(message)
     foreign = str(token) if isinstance(token, int) else 4711
     for value, each in ((1, token), (5, foreign), (6, "nobody's"), (2, token)):

@@ -6,7 +6,7 @@ from typing import Any
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, result
 from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -69,9 +69,8 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
         together(listen(tools=True, changes=1), listen(tools=True, prompts=True, changes=2))
     ),
 )
-async def tells_apart(talk: ClientTalk) -> None:
+async def tells_apart(talk: ClientTalk, link: ReadyLink) -> None:
     """Two streams on one channel are told apart by the id of the subscription."""
-    link = await talk.open()
     streams = [await link.expect(LISTEN) for _ in range(2)]
     both = next(each for each in streams if each.params["notifications"].get("promptsListChanged"))
     first = next(each for each in streams if each is not both)

@@ -3,7 +3,7 @@
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import Kind, Message, encode, notification, result
@@ -74,9 +74,8 @@ async def without_session(talk: ClientTalk) -> None:
     "session-management/client-initializes-again",
     "initialize, without the id of the session that is lost, once.",
 )
-async def initializes_again(talk: ClientTalk) -> None:
+async def initializes_again(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """404 for a session makes a client begin a new one."""
-    link, message = await talk.expect("tools/call")
     talk.serving.session = "another-session"
     await talk.http(link).reply(message.source.exchange, 404)
     again = await link.until(lambda: link.requests("initialize")[1:])
@@ -122,9 +121,8 @@ async def initializes_again_by_get(talk: ClientTalk) -> None:
 
 
 @case.should("session-management/client-deletes", "One DELETE with the id of the session.")
-async def deletes(talk: ClientTalk) -> None:
+async def deletes(talk: ClientTalk, link: ReadyLink) -> None:
     """A client that leaves ends its session."""
-    link = await talk.open()
     await talk.finished()
     found = link.posts("DELETE")
     check(len(found) == 1, f"the session was deleted {len(found)} times")
@@ -153,9 +151,8 @@ async def delete_refused(talk: ClientTalk) -> None:
     "MCP-Protocol-Version on every request after initialize.",
     LEGACY_SINCE_2025_06_18,
 )
-async def sends_version(talk: ClientTalk) -> None:
+async def sends_version(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request after initialize names the version of the protocol."""
-    link = await talk.open()
     await talk.finished()
     for asked in _after_initialize(link):
         found = header(asked.headers, "mcp-protocol-version")
@@ -172,9 +169,8 @@ async def sends_version(talk: ClientTalk) -> None:
 @case.must(
     "listening-for-messages-from-the-server/client-accept", "Accept lists text/event-stream."
 )
-async def get_accept(talk: ClientTalk) -> None:
+async def get_accept(talk: ClientTalk, link: ReadyLink) -> None:
     """A GET says that it wants a stream."""
-    link = await talk.open()
     await talk.finished()
     if not link.posts("GET"):
         talk.skip("the client does not listen by GET")
@@ -195,9 +191,8 @@ async def takes_405(talk: ClientTalk) -> None:
     "listening-for-messages-from-the-server/client-hears",
     "A ping on the GET stream is answered by POST.",
 )
-async def hears(talk: ClientTalk) -> None:
+async def hears(talk: ClientTalk, link: ReadyLink) -> None:
     """What a server asks on the stream of a GET is answered."""
-    link = await talk.open()
     http = talk.http(link)
 
     def listening() -> list[Asked]:

@@ -1,7 +1,7 @@
 """Cases of the page basic/transports/index for clients."""
 
 from mcpcore_conformance.kit.client_steps import call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk
 from mcpcore_conformance.kit.messages import encode, result
 from mcpcore_conformance.kit.model import ALL, EVERY, SINCE_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -31,9 +31,8 @@ async def writes_utf8(talk: ClientTalk) -> None:
     bindings=EVERY - {Binding.SSE},
     **scripted(call(timeout=2), call(timeout=10)),
 )
-async def refuses_bad_utf8(talk: ClientTalk) -> None:
+async def refuses_bad_utf8(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Bytes that are no UTF-8 are not replaced by something that is."""
-    link, message = await talk.expect("tools/call")
     content = {"content": [{"type": "text", "text": "MARK"}], "resultType": "complete"}
     bad = encode(result(message.id, content)).replace(b"MARK", b"\xff\xfe\xc0\x80")
     await link.answer(message, bad)

@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.client_steps import (
     texts,
     together,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -95,18 +95,16 @@ async def individual_messages(talk: ClientTalk) -> None:
 
 
 @case.may("basic-transports-stdio/client-takes-crlf", "They are read as if they were not there.")
-async def takes_crlf(talk: ClientTalk) -> None:
+async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
-    link, message = await talk.expect("tools/call")
     value = {**text("8"), "resultType": "complete"}
     await talk.lines(link).write(b"\r\n\n" + encode(result(message.id, value)) + b"\r\n\n")
     await talk.succeeded()
 
 
 @case.should("basic-transports-stdio/client-takes-pieces", "They are put together.")
-async def takes_pieces(talk: ClientTalk) -> None:
+async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
-    link, message = await talk.expect("tools/call")
     lines = talk.lines(link)
     log = {"jsonrpc": "2.0", "method": "notifications/com.example/odd", "params": {"n": "ø☃"}}
     value = {**text("é☃\U0001f600"), "resultType": "complete"}
@@ -121,9 +119,8 @@ async def takes_pieces(talk: ClientTalk) -> None:
 @case.should(
     "basic-transports-stdio/client-takes-long-lines", "The whole text.", **scripted(call())
 )
-async def takes_long_lines(talk: ClientTalk) -> None:
+async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of several hundred thousand bytes is read whole."""
-    link, message = await talk.expect("tools/call")
     long = "ø☃\U0001f600x" * (BIG // 10)
     await link.respond(message, text(long))
     step = await talk.step()
@@ -137,9 +134,8 @@ async def takes_long_lines(talk: ClientTalk) -> None:
     "It is passed over, and the call succeeds.",
     bindings=STDIO,
 )
-async def skips_noise(talk: ClientTalk) -> None:
+async def skips_noise(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
-    link, message = await talk.expect("tools/call")
     await talk.lines(link).write(b"Loading model ... 42%\n\x1b[31mwarning:\x1b[0m {oops\n")
     await link.serve_one(message)
     await talk.succeeded()
@@ -151,9 +147,8 @@ async def skips_noise(talk: ClientTalk) -> None:
     SINCE_2025_11_25,
     bindings=STDIO,
 )
-async def stderr_is_no_error(talk: ClientTalk) -> None:
+async def stderr_is_no_error(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A server that writes a lot to its standard error neither blocks nor fails a client."""
-    link, message = await talk.expect("tools/call")
     process = talk.process(link)
     line = b"ERROR: nothing is wrong, only said loudly\n" * 100
     for _ in range(STDERR // len(line)):
@@ -217,9 +212,8 @@ async def uses_force(talk: ClientTalk) -> None:
     bindings=SHARED,
     **scripted(call()),
 )
-async def notices(talk: ClientTalk) -> None:
+async def notices(talk: ClientTalk, link: ReadyLink) -> None:
     """A call under way ends when the server dies."""
-    link = await talk.open()
     await link.expect("tools/call")
     if talk.binding is Binding.STDIO:
         await talk.process(link).exit(3)
@@ -239,9 +233,8 @@ async def notices(talk: ClientTalk) -> None:
     bindings=STDIO,
     **scripted(call(timeout=3), listing("prompts", timeout=10)),
 )
-async def restarts(talk: ClientTalk) -> None:
+async def restarts(talk: ClientTalk, link: ReadyLink) -> None:
     """A server that died is started again."""
-    link = await talk.open()
     await link.expect("tools/call")
     before = len(talk.links)
     await talk.process(link).exit(-signal.SIGKILL)

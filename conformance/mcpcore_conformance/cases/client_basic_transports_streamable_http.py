@@ -20,7 +20,7 @@ from mcpcore_conformance.kit.client_steps import (
     scripted,
     texts,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -62,9 +62,8 @@ def _types(value: str | None) -> list[str]:
 
 
 @case.must("sending-messages/client-accept", "Accept lists application/json and text/event-stream.")
-async def accept(talk: ClientTalk) -> None:
+async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says that both kinds of answers are understood."""
-    link = await talk.open()
     await talk.finished()
     for message in link.seen:
         found = _types(link.header(message, "accept"))
@@ -74,9 +73,8 @@ async def accept(talk: ClientTalk) -> None:
 
 
 @case.may("sending-messages/client-content-type", "application/json.")
-async def content_type(talk: ClientTalk) -> None:
+async def content_type(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says what its body is."""
-    link = await talk.open()
     await talk.finished()
     for message in link.seen:
         found = link.header(message, "content-type")
@@ -84,9 +82,8 @@ async def content_type(talk: ClientTalk) -> None:
 
 
 @case.must("sending-messages/client-post", "A POST to the endpoint for each message.")
-async def post(talk: ClientTalk) -> None:
+async def post(talk: ClientTalk, link: ReadyLink) -> None:
     """Every message is a POST of its own to the one endpoint."""
-    link = await talk.open()
     await talk.finished()
     exchanges = [each.source.exchange for each in link.seen]
     apart = talk.revision.batches or len(set(exchanges)) == len(exchanges)
@@ -123,9 +120,8 @@ async def takes_json(talk: ClientTalk) -> None:
 
 
 @case.must("sending-messages/client-takes-stream", "The call succeeds.")
-async def takes_stream(talk: ClientTalk) -> None:
+async def takes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
-    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "sse"
     await link.serve_one(message)
     await talk.succeeded()
@@ -136,9 +132,8 @@ async def takes_stream(talk: ClientTalk) -> None:
     "All calls succeed.",
     **scripted(call(), call(), call()),
 )
-async def takes_any_framing(talk: ClientTalk) -> None:
+async def takes_any_framing(talk: ClientTalk, link: ReadyLink) -> None:
     """A response may have a length, come in chunks, or end with the connection."""
-    link = await talk.open()
     # what comes on a connection that is kept and closed after all is nobody's fault
     start = (
         b"HTTP/1.1 200 OK\r\ncontent-TYPE:application/JSON ; charset=UTF-8\r\nConnection: close\r\n"
@@ -171,9 +166,8 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
     MODERN,
     **scripted(call(), call()),
 )
-async def stream_without_answer(talk: ClientTalk) -> None:
+async def stream_without_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A stream that ends without the answer ends the call."""
-    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await talk.http(link).event(message.source.exchange, comment="that was all")
     await talk.http(link).end(message.source.exchange)
@@ -193,9 +187,8 @@ async def stream_without_answer(talk: ClientTalk) -> None:
     "The caller gets the error of the body.",
     **scripted(call(), call()),
 )
-async def error_status(talk: ClientTalk) -> None:
+async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A JSON-RPC error under a status of 400 or 404 is the answer to the request."""
-    link = await talk.open()
     wanted = [(400, INVALID_PARAMS)]
     if talk.revision.modern:
         wanted.append((404, METHOD_NOT_FOUND))
@@ -214,9 +207,8 @@ async def error_status(talk: ClientTalk) -> None:
     "The calls fail, and do not wait.",
     **scripted(*[call(timeout=5) for _ in range(3)]),
 )
-async def empty_status(talk: ClientTalk) -> None:
+async def empty_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A request that gets a status and nothing else fails at once."""
-    link = await talk.open()
     for status in (500, 202, 403):
         message = await link.expect("tools/call")
         await talk.http(link).reply(message.source.exchange, status)
@@ -335,9 +327,8 @@ async def sse_joined(talk: ClientTalk) -> None:
     "The first call succeeds, the second ends when its time is over.",
     **scripted(call(), call(timeout=1)),
 )
-async def keep_alive(talk: ClientTalk) -> None:
+async def keep_alive(talk: ClientTalk, link: ReadyLink) -> None:
     """Comments keep a stream open, and are no answer: a call with nothing else times out."""
-    link = await talk.open()
     http = talk.http(link)
     message = await link.expect("tools/call")
     exchange = message.source.exchange
@@ -370,9 +361,8 @@ async def keep_alive(talk: ClientTalk) -> None:
     "The next call succeeds, whatever became of the first.",
     **scripted(call(timeout=5), call()),
 )
-async def sse_garbage(talk: ClientTalk) -> None:
+async def sse_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An event that is no JSON does no harm beyond its stream."""
-    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     await http.write(exchange, b"data: {oops\n\ndata: " + _answer(link, message) + b"\n\n")
@@ -556,9 +546,8 @@ def _check_plain(value: str) -> None:
     "protocol-version-header/client",
     "MCP-Protocol-Version equals the version of _meta, on every POST.",
 )
-async def version_header(talk: ClientTalk) -> None:
+async def version_header(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST names the version of the protocol."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         wanted = members(message.params.get("_meta")).get(META_PROTOCOL_VERSION)
@@ -568,9 +557,8 @@ async def version_header(talk: ClientTalk) -> None:
 
 
 @case.must("standard-request-headers/client-method", "Mcp-Method equals the method, on every POST.")
-async def method_header(talk: ClientTalk) -> None:
+async def method_header(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST names the method."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         found = link.header(message, "mcp-method")
@@ -578,9 +566,8 @@ async def method_header(talk: ClientTalk) -> None:
 
 
 @case.must("standard-request-headers/client-name", "Mcp-Name equals the tool's name.")
-async def name_header(talk: ClientTalk) -> None:
+async def name_header(link: CalledLink, message: Call) -> None:
     """A call names the tool."""
-    link, message = await talk.expect("tools/call")
     found = link.header(message, "mcp-name")
     wanted = message.params.get("name")
     check(wanted is not None, "tools/call came without a name")
@@ -594,9 +581,8 @@ async def name_header(talk: ClientTalk) -> None:
         call("echo"), read("test://kit/a%20b?c=d"), prompt("greet"), complete(), listing("prompts")
     ),
 )
-async def all_methods(talk: ClientTalk) -> None:
+async def all_methods(talk: ClientTalk, link: ReadyLink) -> None:
     """Requests of all methods have the headers of their method."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         found = link.header(message, "mcp-method")

@@ -5,7 +5,7 @@ from typing import Any
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_serving import tool
 from mcpcore_conformance.kit.client_steps import Asking, ask_client, call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import (
     LEGACY_SINCE_2025_06_18,
@@ -175,9 +175,8 @@ async def no_prefetch(talk: ClientTalk) -> None:
     "Nothing happens, and the call succeeds.",
     ONLY_2025_11_25,
 )
-async def unknown_completion(talk: ClientTalk) -> None:
+async def unknown_completion(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Word that something is complete which nobody knows is ignored."""
-    link, message = await talk.expect("tools/call")
     params = {"elicitationId": "nobody's"}
     await link.notify("notifications/elicitation/complete", params, about=message)
     await link.serve_one(message)

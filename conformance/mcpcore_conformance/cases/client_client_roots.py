@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, listing, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND
 from mcpcore_conformance.kit.model import ALL, LEGACY, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -23,9 +23,8 @@ declared(case, "roots", "has roots", LEGACY, "initialize")
     ALL,
     **scripted(call(), roots=ROOTS, needs=("roots",)),
 )
-async def file_uris(talk: ClientTalk) -> None:
+async def file_uris(link: ReadyLink) -> None:
     """Roots are file URIs."""
-    link = await talk.open()
     asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
     check(asking.result is not None, f"roots/list got the error {asking.error}")
     found = (asking.result or {}).get("roots")
@@ -41,9 +40,8 @@ async def file_uris(talk: ClientTalk) -> None:
     "The error -32601.",
     **scripted(call(), declare=["sampling"]),
 )
-async def without_roots(talk: ClientTalk) -> None:
+async def without_roots(link: ReadyLink) -> None:
     """A client without roots says so."""
-    link = await talk.open()
     asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
     check(asking.error is not None, f"roots/list got {asking.result!r}")
     code = (asking.error or {}).get("code")

@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.model import ALL, LEGACY, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
@@ -34,9 +34,8 @@ declared(case, "sampling", "samples", LEGACY, "initialize")
     ALL,
     **scripted(call(), needs=("sampling",)),
 )
-async def answers(talk: ClientTalk) -> None:
+async def answers(link: ReadyLink) -> None:
     """A request for a message is answered with one."""
-    link = await talk.open()
     params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "systemPrompt": "Be brief."}
     asking = await ask_client(link, await link.expect("tools/call"), CREATE, params)
     check(asking.result is not None, f"it got the error {asking.error}")
@@ -54,9 +53,8 @@ async def answers(talk: ClientTalk) -> None:
     "An error.",
     **scripted(call(), declare=["sampling"], needs=("sampling",)),
 )
-async def tools_undeclared(talk: ClientTalk) -> None:
+async def tools_undeclared(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Tools are refused by a client that has not declared that it takes them."""
-    link, message = await talk.expect("tools/call")
     if "tools" in link.client_capabilities.get("sampling", {}):
         talk.skip("the client declares sampling.tools")
     params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "tools": TOOLS}
@@ -69,9 +67,8 @@ async def tools_undeclared(talk: ClientTalk) -> None:
     "The error -32602.",
     **scripted(call(), declare=["sampling", "sampling.tools"]),
 )
-async def unbalanced(talk: ClientTalk) -> None:
+async def unbalanced(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Uses of tools without results, and results among other content, are refused."""
-    link, message = await talk.expect("tools/call")
     if "tools" not in link.client_capabilities.get("sampling", {}):
         talk.skip("the client does not declare sampling.tools")
     for messages, what in (

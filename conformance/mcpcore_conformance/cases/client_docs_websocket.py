@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import call, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import encode, result
 from mcpcore_conformance.kit.model import WEBSOCKET, Page
@@ -15,9 +15,8 @@ TEXT, BINARY, PING, CONTINUATION = 1, 2, 9, 0
 
 
 @case.must("subprotocols/client-offers", "mcp is among the subprotocols that are offered.")
-async def offers(talk: ClientTalk) -> None:
+async def offers(link: ReadyLink) -> None:
     """A client offers the subprotocol mcp."""
-    link = await talk.open()
     opening = link.asked[0]
     offered = header(opening.headers, "sec-websocket-protocol") or ""
     check("mcp" in [each.strip() for each in offered.split(",")], f"it offers {offered!r}")
@@ -42,9 +41,8 @@ async def refuses_foreign(talk: ClientTalk) -> None:
 
 
 @case.must("websocket/client-text-frames", "Text frames only, each one message.")
-async def text_frames(talk: ClientTalk) -> None:
+async def text_frames(talk: ClientTalk, link: ReadyLink) -> None:
     """Messages are text frames."""
-    link = await talk.open()
     await talk.finished()
     found = [each.detail for each in link.noise if each.detail != "pong"]
     check(not found, f"the client sent {found}")
@@ -55,9 +53,8 @@ async def text_frames(talk: ClientTalk) -> None:
     "The whole text, though it was cut within a character.",
     **scripted(call()),
 )
-async def joins_fragments(talk: ClientTalk) -> None:
+async def joins_fragments(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message may come in fragments, with pings between."""
-    link, message = await talk.expect("tools/call")
     frames = talk.frames(link)
     words = "é☃\U0001f600"
     payload = encode(result(message.id, {**text(words), "resultType": "complete"}))
@@ -74,9 +71,8 @@ async def joins_fragments(talk: ClientTalk) -> None:
 @case.must(
     "websocket/client-answers-pings", "A pong with the same payload, while a call is under way."
 )
-async def answers_pings(talk: ClientTalk) -> None:
+async def answers_pings(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Pings are answered (RFC 6455 section 5.5.3)."""
-    link, message = await talk.expect("tools/call")
     await talk.frames(link).frame(PING, b"kit")
     found = await link.until(lambda: [each for each in link.noise if each.data == b"kit"])
     check(found and found[0].detail == "pong", "a ping was not answered")
@@ -85,9 +81,8 @@ async def answers_pings(talk: ClientTalk) -> None:
 
 
 @case.must("how-it-ends/client-done", "A close frame with 1000.")
-async def done(talk: ClientTalk) -> None:
+async def done(talk: ClientTalk, link: ReadyLink) -> None:
     """A client that is done closes the WebSocket."""
-    link = await talk.open()
     await talk.finished()
     check(link.gone is not None, "the connection was left open")
     assert link.gone is not None
@@ -123,9 +118,8 @@ async def bad_frame(talk: ClientTalk) -> None:
 
 
 @case.may("what-is-bounded/client-large", "The whole text.", **scripted(call()))
-async def large(talk: ClientTalk) -> None:
+async def large(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of a megabyte is taken."""
-    link, message = await talk.expect("tools/call")
     words = "ø☃" * 200_000
     await link.respond(message, text(words))
     step = await talk.step()

@@ -5,6 +5,8 @@ from base64 import b64decode
 from urllib.parse import unquote_plus
 
 from mcpcore_conformance.kit.client_sign_in import (
+    EnteredSite,
+    NewSite,
     authorization,
     protect,
     redeeming,
@@ -35,9 +37,8 @@ VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
     "section-3.1/client-query-kept",
     "The query of the authorization endpoint's URL is part of the request.",
 )
-async def query_kept(talk: ClientTalk) -> None:
+async def query_kept(talk: ClientTalk, site: NewSite) -> None:
     """The query that the authorization endpoint has already is kept."""
-    site = protect(talk)
     site.server.question = "?tenant=kit%2Fone&ui_locales=nb"
     await sign_in(talk, site)
     asked = authorization(site)
@@ -46,27 +47,24 @@ async def query_kept(talk: ClientTalk) -> None:
 
 
 @case.must("section-4.1.1/client-response-type", "response_type is code, client_id is there.")
-async def response_type(talk: ClientTalk) -> None:
+async def response_type(site: EnteredSite) -> None:
     """The authorization request asks for a code, and says by whom."""
-    site = await sign_in(talk)
     asked = authorization(site)
     check(asked.get("response_type") == "code", f"response_type is {asked.get('response_type')!r}")
     check(asked.get("client_id"), "there is no client_id")
 
 
 @case.may("section-3.1/client-once", "A response in which a parameter stands twice is dropped.")
-async def parameters_once(talk: ClientTalk) -> None:
+async def parameters_once(talk: ClientTalk, site: NewSite) -> None:
     """A response with two codes, or two issuers, is not gone on with."""
-    site = protect(talk)
     twice = talk.random.choice(["code", "iss"])
     site.server.callback = lambda pairs: [(twice, "another"), *pairs]
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
 @case.must("section-4.1.2/client-code-once", "No second token request with the same code.")
-async def code_once(talk: ClientTalk) -> None:
+async def code_once(talk: ClientTalk, site: NewSite) -> None:
     """A code is not used again, also if its redeeming has failed."""
-    site = protect(talk)
     refusal = answer({"error": "temporarily_unavailable"}, talk.random.choice([400, 503]))
     site.server.refusals = [refusal] * 10
     await stops(talk, site, at=lambda: site.of("token"))
@@ -75,17 +73,15 @@ async def code_once(talk: ClientTalk) -> None:
 
 
 @case.must("section-5.1/client-unknown-members", "The token is used.")
-async def unknown_members(talk: ClientTalk) -> None:
+async def unknown_members(talk: ClientTalk, site: NewSite) -> None:
     """Unknown members of the token response are ignored, and its type is read in any case."""
-    site = protect(talk)
     site.server.issued = {"token_type": "bEARER", "x_kit": {"of": ["the", "kit"]}, "iat": 1}
     await sign_in(talk, site)
 
 
 @case.must("section-7.1/client-token-type", "The token is not sent.")
-async def token_type(talk: ClientTalk) -> None:
+async def token_type(talk: ClientTalk, site: NewSite) -> None:
     """A token of a type that the client does not know is not used."""
-    site = protect(talk)
     site.server.issued = {"token_type": "mac"}
     await stops(talk, site, at=lambda: site.of("token"))
     for visit in site.visits:
@@ -162,9 +158,8 @@ async def one_method(talk: ClientTalk) -> None:
 @case.must(
     "section-3.2.1/client-public", "The token request names the client_id, and has no secret."
 )
-async def public(talk: ClientTalk) -> None:
+async def public(talk: ClientTalk, site: EnteredSite) -> None:
     """A client without a secret names itself in the token request."""
-    site = await sign_in(talk)
     if site.of("register") and registration(talk, site).get("token_endpoint_auth_method") != "none":
         talk.skip("the client registers as one with a secret")
     form = redeeming(site)[0].form
@@ -174,9 +169,8 @@ async def public(talk: ClientTalk) -> None:
 
 
 @rfc7636_case.must("section-4.1/client-verifier", "43 to 128 unreserved characters.")
-async def verifier(talk: ClientTalk) -> None:
+async def verifier(site: EnteredSite) -> None:
     """A code verifier has the form that PKCE gives it."""
-    site = await sign_in(talk)
     found = redeeming(site)[0].form.get("code_verifier", "")
     check(VERIFIER.fullmatch(found), f"code_verifier is {found!r}")
 
@@ -184,9 +178,8 @@ async def verifier(talk: ClientTalk) -> None:
 @rfc7636_case.must(
     "section-4.1/client-new-verifier", "The verifiers and challenges of two flows differ."
 )
-async def new_verifier(talk: ClientTalk) -> None:
+async def new_verifier(talk: ClientTalk, site: NewSite) -> None:
     """Each authorization request has a code verifier of its own."""
-    site = protect(talk)
     site.ends.add("tools/call")
     await sign_in(talk, site)
     found = [each.form.get("code_verifier") for each in redeeming(site)]
@@ -196,9 +189,8 @@ async def new_verifier(talk: ClientTalk) -> None:
 
 
 @rfc9728_case.must("section-3.3/client-other-resource", "Nobody is asked for authorization.")
-async def other_resource(talk: ClientTalk) -> None:
+async def other_resource(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of another resource are not used."""
-    site = protect(talk)
     others = ["https://other.example/mcp", site.origin + "/other", site.address + "/deeper"]
     site.resource = {"resource": talk.random.choice(others)}
     endpoints = ("register", "authorize", "token")
@@ -206,18 +198,16 @@ async def other_resource(talk: ClientTalk) -> None:
 
 
 @rfc9728_case.must("section-2/client-no-resource", "Nobody is asked for authorization.")
-async def no_resource(talk: ClientTalk) -> None:
+async def no_resource(talk: ClientTalk, site: NewSite) -> None:
     """Metadata that do not say of which resource they are, which they must, are not used."""
-    site = protect(talk)
     site.resource = {"resource": None}
     endpoints = ("register", "authorize", "token")
     await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
 
 
 @rfc9728_case.may("section-7.7/client-redirected-metadata", "The redirect is not followed.")
-async def redirected_metadata(talk: ClientTalk) -> None:
+async def redirected_metadata(talk: ClientTalk, site: NewSite) -> None:
     """The URL of the metadata does not lead a client to another host."""
-    site = protect(talk)
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
     site.redirects[site.place] = (302, other)
     await stops(talk, site, "authorize", at=lambda: site.asked(site.place))

@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore_conformance.kit.client_serving import text, tool
 from mcpcore_conformance.kit.client_steps import call, listing, pause, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, Outcome
 from mcpcore_conformance.kit.model import SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.verdicts import check
 
@@ -83,9 +83,8 @@ async def exact_arguments(talk: ClientTalk) -> None:
 
 
 @case.may("error-handling/client-tells-tool-errors", "A result with isError and its text.")
-async def tells_tool_errors(talk: ClientTalk) -> None:
+async def tells_tool_errors(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """That a tool has failed is a result, which its caller can read."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("it broke"), "isError": True})
     step = await talk.step()
     check(step.good, f"the call ended with {step}")
@@ -94,9 +93,8 @@ async def tells_tool_errors(talk: ClientTalk) -> None:
 
 
 @case.may("error-handling/client-tells-protocol-errors", "The error's code, message and data.")
-async def tells_protocol_errors(talk: ClientTalk) -> None:
+async def tells_protocol_errors(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An error of the server reaches the caller with all that it says."""
-    link, message = await talk.expect("tools/call")
     data = {"hint": ["é", None, 1.5]}
     await link.fail(message, -32602, "no such tool: ø", data)
     step = await talk.step()
@@ -112,9 +110,8 @@ async def tells_protocol_errors(talk: ClientTalk) -> None:
     "The next call succeeds, whatever became of the first.",
     **scripted(call(timeout=5), call()),
 )
-async def unknown_content(talk: ClientTalk) -> None:
+async def unknown_content(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Content of a type that is not known does not bring a client down."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, {"content": [{"type": "hologram", "depth": 3}]})
     await link.serve_one(await link.expect("tools/call"))
     step = await talk.step(1)
@@ -126,9 +123,8 @@ async def unknown_content(talk: ClientTalk) -> None:
     "The list that is read afterwards is the new one.",
     **scripted(listing(), call(), pause(0.2), listing()),
 )
-async def list_changed(talk: ClientTalk) -> None:
+async def list_changed(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """After the list of tools has changed the new one is read."""
-    link, message = await talk.expect("tools/call")
     talk.serving.tools = [tool("newcomer")]
     if not talk.revision.modern:
         await link.notify("notifications/tools/list_changed", about=message)

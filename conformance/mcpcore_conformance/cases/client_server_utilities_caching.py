@@ -12,7 +12,7 @@ from mcpcore_conformance.kit.client_steps import (
     require_input,
     scripted,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -73,9 +73,8 @@ async def other_params(talk: ClientTalk) -> None:
     "Both times a request.",
     **scripted(read(A), read(A), needs=("roots",)),
 )
-async def not_after_input(talk: ClientTalk) -> None:
+async def not_after_input(talk: ClientTalk, link: ReadyLink) -> None:
     """A result that took input is not cached."""
-    link = await talk.open()
     for words in ("one", "two"):
         message = await link.wait_for("resources/read")
         if message is None:

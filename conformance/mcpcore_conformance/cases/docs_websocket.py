@@ -19,7 +19,7 @@ from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind
 from mcpcore_conformance.kit.model import LEGACY, WEBSOCKET, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.wire import FramesWire, Refused
 
@@ -154,9 +154,8 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
     "what-is-bounded/slow-reader",
     "All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
 )
-async def slow_reader(talk: ServerTalk) -> None:
+async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
     """A client that reads nothing while it asks for more than a socket holds loses no answer."""
-    link = await talk.open()
     wire = talk.frames(link)
     await wire.rest(RESTS)
     ids = long_ids()
@@ -171,18 +170,16 @@ async def slow_reader(talk: ServerTalk) -> None:
 
 
 @case.should("how-it-ends/binary", "Closed with 1003.")
-async def binary(talk: ServerTalk) -> None:
+async def binary(talk: ServerTalk, link: OpenLink) -> None:
     """Messages are text: a binary frame ends the connection."""
-    link = await talk.open()
     await talk.frames(link).frame(BINARY, plain(link, "kit-binary"))
     gone = await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
     check(gone.code == UNSUPPORTED_DATA, f"a binary frame was closed with {gone.code}, not 1003")
 
 
 @case.should("how-it-ends/behind-the-answers", "The request before it is answered first.")
-async def behind_the_answers(talk: ServerTalk) -> None:
+async def behind_the_answers(talk: ServerTalk, link: OpenLink) -> None:
     """What ends a connection costs no answer to what came before."""
-    link = await talk.open()
     data = encoded(TEXT, plain(link, "kit-before")) + encoded(BINARY, b"kit")
     await talk.frames(link).raw(data)
     await answered(link, "kit-before", "a request before a binary frame")
@@ -221,9 +218,8 @@ async def text_at_first_byte(talk: ServerTalk) -> None:
     "websocket/one-message-per-frame",
     "Two messages in one frame are no message; each message of the server has its frame.",
 )
-async def one_message_per_frame(talk: ServerTalk) -> None:
+async def one_message_per_frame(link: OpenLink) -> None:
     """A text frame is one JSON-RPC message."""
-    link = await talk.open()
     both = plain(link, "kit-1") + b"\n" + plain(link, "kit-2")
     sent = await link.say(both)
     reply = await link.reply(sent)
@@ -234,9 +230,8 @@ async def one_message_per_frame(talk: ServerTalk) -> None:
 @case.must(
     "websocket/newlines-mean-nothing", "A message with newlines between its members is served."
 )
-async def newlines_mean_nothing(talk: ServerTalk) -> None:
+async def newlines_mean_nothing(talk: ServerTalk, link: OpenLink) -> None:
     """Frames end messages, newlines do not."""
-    link = await talk.open()
     payload = plain(link, "kit-lines").replace(b",", b",\r\n").replace(b"{", b"{\n\n")
     await talk.frames(link).frame(TEXT, payload)
     await answered(link, "kit-lines", "a request over several lines")

@@ -21,7 +21,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind
 from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 from mcpcore_conformance.kit.wire import FramesWire, Refused
 
@@ -96,9 +96,8 @@ def fragments(payload: bytes, *cuts: int) -> list[bytes]:
 
 
 @case.must("section-5.1/unmasked", "The server closes the connection, with 1002.")
-async def unmasked(talk: ServerTalk) -> None:
+async def unmasked(talk: ServerTalk, link: OpenLink) -> None:
     """A frame of a client that is not masked is not taken."""
-    link = await talk.open()
     data = encoded(TEXT, plain(link, "kit-unmasked"), masked=False)
     await talk.frames(link).raw(data)
     await failed(talk, link, "a frame without mask", PROTOCOL_ERROR)
@@ -123,9 +122,8 @@ async def reserved_opcodes(talk: ServerTalk) -> None:
 
 
 @case.must("section-5.2/lengths", "Served, whichever way the length is written.")
-async def lengths(talk: ServerTalk) -> None:
+async def lengths(talk: ServerTalk, link: OpenLink) -> None:
     """Frames with lengths of 7, 16 and 64 bits are read."""
-    link = await talk.open()
     for size in (0, 126, 65_535, 65_536):
         identifier = f"kit-{size}"
         await talk.frames(link).frame(TEXT, plain(link, identifier, "x" * size))
@@ -136,9 +134,8 @@ async def lengths(talk: ServerTalk) -> None:
 
 
 @case.must("section-5.4/fragments", "The message is put together, empty fragments included.")
-async def fragments_served(talk: ServerTalk) -> None:
+async def fragments_served(talk: ServerTalk, link: OpenLink) -> None:
     """A message in several frames is one message."""
-    link = await talk.open()
     payload = plain(link, "kit-fragments")
     for cuts in ((10,), (0, 1, 2, 2, 20), tuple(range(1, len(payload)))):
         for each in fragments(payload, *cuts):
@@ -150,9 +147,8 @@ async def fragments_served(talk: ServerTalk) -> None:
     "section-5.4/control-between-fragments",
     "The ping is answered at once, and the message is served.",
 )
-async def control_between(talk: ServerTalk) -> None:
+async def control_between(talk: ServerTalk, link: OpenLink) -> None:
     """A ping between the fragments of a message disturbs nothing."""
-    link = await talk.open()
     first, second = fragments(plain(link, "kit-between"), 12)
     wire = talk.frames(link)
     await wire.raw(first)
@@ -197,9 +193,8 @@ async def control_too_long(talk: ServerTalk) -> None:
 
 
 @case.must("section-5.5.2/ping-answered", "A pong with the ping's payload.")
-async def ping_answered(talk: ServerTalk) -> None:
+async def ping_answered(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered by a pong that repeats its payload."""
-    link = await talk.open()
     for payload in (b"", b"kit", bytes(range(125))):
         await talk.frames(link).frame(PING, payload)
         await ponged(link, payload)
@@ -215,9 +210,8 @@ async def ponged(link: Link, payload: bytes) -> None:
 
 
 @case.must("section-5.5.3/pong-unasked", "It is passed over.")
-async def pong_unasked(talk: ServerTalk) -> None:
+async def pong_unasked(talk: ServerTalk, link: OpenLink) -> None:
     """A pong that nobody has asked for means nothing."""
-    link = await talk.open()
     await talk.frames(link).frame(PONG, b"kit")
     await talk.frames(link).frame(TEXT, plain(link, "kit-pong"))
     await answered(link, "kit-pong", "a request behind a pong")
@@ -246,9 +240,8 @@ async def close_answered(talk: ServerTalk) -> None:
 
 
 @case.should("section-5.5.1/nothing-behind-close", "It is not answered any more.")
-async def nothing_behind_close(talk: ServerTalk) -> None:
+async def nothing_behind_close(talk: ServerTalk, link: OpenLink) -> None:
     """What comes behind a closing frame is not read."""
-    link = await talk.open()
     data = encoded(CLOSE, struct.pack("!H", NORMAL)) + encoded(TEXT, plain(link, "kit-late"))
     await talk.frames(link).raw(data)
     await link.until(lambda: link.gone)
@@ -289,9 +282,8 @@ async def not_utf8(talk: ServerTalk) -> None:
 
 
 @case.must("section-5.6/characters-over-fragments", "The character is whole again.")
-async def characters_over_fragments(talk: ServerTalk) -> None:
+async def characters_over_fragments(talk: ServerTalk, link: OpenLink) -> None:
     """A character whose bytes are in different frames is read."""
-    link = await talk.open()
     identifier = "kit-\U0001f600"
     payload = plain(link, identifier)
     cut = payload.index("\U0001f600".encode()) + 2

@@ -7,7 +7,7 @@ metadata.  A nonce that it asks for goes with every proof.
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -133,9 +133,8 @@ async def asymmetric(talk: ServerTalk) -> None:
 
 
 @case.must("section-7.2/bound-as-bearer", "401, with a proof beside it or without.")
-async def bound_as_bearer(talk: ServerTalk) -> None:
+async def bound_as_bearer(client: Annotated[Holder, holder]) -> None:
     """A bound token is not taken as a bearer token."""
-    client = await holder(talk)
     for proofs in ((), (client.proof(),)):
         found = await client.sends(*proofs, scheme="Bearer")
         check(found.status == UNAUTHORIZED, f"a bound token as Bearer got {found.status}, not 401")
@@ -144,18 +143,16 @@ async def bound_as_bearer(talk: ServerTalk) -> None:
 @case.must(
     "section-7.1/not-bound", "401: such a token has nothing that the proof could be held to."
 )
-async def not_bound(talk: ServerTalk) -> None:
+async def not_bound(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A token that is bound to no key is not taken by the scheme DPoP."""
-    client = await holder(talk)
     token = talk.tokens.good
     found = await client.sends(client.proof(token=token), token=token)
     check(found.status == UNAUTHORIZED, f"a token that is not bound got {found.status}, not 401")
 
 
 @case.must("section-4.3/one-proof", "401 without a proof, 400 or 401 with two.")
-async def one_proof(talk: ServerTalk) -> None:
+async def one_proof(client: Annotated[Holder, holder]) -> None:
     """A request has exactly one proof."""
-    client = await holder(talk)
     found = await client.sends()
     check(found.status == UNAUTHORIZED, f"a request without a proof got {found.status}, not 401")
     found = await client.sends(client.proof(), client.proof())
@@ -167,9 +164,8 @@ async def one_proof(talk: ServerTalk) -> None:
     "section-4.3/well-formed",
     "401 for what is no JWT, of another type, without a claim, with a private key.",
 )
-async def well_formed(talk: ServerTalk) -> None:
+async def well_formed(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is a JWT of its type, with all that it needs and no private key."""
-    client = await holder(talk)
     private = {**public_part(talk.tokens.holder), "d": encoded(b"d" * 32)}
     made = [
         ("that is no JWT", "kit"),
@@ -185,17 +181,15 @@ _CLAIMS = ("jti", "htm", "htu", "iat")
 
 
 @case.must("section-4.3/signature", "401: the key in the proof has not signed it.")
-async def proof_signature(talk: ServerTalk) -> None:
+async def proof_signature(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """The signature of a proof is that of the key in it."""
-    client = await holder(talk)
     forged = client.proof(sign=talk.tokens.stranger.sign)
     await client.check_refused([("that another key has signed", forged)])
 
 
 @case.must("section-4.3/method-and-url", "401 for another method, another path and another host.")
-async def method_and_url(talk: ServerTalk) -> None:
+async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one method and one URL."""
-    client = await holder(talk)
     url = talk.tokens.resource
     made = [
         ("for GET", client.proof(claims={"htm": "GET"})),
@@ -209,9 +203,8 @@ async def method_and_url(talk: ServerTalk) -> None:
     "section-4.3/access-token",
     "401 for the hash of another token, for none, and for a key that it is not bound to.",
 )
-async def access_token(talk: ServerTalk) -> None:
+async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one token, which is bound to the key that has signed it."""
-    client = await holder(talk)
     made = [
         ("without ath", client.proof(token=None)),
         ("with the ath of another token", client.proof(token=talk.tokens.good)),
@@ -224,9 +217,8 @@ async def access_token(talk: ServerTalk) -> None:
     "section-4.3/age",
     "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
 )
-async def age(talk: ServerTalk) -> None:
+async def age(client: Annotated[Holder, holder]) -> None:
     """A proof is good for a short time."""
-    client = await holder(talk)
     now = time.time()
     made = [
         ("of ten minutes ago", client.proof(wall=now - WINDOW)),
@@ -236,9 +228,8 @@ async def age(talk: ServerTalk) -> None:
 
 
 @case.must("section-7.1/says-why", "A challenge of DPoP with error, where a proof is refused.")
-async def says_why(talk: ServerTalk) -> None:
+async def says_why(client: Annotated[Holder, holder]) -> None:
     """The refusal of a proof says that it is wrong."""
-    client = await holder(talk)
     found = await client.sends(client.proof(claims={"htm": "GET"}))
     if found.status != UNAUTHORIZED:
         raise Inconclusive(f"a proof for GET got {found.status}: see section-4.3/method-and-url")
@@ -252,9 +243,8 @@ async def says_why(talk: ServerTalk) -> None:
     "section-9/nonce",
     'error="use_dpop_nonce" with a DPoP-Nonce, which is taken; one made up is not.',
 )
-async def nonces(talk: ServerTalk) -> None:
+async def nonces(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A server that wants nonces gives them, and takes its own alone."""
-    client = await holder(talk)
     if client.nonce is None:
         talk.skip("the server wants no nonces")
     for what, nonce in (("without a nonce", None), ("with a nonce made up", "kit-nonce")):
@@ -269,9 +259,8 @@ async def nonces(talk: ServerTalk) -> None:
 @case.may(
     "section-11.1/replay", "401 for the second use of a proof, where the server remembers them."
 )
-async def replay(talk: ServerTalk) -> None:
+async def replay(client: Annotated[Holder, holder]) -> None:
     """A proof is good once."""
-    client = await holder(talk)
     same = client.proof()
     first = await client.sends(same)
     if first.status != OK:

@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND,
 from mcpcore_conformance.kit.model import LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
@@ -73,9 +73,8 @@ async def uri_unique(talk: ServerTalk) -> None:
     "A scheme, a colon, and characters that RFC 3986 allows.",
     SINCE_2025_06_18,
 )
-async def uri_valid(talk: ServerTalk) -> None:
+async def uri_valid(talk: ServerTalk, link: OpenLink) -> None:
     """The URIs of resources follow RFC 3986."""
-    link = await talk.open()
     found = await entries(link, "resources/list", "resources")
     for resource in found or talk.skip("the server lists no resources"):
         uri = str(resource.get("uri"))
@@ -88,9 +87,8 @@ async def uri_valid(talk: ServerTalk) -> None:
     "Expressions in braces that are closed and not empty, and a scheme.",
     needs=LISTED_TEMPLATES,
 )
-async def template_valid(talk: ServerTalk) -> None:
+async def template_valid(talk: ServerTalk, link: OpenLink) -> None:
     """URI templates follow RFC 6570."""
-    link = await talk.open()
     found = await entries(link, TEMPLATES, "resourceTemplates")
     for template in found or talk.skip("the server lists no templates"):
         text = str(template.get("uriTemplate"))
@@ -167,9 +165,8 @@ async def binary(talk: ServerTalk) -> None:
 
 
 @case.should("resource/mime-type", "A type and a subtype wherever there is a MIME type.")
-async def mime_types(talk: ServerTalk) -> None:
+async def mime_types(talk: ServerTalk, link: OpenLink) -> None:
     """MIME types have a type and a subtype."""
-    link = await talk.open()
     found = await entries(link, "resources/list", "resources")
     if talk.features.serves(TEMPLATES):
         found += await entries(link, TEMPLATES, "resourceTemplates")
@@ -273,9 +270,8 @@ async def accepted(talk: ServerTalk) -> None:
 
 
 @case.should("subscriptions/updated", "notifications/resources/updated with the URI.")
-async def updated(talk: ServerTalk) -> None:
+async def updated(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to who has subscribed to it."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await change(talk, link)
@@ -291,9 +287,8 @@ async def updated(talk: ServerTalk) -> None:
     "Nothing of a resource that nobody has subscribed to.",
     needs=(*FIXTURE, f"resource:{OTHER}"),
 )
-async def only_subscribed(talk: ServerTalk) -> None:
+async def only_subscribed(talk: ServerTalk, link: OpenLink) -> None:
     """Only changes of the resources that were subscribed to are told."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, OTHER)
     await change(talk, link)
@@ -302,9 +297,8 @@ async def only_subscribed(talk: ServerTalk) -> None:
 
 
 @case.should("subscriptions/unsubscribed", "Nothing after resources/unsubscribe.")
-async def unsubscribed(talk: ServerTalk) -> None:
+async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     """After unsubscribing, changes are told no more."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await _subscribe(link, WATCHED, un=True)
@@ -335,9 +329,8 @@ async def per_session(talk: ServerTalk) -> None:
     "notifications/resources/updated with the URI, on the subscription.",
     MODERN,
 )
-async def updated_to_listeners(talk: ServerTalk) -> None:
+async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to a subscription that names it."""
-    link = await talk.open()
     sent = await listening(link, {"resourceSubscriptions": [WATCHED]})
     await change(talk, link)
     message = await link.expect(UPDATED)
@@ -419,9 +412,8 @@ async def no_uri(talk: ServerTalk) -> None:
 
 
 @case.must("security-considerations/invalid-uri", "An error.")
-async def invalid_uris(talk: ServerTalk) -> None:
+async def invalid_uris(link: OpenLink) -> None:
     """What is no URI is refused."""
-    link = await talk.open()
     for uri in ("", "no uri", "://", "%zz", "test://%zz/\u0000", 17, None, ["test://x"]):
         reply = await read(link, uri)
         check(failed(reply), f"the URI {uri!r} got {reply}")
@@ -431,9 +423,8 @@ async def invalid_uris(talk: ServerTalk) -> None:
     "security-considerations/traversal",
     "Nothing of a file outside, whatever the variables of a template are.",
 )
-async def traversal(talk: ServerTalk) -> None:
+async def traversal(talk: ServerTalk, link: OpenLink) -> None:
     """No template leads to files outside of what it is for."""
-    link = await talk.open()
     templates = talk.features.templates[:MOST] or talk.skip("the server lists no templates")
     for template in templates:
         for way in WAYS_OUT:
@@ -443,9 +434,8 @@ async def traversal(talk: ServerTalk) -> None:
 
 
 @case.must("security-considerations/unlisted-files", "An error, or something else than that file.")
-async def unlisted_files(talk: ServerTalk) -> None:
+async def unlisted_files(link: OpenLink) -> None:
     """Files that nobody offers cannot be read by their URI."""
-    link = await talk.open()
     for uri in ("file:///etc/passwd", "file:/etc/passwd", "file:///../etc/passwd", "/etc/passwd"):
         await _nothing_of_it(link, uri)
 

@@ -33,7 +33,7 @@ from mcpcore_conformance.kit.model import (
 )
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
 from mcpcore_conformance.kit.usable import items, members
 from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check
@@ -422,9 +422,8 @@ async def case_sensitive(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/no-name", "The error -32602.")
-async def no_name(talk: ServerTalk) -> None:
+async def no_name(link: OpenLink) -> None:
     """A call that names no tool is an error of the protocol."""
-    link = await talk.open()
     reply = await link.request("tools/call", {"arguments": {}})
     check(
         reply.message is not None and reply.message.kind is Kind.ERROR,
@@ -517,9 +516,8 @@ async def resource_link(talk: ServerTalk) -> None:
     UNTIL_2025_03_26,
     needs=("tool:test_resource_link",),
 )
-async def kinds(talk: ServerTalk) -> None:
+async def kinds(talk: ServerTalk, link: OpenLink) -> None:
     """No content of a kind is sent that the revision does not have."""
-    link = await talk.open()
     for name in ("test_resource_link", "test_audio_content"):
         if name not in talk.features.tools:
             continue

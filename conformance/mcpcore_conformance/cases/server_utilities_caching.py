@@ -8,7 +8,7 @@ from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind
 from mcpcore_conformance.kit.model import MODERN, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, check_still_asks
 from mcpcore_conformance.kit.verdicts import check
 
@@ -97,9 +97,8 @@ async def known_scope(talk: ServerTalk) -> None:
 
 
 @case.must("interaction-with-pagination/same-scope", "The same cacheScope on every page of a list.")
-async def same_scope(talk: ServerTalk) -> None:
+async def same_scope(talk: ServerTalk, link: OpenLink) -> None:
     """All pages of a list have the same scope."""
-    link = await talk.open()
     for method in _lists(talk):
         scopes = {str(each.get("cacheScope")) for each in await results(talk, method, link)}
         check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")

@@ -1,14 +1,14 @@
 """Cases of the page server/utilities/completion."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore.spec.methods import lookup
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
 from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
@@ -73,9 +73,8 @@ async def _complete(
     "completions is among the capabilities of a server that completes.",
     DECLARED,
 )
-async def declared(talk: ServerTalk) -> None:
+async def declared(talk: ServerTalk, link: OpenLink) -> None:
     """A server that completes declares it."""
-    link = await talk.open()
     capabilities = await capabilities_of(link)
     refs = [*_prompts(talk), *_templates(talk)] or [({"type": "ref/prompt", "name": "kit"}, "x")]
     ref, name = refs[0]
@@ -89,9 +88,8 @@ async def declared(talk: ServerTalk) -> None:
     "completion-results/shape",
     "values, a list of strings; perhaps an integer total and a boolean hasMore.",
 )
-async def shape(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """Completions are what they have to be."""
-    targets = _targets(talk)
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")
@@ -118,9 +116,8 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
     "completion-results/has-more",
     "total is not less than there are values, and hasMore says whether it is more.",
 )
-async def has_more(talk: ServerTalk) -> None:
+async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """What is said about the rest fits what has come."""
-    targets = _targets(talk)
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")

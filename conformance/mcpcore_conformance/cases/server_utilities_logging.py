@@ -12,7 +12,7 @@ from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_notified
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import LOGGING
@@ -147,18 +147,16 @@ async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     LEGACY,
     needs=DECLARED,
 )
-async def accepted(talk: ServerTalk) -> None:
+async def accepted(link: OpenLink) -> None:
     """Each of the eight levels can be set."""
-    link = await talk.open()
     for level in LEVELS:
         found = await link.ask("logging/setLevel", {"level": level})
         check(set(found) <= {"_meta"}, f"logging/setLevel {level} was answered with {found}")
 
 
 @case.should("error-handling/invalid-level", "The error -32602.", LEGACY, needs=DECLARED)
-async def invalid_level(talk: ServerTalk) -> None:
+async def invalid_level(link: OpenLink) -> None:
     """A level that does not exist is refused."""
-    link = await talk.open()
     for params in (*({"level": each} for each in WRONG), {}):
         reply = await link.request("logging/setLevel", params)
         reply.failed_with(INVALID_PARAMS, what=f"logging/setLevel with {params}")
@@ -218,18 +216,16 @@ async def only_where_asked_for(talk: ServerTalk) -> None:
 
 
 @case.must("per-request-log-level/not-kept", "No log message for the request without a level.")
-async def not_kept(talk: ServerTalk) -> None:
+async def not_kept(link: OpenLink) -> None:
     """The level of one request is not that of the next."""
-    link = await talk.open()
     await _call(link, "debug")
     found = [each.params for each in (await _call(link))[1]]
     check(not found, f"the level of an earlier request was kept: {found}")
 
 
 @case.must("per-request-log-level/before-response", "All log messages come before the answer.")
-async def before_response(talk: ServerTalk) -> None:
+async def before_response(link: OpenLink) -> None:
     """Nothing is logged for a request that has been answered."""
-    link = await talk.open()
     await link.reply(await _send(link, "debug"))
     before = len(_logged(link))
     await link.quiet()
@@ -242,9 +238,8 @@ async def before_response(talk: ServerTalk) -> None:
     "On the response of its request, and on no other.",
     bindings=STREAMABLE,
 )
-async def own_stream(talk: ServerTalk) -> None:
+async def own_stream(link: OpenLink) -> None:
     """Log messages come on the stream of the request that asked for them."""
-    link = await talk.open()
     asking, other = await _send(link, "debug"), await _send(link)
     await link.reply(asking)
     await link.reply(other)
@@ -258,9 +253,8 @@ async def own_stream(talk: ServerTalk) -> None:
     "Nothing on the stream of subscriptions/listen.",
     bindings=STREAMABLE,
 )
-async def not_on_listen(talk: ServerTalk) -> None:
+async def not_on_listen(link: OpenLink) -> None:
     """Log messages do not come on a stream of subscriptions/listen."""
-    link = await talk.open()
     wanted = {"toolsListChanged": True}
     listening = await link.send(
         "subscriptions/listen", {"notifications": wanted}, meta={META_LOG_LEVEL: "debug"}
@@ -274,9 +268,8 @@ async def not_on_listen(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/invalid-request-level", "The error -32602.", needs=("logging",))
-async def invalid_request_level(talk: ServerTalk) -> None:
+async def invalid_request_level(talk: ServerTalk, link: OpenLink) -> None:
     """A request with a level that does not exist is refused."""
-    link = await talk.open()
     method, params = talk.any_request()
     for level in (each for each in WRONG if each is not None):
         reply = await link.request(method, params, meta={META_LOG_LEVEL: level})

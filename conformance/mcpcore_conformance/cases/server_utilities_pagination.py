@@ -11,7 +11,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import EVERY, Binding, Page
 from mcpcore_conformance.kit.readings import read_alike
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("server/utilities/pagination")
@@ -116,9 +116,8 @@ for _slug, _one, _list, _method, _needs in (
 @case.must(
     "response-format/next-cursor", "nextCursor is a string; where nothing follows it is not there."
 )
-async def next_cursor(talk: ServerTalk) -> None:
+async def next_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """The cursor of the next page is a string, or there is none."""
-    link = await talk.open()
     for method in _there(talk):
         for each in await pages(link, method):
             value = each.get("nextCursor", "")
@@ -126,9 +125,8 @@ async def next_cursor(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/invalid-cursor", "The error -32602.")
-async def invalid_cursor(talk: ServerTalk) -> None:
+async def invalid_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that the server never gave is refused."""
-    link = await talk.open()
     for method in _there(talk):
         for cursor in FORGED:
             reply = await link.request(method, {"cursor": cursor})
@@ -137,9 +135,8 @@ async def invalid_cursor(talk: ServerTalk) -> None:
 
 
 @case.should("error-handling/cursor-type", "The error -32602.")
-async def cursor_type(talk: ServerTalk) -> None:
+async def cursor_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that is no string is refused."""
-    link = await talk.open()
     cursors: tuple[Any, ...] = (1, 0.5, True, {}, ["x"])
     for method in _there(talk):
         for cursor in cursors:
@@ -148,9 +145,8 @@ async def cursor_type(talk: ServerTalk) -> None:
 
 
 @case.must("request-format/pages-differ", "The second page has other entries than the first.")
-async def pages_differ(talk: ServerTalk) -> None:
+async def pages_differ(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor leads on from where its page ended."""
-    link = await talk.open()
     method, first, cursor = await _paged(talk, link)
     second, following = await _page(link, method, cursor)
     if following == cursor:
@@ -160,9 +156,8 @@ async def pages_differ(talk: ServerTalk) -> None:
 
 
 @case.should("implementation-guidelines/stable", "The same page, as often as it is asked for.")
-async def stable(talk: ServerTalk) -> None:
+async def stable(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor may be used again, and leads to the same page."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     first, following = await _page(link, method, cursor)
     await _page(link, method)
@@ -173,9 +168,8 @@ async def stable(talk: ServerTalk) -> None:
 
 
 @case.should("implementation-guidelines/altered", "The error -32602.")
-async def altered(talk: ServerTalk) -> None:
+async def altered(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor with something behind it is another one, and refused."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     altered = f"{cursor}x"
     if read_alike(cursor, altered):
@@ -186,9 +180,8 @@ async def altered(talk: ServerTalk) -> None:
 
 
 @case.may("implementation-guidelines/of-another-list", "The error -32602.")
-async def of_another_list(talk: ServerTalk) -> None:
+async def of_another_list(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor of one list is no cursor of another."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     others = [each for each in _there(talk) if each != method]
     if not others:

@@ -1,7 +1,7 @@
 """Parts of cases about clients that sign in: the site, the client's run, and what came of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_talk import ClientTalk
@@ -12,7 +12,6 @@ from mcpcore_conformance.kit.model import (
     SINCE_2025_11_25,
     STREAMABLE,
     Cases,
-    ClientPlay,
     Page,
 )
 from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
@@ -24,7 +23,7 @@ FEW = 3
 """Authorizations that one request may cause."""
 
 
-def signing_in(page: Page, revisions: Span = SINCE_2025_03_26) -> Cases[ClientPlay]:
+def signing_in(page: Page, revisions: Span = SINCE_2025_03_26) -> Cases:
     """Cases of a page about clients that sign in."""
     return page.client(revisions, bindings=STREAMABLE, scenario=PERSON)
 
@@ -35,6 +34,9 @@ def protect(talk: ClientTalk) -> ProtectedSite:
     site = ProtectedSite(talk.host.address, talk.random, published=published)
     talk.serving.site = site.visit
     return site
+
+
+NewSite = Annotated[ProtectedSite, protect]
 
 
 async def attend(
@@ -69,6 +71,9 @@ async def sign_in(
     if site.let_in:
         return site
     raise Broken(f"the client did not sign in; {_asked(site)}; {talk.state()}")
+
+
+EnteredSite = Annotated[ProtectedSite, sign_in]
 
 
 async def stops(

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Never, cast
+from typing import Annotated, Any, Never, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -361,3 +361,13 @@ class ClientTalk:
     def skip(self, reason: str) -> Never:
         """End the case: the client does not have what it is about."""
         raise NotApplicable(reason)
+
+
+async def call(talk: ClientTalk) -> tuple[ClientLink, Message]:
+    """The first call of a tool, which is the case's to answer, and the connection that has it."""
+    return await talk.expect("tools/call")
+
+
+CalledLink = Annotated[ClientLink, call]
+Call = Annotated[Message, call]
+ReadyLink = Annotated[ClientLink, ClientTalk.open]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -253,6 +253,9 @@ async def endpoint(talk: ServerTalk, *, by_hand: bool = False, **options: Any) -
     link = await talk.open(**options)
     link.coming_back.by_hand |= by_hand
     return Endpoint(talk, link)
+
+
+OpenEndpoint = Annotated[Endpoint, endpoint]
 
 
 def final(found: Poured) -> list[Plain]:

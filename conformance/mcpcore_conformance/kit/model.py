@@ -2,16 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
+from inspect import Parameter, isawaitable, signature
+from itertools import groupby
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from msgspec import Struct
 
 from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
 from mcpcore_conformance.kit.clauses import clause_in
-
-if TYPE_CHECKING:
-    from mcpcore_conformance.kit.client_talk import ClientTalk
-    from mcpcore_conformance.kit.talk import ServerTalk
 
 SPECIFICATION = "https://modelcontextprotocol.io/specification"
 RFC_EDITOR = "https://www.rfc-editor.org/rfc"
@@ -216,9 +214,12 @@ class Line(Struct):
     """Bytes at its end that were not kept."""
 
 
-ServerPlay = Callable[["ServerTalk"], Awaitable[None]]
-ClientPlay = Callable[["ClientTalk"], Awaitable[None]]
-Play = TypeVar("Play", ServerPlay, ClientPlay)
+Play = TypeVar("Play", bound=Callable[..., Awaitable[None]])
+"""A dialogue.
+
+A parameter ``Annotated`` with a function is given what that returns for the talk; parameters beside
+one another that name the same function share a tuple of it.  Any other parameter is the talk.
+"""
 
 
 class Traits(TypedDict, total=False):
@@ -239,16 +240,16 @@ class Page:
         self.name = name
         self.cases: list[Case] = []
 
-    def server(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ServerPlay]":
+    def server(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases":
         """Cases for servers."""
         return Cases(self, Side.SERVER, revisions, common)
 
-    def client(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ClientPlay]":
+    def client(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases":
         """Cases for clients, which play the scenario ``tools_call`` if no other is named."""
         return Cases(self, Side.CLIENT, revisions, {"scenario": "tools_call", **common})
 
 
-class Cases(Generic[Play]):
+class Cases:
     """Cases of one side on a page, with what holds for those that do not say otherwise.
 
     Each method makes a dialogue the case of ``section/slug``; its docstring sums it up, where no
@@ -303,10 +304,30 @@ class Cases(Generic[Play]):
                 revisions=revisions or self._revisions,
                 side=self._side,
                 expects=expects,
-                play=play,
+                play=_provided(play),
                 **made,
             )
             self._page.cases.append(case)
             return play
 
         return add
+
+
+def _provided(play: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """A dialogue that takes a talk, and gives it to the functions that its parameters name."""
+    named = [
+        getattr(each.annotation, "__metadata__", (None,))[0]
+        for each in signature(play).parameters.values()
+        if each.default is Parameter.empty
+    ]
+    sources = [(source, len([*same])) for source, same in groupby(named)]
+
+    async def provided(talk: Any) -> None:
+        given: list[Any] = []
+        for source, count in sources:
+            found = talk if source is None else source(talk)
+            found = await found if isawaitable(found) else found
+            given += [found] if count == 1 else found
+        await play(*given)
+
+    return provided

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Never, cast
+from typing import Annotated, Any, Never, cast
 
 from msgspec import Struct
 
@@ -316,6 +316,10 @@ class ServerTalk:
     def fresh_id(self) -> Id:
         """An id that no other request of this case has."""
         return f"kit-{self.random.getrandbits(48):012x}"
+
+
+OpenLink = Annotated[Link, ServerTalk.open]
+NewLink = Annotated[Link, ServerTalk.connect]
 
 
 def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import QUESTIONS, send_call
@@ -32,12 +32,13 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)"
 
 async def open_link(talk: ServerTalk, answering: Answering | None = None) -> Link:
     """Open a connection as a client that follows tasks: in the extension it says so."""
-    if not talk.revision.modern:
-        if answering is None:
-            return await talk.open()
-        return await talk.open(answering=answering)
-    declared = {**all_capabilities(talk.revision), "extensions": {TASKS: {}}}
-    return await talk.open(capabilities=declared, answering=answering or Answering())
+    declared = None
+    if talk.revision.modern:
+        declared = {**all_capabilities(talk.revision), "extensions": {TASKS: {}}}
+    return await talk.open(capabilities=declared, answering=answering)
+
+
+FollowingLink = Annotated[Link, open_link]
 
 
 async def create(
