@@ -215,15 +215,3 @@ _ANSWERS: dict[str, Callable[[Serving, Message, Revision], Answer | None]] = {
     "prompts/get": _prompt,
     "completion/complete": _complete,
 }
-
-__all__ = [
-    "HELD",
-    "SERVER_INFO",
-    "Answer",
-    "Serving",
-    "completed",
-    "default_tools",
-    "failing",
-    "text",
-    "tool",
-]

@@ -9,7 +9,6 @@ from mcpcore_conformance.kit.client_wire import Ended
 from mcpcore_conformance.kit.model import (
     SINCE_2025_03_26,
     SINCE_2025_06_18,
-    SINCE_2025_11_25,
     STREAMABLE,
     Cases,
     Page,
@@ -132,22 +131,3 @@ def registration(talk: ClientTalk, site: ProtectedSite) -> dict[str, Any]:
 def scopes(params: Mapping[str, str]) -> set[str]:
     """The scopes that a request asks for."""
     return {*params.get("scope", "").split()}
-
-
-__all__ = [
-    "FEW",
-    "PERSON",
-    "SINCE_2025_03_26",
-    "SINCE_2025_06_18",
-    "SINCE_2025_11_25",
-    "attend",
-    "authorization",
-    "metadata_asked",
-    "protect",
-    "redeeming",
-    "registration",
-    "scopes",
-    "sign_in",
-    "signing_in",
-    "stops",
-]

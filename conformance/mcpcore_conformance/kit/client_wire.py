@@ -225,19 +225,3 @@ class Host(Protocol):
 
     async def drained(self, within: float) -> None:
         """Wait until no connection is open any more, or that time is over."""
-
-
-__all__ = [
-    "Arrival",
-    "Asked",
-    "Came",
-    "Ended",
-    "FramesHostWire",
-    "Host",
-    "HostSettings",
-    "HostWire",
-    "HttpHostWire",
-    "LinesHostWire",
-    "ProcessHostWire",
-    "Signal",
-]

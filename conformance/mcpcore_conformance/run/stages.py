@@ -175,7 +175,7 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
         # it has handlers of its own, as nothing may wait there
         return Subject(binding, "our sans-IO core", _entering(CoreStage))
     if binding is Binding.MEMORY:
-        from mcpcore_conformance.everything.server import server
+        from mcpcore_conformance.everything.app import server
 
         return module(server, "mcpcore_conformance.everything.server:server", binding)
     from mcpcore_conformance.everything.app import PAGE_SIZE

@@ -215,6 +215,3 @@ class _Cache(ServerCache):
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""
         super().put(method, params, result, mark, now=self._strands.now)
-
-
-__all__ = ["CoreClient"]

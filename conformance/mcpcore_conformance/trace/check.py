@@ -32,8 +32,6 @@ from mcpcore_conformance.trace.book import (
 from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.reading import Entry, LineParser, TraceFile
 
-__all__ = ["Finding", "check"]
-
 _INITIALIZE = "initialize"
 
 

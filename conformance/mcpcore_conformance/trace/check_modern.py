@@ -209,13 +209,3 @@ def _check_log(book: Book, talk: Conversation, said: Said, revision: Revision) -
     if not any(META_LOG_LEVEL in each.meta for each in asking) and not talk.blind:
         text = "no request that runs has asked for log messages"
         book.find("log-level", said.line, "server", text, revision)
-
-
-__all__ = [
-    "check_meta",
-    "check_notification",
-    "check_request",
-    "check_result",
-    "check_state",
-    "listen_ended",
-]
