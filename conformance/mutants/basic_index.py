@@ -292,9 +292,7 @@ def _filled(**members: Any) -> Callable[[], Fault]:
 class _Remembers(Fault):
     """Knows the capabilities of earlier requests."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[str, Any] = {}
+    _known: dict[str, Any] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not _request(value) or META_CLIENT_CAPABILITIES not in meta_of(value):
@@ -336,9 +334,7 @@ table.server("meta-code", "meta/missing", "meta/version-missing", "meta/capabili
 class _Trusts(Fault):
     """Fills in what a request does not say in _meta from the one before it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[str, Any] = {}
+    _known: dict[str, Any] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not _request(value):
@@ -352,20 +348,19 @@ class _Trusts(Fault):
 class _Locked(Fault):
     """Decides something once; whatever differs from it later is refused."""
 
-    def __init__(self, key: str, number: int) -> None:
-        super().__init__()
-        self._key, self._number = key, number
-        self._first: Any = None
+    key: str
+    number: int
+    _first: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        found = meta_of(value).get(self._key)
+        found = meta_of(value).get(self.key)
         if not _request(value) or found is None:
             return payload
         self._first = self._first or found
         if found == self._first:
             return payload
         data = {"supported": [VERSION], "requested": str(found)}
-        self.answer(error(value["id"], self._number, "another one than before", data))
+        self.answer(error(value["id"], self.number, "another one than before", data))
         return None
 
 
@@ -461,9 +456,7 @@ def _rounded(value: Value) -> Value:
 class _OncePerId(Fault):
     """Drops a request whose id it has seen."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[Any] = set()
+    _seen: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         id = value.get("id") if isinstance(value, dict) else None

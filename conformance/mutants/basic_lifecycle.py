@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
+from msgspec import field
+
 from conformance.mutants.edits import drop, to
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
@@ -202,11 +204,7 @@ class _OneVersion(Fault):
 class _FirstOnly(Fault):
     """Ends with its first conversation."""
 
-    numbers = count()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._number = next(self.numbers)
+    _number: int = field(default_factory=count().__next__)
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if self._number and asks("tools/list")(value):

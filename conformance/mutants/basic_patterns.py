@@ -86,9 +86,7 @@ class _OneTable(Fault):
 
     there: ClassVar[dict[Any, "_OneTable"]] = {}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: set[Any] = set()
+    _cancelled: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks("tools/call")(value):
@@ -107,9 +105,7 @@ class _OneTable(Fault):
 class _Remembers(Fault):
     """Keeps cancellations for requests that may come."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: set[Any] = set()
+    _cancelled: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks(CANCELLED)(value):
@@ -246,9 +242,7 @@ progress.server(
 class _TokensOnce(Fault):
     """Takes no token for a second time."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[Any] = set()
+    _seen: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         token = _token(value)
@@ -312,16 +306,17 @@ def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Around(Fault):
-    def __init__(self, extra: str, params: Value, meta: Change, *, before: bool) -> None:
-        super().__init__()
-        self._extra, self._params, self._meta, self._before = extra, params, meta, before
+    extra: str
+    params: Value
+    meta: Change
+    before: bool
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != ACKNOWLEDGED:
             return (value,)
-        meta = self._meta(value["params"]["_meta"])
-        extra = messages.notification(self._extra, {**self._params, "_meta": meta})
-        return (extra, value) if self._before else (value, extra)
+        meta = self.meta(value["params"]["_meta"])
+        extra = messages.notification(self.extra, {**self.params, "_meta": meta})
+        return (extra, value) if self.before else (value, extra)
 
 
 def around(
@@ -335,9 +330,7 @@ def around(
 class _Deaf(Fault):
     """Goes on after a subscription was cancelled."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Value = {}
+    _known: Value = {}
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") == ACKNOWLEDGED:
@@ -559,13 +552,11 @@ class _Bound(Fault):
 class _Strict(Fault):
     """Refuses retries with answers that it does not like."""
 
-    def __init__(self, dislikes: Callable[[Any], bool]) -> None:
-        super().__init__()
-        self._dislikes = dislikes
+    dislikes: Callable[[Any], bool]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         params = params_of(value)
-        if "inputResponses" not in params or not self._dislikes(params["inputResponses"]):
+        if "inputResponses" not in params or not self.dislikes(params["inputResponses"]):
             return payload
         self.answer(messages.error(value["id"], -32602, "these answers are not good"))
         return None

@@ -8,6 +8,8 @@ from copy import copy
 from itertools import count
 from typing import Any, ClassVar
 
+from msgspec import field
+
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faults import alters, loses
 from conformance.mutants.http_faults import (
@@ -62,17 +64,17 @@ def is_response(value: Value) -> bool:
 class _Misdirects(Fault):
     """Sends some messages over the first of certain streams: as well, or only there."""
 
-    def __init__(self, test: Test, where: Concerns, *, as_well: bool) -> None:
-        super().__init__()
-        self._test, self._where, self._as_well = test, where, as_well
+    test: Test
+    where: Concerns
+    as_well: bool
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
-        streams = [number for number, asked in self.exchanges.items() if self._where(asked)]
-        if not isinstance(heard, Text) or not streams or not self._test(message(heard)):
+        streams = [number for number, asked in self.exchanges.items() if self.where(asked)]
+        if not isinstance(heard, Text) or not streams or not self.test(message(heard)):
             return (heard,)
         moved = copy(heard)
         moved.exchange = streams[0]
-        return (heard, moved) if self._as_well else (moved,)
+        return (heard, moved) if self.as_well else (moved,)
 
 
 def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable[[], Fault]:
@@ -90,9 +92,7 @@ table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own"
 class _OneAtATime(Fault):
     """Answers nothing else while a call runs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: list[Heard] = []
+    _held: list[Heard] = []
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         running = [
@@ -123,17 +123,15 @@ class _Twice(Fault):
 
 
 class _ByToken(_Twice):
-    def __init__(self, users: Counter[str]) -> None:
-        super().__init__()
-        self._users = users
+    users: Counter[str]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         meta = value.get("params", {}).get("_meta", {}) if isinstance(value, dict) else {}
-        self._users.update([str(meta[PROGRESS_ID])] if PROGRESS_ID in meta else [])
+        self.users.update([str(meta[PROGRESS_ID])] if PROGRESS_ID in meta else [])
         return payload
 
     def _concerns(self, params: Value) -> bool:
-        return self._users[str(params[PROGRESS_ID])] > 1
+        return self.users[str(params[PROGRESS_ID])] > 1
 
 
 def progress_by_token() -> Callable[[], Fault]:
@@ -193,17 +191,15 @@ _numbers = count(1000)
 class _Trusting(Fault):
     """Takes requests that it should refuse for those of the session of this connection."""
 
-    def __init__(self, concerns: Concerns) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._session: str | None = None
+    concerns: Concerns
+    _session: str | None = None
 
     def head(self, head: Head) -> Head:
         self._session = header(head.headers, SESSION) or self._session
         return head
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if self._session is not None and self._concerns(asked):
+        if self._session is not None and self.concerns(asked):
             asked.headers = {**asked.headers, SESSION: self._session}
         return asked
 
@@ -361,19 +357,18 @@ class _Leaks(Fault):
 class _CrossSession(Fault):
     """Takes some messages for those of the oldest session, whosever they are."""
 
-    def __init__(self, concerns: Concerns, sessions: list[str]) -> None:
-        super().__init__()
-        self._concerns, self._sessions = concerns, sessions
+    concerns: Concerns
+    sessions: list[str]
 
     def head(self, head: Head) -> Head:
         if (found := header(head.headers, SESSION)) is not None:
-            self._sessions.append(found)
-            del self._sessions[:-2]
+            self.sessions.append(found)
+            del self.sessions[:-2]
         return head
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if self._concerns(asked) and self._sessions:
-            asked.headers = {**asked.headers, SESSION: self._sessions[0]}
+        if self.concerns(asked) and self.sessions:
+            asked.headers = {**asked.headers, SESSION: self.sessions[0]}
         return asked
 
 
@@ -410,9 +405,7 @@ def resumes(asked: Asked) -> bool:
 class _Counts(Fault):
     """Numbers the events of each stream from 1."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._count: Counter[int] = Counter()
+    _count: Counter[int] = field(default_factory=Counter)
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, (Text, Event)) and heard.event_id:
@@ -424,10 +417,8 @@ class _Counts(Fault):
 class _Resumes(Fault):
     """Picks up from another event than it should."""
 
-    def __init__(self, choose: Callable[[str, list[str]], str]) -> None:
-        super().__init__()
-        self._choose = choose
-        self._ids: list[str] = []
+    choose: Callable[[str, list[str]], str]
+    _ids: list[str] = []
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, (Text, Event)) and heard.event_id:
@@ -436,7 +427,7 @@ class _Resumes(Fault):
 
     def fetching(self, asked: Asked) -> Asked | None:
         if resumes(asked) and self._ids:
-            chosen = self._choose(str(asked.headers[LAST]), self._ids)
+            chosen = self.choose(str(asked.headers[LAST]), self._ids)
             asked.headers = {**asked.headers, LAST: chosen}
         return asked
 
@@ -445,8 +436,7 @@ class _Resumes(Fault):
 class _Fails(_Resumes):
     """Fails on event ids that it has not given."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda wanted, ids: wanted)
+    choose: Callable[[str, list[str]], str] = lambda wanted, ids: wanted
 
     def fetching(self, asked: Asked) -> Asked | None:
         if resumes(asked) and asked.headers[LAST] not in self._ids:

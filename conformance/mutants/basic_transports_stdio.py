@@ -152,9 +152,7 @@ table.server("answers-cancelled", "cancellation/silent-afterwards").does(
 class _Remembers(Fault):
     """Takes what one request has declared for what all have."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Value = {}
+    _known: Value = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         meta = meta_of(value)

@@ -63,14 +63,12 @@ table.server("waits-after-answers", "input-required-status/status").does(
 class _Changing(Fault):
     """Changes the status of a task whenever it is looked at."""
 
-    def __init__(self, *statuses: str) -> None:
-        super().__init__()
-        self._statuses = [*statuses]
+    statuses: list[str]
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tasks/get" or "result" not in value:
             return (value,)
-        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return ({**value, "result": {**value["result"], "status": status}},)
 
 
@@ -119,7 +117,7 @@ table.server("other-result", "result-retrieval/waits-for-the-end").does(
     "Gives the result of another call.", results_of("tasks/result", lambda result: DONE)
 )
 table.server("works-for-ever", "result-retrieval/waits-for-the-end").does(
-    "Gives a result, and still works.", lambda: _Changing("working")
+    "Gives a result, and still works.", lambda: _Changing(["working"])
 )
 table.server("nameless-result", "related-task-metadata/of-the-result").does(
     "Does not say whose result it is.", results_of("tasks/result", drop("_meta"))
@@ -137,13 +135,13 @@ table.server("failure-hidden", "task-execution-errors/failed").does(
     "Does not say that a tool failed.", results_of("tasks/result", drop("isError"))
 )
 table.server("changes-its-mind", "task-status-lifecycle/terminal-is-final").does(
-    "Cancels a task that was completed.", lambda: _Changing("completed", "cancelled")
+    "Cancels a task that was completed.", lambda: _Changing(["completed", "cancelled"])
 )
 table.server("cancels-later", "task-cancellation/cancelled").does(
     "Answers before a task is cancelled.", results_of("tasks/cancel", put(status="working"))
 )
 table.server("completes-anyway", "task-cancellation/cancelled").does(
-    "Completes a task that was cancelled.", lambda: _Changing("completed")
+    "Completes a task that was cancelled.", lambda: _Changing(["completed"])
 )
 table.server(
     "cancels-anything", "task-cancellation/of-a-finished-task", "protocol-errors/unknown-cancel"
@@ -186,7 +184,7 @@ table.server("other-question", "input-required-status/names-the-task").does(
     told("elicitation/create", put(_meta={RELATED: {"taskId": "another"}})),
 )
 table.server("waits-and-works", "input-required-status/status").does(
-    "Works on while it waits for an answer.", lambda: _Changing("working")
+    "Works on while it waits for an answer.", lambda: _Changing(["working"])
 )
 table.server("named-twice", "associating-task-related-messages/not-in-get").does(
     "Names the task in _meta as well.", _got(_relating)

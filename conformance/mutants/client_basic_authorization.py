@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import field
+
 from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.client_faults import also_asks, exits, header, heads, without_header
 from conformance.mutants.client_sign_in_faults import (
@@ -145,14 +147,12 @@ class _InTheQuery(ClientFault):
 class _ShowsToken(ClientFault):
     """Shows what it was given in a header of every request to anybody."""
 
-    def __init__(self, member: str) -> None:
-        super().__init__()
-        self._member = member
-        self._token = ""
+    member: str
+    _token: str = ""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._member in value:
-            self._token = value[self._member]
+        if isinstance(value, dict) and self.member in value:
+            self._token = value[self.member]
         return payload
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
@@ -165,10 +165,8 @@ class _ShowsToken(ClientFault):
 class _Assumes(ClientFault):
     """Takes a refresh token for granted."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._again = redeems(having("grant_type", "refresh_token"))()
-        self._count = 0
+    _again: ClientFault = field(default_factory=redeems(having("grant_type", "refresh_token")))
+    _count: int = 0
 
     def other(self, arrival: Any) -> Iterable[Any]:
         if b"grant_type=" in getattr(arrival, "data", b""):

@@ -147,9 +147,7 @@ class _OnePlace(ClientFault):
 class _Once(ClientFault):
     """Keeps the state of the first round."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._states: dict[str, Any] = {}
+    _states: dict[str, Any] = {}
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         params = value.get("params", {})
@@ -163,9 +161,7 @@ class _Once(ClientFault):
 class _OneId(ClientFault):
     """Asks again with the same id."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ids: dict[str, Any] = {}
+    _ids: dict[str, Any] = {}
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != "tools/call":

@@ -139,10 +139,8 @@ class _Forgets(ClientFault):
 class _Stubborn(ClientFault):
     """Makes a call that is refused again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._call: Value = {}
-        self._times = 0
+    _call: Value = {}
+    _times: int = 0
 
     def said(self, value: Value) -> tuple[Value, ...]:
         if value.get("method") == "tools/call":

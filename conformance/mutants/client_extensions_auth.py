@@ -43,9 +43,7 @@ def _for_another(params: Params) -> Params:
 class _SameProof(ClientFault):
     """Makes one proof for each place, and sends it again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: dict[str, str] = {}
+    _first: dict[str, str] = {}
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         asked.headers = [

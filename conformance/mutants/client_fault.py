@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Host, HostWire, HttpHostWire
 from mcpcore_conformance.kit.heard import Headers, Text
 from mcpcore_conformance.kit.log import Log
@@ -20,16 +22,15 @@ Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
 
 
-class ClientFault:
+class ClientFault(Struct, kw_only=True, eq=False, dict=True):
     """A fault without any effect; subclasses override what they break.  One is made for a run."""
 
-    def __init__(self) -> None:
-        self.requests: dict[Any, Value] = {}
-        """Requests of the client, by the type and value of their ids."""
-        self.questions: dict[Any, Value] = {}
-        """Requests of the kit."""
-        self._inventions: list[Value | bytes] = []
-        self._requests: list[tuple[Asked, bytes]] = []
+    requests: dict[Any, Value] = {}
+    """Requests of the client, by the type and value of their ids."""
+    questions: dict[Any, Value] = {}
+    """Requests of the kit."""
+    _inventions: list[Value | bytes] = []
+    _requests: list[tuple[Asked, bytes]] = []
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         """What the kit hears of a message of the client."""

@@ -22,21 +22,20 @@ def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
 
 
 class _Said(ClientFault):
-    def __init__(self, method: str, edit: Edit, *, answers: bool = False, place: int = 0) -> None:
-        super().__init__()
-        self._method, self._edit, self._answers = method, edit, answers
-        self._place = place
-        """Of what is made: before the message, instead of it, or after it."""
+    method: str
+    edit: Edit
+    answers: bool = False
+    place: int = 0
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        concerned = ("method" not in value) is self._answers
-        if not concerned or self._method not in ("", self.method_of(value)):
+        concerned = ("method" not in value) is self.answers
+        if not concerned or self.method not in ("", self.method_of(value)):
             return (value,)
-        edited = self._edit(value)
+        edited = self.edit(value)
         made = () if edited is None else (edited,)
-        if self._place < 0:
+        if self.place < 0:
             return (*made, value)
-        return (value, *made) if self._place else made
+        return (value, *made) if self.place else made
 
 
 def says(method: str, edit: Edit) -> Callable[[], ClientFault]:
@@ -67,15 +66,14 @@ def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
 class _Once(ClientFault):
     _said = False
 
-    def __init__(self, method: str, edit: Edit) -> None:
-        super().__init__()
-        self._method, self._edit = method, edit
+    method: str
+    edit: Edit
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != self._method:
+        if value.get("method") != self.method:
             return (value,)
         again, self._said = self._said, True
-        edited = self._edit(value) if again else value
+        edited = self.edit(value) if again else value
         return () if edited is None else (edited,)
 
 
@@ -118,13 +116,12 @@ def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
 
 
 class _Responds(ClientFault):
-    def __init__(self, concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._concerns, self._make = concerns, make
+    concerns: Callable[[Value], bool]
+    make: Callable[[Value], Value]
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._concerns(value):
-            self.invent(self._make(value))
+        if isinstance(value, dict) and self.concerns(value):
+            self.invent(self.make(value))
         return payload
 
 
@@ -223,13 +220,11 @@ def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
 
 
 class _GivesUp(ClientFault):
-    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._given_up = False
+    concerns: Callable[[Any, bytes], bool]
+    _given_up: bool = False
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        self._given_up = self._given_up or self._concerns(value, payload)
+        self._given_up = self._given_up or self.concerns(value, payload)
         return payload
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:

@@ -20,9 +20,7 @@ class Passed(Struct, frozen=True):
 class Recorder(ClientFault):
     """Keeps everything that passes, and changes nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed: list[Passed] = []
+    passed: list[Passed] = []
 
     def _keep(self, hook: str, *given: Any) -> None:
         self.passed.append(Passed(hook, deepcopy(given)))

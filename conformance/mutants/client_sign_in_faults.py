@@ -1,6 +1,6 @@
 """Makers of faults of clients that sign in: what they ask of whom, and what they overlook."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -80,11 +80,9 @@ def reads_in_its_place(member: str, **changes: Any) -> Make:
 
 
 class _Returns(ClientFault):
-    def __init__(self, edit: Callable[[Params, Params, str], Params]) -> None:
-        super().__init__()
-        self._edit_response = edit
-        self._request: Params = {}
-        self._issuer = ""
+    edit: Callable[[Params, Params, str], Params]
+    _request: Params = {}
+    _issuer: str = ""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         if _is_sign_in(asked):
@@ -103,11 +101,7 @@ class _Returns(ClientFault):
         place, mark, query = value.partition("?")
         if name != "location" or not ("code=" in query or "error=" in query):
             return value
-        return (
-            place
-            + mark
-            + urlencode(self._edit_response(_params(query), self._request, self._issuer))
-        )
+        return place + mark + urlencode(self.edit(_params(query), self._request, self._issuer))
 
 
 def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
@@ -121,14 +115,12 @@ def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
 class _KeepsFirst(ClientFault):
     """Uses what it has got first wherever a later one belongs."""
 
-    def __init__(self, *names: str) -> None:
-        """``names``: of parameters of requests, and of headers."""
-        super().__init__()
-        self._names = names
-        self._first: Params = {}
+    names: Sequence[str]
+    """Of parameters of requests, and of headers."""
+    _first: Params = {}
 
     def _kept(self, params: Params) -> Params:
-        for name in self._names:
+        for name in self.names:
             if name in params:
                 params[name] = self._first.setdefault(name, params[name])
         return params
@@ -152,16 +144,14 @@ class _KeepsFirst(ClientFault):
 
 def keeps_first(*names: str) -> Make:
     """Use the first value of parameters of requests, or of headers to the server, for ever."""
-    return lambda: _KeepsFirst(*names)
+    return lambda: _KeepsFirst(names)
 
 
 class _Recalls(ClientFault):
     """Knows every request, to send it once more."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.heads: dict[int, Asked] = {}
-        self.bodies: dict[int, bytes] = {}
+    heads: dict[int, Asked] = {}
+    bodies: dict[int, bytes] = {}
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         self.heads[asked.exchange] = asked
@@ -236,13 +226,12 @@ class Insists(ClientFault):
 
 
 class _Asked(ClientFault):
-    def __init__(self, concerns: Callable[[Any], bool], target: str) -> None:
-        super().__init__()
-        self._concerns, self._target = concerns, target
+    concerns: Callable[[Any], bool]
+    target: str
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._concerns(value):
-            self.ask(Asked(0, "GET", self._target, [("host", "127.0.0.1")]))
+        if isinstance(value, dict) and self.concerns(value):
+            self.ask(Asked(0, "GET", self.target, [("host", "127.0.0.1")]))
         return payload
 
 

@@ -106,9 +106,7 @@ table.server("lost-answers", "task-update-requests/answered").does(
 class _Repeating(Fault):
     """Shows requests that were answered."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: Value = {}
+    _seen: Value = {}
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "inputRequests" not in value.get("result", {}):

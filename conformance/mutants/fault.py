@@ -28,17 +28,16 @@ class Asked(Struct):
     body: bytes | None = None
 
 
-class Fault:
+class Fault(Struct, kw_only=True, eq=False, dict=True):
     """A fault without any effect; subclasses override what they break.
 
     One instance is made for each wire.  ``asked`` maps the ids of requests to their messages,
     ``exchanges`` the numbers of HTTP exchanges to what was asked.
     """
 
-    def __init__(self) -> None:
-        self.asked: dict[Any, Value] = {}
-        self.exchanges: dict[int, Asked] = {}
-        self._answers: list[Heard] = []
+    asked: dict[Any, Value] = {}
+    exchanges: dict[int, Asked] = {}
+    _answers: list[Heard] = []
 
     def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options with which the connection is opened in truth: ``headers``, ``offers``."""

@@ -27,16 +27,16 @@ def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
 class Edited(Fault):
     """Edits answers to a method, or the server's own messages of a method."""
 
-    def __init__(self, method: str, edit: Edit, *, answers: bool = True) -> None:
-        super().__init__()
-        self._method, self._edit, self._about_answers = method, edit, answers
+    method: str
+    edit: Edit
+    answers: bool = True
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         """Edit what belongs to the method."""
-        concerned = ("method" not in value) is self._about_answers
-        if not concerned or (self._method and self.method_of(value) != self._method):
+        concerned = ("method" not in value) is self.answers
+        if not concerned or (self.method and self.method_of(value) != self.method):
             return (value,)
-        edited = self._edit(value)
+        edited = self.edit(value)
         return () if edited is None else (edited,)
 
 
@@ -66,12 +66,11 @@ def own_messages(method: str, edit: Edit) -> Callable[[], Fault]:
 
 
 class _Instead(Fault):
-    def __init__(self, concerns: Callable[[Any], bool], answer: Edit) -> None:
-        super().__init__()
-        self._concerns, self._answer = concerns, answer
+    concerns: Callable[[Any], bool]
+    _answer: Edit
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not self._concerns(value):
+        if not self.concerns(value):
             return payload
         found = self._answer(value)
         if found is not None:
@@ -124,23 +123,22 @@ def meta_of(value: Any) -> Value:
 class _Turns(Fault):
     """One fault until a number of messages have come, another one from the last of them on."""
 
-    def __init__(
-        self, begins: Callable[[Any], bool], number: int, first: Fault, then: Fault
-    ) -> None:
-        super().__init__()
-        self._begins, self._left, self._now, self._then = begins, number, first, then
+    begins: Callable[[Any], bool]
+    left: int
+    now: Fault
+    then: Fault
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._left -= bool(self._begins(value))
-        if self._left <= 0:
-            self._now = self._then
-        reaches = self._now.said(value, payload)
-        self._answers += self._now.take_answers()
+        self.left -= bool(self.begins(value))
+        if self.left <= 0:
+            self.now = self.then
+        reaches = self.now.said(value, payload)
+        self._answers += self.now.take_answers()
         return reaches
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        self._now.asked = self.asked
-        return self._now.message(value)
+        self.now.asked = self.asked
+        return self.now.message(value)
 
 
 def since(
@@ -158,13 +156,11 @@ def before(
 
 
 class _Together(Fault):
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__()
-        self._faults = faults
+    faults: list[Fault]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         reaches: bytes | None = payload
-        for fault in self._faults:
+        for fault in self.faults:
             if reaches is not None:
                 reaches = fault.said(value, reaches)
                 self._answers += fault.take_answers()
@@ -172,7 +168,7 @@ class _Together(Fault):
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         made: list[Value | bytes] = [value]
-        for fault in self._faults:
+        for fault in self.faults:
             fault.asked = self.asked
             made = [
                 part
@@ -206,13 +202,12 @@ def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
 
 
 class _Responds(Fault):
-    def __init__(self, concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._concerns, self._make = concerns, make
+    concerns: Callable[[Any], bool]
+    make: Callable[[Value], Value]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if self._concerns(value):
-            self.answer(self._make(value))
+        if self.concerns(value):
+            self.answer(self.make(value))
         return payload
 
 
@@ -224,12 +219,10 @@ def responds(
 
 
 class _Dies(Fault):
-    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
-        super().__init__()
-        self._concerns = concerns
+    concerns: Callable[[Any, bytes], bool]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not self._concerns(value, payload):
+        if not self.concerns(value, payload):
             return payload
         self.vanish("the process ended with status 1", code=1)
         return None

@@ -59,20 +59,19 @@ def with_header(name: str, test: Callable[[str | None], bool] = lambda value: Tr
 
 
 class _Refuses(Fault):
-    def __init__(
-        self, concerns: Concerns, status: int, value: Value | None, headers: Headers, body: bytes
-    ) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._status, self._value, self._headers, self._body = status, value, headers, body
+    concerns: Concerns
+    status: int
+    value: Value | None
+    _headers: Headers
+    body: bytes
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if not self._concerns(asked):
+        if not self.concerns(asked):
             return asked
-        value = self._value
+        value = self.value
         if value is not None and isinstance(asked.value, dict) and "id" in asked.value:
             value = {**value, "id": asked.value["id"]}
-        self.answer_http(self._status, value, headers=self._headers, body=self._body)
+        self.answer_http(self.status, value, headers=self._headers, body=self.body)
         return None
 
 
@@ -112,22 +111,16 @@ def overlooks(concerns: Concerns, *names: str, instead: str | None = None) -> Ma
 
 
 class _Responses(Fault):
-    def __init__(
-        self,
-        concerns: Concerns,
-        head: Callable[[Head], Head] | None,
-        text: Callable[[Text], Iterable[Heard]] | None,
-        other: Callable[[Event | Done | Gone | Noise], Iterable[Heard]] | None,
-    ) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._head, self._text, self._other = head, text, other
+    concerns: Concerns
+    _head: Callable[[Head], Head] | None
+    text: Callable[[Text], Iterable[Heard]] | None
+    _other: Callable[[Event | Done | Gone | Noise], Iterable[Heard]] | None
 
     def _concerned(self, heard: Heard) -> bool:
         if isinstance(heard, Gone):
             return False
         asked = self.exchanges.get(heard.exchange)
-        return asked is not None and self._concerns(asked)
+        return asked is not None and self.concerns(asked)
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not self._concerned(heard):
@@ -135,7 +128,7 @@ class _Responses(Fault):
         if isinstance(heard, Head):
             return (heard if self._head is None else self._head(heard),)
         if isinstance(heard, Text):
-            return (heard,) if self._text is None else self._text(heard)
+            return (heard,) if self.text is None else self.text(heard)
         return (heard,) if self._other is None else self._other(heard)
 
 

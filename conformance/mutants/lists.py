@@ -29,19 +29,18 @@ def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
 
 
 class _LessAfterCalls(Fault):
-    def __init__(self, method: str, member: str) -> None:
-        super().__init__()
-        self._method, self._member = method, member
-        self._called = False
+    method: str
+    member: str
+    _called: bool = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._called |= isinstance(value, dict) and value.get("method") == "tools/call"
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self._called and "result" in value and self.method_of(value) == self._method:
-            entries = value["result"][self._member][1:]
-            value = {**value, "result": {**value["result"], self._member: entries}}
+        if self._called and "result" in value and self.method_of(value) == self.method:
+            entries = value["result"][self.member][1:]
+            value = {**value, "result": {**value["result"], self.member: entries}}
         return (value,)
 
 
@@ -85,15 +84,15 @@ def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Also(Fault):
-    def __init__(self, method: str, extra: Extra, *, after: bool) -> None:
-        super().__init__()
-        self._method, self._extra, self._after = method, extra, after
+    method: str
+    more: Extra
+    after: bool
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "method" in value or self.method_of(value) != self._method:
+        if "method" in value or self.method_of(value) != self.method:
             return (value,)
-        extra = self._extra(value) if callable(self._extra) else self._extra
-        return (value, extra) if self._after else (extra, value)
+        extra = self.more(value) if callable(self.more) else self.more
+        return (value, extra) if self.after else (extra, value)
 
 
 def also(method: str, extra: Extra, *, after: bool = False) -> Callable[[], Fault]:

@@ -53,15 +53,13 @@ class Frame:
 class _Frames(Fault):
     """Changes or drops frames before the server sees them."""
 
-    def __init__(self, edit: Callable[[Frame], bytes | None]) -> None:
-        super().__init__()
-        self._edit_frame = edit
+    edit: Callable[[Frame], bytes | None]
 
     def written(self, data: bytes) -> bytes | None:
         made: list[bytes] = []
         while data:
             frame = Frame(data)
-            edited = self._edit_frame(frame)
+            edited = self.edit(frame)
             if edited is not None:
                 made.append(edited if edited else data[: frame.size])
             data = data[frame.size :]

@@ -63,21 +63,19 @@ caching.server("shared-scope", "cache-scope-field/known").does(
 class _Pages(Fault):
     """Gives a list in two pages that have different scopes."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self._method, self._member = method, MEMBERS[method]
-        self._rest: Any = None
+    method: str
+    _rest: Any = None
 
     def message(self, value: Value) -> list[Value | bytes]:
-        if self.method_of(value) != self._method or "result" not in value:
+        if self.method_of(value) != self.method or "result" not in value:
             return [value]
-        result = value["result"]
-        entries = result[self._member]
+        result, member = value["result"], MEMBERS[self.method]
+        entries = result[member]
         if self._rest is None:
             self._rest = entries[1:]
-            made = {**result, self._member: entries[:1], "nextCursor": "2", "cacheScope": "public"}
+            made = {**result, member: entries[:1], "nextCursor": "2", "cacheScope": "public"}
             return [{**value, "result": made}]
-        made = {**result, self._member: self._rest, "cacheScope": "private"}
+        made = {**result, member: self._rest, "cacheScope": "private"}
         return [{**value, "result": made}]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
@@ -302,9 +300,7 @@ def _without_cursor(value: Any, payload: bytes) -> Any:
 class _Trims(Fault):
     """Takes a cursor that was altered for the one that it was."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._given: list[str] = []
+    _given: list[str] = []
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if isinstance(given := value.get("result", {}).get("nextCursor"), str):
@@ -335,9 +331,7 @@ class _OfAnyList(_Trims):
 class _OncePerCursor(Fault):
     """Forgets a cursor when it was used."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._used: set[str] = set()
+    _used: set[str] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         cursor = _cursor(value)
@@ -368,9 +362,7 @@ pagination.server(
 class _FirstAtLast(Fault):
     """Has the first page for every cursor, and there an end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked: list[Any] = []
+    _asked: list[Any] = []
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if _cursor(value) is None:
