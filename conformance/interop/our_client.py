@@ -189,7 +189,7 @@ def _plain(value: Any) -> Object:
 def _reached(target: Target) -> Target | Server:
     if target != MEMORY:
         return target
-    from mcpcore_conformance.everything.app import server
+    from mcpcore_conformance.everything.server import server
 
     return server
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.everything.server import server
 from mcpcore_conformance.launch import serving
 from tests.warm import PYTHON
 

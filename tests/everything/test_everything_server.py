@@ -24,9 +24,9 @@ from mcpcore.spec.types.content import (
 )
 from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.tools import CallToolResult
-from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.media import png, wav
 from mcpcore_conformance.everything.schemas import ADDRESS_BOOK
+from mcpcore_conformance.everything.server import server
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from tests.clock import patience

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.everything.server import server
 from tests.docs.blocks import DOCS, programs
 
 PAGE: Path = DOCS / "how-to" / "asgi.md"

@@ -8,7 +8,7 @@ import sys
 
 import uvicorn
 
-from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.everything.server import server
 from mcpcore_transports.serve.asgi import asgi_app
 
 app = asgi_app(server)

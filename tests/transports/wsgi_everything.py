@@ -10,7 +10,7 @@ import sys
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mcpcore import HttpSettings, ServeSettings, wsgi_app
-from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.everything.server import server
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from mcpcore_conformance.cases.rfc6455 import (
     refused,
     replaced,
 )
-from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
+from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, WebSocketWire, encoded
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind
 from mcpcore_conformance.kit.model import LEGACY, WEBSOCKET, Page
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
-from mcpcore_conformance.kit.wire import FramesWire, Refused
+from mcpcore_conformance.kit.wire import Refused
 
 page = Page("docs/websocket")
 case = page.server(bindings=WEBSOCKET)
@@ -135,7 +135,7 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
     """Check that no header of the response has the token; says whether the opening is accepted."""
     chosen, where = None, ""
     try:
-        wire = cast("FramesWire", await talk.wire(offers=offers))
+        wire = cast("WebSocketWire", await talk.wire(offers=offers))
     except Refused as error:
         told, where = error.headers, " of the refusal"
     else:

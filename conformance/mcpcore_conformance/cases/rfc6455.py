@@ -14,6 +14,7 @@ from mcpcore_conformance.kit.bindings.websocket import (
     PING,
     PONG,
     TEXT,
+    WebSocketWire,
     encoded,
 )
 from mcpcore_conformance.kit.heard import Event, Gone, header
@@ -23,7 +24,7 @@ from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
-from mcpcore_conformance.kit.wire import FramesWire, Refused
+from mcpcore_conformance.kit.wire import Refused
 
 page = Page("rfc6455")
 case = page.server(bindings=WEBSOCKET)
@@ -326,7 +327,7 @@ async def refused(
     raise Broken(f"{what} was accepted")
 
 
-async def opened(talk: ServerTalk, what: str, **options: object) -> FramesWire:
+async def opened(talk: ServerTalk, what: str, **options: object) -> WebSocketWire:
     """Check that an opening is accepted, and that the connection works."""
     try:
         link = await talk.connect(**options)  # type: ignore[arg-type]

@@ -20,6 +20,8 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.kit.tokens import ISSUER_VARIABLE
 
+__all__ = ["main", "server"]
+
 # What is declared first is listed first.
 for part in ("tools", "questions", "tasks", "reading", "skills", "apps"):
     import_module(f"mcpcore_conformance.everything.{part}")

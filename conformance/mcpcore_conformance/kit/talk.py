@@ -11,6 +11,10 @@ from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.account import Account
 from mcpcore_conformance.kit.answering import Answering
+from mcpcore_conformance.kit.bindings.http import HttpWire
+from mcpcore_conformance.kit.bindings.lines import LinesWire
+from mcpcore_conformance.kit.bindings.stdio import StdioWire
+from mcpcore_conformance.kit.bindings.websocket import WebSocketWire
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Features, Tool, sample
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.link import Link
@@ -20,11 +24,7 @@ from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.verdicts import Inconclusive, NotApplicable
 from mcpcore_conformance.kit.wire import (
-    FramesWire,
-    HttpWire,
     Kept,
-    LinesWire,
-    ProcessWire,
     Refused,
     Stage,
     Wire,
@@ -240,15 +240,15 @@ class ServerTalk:
         link.spoilt = True
         return cast("LinesWire", link.wire)
 
-    def process(self, link: Link) -> ProcessWire:
+    def process(self, link: Link) -> StdioWire:
         """The link's wire as what it is, for cases of stdio only."""
         link.spoilt = True
-        return cast("ProcessWire", link.wire)
+        return cast("StdioWire", link.wire)
 
-    def frames(self, link: Link) -> FramesWire:
+    def frames(self, link: Link) -> WebSocketWire:
         """The link's wire as what it is, for cases of WebSocket only."""
         link.spoilt = True
-        return cast("FramesWire", link.wire)
+        return cast("WebSocketWire", link.wire)
 
     # Time and judgement
 

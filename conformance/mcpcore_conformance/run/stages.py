@@ -175,7 +175,7 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
         # it has handlers of its own, as nothing may wait there
         return Subject(binding, "our sans-IO core", _entering(CoreStage))
     if binding is Binding.MEMORY:
-        from mcpcore_conformance.everything.app import server
+        from mcpcore_conformance.everything.server import server
 
         return module(server, "mcpcore_conformance.everything.server:server", binding)
     from mcpcore_conformance.everything.app import PAGE_SIZE
@@ -223,7 +223,7 @@ async def _protected(
     own, other = ({"authorization": f"Bearer {each}"} for each in (tokens.good, tokens.other))
     given = target.headers or {}
     options: dict[str, Any] = {"tls": tls, "headers": {**given, **own}, "tokens": tokens}
-    if not isinstance(target, WebSocketTarget):
+    if isinstance(target, HttpTarget):
         options["other_headers"] = {**given, **other}
     kind = _WEB.get(binding_of(target), HttpStage)
     return await stack.enter_async_context(kind(target.url, **options))

@@ -13,7 +13,7 @@ import sys
 import time
 
 from mcpcore import ConnectionSettings, ServeSettings, StdioSettings, run
-from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.everything.server import server
 
 LONG = 60.0
 """Seconds; longer than any case waits."""

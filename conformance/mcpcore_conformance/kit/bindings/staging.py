@@ -9,10 +9,8 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
-from mcpcore.spec.revisions import Revision
-from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.verdicts import Broken
-from mcpcore_conformance.kit.wire import Kept
+from mcpcore_conformance.kit.wire import Stage
 
 PATIENCE = 5.0
 """Seconds for a connection, and for each step of leaving, if nobody says others."""
@@ -22,7 +20,7 @@ HURRY = 0.3
 """Seconds for all goodbyes, once the run is interrupted; one that begins later has a tenth."""
 
 
-class Staging:
+class Staging(Stage):
     """An asynchronous context in which connections are read.
 
     A run is interrupted by cancelling what this context is part of.
@@ -91,19 +89,6 @@ class Staging:
             self._hurry = anyio.current_time() + HURRY
             for scope in self._goodbyes:
                 scope.deadline = min(scope.deadline, self._hurry)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether conversations are kept; here, opening one costs little."""
-        return False
-
-    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        return None
-
-    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        raise NotImplementedError
 
     def now(self) -> float:
         """Seconds of the event loop's clock."""
