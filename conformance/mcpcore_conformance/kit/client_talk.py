@@ -14,13 +14,13 @@ from mcpcore_conformance.kit.client_wire import (
     Arrival,
     Came,
     Ended,
-    FramesHostWire,
     Host,
     HostWire,
-    HttpHostWire,
-    LinesHostWire,
-    ProcessHostWire,
 )
+from mcpcore_conformance.kit.hosts.http import HttpWire
+from mcpcore_conformance.kit.hosts.lines import LinesWire
+from mcpcore_conformance.kit.hosts.stdio import StdioWire
+from mcpcore_conformance.kit.hosts.ws import WsWire
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import Binding, Case
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
@@ -327,21 +327,21 @@ class ClientTalk:
 
     # Wires as what they are
 
-    def http(self, link: ClientLink) -> HttpHostWire:
+    def http(self, link: ClientLink) -> HttpWire:
         """For cases of HTTP only."""
-        return cast("HttpHostWire", link.wire)
+        return cast("HttpWire", link.wire)
 
-    def lines(self, link: ClientLink) -> LinesHostWire:
+    def lines(self, link: ClientLink) -> LinesWire:
         """For cases of newline framing only."""
-        return cast("LinesHostWire", link.wire)
+        return cast("LinesWire", link.wire)
 
-    def process(self, link: ClientLink) -> ProcessHostWire:
+    def process(self, link: ClientLink) -> StdioWire:
         """For cases of stdio only."""
-        return cast("ProcessHostWire", link.wire)
+        return cast("StdioWire", link.wire)
 
-    def frames(self, link: ClientLink) -> FramesHostWire:
+    def frames(self, link: ClientLink) -> WsWire:
         """For cases of WebSocket only."""
-        return cast("FramesHostWire", link.wire)
+        return cast("WsWire", link.wire)
 
     # Time and judgement
 

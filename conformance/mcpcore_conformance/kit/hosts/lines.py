@@ -18,7 +18,7 @@ LINE_LIMIT = 64 * 1024 * 1024
 
 
 class LinesWire:
-    """One connection; see :class:`~mcpcore_conformance.kit.client_wire.LinesHostWire`."""
+    """A connection with newlines between messages."""
 
     binding = Binding.TCP
 
@@ -33,7 +33,7 @@ class LinesWire:
         return await self.write(payload + b"\n")
 
     async def write(self, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.LinesHostWire`."""
+        """Send bytes as they are."""
         self.host.log.add(True, self.number, "message", data)
         if self.stream is None:
             return False
