@@ -44,6 +44,7 @@ from mcpcore_conformance.kit.probes import (
     CLIENT_ERRORS,
     answers,
     check_code,
+    check_good,
     headers_as_for,
     outcome,
     plain_request,
@@ -64,18 +65,11 @@ SAFE = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
 
 
-def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
-
-
 async def _echoed(link: Link, id: Any) -> None:
     reply = await outcome(link, await link.send(plain_request(link), id=id))
     others = [each.id for each in answers(link)]
     check(
-        reply.message is not None
-        and reply.message.kind is Kind.RESULT
-        and reply.message.answers(id),
+        reply.good and reply.message is not None and reply.message.answers(id),
         f"the request with the id {_shown(id)} got {others or reply}, no result with its id",
     )
 
@@ -146,8 +140,8 @@ async def number_and_string(talk: ServerTalk, link: OpenLink) -> None:
     other = "ping" if link.revision.handshake else plain_request(link)
     second = await link.send(other, id="7")
     plain, listed = await link.reply(second), await link.reply(first)
-    _served(plain, 'the request with the id "7"')
-    _served(listed, "the request with the id 7")
+    check_good(plain, 'the request with the id "7"')
+    check_good(listed, "the request with the id 7")
     check(
         not link.revision.handshake or not set(plain.result) - {"_meta"},
         f'the ping with the id "7" was answered with {plain.result!r:.80}',
@@ -167,7 +161,7 @@ async def many_in_flight(talk: ServerTalk, link: OpenLink) -> None:
         for number in range(20)
     ]
     for each in sent:
-        _served(await link.reply(each), f"{each.method} with the id {each.id}")
+        check_good(await link.reply(each), f"{each.method} with the id {each.id}")
     await link.alive()
 
 
@@ -251,8 +245,8 @@ async def params_type(talk: ServerTalk, link: OpenLink) -> None:
 async def without_params(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
     for method in talk.features.lists or [plain_request(link)]:
-        _served(await link.request(method), f"{method} without parameters")
-        _served(await link.request(method, {}), f"{method} with empty params")
+        check_good(await link.request(method), f"{method} without parameters")
+        check_good(await link.request(method, {}), f"{method} with empty params")
 
 
 @case.should("requests/unknown-members", "A result: what is not known is left alone.")
@@ -263,7 +257,7 @@ async def unknown_members(talk: ServerTalk, link: OpenLink) -> None:
     id = link.id()
     extra = {"org.example/x": {"deep": [1, None, {"er": True}]}, "trace": "t-1"}
     payload = {**request(id, method, link.params({**params, **extra})), **extra}
-    _served(await link.reply(await link.say(payload)), "a request with unknown members")
+    check_good(await link.reply(await link.say(payload)), "a request with unknown members")
     link.spoilt = spoilt
 
 
@@ -606,7 +600,7 @@ async def _legacy_too(talk: ServerTalk, meta: Any) -> bool:
         return False
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    return reply.message is not None and reply.message.kind is Kind.RESULT
+    return reply.good
 
 
 def _without(link: Link, *names: str) -> dict[str, Any]:
@@ -668,8 +662,7 @@ async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say who the client is, is served."""
     for method, params in ((link.plain, {}), talk.any_request()):
         reply = await _with_meta(link, method, params, _without(link, META_CLIENT_INFO))
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"{method} without clientInfo got {reply}")
+        check(reply.good, f"{method} without clientInfo got {reply}")
 
 
 @case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
@@ -695,8 +688,7 @@ async def other_keys(talk: ServerTalk, link: OpenLink) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
     method, params = talk.any_request()
     reply = await link.request(method, params, meta=VENDOR)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
+    check(reply.good, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
 
 
 @case.must(
@@ -797,8 +789,7 @@ async def versions_not_kept(talk: ServerTalk, link: OpenLink) -> None:
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
         reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
         if version == link.revision.name:
-            served = reply.message is not None and reply.message.kind is Kind.RESULT
-            check(served, f"after a request of another version, {method} got {reply}")
+            check(reply.good, f"after a request of another version, {method} got {reply}")
         else:
             reply.failed_with(UNSUPPORTED_VERSION)
 
@@ -848,5 +839,4 @@ async def several_conversations(talk: ServerTalk, link: OpenLink) -> None:
         sent.append(await link.send(method, params, id=f"{number % 3}/{number}", meta=meta))
     for each in sent:
         reply = await link.reply(each)
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"the request {each.id} got {reply}")
+        check(reply.good, f"the request {each.id} got {reply}")

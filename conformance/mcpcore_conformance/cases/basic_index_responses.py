@@ -300,7 +300,7 @@ async def large_taken(talk: ServerTalk, link: OpenLink) -> None:
     meta = {"org.example/note": "x" * 100_000}
     reply = await link.request(method, params, meta=meta)
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"a request of 100 KB got {reply}",
     )
 
@@ -569,11 +569,7 @@ async def _results(talk: ServerTalk, link: Link) -> list[Reply]:
     if plain:
         asked.append(("prompts/get", {"name": plain[0]["name"]}))
     replies = [await link.request(method, params) for method, params in asked]
-    return [
-        reply
-        for reply in replies
-        if reply.message is not None and reply.message.kind is Kind.RESULT
-    ]
+    return [reply for reply in replies if reply.good]
 
 
 @case.must(

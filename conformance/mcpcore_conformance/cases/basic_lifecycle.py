@@ -30,7 +30,7 @@ from mcpcore_conformance.kit.model import (
     Binding,
     Page,
 )
-from mcpcore_conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
+from mcpcore_conformance.kit.probes import CLIENT_ERRORS, check_good, outcome, unanswered
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
@@ -41,11 +41,6 @@ page = Page("basic/lifecycle")
 case = page.server(LEGACY)
 
 
-def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
-
-
 @case.must(
     "version-negotiation/version-echoed",
     "The result's protocolVersion is the one that initialize asked for.",
@@ -54,7 +49,7 @@ def _served(reply: Reply, what: str) -> None:
 async def version_echoed(talk: ServerTalk, link: NewLink) -> None:
     """A version that the server speaks is answered with the same version."""
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
     agreed = reply.result.get("protocolVersion")
     if agreed != talk.revision.name:
@@ -136,7 +131,7 @@ async def newest_offered(talk: ServerTalk) -> None:
 async def modern_version(link: NewLink) -> None:
     """Initialize is no way into a version that has no initialize."""
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         found = reply.result.get("protocolVersion")
         what = f"initialize agreed to {LATEST.name}, which has no initialize"
         check(found != LATEST.name, what, AGREED)
@@ -161,7 +156,9 @@ async def minimal(talk: ServerTalk) -> None:
     """A client may have no capabilities at all."""
     link = await talk.connect(capabilities={})
     info = {"name": "kit", "version": "0"}
-    _served(await link.request("initialize", {**link.opening(), "clientInfo": info}), "initialize")
+    check_good(
+        await link.request("initialize", {**link.opening(), "clientInfo": info}), "initialize"
+    )
 
 
 @case.should("initialization/more-than-known", "A result: what is not known is left alone.")
@@ -183,7 +180,7 @@ async def more_than_known(link: NewLink) -> None:
     }
     opening["_meta"] = {"org.example/x": 1}
     opening["more"] = {}
-    _served(await link.request("initialize", opening), "an initialize with unknown members")
+    check_good(await link.request("initialize", opening), "an initialize with unknown members")
 
 
 @case.should(
@@ -206,7 +203,7 @@ async def without_version(link: NewLink) -> None:
             INVALID_REQUEST,
             what=f"initialize with {what}",
         )
-    _served(await link.request("initialize", opening), "the good initialize after bad ones")
+    check_good(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
 @case.may("initialization/incomplete", "The error -32602.")
@@ -344,8 +341,7 @@ async def later_methods(link: OpenLink) -> None:
     }
     for method in sorted(later):
         reply = await link.request(method, {})
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(not served, f"{method} was served, which {link.revision.name} does not have")
+        check(not reply.good, f"{method} was served, which {link.revision.name} does not have")
     await link.alive()
 
 
@@ -362,7 +358,7 @@ async def two_versions(talk: ServerTalk) -> None:
             continue
         second = await talk.connect(revision=other)
         reply = await second.request("initialize", second.opening())
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             continue
         if reply.result.get("protocolVersion") != other.name:
             continue
@@ -475,7 +471,7 @@ async def before_all(talk: ServerTalk) -> None:
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
-        reply.message is None or reply.message.kind is not Kind.RESULT,
+        not reply.good,
         f"{method} was served before initialize",
     )
 
@@ -488,20 +484,20 @@ async def before_all(talk: ServerTalk) -> None:
 async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     """A request that came too early does not spoil the connection."""
     await outcome(link, await link.send(*talk.early_request()))
-    _served(await link.request("initialize", link.opening()), "initialize after another request")
+    check_good(await link.request("initialize", link.opening()), "initialize after another request")
 
 
 @case.should("initialization/ping-first", "An empty result.", bindings=EVERY - {Binding.HTTP})
 async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
-    _served(await link.request("ping"), "a ping before initialize")
+    check_good(await link.request("ping"), "a ping before initialize")
 
 
 @case.must("initialization/ping-between", "An empty result.")
 async def ping_between(link: NewLink) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
     await link.ask("initialize", link.opening())
-    _served(await link.request("ping"), "a ping before notifications/initialized")
+    check_good(await link.request("ping"), "a ping before notifications/initialized")
 
 
 @case.should(
@@ -523,14 +519,14 @@ async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     await link.ask("initialize", link.opening())
     for what, head in (await unanswered(link, {INITIALIZED: notification(INITIALIZED)})).items():
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
-    _served(await link.request(*talk.any_request()), "the first request")
+    check_good(await link.request(*talk.any_request()), "the first request")
 
 
 @case.should("initialization/initialized-again", "Nothing happens; the next request is served.")
 async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
     """A second notifications/initialized does no harm."""
     await unanswered(link, {INITIALIZED: notification(INITIALIZED)})
-    _served(await link.request(*talk.any_request()), "the next request")
+    check_good(await link.request(*talk.any_request()), "the next request")
 
 
 @case.should(
@@ -544,10 +540,10 @@ async def initialized_first(talk: ServerTalk, link: NewLink) -> None:
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
-        reply.message is None or reply.message.kind is not Kind.RESULT,
+        not reply.good,
         f"{method} was served without initialize",
     )
-    _served(await link.request("initialize", link.opening()), "initialize")
+    check_good(await link.request("initialize", link.opening()), "initialize")
 
 
 async def _again(talk: ServerTalk, link: Link) -> Reply:
@@ -576,7 +572,7 @@ async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     """A second initialize does not take the first conversation away."""
     reply = await _again(talk, link)
     check(reply.gone is None, f"the second initialize got {reply}")
-    _served(await link.request(*talk.any_request()), "a request after a second initialize")
+    check_good(await link.request(*talk.any_request()), "a request after a second initialize")
 
 
 @case.should(

@@ -76,8 +76,7 @@ async def _reported(link: Link, *tokens: Any) -> list[list[Message]]:
     calls = [await _call(link, each) for each in tokens]
     for sent in calls:
         reply = await link.reply(sent)
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"the call got {reply}")
+        check(reply.good, f"the call got {reply}")
     by_token = [_reports(link, token) for token in tokens]
     taken = {id(each) for reports in by_token for each in reports}
     link.inbox[:] = [each for each in link.inbox if id(each) not in taken]

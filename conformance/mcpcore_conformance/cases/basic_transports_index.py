@@ -5,7 +5,7 @@ import json
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.endpoint import SINCE_STREAMABLE
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import Kind, encode, request
+from mcpcore_conformance.kit.messages import encode, request
 from mcpcore_conformance.kit.model import MODERN, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import headers_as_for
 from mcpcore_conformance.kit.reply import Sent
@@ -34,7 +34,7 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     sent = await link.say(payload, headers=headers_as_for(link, link.plain))
     reply = await link.reply(Sent(identifier, sent.exchange, link.plain))
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"a request with the id {identifier!r} got {reply}",
     )
     assert reply.message is not None

@@ -588,7 +588,7 @@ async def speaks_older(talk: ServerTalk) -> bool:
     """Whether the server takes the handshake of older revisions, so that it has their verbs."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    return reply.message is not None and reply.message.kind is Kind.RESULT
+    return reply.good
 
 
 async def check_old_verb(talk: ServerTalk, method: str, answer: Answer) -> None:

@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import listen_too, questioned
-from mcpcore_conformance.kit.messages import Kind, result
+from mcpcore_conformance.kit.messages import result
 from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.running import CANCELLED, cancel
@@ -22,8 +22,7 @@ async def initialize_answered(link: NewLink) -> None:
     sent = await link.send("initialize", link.opening())
     await link.notify(CANCELLED, {"requestId": sent.id, "reason": "the kit wants to see it"})
     reply = await link.reply(sent)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"an initialize that was cancelled got {reply}")
+    check(reply.good, f"an initialize that was cancelled got {reply}")
 
 
 @case.should(

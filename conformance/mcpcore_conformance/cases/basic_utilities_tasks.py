@@ -7,7 +7,7 @@ from mcpcore_conformance.kit.asking import at_rest, call
 from mcpcore_conformance.kit.belonging import waited_for
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
 from mcpcore_conformance.kit.model import ONLY_2025_11_25, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import over_too_soon
@@ -24,7 +24,6 @@ from mcpcore_conformance.kit.tasks import (
     creation,
     end,
     finish,
-    is_result,
     look,
     looks,
     named,
@@ -93,7 +92,7 @@ async def at_once(talk: ServerTalk, link: FollowingLink) -> None:
     tool = await tasker(talk, SLOW)
     await _ids(link, tool, 1)  # a process that starts with the session has started
     reply = await call_of(link, tool, LATE, within=min(2.0, talk.timing.answer))
-    check(is_result(reply), f"a call that is to be a task got {reply}")
+    check(reply.good, f"a call that is to be a task got {reply}")
     await end(link, reply.result.get("task", {"taskId": NOBODY}))
 
 
@@ -245,7 +244,7 @@ async def cancelled(talk: ServerTalk, link: FollowingLink) -> None:
     check(status == "cancelled", f"the answer has the status {status!r}")
     await talk.advance(seconds + 0.05 if tool.known else 1.0)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
-    if is_result(reply):
+    if reply.good:
         status = reply.result.get("status")
         check(status == "cancelled", f"a cancelled task became {status}")
 
@@ -471,6 +470,6 @@ async def not_streamed(talk: ServerTalk, link: FollowingLink) -> None:
     tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
-    check(reply.message is not None and reply.message.kind is Kind.RESULT, f"it got {reply}")
+    check(reply.good, f"it got {reply}")
     kind = header(reply.head.headers, "content-type") if reply.head is not None else None
     check(kind is not None and "event-stream" not in kind, f"tasks/get was answered as {kind}")

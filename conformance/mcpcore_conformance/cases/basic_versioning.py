@@ -7,7 +7,7 @@ from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION
 from mcpcore_conformance.kit.model import MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
@@ -45,8 +45,7 @@ async def _refused(link: Link, version: str, method: str, params: dict[str, Any]
 
 
 def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}")
+    check(reply.good, f"{what} got {reply}")
 
 
 @case.must(
@@ -164,7 +163,7 @@ async def _legacy(talk: ServerTalk) -> Link:
     """A conversation in the newest legacy version that there is; else the case does not apply."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         talk.skip("the server has no initialize")
     agreed = reply.result.get("protocolVersion")
     if agreed == LATEST_LEGACY.name:
@@ -194,7 +193,7 @@ async def initialize_answered(talk: ServerTalk) -> None:
     """A legacy client is served, or learns from the error what it would have to speak."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         agreed = reply.result.get("protocolVersion")
         check(agreed != talk.revision.name, f"initialize agreed to {agreed}")
         return
@@ -251,6 +250,6 @@ async def refused_probe(talk: ServerTalk) -> None:
     probe = await link.request("server/discover", {"_meta": meta}, bare=True, headers=headers)
     check(probe.gone is None, f"the probe got {probe}")
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         await _legacy(talk)
         raise Broken(f"after a refused probe initialize got {reply}")

@@ -109,7 +109,7 @@ async def undeclared(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
         if not tool.known and reply.silent:
             talk.skip(f"{tool} takes too long without a task")
         check(reply.message is not None, f"the call got {reply}")
-        if reply.message is not None and reply.message.kind is Kind.RESULT:
+        if reply.good:
             kind = reply.result.get("resultType")
             check(kind != "task", "a task for a client that has not declared the extension")
 

@@ -99,7 +99,7 @@ async def no_arguments(talk: ServerTalk) -> None:
     prompt = (found or talk.skip("every prompt needs arguments"))[0]
     reply = await get(await talk.open(), prompt["name"])
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"{prompt['name']} without arguments got {reply}",
     )
 
@@ -155,7 +155,7 @@ async def further_argument(talk: ServerTalk) -> None:
     prompt, link = _some(talk), await talk.open()
     needed = dict.fromkeys(_needed(prompt), "kit")
     reply = await get(link, prompt["name"], {**needed, UNKNOWN: "kit"})
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         if failed(await get(link, prompt["name"], needed)):
             raise Inconclusive(f"{prompt['name']} fails without it as well")
         reply.failed_with(INVALID_PARAMS)

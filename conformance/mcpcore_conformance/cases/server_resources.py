@@ -122,7 +122,7 @@ async def blobs(talk: ServerTalk) -> None:
     link, found = await talk.open(), 0
     for resource in _some(talk):
         reply = await read(link, resource["uri"])
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             continue
         for each in reply.result.get("contents", []):
             if isinstance(each, dict) and "blob" in each:
@@ -388,7 +388,7 @@ async def not_found_modern(talk: ServerTalk) -> None:
 async def not_empty(talk: ServerTalk) -> None:
     """A resource that does not exist is not answered with empty contents."""
     reply = await read(await talk.open(), NOWHERE)
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         check(reply.result.get("contents") != [], "what does not exist has empty contents")
 
 
@@ -442,7 +442,7 @@ async def unlisted_files(link: OpenLink) -> None:
 
 async def _nothing_of_it(link: Link, uri: str) -> None:
     reply = await read(link, uri)
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         return
     for each in reply.result.get("contents", []):
         said = str(each.get("text", "")) if isinstance(each, dict) else ""

@@ -388,7 +388,7 @@ async def invalid_result(talk: ServerTalk) -> None:
     """Arguments that break the tool's schema give a result with isError."""
     reply = await _invalid(talk)
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT and failed(reply),
+        reply.good and failed(reply),
         f"invalid arguments got {reply}, not a result with isError",
     )
 
@@ -552,7 +552,7 @@ async def embedding_capability(talk: ServerTalk) -> None:
     link = await talk.open()
     reply = await link.request("resources/list")
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"resources are embedded, and resources/list got {reply}",
     )
 

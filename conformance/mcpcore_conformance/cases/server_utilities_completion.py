@@ -58,7 +58,7 @@ async def _complete(
     reply = await link.request(COMPLETE, params)
     if not talk.revision.handshake or talk.features.declares("completions"):
         found = reply.result.get("completion")
-    elif reply.message is None or reply.message.kind is not Kind.RESULT:
+    elif not reply.good:
         # where there is no capability for it, a server need not have completion
         talk.skip(f"{COMPLETE} got {reply}")
     else:
@@ -80,7 +80,7 @@ async def declared(talk: ServerTalk, link: OpenLink) -> None:
     ref, name = refs[0]
     params = {"ref": ref, "argument": {"name": name, "value": ""}}
     reply = await link.request(COMPLETE, params)
-    completes = reply.message is not None and reply.message.kind is Kind.RESULT
+    completes = reply.good
     check("completions" in capabilities or not completes, "it completes, and does not declare it")
 
 

@@ -7,7 +7,7 @@ from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import acknowledged
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
 from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
@@ -43,8 +43,7 @@ async def _call(link: Link, level: str | None = None) -> tuple[Sent, list[Messag
     """Call a tool that logs, and return what it logged."""
     sent = await _send(link, level)
     reply = await link.reply(sent)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"the call got {reply}")
+    check(reply.good, f"the call got {reply}")
     await fence(link)
     found = _logged(link)
     link.inbox[:] = [each for each in link.inbox if each not in found]

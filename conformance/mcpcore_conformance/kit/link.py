@@ -239,7 +239,7 @@ class Link(LinkRecord):
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
         reply = await self.request("initialize", self.opening())
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
         if isinstance(agreed, str) and agreed != self.revision.name:

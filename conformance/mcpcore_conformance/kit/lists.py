@@ -20,7 +20,7 @@ async def check_declared(talk: ServerTalk, what: str) -> None:
     link = await talk.open()
     declared = await capabilities_of(link)
     reply = await link.request(f"{what}/list")
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         check(what not in declared, f"{what} is declared, but {what}/list got {reply}")
         talk.skip(f"the server has no {what}")
     if reply.result.get(what):

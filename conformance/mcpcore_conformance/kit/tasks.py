@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import QUESTIONS, send_call
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import Kind, Message
+from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import TASKS
 from mcpcore_conformance.kit.shown import Tasker
@@ -181,8 +181,3 @@ def inside(task: dict[str, Any], member: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Broken(f"{member} of a task that is {task.get('status')} is {found!r:.80}")
     return found
-
-
-def is_result(reply: Any) -> bool:
-    """Return True if a reply is a good answer."""
-    return reply.message is not None and reply.message.kind is Kind.RESULT
