@@ -8,7 +8,7 @@ from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, fails, meta_of, results_of, takes
 from conformance.mutants.http_faults import everything, header_of, one_principal
-from conformance.mutants.lists import Entries, told
+from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.tasks import RELATED
@@ -157,12 +157,8 @@ table.server("other-code", "protocol-errors/unknown-get", "protocol-errors/unkno
 )
 
 
-def _listed(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
-    return results_of("tasks/list", over("tasks", edit))
-
-
 table.server("lists-nothing", "task-listing/complete").does(
-    "Lists no tasks.", _listed(lambda tasks: [])
+    "Lists no tasks.", results_of("tasks/list", over("tasks", lambda tasks: []))
 )
 table.server("any-cursor", "protocol-errors/unknown-cursor").does(
     "Begins anew at a cursor that it does not know.", takes("tasks/list", {"tasks": []})

@@ -109,16 +109,13 @@ tools.client("old-list", "list-changed-notification/client-survives").does(
 caching = Table("server/utilities/caching")
 
 
-def _contents(text: str) -> Value:
-    return {"result": {"contents": [{"uri": "test://kit/a", "text": text}]}}
-
-
 caching.client("key-without-params", "cache-key/client-other-params").does(
     "Serves what it has of a method, whatever the parameters are.",
     once("resources/read", put(method="prompts/list")),
 )
 caching.client("caches-input", "cache-key/client-not-after-input").does(
-    "Keeps results that took input.", reports(1, _contents("one"))
+    "Keeps results that took input.",
+    reports(1, {"result": {"contents": [{"uri": "test://kit/a", "text": "one"}]}}),
 )
 caching.client("shares-private", "cache-scope-field/client-private").does(
     "Serves a private list to everybody.", once("tools/list", put(method="prompts/list"))

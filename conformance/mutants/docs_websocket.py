@@ -1,6 +1,6 @@
 """Mutants of this project's own rules of MCP over WebSocket."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.basic_transports_stdio import Drops
@@ -17,10 +17,6 @@ table = Table("docs/websocket")
 
 SERVER = {"name": "forgetful", "version": "1"}
 SECRET = "mcp.auth.kit-secret-0123456789"  # noqa: S105
-
-
-def _with_status(status: int) -> Callable[[], Fault]:
-    return answers(lambda refused: Refused(refused.reason, status=status, headers=refused.headers))
 
 
 def _cors(refused: Refused) -> Refused:
@@ -86,7 +82,8 @@ table.server("any-origin", "who-is-let-in/foreign-origin-forbidden").does(
     "Does not look at Origin.", opens("headers")
 )
 table.server("origin-400", "who-is-let-in/foreign-origin-forbidden").does(
-    "Refuses foreign origins with 400.", _with_status(400)
+    "Refuses foreign origins with 400.",
+    answers(lambda refused: Refused(refused.reason, status=400, headers=refused.headers)),
 )
 table.server("any-host", "who-is-let-in/foreign-host").does("Answers to every name.", opens("edit"))
 table.server("all-may-read", "who-is-let-in/nothing-told").does(

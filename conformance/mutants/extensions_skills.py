@@ -40,10 +40,6 @@ def _declared(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("server/discover", over("capabilities", edit))
 
 
-def _contents(edit: Change) -> Callable[[], Fault]:
-    return results_of("resources/read", over("contents", each(edit)))
-
-
 def _children(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
     return results_of("resources/directory/read", over("resources", edit))
 
@@ -138,7 +134,8 @@ table.server("split", "listing-skills/once").does(
     ),
 )
 table.server("plain-text", "resource-metadata/skill-file").does(
-    "Takes Markdown for plain text.", _contents(put(mimeType="text/plain"))
+    "Takes Markdown for plain text.",
+    results_of("resources/read", over("contents", each(put(mimeType="text/plain")))),
 )
 table.server("another-entry", "getting-a-skill/same-entry").does(
     "Has one entry for every skill.", takes("skills/get", {**HINTS, "skill": ENTRY})

@@ -17,10 +17,6 @@ def _second_host_overlooked(data: bytes) -> bytes:
     return head + b"\r\nHost: " + own + end + others + separator + rest
 
 
-def _says(status: int) -> Plain:
-    return Plain(status, [], whole=True)
-
-
 table.server("lf-makes-two", "section-2.2/bare-lf").does(
     "Makes two requests of one whose lines end in LF.", pours_statuses(200, 400)
 )
@@ -74,7 +70,7 @@ table.server("serves-on", "section-9.6/close-is-the-last").does(
 )
 table.server("stays-open", "section-9.6/close-is-the-last").does(
     "Keeps the connection in spite of Connection: close.",
-    pours(lambda _data, found: Poured([_says(200)], closed=False)),
+    pours(lambda _data, found: Poured([Plain(200, [], whole=True)], closed=False)),
 )
 
 

@@ -15,7 +15,6 @@ from mcpcore_conformance.kit.protected import (
     OAUTH_PLACE,
     OPENID_PLACE,
     RESOURCE_PLACE,
-    SignInServer,
 )
 from mcpcore_conformance.kit.verdicts import check
 
@@ -166,10 +165,6 @@ async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, *endpoints, at=lambda: metadata_asked(site))
 
 
-def _given(server: SignInServer) -> set[str]:
-    return {*server.clients, *server.given, *server.given_refresh}
-
-
 @case.must(
     f"{LOCATION}/client-state-per-server",
     "Neither id, secret nor token of the first is shown to the second.",
@@ -186,7 +181,7 @@ async def state_per_server(talk: ClientTalk, site: NewSite) -> None:
     shown = [each for each in site.visits if each.path in places]
     check(shown, "the client did not come to the second authorization server")
     for visit in shown:
-        for secret in _given(first):
+        for secret in {*first.clients, *first.given, *first.given_refresh}:
             check(
                 secret not in visit.everything, f"{visit.path} was shown what the first has given"
             )

@@ -359,7 +359,7 @@ class Link(LinkRecord):
         self, method: str | Callable[[Message], bool], within: float | None = None
     ) -> Message | None:
         """Wait for a message of the server and take it out of the inbox; None if none comes."""
-        matches = _by_method(method) if isinstance(method, str) else method
+        matches = (lambda message: message.method == method) if isinstance(method, str) else method
         found = await self.until(lambda: next(filter(matches, self.inbox), None), within)
         if found is not None:
             self.inbox.remove(found)
@@ -464,10 +464,6 @@ class Link(LinkRecord):
             value = messages.result(question.id, answer)
         await self._say(value, method=f"the answer to {question.method}")
         return True
-
-
-def _by_method(method: str) -> Callable[[Message], bool]:
-    return lambda message: message.method == method
 
 
 def _embedded(request: Any) -> Message:

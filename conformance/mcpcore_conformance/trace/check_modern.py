@@ -156,7 +156,7 @@ def check_notification(book: Book, talk: Conversation, said: Said, revision: Rev
     if method == "notifications/message":
         _check_log(book, talk, said, revision)
     identity = said.meta.get(META_SUBSCRIPTION_ID)
-    filtered = _filter_of(method)
+    filtered = _FILTERED.get(method)
     if identity is None:
         if (filtered is not None or method == _ACKNOWLEDGED) and not talk.blind:
             text = f"{method} without {META_SUBSCRIPTION_ID}"
@@ -188,10 +188,6 @@ def listen_ended(book: Book, said: Said, asked: Asked) -> None:
     if asked.said.method == _LISTEN and asked.acknowledged is None and said.kind == "result":
         text = f"the subscription of line {asked.said.line} was never acknowledged"
         book.find("acknowledged-first", said.line, "server", text, asked.revision)
-
-
-def _filter_of(method: str) -> str | None:
-    return _FILTERED.get(method)
 
 
 def _wants(wanted: Any, member: str, params: dict[str, Any]) -> bool:
