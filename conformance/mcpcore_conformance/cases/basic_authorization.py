@@ -6,6 +6,7 @@ the kit is given as headers of the target, or brings itself (``--protected``).
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.challenges import Challenge, challenges, find_challenge
@@ -66,6 +67,10 @@ async def stranger(talk: ServerTalk) -> tuple[Link, Response]:
     return link, found
 
 
+StrangerLink = Annotated[Link, stranger]
+Refusal = Annotated[Response, stranger]
+
+
 def parameter(found: Response, name: str) -> str | None:
     """A parameter of the challenges of a response."""
     for each in challenges(found.header("www-authenticate")) or ():
@@ -82,9 +87,8 @@ def token_of(talk: ServerTalk) -> str:
 
 
 @case.must("token-handling/challenge", "WWW-Authenticate with the scheme Bearer.")
-async def challenge(talk: ServerTalk) -> None:
+async def challenge(_: StrangerLink, found: Refusal) -> None:
     """A request without a token is challenged."""
-    _, found = await stranger(talk)
     value = found.header("www-authenticate")
     bearer = find_challenge(value, "bearer")
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
@@ -94,9 +98,8 @@ async def challenge(talk: ServerTalk) -> None:
     "token-requirements/every-request",
     "401 for what has no token; GET and DELETE are refused, one way or the other.",
 )
-async def every_request(talk: ServerTalk) -> None:
+async def every_request(link: StrangerLink, _: Refusal) -> None:
     """Every request needs a token: notifications, GET and DELETE as well."""
-    link, _ = await stranger(talk)
     found = await post(link, any_notification())
     check(found.status == UNAUTHORIZED, f"a notification without a token got {found.status}")
     for method in ("GET", "DELETE"):
@@ -177,14 +180,17 @@ async def metadata_of(talk: ServerTalk) -> tuple[str, Response]:
     raise Broken(f"there is no metadata at {named or ' or '.join(places)}")
 
 
+MetadataUrl = Annotated[str, metadata_of]
+Metadata = Annotated[Response, metadata_of]
+
+
 @case.must(
     "protected-resource-metadata-discovery-requirements/found",
     "resource_metadata in the challenge, or metadata at a well-known place.",
     SINCE_2025_06_18,
 )
-async def metadata_found(talk: ServerTalk) -> None:
+async def metadata_found(_: MetadataUrl, there: Metadata) -> None:
     """The metadata of the protected resource can be found."""
-    _, there = await metadata_of(talk)
     check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
 
 
@@ -193,9 +199,8 @@ async def metadata_found(talk: ServerTalk) -> None:
     "resource_metadata in the challenge; this revision knows no other way.",
     ONLY_2025_06_18,
 )
-async def metadata_in_challenge(talk: ServerTalk) -> None:
+async def metadata_in_challenge(_: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 names the URL of the metadata."""
-    _, found = await stranger(talk)
     named = parameter(found, "resource_metadata")
     check(named is not None, "the challenge of the 401 has no resource_metadata")
 
@@ -205,9 +210,8 @@ async def metadata_in_challenge(talk: ServerTalk) -> None:
     "authorization_servers with at least one.",
     SINCE_2025_06_18,
 )
-async def authorization_servers(talk: ServerTalk) -> None:
+async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
     """The metadata names an authorization server."""
-    _, there = await metadata_of(talk)
     found = there.json()
     servers = found.get("authorization_servers") if isinstance(found, dict) else None
     check(isinstance(servers, list) and servers, f"authorization_servers is {servers!r}")
@@ -221,9 +225,8 @@ async def authorization_servers(talk: ServerTalk) -> None:
     "resource is the URL of the server, or one that it lies under.",
     SINCE_2025_06_18,
 )
-async def resource(talk: ServerTalk) -> None:
+async def resource(talk: ServerTalk, _: MetadataUrl, there: Metadata) -> None:
     """The metadata is that of the server that points to it."""
-    _, there = await metadata_of(talk)
     found = there.json()
     named = found.get("resource") if isinstance(found, dict) else None
     own = talk.http(await talk.anonymous()).url
@@ -468,9 +471,8 @@ async def supported(talk: ServerTalk) -> set[str]:
     "scope in the challenge of a server that needs scopes.",
     needs=(),
 )
-async def scope_in_challenge(talk: ServerTalk) -> None:
+async def scope_in_challenge(talk: ServerTalk, _: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 says which scopes are needed."""
-    _, found = await stranger(talk)
     scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
     if not scopes and not await supported(talk):
         talk.skip("the server has no scopes")
@@ -483,9 +485,8 @@ async def scope_in_challenge(talk: ServerTalk) -> None:
     MODERN,
     needs=(),
 )
-async def no_offline_access(talk: ServerTalk) -> None:
+async def no_offline_access(talk: ServerTalk, _: StrangerLink, found: Refusal) -> None:
     """A server does not ask for refresh tokens, which it never sees."""
-    _, found = await stranger(talk)
     scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
     check(OFFLINE not in scopes, f"the challenge asks for {OFFLINE}")
     check(OFFLINE not in await supported(talk), f"scopes_supported has {OFFLINE}")

@@ -53,7 +53,7 @@ from mcpcore_conformance.kit.probes import (
 )
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import LONGER, over_too_soon
-from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, check
@@ -133,9 +133,8 @@ async def huge_integer_ids(link: OpenLink) -> None:
     "result-responses/number-and-string",
     '7 and "7" are two ids: each request gets the answer with its own.',
 )
-async def number_and_string(talk: ServerTalk, link: OpenLink) -> None:
+async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """An integer id and a string id with the same digits are in flight together."""
-    method, params = talk.any_request()
     first = await link.send(method, params, id=7)
     other = "ping" if link.revision.handshake else plain_request(link)
     second = await link.send(other, id="7")
@@ -153,9 +152,8 @@ async def number_and_string(talk: ServerTalk, link: OpenLink) -> None:
     "result-responses/many-in-flight",
     "Every request gets an answer with its id, in whatever order.",
 )
-async def many_in_flight(talk: ServerTalk, link: OpenLink) -> None:
+async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Many requests that are sent without waiting are each answered."""
-    method, params = talk.any_request()
     sent = [
         await link.send(*((method, params) if number % 2 else (plain_request(link),)))
         for number in range(20)
@@ -169,9 +167,8 @@ async def many_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     "requests/id-null",
     "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
-async def id_null(talk: ServerTalk, link: OpenLink) -> None:
+async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
-    method, params = talk.any_request()
     payload = request(None, method, link.params(params))
     reply = await rejected(link, payload, "a request with the id null")
     check_code(reply, "a request with the id null", [INVALID_REQUEST])
@@ -250,9 +247,8 @@ async def without_params(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should("requests/unknown-members", "A result: what is not known is left alone.")
-async def unknown_members(talk: ServerTalk, link: OpenLink) -> None:
+async def unknown_members(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
-    method, params = talk.any_request()
     spoilt = link.spoilt
     id = link.id()
     extra = {"org.example/x": {"deep": [1, None, {"er": True}]}, "trace": "t-1"}
@@ -282,9 +278,8 @@ async def unknown_method(link: OpenLink) -> None:
 @case.should(
     "error-responses/method-case", "The error -32601: methods are compared character by character."
 )
-async def method_case(talk: ServerTalk, link: OpenLink) -> None:
+async def method_case(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The name of a method in other letters is the name of no method."""
-    method, params = talk.any_request()
     for other in (method.upper(), method.title(), method.replace("/", ".")):
         if other == method:
             continue
@@ -383,9 +378,8 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
 
 
 @case.must("batching/requests", "Each request is answered once, with its id; the order is free.")
-async def requests(talk: ServerTalk, link: OpenLink) -> None:
+async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A batch of requests is received, and each of them is answered."""
-    method, params = talk.any_request()
     batch = [*_pings(talk, 2), request(talk.fresh_id(), method, params)]
     found = await _answered(link, batch, 3)
     wanted = Counter(each["id"] for each in batch)
@@ -666,9 +660,8 @@ async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
-async def client_info_decides_nothing(talk: ServerTalk, link: OpenLink) -> None:
+async def client_info_decides_nothing(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Who the client says it is does not change what it gets."""
-    method, params = talk.any_request()
     infos = (
         {"name": "mcpcore-conformance", "version": "1"},
         {"name": "claude-ai", "version": "0.1.0", "title": "Somebody else"},
@@ -684,9 +677,8 @@ async def client_info_decides_nothing(talk: ServerTalk, link: OpenLink) -> None:
 @case.should(
     "meta/other-keys", "A result: keys of vendors, and those of tracing, are left alone.", ALL
 )
-async def other_keys(talk: ServerTalk, link: OpenLink) -> None:
+async def other_keys(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
-    method, params = talk.any_request()
     reply = await link.request(method, params, meta=VENDOR)
     check(reply.good, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
 
@@ -783,9 +775,8 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
     "statelessness/versions",
     "Each request is judged by its own version, whatever the one before it said.",
 )
-async def versions_not_kept(talk: ServerTalk, link: OpenLink) -> None:
+async def versions_not_kept(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a version that the server speaks follows one with another version."""
-    method, params = talk.any_request()
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
         reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
         if version == link.revision.name:
@@ -795,9 +786,8 @@ async def versions_not_kept(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must("statelessness/nothing-before", "A result: nothing has to be said before.")
-async def nothing_before(talk: ServerTalk, link: NewLink) -> None:
+async def nothing_before(link: NewLink, method: AnyMethod, params: AnyParams) -> None:
     """The first message of a connection may be any request."""
-    method, params = talk.any_request()
     await link.ask(method, params)
 
 
@@ -827,9 +817,8 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     "statelessness/several-conversations",
     "Each request is served by its own metadata, however they are mixed.",
 )
-async def several_conversations(talk: ServerTalk, link: OpenLink) -> None:
+async def several_conversations(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
-    method, params = talk.any_request()
     sent = []
     for number in range(12):
         meta = {

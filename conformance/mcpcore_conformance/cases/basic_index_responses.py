@@ -36,7 +36,7 @@ from mcpcore_conformance.kit.probes import (
     unanswered,
 )
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import AFTERWARDS, check_asked, check_notified
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -294,9 +294,8 @@ async def _large(link: Link, sent: Any) -> Reply:
 
 
 @case.should("messages/large-taken", "A result.", needs=("tools",))
-async def large_taken(talk: ServerTalk, link: OpenLink) -> None:
+async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A message of a hundred kilobytes is nothing special."""
-    method, params = talk.any_request()
     meta = {"org.example/note": "x" * 100_000}
     reply = await link.request(method, params, meta=meta)
     check(
@@ -310,9 +309,8 @@ async def large_taken(talk: ServerTalk, link: OpenLink) -> None:
     "Content-Type is application/json or text/event-stream, and the message is readable.",
     bindings=STREAMABLE,
 )
-async def content_type(talk: ServerTalk, link: OpenLink) -> None:
+async def content_type(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Whatever has a message in it says that it is JSON, or a stream of events."""
-    method, params = talk.any_request()
     for reply in (
         await link.request(method, params),
         await link.request("kit/no-such-method"),
@@ -494,9 +492,8 @@ async def malformed_notification(link: OpenLink) -> None:
 
 
 @case.must("notifications/request-without-id", "No answer; over HTTP 202 or a status of 4xx.")
-async def request_without_id(talk: ServerTalk, link: OpenLink) -> None:
+async def request_without_id(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
-    method, params = talk.any_request()
     asked: tuple[tuple[str, dict[str, Any]], ...] = ((plain_request(link), {}), (method, params))
     said = {f"{name} without an id": notification(name, link.params(it)) for name, it in asked}
     await unanswered(link, said)

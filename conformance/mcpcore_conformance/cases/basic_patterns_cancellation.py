@@ -31,7 +31,14 @@ from mcpcore_conformance.kit.running import (
     outlasts,
     over_too_soon,
 )
-from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import (
+    AnyMethod,
+    AnyParams,
+    AnyTool,
+    NewLink,
+    OpenLink,
+    ServerTalk,
+)
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
@@ -265,9 +272,8 @@ def _bearable(seconds: float, patience: float) -> int:
     "timing-considerations/races",
     "Each request is answered once or not at all; the server goes on.",
 )
-async def races(talk: ServerTalk, link: OpenLink) -> None:
+async def races(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
-    method, params = talk.any_request()
     started = talk.stage.now()
     await link.ask(method, params)
     rounds = _bearable(talk.stage.now() - started, link.patience)
@@ -320,9 +326,8 @@ async def nothing_after(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must("behavior-requirements/only-listen", "None of them is cancelled by the server.", MODERN)
-async def only_listen(talk: ServerTalk, link: OpenLink) -> None:
+async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
-    tool = talk.any_tool()
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     await cancel(link, await link.send("tools/call", call))
     await link.request("tools/call", call)

@@ -5,7 +5,7 @@ from typing import Any
 
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.probes import answers, plain_request
-from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, AnyTool, OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/index")
@@ -23,9 +23,8 @@ ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
     "request-and-response/no-server-requests",
     "No request of the server, whatever its tools need of the client.",
 )
-async def no_server_requests(talk: ServerTalk, link: OpenLink) -> None:
+async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """Every interaction begins with the client."""
-    tool = talk.any_tool()
     await link.request("tools/call", {"name": tool.name, "arguments": talk.arguments(tool)})
     for name, arguments in ASKING:
         if name in talk.features.tools:
@@ -36,9 +35,8 @@ async def no_server_requests(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must("request-and-response/answered-once", "One result or error for each request.")
-async def answered_once(talk: ServerTalk, link: OpenLink) -> None:
+async def answered_once(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Every request is answered, and answered once: also those that fail."""
-    method, params = talk.any_request()
     asked: tuple[tuple[str, dict[str, Any]], ...] = (
         (method, params),
         ("kit/no-such-method", {}),

@@ -21,7 +21,7 @@ from mcpcore_conformance.kit.probes import fence, outcome, unanswered
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import after_cancellation
 from mcpcore_conformance.kit.shapes import params_problem
-from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_notified
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 from mcpcore_conformance.kit.watching import PROGRESS, watched
@@ -153,9 +153,8 @@ async def shape(talk: ServerTalk, link: OpenLink) -> None:
 @case.should(
     "progress-flow/malformed-token", "The error -32602, or a result without any progress.", needs=()
 )
-async def malformed_token(talk: ServerTalk, link: OpenLink) -> None:
+async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
-    method, params = talk.any_request()
     tokens: tuple[Any, ...] = (None, 1.5, True, {}, [1])
     for token in tokens:
         reply = await outcome(link, await link.send(method, params, meta={"progressToken": token}))

@@ -31,7 +31,7 @@ from mcpcore_conformance.kit.messages import (
     encode,
 )
 from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, AnyTool, ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import MIRROR as FLAW
 from mcpcore_conformance.kit.verdicts import check
@@ -189,9 +189,8 @@ async def method_missing(point: OpenEndpoint) -> None:
 
 
 @case.must("server-validation/method-other-than-body", "Status 400 and -32020.")
-async def method_other(talk: ServerTalk, point: OpenEndpoint) -> None:
+async def method_other(point: OpenEndpoint, method: AnyMethod, params: AnyParams) -> None:
     """An Mcp-Method that is not the body's method is refused."""
-    method, params = talk.any_request()
     other = "tools/list" if method == point.plain else point.plain
     for found in (other, f"{method}/", ""):
         answer = await point.post(point.message(method, params), headers={METHOD: found})
@@ -428,9 +427,8 @@ async def param_characters(call: Annotated[Call, mirrored_call]) -> None:
     "A parameter header that no argument asks for changes nothing.",
     needs=("tools",),
 )
-async def param_unknown(talk: ServerTalk) -> None:
+async def param_unknown(talk: ServerTalk, tool: AnyTool) -> None:
     """A parameter header that the server does not know is passed over."""
-    tool = talk.any_tool()
     point = await endpoint(talk)
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     message = point.message("tools/call", call)

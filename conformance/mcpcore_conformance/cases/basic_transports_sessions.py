@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from typing import Annotated
 
 from mcpcore_conformance.kit.endpoint import (
     BAD_REQUEST,
@@ -41,13 +42,16 @@ async def stateful(talk: ServerTalk) -> tuple[Endpoint, str]:
     talk.skip("the server gives no session ids")
 
 
+StatefulEndpoint = Annotated[Endpoint, stateful]
+Session = Annotated[str, stateful]
+
+
 # The id
 
 
 @case.must("session-management/visible-ascii", "Characters from 0x21 to 0x7E only.")
-async def visible_ascii(talk: ServerTalk) -> None:
+async def visible_ascii(_: StatefulEndpoint, session: Session) -> None:
     """A session id consists of visible ASCII characters."""
-    _, session = await stateful(talk)
     check(session, "the session id is empty")
     check(all("!" <= each <= "~" for each in session), f"the session id is {session!r}")
 
@@ -112,9 +116,8 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
 
 
 @case.should("session-management/two-ids", "A refusal: the request is of one session or the other.")
-async def two_ids(talk: ServerTalk) -> None:
+async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None:
     """A request with two session ids is served in neither session."""
-    point, _ = await stateful(talk)
     other, foreign = await stateful(talk)
     payload = point.plain_payload()
     own = point.head_lines(payload)
@@ -131,17 +134,15 @@ async def two_ids(talk: ServerTalk) -> None:
 
 
 @case.should("session-management/missing-post", "Status 400.")
-async def missing_post(talk: ServerTalk) -> None:
+async def missing_post(point: StatefulEndpoint, _: Session) -> None:
     """A POST without the session id that the server has given gets 400."""
-    point, _ = await stateful(talk)
     answer = await point.post(point.message(), headers={SESSION: None})
     check_refused(answer, "a POST without session id", BAD_REQUEST)
 
 
 @case.should("session-management/missing-get", "Status 400; 405 where there are no such streams.")
-async def missing_get(talk: ServerTalk) -> None:
+async def missing_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET without the session id gets 400."""
-    point, _ = await stateful(talk)
     answer = await point.open(headers=_without_session(point))
     check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
@@ -149,18 +150,16 @@ async def missing_get(talk: ServerTalk) -> None:
 @case.should(
     "session-management/missing-delete", "Status 400; 405 where clients cannot end sessions."
 )
-async def missing_delete(talk: ServerTalk) -> None:
+async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE without the session id gets 400, and ends nobody's session."""
-    point, _ = await stateful(talk)
     answer = await point.delete(None)
     check_refused(answer, "a DELETE without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
     check_served(await point.post(point.message()), "a request after a DELETE without session id")
 
 
 @case.should("session-management/missing-notification", "Status 400, not 202.")
-async def missing_notification(talk: ServerTalk) -> None:
+async def missing_notification(point: StatefulEndpoint, _: Session) -> None:
     """A notification without the session id is not taken."""
-    point, _ = await stateful(talk)
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
     answer = await point.post(cancel, headers={SESSION: None})
     check_refused(answer, "a notification without session id", BAD_REQUEST)
@@ -175,9 +174,8 @@ def _without_session(point: Endpoint) -> list[tuple[str, str]]:
     "session-management/unknown-post",
     "Status 404: the id may have been one, so that the client opens a new session.",
 )
-async def unknown_post(talk: ServerTalk) -> None:
+async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
     """A POST with an id that is no session's gets 404."""
-    point, session = await stateful(talk)
     for found in (MADE_UP, session[:-1], f"{session}x", session[::-1]):
         if read_alike(session, found):
             continue
@@ -186,9 +184,8 @@ async def unknown_post(talk: ServerTalk) -> None:
 
 
 @case.should("session-management/unknown-get", "Status 404; 405 where there are no such streams.")
-async def unknown_get(talk: ServerTalk) -> None:
+async def unknown_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET with an id that is no session's gets 404."""
-    point, _ = await stateful(talk)
     answer = await point.open(headers=[*_without_session(point), (SESSION, MADE_UP)])
     check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
@@ -196,9 +193,8 @@ async def unknown_get(talk: ServerTalk) -> None:
 @case.should(
     "session-management/unknown-delete", "Status 404; 405 where clients cannot end sessions."
 )
-async def unknown_delete(talk: ServerTalk) -> None:
+async def unknown_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE with an id that is no session's gets 404."""
-    point, _ = await stateful(talk)
     answer = await point.delete(MADE_UP)
     check_refused(answer, "a DELETE with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
@@ -255,9 +251,8 @@ async def ended_delete(talk: ServerTalk) -> None:
 @case.should(
     "session-management/end-closes-streams", "An open GET stream of the session ends with it."
 )
-async def end_closes_streams(talk: ServerTalk) -> None:
+async def end_closes_streams(talk: ServerTalk, point: StatefulEndpoint, session: Session) -> None:
     """The streams of a session end when it does."""
-    point, session = await stateful(talk)
     stream = await point.open()
     if not stream.streams:
         talk.skip("the server opens no stream by GET")
@@ -269,17 +264,15 @@ async def end_closes_streams(talk: ServerTalk) -> None:
 
 
 @case.should("session-management/end-spares-others", "The other session is served as before.")
-async def end_spares_others(talk: ServerTalk) -> None:
+async def end_spares_others(talk: ServerTalk, other: StatefulEndpoint, _: Session) -> None:
     """The end of one session leaves the others alone."""
-    other, _ = await stateful(talk)
     await ended(talk)
     check_served(await other.post(other.message()), "a request of another session")
 
 
 @case.should("session-management/header-name", "MCP-SESSION-ID is Mcp-Session-Id.")
-async def session_header_name(talk: ServerTalk) -> None:
+async def session_header_name(point: StatefulEndpoint, session: Session) -> None:
     """The name of the session header has no case."""
-    point, session = await stateful(talk)
     message = point.plain_payload()
     own = [each for each in point.wire.headers_for(message) if each[0] != SESSION]
     for name in ("MCP-SESSION-ID", "MCP-Session-Id", "Mcp-Session-Id"):
@@ -332,9 +325,8 @@ async def version_invalid_get(point: OpenEndpoint) -> None:
     "protocol-version-header/invalid-delete",
     "Status 400, and the session goes on; 405 where clients cannot end sessions.",
 )
-async def version_invalid_delete(talk: ServerTalk) -> None:
+async def version_invalid_delete(point: StatefulEndpoint, session: Session) -> None:
     """A DELETE with a version that is none gets 400 and ends nothing."""
-    point, session = await stateful(talk)
     answer = await point.delete(session, (VERSION, "latest"))
     check_refused(answer, "a DELETE of version 'latest'", BAD_REQUEST, METHOD_NOT_ALLOWED)
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")

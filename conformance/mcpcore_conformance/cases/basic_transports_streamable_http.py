@@ -27,7 +27,7 @@ from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, STREAMABLE, 
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.running import AFTERWARDS, LONGER, over_too_soon, reporting
-from mcpcore_conformance.kit.talk import NewLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 from mcpcore_conformance.kit.watching import any_call, watched
@@ -639,9 +639,8 @@ async def session_ignored(point: OpenEndpoint) -> None:
     "earlier-streamable-http-revisions/no-session",
     "No response has Mcp-Session-Id, neither a new one nor the client's.",
 )
-async def no_session(talk: ServerTalk, point: OpenEndpoint) -> None:
+async def no_session(point: OpenEndpoint, method: AnyMethod, params: AnyParams) -> None:
     """The server makes no session ids and repeats none."""
-    method, params = talk.any_request()
     for message in (point.message(), point.message(method, params), point.message("kit/none")):
         for headers in ({}, {SESSION: "kit-session-of-nobody"}):
             answer = await point.post(message, headers=headers)

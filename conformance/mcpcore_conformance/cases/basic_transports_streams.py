@@ -39,7 +39,7 @@ from mcpcore_conformance.kit.messages import (
 from mcpcore_conformance.kit.model import LEGACY_SSE, ONLY_2024_11_05, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import AFTERWARDS, over_too_soon, reporting
-from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, own_questions, unanswering
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import Watched
@@ -433,9 +433,8 @@ async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
     "http-with-sse/answers-on-the-stream",
     "The response is a message event on the stream, not the body of the POST.",
 )
-async def answers_on_stream(talk: ServerTalk, link: OpenLink) -> None:
+async def answers_on_stream(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Responses come as message events."""
-    method, params = talk.any_request()
     for each in (("ping", {}), (method, params)):
         sent = await link.send(*each)
         message = await link.wait_for(lambda found, sent=sent: found.id == sent.id)  # type: ignore[misc]

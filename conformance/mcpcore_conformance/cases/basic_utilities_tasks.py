@@ -33,12 +33,11 @@ from mcpcore_conformance.kit.tasks import (
     until,
 )
 from mcpcore_conformance.kit.trying import MOST
-from mcpcore_conformance.kit.trying_tasks import support, tasker, taskers
+from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, support, tasker, taskers
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
 
-SLOW = "slow_compute"
 CALLS = "tasks.requests.tools.call"
 NEEDS = (CALLS, "found:task")
 case = page.server(ONLY_2025_11_25, needs=NEEDS)
@@ -87,9 +86,8 @@ async def begins_working(talk: ServerTalk, link: FollowingLink) -> None:
 
 
 @case.should("result-retrieval/created-at-once", "The task, long before its end.")
-async def at_once(talk: ServerTalk, link: FollowingLink) -> None:
+async def at_once(talk: ServerTalk, link: FollowingLink, tool: SlowTasker) -> None:
     """The task is answered as soon as it is accepted."""
-    tool = await tasker(talk, SLOW)
     await _ids(link, tool, 1)  # a process that starts with the session has started
     reply = await call_of(link, tool, LATE, within=min(2.0, talk.timing.answer))
     check(reply.good, f"a call that is to be a task got {reply}")
@@ -126,9 +124,8 @@ async def unguessable_ids(talk: ServerTalk, link: FollowingLink) -> None:
 
 
 @case.must("ttl-and-resource-management/times", "createdAt and lastUpdatedAt as times of ISO 8601.")
-async def times(talk: ServerTalk, link: FollowingLink) -> None:
+async def times(link: FollowingLink, tool: SlowTasker) -> None:
     """A task says when it was made and when it was changed, in ISO 8601."""
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     for found in (task, await look(link, task)):
         names = ("createdAt", "lastUpdatedAt")
@@ -138,9 +135,8 @@ async def times(talk: ServerTalk, link: FollowingLink) -> None:
 
 
 @case.must("ttl-and-resource-management/ttl", "A ttl in milliseconds, or null.")
-async def ttl(talk: ServerTalk, link: FollowingLink) -> None:
+async def ttl(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get tells the ttl that the task really has."""
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK, ttl=60_000)
     found = await look(link, task)
     check("ttl" in found, "tasks/get says nothing of the ttl")
@@ -230,9 +226,8 @@ async def terminal(talk: ServerTalk, link: FollowingLink) -> None:
     "The task with the status cancelled, and no other status from then on.",
     needs=(*NEEDS, "tasks.cancel"),
 )
-async def cancelled(talk: ServerTalk, link: FollowingLink) -> None:
+async def cancelled(talk: ServerTalk, link: FollowingLink, tool: SlowTasker) -> None:
     """A task that is cancelled is cancelled before the answer, and stays so."""
-    tool = await tasker(talk, SLOW)
     for seconds in LONGER:
         task = await create(link, tool, {"seconds": seconds})
         reply = await link.request("tasks/cancel", {"taskId": task["taskId"]})
@@ -285,9 +280,8 @@ _unknown("tasks/cancel", (CALLS, "tasks.cancel"))
     "The tasks that tasks/get finds, on one of the pages.",
     needs=(*NEEDS, "tasks.list"),
 )
-async def listed(talk: ServerTalk, link: FollowingLink) -> None:
+async def listed(link: FollowingLink, tool: SlowTasker) -> None:
     """What tasks/get finds is in the list."""
-    tool = await tasker(talk, SLOW)
     created = [await create(link, tool, QUICK) for _ in range(3)]
     made = {task["taskId"] for task in created}
     found: set[str] = set()
@@ -311,9 +305,8 @@ async def listed(talk: ServerTalk, link: FollowingLink) -> None:
     bindings=STREAMABLE,
     needs=(*NEEDS, OTHER_PRINCIPAL),
 )
-async def other_principal(talk: ServerTalk) -> None:
+async def other_principal(talk: ServerTalk, tool: SlowTasker) -> None:
     """A task is there for the principal that has made it, and for no other."""
-    tool = await tasker(talk, SLOW)
     link, other = await open_link(talk), await talk.somebody_else()
     await other.initialize()
     task = await create(link, tool, LATE)
@@ -422,9 +415,8 @@ async def input_status(talk: ServerTalk, link: FollowingLink) -> None:
 @case.must(
     "associating-task-related-messages/parameter-decides", "The task that the parameter names."
 )
-async def parameter_decides(talk: ServerTalk, link: FollowingLink) -> None:
+async def parameter_decides(link: FollowingLink, tool: SlowTasker) -> None:
     """The parameter taskId decides, whatever _meta says."""
-    tool = await tasker(talk, SLOW)
     one, other = [await create(link, tool, QUICK) for _ in range(2)]
     meta = {RELATED: {"taskId": other["taskId"]}}
     reply = await link.request("tasks/get", {"taskId": one["taskId"]}, meta=meta)
@@ -438,9 +430,8 @@ async def parameter_decides(talk: ServerTalk, link: FollowingLink) -> None:
     "associating-task-related-messages/not-in-get",
     "No related task in _meta: the id is in the result already.",
 )
-async def not_in_get(talk: ServerTalk, link: FollowingLink) -> None:
+async def not_in_get(link: FollowingLink, tool: SlowTasker) -> None:
     """Results of tasks/get do not name the task in _meta besides."""
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     check(related(await look(link, task)) is None, "_meta of tasks/get names the task")
     await finish(link, tool, task)
@@ -465,9 +456,8 @@ async def status_notification(talk: ServerTalk, link: FollowingLink) -> None:
 @case.should(
     "input-required-status/get-not-streamed", "tasks/get is answered as JSON.", bindings=STREAMABLE
 )
-async def not_streamed(talk: ServerTalk, link: FollowingLink) -> None:
+async def not_streamed(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get is answered without an event stream."""
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
     check(reply.good, f"it got {reply}")

@@ -1,6 +1,7 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
 from mcpcore_conformance.kit.client_sign_in import (
+    AttendedSite,
     NewSite,
     attend,
     metadata_asked,
@@ -22,9 +23,8 @@ DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register
     "authorization-base-url/client-metadata-at-root",
     "Metadata are asked for at the root of the server's origin, and used.",
 )
-async def metadata_at_root(talk: ClientTalk) -> None:
+async def metadata_at_root(talk: ClientTalk, site: AttendedSite) -> None:
     """The authorization base URL is that of the server without its path."""
-    site = await attend(talk)
     found = [each.path for each in metadata_asked(site)]
     check(OAUTH_PLACE in found, f"the client asked for {found or 'no metadata'}")
     check(site.let_in, f"the client did not sign in: {talk.state()}")
@@ -60,9 +60,8 @@ async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
     "server-metadata-discovery-headers/client-version-header",
     "MCP-Protocol-Version with the request for metadata.",
 )
-async def version_header(talk: ClientTalk) -> None:
+async def version_header(site: AttendedSite) -> None:
     """The request for metadata names the protocol version."""
-    site = await attend(talk)
     found = [each for each in metadata_asked(site) if each.path == OAUTH_PLACE]
     check(found, "the client asked for no metadata at the root")
     check(found[0].header("mcp-protocol-version"), "the request has no MCP-Protocol-Version")

@@ -1,6 +1,7 @@
 """Cases of the page on authorization server discovery for clients: what is asked for, and where."""
 
 from mcpcore_conformance.kit.client_sign_in import (
+    AttendedSite,
     NewSite,
     attend,
     metadata_asked,
@@ -113,9 +114,8 @@ async def named_server(talk: ClientTalk, site: NewSite) -> None:
     "Authorization and token requests go to the endpoints that the metadata name.",
     SINCE_2025_06_18,
 )
-async def endpoints(talk: ClientTalk) -> None:
+async def endpoints(talk: ClientTalk, site: AttendedSite) -> None:
     """The endpoints are those of the authorization server's metadata."""
-    site = await attend(talk)
     check(metadata_asked(site), "the client asked for no metadata of the authorization server")
     check(site.of("authorize"), "the authorization endpoint of the metadata was not used")
     check(site.of("token"), "the token endpoint of the metadata was not used")

@@ -24,9 +24,8 @@ def _progress(token: Any, value: float) -> dict[str, Any]:
 
 
 @case.must("progress-flow/client-token-type", "_meta.progressToken is a string or an integer.")
-async def token_type(talk: ClientTalk) -> None:
+async def token_type(_: CalledLink, message: Call) -> None:
     """A client that wants to hear of progress gives a token of the right type."""
-    _, message = await talk.expect("tools/call")
     check(is_id(_token(message)), f"the progress token is {_token(message)!r}")
 
 

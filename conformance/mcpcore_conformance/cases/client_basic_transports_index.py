@@ -17,9 +17,8 @@ WORDS = "é ☃ 世界 \U0001f600 \x7f"
     "The text, in UTF-8 or escaped.",
     **scripted(call(arguments={"text": WORDS})),
 )
-async def writes_utf8(talk: ClientTalk) -> None:
+async def writes_utf8(_: CalledLink, message: Call) -> None:
     """What a client sends is UTF-8."""
-    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == WORDS, f"the text {WORDS!r} came as {found!r}")
 

@@ -59,9 +59,8 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
     "Each message is one line, and its text is what it was.",
     **scripted(call(arguments={"text": AWKWARD})),
 )
-async def one_line(talk: ClientTalk) -> None:
+async def one_line(_: CalledLink, message: Call) -> None:
     """Text with line breaks of all kinds stays within one line, unchanged."""
-    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 

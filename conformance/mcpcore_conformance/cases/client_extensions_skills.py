@@ -1,7 +1,7 @@
 """Cases of the extension io.modelcontextprotocol/skills for clients: what of it may be used."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.client_serving import Answer
 from mcpcore_conformance.kit.client_steps import directory, listing, scripted, skill
@@ -84,6 +84,9 @@ class _Skills:
         return {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": self.files[uri]}]}
 
 
+Served = Annotated[_Skills, _Skills]
+
+
 @loading.must(
     "getting-a-skill/client-loads",
     "The contents of the files.",
@@ -98,9 +101,8 @@ async def loads(talk: ClientTalk) -> None:
 
 
 @loading.must("integrity-and-verification/client-digest", "The skill is not loaded.")
-async def other_bytes(talk: ClientTalk) -> None:
+async def other_bytes(served: Served) -> None:
     """A SKILL.md with another digest than its entry says is not used."""
-    served = _Skills(talk)
     served.change(URI, FILES[URI].replace("guide", "Guide"))
     check(not (await served.loaded()).good, "it was loaded")
 
@@ -110,33 +112,29 @@ async def other_bytes(talk: ClientTalk) -> None:
     "The file is not used.",
     **scripted(skill(URI, "references/guide.md")),
 )
-async def other_file(talk: ClientTalk) -> None:
+async def other_file(served: Served) -> None:
     """A supporting file with another digest than its entry says is not used."""
-    served = _Skills(talk)
     served.change(GUIDE, FILES[GUIDE].replace("twice", "never"))
     check(not (await served.loaded()).good, "it was used")
 
 
 @loading.must("integrity-and-verification/client-size", "The skill is not loaded.")
-async def other_size(talk: ClientTalk) -> None:
+async def other_size(served: Served) -> None:
     """A SKILL.md with another size than its entry says is not used, whatever its digest."""
-    served = _Skills(talk)
     served.entry["resources"][0]["size"] += 1
     check(not (await served.loaded()).good, "it was loaded")
 
 
 @loading.must("integrity-and-verification/client-frontmatter", "The skill is not loaded.")
-async def other_frontmatter(talk: ClientTalk) -> None:
+async def other_frontmatter(served: Served) -> None:
     """A SKILL.md whose front matter is not that of its entry is not used."""
-    served = _Skills(talk)
     served.describe(URI, FILES[URI].replace("Says what the kit says", "Reads your mail"))
     check(not (await served.loaded()).good, "it was loaded")
 
 
 @loading.must("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
-async def unlisted_field(talk: ClientTalk) -> None:
+async def unlisted_field(served: Served) -> None:
     """A field of the front matter that the entry does not have is a difference."""
-    served = _Skills(talk)
     served.describe(URI, FILES[URI].replace("\n---\n\n", "\nallowed-tools: Bash\n---\n\n"))
     check(not (await served.loaded()).good, "it was loaded")
 
@@ -146,18 +144,16 @@ async def unlisted_field(talk: ClientTalk) -> None:
     "The file is not asked for.",
     **scripted(skill(URI, "other.md")),
 )
-async def unlisted_file(talk: ClientTalk) -> None:
+async def unlisted_file(served: Served) -> None:
     """A file that the entry does not list is not read."""
-    served = _Skills(talk)
     outcome = await served.loaded()
     check(OTHER not in served.read, "it was asked for")
     check(not outcome.good, "it was used")
 
 
 @case.must("resources/client-no-resources", "The skill is not loaded.", **scripted(skill(URI)))
-async def no_resources(talk: ClientTalk) -> None:
+async def no_resources(talk: ClientTalk, served: Served) -> None:
     """An entry without resources is invalid."""
-    served = _Skills(talk)
     del served.entry["resources"]
     await talk.open()
     outcome = await talk.step()
@@ -171,9 +167,8 @@ async def no_resources(talk: ClientTalk) -> None:
     "No resources/read.",
     **scripted(listing("skills")),
 )
-async def no_prefetch(talk: ClientTalk) -> None:
+async def no_prefetch(talk: ClientTalk, served: Served) -> None:
     """Listing skills fetches no files of theirs."""
-    served = _Skills(talk)
     await talk.open()
     outcome = await talk.step()
     if not served.asked:
@@ -186,9 +181,8 @@ async def no_prefetch(talk: ClientTalk) -> None:
     "No resources/directory/read.",
     **scripted(listing("skills"), directory(ROOT)),
 )
-async def no_directories(talk: ClientTalk) -> None:
+async def no_directories(talk: ClientTalk, served: Served) -> None:
     """Directories are not read where the server does not declare directoryRead."""
-    served = _Skills(talk)
     await talk.open()
     outcome = await talk.step(1)
     if "skills/list" not in served.asked:

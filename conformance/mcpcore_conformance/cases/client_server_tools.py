@@ -75,9 +75,8 @@ async def takes_what_is_right(talk: ClientTalk) -> None:
     "The same JSON values.",
     **scripted(call("echo", ARGUMENTS)),
 )
-async def exact_arguments(talk: ClientTalk) -> None:
+async def exact_arguments(_: CalledLink, message: Call) -> None:
     """Arguments reach the server as they were given."""
-    _, message = await talk.expect("tools/call")
     found = message.params.get("arguments")
     check(found == ARGUMENTS, f"the arguments came as {found!r}")
 

@@ -11,6 +11,8 @@ from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import (
     FILE,
     MOST,
+    Skills,
+    SkillsLink,
     address,
     contents,
     declared,
@@ -68,9 +70,8 @@ async def listed(talk: ServerTalk) -> None:
     "resource-mapping/name-in-uri",
     "A URI that ends with the name in the front matter and /SKILL.md.",
 )
-async def name_in_uri(talk: ServerTalk) -> None:
+async def name_in_uri(_: SkillsLink, skills: Skills) -> None:
     """The name of a skill is the last segment of its path, and keeps to the rules for names."""
-    _, skills = await opened(talk)
     for skill in skills:
         uri, name = address(skill), members(skill.get("frontmatter")).get("name")
         check(uri.endswith(FILE), f"{uri!r:.200} does not end with {FILE}")
@@ -81,9 +82,8 @@ async def name_in_uri(talk: ServerTalk) -> None:
 @case.must(
     "resources/complete", "SKILL.md and files below its directory, each once, with digest and size."
 )
-async def complete(talk: ServerTalk) -> None:
+async def complete(_: SkillsLink, skills: Skills) -> None:
     """The files of an entry are its SKILL.md and files below its directory, each once."""
-    _, skills = await opened(talk)
     for skill in skills:
         uri, found = address(skill), files(skill)
         if skill.get("resources") == "dynamic":
@@ -102,9 +102,8 @@ async def complete(talk: ServerTalk) -> None:
     "resources/nested",
     "Each file of a skill that lies inside of another one among the files of both.",
 )
-async def nested(talk: ServerTalk) -> None:
+async def nested(talk: ServerTalk, _: SkillsLink, skills: Skills) -> None:
     """A skill lists the files of the skills that are nested in it."""
-    _, skills = await opened(talk)
     inner = 0
     for outer in skills:
         own = {each["uri"] for each in files(outer)}
@@ -121,9 +120,8 @@ async def nested(talk: ServerTalk) -> None:
     "integrity-and-verification/digest-and-size",
     "Bytes whose number and SHA-256 digest are those of the entry.",
 )
-async def verified(talk: ServerTalk) -> None:
+async def verified(link: SkillsLink, skills: Skills) -> None:
     """What is read is what the entry says, in each file."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         for each in files(skill)[:MOST]:
             _, data = await contents(link, each["uri"])
@@ -136,9 +134,8 @@ async def verified(talk: ServerTalk) -> None:
     "frontmatter/identical",
     "The fields of the file's front matter, with their values, and no others.",
 )
-async def identical(talk: ServerTalk) -> None:
+async def identical(link: SkillsLink, skills: Skills) -> None:
     """The front matter of an entry is that of its SKILL.md."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         _, data = await contents(link, address(skill))
         text, names = front_matter(data.decode(errors="replace"))
@@ -153,9 +150,8 @@ async def identical(talk: ServerTalk) -> None:
 
 
 @case.should("limits/within", "No more than 512 files and 16 MiB in one skill.")
-async def within(talk: ServerTalk) -> None:
+async def within(_: SkillsLink, skills: Skills) -> None:
     """Skills keep to the limits that every host supports."""
-    _, skills = await opened(talk)
     for skill in skills:
         found = files(skill)
         size = sum(whole(each.get("size")) for each in found)
@@ -164,9 +160,8 @@ async def within(talk: ServerTalk) -> None:
 
 
 @case.should("names/unique", "No name twice.")
-async def unique(talk: ServerTalk) -> None:
+async def unique(_: SkillsLink, skills: Skills) -> None:
     """Names are unique in a listing."""
-    _, skills = await opened(talk)
     names = [str(members(each.get("frontmatter")).get("name")) for each in skills]
     twice = sorted({name for name in names if names.count(name) > 1})
     check(not twice, f"several skills have the name {', '.join(twice[:5])}")
@@ -183,9 +178,8 @@ async def once(talk: ServerTalk) -> None:
     "resource-metadata/skill-file",
     "text/markdown, and in resources/list the name and description of the front matter.",
 )
-async def metadata(talk: ServerTalk) -> None:
+async def metadata(talk: ServerTalk, link: SkillsLink, skills: Skills) -> None:
     """The resource of a SKILL.md says what its front matter says."""
-    link, skills = await opened(talk)
     resources = {each.get("uri"): each for each in talk.features.resources}
     for skill in skills[:MOST]:
         uri, said = address(skill), members(skill.get("frontmatter"))
@@ -198,9 +192,8 @@ async def metadata(talk: ServerTalk) -> None:
 
 
 @case.must("getting-a-skill/same-entry", "The entry that skills/list has, without a cursor.")
-async def same_entry(talk: ServerTalk) -> None:
+async def same_entry(link: SkillsLink, skills: Skills) -> None:
     """skills/get gives the entry of a listed skill."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         found = await link.ask("skills/get", {"uri": address(skill)})
         check(found["skill"] == skill, f"the entry of {address(skill)} is another than its listed")
@@ -219,9 +212,8 @@ async def unknown(talk: ServerTalk) -> None:
 
 
 @case.must("error-handling/unknown-file", "The error -32602.")
-async def unknown_file(talk: ServerTalk) -> None:
+async def unknown_file(link: SkillsLink, skills: Skills) -> None:
     """Reading a file that a skill does not have is an invalid parameter."""
-    link, skills = await opened(talk)
     for path in ("mcpcore-conformance-no-such-file", "../SKILL.md", "%2e%2e/%2e%2e/etc/passwd"):
         uri = f"{root(skills[0])}/{path}"
         (await link.request("resources/read", {"uri": uri})).failed_with(INVALID_PARAMS)

@@ -29,13 +29,12 @@ from mcpcore_conformance.kit.tasks import (
     time_of,
     until,
 )
-from mcpcore_conformance.kit.trying_tasks import tasker, taskers
+from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, tasker, taskers
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/tasks")
 
-SLOW = "slow_compute"
 TASK = ("found:task",)
 case = page.server(MODERN, needs=TASK)
 EXTENSION = f"extensions.{TASKS}"
@@ -282,9 +281,8 @@ async def input_first(link: Annotated[Link, opened]) -> None:
 
 
 @case.must("security-considerations/ids-not-guessable", "Long ids, another one each time.")
-async def unguessable(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
+async def unguessable(link: Annotated[Link, opened], tool: SlowTasker) -> None:
     """Task ids cannot be guessed."""
-    tool = await tasker(talk, SLOW)
     tasks = [await create(link, tool, QUICK) for _ in range(4)]
     found = [each["taskId"] for each in tasks]
     check(len(set(found)) == len(found), f"tasks have the same id: {found}")
@@ -299,9 +297,8 @@ async def unguessable(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     "backwards-compatibility/nothing-of-2025-11-25",
     "No tasks/list, no tasks/result, no capability tasks, no related task in _meta.",
 )
-async def nothing_old(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
+async def nothing_old(talk: ServerTalk, link: Annotated[Link, opened], tool: SlowTasker) -> None:
     """The experimental tasks of 2025-11-25 are gone."""
-    tool = await tasker(talk, SLOW)
     for method in ("tasks/list", "tasks/result"):
         reply = await link.request(method, {"taskId": NOBODY})
         reply.failed_with(METHOD_NOT_FOUND)

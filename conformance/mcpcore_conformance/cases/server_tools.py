@@ -33,7 +33,7 @@ from mcpcore_conformance.kit.model import (
 )
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
-from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyTool, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
 from mcpcore_conformance.kit.usable import items, members
 from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check
@@ -252,9 +252,8 @@ WRONG: dict[str, Any] = {
     "calling-tools/result-shape",
     "A result with an array of content, each block whole, whichever tool is called.",
 )
-async def result_shape(talk: ServerTalk) -> None:
+async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
     """The results of calls have the shape of their revision."""
-    tool = talk.any_tool()
     await called(talk, tool.name, talk.arguments(tool))
     plain = talk.features.plain_tools(MOST)[1:]
     # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
@@ -271,9 +270,8 @@ async def result_shape(talk: ServerTalk) -> None:
 @case.must(
     "calling-tools/no-arguments", "The same as with empty arguments: the member is optional."
 )
-async def no_arguments(talk: ServerTalk) -> None:
+async def no_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """A tool that needs no arguments can be called without the member arguments."""
-    tool = talk.any_tool()
     if tool.input_schema.get("required"):
         talk.skip("no harmless tool is there that needs no arguments")
     link = await talk.open()
@@ -410,9 +408,8 @@ async def unknown_tool(talk: ServerTalk) -> None:
     "The name in another case is that of an unknown tool.",
     SINCE_2025_11_25,
 )
-async def case_sensitive(talk: ServerTalk) -> None:
+async def case_sensitive(talk: ServerTalk, tool: AnyTool) -> None:
     """Tool names are case-sensitive."""
-    tool = talk.any_tool()
     name = tool.name.swapcase()
     if name in talk.features.tools or name in talk.features.withheld:
         talk.skip("there is a tool with that name in both cases")
@@ -435,9 +432,8 @@ async def no_name(link: OpenLink) -> None:
     "error-handling/malformed-arguments",
     "The error -32602: the request does not follow the schema of tools/call.",
 )
-async def malformed_arguments(talk: ServerTalk) -> None:
+async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """Arguments that are no object are an error of the protocol."""
-    tool = talk.any_tool()
     link = await talk.open()
     wrong: tuple[Any, ...] = ([], "text", 1)
     for arguments in wrong:

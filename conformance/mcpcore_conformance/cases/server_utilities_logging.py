@@ -12,7 +12,7 @@ from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
-from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_notified
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import LOGGING
@@ -267,9 +267,8 @@ async def not_on_listen(link: OpenLink) -> None:
 
 
 @case.should("error-handling/invalid-request-level", "The error -32602.", needs=("logging",))
-async def invalid_request_level(talk: ServerTalk, link: OpenLink) -> None:
+async def invalid_request_level(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a level that does not exist is refused."""
-    method, params = talk.any_request()
     for level in (each for each in WRONG if each is not None):
         reply = await link.request(method, params, meta={META_LOG_LEVEL: level})
         reply.failed_with(INVALID_PARAMS, what=f"a request with the logLevel {level!r}")

@@ -60,6 +60,9 @@ async def attend(
     return site
 
 
+AttendedSite = Annotated[ProtectedSite, attend]
+
+
 async def sign_in(
     talk: ClientTalk,
     site: ProtectedSite | None = None,

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.link import Link
@@ -36,6 +36,10 @@ async def opened(talk: ServerTalk, setting: str = "") -> tuple[Link, list[dict[s
     declared(talk, setting)
     link = await talk.open()
     return link, await entries(link, "skills/list", "skills") or talk.skip("no skill is listed")
+
+
+SkillsLink = Annotated[Link, opened]
+Skills = Annotated[list[dict[str, Any]], opened]
 
 
 def address(skill: dict[str, Any]) -> str:

@@ -320,6 +320,9 @@ class ServerTalk:
 
 OpenLink = Annotated[Link, ServerTalk.open]
 NewLink = Annotated[Link, ServerTalk.connect]
+AnyTool = Annotated[Tool, ServerTalk.any_tool]
+AnyMethod = Annotated[str, ServerTalk.any_request]
+AnyParams = Annotated[dict[str, Any], ServerTalk.any_request]
 
 
 def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:
