@@ -40,8 +40,6 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
 JAG = "kit.id.jag"
 SIGNED_IN = "kit.id.token"
-AGE = 300
-"""Seconds that a proof may be old."""
 
 
 def _of_grant(site: ProtectedSite, grant: str) -> list[HttpVisit]:

@@ -17,7 +17,6 @@ from mcpcore_conformance.strategies.types import json_objects, json_values, text
 
 Message = dict[str, Any]
 _HUGE = 10**30
-_ODD_IDS = (0, -1, 1, "1", "", "0", 2**53, 2**53 + 1, 2**63, _HUGE, "null")
 
 
 def known(revision: str) -> Revision:

@@ -6,7 +6,6 @@ The syntax of HTTP/1.1 is h11's; which headers go with a message is the kit's ow
 
 import ssl
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,17 +67,12 @@ class HttpStage(Staging):
         self.reuses = reuses
         self._idle: list[tuple[ByteStream, h11.Connection]] = []
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Close all connections."""
         with anyio.CancelScope(shield=True):
             for stream, _ in self._idle:
                 await anyio.aclose_forcefully(stream)
-        return await super().__aexit__(kind, value, trace)
+        return await super().__aexit__(*raised)
 
     async def connect(
         self,

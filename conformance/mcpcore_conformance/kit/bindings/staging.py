@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -42,15 +41,10 @@ class Staging(Stage):
         self.tasks.start_soon(self._watch)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Stop what still reads."""
         self.tasks.cancel_scope.cancel()
-        return await self.tasks.__aexit__(kind, value, trace)
+        return await self.tasks.__aexit__(*raised)
 
     @contextmanager
     def writing(self, data: bytes) -> Iterator[None]:

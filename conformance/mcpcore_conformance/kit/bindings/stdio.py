@@ -5,7 +5,6 @@ import shlex
 import signal as signals
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import anyio
@@ -100,19 +99,14 @@ class StdioStage(Staging):
         if len(self._kept) > KEPT:
             self.tasks.start_soon(self._kept.pop(0)[2].close)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Close what was kept."""
         try:
             async with anyio.create_task_group() as tasks:
                 for _, _, wire, _ in self._kept:
                     tasks.start_soon(wire.close)
         finally:
-            ended = await super().__aexit__(kind, value, trace)
+            ended = await super().__aexit__(*raised)
         return ended
 
     async def connect(
