@@ -46,6 +46,7 @@ page = Page("basic/patterns/cancellation")
 case = page.server()
 
 SLOW = ("tool:test_wait",)
+of_slow = page.server(needs=SLOW)
 LONG = 30.0
 """Seconds of a call that is going to be cancelled."""
 TRIES = 100
@@ -86,7 +87,7 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
     check(found is None, f"{found and found[0]} was answered: {found and found[1]}")
 
 
-@case.should("behavior-requirements/no-response", "Nothing.", needs=SLOW)
+@of_slow.should("behavior-requirements/no-response", "Nothing.")
 async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     """A call that is cancelled while it runs is not answered."""
     sent = await waiting(talk, link, LONG)
@@ -94,11 +95,8 @@ async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     await _silent(link, {"a cancelled call": sent})
 
 
-@case.should(
-    "cancellation-flow/reason-optional",
-    "The call is cancelled all the same.",
-    bindings=ONE_CHANNEL,
-    needs=SLOW,
+@of_slow.should(
+    "cancellation-flow/reason-optional", "The call is cancelled all the same.", bindings=ONE_CHANNEL
 )
 async def reason_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation may leave out the reason, or give any."""
@@ -139,10 +137,9 @@ async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     check(False, "the work went on although its call was cancelled")
 
 
-@case.should(
+@of_slow.should(
     "behavior-requirements/frees-resources",
     "The next request is served, however many were cancelled.",
-    needs=SLOW,
 )
 async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
     """Cancelled calls do not use up what the server has for calls."""
@@ -152,9 +149,7 @@ async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
         await link.ask(*talk.any_request())
 
 
-@case.should(
-    "behavior-requirements/others-unaffected", "The other call runs to its end.", needs=SLOW
-)
+@of_slow.should("behavior-requirements/others-unaffected", "The other call runs to its end.")
 async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     """To cancel one call does not cancel another."""
     for seconds in LONGER:
@@ -165,11 +160,10 @@ async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     raise over_too_soon("the cancellation of another one")
 
 
-@case.should(
+@of_slow.should(
     "behavior-requirements/id-type",
     'A cancellation of "17" does not cancel 17, nor the other way round.',
     bindings=ONE_CHANNEL,
-    needs=SLOW,
 )
 async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation names its request by an id of the same type."""
@@ -188,11 +182,10 @@ async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     raise over_too_soon("a cancellation of another id")
 
 
-@case.should(
+@of_slow.should(
     "behavior-requirements/own-requests",
     "The call runs to its end.",
     bindings=EVERY - {Binding.STDIO},
-    needs=SLOW,
 )
 async def own_requests(talk: ServerTalk) -> None:
     """A client cannot cancel what another one has asked for."""
@@ -294,11 +287,8 @@ async def races(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: Any
     await link.ask(method, params)
 
 
-@case.should(
-    "timing-considerations/twice",
-    "Nothing more than the first time.",
-    bindings=ONE_CHANNEL,
-    needs=SLOW,
+@of_slow.should(
+    "timing-considerations/twice", "Nothing more than the first time.", bindings=ONE_CHANNEL
 )
 async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A second cancellation of a request does no harm."""

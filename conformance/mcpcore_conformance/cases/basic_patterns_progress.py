@@ -30,6 +30,7 @@ page = Page("basic/patterns/progress")
 
 REPORTS = ("found:progress",)
 case = page.server(needs=REPORTS)
+of_any = page.server()
 AFTERWARDS = 0.2
 """Seconds in which what was under way would show: longer than the fixture's steps are apart."""
 
@@ -124,10 +125,9 @@ async def increases(talk: ServerTalk, link: OpenLink) -> None:
     check(grows, f"progress went {values}")
 
 
-@case.must(
+@of_any.must(
     "progress-flow/only-grows",
     "Each value is larger than the one before it, whichever tool is called.",
-    needs=(),
 )
 async def only_grows(talk: ServerTalk) -> None:
     """Whatever is asked for, its progress only grows."""
@@ -150,8 +150,8 @@ async def shape(talk: ServerTalk, link: OpenLink) -> None:
             check(number, f"{name} is {value!r}")
 
 
-@case.should(
-    "progress-flow/malformed-token", "The error -32602, or a result without any progress.", needs=()
+@of_any.should(
+    "progress-flow/malformed-token", "The error -32602, or a result without any progress."
 )
 async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
@@ -168,10 +168,8 @@ async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) 
     await link.alive()
 
 
-@case.must(
-    "progress-flow/any-request",
-    "A result: progress may be asked for, and need not be given.",
-    needs=(),
+@of_any.must(
+    "progress-flow/any-request", "A result: progress may be asked for, and need not be given."
 )
 async def any_request(talk: ServerTalk, link: OpenLink) -> None:
     """Every request may carry a token."""
@@ -262,11 +260,8 @@ async def token_again(talk: ServerTalk, link: OpenLink) -> None:
         _of_token(found, token)
 
 
-@case.should(
-    "behavior-requirements/unknown-token",
-    "Nothing; over HTTP 202 or a status of 4xx.",
-    LEGACY,
-    needs=(),
+@of_any.should(
+    "behavior-requirements/unknown-token", "Nothing; over HTTP 202 or a status of 4xx.", LEGACY
 )
 async def unknown_token(talk: ServerTalk, link: OpenLink) -> None:
     """Progress of the client for a token that the server never gave is ignored."""
@@ -281,10 +276,9 @@ async def unknown_token(talk: ServerTalk, link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must(
+@of_any.must(
     "behavior-requirements/active-tokens-only",
     "No progress with a token that was not given, and none after the answer.",
-    needs=(),
 )
 async def active_tokens_only(talk: ServerTalk) -> None:
     """Whatever is asked for, progress has the token of a request that runs."""

@@ -318,7 +318,6 @@ async def notification_mirrors(point: OpenEndpoint) -> None:
 
 MIRROR = "x-mcp-header"
 KINDS = "test_x_mcp_header_kinds"
-case = page.server(MODERN, bindings=STREAMABLE, needs=(f"tool:{KINDS}",))
 
 
 class Call(Struct):
@@ -353,19 +352,19 @@ async def mirrored_call(talk: ServerTalk) -> Call:
     talk.skip(only if found else f"no tool mirrors a string ({MIRROR})")
 
 
-@case.must("server-behavior-for-custom-headers/served", "The call is served.", needs=())
+@case.must("server-behavior-for-custom-headers/served", "The call is served.")
 async def param_served(call: Annotated[Call, mirrored_call]) -> None:
     """A call with the headers of its mirrored arguments is served."""
     check_served(await call.made("eu-west", header="eu-west"), "a call with its mirror")
 
 
-@case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.", needs=())
+@case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.")
 async def param_missing(call: Annotated[Call, mirrored_call]) -> None:
     """An argument whose header is missing is refused."""
     check_mismatch(await call.made("kit", header=None), f"a call without {call.header}")
 
 
-@case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.", needs=())
+@case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.")
 async def param_other(call: Annotated[Call, mirrored_call]) -> None:
     """A header that is not the argument, letter by letter, is refused."""
     for found in ("kit-other", "KIT", "ki", sentinel("other")):
@@ -375,7 +374,6 @@ async def param_other(call: Annotated[Call, mirrored_call]) -> None:
 @case.must(
     "server-behavior-for-custom-headers/decoded",
     "The call is served as if the value were there in plain.",
-    needs=(),
 )
 async def param_decoded(call: Annotated[Call, mirrored_call]) -> None:
     """A value in the Base64 sentinel form is decoded before it is compared."""
@@ -387,7 +385,6 @@ async def param_decoded(call: Annotated[Call, mirrored_call]) -> None:
 @case.must(
     "value-encoding/sentinel-look-alike",
     "What begins or ends like the sentinel, but does not do both, is plain text.",
-    needs=(),
 )
 async def sentinel_look_alike(call: Annotated[Call, mirrored_call]) -> None:
     """Half a sentinel is a value like others."""
@@ -395,7 +392,7 @@ async def sentinel_look_alike(call: Annotated[Call, mirrored_call]) -> None:
         check_served(await call.made(value, header=value), f"{call.header}: {value}")
 
 
-@case.must("value-encoding/parameter-broken", "Status 400 and -32020.", needs=())
+@case.must("value-encoding/parameter-broken", "Status 400 and -32020.")
 async def param_broken(call: Annotated[Call, mirrored_call]) -> None:
     """What is no Base64 within the sentinel of a parameter is refused."""
     for inside in ("SGVsbG8", "SGVs!!!bG8=", "SGVsbG8=="):
@@ -406,7 +403,6 @@ async def param_broken(call: Annotated[Call, mirrored_call]) -> None:
 @case.must(
     "server-behavior-for-custom-headers/invalid-characters",
     "Status 400, also if the bytes are those of the argument.",
-    needs=(),
 )
 async def param_characters(call: Annotated[Call, mirrored_call]) -> None:
     """A mirror with bytes outside ASCII is refused."""
@@ -434,6 +430,9 @@ async def param_unknown(talk: ServerTalk, tool: AnyTool) -> None:
     message = point.message("tools/call", call)
     answer = await point.post(message, headers={"mcp-param-kit-unknown": "kit"})
     check_served(answer, "a call with a parameter header that nobody asked for")
+
+
+case = page.server(MODERN, bindings=STREAMABLE, needs=(f"tool:{KINDS}",))
 
 
 class Kinds(Struct):

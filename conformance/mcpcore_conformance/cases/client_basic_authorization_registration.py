@@ -24,18 +24,16 @@ case = signing_in(page, MODERN)
 UP_TO_2025_06_18 = Span(BY_NAME["2025-03-26"], BY_NAME["2025-06-18"])
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
 """Credentials by pre-registration."""
-GIVEN_BY = "auth/pre-registration"
+given = signing_in(page, MODERN, scenario="auth/pre-registration", context=GIVEN)
 DOCUMENT = {"client_id_metadata_document_supported": True}
 BINDING = "authorization-server-binding"
 CONSTRAINTS = "application-type-and-redirect-uri-constraints"
 
 
-@case.should(
+@given.should(
     "pre-registration/client-credentials",
     "The given client_id is used, and its secret at the token endpoint.",
     SINCE_2025_11_25,
-    scenario=GIVEN_BY,
-    context=GIVEN,
 )
 async def given_credentials(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration are used where nobody can register."""
@@ -47,12 +45,10 @@ async def given_credentials(talk: ClientTalk, site: NewSite) -> None:
     check(found == GIVEN["client_id"], f"authorization was asked for by {found!r}")
 
 
-@case.should(
+@given.should(
     "pre-registration/client-before-others",
     "The given client_id is used; nothing is registered.",
     SINCE_2025_11_25,
-    scenario=GIVEN_BY,
-    context=GIVEN,
 )
 async def given_first(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration come before documents and registration."""
@@ -186,11 +182,9 @@ async def registers_anew(talk: ClientTalk, site: NewSite) -> None:
     check(found in site.moves_to.clients, f"{found!r} was not given by the second")
 
 
-@case.should(
+@given.should(
     f"{BINDING}/client-mismatch-told",
     "The credentials are not used at the new authorization server.",
-    scenario=GIVEN_BY,
-    context=GIVEN,
 )
 async def mismatch_told(talk: ClientTalk, site: NewSite) -> None:
     """Given credentials are not tried on another authorization server than before."""

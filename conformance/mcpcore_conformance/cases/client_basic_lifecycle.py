@@ -30,12 +30,12 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
 case = page.client(LEGACY)
+begun = page.client(LEGACY, scenario="initialize")
 
 
-@case.must(
+@begun.must(
     "initialization/client-identifies-itself",
     "initialize has a protocol version, capabilities, and the client's name and version.",
-    scenario="initialize",
 )
 async def identifies_itself(link: ReadyLink) -> None:
     """The first thing that a client says is initialize, with everything that belongs into it.
@@ -55,10 +55,9 @@ async def identifies_itself(link: ReadyLink) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@case.must(
+@begun.must(
     "initialization/client-sends-initialized",
     "notifications/initialized comes before any request but pings.",
-    scenario="initialize",
 )
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
@@ -75,11 +74,7 @@ async def sends_initialized(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "initialization/client-waits",
-    "No request but ping until initialize is answered.",
-    scenario="initialize",
-)
+@begun.should("initialization/client-waits", "No request but ping until initialize is answered.")
 async def waits(talk: ClientTalk) -> None:
     """A client asks for nothing before initialize was answered."""
     link, opening = await talk.initializing()
@@ -90,11 +85,10 @@ async def waits(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@case.must(
+@begun.must(
     "initialization/client-initialize-not-batched",
     "initialize is a message of its own.",
     ONLY_2025_03_26,
-    scenario="initialize",
 )
 async def not_batched(link: ReadyLink) -> None:
     """A client does not send initialize as a part of a batch."""
@@ -102,10 +96,9 @@ async def not_batched(link: ReadyLink) -> None:
     check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
 
 
-@case.must(
+@begun.must(
     "version-negotiation/client-offers-known-version",
     "protocolVersion is one of the published versions with a handshake.",
-    scenario="initialize",
 )
 async def offers_known_version(link: ReadyLink) -> None:
     """The version that a client asks for is one that exists."""
@@ -117,10 +110,9 @@ async def offers_known_version(link: ReadyLink) -> None:
     )
 
 
-@case.should(
+@begun.should(
     "version-negotiation/client-disconnects",
     "The client leaves: no notifications/initialized, no further request.",
-    scenario="initialize",
 )
 async def disconnects(talk: ClientTalk) -> None:
     """A client that does not know the version it is answered with goes away."""
@@ -209,10 +201,9 @@ async def refuses_undeclared(link: CalledLink, message: Call) -> None:
         )
 
 
-@case.should(
+@begun.should(
     "error-handling/client-initialize-refused",
     "No notifications/initialized and no other requests; the client ends.",
-    scenario="initialize",
 )
 async def initialize_refused(talk: ClientTalk) -> None:
     """A client whose initialize is refused does not go on."""

@@ -49,7 +49,7 @@ STATE = ' {"a":"\\u00e9/=", "b":1.0}\n\t=?☃ø\U0001f600 '
 PARALLEL = 20
 ROUNDS = 60
 
-OFFICIAL = "sep-2322-client-request-state"
+official = page.client(MODERN, needs=("elicitation",), scenario="sep-2322-client-request-state")
 TOOLS = [
     tool(f"test_mrtr_{kind}") for kind in ("echo_state", "unrelated", "no_state", "no_result_type")
 ]
@@ -75,11 +75,8 @@ async def _round(
     return link, message, await _call(link, kind)
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-echoes-state",
-    "requestState comes back exactly.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
+@official.must(
+    "client-requirements-basic-workflow/client-echoes-state", "requestState comes back exactly."
 )
 async def echoes_state(talk: ClientTalk) -> None:
     """The state comes back as it was, character by character."""
@@ -88,11 +85,9 @@ async def echoes_state(talk: ClientTalk) -> None:
     check(found == STATE, f"the state {STATE!r} came back as {found!r}")
 
 
-@case.must(
+@official.must(
     "client-requirements-basic-workflow/client-new-id",
     "Another id than that of the request which is made again.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -100,12 +95,7 @@ async def new_id(talk: ClientTalk) -> None:
     check(again.id != message.id, f"the request was made again with the same id {again.id!r}")
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-no-state",
-    "No requestState.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
-)
+@official.must("client-requirements-basic-workflow/client-no-state", "No requestState.")
 async def no_state(talk: ClientTalk) -> None:
     """Where there was no state, none comes back."""
     _, _, again = await _round(talk, "no_state", None)
@@ -115,11 +105,9 @@ async def no_state(talk: ClientTalk) -> None:
     )
 
 
-@case.must(
+@official.must(
     "client-requirements-basic-workflow/client-same-request",
     "The same params, with inputResponses and requestState added.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
 )
 async def same_request(talk: ClientTalk) -> None:
     """It is the original request that is made again."""
@@ -131,11 +119,9 @@ async def same_request(talk: ClientTalk) -> None:
     check(before == after, f"the params {before} became {after}")
 
 
-@case.must(
+@official.must(
     "client-requirements-basic-workflow/client-one-retry-only",
     "Other requests carry neither answers nor state.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
 )
 async def one_retry_only(talk: ClientTalk) -> None:
     """Answers and state go to the request that they belong to, and to no other."""

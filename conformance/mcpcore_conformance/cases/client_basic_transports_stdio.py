@@ -40,6 +40,8 @@ from mcpcore_conformance.kit.verdicts import ARRAY, MISMADE, check
 
 page = Page("basic/transports/stdio")
 case = page.client(bindings=LINES)
+of_process = page.client(MODERN, bindings=STDIO)
+negotiating = page.client(MODERN, bindings=LINES, **scripted(listing(), negotiate=True))
 
 AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
@@ -183,22 +185,17 @@ async def deaf_server(talk: ClientTalk) -> None:
 # The end
 
 
-@case.should(
+@of_process.should(
     "shutdown/client-closes-input",
     "Standard input is closed; no signal to a server that then ends.",
-    MODERN,
-    bindings=STDIO,
 )
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@case.should(
-    "shutdown/client-uses-force",
-    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
-    MODERN,
-    bindings=STDIO,
+@of_process.should(
+    "shutdown/client-uses-force", "SIGTERM, then SIGKILL, after some time; nothing is left behind."
 )
 async def uses_force(talk: ClientTalk) -> None:
     """A server that does not end by itself is ended."""
@@ -225,11 +222,9 @@ async def notices(talk: ClientTalk, link: ReadyLink) -> None:
     check(step.failure != "timeout", f"the call waited {talk.host.now() - started:.1f} s")
 
 
-@case.should(
+@of_process.should(
     "unexpected-termination/client-restarts",
     "The server is started again, and the next request succeeds.",
-    MODERN,
-    bindings=STDIO,
     **scripted(call(timeout=3), listing("prompts", timeout=10)),
 )
 async def restarts(talk: ClientTalk, link: ReadyLink) -> None:
@@ -264,11 +259,8 @@ def _initialized(talk: ClientTalk, since: int = 0) -> bool:
     return any(link.requests("initialize") for link in talk.links[since:])
 
 
-@case.should(
-    "backward-compatibility/client-probes",
-    "server/discover, with the preferred version in _meta.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
+@negotiating.should(
+    "backward-compatibility/client-probes", "server/discover, with the preferred version in _meta."
 )
 async def probes(talk: ClientTalk) -> None:
     """A client that speaks both eras asks first which one the server speaks."""
@@ -281,11 +273,8 @@ async def probes(talk: ClientTalk) -> None:
     check(step.good, f"the list ended with {step}")
 
 
-@case.must(
-    "backward-compatibility/client-falls-back",
-    "initialize, whatever the code of the error is.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
+@negotiating.must(
+    "backward-compatibility/client-falls-back", "initialize, whatever the code of the error is."
 )
 async def falls_back(talk: ClientTalk) -> None:
     """A server that refuses the probe with any other error is one of the older era."""
@@ -298,11 +287,8 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.finished()
 
 
-@case.must(
-    "backward-compatibility/client-falls-back-on-silence",
-    "initialize, after a while.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
+@negotiating.must(
+    "backward-compatibility/client-falls-back-on-silence", "initialize, after a while."
 )
 async def falls_back_on_silence(talk: ClientTalk) -> None:
     """A server that does not answer the probe is one of the older era."""
@@ -313,12 +299,7 @@ async def falls_back_on_silence(talk: ClientTalk) -> None:
     check(_initialized(talk), "a server that did not answer the probe was not initialized")
 
 
-@case.must(
-    "backward-compatibility/client-stays-modern",
-    "No initialize.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
-)
+@negotiating.must("backward-compatibility/client-stays-modern", "No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A server that refuses the probe with an error of this era is never initialized."""
     for code in (UNSUPPORTED_VERSION, MISSING_CAPABILITY):

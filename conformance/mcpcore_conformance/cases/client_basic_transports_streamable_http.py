@@ -375,6 +375,7 @@ async def sse_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None
 # Servers of the older era
 
 case = page.client(MODERN, bindings=STREAMABLE)
+negotiating = page.client(MODERN, bindings=STREAMABLE, **scripted(listing(), negotiate=True))
 
 OLD = "httpsse-transport-2024-11-05"
 AS_JSON = [("content-type", "application/json")]
@@ -398,9 +399,7 @@ async def _refused(talk: ClientTalk, refusal: Refusal) -> tuple[ClientLink, Mess
     return link, first
 
 
-@case.should(
-    "backward-compatibility/client-falls-back", "initialize.", **scripted(listing(), negotiate=True)
-)
+@negotiating.should("backward-compatibility/client-falls-back", "initialize.")
 async def falls_back(talk: ClientTalk) -> None:
     """A 400 without an error of the newer era means a server of the older one."""
     talk.revision = LATEST_LEGACY
@@ -421,11 +420,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.until(lambda: talk.ended)
 
 
-@case.should(
-    "backward-compatibility/client-stays-modern",
-    "No initialize.",
-    **scripted(listing(), negotiate=True),
-)
+@negotiating.should("backward-compatibility/client-stays-modern", "No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A 400 with an error of the newer era is no reason to initialize."""
     data = {"supported": [LATEST.name], "requested": LATEST.name, "requiredCapabilities": {}}
@@ -442,10 +437,8 @@ async def stays_modern(talk: ClientTalk) -> None:
         check(not link.requests("initialize"), f"after the error {code} the client initialized")
 
 
-@case.may(
-    "backward-compatibility/client-other-statuses",
-    "No initialize: they say nothing of the era.",
-    **scripted(listing(), negotiate=True),
+@negotiating.may(
+    "backward-compatibility/client-other-statuses", "No initialize: they say nothing of the era."
 )
 async def other_statuses(talk: ClientTalk) -> None:
     """401, 403, 429 and 5xx are no reason to initialize."""
@@ -501,10 +494,9 @@ async def falls_back_to_sse(talk: ClientTalk) -> None:
     check(link.posts("GET"), "there was no GET")
 
 
-@case.may(
+@negotiating.may(
     f"{OLD}/client-falls-back-from-modern",
     "GET, and after the endpoint event initialize to the address that it names.",
-    **scripted(listing(), negotiate=True),
 )
 async def falls_back_from_modern(talk: ClientTalk) -> None:
     """A client of both eras finds a server of HTTP+SSE too."""
@@ -518,7 +510,7 @@ async def falls_back_from_modern(talk: ClientTalk) -> None:
 # Headers that mirror
 
 PREFIX, SUFFIX = "=?base64?", "?="
-CUSTOM = "http-custom-headers"
+custom = page.client(MODERN, bindings=STREAMABLE, scenario="http-custom-headers")
 """The official scenario: list the tools, then make the calls of the context."""
 
 
@@ -637,10 +629,9 @@ async def _next_call(talk: ClientTalk, link: ClientLink) -> Message:
     return message
 
 
-@case.must(
+@custom.must(
     "custom-headers-from-tool-parameters/client-mirrors",
     "Mcp-Param headers with the values, and none for other parameters.",
-    scenario=CUSTOM,
     context=_calls({"region": "us west 1", "count": -7, "dry": False, "empty": "", "query": "q"}),
 )
 async def mirrors(talk: ClientTalk) -> None:
@@ -668,10 +659,9 @@ async def mirrors(talk: ClientTalk) -> None:
 HOSTILE = ("Hello, 世界", " padded ", "line1\r\nX-Injected: yes", "=?base64?literal?=", "nul\0l")
 
 
-@case.must(
+@custom.must(
     "value-encoding/client-base64",
     "The sentinel form of base64, which decodes to the value.",
-    scenario=CUSTOM,
     context=_calls(*[{"text": each} for each in HOSTILE]),
 )
 async def value_encoded(talk: ClientTalk) -> None:
@@ -691,10 +681,9 @@ async def value_encoded(talk: ClientTalk) -> None:
         check(_decoded(found) == wanted, f"{wanted!r} came as {found!r}")
 
 
-@case.must(
+@custom.must(
     "value-encoding/client-no-injection",
     "No header that the client did not mean to send.",
-    scenario=CUSTOM,
     context=_calls({"text": "a\r\nX-Injected: yes"}, {"text": "a\nX-Injected: yes"}),
 )
 async def no_injection(talk: ClientTalk) -> None:
@@ -708,10 +697,9 @@ async def no_injection(talk: ClientTalk) -> None:
     check(len(link.requests("tools/call")) >= 2, "the calls were not made")
 
 
-@case.must(
+@custom.must(
     "schema-extension/client-nested",
     "The value at the path of the property; no header where there is none.",
-    scenario=CUSTOM,
     context=_calls({"place": {"region": "north", "more": {"n": 3}}}, {"place": {}}),
 )
 async def nested(talk: ClientTalk) -> None:
@@ -728,10 +716,9 @@ async def nested(talk: ClientTalk) -> None:
     check(found == [None, None], f"values that are not there came as {found}")
 
 
-@case.must(
+@custom.must(
     "server-behavior-for-custom-headers/client-omits",
     "No header.",
-    scenario=CUSTOM,
     context=_calls({"a": None, "b": "x"}, {"b": "x"}),
 )
 async def omits(talk: ClientTalk) -> None:
@@ -781,10 +768,9 @@ async def leaves_out(talk: ClientTalk) -> None:
     check("valid_tool" in called, "the tool whose annotations are right was not called")
 
 
-@case.should(
+@custom.should(
     "client-behavior/client-refreshes",
     "tools/list, then the call once more with the header.",
-    scenario=CUSTOM,
     context=_calls({"region": "north"}),
 )
 async def refreshes(talk: ClientTalk) -> None:
@@ -800,10 +786,9 @@ async def refreshes(talk: ClientTalk) -> None:
     check(found == "north", f"the call was made again with Mcp-Param-Region {found!r}")
 
 
-@case.may(
+@custom.may(
     "client-behavior/client-refreshes-once",
     "The call is given up after a few attempts.",
-    scenario=CUSTOM,
     context=_calls({"region": "north"}),
 )
 async def refreshes_once(talk: ClientTalk) -> None:

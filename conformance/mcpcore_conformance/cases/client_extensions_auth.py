@@ -31,11 +31,26 @@ enterprise = Page("extensions/auth/enterprise-managed-authorization")
 rfc7523 = Page("rfc7523")
 rfc9449 = Page("rfc9449")
 credentials_case = signing_in(credentials, SINCE_2025_11_25)
-enterprise_case = signing_in(enterprise, SINCE_2025_11_25)
-rfc7523_case = signing_in(rfc7523, SINCE_2025_11_25)
-rfc9449_case = signing_in(rfc9449, SINCE_2025_11_25)
 
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
+enterprise_case = signing_in(
+    enterprise,
+    SINCE_2025_11_25,
+    scenario="auth/enterprise-managed-authorization",
+    context=GIVEN,
+)
+rfc7523_case = signing_in(
+    rfc7523,
+    SINCE_2025_11_25,
+    scenario="auth/wif-jwt-bearer",
+    context={
+        "client_id": "kit-registered",
+        "valid_jwt": "kit.valid.jwt",
+        "wrong_audience_jwt": "kit.wrong.jwt",
+        "expired_jwt": "kit.expired.jwt",
+    },
+)
+rfc9449_case = signing_in(rfc9449, SINCE_2025_11_25, scenario="auth/dpop")
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
 JAG = "kit.id.jag"
@@ -127,8 +142,6 @@ def _about(provider: SignInServer) -> dict[str, str]:
 @enterprise_case.must(
     "flow/client-exchange",
     "An ID-JAG is asked for, for the issuer and the resource, with the id token.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
 )
 async def exchange(talk: ClientTalk, site: NewSite) -> None:
     """The identity provider is asked for an ID-JAG for this server."""
@@ -152,8 +165,6 @@ async def exchange(talk: ClientTalk, site: NewSite) -> None:
 @enterprise_case.must(
     "flow/client-assertion-grant",
     "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
 )
 async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is asked for a token with the ID-JAG, and no person is."""
@@ -166,10 +177,7 @@ async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
 
 
 @enterprise_case.must(
-    "flow/client-other-type",
-    "A token of another type than asked for is not used as an assertion.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
+    "flow/client-other-type", "A token of another type than asked for is not used as an assertion."
 )
 async def other_type(talk: ClientTalk, site: NewSite) -> None:
     """What the identity provider gives in place of an ID-JAG is passed on to nobody."""
@@ -181,15 +189,7 @@ async def other_type(talk: ClientTalk, site: NewSite) -> None:
 
 
 @rfc7523_case.must(
-    "section-2.1/client-grant",
-    "The assertion of the platform is that of a JWT bearer grant.",
-    scenario="auth/wif-jwt-bearer",
-    context={
-        "client_id": "kit-registered",
-        "valid_jwt": "kit.valid.jwt",
-        "wrong_audience_jwt": "kit.wrong.jwt",
-        "expired_jwt": "kit.expired.jwt",
-    },
+    "section-2.1/client-grant", "The assertion of the platform is that of a JWT bearer grant."
 )
 async def workload(talk: ClientTalk, site: NewSite) -> None:
     """A workload gets a token for the assertion of its platform."""
@@ -201,17 +201,7 @@ async def workload(talk: ClientTalk, site: NewSite) -> None:
     check(found[0].form.get("assertion") == "kit.valid.jwt", "the assertion is another one")
 
 
-@rfc7523_case.should(
-    "section-3.1/client-no-retry",
-    "One token request, and no other grant.",
-    scenario="auth/wif-jwt-bearer",
-    context={
-        "client_id": "kit-registered",
-        "valid_jwt": "kit.valid.jwt",
-        "wrong_audience_jwt": "kit.wrong.jwt",
-        "expired_jwt": "kit.expired.jwt",
-    },
-)
+@rfc7523_case.should("section-3.1/client-no-retry", "One token request, and no other grant.")
 async def no_retry(talk: ClientTalk, site: NewSite) -> None:
     """A refused assertion is not sent again, and nothing else is tried in its place."""
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
@@ -260,7 +250,6 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
 @rfc9449_case.must(
     "section-5/client-token-request",
     "A proof for POST and the token endpoint, signed with the key that it names.",
-    scenario="auth/dpop",
 )
 async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """The token request has a proof."""
@@ -272,7 +261,6 @@ async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
 @rfc9449_case.must(
     "section-7/client-every-request",
     "Authorization: DPoP, and a proof for the request and the token.",
-    scenario="auth/dpop",
 )
 async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Every request to the server has the token by its scheme, and a proof."""
@@ -283,7 +271,7 @@ async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
         _proof(visit, site.address, token)
 
 
-@rfc9449_case.must("section-4.2/client-new-proof", "No jti is there twice.", scenario="auth/dpop")
+@rfc9449_case.must("section-4.2/client-new-proof", "No jti is there twice.")
 async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Each request has a proof of its own."""
     await sign_in(talk, site)

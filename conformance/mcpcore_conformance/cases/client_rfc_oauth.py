@@ -27,9 +27,9 @@ case = signing_in(rfc6749)
 rfc7636_case = signing_in(rfc7636)
 rfc9728_case = signing_in(rfc9728, SINCE_2025_06_18)
 
-GIVEN_BY = "auth/pre-registration"
 GIVEN = {"client_id": "kit:registered client", "client_secret": "kit %+:/=& secret"}
 """Credentials that are to be encoded wherever they stand."""
+given = signing_in(rfc6749, scenario="auth/pre-registration", context=GIVEN)
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
@@ -108,11 +108,8 @@ def _with_method(talk: ClientTalk, *methods: str) -> ProtectedSite:
     return site
 
 
-@case.should(
-    "section-2.3.1/client-basic",
-    "Authorization: Basic, with the form-encoded id and secret.",
-    scenario=GIVEN_BY,
-    context=GIVEN,
+@given.should(
+    "section-2.3.1/client-basic", "Authorization: Basic, with the form-encoded id and secret."
 )
 async def basic(talk: ClientTalk) -> None:
     """Where client_secret_basic alone is offered the secret is in the header."""
@@ -123,11 +120,8 @@ async def basic(talk: ClientTalk) -> None:
     check(found == wanted, f"Basic has {found!r} in place of {wanted!r}")
 
 
-@case.should(
-    "section-2.3.1/client-post",
-    "client_id and client_secret are parameters of the token request.",
-    scenario=GIVEN_BY,
-    context=GIVEN,
+@given.should(
+    "section-2.3.1/client-post", "client_id and client_secret are parameters of the token request."
 )
 async def post(talk: ClientTalk) -> None:
     """Where client_secret_post alone is offered the secret is in the body."""
@@ -139,12 +133,7 @@ async def post(talk: ClientTalk) -> None:
     check(found == wanted, f"the body has {found!r} in place of {wanted!r}")
 
 
-@case.must(
-    "section-2.3/client-one-method",
-    "The secret is either in the header or in the body.",
-    scenario=GIVEN_BY,
-    context=GIVEN,
-)
+@given.must("section-2.3/client-one-method", "The secret is either in the header or in the body.")
 async def one_method(talk: ClientTalk) -> None:
     """A client authenticates itself in one way at a time."""
     site = _with_method(talk, "client_secret_basic", "client_secret_post")

@@ -1,7 +1,7 @@
 """Parts of cases about clients that sign in: the site, the client's run, and what came of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_talk import ClientTalk
@@ -12,6 +12,7 @@ from mcpcore_conformance.kit.model import (
     STREAMABLE,
     Cases,
     Page,
+    Traits,
 )
 from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -22,9 +23,10 @@ FEW = 3
 """Authorizations that one request may cause."""
 
 
-def signing_in(page: Page, revisions: Span = SINCE_2025_03_26) -> Cases:
+def signing_in(page: Page, revisions: Span = SINCE_2025_03_26, **common: Unpack[Traits]) -> Cases:
     """Cases of a page about clients that sign in."""
-    return page.client(revisions, bindings=STREAMABLE, scenario=PERSON)
+    made: Traits = {"bindings": STREAMABLE, "scenario": PERSON, **common}
+    return page.client(revisions, **made)
 
 
 def protect(talk: ClientTalk) -> ProtectedSite:
