@@ -242,8 +242,7 @@ async def id_kind(talk: ClientTalk) -> None:
     wrong = {**text("for another"), "resultType": "complete"}
     await link.say({"jsonrpc": "2.0", "id": other, "result": wrong}, about=message)
     await link.respond(message, text("for this one"))
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == ["for this one"], f"the call got {step.result!r}")
 
 
@@ -296,8 +295,7 @@ async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> N
     good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
     await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
     await link.serve_one(await link.expect("tools/call", within=10.0))
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    await talk.good_step("the next call", 1)
 
 
 @case.may(

@@ -163,8 +163,7 @@ async def late_response(talk: ClientTalk, link: CalledLink, message: Call) -> No
     await link.respond(message, {"content": [{"type": "text", "text": "late"}]})
     second = await link.expect("tools/call")
     await link.respond(second, {"content": [{"type": "text", "text": "in time"}]})
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    step = await talk.good_step("the next call", 1)
     check(texts(step.result) == ["in time"], f"the next call got {step.result!r}")
 
 

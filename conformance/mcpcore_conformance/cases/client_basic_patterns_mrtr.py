@@ -160,8 +160,7 @@ async def fulfils(talk: ClientTalk, link: CalledLink, message: Call) -> None:
         problem = _answer_problem(str(asked["method"]), responses[key], link)
         check(not problem, f"the answer to {asked['method']}: {problem}")
     await link.serve_one(again)
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    await talk.good_step()
 
 
 def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:

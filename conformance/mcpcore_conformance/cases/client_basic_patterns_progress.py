@@ -53,8 +53,7 @@ async def tracks_tokens(talk: ClientTalk, link: CalledLink, message: Call) -> No
     for value, each in ((1, token), (5, foreign), (6, "nobody's"), (2, token)):
         await link.notify("notifications/progress", _progress(each, value), about=message)
     await link.serve_one(message)
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     heard = [each.get("progress") for each in step.progress]
     check(heard == [1, 2], f"of the progress 1 and 2 (and 5 and 6 of others) it heard {heard}")
 

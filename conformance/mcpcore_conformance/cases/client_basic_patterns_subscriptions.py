@@ -55,8 +55,7 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
     link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream, {"toolsListChanged": True})
     await _change(link, stream, TOOLS)
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     honoured = {name: each for name, each in step.result["honoured"].items() if each}
     check(honoured == {"toolsListChanged": True}, f"its owner was told {honoured}")
 
@@ -102,8 +101,7 @@ async def unknown_subscription(talk: ClientTalk) -> None:
     meta = {META_SUBSCRIPTION_ID: "nobody's"}
     await link.notify(PROMPTS, {"_meta": meta}, about=stream)
     await _change(link, stream, TOOLS)
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     check(_methods(step) == [TOOLS], f"the stream heard {_methods(step)}")
 
 
@@ -137,8 +135,7 @@ async def hears_the_end(talk: ClientTalk) -> None:
     await _change(link, stream, TOOLS)
     ended = {"resultType": "complete", "_meta": {META_SUBSCRIPTION_ID: stream.id}}
     await link.answer(stream, result(stream.id, ended))
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     check(_methods(step) == [TOOLS], f"the stream heard {_methods(step)}")
     check(step.result["ended"], "the client does not know that the server has ended the stream")
 

@@ -124,8 +124,7 @@ async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) ->
     """A message of several hundred thousand bytes is read whole."""
     long = "ø☃\U0001f600x" * (BIG // 10)
     await link.respond(message, text(long))
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     found = texts(step.result)
     check(found == [long], f"of {len(long)} characters came {sum(map(len, found))}")
 
@@ -269,8 +268,7 @@ async def probes(talk: ClientTalk) -> None:
     first = link.seen[0]
     check(first.method == "server/discover", f"the client began with {first.method}")
     check(isinstance(first.params.get("_meta"), dict), "the probe has no _meta")
-    step = await talk.step()
-    check(step.good, f"the list ended with {step}")
+    await talk.good_step("the list")
 
 
 @negotiating.must(

@@ -234,8 +234,7 @@ async def _by_stream(
     for chunk in chunks(_answer(link, message, words)):
         await http.write(exchange, chunk)
     await http.end(exchange)
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == [words], f"the text came as {str(step.result)[:200]}")
 
 
@@ -368,8 +367,7 @@ async def sse_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None
     await http.write(exchange, b"data: {oops\n\ndata: " + _answer(link, message) + b"\n\n")
     await http.end(exchange)
     await link.serve_one(await link.expect("tools/call"))
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    await talk.good_step("the next call", 1)
 
 
 # Servers of the older era
@@ -830,7 +828,6 @@ async def listens_on(talk: ClientTalk) -> None:
     meta = {META_SUBSCRIPTION_ID: stream.id}
     change = {"jsonrpc": "2.0", "method": CHANGED, "params": {"_meta": meta}}
     await http.write(exchange, b"data: " + encode(change) + b"\n\n")
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     found = [each["method"] for each in step.result["changes"]]
     check(found == [CHANGED], f"the client heard {found}")

@@ -63,8 +63,7 @@ async def joins_fragments(talk: ClientTalk, link: CalledLink, message: Call) -> 
     await frames.frame(PING, b"between")
     await frames.frame(CONTINUATION, payload[cut : cut + 3], fin=False)
     await frames.frame(CONTINUATION, payload[cut + 3 :])
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == [words], f"the text came as {step.result!r}")
 
 
@@ -122,6 +121,5 @@ async def large(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of a megabyte is taken."""
     words = "ø☃" * 200_000
     await link.respond(message, text(words))
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == [words], "the text came otherwise")

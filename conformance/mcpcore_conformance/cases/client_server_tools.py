@@ -85,8 +85,7 @@ async def exact_arguments(_: CalledLink, message: Call) -> None:
 async def tells_tool_errors(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """That a tool has failed is a result, which its caller can read."""
     await link.respond(message, {**text("it broke"), "isError": True})
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(step.result.get("isError") is True, f"the caller got {step.result!r}")
     check(texts(step.result) == ["it broke"], f"the caller got {step.result!r}")
 
@@ -113,8 +112,7 @@ async def unknown_content(talk: ClientTalk, link: CalledLink, message: Call) -> 
     """Content of a type that is not known does not bring a client down."""
     await link.respond(message, {"content": [{"type": "hologram", "depth": 3}]})
     await link.serve_one(await link.expect("tools/call"))
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    await talk.good_step("the next call", 1)
 
 
 @case.may(
@@ -128,7 +126,6 @@ async def list_changed(talk: ClientTalk, link: CalledLink, message: Call) -> Non
     if not talk.revision.modern:
         await link.notify("notifications/tools/list_changed", about=message)
     await link.serve_one(message)
-    step = await talk.step(3)
-    check(step.good, f"the list ended with {step}")
+    step = await talk.good_step("the list", 3)
     names = [each.get("name") for each in step.result]
     check(names == ["newcomer"], f"the list has {names}")

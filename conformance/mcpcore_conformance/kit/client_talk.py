@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Annotated, Any, Never, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.hosts.stdio import StdioWire
 from mcpcore_conformance.kit.hosts.ws import WsWire
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import Binding, Case
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
+from mcpcore_conformance.kit.verdicts import Broken, Findings, Inconclusive, check
 
 EPILOGUE = 0.5
 """Seconds for a client to end that has left; how it does says why."""
@@ -102,7 +102,7 @@ class Launcher(Struct):
     """Sends a signal to the client's process group."""
 
 
-class ClientTalk:
+class ClientTalk(Findings):
     """View of a client for one case.  It is started when the case first waits for it."""
 
     def __init__(
@@ -120,6 +120,7 @@ class ClientTalk:
         forgives: Collection[str] = (),
         endless: bool = False,
     ) -> None:
+        super().__init__()
         self.case = case
         self.host = host
         self.revision = revision
@@ -137,8 +138,6 @@ class ClientTalk:
         self.forgives = forgives
         """Flaws of messages that are passed over, of ``MISMADE``: each is taken as it is meant."""
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
-        self.notes: list[str] = []
-        self.weaknesses: list[str] = []
         self.links: list[ClientLink] = []
         self.ended: Ended | None = None
         self._launcher = launcher
@@ -287,6 +286,12 @@ class ClientTalk:
             raise Broken(f"the client reports {len(report.steps)} steps; it got {report.opened}")
         return report.steps[number]
 
+    async def good_step(self, what: str = "the call", number: int = 0) -> Outcome:
+        """As :meth:`step`; Broken if ``what`` it was about has no result."""
+        step = await self.step(number)
+        check(step.good, f"{what} ended with {step}")
+        return step
+
     def _written(self) -> Report | None:
         """Return the client's report.  Skips the case if the client cannot do the script."""
         data = self._launcher.report()
@@ -348,19 +353,6 @@ class ClientTalk:
     async def advance(self, seconds: float) -> None:
         """Let time pass."""
         await self.host.pause(seconds)
-
-    def note(self, text: str) -> None:
-        """Say something worth knowing that decides nothing."""
-        self.notes.append(text)
-
-    def should(self, condition: object, detail: str) -> None:
-        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
-        if not condition:
-            self.weaknesses.append(detail)
-
-    def skip(self, reason: str) -> Never:
-        """End the case: the client does not have what it is about."""
-        raise NotApplicable(reason)
 
 
 async def call(talk: ClientTalk) -> tuple[ClientLink, Message]:

@@ -190,19 +190,10 @@ class Link(LinkRecord):
         return await self._say(messages.notification(method, params), headers=headers)
 
     async def request(
-        self,
-        method: str,
-        params: Any = UNSET,
-        *,
-        id: Any = UNSET,
-        meta: dict[str, Any] | None = None,
-        bare: bool = False,
-        headers: Overrides | None = None,
-        within: float | None = None,
+        self, method: str, params: Any = UNSET, *, within: float | None = None, **rest: Any
     ) -> Reply:
-        """Send a request and wait for what comes of it."""
-        sent = await self.send(method, params, id=id, meta=meta, bare=bare, headers=headers)
-        return await self.reply(sent, within)
+        """Send a request, as :meth:`send`, and wait for what comes of it."""
+        return await self.reply(await self.send(method, params, **rest), within)
 
     async def ask(self, method: str, params: Any = UNSET, **rest: Any) -> dict[str, Any]:
         """Send a request that has to succeed, check the shape of its result, and return it.

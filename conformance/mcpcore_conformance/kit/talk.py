@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Never, cast
+from typing import Annotated, Any, cast
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import Id
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
-from mcpcore_conformance.kit.verdicts import Inconclusive, NotApplicable
+from mcpcore_conformance.kit.verdicts import Findings, Inconclusive, NotApplicable
 from mcpcore_conformance.kit.wire import (
     Kept,
     Refused,
@@ -42,7 +42,7 @@ class Timing(Struct, frozen=True):
     """For something that must not come, after the server has shown that it is there."""
 
 
-class ServerTalk:
+class ServerTalk(Findings):
     """View of a server for one case.  Everything that it opens is closed when the case ends."""
 
     def __init__(
@@ -56,6 +56,7 @@ class ServerTalk:
         seed: int,
         thorough: bool = False,
     ) -> None:
+        super().__init__()
         self.stage = stage
         self.revision = revision
         self.features = features
@@ -64,8 +65,6 @@ class ServerTalk:
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
         self.thorough = thorough
         """True if races are to be run again and again."""
-        self.notes: list[str] = []
-        self.weaknesses: list[str] = []
         self.links: list[Link] = []
         self.shared: list[Link] = []
         self.skips_noise = features.noisy
@@ -255,19 +254,6 @@ class ServerTalk:
     async def advance(self, seconds: float) -> None:
         """Let time pass; on virtual time it passes at once."""
         await self.stage.pause(seconds)
-
-    def note(self, text: str) -> None:
-        """Say something worth knowing that decides nothing."""
-        self.notes.append(text)
-
-    def should(self, condition: object, detail: str) -> None:
-        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
-        if not condition:
-            self.weaknesses.append(detail)
-
-    def skip(self, reason: str) -> Never:
-        """End the case: the server does not have what it is about."""
-        raise NotApplicable(reason)
 
     # What the server offers
 
