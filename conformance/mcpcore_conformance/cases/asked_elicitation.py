@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, questioned, when_declined
 from mcpcore_conformance.kit.usable import members, texts
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("client/elicitation")
 
@@ -199,8 +199,7 @@ async def choices(talk: ServerTalk) -> None:
             chosen += len(rows)
             for rules in rows:
                 check_choice(rules)
-    if not chosen:
-        talk.skip("no tool asks for a choice")
+    need(chosen, "no tool asks for a choice")
 
 
 def is_choice(rules: dict[str, Any]) -> bool:

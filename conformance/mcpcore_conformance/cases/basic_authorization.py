@@ -47,7 +47,7 @@ from mcpcore_conformance.kit.tokens import (
     mac,
     read,
 )
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/authorization")
@@ -495,8 +495,7 @@ async def no_offline_access(talk: ServerTalk, _: StrangerLink, found: Refusal) -
 async def lacking(talk: ServerTalk) -> Response:
     """The response to a good token without a scope, of a server that needs one."""
     found = await bearing(talk, talk.tokens.bare)
-    if found.status == OK:
-        talk.skip("the server needs no scope")
+    need(found.status != OK, "the server needs no scope")
     return found
 
 
@@ -571,8 +570,7 @@ async def of_a_tool(talk: ServerTalk) -> None:
 async def one_challenge(talk: ServerTalk) -> None:
     """A challenge names all scopes that an operation needs, so that one new token will do."""
     answer = await calling(talk, talk.tokens.used)
-    if answer.status != FORBIDDEN:
-        talk.skip(f"a call without the scope of the tool got {answer}")
+    need(answer.status == FORBIDDEN, f"a call without the scope of the tool got {answer}")
     found = scopes_of(find_challenge(answer.header("www-authenticate"), "bearer"))
     check({SCOPE, TOOL_SCOPE} <= found, f"the challenge names {' '.join(sorted(found)) or 'none'}")
 

@@ -13,7 +13,7 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
-from mcpcore_conformance.kit.asking import need, needs_input
+from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.heard import Head
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import (
@@ -56,7 +56,7 @@ from mcpcore_conformance.kit.running import LONGER, over_too_soon
 from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
 from mcpcore_conformance.kit.usable import members
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/index")
 case = page.server()

@@ -35,7 +35,7 @@ from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.trying import ask, asker
-from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
+from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check, need
 
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
@@ -49,8 +49,7 @@ case = page.server(LEGACY)
 async def version_echoed(talk: ServerTalk, link: NewLink) -> None:
     """A version that the server speaks is answered with the same version."""
     reply = await link.request("initialize", link.opening())
-    if not reply.good:
-        talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
+    need(reply.good, f"the server does not speak {talk.revision.name}: initialize got {reply}")
     agreed = reply.result.get("protocolVersion")
     if agreed != talk.revision.name:
         check(isinstance(agreed, str), f"the version is {agreed!r}", _flaw(agreed))

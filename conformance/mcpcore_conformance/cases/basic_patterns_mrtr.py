@@ -29,7 +29,7 @@ from mcpcore_conformance.kit.shown import CALL, PROMPT, Asker
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import Round, ask, asker, askers, check_still_asks, last_round
 from mcpcore_conformance.kit.usable import members
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/mrtr")
 
@@ -585,8 +585,7 @@ async def other_method(talk: ServerTalk) -> None:
 async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> None:
     """Present the state of one request on another one, which asks as well."""
     others = [each for each in others if each.name != first.name]
-    if not others:
-        talk.skip("no tool, prompt or resource but one gives a requestState")
+    need(others, "no tool, prompt or resource but one gives a requestState")
     link = await talk.open()
     seal = await sealed(talk, link, first)
     state = (await seal.params())["requestState"]
@@ -608,8 +607,7 @@ async def other_arguments(talk: ServerTalk) -> None:
     """A state is refused on a call with other arguments."""
     found = await askers(talk, "state", WITH_ARGUMENT)
     pairs = [(each, other) for each in found if (other := _other_arguments(talk, each))]
-    if not pairs:
-        talk.skip("no tool that gives a requestState takes a text of any kind")
+    need(pairs, "no tool that gives a requestState takes a text of any kind")
     link = await talk.open()
     for asked, other in pairs[:MOST]:
         seal = await sealed(talk, link, asked)

@@ -22,7 +22,7 @@ from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_subscribed
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.server(MODERN)
@@ -178,8 +178,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
         )
         if talk.features.declares(path)
     }
-    if not promised:
-        talk.skip("no announcements of changes are declared")
+    need(promised, "no announcements of changes are declared")
     link = await talk.open()
     sent = await listen(link, promised)
     message = await acknowledged(link, sent, promised=True)

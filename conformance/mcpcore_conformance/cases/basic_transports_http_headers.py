@@ -34,7 +34,7 @@ from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, AnyTool, ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import MIRROR as FLAW
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/transports/streamable-http")
 case = page.server(MODERN, bindings=STREAMABLE)
@@ -621,8 +621,7 @@ async def annotations(talk: ServerTalk) -> list[Mirror]:
         for tool in tools
         for each in _within(str(tool.get("name")), tool.get("inputSchema"), True)
     ]
-    if not found:
-        talk.skip(f"no tool has {MIRROR} in its schema")
+    need(found, f"no tool has {MIRROR} in its schema")
     return found
 
 

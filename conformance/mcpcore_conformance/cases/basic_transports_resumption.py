@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import NewLink, ServerTalk
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.watching import PROGRESS, behind, parts_of, watched
 
 page = Page("basic/transports")
@@ -96,8 +96,7 @@ async def broken(talk: ServerTalk, name: str = "kit", point: Endpoint | None = N
 
 def check_unanswered(talk: ServerTalk, cut: Cut) -> None:
     """Go on only if the stream was cut before its answer: only then something is left of it."""
-    if cut.answered:
-        talk.skip("the first event with an id is the answer: nothing follows it")
+    need(not cut.answered, "the first event with an id is the answer: nothing follows it")
 
 
 def progress(point: Endpoint, exchange: int) -> list[Any]:
@@ -110,8 +109,7 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
     """Pick the stream of a call up, and wait for its end."""
     check_unanswered(talk, cut)
     opened = await cut.point.open(cut.last_event_id, whole=True)
-    if not opened.streams:
-        talk.skip(f"the server does not resume streams ({opened})")
+    need(opened.streams, f"the server does not resume streams ({opened})")
     return await cut.point.answer(opened.exchange)
 
 
@@ -130,8 +128,7 @@ async def ids_unique(talk: ServerTalk) -> None:
         await point.answer(each.exchange)
     ids = [each.event_id for each in point.link.events if each.event_id]
     ids += [each.source.event_id for each in point.link.inbox if each.source.event_id]
-    if not ids:
-        talk.skip("the server's events have no ids")
+    need(ids, "the server's events have no ids")
     twice = [each for each, times in Counter(ids).items() if times > 1]
     check(not twice, f"the event ids {twice[:3]} came more than once")
 

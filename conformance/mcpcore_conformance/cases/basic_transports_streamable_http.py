@@ -29,7 +29,7 @@ from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.running import AFTERWARDS, LONGER, over_too_soon, reporting
 from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker
-from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Inconclusive, check, need
 from mcpcore_conformance.kit.watching import any_call, watched
 
 page = Page("basic/transports/streamable-http")
@@ -80,8 +80,7 @@ async def notification_accepted(talk: ServerTalk) -> None:
 async def accepted_without_body(talk: ServerTalk) -> None:
     """The 202 for a notification has no body."""
     _, answer = await _notified(talk)
-    if answer.refused:
-        talk.skip("the server takes no such notification")
+    need(not answer.refused, "the server takes no such notification")
     check(not answer.body, f"the response to a notification has the body {answer.body[:100]!r}")
     check(not answer.messages, "the response to a notification brought a message")
 
@@ -273,8 +272,7 @@ async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     sent = await point.call(await watched(talk, "stream"), TOKEN)
     answer = await point.answer(sent.exchange)
     check_served(answer, "a request with a token for progress")
-    if not answer.streams:
-        talk.skip("the server answers with JSON")
+    need(answer.streams, "the server answers with JSON")
     return point, answer
 
 
@@ -513,10 +511,9 @@ async def own_origin(point: OpenEndpoint) -> None:
     "security-endpoint/foreign-host",
     "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
 )
-async def foreign_host(talk: ServerTalk, point: OpenEndpoint) -> None:
+async def foreign_host(point: OpenEndpoint) -> None:
     """A local server does not answer to names that are not its own."""
-    if not local(point):
-        talk.skip("the server is not a local one")
+    need(local(point), "the server is not a local one")
     port = point.wire.authority.rpartition(":")[2]
     for host in (
         "evil.example",

@@ -41,7 +41,7 @@ from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import AFTERWARDS, over_too_soon, reporting
 from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, own_questions, unanswering
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.watching import PROGRESS, any_call, watched
 from mcpcore_conformance.kit.wire import Refused
@@ -58,8 +58,7 @@ WITH_PROGRESS = ("found:progress",)
 async def listening(talk: ServerTalk, point: Endpoint) -> Answer:
     """An open GET stream; servers need not have any."""
     stream = await point.open()
-    if not stream.streams:
-        talk.skip("the server opens no stream by GET")
+    need(stream.streams, "the server opens no stream by GET")
     return stream
 
 
@@ -155,8 +154,7 @@ async def questions_on_their_stream(talk: ServerTalk) -> None:
     await listening(talk, point)
     await at_rest(point.link)
     found = await own_questions(point.link, which)
-    if not found:
-        talk.skip("the call asks nothing")
+    need(found, "the call asks nothing")
     for one in found:
         check(one.placed, f"{one.message.method} of a call came on the GET stream")
 
@@ -190,8 +188,7 @@ async def asked(talk: ServerTalk, point: Endpoint, sent: Sent) -> Message:
         return [each for each in own if each.method in QUESTIONS]
 
     await link.until(lambda: found() or link.ended.get(sent.exchange), talk.timing.answer)
-    if not found():
-        talk.skip("the call asks nothing")
+    need(found(), "the call asks nothing")
     return found()[0]
 
 
@@ -297,8 +294,7 @@ async def no_broadcast(talk: ServerTalk, point: OpenEndpoint) -> None:
             for each in point.link.inbox
             if each.method == LISTS_CHANGED and each.source.exchange in exchanges
         )
-        if not seen:
-            talk.skip(f"{LISTS_CHANGED} came on no stream")
+        need(seen, f"{LISTS_CHANGED} came on no stream")
         # one that comes besides may be of another change: not if it comes twice
         several += len(seen) > 1
         check(several < 2, f"{LISTS_CHANGED} came on {len(seen)} streams of one session")

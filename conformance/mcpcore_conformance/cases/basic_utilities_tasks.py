@@ -34,7 +34,7 @@ from mcpcore_conformance.kit.tasks import (
 )
 from mcpcore_conformance.kit.trying import MOST
 from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, support, tasker, taskers
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/utilities/tasks")
 
@@ -350,8 +350,7 @@ async def required(talk: ServerTalk) -> None:
     else:
         tried = talk.features.tried_tools(MOST)
         found = [each for each in tried if support(each) == "required"]
-    if not found:
-        talk.skip("no tool that may be called has to be a task")
+    need(found, "no tool that may be called has to be a task")
     link = await open_link(talk)
     for tool in found:
         reply = await call(link, tool, talk.arguments(tool))
@@ -445,8 +444,7 @@ async def status_notification(talk: ServerTalk, link: FollowingLink) -> None:
     await link.request("tasks/result", {"taskId": task["taskId"]})
     await link.quiet()
     told = [each for each in link.inbox if each.method == "notifications/tasks/status"]
-    if not told:
-        talk.skip("the server sends no notifications of tasks")
+    need(told, "the server sends no notifications of tasks")
     for each in told:
         problem = params_problem(each.method, each.params, talk.revision)
         check(not problem, f"the params of {each.method}: {problem}")

@@ -5,13 +5,12 @@ from typing import Any
 
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
-from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION
 from mcpcore_conformance.kit.model import MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/versioning")
 case = page.server(MODERN)
@@ -163,8 +162,7 @@ async def _legacy(talk: ServerTalk) -> Link:
     """A conversation in the newest legacy version that there is; else the case does not apply."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    if not reply.good:
-        talk.skip("the server has no initialize")
+    need(reply.good, "the server has no initialize")
     agreed = reply.result.get("protocolVersion")
     if agreed == LATEST_LEGACY.name:
         await link.accepted(await link.notify("notifications/initialized"))

@@ -28,7 +28,7 @@ from mcpcore_conformance.kit.model import (
     Page,
 )
 from mcpcore_conformance.kit.protected import Pairs, ProtectedSite
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/authorization/index")
 
@@ -326,8 +326,7 @@ async def refresh(talk: ClientTalk, site: NewSite) -> None:
     site.ends.add("tools/call")
     await sign_in(talk, site)
     found = [each for each in site.of("token") if each.form.get("grant_type") == "refresh_token"]
-    if not found:
-        talk.skip("the client does not refresh its token")
+    need(found, "the client does not refresh its token")
     for visit in found:
         named = visit.form.get("resource")
         check(named == site.address, f"the refreshed token is for {named!r}")
@@ -342,8 +341,7 @@ async def grant_type(talk: ClientTalk, site: NewSite) -> None:
     site.ends.add("tools/call")
     await sign_in(talk, site)
     grants = [each.form.get("grant_type") for each in site.of("token")]
-    if "refresh_token" not in grants:
-        talk.skip("the client does not refresh its token")
+    need("refresh_token" in grants, "the client does not refresh its token")
     found = registration(talk, site).get("grant_types")
     check(isinstance(found, list) and "refresh_token" in found, f"grant_types is {found!r}")
 
@@ -446,8 +444,7 @@ async def asks_for_more(talk: ClientTalk) -> None:
 async def keeps_scopes(talk: ClientTalk) -> None:
     """An authorization for more scopes asks for those granted before as well."""
     site = await _stepped_up(talk)
-    if len(site.of("authorize")) < 2:
-        talk.skip("the client asks for no more scopes")
+    need(len(site.of("authorize")) >= 2, "the client asks for no more scopes")
     found = scopes(authorization(site, 1))
     check(found >= {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 

@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.client_sign_in import (
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import answer
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/authorization/client-registration")
 legacy = Page("basic/authorization")
@@ -84,8 +84,7 @@ async def id_form(talk: ClientTalk, site: NewSite) -> None:
     site.server.document = DOCUMENT
     await sign_in(talk, site)
     found = authorization(site).get("client_id", "")
-    if "://" not in found:
-        talk.skip("the client has no client id metadata document")
+    need("://" in found, "the client has no client id metadata document")
     parts = urlsplit(found)
     check(parts.scheme == "https", f"the client_id is {found}")
     check(parts.path not in ("", "/"), f"{found} has no path")

@@ -9,7 +9,7 @@ from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripte
 from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, result
 from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.client(MODERN, **scripted(listen(tools=True, changes=5)))
@@ -154,8 +154,7 @@ async def listens_again(talk: ClientTalk) -> None:
     await talk.process(link).exit(-signal.SIGKILL)
     await link.ended()
     found = await talk.until(lambda: len(talk.links) > before)
-    if not found:
-        talk.skip("the client does not start a server again")
+    need(found, "the client does not start a server again")
 
     def again() -> list[Message]:
         return [each for new in talk.links[before:] for each in new.requests(LISTEN)]

@@ -16,7 +16,7 @@ from mcpcore_conformance.kit.model import (
     STREAMABLE,
     Page,
 )
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/transports")
 
@@ -172,8 +172,7 @@ async def sends_version(talk: ClientTalk, link: ReadyLink) -> None:
 async def get_accept(talk: ClientTalk, link: ReadyLink) -> None:
     """A GET says that it wants a stream."""
     await talk.finished()
-    if not link.posts("GET"):
-        talk.skip("the client does not listen by GET")
+    need(link.posts("GET"), "the client does not listen by GET")
     for asked in link.posts("GET"):
         found = header(asked.headers, "accept") or ""
         check("text/event-stream" in found, f"GET came with Accept: {found!r}")
@@ -198,8 +197,7 @@ async def hears(talk: ClientTalk, link: ReadyLink) -> None:
     def listening() -> list[Asked]:
         return [each for each in link.posts("GET") if http.streaming(each.exchange)]
 
-    if not await link.until(listening, within=2.0):
-        talk.skip("the client does not listen by GET")
+    need(await link.until(listening, within=2.0), "the client does not listen by GET")
     ping = {"jsonrpc": "2.0", "id": "by-get", "method": "ping"}
     await http.event(listening()[-1].exchange, encode(ping))
     answer = await link.expect(lambda each: each.kind is Kind.RESULT and each.id == "by-get")

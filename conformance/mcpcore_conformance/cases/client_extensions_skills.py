@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import digest
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("extensions/skills")
 case = page.client(MODERN)
@@ -157,8 +157,7 @@ async def no_resources(talk: ClientTalk, served: Served) -> None:
     del served.entry["resources"]
     await talk.open()
     outcome = await talk.step()
-    if not served.asked:
-        talk.skip(f"the client does not load skills: {outcome}")
+    need(served.asked, f"the client does not load skills: {outcome}")
     check(not outcome.good, "it was loaded")
 
 
@@ -171,8 +170,7 @@ async def no_prefetch(talk: ClientTalk, served: Served) -> None:
     """Listing skills fetches no files of theirs."""
     await talk.open()
     outcome = await talk.step()
-    if not served.asked:
-        talk.skip(f"the client does not list skills: {outcome}")
+    need(served.asked, f"the client does not list skills: {outcome}")
     check(not served.read, f"{served.read[:1]} was read")
 
 
@@ -185,6 +183,5 @@ async def no_directories(talk: ClientTalk, served: Served) -> None:
     """Directories are not read where the server does not declare directoryRead."""
     await talk.open()
     outcome = await talk.step(1)
-    if "skills/list" not in served.asked:
-        talk.skip(f"the client does not list skills: {outcome}")
+    need("skills/list" in served.asked, f"the client does not list skills: {outcome}")
     check("resources/directory/read" not in served.asked, "a directory was read")

@@ -18,7 +18,7 @@ from mcpcore_conformance.kit.client_sign_in import (
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.protected import HttpVisit, ProtectedSite, answer
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 rfc6749 = Page("rfc6749")
 rfc7636 = Page("rfc7636")
@@ -172,8 +172,7 @@ async def new_verifier(talk: ClientTalk, site: NewSite) -> None:
     site.ends.add("tools/call")
     await sign_in(talk, site)
     found = [each.form.get("code_verifier") for each in redeeming(site)]
-    if len(found) < 2:
-        talk.skip("the client does not sign in again when its token is over")
+    need(len(found) >= 2, "the client does not sign in again when its token is over")
     check(len(found) == len({*found}), "the client has used a verifier more than once")
 
 

@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.shapes import APPS
 from mcpcore_conformance.kit.skills import contents
 from mcpcore_conformance.kit.talk import ServerTalk, all_capabilities
 from mcpcore_conformance.kit.usable import members, objects
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("extensions/apps")
 
@@ -29,8 +29,7 @@ _TYPES = {"csp": dict, "permissions": dict, "domain": str, "prefersBorder": bool
 
 async def _opened(talk: ServerTalk) -> tuple[Link, list[dict[str, Any]]]:
     """Open a connection of a client that shows apps; return it with the tools that have some."""
-    if "tools" not in talk.features.capabilities:
-        talk.skip("the server does not declare tools")
+    need("tools" in talk.features.capabilities, "the server does not declare tools")
     extensions = {APPS: {"mimeTypes": [TYPE]}}
     link = await talk.open(
         capabilities={**all_capabilities(talk.revision), "extensions": extensions}
@@ -111,8 +110,7 @@ async def listed(talk: ServerTalk) -> None:
     _, tools = await _opened(talk)
     apps, found = _uris(tools), talk.features.resources
     own = [each for each in objects(found) if each.get("uri") in apps]
-    if not own:
-        talk.skip("no app is listed, as a server may leave them out")
+    need(own, "no app is listed, as a server may leave them out")
     for each in own:
         kind = each.get("mimeType")
         check(kind == TYPE, f"the media type of {each['uri']} is listed as {kind!r:.80}")

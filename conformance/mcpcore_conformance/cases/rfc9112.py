@@ -6,7 +6,6 @@ a second response means that a part of the first request was taken for another o
 
 from collections.abc import Iterable
 
-from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.bindings.event_stream import Reader
 from mcpcore_conformance.kit.endpoint import (
     BAD_REQUEST,
@@ -24,7 +23,7 @@ from mcpcore_conformance.kit.http_version import since_http_1_1
 from mcpcore_conformance.kit.messages import Kind, parse
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.wire import Plain, Poured
 
 page = Page("rfc9112")
@@ -142,8 +141,7 @@ async def target_too_long(talk: ServerTalk, point: OpenEndpoint) -> None:
     target = f"{point.wire.path}?{'x' * 200_000}"
     data = point.bytes_of(point.plain_payload(), CLOSE, target=target)
     got = statuses(await poured(talk, data, point=point))
-    if got == [OK]:
-        talk.skip("the server reads a target of 200 kB")
+    need(got != [OK], "the server reads a target of 200 kB")
     check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a target of 200 kB got the statuses {got}")
     talk.should(got == [URI_TOO_LONG], f"a target of 200 kB got status {got[0]}, not 414")
 

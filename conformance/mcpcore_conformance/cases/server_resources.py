@@ -17,7 +17,7 @@ from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("server/resources")
 case = page.server(needs=("resources",))
@@ -130,8 +130,7 @@ async def blobs(talk: ServerTalk) -> None:
                 text = isinstance(each["blob"], str)
                 check(text, f"the blob of {resource['uri']} is no string", "resources/read")
                 check_base64(each["blob"], f"the blob of {resource['uri']}", "resources/read")
-    if not found:
-        talk.skip("none of the first resources is binary")
+    need(found, "none of the first resources is binary")
 
 
 @case.should(

@@ -36,7 +36,7 @@ from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import AnyTool, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
 from mcpcore_conformance.kit.usable import items, members
-from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check, need
 
 page = Page("server/tools")
 case = page.server(MODERN, needs=("tools",))
@@ -99,8 +99,7 @@ async def input_schema_type(talk: ServerTalk) -> None:
 async def output_schema(talk: ServerTalk) -> None:
     """The output schema of every tool that has one is a valid JSON Schema."""
     found = [tool for tool in await _tools(talk) if "outputSchema" in tool]
-    if not found:
-        talk.skip("no tool has an output schema")
+    need(found, "no tool has an output schema")
     for tool in found:
         schema = tool["outputSchema"]
         check(isinstance(schema, dict), f"outputSchema of {tool.get('name')} is {schema!r:.60}")
@@ -149,8 +148,7 @@ async def description(talk: ServerTalk) -> None:
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
     found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
-    if not found:
-        talk.skip("no tool has icons")
+    need(found, "no tool has icons")
     for tool in found:
         for icon in tool["icons"]:
             source = str(icon.get("src")) if isinstance(icon, dict) else repr(icon)
@@ -272,8 +270,7 @@ async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
 )
 async def no_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """A tool that needs no arguments can be called without the member arguments."""
-    if tool.input_schema.get("required"):
-        talk.skip("no harmless tool is there that needs no arguments")
+    need(not tool.input_schema.get("required"), "no harmless tool is there that needs no arguments")
     link = await talk.open()
     listed = await entries(link, "tools/list", "tools")
     if not _told([each for each in listed if each.get("name") == tool.name]):
@@ -295,8 +292,7 @@ def _told(listed: list[dict[str, Any]]) -> bool:
 def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
     """A tool with a required argument of one plain type: the tool, the argument, good ones."""
     found = [each for each in talk.features.tools.values() if talk.features.may_call(each)]
-    if not found:
-        talk.skip(NONE_MAY_BE_CALLED)
+    need(found, NONE_MAY_BE_CALLED)
     for tool in sorted(found, key=lambda each: not each.reads):
         good = sampled(tool.input_schema)
         properties = tool.input_schema.get("properties", {})

@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.messages import Kind
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, check_still_asks
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("server/utilities/caching")
 case = page.server(MODERN)
@@ -38,8 +38,7 @@ async def results(talk: ServerTalk, method: str, link: Link | None = None) -> li
     reply = await link.request(method, params)
     if reply.message is not None and reply.message.kind is Kind.ERROR:
         talk.skip(f"{method} got {reply}")
-    if needs_input(reply):
-        talk.skip(f"{method} needs input")
+    need(not needs_input(reply), f"{method} needs input")
     return [reply.result]
 
 

@@ -12,7 +12,7 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import EVERY, Binding, Page
 from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 page = Page("server/utilities/pagination")
 case = page.server()
@@ -184,8 +184,7 @@ async def of_another_list(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor of one list is no cursor of another."""
     method, _, cursor = await _paged(talk, link)
     others = [each for each in _there(talk) if each != method]
-    if not others:
-        talk.skip("the server has one list only")
+    need(others, "the server has one list only")
     reply = await link.request(others[0], {"cursor": cursor})
     reply.failed_with(INVALID_PARAMS, what=f"{others[0]} with a cursor of {method}")
 

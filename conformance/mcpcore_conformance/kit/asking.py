@@ -11,7 +11,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.reply import Reply, Sent
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 if TYPE_CHECKING:
     from mcpcore_conformance.kit.talk import ServerTalk
@@ -236,9 +236,3 @@ async def capabilities_of(link: Link) -> dict[str, Any]:
 def only(capabilities: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return the named ones of the capabilities."""
     return {name: value for name, value in capabilities.items() if name in names}
-
-
-def need(condition: object, reason: str) -> None:
-    """Go on only if ``condition`` holds; otherwise the case does not apply."""
-    if not condition:
-        raise NotApplicable(reason)

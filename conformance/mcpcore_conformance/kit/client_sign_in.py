@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.model import (
     Traits,
 )
 from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 PERSON = "auth/metadata-default"
 """Scenario of a client whose person consents to everything."""
@@ -57,8 +57,7 @@ async def attend(
     ended = await talk.finished()
     if not any(each.path == site.endpoint for each in site.visits):
         raise Inconclusive(f"the client sent no request to the server: {talk.state()}")
-    if not site.elsewhere:
-        talk.skip(f"the client does not act on 401; it ended with status {ended.code}")
+    need(site.elsewhere, f"the client does not act on 401; it ended with status {ended.code}")
     return site
 
 
@@ -128,8 +127,7 @@ def metadata_asked(site: ProtectedSite) -> list[HttpVisit]:
 def registration(talk: ClientTalk, site: ProtectedSite) -> dict[str, Any]:
     """The metadata with which the client has registered; skips the case if it does not."""
     found = site.of("register")
-    if not found:
-        talk.skip("the client does not register itself")
+    need(found, "the client does not register itself")
     return found[0].value
 
 

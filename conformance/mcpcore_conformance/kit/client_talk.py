@@ -268,8 +268,7 @@ class ClientTalk(Findings):
     async def succeeded(self, within: float | None = None) -> None:
         """Let the client come to its end; Broken if it ends with an error (its exit status)."""
         ended = await self.finished(within)
-        if ended.code != 0:
-            raise Broken(f"the client failed: {self.state()}")
+        check(ended.code == 0, f"the client failed: {self.state()}")
 
     async def report(self) -> Report:
         """Let the client come to its end and read what it reports of the scenario ``script``."""

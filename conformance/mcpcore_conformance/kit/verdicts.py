@@ -76,3 +76,9 @@ def check(condition: object, detail: str, flaw: str = "") -> None:
     """
     if not condition:
         raise Broken(detail, flaw)
+
+
+def need(condition: object, reason: str) -> None:
+    """Go on only if ``condition`` holds; otherwise the case does not apply."""
+    if not condition:
+        raise NotApplicable(reason)
