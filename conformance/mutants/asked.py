@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import alters, answers_to, asks, declines, errors_of
 from conformance.mutants.lists import also, told
 from conformance.mutants.model import Table, until
@@ -29,16 +29,16 @@ ASKED = {"message": "Who are you?", "requestedSchema": FORM}
 VISIT = {"mode": "url", "message": "Please sign in", "url": "https://example.com"}
 
 
-def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _asks(edit: Callable[[Value], Value]) -> Breaks:
     return questions(ELICIT, edit)
 
 
-def _fields(edit: Change) -> Callable[[], Fault]:
+def _fields(edit: Change) -> Breaks:
     """Edit the fields of forms."""
     return _asks(over("requestedSchema", over("properties", edit)))
 
 
-def _field(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _field(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the first field of forms."""
 
     def change(fields: Value) -> Value:
@@ -222,7 +222,7 @@ MESSAGE = {"role": "user", "content": {"type": "text", "text": "Say something."}
 SAMPLE = {"messages": [MESSAGE], "maxTokens": 10}
 
 
-def _samples(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _samples(edit: Callable[[Value], Value]) -> Breaks:
     return questions(CREATE, edit)
 
 

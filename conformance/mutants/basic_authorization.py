@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.mutants.credentials import Test, bearing, token_of
 from conformance.mutants.edits import Change, over, put
-from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.fault import Asked, Breaks, Fault
 from conformance.mutants.faults import hooked
 from conformance.mutants.http_faults import (
     calls,
@@ -35,7 +35,7 @@ def _bearer(asked: Asked) -> bool:
     return (asked.headers.get("authorization") or "").lower().startswith("bearer ")
 
 
-def metadata(edit: Change) -> Callable[[], Fault]:
+def metadata(edit: Change) -> Breaks:
     """Give other metadata."""
     return hooked(
         message=lambda value: (edit(value) if "authorization_servers" in value else value,)
@@ -128,7 +128,7 @@ Options = dict[str, Any]
 _STRANGE = ("anonymous", "headers", "path")
 
 
-def _lets_in(test: Callable[[Options], bool]) -> Callable[[], Fault]:
+def _lets_in(test: Callable[[Options], bool]) -> Breaks:
     """Take some openings for good ones."""
 
     def connecting(options: Options) -> Options:
@@ -231,7 +231,7 @@ table.server("no-hierarchy", "step-up-authorization-flow/hierarchies").does(
 _OPENINGS = ("initialize", "server/discover")
 
 
-def _takes(test: Test) -> Callable[[], Fault]:
+def _takes(test: Test) -> Breaks:
     return status_of(bearing(test), 200)
 
 

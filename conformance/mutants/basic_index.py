@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import drop, first, put, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -187,7 +187,7 @@ def _batch(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _read(edit: Callable[[list[Any]], Any]) -> Callable[[], Fault]:
+def _read(edit: Callable[[list[Any]], Any]) -> Breaks:
     return misread(lambda value, payload: edit(value) if isinstance(value, list) else payload)
 
 
@@ -271,7 +271,7 @@ def _request(value: Any) -> bool:
     return isinstance(value, dict) and "method" in value and "id" in value
 
 
-def _filled(**members: Any) -> Callable[[], Fault]:
+def _filled(**members: Any) -> Breaks:
     """Fill in what is missing in ``_meta``, or of a wrong type."""
     given = {f"io.modelcontextprotocol/{name}": each for name, each in members.items()}
 

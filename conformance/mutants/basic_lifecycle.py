@@ -1,13 +1,13 @@
 """Mutants of the page basic/lifecycle."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
 from msgspec import field
 
 from conformance.mutants.edits import drop, to
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -179,7 +179,7 @@ table.server("opens-in-batches", "initialization/not-batched").does(
 )
 
 
-def _asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
+def _asks_anyway(method: str, params: Value) -> Breaks:
     """Ask the client, whatever it declared, and fail the call then."""
     return also("tools/call", request("anyway", method, params))
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import Change, drop, over, put, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -44,7 +44,7 @@ def _named(value: Any) -> Any:
     return params_of(value).get("requestId")
 
 
-def _confirms(test: Callable[[Value], bool] = lambda params: True) -> Callable[[], Fault]:
+def _confirms(test: Callable[[Value], bool] = lambda params: True) -> Breaks:
     """Answer calls that were cancelled, with an error."""
     return responds(
         asks(CANCELLED, test), lambda value: error(_named(value), -32800, "Request cancelled")
@@ -199,7 +199,7 @@ class _AnswersTwice(Fault):
 progress = Table("basic/patterns/progress")
 
 
-def _params(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _params(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the params of reports."""
     return told(PROGRESS, edit)
 
@@ -296,12 +296,12 @@ PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
 
 
-def _subscribed(method: str, edit: Change) -> Callable[[], Fault]:
+def _subscribed(method: str, edit: Change) -> Breaks:
     """Edit the subscription id of a notification."""
     return told(method, over("_meta", over(SUBSCRIPTION, edit)))
 
 
-def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _honoured(edit: Callable[[Value], Value]) -> Breaks:
     return told(ACKNOWLEDGED, over("notifications", edit))
 
 
@@ -321,7 +321,7 @@ class _Around(Fault):
 
 def around(
     method: str, *, before: bool = False, meta: Change = lambda meta: meta, **params: Any
-) -> Callable[[], Fault]:
+) -> Breaks:
     """Send one notification more of a subscription before or after its acknowledgement."""
     return lambda: _Around(method, params, meta, before=before)
 
@@ -436,19 +436,19 @@ DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 ASKING = {"inputRequests": {"who": ELICITATION}, "resultType": "input_required"}
 
 
-def asking(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def asking(edit: Callable[[Value], Value]) -> Breaks:
     """Edit results of calls that require input."""
     required = where(lambda result: result.get("resultType") == "input_required", edit)
     return results_of("tools/call", required)
 
 
-def _requests(edit: Change) -> Callable[[], Fault]:
+def _requests(edit: Change) -> Breaks:
     return asking(over("inputRequests", edit))
 
 
 def retried(
     concerns: Callable[[Value], bool], result: Value = DONE, method: str = "tools/call"
-) -> Callable[[], Fault]:
+) -> Breaks:
     """Carry out retries that ``concerns`` takes, by their params, whatever they bring."""
 
     def retry(params: Value) -> bool:
@@ -515,7 +515,7 @@ class _Mixing(Fault):
         return encode({**value, "params": {**params, "inputResponses": self._first}})
 
 
-def _ignoring(*names: str) -> Callable[[], Fault]:
+def _ignoring(*names: str) -> Breaks:
     """Do not see members of params."""
     return misread(
         lambda value, payload: over("params", drop(*names))(value) if params_of(value) else payload

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from msgspec import field
 
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.fault import Asked, Breaks, Fault, Value
 from conformance.mutants.faults import alters, loses
 from conformance.mutants.http_faults import (
     Concerns,
@@ -77,7 +77,7 @@ class _Misdirects(Fault):
         return (heard, moved) if self.as_well else (moved,)
 
 
-def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable[[], Fault]:
+def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Breaks:
     """Send some messages over the first stream of some requests: as well, or only there."""
     return lambda: _Misdirects(test, where, as_well=as_well)
 
@@ -134,7 +134,7 @@ class _ByToken(_Twice):
         return self.users[str(params[PROGRESS_ID])] > 1
 
 
-def progress_by_token() -> Callable[[], Fault]:
+def progress_by_token() -> Breaks:
     """Send progress as often as there are requests, on any connection, that have its token."""
     users: Counter[str] = Counter()
     return lambda: _ByToken(users)
@@ -204,7 +204,7 @@ class _Trusting(Fault):
         return asked
 
 
-def trusting(concerns: Concerns) -> Callable[[], Fault]:
+def trusting(concerns: Concerns) -> Breaks:
     """What concerns it is served as if it had the id of the session."""
     return lambda: _Trusting(concerns)
 
@@ -372,7 +372,7 @@ class _CrossSession(Fault):
         return asked
 
 
-def crosses(concerns: Concerns) -> Callable[[], Fault]:
+def crosses(concerns: Concerns) -> Breaks:
     """What concerns it counts for the oldest of the last two sessions."""
     sessions: list[str] = []
     return lambda: _CrossSession(concerns, sessions)

@@ -13,7 +13,7 @@ from conformance.mutants.basic_transports import (
     progress_by_token,
 )
 from conformance.mutants.edits import drop, first, put, to, where
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.fault import Asked, Breaks, Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, hooked, meta_of, own_messages, status
 from conformance.mutants.http_faults import (
     Concerns,
@@ -144,7 +144,7 @@ VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
 MISMATCH = messages.error(None, HEADER_MISMATCH, "no match")
 
 
-def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Callable[[], Fault]:
+def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Breaks:
     """The server does not look at a header: it gets the one that fits."""
     return overlooks(concerns, name)
 
@@ -276,7 +276,7 @@ REGION, SHARD, ZONE, DRY, NOTE = (
 )
 
 
-def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Callable[[], Fault]:
+def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Breaks:
     """The server believes a header that passes the test: it gets the one that fits.
 
     The test gets the header and the argument that it belongs to.
@@ -389,7 +389,7 @@ table.server("claims-overlooked", "server-validation/header-without-argument").d
 )
 
 
-def declared(schema: Value) -> Callable[[], Fault]:
+def declared(schema: Value) -> Breaks:
     """The first tool has this input schema."""
     return listed("tools/list", "tools", first(put(inputSchema=schema)))
 
@@ -431,7 +431,7 @@ table.server("mirrored-behind-choice", "schema-extension/statically-reachable").
 ALLOW = "access-control-allow-origin"
 
 
-def believes(*parts: str) -> Callable[[], Fault]:
+def believes(*parts: str) -> Breaks:
     """Origins with one of these parts are as good as none."""
 
     def there(value: str | None) -> bool:

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, fails, meta_of, results_of, takes
 from conformance.mutants.http_faults import everything, header_of, one_principal
 from conformance.mutants.lists import told
@@ -26,16 +26,16 @@ TASK = {
 }
 
 
-def _created(edit: Change) -> Callable[[], Fault]:
+def _created(edit: Change) -> Breaks:
     """Edit the task that a call is answered with."""
     return results_of("tools/call", over("task", edit))
 
 
-def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _got(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("tasks/get", edit)
 
 
-def _named(prefix: str) -> Callable[[], Fault]:
+def _named(prefix: str) -> Breaks:
     """Make ids of tasks that follow from each other; the server keeps its own."""
     numbers = count(1)
     return _created(lambda task: {**task, "taskId": f"{prefix}{next(numbers)}"})

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     asks,
     code,
@@ -25,11 +25,11 @@ table = Table("basic/versioning")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
-def _data(edit: Change) -> Callable[[], Fault]:
+def _data(edit: Change) -> Breaks:
     return errors_of("", over("data", edit))
 
 
-def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _capabilities(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("server/discover", over("capabilities", edit))
 
 

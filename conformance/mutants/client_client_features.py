@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Value
 from conformance.mutants.client_faults import also_asks, answers, gives_up, never_says, params_of
 from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
@@ -17,7 +17,7 @@ table = elicitation
 ELICIT, LIST, CREATE = "elicitation/create", "roots/list", "sampling/createMessage"
 
 
-def says_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], ClientFault]:
+def says_of(method: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the answers of a client to a request of the server, in either era."""
 
     class Edits(ClientFault):
@@ -50,12 +50,12 @@ def undeclared(name: str) -> Callable[[Value], Value]:
     return change
 
 
-def obliges(method: str, found: Value) -> Callable[[], ClientFault]:
+def obliges(method: str, found: Value) -> ClientBreaks:
     """Answer with a result where there was an error."""
     return answers(method, lambda value: result(value["id"], found))
 
 
-def refuses(method: str) -> Callable[[], ClientFault]:
+def refuses(method: str) -> ClientBreaks:
     """Answer with an error of another code."""
     return answers(method, lambda value: error(value["id"], METHOD_NOT_FOUND, "no"))
 

@@ -95,6 +95,10 @@ class ClientFault(Struct, kw_only=True, eq=False, dict=True):
         return taken
 
 
+ClientBreaks = Callable[[], ClientFault]
+"""Makes the fault of a mutant, one for each run."""
+
+
 def _key(value: Value) -> Any:
     identifier = value.get("id")
     return type(identifier), identifier if isinstance(identifier, (str, int)) else None
@@ -290,7 +294,7 @@ class FaultyHost:
 class Faulty:
     """Puts a new instance of a fault between the kit and the client."""
 
-    def __init__(self, make: Callable[[], ClientFault]) -> None:
+    def __init__(self, make: ClientBreaks) -> None:
         self._fault = make()
 
     def host(self, host: Host) -> Host:
@@ -303,7 +307,7 @@ class Faulty:
         return data if not isinstance(value, dict) else encode(self._fault.report(value))
 
 
-def behind(make: Callable[[], ClientFault]) -> Faulty:
+def behind(make: ClientBreaks) -> Faulty:
     """A fault as ``play_client`` takes it."""
     return Faulty(make)
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.client_fault import ClientFault, Edit, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Edit, Value
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended, Signal
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
 
 
-def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
+def hooked(**hooks: Callable[..., Any]) -> ClientBreaks:
     """Run functions in the place of hooks of :class:`ClientFault`, by their names."""
 
     def make() -> ClientFault:
@@ -38,27 +38,27 @@ class _Said(ClientFault):
         return (value, *made) if self.place else made
 
 
-def says(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def says(method: str, edit: Edit) -> ClientBreaks:
     """Edit the client's own requests and notifications of a method; empty: of every method."""
     return lambda: _Said(method, edit)
 
 
-def answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def answers(method: str, edit: Edit) -> ClientBreaks:
     """Edit the client's answers to a method; empty: to every method."""
     return lambda: _Said(method, edit, answers=True)
 
 
-def adds(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def adds(method: str, edit: Edit) -> ClientBreaks:
     """After each message of a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, place=1)
 
 
-def precedes(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def precedes(method: str, edit: Edit) -> ClientBreaks:
     """Before each message of a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, place=-1)
 
 
-def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def adds_to_answers(method: str, edit: Edit) -> ClientBreaks:
     """After each answer to a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, answers=True, place=1)
 
@@ -77,12 +77,12 @@ class _Once(ClientFault):
         return () if edited is None else (edited,)
 
 
-def once(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def once(method: str, edit: Edit) -> ClientBreaks:
     """Say the first message of a method as it is, and edit those that follow."""
     return lambda: _Once(method, edit)
 
 
-def never_says(method: str) -> Callable[[], ClientFault]:
+def never_says(method: str) -> ClientBreaks:
     """Leave out the client's notifications of a method, or its answers to it."""
 
     class Silent(ClientFault):
@@ -93,12 +93,12 @@ def never_says(method: str) -> Callable[[], ClientFault]:
     return Silent
 
 
-def params_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], ClientFault]:
+def params_of(method: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the params of the client's requests and notifications of a method; empty: of all."""
     return says(method, lambda value: {**value, "params": edit({**value.get("params", {})})})
 
 
-def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], ClientFault]:
+def repaired(concerns: Callable[[Value], bool], edit: Edit) -> ClientBreaks:
     """Edit what the kit says on its way to the client, which so does not see what is wrong."""
 
     def told(value: Any, payload: bytes) -> bytes | None:
@@ -110,7 +110,7 @@ def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], Clie
     return hooked(told=told)
 
 
-def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
+def deaf_to(concerns: Callable[[Value], bool]) -> ClientBreaks:
     """Keep something that the kit says from the client."""
     return repaired(concerns, lambda value: None)
 
@@ -125,19 +125,17 @@ class _Responds(ClientFault):
         return payload
 
 
-def responds(
-    concerns: Callable[[Value], bool], make: Callable[[Value], Value]
-) -> Callable[[], ClientFault]:
+def responds(concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> ClientBreaks:
     """Say something more to what the kit says."""
     return lambda: _Responds(concerns, make)
 
 
-def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> Callable[[], ClientFault]:
+def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> ClientBreaks:
     """Edit what the kit hears that is no message and no head: of a kind, Gone for instance."""
     return hooked(other=lambda found: edit(found) if isinstance(found, kind) else (found,))
 
 
-def signals(*names: str) -> Callable[[], ClientFault]:
+def signals(*names: str) -> ClientBreaks:
     """End a server by signals in the place of the end of its input, ``EOF``."""
     return arrives(
         Signal,
@@ -145,12 +143,12 @@ def signals(*names: str) -> Callable[[], ClientFault]:
     )
 
 
-def heads(edit: Callable[[Asked], Iterable[Asked]]) -> Callable[[], ClientFault]:
+def heads(edit: Callable[[Asked], Iterable[Asked]]) -> ClientBreaks:
     """Edit the heads of HTTP requests and upgrades, leave them out or add some."""
     return hooked(asked=edit)
 
 
-def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFault]:
+def also_asks(method: str, target: str, **headers: str) -> ClientBreaks:
     """Beside every POST send another request, without a body."""
 
     def add(asked: Asked) -> Iterable[Asked]:
@@ -162,7 +160,7 @@ def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFa
     return heads(add)
 
 
-def posts_to(target: str) -> Callable[[], ClientFault]:
+def posts_to(target: str) -> ClientBreaks:
     """Post to another address."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -172,9 +170,7 @@ def posts_to(target: str) -> Callable[[], ClientFault]:
     return heads(change)
 
 
-def header(
-    name: str, edit: Callable[[str], str | None], method: str = ""
-) -> Callable[[], ClientFault]:
+def header(name: str, edit: Callable[[str], str | None], method: str = "") -> ClientBreaks:
     """Edit one header of HTTP requests (of an HTTP method), where it is; None leaves it out."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -190,12 +186,12 @@ def header(
     return heads(change)
 
 
-def without_header(name: str, method: str = "") -> Callable[[], ClientFault]:
+def without_header(name: str, method: str = "") -> ClientBreaks:
     """Leave out one header of HTTP requests."""
     return header(name, lambda value: None, method)
 
 
-def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientFault]:
+def with_header(name: str, value: str, method: str = "") -> ClientBreaks:
     """Add a header to HTTP requests."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -206,7 +202,7 @@ def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientF
     return heads(change)
 
 
-def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
+def reports(step: int, outcome: Value) -> ClientBreaks:
     """Report another outcome of one step; -1: of connecting."""
 
     def change(report: Value) -> Value:
@@ -238,7 +234,7 @@ class _GivesUp(ClientFault):
         return {**report, "steps": [failed for _ in report.get("steps", [])]}
 
 
-def gives_up(concerns: Callable[[Any, bytes], bool]) -> Callable[[], ClientFault]:
+def gives_up(concerns: Callable[[Any, bytes], bool]) -> ClientBreaks:
     """Fail when the kit says something that concerns it: the message, or None, and its bytes."""
     return lambda: _GivesUp(concerns)
 
@@ -248,6 +244,6 @@ def has(part: bytes) -> Callable[[Any, bytes], bool]:
     return lambda value, payload: part in payload
 
 
-def exits(code: int) -> Callable[[], ClientFault]:
+def exits(code: int) -> ClientBreaks:
     """End with another status."""
     return arrives(Ended, lambda ended: (Ended(code),))

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Value
 from conformance.mutants.client_faults import arrives, heads, hooked, repaired
 from conformance.mutants.edits import put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
 from mcpcore_conformance.kit.messages import encode
 
-Make = Callable[[], ClientFault]
 Params = dict[str, str]
 
 
@@ -23,7 +22,7 @@ def _is_sign_in(asked: Asked) -> bool:
     return asked.method == "GET" and "response_type=" in asked.target
 
 
-def asks(edit: Callable[[Params], Params]) -> Make:
+def asks(edit: Callable[[Params], Params]) -> ClientBreaks:
     """Edit the parameters of authorization requests."""
 
     def asked(asked: Asked) -> Iterable[Asked]:
@@ -35,7 +34,7 @@ def asks(edit: Callable[[Params], Params]) -> Make:
     return heads(asked)
 
 
-def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
+def redeems(edit: Callable[[Params], Params], grant: str = "") -> ClientBreaks:
     """Edit the parameters of token requests, of a grant type or of all."""
 
     def text(found: Text) -> Iterable[Arrival]:
@@ -52,12 +51,12 @@ def having(name: str, value: str) -> Callable[[Params], Params]:
     return put(**{name: value})
 
 
-def registers(edit: Callable[[Value], Value]) -> Make:
+def registers(edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the metadata of registrations."""
     return hooked(said=lambda value: (edit(value) if "redirect_uris" in value else value,))
 
 
-def looks_at(old: str, new: str, *, end: str = "") -> Make:
+def looks_at(old: str, new: str, *, end: str = "") -> ClientBreaks:
     """Ask for another place: paths that begin with ``old``, and end so, are ``new``."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -69,12 +68,12 @@ def looks_at(old: str, new: str, *, end: str = "") -> Make:
     return heads(change)
 
 
-def overlooks(member: str, edit: Callable[[Value], Value]) -> Make:
+def overlooks(member: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Read a document that has a member as if it were another one."""
     return repaired(lambda value: member in value, edit)
 
 
-def reads_in_its_place(member: str, **changes: Any) -> Make:
+def reads_in_its_place(member: str, **changes: Any) -> ClientBreaks:
     """Read other members in a document that has a member."""
     return overlooks(member, put(**changes))
 
@@ -104,7 +103,7 @@ class _Returns(ClientFault):
         return place + mark + urlencode(self.edit(_params(query), self._request, self._issuer))
 
 
-def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
+def returns(edit: Callable[[Params, Params, str], Params]) -> ClientBreaks:
     """Take another response of the authorization endpoint than the one that was sent.
 
     ``edit`` is given that one, the parameters of the request, and the issuer.
@@ -142,7 +141,7 @@ class _KeepsFirst(ClientFault):
         return (arrival,)
 
 
-def keeps_first(*names: str) -> Make:
+def keeps_first(*names: str) -> ClientBreaks:
     """Use the first value of parameters of requests, or of headers to the server, for ever."""
     return lambda: _KeepsFirst(names)
 
@@ -235,6 +234,6 @@ class _Asked(ClientFault):
         return payload
 
 
-def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
+def asks_anyway(concerns: Callable[[Value], bool], target: str) -> ClientBreaks:
     """Send a request of its own when it is told something that concerns it."""
     return lambda: _Asked(concerns, target)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, each, first, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Value
 from conformance.mutants.faults import code, results_of, takes
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.shapes import SKILLS
@@ -19,28 +19,28 @@ ENTRY: Value = {
 }
 
 
-def _entries(edit: Change) -> Callable[[], Fault]:
+def _entries(edit: Change) -> Breaks:
     return results_of("skills/list", over("skills", each(edit)))
 
 
-def _file(edit: Change) -> Callable[[], Fault]:
+def _file(edit: Change) -> Breaks:
     """Edit the first file of each entry."""
     return _entries(over("resources", first(edit)))
 
 
-def _head(**fields: Any) -> Callable[[], Fault]:
+def _head(**fields: Any) -> Breaks:
     return _entries(over("frontmatter", put(**fields)))
 
 
-def _files(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
+def _files(edit: Callable[[list[Value]], list[Value]]) -> Breaks:
     return _entries(over("resources", edit))
 
 
-def _declared(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _declared(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("server/discover", over("capabilities", edit))
 
 
-def _children(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
+def _children(edit: Callable[[list[Value]], list[Value]]) -> Breaks:
     return results_of("resources/directory/read", over("resources", edit))
 
 

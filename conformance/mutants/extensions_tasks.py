@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.edits import drop, over, put, to, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     asks,
     before,
@@ -37,21 +37,21 @@ WORKS = {"status": "working"}
 DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
 
 
-def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _created(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the task that a call is answered with."""
     return results_of("tools/call", where(lambda found: found.get("resultType") == "task", edit))
 
 
-def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _got(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("tasks/get", edit)
 
 
-def _numbered() -> Callable[[], Fault]:
+def _numbered() -> Breaks:
     numbers = count(1)
     return _created(lambda task: {**task, "taskId": str(next(numbers))})
 
 
-def _status(before: str, after: str) -> Callable[[], Fault]:
+def _status(before: str, after: str) -> Breaks:
     return _got(over("status", lambda status: after if status == before else status))
 
 

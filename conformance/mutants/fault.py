@@ -4,7 +4,7 @@ A fault sees every message on its way, decoded, and everything else that is hear
 takes the place of what it saw.  The kit cannot tell an edited server from a broken one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -157,6 +157,10 @@ class Fault(Struct, kw_only=True, eq=False, dict=True):
         """Keep a request, for :meth:`method_of`."""
         if isinstance(value, dict) and "method" in value and _hashable(value.get("id")):
             self.asked[type(value.get("id")), value.get("id")] = value
+
+
+Breaks = Callable[[], Fault]
+"""Makes the fault of a mutant, one for each wire."""
 
 
 def _hashable(value: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import over
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.heard import Head, Heard
 
@@ -12,7 +12,7 @@ Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
 
 
-def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
+def hooked(**hooks: Callable[..., Any]) -> Breaks:
     """Run functions in the place of hooks of :class:`Fault`, by their names."""
 
     def make() -> Fault:
@@ -40,27 +40,27 @@ class Edited(Fault):
         return () if edited is None else (edited,)
 
 
-def answers_to(method: str, edit: Edit) -> Callable[[], Fault]:
+def answers_to(method: str, edit: Edit) -> Breaks:
     """Edit the answers (results and errors) to a method; an empty one means every method."""
     return lambda: Edited(method, edit)
 
 
-def results_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def results_of(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the good results of a method."""
     return answers_to(method, over("result", edit))
 
 
-def fails(method: str, code: int, message: str = "no") -> Callable[[], Fault]:
+def fails(method: str, code: int, message: str = "no") -> Breaks:
     """Do what a method wants, and answer with an error."""
     return answers_to(method, lambda value: messages.error(value["id"], code, message))
 
 
-def errors_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def errors_of(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the errors that a method is answered with; an empty one means every method."""
     return answers_to(method, over("error", edit))
 
 
-def own_messages(method: str, edit: Edit) -> Callable[[], Fault]:
+def own_messages(method: str, edit: Edit) -> Breaks:
     """Edit notifications and requests of the server of a method."""
     return lambda: Edited(method, edit, answers=False)
 
@@ -78,7 +78,7 @@ class _Instead(Fault):
         return None
 
 
-def instead(concerns: Callable[[Any], bool], answer: Edit) -> Callable[[], Fault]:
+def instead(concerns: Callable[[Any], bool], answer: Edit) -> Breaks:
     """Keep what concerns it from the server, and answer in its place (or not at all).
 
     ``concerns`` gets the message that the kit says, None if it is no JSON.
@@ -86,12 +86,12 @@ def instead(concerns: Callable[[Any], bool], answer: Edit) -> Callable[[], Fault
     return lambda: _Instead(concerns, answer)
 
 
-def ignores(concerns: Callable[[Any], bool]) -> Callable[[], Fault]:
+def ignores(concerns: Callable[[Any], bool]) -> Breaks:
     """Say nothing to what concerns it, and do nothing."""
     return instead(concerns, lambda _value: None)
 
 
-def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Callable[[], Fault]:
+def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Breaks:
     """Answer what concerns it with an error, with the id if it is a request."""
 
     def answer(value: Any) -> Value:
@@ -141,16 +141,12 @@ class _Turns(Fault):
         return self.now.message(value)
 
 
-def since(
-    begins: Callable[[Any], bool], then: Callable[[], Fault], *, number: int = 1
-) -> Callable[[], Fault]:
+def since(begins: Callable[[Any], bool], then: Breaks, *, number: int = 1) -> Breaks:
     """Break when the kit says something that ``begins`` takes, for the ``number``-th time."""
     return lambda: _Turns(begins, number, Fault(), then())
 
 
-def before(
-    ends: Callable[[Any], bool], first: Callable[[], Fault], *, number: int = 1
-) -> Callable[[], Fault]:
+def before(ends: Callable[[Any], bool], first: Breaks, *, number: int = 1) -> Breaks:
     """Be broken until the kit says something that ``ends`` takes, for the ``number``-th time."""
     return lambda: _Turns(ends, number, first(), Fault())
 
@@ -178,17 +174,17 @@ class _Together(Fault):
         return made
 
 
-def together(*makes: Callable[[], Fault]) -> Callable[[], Fault]:
+def together(*makes: Breaks) -> Breaks:
     """Break several things, one after the other."""
     return lambda: _Together([make() for make in makes])
 
 
-def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
+def reads(edit: Callable[[bytes], bytes | None]) -> Breaks:
     """Change what is written to the server as it is (lines, frames); None: nothing of it."""
     return hooked(written=edit)
 
 
-def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
+def misread(edit: Callable[[Any, bytes], Any]) -> Breaks:
     """Let the server read something else than the kit says.
 
     ``edit`` gets the message (None if it is no JSON) and the bytes, and returns either.
@@ -211,9 +207,7 @@ class _Responds(Fault):
         return payload
 
 
-def responds(
-    concerns: Callable[[Any], bool], make: Callable[[Value], Value]
-) -> Callable[[], Fault]:
+def responds(concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> Breaks:
     """Say something more to what the kit says."""
     return lambda: _Responds(concerns, make)
 
@@ -228,17 +222,17 @@ class _Dies(Fault):
         return None
 
 
-def dies_of(concerns: Callable[[Any, bytes], bool]) -> Callable[[], Fault]:
+def dies_of(concerns: Callable[[Any, bytes], bool]) -> Breaks:
     """End the connection when something is said: the message (None if it is no JSON), its bytes."""
     return lambda: _Dies(concerns)
 
 
-def code(found: int, instead_of_it: int, method: str = "") -> Callable[[], Fault]:
+def code(found: int, instead_of_it: int, method: str = "") -> Breaks:
     """Send another error code than the one that is due; perhaps for one method only."""
     return errors_of(method, over("code", lambda sent: instead_of_it if sent == found else sent))
 
 
-def takes(method: str, result: Value) -> Callable[[], Fault]:
+def takes(method: str, result: Value) -> Breaks:
     """Answer every request of a method with a good result, whatever it says."""
     return instead(
         asks(method),
@@ -246,9 +240,7 @@ def takes(method: str, result: Value) -> Callable[[], Fault]:
     )
 
 
-def alters(
-    kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any
-) -> Callable[[], Fault]:
+def alters(kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any) -> Breaks:
     """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone.
 
     A function in the place of a value is given what there was.
@@ -263,17 +255,17 @@ def alters(
     return hooked(heard=heard)
 
 
-def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Callable[[], Fault]:
+def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Breaks:
     """Keep what is heard, of a kind, from the kit."""
     return hooked(heard=lambda found: () if isinstance(found, kind) and test(found) else (found,))
 
 
-def heads(edit: Callable[[Head], Head]) -> Callable[[], Fault]:
+def heads(edit: Callable[[Head], Head]) -> Breaks:
     """Edit response heads."""
     return hooked(head=edit)
 
 
-def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
+def status(found: int, instead_of_it: int) -> Breaks:
     """Answer with another status."""
 
     def change(head: Head) -> Head:

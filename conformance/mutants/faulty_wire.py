@@ -2,11 +2,11 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any, cast
 
-from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.fault import Asked, Breaks, Fault
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.bindings.http import HttpWire
 from mcpcore_conformance.kit.bindings.lines import LinesWire
@@ -196,7 +196,7 @@ class FaultyWire:
 class FaultyStage(Stage):
     """A stage whose every connection is behind a new instance of a fault."""
 
-    def __init__(self, stage: Stage, make: Callable[[], Fault]) -> None:
+    def __init__(self, stage: Stage, make: Breaks) -> None:
         self.binding = stage.binding
         self.target = stage.target
         self.headers: dict[str, str] = getattr(stage, "headers", {})

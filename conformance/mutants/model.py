@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct, structs
 
-from conformance.mutants.client_fault import ClientFault
-from conformance.mutants.fault import Fault
+from conformance.mutants.client_fault import ClientBreaks, ClientFault
+from conformance.mutants.fault import Breaks, Fault
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
 from mcpcore_conformance.kit.model import ALL, Binding
 
@@ -27,9 +27,9 @@ class Mutant(Struct, frozen=True, kw_only=True):
     """The cases that have to notice it: failed, weak or informational, as their strength says."""
     summary: str
     """What is broken."""
-    fault: Callable[[], Fault] | None = None
+    fault: Breaks | None = None
     """Edits the traffic of our reference server ..."""
-    client_fault: Callable[[], ClientFault] | None = None
+    client_fault: ClientBreaks | None = None
     """... or that of our reference client ..."""
     command: Sequence[str] = ()
     """... or a program of its own takes its place, for what a process does: arguments of Python."""

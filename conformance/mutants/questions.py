@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import takes
 from mcpcore_conformance.kit import messages
 
@@ -30,12 +30,12 @@ class _Edited(Fault):
         return {**request, "params": self.edit(request.get("params", {}))}
 
 
-def questions(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def questions(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the params of what is asked of the client, wherever it stands."""
     return lambda: _Edited(method, edit)
 
 
-def asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
+def asks_anyway(method: str, params: Value) -> Breaks:
     """Answer every call with a question (modern), whatever the client can do."""
     request = {"method": method, "params": params}
     result = {"resultType": "input_required", "inputRequests": {"what": request}}
@@ -68,17 +68,17 @@ class _Afterwards(Fault):
         return () if end is None else (end,)
 
 
-def silent_after_answers(method: str) -> Callable[[], Fault]:
+def silent_after_answers(method: str) -> Breaks:
     """Never answer a call once the client has answered a question of this method."""
     return lambda: _Afterwards(method, lambda value: None)
 
 
-def refuses_answers(method: str, code: int) -> Callable[[], Fault]:
+def refuses_answers(method: str, code: int) -> Breaks:
     """Answer a call with an error once the client has answered a question of this method."""
     return lambda: _Afterwards(method, lambda value: messages.error(value["id"], code, "no"))
 
 
-def takes_any_answer(method: str) -> Callable[[], Fault]:
+def takes_any_answer(method: str) -> Breaks:
     """Answer a call well, whatever the client has answered to a question of this method."""
     return lambda: _Afterwards(method, lambda value: messages.result(value["id"], DONE))
 
@@ -103,6 +103,6 @@ class _Struck(Fault):
         return None if self._struck else payload
 
 
-def struck_by(concerns: Callable[[Value], bool]) -> Callable[[], Fault]:
+def struck_by(concerns: Callable[[Value], bool]) -> Breaks:
     """Fall silent at an answer of the client that ``concerns`` takes; its ``result``, at least."""
     return lambda: _Struck(concerns)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import drop
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks, Fault
 from conformance.mutants.faults import alters, hooked, reads
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.bindings.websocket import (
@@ -66,12 +66,12 @@ class _Frames(Fault):
         return b"".join(made) or None
 
 
-def frames(edit: Callable[[Frame], bytes | None]) -> Callable[[], Fault]:
+def frames(edit: Callable[[Frame], bytes | None]) -> Breaks:
     """What the server sees of a frame: b"" for the frame as it is, None for nothing."""
     return lambda: _Frames(edit)
 
 
-def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
+def overlooks(test: Callable[[Frame], bool]) -> Breaks:
     """Frames that pass the test are passed over."""
     return frames(lambda frame: None if test(frame) else b"")
 
@@ -171,12 +171,12 @@ table.server("frames-decoded-alone", "section-5.6/characters-over-fragments").do
 )
 
 
-def opens(*options: str) -> Callable[[], Fault]:
+def opens(*options: str) -> Breaks:
     """The server sees a good opening in place of what these options make of it."""
     return hooked(connecting=drop(*options))
 
 
-def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callable[[], Fault]:
+def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Breaks:
     """Openings whose options pass the test are refused."""
 
     def connecting(options: dict[str, Any]) -> dict[str, Any]:
@@ -187,12 +187,12 @@ def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callab
     return hooked(connecting=connecting)
 
 
-def shows(name: str, shown: Any) -> Callable[[], Fault]:
+def shows(name: str, shown: Any) -> Breaks:
     """The response to the opening has this."""
     return hooked(attribute=lambda found, value: shown if found == name else value)
 
 
-def answers(edit: Callable[[Refused], Refused]) -> Callable[[], Fault]:
+def answers(edit: Callable[[Refused], Refused]) -> Breaks:
     """Refusals are other ones."""
     return hooked(refused=edit)
 

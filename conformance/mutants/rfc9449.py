@@ -1,11 +1,10 @@
 """Mutants that look at DPoP proofs wrongly."""
 
 import time
-from collections.abc import Callable
 
 from conformance.mutants.basic_authorization import CHALLENGE
 from conformance.mutants.credentials import BEARER, DPOP, Test, bearing, proving, scheme_of
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks
 from conformance.mutants.http_faults import header_of, refuses, requests, status_of
 from conformance.mutants.model import Table
 
@@ -15,7 +14,7 @@ _AGE = 400
 """Seconds between those that a proof lasts and those by which the kit's are wrong."""
 
 
-def _takes(test: Test) -> Callable[[], Fault]:
+def _takes(test: Test) -> Breaks:
     return status_of(proving(test), 200)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, each, first, over, put
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks
 from conformance.mutants.faults import asks, declines, fails, results_of, takes
 from conformance.mutants.lists import (
     less_after_calls,
@@ -22,20 +22,20 @@ Value = dict[str, Any]
 MESSAGE = {"role": "user", "content": {"type": "text", "text": "hello"}}
 
 
-def _prompts(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _prompts(edit: Callable[[Value], Value]) -> Breaks:
     return listed("prompts/list", "prompts", first(edit))
 
 
-def _messages(edit: Change) -> Callable[[], Fault]:
+def _messages(edit: Change) -> Breaks:
     return results_of("prompts/get", over("messages", each(edit)))
 
 
-def _block(**members: Any) -> Callable[[], Fault]:
+def _block(**members: Any) -> Breaks:
     """Edit the block of the first message."""
     return results_of("prompts/get", over("messages", first(over("content", put(**members)))))
 
 
-def _refuses(code: int) -> Callable[[], Fault]:
+def _refuses(code: int) -> Breaks:
     return fails("prompts/get", code)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, each, first, over, put, to
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks
 from conformance.mutants.faults import answers_to, asks, errors_of, fails, instead, results_of
 from conformance.mutants.lists import (
     Entries,
@@ -26,15 +26,15 @@ Value = dict[str, Any]
 FILE = "root:x:0:0:root:/root:/bin/sh\n"
 
 
-def _resources(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _resources(edit: Callable[[Value], Value]) -> Breaks:
     return listed("resources/list", "resources", first(edit))
 
 
-def _template(uri: Any) -> Callable[[], Fault]:
+def _template(uri: Any) -> Breaks:
     return listed("resources/templates/list", "resourceTemplates", first(put(uriTemplate=uri)))
 
 
-def _contents(edit: Change) -> Callable[[], Fault]:
+def _contents(edit: Change) -> Breaks:
     return results_of("resources/read", over("contents", each(edit)))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, first, over, put
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks
 from conformance.mutants.faults import answers_to, asks, declines, fails, results_of, takes
 from conformance.mutants.lists import (
     Entries,
@@ -121,29 +121,29 @@ table.server("header-of-item", "x-mcp-header/reachable").does(
 TEXT = {"type": "text", "text": "done"}
 
 
-def _result(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _result(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("tools/call", edit)
 
 
-def _content(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
+def _content(edit: Callable[[Entries], Entries]) -> Breaks:
     return _result(over("content", edit))
 
 
-def _block(**members: Any) -> Callable[[], Fault]:
+def _block(**members: Any) -> Breaks:
     """Edit the first block."""
     return _content(first(put(**members)))
 
 
-def _said(error: Callable[[Value], Value | None]) -> Callable[[], Fault]:
+def _said(error: Callable[[Value], Value | None]) -> Breaks:
     """Make another answer of a result: ``error`` returns it, None leaves it as it is."""
     return answers_to("tools/call", lambda value: error(value) or value)
 
 
-def _as_error(code: int) -> Callable[[], Fault]:
+def _as_error(code: int) -> Breaks:
     return _said(lambda value: messages.error(value["id"], code, "the tool failed"))
 
 
-def _as_result(is_error: bool) -> Callable[[], Fault]:
+def _as_result(is_error: bool) -> Breaks:
     return takes("tools/call", {"content": [TEXT], "isError": is_error, "resultType": "complete"})
 
 
@@ -237,7 +237,7 @@ table.server("no-resources", "embedded-resources/capability").does(
 )
 
 
-def _structured(edit: Change) -> Callable[[], Fault]:
+def _structured(edit: Change) -> Breaks:
     return _result(over("structuredContent", edit))
 
 

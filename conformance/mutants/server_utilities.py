@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     alters,
     asks,
@@ -106,7 +106,7 @@ def _ref(kind: str) -> Callable[[Any], bool]:
     )
 
 
-def _completed(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _completed(edit: Callable[[Value], Value]) -> Breaks:
     return results_of(COMPLETE, over("completion", edit))
 
 
@@ -286,7 +286,7 @@ def _cursor(value: Any) -> Any:
     return params_of(value).get("cursor")
 
 
-def _twice(method: str) -> Callable[[], Fault]:
+def _twice(method: str) -> Breaks:
     return listed(method, LISTS[method][1], lambda entries: [*entries, entries[0]])
 
 
