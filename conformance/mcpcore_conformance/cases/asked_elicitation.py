@@ -110,7 +110,7 @@ def fields(message: Message) -> dict[str, Any]:
 
 
 @case.must(
-    "form-mode-elicitation-requests/shape",
+    "form-mode-elicitation-requests",
     "A message, a flat schema of primitive fields, and the mode form or none.",
 )
 async def shape(talk: ServerTalk) -> None:
@@ -120,7 +120,7 @@ async def shape(talk: ServerTalk) -> None:
             check_shape(talk, each)
 
 
-@case.must("elicitation-requests/message", "A text that says why the user is asked.")
+@case.must("elicitation-requests", "A text that says why the user is asked.")
 async def message(talk: ServerTalk) -> None:
     """Every elicitation says to the user what it is about."""
     _, found = await asked(talk)
@@ -129,8 +129,7 @@ async def message(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "requested-schema/primitive-fields",
-    "Forms of flat fields of the kinds that the revision has, or no form.",
+    "requested-schema", "Forms of flat fields of the kinds that the revision has, or no form."
 )
 async def primitive_fields(talk: ServerTalk) -> None:
     """The fields of every form are of the kinds that the revision has."""
@@ -143,7 +142,7 @@ async def primitive_fields(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "requested-schema/new-kinds",
+    "requested-schema",
     "No choices with titles, no multiple choices and no defaults of later revisions.",
     ONLY_2025_06_18,
 )
@@ -159,7 +158,7 @@ async def new_kinds(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "requested-schema/defaults",
+    "requested-schema",
     "A default of the field's type in every field that has one.",
     SINCE_2025_11_25,
 )
@@ -184,7 +183,7 @@ async def defaults(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "requested-schema/choices",
+    "requested-schema",
     "enum, oneOf with titles, and arrays of either, each as the page has it.",
     SINCE_2025_11_25,
 )
@@ -217,7 +216,7 @@ def check_choice(rules: dict[str, Any]) -> None:
     check(names is None or len(names) == len(rules.get("enum", [])), "names and choices differ")
 
 
-@case.must("capabilities/declared-only", "No request, and an error or a result that says so.")
+@case.must("capabilities", "No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared elicitation is not asked for it."""
     link, found = await asked(talk, capabilities={})
@@ -226,7 +225,7 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must("capabilities/no-forms", "No form for a client that takes URLs only.", SINCE_2025_11_25)
+@case.must("capabilities", "No form for a client that takes URLs only.", SINCE_2025_11_25)
 async def no_forms(talk: ServerTalk) -> None:
     """A client that has not declared forms gets none."""
     _, found = await asked(talk, capabilities={"elicitation": {"url": {}}})
@@ -235,7 +234,7 @@ async def no_forms(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "capabilities/no-urls",
+    "capabilities",
     "No URL for a client that takes forms only; an empty capability means that.",
     SINCE_2025_11_25,
     needs=VISITED,
@@ -252,9 +251,7 @@ async def no_urls(talk: ServerTalk) -> None:
         check(code != URL_REQUIRED, f"a URL is required of a client that declares {declared}")
 
 
-@case.should(
-    "capabilities/empty-is-form", "A form: an empty capability declares forms.", SINCE_2025_11_25
-)
+@case.should("capabilities", "A form: an empty capability declares forms.", SINCE_2025_11_25)
 async def empty_is_form(talk: ServerTalk) -> None:
     """An empty capability counts as one of forms."""
     _, found = await asked(talk, capabilities=DEFAULT)
@@ -268,22 +265,20 @@ async def _refused(talk: ServerTalk, action: str) -> None:
     await link.alive()
 
 
-@case.must("error-handling/decline", "An end of the call, and a server that goes on.")
+@case.must("error-handling", "An end of the call, and a server that goes on.")
 async def decline(talk: ServerTalk) -> None:
     """A user who declines ends the call, or is asked for something else."""
     await _refused(talk, "decline")
 
 
-@case.must("error-handling/cancel", "An end of the call, and a server that goes on.")
+@case.must("error-handling", "An end of the call, and a server that goes on.")
 async def cancel(talk: ServerTalk) -> None:
     """A user who dismisses the form ends the call, or is asked again."""
     await _refused(talk, "cancel")
 
 
 @case.must(
-    "error-handling/client-error",
-    "An end of the call, and a server that goes on.",
-    LEGACY_SINCE_2025_06_18,
+    "error-handling", "An end of the call, and a server that goes on.", LEGACY_SINCE_2025_06_18
 )
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to ask its user ends the call and nothing else."""
@@ -308,7 +303,7 @@ async def _wrong(talk: ServerTalk, which: Asker, answers: Iterable[Answer]) -> N
 
 
 @case.should(
-    "response-actions/unknown-action",
+    "response-actions",
     "An error, a result with isError, the question again, or what comes of a refusal.",
 )
 async def unknown_action(talk: ServerTalk) -> None:
@@ -318,9 +313,7 @@ async def unknown_action(talk: ServerTalk) -> None:
     await _wrong(talk, which, answers)
 
 
-@case.should(
-    "form-mode-security/server-validates", "An error, a result with isError, or the question again."
-)
+@case.should("form-mode-security", "An error, a result with isError, or the question again.")
 async def server_validates(talk: ServerTalk) -> None:
     """What the user fills in is checked against the form."""
     which = await asker(talk, "elicitation", FORM)

@@ -86,7 +86,7 @@ def token_of(talk: ServerTalk) -> str:
     return token if scheme.lower() == "bearer" and token else talk.skip("the kit has no token")
 
 
-@case.must("token-handling/challenge", "WWW-Authenticate with the scheme Bearer.")
+@case.must("token-handling", "WWW-Authenticate with the scheme Bearer.")
 async def challenge(_: StrangerLink, found: Refusal) -> None:
     """A request without a token is challenged."""
     value = found.header("www-authenticate")
@@ -95,7 +95,7 @@ async def challenge(_: StrangerLink, found: Refusal) -> None:
 
 
 @case.must(
-    "token-requirements/every-request",
+    "token-requirements",
     "401 for what has no token; GET and DELETE are refused, one way or the other.",
 )
 async def every_request(link: StrangerLink, _: Refusal) -> None:
@@ -118,17 +118,14 @@ async def _refused(talk: ServerTalk, values: Sequence[str], *statuses: int) -> l
     return made
 
 
-@case.must("token-handling/invalid-token", "401.")
+@case.must("token-handling", "401.")
 async def invalid_token(talk: ServerTalk) -> None:
     """A token that the server does not know is refused with 401."""
     header = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJraXQifQ."
     await _refused(talk, [f"Bearer {NO_TOKEN}", f"Bearer {header}"], UNAUTHORIZED)
 
 
-@case.should(
-    "token-handling/invalid-token-error",
-    'error="invalid_token" in the challenge, as RFC 6750 has it.',
-)
+@case.should("token-handling", 'error="invalid_token" in the challenge, as RFC 6750 has it.')
 async def invalid_token_error(talk: ServerTalk) -> None:
     """The challenge says that the token is invalid."""
     (found,) = await _refused(talk, [f"Bearer {NO_TOKEN}"], UNAUTHORIZED)
@@ -195,7 +192,7 @@ async def metadata_found(_: MetadataUrl, there: Metadata) -> None:
 
 
 @case.must(
-    "authorization-server-location/metadata-in-challenge",
+    "authorization-server-location",
     "resource_metadata in the challenge; this revision knows no other way.",
     ONLY_2025_06_18,
 )
@@ -206,9 +203,7 @@ async def metadata_in_challenge(_: StrangerLink, found: Refusal) -> None:
 
 
 @case.must(
-    "authorization-server-location/authorization-servers",
-    "authorization_servers with at least one.",
-    SINCE_2025_06_18,
+    "authorization-server-location", "authorization_servers with at least one.", SINCE_2025_06_18
 )
 async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
     """The metadata names an authorization server."""
@@ -221,7 +216,7 @@ async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
 
 
 @case.should(
-    "authorization-server-location/resource",
+    "authorization-server-location",
     "resource is the URL of the server, or one that it lies under.",
     SINCE_2025_06_18,
 )
@@ -265,7 +260,7 @@ async def check_refused(talk: ServerTalk, tokens: Iterable[tuple[str, str]]) -> 
         talk.should(error == "invalid_token", f"of a token {what} the challenge says {error!r}")
 
 
-@case.must("token-handling/expired", "401.")
+@case.must("token-handling", "401.")
 async def expired(talk: ServerTalk) -> None:
     """A token that has expired is refused."""
     then = int(time.time()) - HOUR
@@ -273,7 +268,7 @@ async def expired(talk: ServerTalk) -> None:
     await check_refused(talk, [("that has expired", token)])
 
 
-@case.must("token-handling/not-yet-valid", "401.")
+@case.must("token-handling", "401.")
 async def not_yet_valid(talk: ServerTalk) -> None:
     """A token whose time has not come is refused."""
     token = talk.tokens.changed(nbf=int(time.time()) + HOUR)
@@ -281,7 +276,7 @@ async def not_yet_valid(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "token-handling/audience",
+    "token-handling",
     "401 for another server, another path, another port, somebody else's list, nothing.",
     SINCE_2025_06_18,
 )
@@ -301,7 +296,7 @@ async def audience(talk: ServerTalk) -> None:
     await check_refused(talk, made)
 
 
-@case.must("token-handling/issuer", "401, though the signature holds.")
+@case.must("token-handling", "401, though the signature holds.")
 async def issuer(talk: ServerTalk) -> None:
     """A token of another issuer is refused."""
     others = {
@@ -315,8 +310,7 @@ async def issuer(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "token-handling/signature",
-    "401 for another key, for other claims than were signed, for no signature.",
+    "token-handling", "401 for another key, for other claims than were signed, for no signature."
 )
 async def signature(talk: ServerTalk) -> None:
     """A token whose signature does not hold is refused."""
@@ -356,7 +350,7 @@ def _of_other_algorithms(tokens: Tokens) -> list[tuple[str, str]]:
 
 
 @case.must(
-    "token-handling/algorithm",
+    "token-handling",
     "401 for the algorithms none and HS256, and for a key in the header of the token.",
 )
 async def algorithm(talk: ServerTalk) -> None:
@@ -411,10 +405,8 @@ async def challenged(talk: ServerTalk) -> None:
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
-@case.must(
-    "token-requirements/opening-not-by-the-query", "401: a token in the query counts for nothing."
-)
-async def opened_in_query(talk: ServerTalk) -> None:
+@case.must("token-requirements", "401: a token in the query counts for nothing.")
+async def opening_not_by_the_query(talk: ServerTalk) -> None:
     """A good token in the query opens nothing."""
     path = urlsplit(talk.stage.target).path or "/"
     for name in ("access_token", "token"):
@@ -432,11 +424,9 @@ async def opened_expired(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "token-handling/opening-audience",
-    "401 for a token of another server, and for one of none.",
-    SINCE_2025_06_18,
+    "token-handling", "401 for a token of another server, and for one of none.", SINCE_2025_06_18
 )
-async def opened_for_another(talk: ServerTalk) -> None:
+async def opening_audience(talk: ServerTalk) -> None:
     """A token for another server opens nothing."""
     for what, value in (("another server", "https://mcp.example.com/mcp"), ("no server", None)):
         bearer = [("authorization", f"Bearer {talk.tokens.changed(aud=value)}")]
@@ -467,9 +457,7 @@ async def supported(talk: ServerTalk) -> set[str]:
 
 
 @case.should(
-    "scope-selection-strategy/scope-in-challenge",
-    "scope in the challenge of a server that needs scopes.",
-    needs=(),
+    "scope-selection-strategy", "scope in the challenge of a server that needs scopes.", needs=()
 )
 async def scope_in_challenge(talk: ServerTalk, _: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 says which scopes are needed."""
@@ -480,7 +468,7 @@ async def scope_in_challenge(talk: ServerTalk, _: StrangerLink, found: Refusal) 
 
 
 @case.should(
-    "refresh-tokens/no-offline-access",
+    "refresh-tokens",
     f"No {OFFLINE} in the challenge, and none in scopes_supported.",
     MODERN,
     needs=(),
@@ -500,10 +488,7 @@ async def lacking(talk: ServerTalk) -> Response:
 
 
 @case.must(
-    "error-handling/insufficient-scope",
-    "403: the token is good, and does not suffice.",
-    SINCE_2025_03_26,
-    needs=NEEDS,
+    "error-handling", "403: the token is good, and does not suffice.", SINCE_2025_03_26, needs=NEEDS
 )
 async def insufficient_scope(talk: ServerTalk) -> None:
     """A token without the scope that is needed is answered with 403."""
@@ -547,7 +532,7 @@ async def calling(talk: ServerTalk, token: str) -> Answer:
 
 
 @case.should(
-    "runtime-insufficient-scope-errors/of-a-tool",
+    "runtime-insufficient-scope-errors",
     "403 with a challenge that names the scope of the tool; a token with it is served.",
 )
 async def of_a_tool(talk: ServerTalk) -> None:
@@ -563,9 +548,7 @@ async def of_a_tool(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "runtime-insufficient-scope-errors/one-challenge",
-    "All scopes that the call needs, in one challenge.",
-    MODERN,
+    "runtime-insufficient-scope-errors", "All scopes that the call needs, in one challenge.", MODERN
 )
 async def one_challenge(talk: ServerTalk) -> None:
     """A challenge names all scopes that an operation needs, so that one new token will do."""
@@ -576,7 +559,7 @@ async def one_challenge(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "step-up-authorization-flow/hierarchies",
+    "step-up-authorization-flow",
     "A result: the broader scope implies the one that is needed.",
     MODERN,
 )
@@ -590,7 +573,7 @@ async def hierarchies(talk: ServerTalk) -> None:
 
 
 @page.server(SINCE_2025_03_26, bindings=STREAMABLE).must(
-    "token-requirements/each-by-itself",
+    "token-requirements",
     "401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
 )
 async def each_by_itself(talk: ServerTalk) -> None:

@@ -80,8 +80,7 @@ def _shown(id: Any) -> str:
 
 
 @case.must(
-    "result-responses/integer-ids",
-    "The answer carries the same integer: as a number, with the same value.",
+    "result-responses", "The answer carries the same integer: as a number, with the same value."
 )
 async def integer_ids(link: OpenLink) -> None:
     """Integer ids come back as they were: zero, negative, and up to 2^53 - 1."""
@@ -90,8 +89,7 @@ async def integer_ids(link: OpenLink) -> None:
 
 
 @case.must(
-    "result-responses/string-ids",
-    "The answer carries the same string: also one that looks like a number.",
+    "result-responses", "The answer carries the same string: also one that looks like a number."
 )
 async def string_ids(link: OpenLink) -> None:
     """String ids come back as they were: empty, like a number, long, with any characters."""
@@ -107,17 +105,14 @@ async def string_ids(link: OpenLink) -> None:
         await _echoed(link, id)
 
 
-@case.should("result-responses/large-integer-ids", "The answer carries exactly the same integer.")
+@case.should("result-responses", "The answer carries exactly the same integer.")
 async def large_integer_ids(link: OpenLink) -> None:
     """Integer ids beyond 2^53, as 64 bits have them, are not rounded."""
     for id in (2**53 + 1, 2**63 - 1, -(2**63)):
         await _echoed(link, id)
 
 
-@case.may(
-    "result-responses/huge-integer-ids",
-    "The same integer, or an error without an id; never another number.",
-)
+@case.may("result-responses", "The same integer, or an error without an id; never another number.")
 async def huge_integer_ids(link: OpenLink) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
     for id in (2**64, 10**29 + 1):
@@ -129,10 +124,7 @@ async def huge_integer_ids(link: OpenLink) -> None:
         )
 
 
-@case.must(
-    "result-responses/number-and-string",
-    '7 and "7" are two ids: each request gets the answer with its own.',
-)
+@case.must("result-responses", '7 and "7" are two ids: each request gets the answer with its own.')
 async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """An integer id and a string id with the same digits are in flight together."""
     first = await link.send(method, params, id=7)
@@ -148,10 +140,7 @@ async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams
     )
 
 
-@case.must(
-    "result-responses/many-in-flight",
-    "Every request gets an answer with its id, in whatever order.",
-)
+@case.must("result-responses", "Every request gets an answer with its id, in whatever order.")
 async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Many requests that are sent without waiting are each answered."""
     sent = [
@@ -164,8 +153,7 @@ async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -
 
 
 @case.should(
-    "requests/id-null",
-    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+    "requests", "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
 async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
@@ -175,8 +163,7 @@ async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
 
 
 @case.should(
-    "requests/id-type",
-    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+    "requests", "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
 async def id_type(link: OpenLink) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
@@ -187,8 +174,7 @@ async def id_type(link: OpenLink) -> None:
 
 
 @case.should(
-    "requests/version-member",
-    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+    "requests", "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
 async def version_member(link: OpenLink) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
@@ -204,8 +190,7 @@ async def version_member(link: OpenLink) -> None:
 
 
 @case.should(
-    "requests/method-type",
-    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+    "requests", "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
 async def method_type(link: OpenLink) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
@@ -223,7 +208,7 @@ async def method_type(link: OpenLink) -> None:
 
 
 @case.should(
-    "requests/params-type",
+    "requests",
     "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
 )
 async def params_type(talk: ServerTalk, link: OpenLink) -> None:
@@ -236,9 +221,7 @@ async def params_type(talk: ServerTalk, link: OpenLink) -> None:
         check_code(reply, what, [INVALID_PARAMS, INVALID_REQUEST])
 
 
-@case.must(
-    "requests/without-params", "A result; in the modern era with nothing but _meta in the params."
-)
+@case.must("requests", "A result; in the modern era with nothing but _meta in the params.")
 async def without_params(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
     for method in talk.features.lists or [plain_request(link)]:
@@ -246,7 +229,7 @@ async def without_params(talk: ServerTalk, link: OpenLink) -> None:
         check_good(await link.request(method, {}), f"{method} with empty params")
 
 
-@case.should("requests/unknown-members", "A result: what is not known is left alone.")
+@case.should("requests", "A result: what is not known is left alone.")
 async def unknown_members(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
     spoilt = link.spoilt
@@ -257,7 +240,7 @@ async def unknown_members(link: OpenLink, method: AnyMethod, params: AnyParams) 
     link.spoilt = spoilt
 
 
-@case.must("error-responses/unknown-method", "The error -32601 with the request's id.")
+@case.must("error-responses", "The error -32601 with the request's id.")
 async def unknown_method(link: OpenLink) -> None:
     """A method that does not exist gets the error that JSON-RPC has for it."""
     methods = (
@@ -275,9 +258,7 @@ async def unknown_method(link: OpenLink) -> None:
         (await link.request(method)).failed_with(METHOD_NOT_FOUND)
 
 
-@case.should(
-    "error-responses/method-case", "The error -32601: methods are compared character by character."
-)
+@case.should("error-responses", "The error -32601: methods are compared character by character.")
 async def method_case(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The name of a method in other letters is the name of no method."""
     for other in (method.upper(), method.title(), method.replace("/", ".")):
@@ -287,7 +268,7 @@ async def method_case(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
 
 
 @case.should(
-    "requests/duplicate-in-flight",
+    "requests",
     "Both requests are answered, the second perhaps with an error; nobody waits for ever.",
 )
 async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
@@ -298,7 +279,7 @@ async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "requests/duplicate-of-slow",
+    "requests",
     "Both are answered, each on its own way; the second perhaps with an error.",
     needs=("tool:test_wait",),
 )
@@ -377,7 +358,7 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
     return [request(talk.fresh_id(), "ping") for _ in range(count)]
 
 
-@case.must("batching/requests", "Each request is answered once, with its id; the order is free.")
+@case.must("batching", "Each request is answered once, with its id; the order is free.")
 async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A batch of requests is received, and each of them is answered."""
     batch = [*_pings(talk, 2), request(talk.fresh_id(), method, params)]
@@ -387,7 +368,7 @@ async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: 
     check(all(each.kind is Kind.RESULT for each in found), "a request of the batch failed")
 
 
-@case.must("batching/one-request", "Its result.")
+@case.must("batching", "Its result.")
 async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     """A batch may have one element."""
     (ping,) = batch = _pings(talk, 1)
@@ -395,7 +376,7 @@ async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     check(found.answers(ping["id"]), f"the request {ping['id']} was answered with {found.value}")
 
 
-@case.must("batching/with-notifications", "The requests are answered, the notifications are not.")
+@case.must("batching", "The requests are answered, the notifications are not.")
 async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch of requests and notifications only the requests are answered."""
     first, second = _pings(talk, 2)
@@ -404,14 +385,14 @@ async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     check(_ids(found) == Counter([first["id"], second["id"]]), f"the ids are {list(_ids(found))}")
 
 
-@case.must("batching/notifications-only", "Nothing; over HTTP 202 without a body.")
+@case.must("batching", "Nothing; over HTTP 202 without a body.")
 async def notifications_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of notifications is not answered, not even with an empty array."""
     batch = [notification("notifications/cancelled", {"requestId": talk.fresh_id()})] * 2
     _accepted(await unanswered(link, {"a batch of notifications": batch}))
 
 
-@case.must("batching/answers-only", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
+@case.must("batching", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
 async def answers_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of answers is not answered."""
     batch = [result(talk.fresh_id(), {}), error(talk.fresh_id(), -32603, "nothing")]
@@ -425,7 +406,7 @@ def _accepted(heads: dict[str, Head]) -> None:
 
 
 @case.must(
-    "batching/empty",
+    "batching",
     "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
 )
 async def empty(link: OpenLink) -> None:
@@ -436,7 +417,7 @@ async def empty(link: OpenLink) -> None:
     check(not data.lstrip().startswith(b"["), f"an empty batch was answered with {data!r}")
 
 
-@case.must("batching/errors", "The error -32601 with its id, and the results of the others.")
+@case.must("batching", "The error -32601 with its id, and the results of the others.")
 async def errors(talk: ServerTalk, link: OpenLink) -> None:
     """A request of a batch that fails does not take the others with it."""
     ping, bad = _pings(talk, 2)
@@ -450,8 +431,7 @@ async def errors(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "batching/invalid-elements",
-    "An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
+    "batching", "An error -32600 without an id for each element; over HTTP a bare 4xx will do."
 )
 async def invalid_elements(link: OpenLink) -> None:
     """A batch of things that are no messages is refused, element by element."""
@@ -471,9 +451,7 @@ async def invalid_elements(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should(
-    "batching/partly-invalid", "The result of the request, and an error -32600 without an id."
-)
+@case.should("batching", "The result of the request, and an error -32600 without an id.")
 async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch with one element that is no message, the request is served all the same."""
     (ping,) = _pings(talk, 1)
@@ -483,7 +461,7 @@ async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     check(codes == [INVALID_REQUEST], f"the errors are {codes}, not one -32600")
 
 
-@case.should("batching/nested", "An error; nothing of it is carried out.")
+@case.should("batching", "An error; nothing of it is carried out.")
 async def nested(talk: ServerTalk, link: OpenLink) -> None:
     """A batch inside a batch is no message."""
     reply = await rejected(link, [_pings(talk, 2)], "a batch inside a batch")
@@ -492,8 +470,7 @@ async def nested(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "batching/duplicate-ids",
-    "Two answers with the id, the second perhaps an error; nobody waits for ever.",
+    "batching", "Two answers with the id, the second perhaps an error; nobody waits for ever."
 )
 async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id in a batch are both answered."""
@@ -502,7 +479,7 @@ async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     check(set(_ids(found)) <= {ping["id"], None}, f"the ids are {list(_ids(found))}")
 
 
-@case.should("batching/many", "Each request is answered once.")
+@case.should("batching", "Each request is answered once.")
 async def many(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of fifty requests is nothing special."""
     batch = _pings(talk, 50)
@@ -511,9 +488,7 @@ async def many(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "batching/one-array",
-    "One array with an answer to each request.",
-    bindings=EVERY - {Binding.HTTP},
+    "batching", "One array with an answer to each request.", bindings=EVERY - {Binding.HTTP}
 )
 async def one_array(talk: ServerTalk, link: OpenLink) -> None:
     """The answers to a batch come as a batch."""
@@ -607,22 +582,20 @@ async def meta_missing(talk: ServerTalk) -> None:
     await _incomplete(talk, None, "no _meta")
 
 
-@case.must("meta/version-missing", "The error -32602, over HTTP with the status 400.")
+@case.must("meta", "The error -32602, over HTTP with the status 400.")
 async def version_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say its protocol version is malformed."""
     await _incomplete(talk, _without(link, META_PROTOCOL_VERSION), "no protocolVersion in _meta")
 
 
-@case.must("meta/capabilities-missing", "The error -32602, over HTTP with the status 400.")
+@case.must("meta", "The error -32602, over HTTP with the status 400.")
 async def capabilities_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say what the client can do is malformed."""
     meta = _without(link, META_CLIENT_CAPABILITIES)
     await _incomplete(talk, meta, "no clientCapabilities in _meta")
 
 
-@case.should(
-    "meta/field-types", "The error -32602, over HTTP with the status 400 (and perhaps -32020)."
-)
+@case.should("meta", "The error -32602, over HTTP with the status 400 (and perhaps -32020).")
 async def field_types(talk: ServerTalk, link: OpenLink) -> None:
     """Required fields of _meta that have a wrong type count as missing."""
     # a method of this era only: of another one it could not be
@@ -651,7 +624,7 @@ async def field_types(talk: ServerTalk, link: OpenLink) -> None:
             reply.failed_with(*codes, status=BAD_REQUEST)
 
 
-@case.must("meta/client-info-optional", "A result.")
+@case.must("meta", "A result.")
 async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say who the client is, is served."""
     for method, params in ((link.plain, {}), talk.any_request()):
@@ -659,7 +632,7 @@ async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
         check(reply.good, f"{method} without clientInfo got {reply}")
 
 
-@case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
+@case.should("meta", "The same result, whoever the client says it is.")
 async def client_info_decides_nothing(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Who the client says it is does not change what it gets."""
     infos = (
@@ -674,9 +647,7 @@ async def client_info_decides_nothing(link: OpenLink, method: AnyMethod, params:
     )
 
 
-@case.should(
-    "meta/other-keys", "A result: keys of vendors, and those of tracing, are left alone.", ALL
-)
+@case.should("meta", "A result: keys of vendors, and those of tracing, are left alone.", ALL)
 async def other_keys(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
     reply = await link.request(method, params, meta=VENDOR)
@@ -684,7 +655,7 @@ async def other_keys(link: OpenLink, method: AnyMethod, params: AnyParams) -> No
 
 
 @case.must(
-    "meta/undeclared-capability",
+    "meta",
     "The error -32021 whose data.requiredCapabilities names it, over HTTP with 400.",
     needs=("found:input",),
 )
@@ -704,7 +675,7 @@ async def undeclared_capability(talk: ServerTalk) -> None:
     )
 
 
-@case.must("meta/declared-capability", "A result.", needs=("found:input",))
+@case.must("meta", "A result.", needs=("found:input",))
 async def declared_capability(talk: ServerTalk) -> None:
     """What needs a capability is served when the request declares it."""
     which, declared = await needy(talk)
@@ -772,10 +743,9 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "statelessness/versions",
-    "Each request is judged by its own version, whatever the one before it said.",
+    "statelessness", "Each request is judged by its own version, whatever the one before it said."
 )
-async def versions_not_kept(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
+async def versions(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a version that the server speaks follows one with another version."""
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
         reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
@@ -785,14 +755,14 @@ async def versions_not_kept(link: OpenLink, method: AnyMethod, params: AnyParams
             reply.failed_with(UNSUPPORTED_VERSION)
 
 
-@case.must("statelessness/nothing-before", "A result: nothing has to be said before.")
+@case.must("statelessness", "A result: nothing has to be said before.")
 async def nothing_before(link: NewLink, method: AnyMethod, params: AnyParams) -> None:
     """The first message of a connection may be any request."""
     await link.ask(method, params)
 
 
 @case.should(
-    "statelessness/any-connection",
+    "statelessness",
     "Requests that go together may come over two connections, and after one has ended.",
     bindings=EVERY - {Binding.STDIO},
 )
@@ -813,10 +783,7 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in changing}
 
 
-@case.should(
-    "statelessness/several-conversations",
-    "Each request is served by its own metadata, however they are mixed.",
-)
+@case.should("statelessness", "Each request is served by its own metadata, however they are mixed.")
 async def several_conversations(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
     sent = []

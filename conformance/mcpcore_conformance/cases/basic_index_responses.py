@@ -82,8 +82,7 @@ async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) ->
 
 
 @case.must(
-    "messages/not-json",
-    "Nothing of it is carried out, the connection stays, the next request is served.",
+    "messages", "Nothing of it is carried out, the connection stays, the next request is served."
 )
 async def not_json(link: OpenLink) -> None:
     """Text that is no JSON is not taken for a message, and does no harm."""
@@ -92,7 +91,7 @@ async def not_json(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must("messages/not-json-status", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
+@case.must("messages", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
 async def not_json_status(link: OpenLink) -> None:
     """A body that is no JSON, or no body at all, is answered with a status of 4xx."""
     bodies = {**_not_json(link), "an empty body": b""}
@@ -102,7 +101,7 @@ async def not_json_status(link: OpenLink) -> None:
 
 
 @case.should(
-    "error-codes/parse-error",
+    "error-codes",
     "The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
 )
 async def parse_error(link: OpenLink) -> None:
@@ -111,10 +110,7 @@ async def parse_error(link: OpenLink) -> None:
         check_code(await _refused(link, text, what, owed=True), what, [PARSE_ERROR])
 
 
-@case.must(
-    "error-responses/no-invented-id",
-    "An error about it has no id, or the one that can be read in it.",
-)
+@case.must("error-responses", "An error about it has no id, or the one that can be read in it.")
 async def no_invented_id(link: OpenLink) -> None:
     """An error about something unreadable does not answer a request that nobody made."""
     for what, text in _not_json(link).items():
@@ -124,7 +120,7 @@ async def no_invented_id(link: OpenLink) -> None:
 
 
 @case.should(
-    "messages/json-by-the-letter",
+    "messages",
     "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
 )
 async def json_by_the_letter(link: OpenLink) -> None:
@@ -152,7 +148,7 @@ async def json_by_the_letter(link: OpenLink) -> None:
 
 
 @case.should(
-    "messages/invalid-utf8",
+    "messages",
     "The message is refused; nothing of it is carried out or put right silently.",
     bindings=EVERY - {Binding.WS},
 )
@@ -175,8 +171,7 @@ async def invalid_utf8(link: OpenLink) -> None:
 
 
 @case.should(
-    "messages/lone-surrogate",
-    "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.",
+    "messages", "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8."
 )
 async def lone_surrogate(link: OpenLink) -> None:
     """Half of a surrogate pair, escaped, is JSON but no text; it does no harm."""
@@ -195,9 +190,7 @@ async def lone_surrogate(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages/not-an-object", "The error -32600 without an id, or over HTTP a bare status of 4xx."
-)
+@case.should("messages", "The error -32600 without an id, or over HTTP a bare status of 4xx.")
 async def not_an_object(link: OpenLink) -> None:
     """JSON that is no object (and no batch) is an invalid request."""
     values: tuple[Any, ...] = ("text", 17, 0.5, True, None, {})
@@ -212,8 +205,7 @@ def _deep(link: Link, value: str) -> bytes:
 
 
 @case.should(
-    "messages/depth",
-    "A result or an error, over HTTP no status of 5xx; the next request is served.",
+    "messages", "A result or an error, over HTTP no status of 5xx; the next request is served."
 )
 async def depth(link: OpenLink) -> None:
     """Thousands of brackets in each other are refused or read, and do no harm."""
@@ -236,8 +228,7 @@ def _nested() -> str:
 
 
 @case.should(
-    "messages/many-members",
-    "A result or an error, over HTTP no status of 5xx; the next request is served.",
+    "messages", "A result or an error, over HTTP no status of 5xx; the next request is served."
 )
 async def many_members(link: OpenLink) -> None:
     """Tens of thousands of members in one object are refused or read, and do no harm."""
@@ -265,8 +256,7 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
 
 
 @case.should(
-    "messages/size",
-    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
+    "messages", "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on."
 )
 async def size(talk: ServerTalk, link: OpenLink) -> None:
     """A message of many megabytes is taken or refused, and does no harm."""
@@ -293,7 +283,7 @@ async def _large(link: Link, sent: Any) -> Reply:
         return Reply(sent, gone=link.gone)
 
 
-@case.should("messages/large-taken", "A result.", needs=("tools",))
+@case.should("messages", "A result.", needs=("tools",))
 async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A message of a hundred kilobytes is nothing special."""
     meta = {"org.example/note": "x" * 100_000}
@@ -305,7 +295,7 @@ async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
 
 
 @case.must(
-    "messages/content-type",
+    "messages",
     "Content-Type is application/json or text/event-stream, and the message is readable.",
     bindings=STREAMABLE,
 )
@@ -384,11 +374,8 @@ async def error_ids(talk: ServerTalk, link: OpenLink) -> None:
         )
 
 
-@case.must(
-    "error-responses/code-and-message",
-    "error is an object with an integer code and a string message.",
-)
-async def error_members(talk: ServerTalk, link: OpenLink) -> None:
+@case.must("error-responses", "error is an object with an integer code and a string message.")
+async def code_and_message(talk: ServerTalk, link: OpenLink) -> None:
     """Every error says what it is, by an integer and a text."""
     # what is no error by the letter is found out where messages are read
     found = await _errors(talk, link)
@@ -404,7 +391,7 @@ async def meaningful_errors(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "error-codes/invalid-params",
+    "error-codes",
     "The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
     needs=("tools",),
 )
@@ -430,7 +417,7 @@ async def invalid_params(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "error-codes/reserved-codes",
+    "error-codes",
     "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
     MODERN,
 )
@@ -443,7 +430,7 @@ async def reserved_codes(talk: ServerTalk, link: OpenLink) -> None:
         check(not reserved, f"{what} got the reserved code {code}")
 
 
-@case.should("error-codes/legacy-codes", "No code from -32019 to -32000.", MODERN)
+@case.should("error-codes", "No code from -32019 to -32000.", MODERN)
 async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that implementations once took for themselves are not used any more."""
     for what, found in await _errors(talk, link):
@@ -452,7 +439,7 @@ async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "error-codes/own-codes",
+    "error-codes",
     "Codes that the specification does not define lie outside -32768 to -32000.",
     MODERN,
 )
@@ -476,10 +463,9 @@ async def unknown_notification(link: OpenLink) -> None:
 
 
 @case.must(
-    "notifications/malformed",
-    "No answer; over HTTP a status of 4xx may come with an error that has no id.",
+    "notifications", "No answer; over HTTP a status of 4xx may come with an error that has no id."
 )
-async def malformed_notification(link: OpenLink) -> None:
+async def malformed(link: OpenLink) -> None:
     """A notification whose params are of a wrong type is not answered."""
     wrong: tuple[Any, ...] = ([1], "text", 5, None, {"requestId": {}}, {"progressToken": []})
     said = {
@@ -491,7 +477,7 @@ async def malformed_notification(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must("notifications/request-without-id", "No answer; over HTTP 202 or a status of 4xx.")
+@case.must("notifications", "No answer; over HTTP 202 or a status of 4xx.")
 async def request_without_id(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
     asked: tuple[tuple[str, dict[str, Any]], ...] = ((plain_request(link), {}), (method, params))
@@ -526,10 +512,8 @@ def _strange_answers(talk: ServerTalk) -> dict[str, dict[str, Any]]:
     }
 
 
-@case.should(
-    "responses/unknown-id", "Nothing is said to it, and the next request is served.", LEGACY
-)
-async def unknown_answer(talk: ServerTalk, link: OpenLink) -> None:
+@case.should("responses", "Nothing is said to it, and the next request is served.", LEGACY)
+async def unknown_id(talk: ServerTalk, link: OpenLink) -> None:
     """Answers to requests that the server never made are dropped."""
     await unanswered(link, dict(list(_strange_answers(talk).items())[:3]))
     await link.alive()
@@ -585,9 +569,7 @@ async def result_type(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "meta/server-info",
-    "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.",
-    MODERN,
+    "meta", "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.", MODERN
 )
 async def server_info(talk: ServerTalk, link: OpenLink) -> None:
     """Every result says who the server is."""
@@ -636,8 +618,7 @@ def _bomb(link: Link, opening: str, middle: str, closing: str) -> bytes:
 
 
 @page.server().should(
-    "messages/bottomless",
-    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
+    "messages", "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on."
 )
 async def bottomless(talk: ServerTalk) -> None:
     """A request with a million brackets within each other in its params does no harm."""
@@ -665,14 +646,14 @@ async def bottomless(talk: ServerTalk) -> None:
 # Answers that are one too many, and ids of the server's own
 
 
-@case.must("result-responses/answered-once", "One answer to each request, and no second one later.")
+@case.must("result-responses", "One answer to each request, and no second one later.")
 async def answered_once(talk: ServerTalk) -> None:
     """What has been answered is not answered again."""
     await check_asked(talk, Unasked.TWICE, afterwards=AFTERWARDS)
 
 
 @case.must(
-    "result-responses/of-a-request",
+    "result-responses",
     "Every answer has the id of a request that was made, of the same type; none has none.",
 )
 async def of_a_request(talk: ServerTalk) -> None:
@@ -687,7 +668,7 @@ async def notification_params(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "requests/server-ids-differ",
+    "requests",
     "Another id for each ping, and whatever else the server asks of its own accord.",
     LEGACY,
 )
@@ -697,10 +678,7 @@ async def server_ids_differ(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "requests/server-id-fresh",
-    "Another id for each request of the server.",
-    LEGACY,
-    needs=("found:question",),
+    "requests", "Another id for each request of the server.", LEGACY, needs=("found:question",)
 )
 async def server_id_fresh(talk: ServerTalk) -> None:
     """A server, too, never uses an id again within a session."""

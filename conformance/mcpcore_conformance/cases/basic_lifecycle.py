@@ -42,7 +42,7 @@ case = page.server(LEGACY)
 
 
 @case.must(
-    "version-negotiation/version-echoed",
+    "version-negotiation",
     "The result's protocolVersion is the one that initialize asked for.",
     bare=True,
 )
@@ -80,7 +80,7 @@ async def _other_version(link: Link, asked: Any) -> str | None:
 
 
 @case.must(
-    "version-negotiation/unknown-version",
+    "version-negotiation",
     "A result with another version that the server speaks, or the error -32602.",
 )
 async def unknown_version(talk: ServerTalk) -> None:
@@ -89,7 +89,7 @@ async def unknown_version(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "version-negotiation/future-version",
+    "version-negotiation",
     "A result with another version that the server speaks, or the error -32602.",
 )
 async def future_version(talk: ServerTalk) -> None:
@@ -98,7 +98,7 @@ async def future_version(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "version-negotiation/odd-versions",
+    "version-negotiation",
     "A result with another version that the server speaks, or the error -32602.",
     ONLY_2025_11_25,
 )
@@ -110,7 +110,7 @@ async def odd_versions(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "version-negotiation/newest-offered",
+    "version-negotiation",
     "The newest version that the server speaks and that has initialize.",
     ONLY_2025_11_25,
 )
@@ -123,10 +123,7 @@ async def newest_offered(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "version-negotiation/modern-version",
-    "A result with a version that has initialize, or an error.",
-)
+@case.should("version-negotiation", "A result with a version that has initialize, or an error.")
 async def modern_version(link: NewLink) -> None:
     """Initialize is no way into a version that has no initialize."""
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
@@ -137,7 +134,7 @@ async def modern_version(link: NewLink) -> None:
 
 
 @case.must(
-    "initialization/answered",
+    "initialization",
     "A result with protocolVersion, capabilities, and serverInfo with name and version.",
     bare=True,
 )
@@ -150,7 +147,7 @@ async def answered(link: NewLink) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@case.must("initialization/minimal", "A result.")
+@case.must("initialization", "A result.")
 async def minimal(talk: ServerTalk) -> None:
     """A client may have no capabilities at all."""
     link = await talk.connect(capabilities={})
@@ -160,7 +157,7 @@ async def minimal(talk: ServerTalk) -> None:
     )
 
 
-@case.should("initialization/more-than-known", "A result: what is not known is left alone.")
+@case.should("initialization", "A result: what is not known is left alone.")
 async def more_than_known(link: NewLink) -> None:
     """Capabilities and members that the server does not know are no reason to refuse."""
     opening = link.opening()
@@ -182,10 +179,7 @@ async def more_than_known(link: NewLink) -> None:
     check_good(await link.request("initialize", opening), "an initialize with unknown members")
 
 
-@case.should(
-    "initialization/without-version",
-    "The error -32602 each time; then a good initialize is answered.",
-)
+@case.should("initialization", "The error -32602 each time; then a good initialize is answered.")
 async def without_version(link: NewLink) -> None:
     """An initialize without a version fails, and a good one may follow."""
     opening = link.opening()
@@ -205,7 +199,7 @@ async def without_version(link: NewLink) -> None:
     check_good(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
-@case.may("initialization/incomplete", "The error -32602.")
+@case.may("initialization", "The error -32602.")
 async def incomplete(link: NewLink) -> None:
     """An initialize without capabilities, or without clientInfo, is not complete."""
     for name in ("capabilities", "clientInfo"):
@@ -243,9 +237,7 @@ async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
     return link, link.welcome.get("capabilities", {})
 
 
-@case.must(
-    "capability-negotiation/declared", "No request of a declared capability is an unknown method."
-)
+@case.must("capability-negotiation", "No request of a declared capability is an unknown method.")
 async def declared(talk: ServerTalk) -> None:
     """What the server declares, it serves."""
     link, capabilities = await _capabilities(talk)
@@ -262,7 +254,7 @@ async def declared(talk: ServerTalk) -> None:
         check(not unknown, f"{path} is declared, but {method} got {reply}")
 
 
-@case.should("capability-negotiation/undeclared", "The error -32601.")
+@case.should("capability-negotiation", "The error -32601.")
 async def undeclared(talk: ServerTalk) -> None:
     """What the server does not declare, it does not serve."""
     link, capabilities = await _capabilities(talk)
@@ -295,7 +287,7 @@ async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> Non
 
 
 @case.must(
-    "capability-negotiation/no-sampling",
+    "capability-negotiation",
     "No sampling/createMessage comes; the call fails.",
     needs=("found:sampling",),
 )
@@ -304,18 +296,14 @@ async def no_sampling(talk: ServerTalk) -> None:
     await _not_asked(talk, "test_sampling", "sampling", "sampling/createMessage")
 
 
-@case.must(
-    "capability-negotiation/no-roots",
-    "No roots/list comes; the call fails.",
-    needs=("found:roots",),
-)
+@case.must("capability-negotiation", "No roots/list comes; the call fails.", needs=("found:roots",))
 async def no_roots(talk: ServerTalk) -> None:
     """A client that did not declare roots is not asked for them."""
     await _not_asked(talk, "test_list_roots", "roots", "roots/list")
 
 
 @case.must(
-    "capability-negotiation/no-elicitation",
+    "capability-negotiation",
     "No elicitation/create comes; the call fails.",
     LEGACY_SINCE_2025_06_18,
     needs=("found:elicitation",),
@@ -325,9 +313,7 @@ async def no_elicitation(talk: ServerTalk) -> None:
     await _not_asked(talk, "test_elicitation", "elicitation", "elicitation/create")
 
 
-@case.should(
-    "operation/later-methods", "An error: what a later revision has is not served in this one."
-)
+@case.should("operation", "An error: what a later revision has is not served in this one.")
 async def later_methods(link: OpenLink) -> None:
     """Requests that the negotiated version does not have are not served."""
     later = {
@@ -345,9 +331,7 @@ async def later_methods(link: OpenLink) -> None:
 
 
 @case.must(
-    "operation/two-versions",
-    "Each conversation keeps the version that it agreed on.",
-    bindings=OWN_CHANNEL,
+    "operation", "Each conversation keeps the version that it agreed on.", bindings=OWN_CHANNEL
 )
 async def two_versions(talk: ServerTalk) -> None:
     """Two clients with two versions are served side by side."""
@@ -377,7 +361,7 @@ async def _ends(talk: ServerTalk, link: Link, what: str, flaw: str = END_OF_INPU
     check(status is not None, f"{what}, the process was still there {patience:g} s later", flaw)
 
 
-@case.should("stdio/end-of-input", "The process ends by itself.", bindings=STDIO)
+@case.should("stdio", "The process ends by itself.", bindings=STDIO)
 async def end_of_input(talk: ServerTalk, link: OpenLink) -> None:
     """A server whose input is closed ends."""
     talk.process(link)
@@ -385,23 +369,21 @@ async def end_of_input(talk: ServerTalk, link: OpenLink) -> None:
     await _ends(talk, link, "after the end of its input")
 
 
-@case.should("stdio/end-before-initialize", "The process ends by itself.", bindings=STDIO)
+@case.should("stdio", "The process ends by itself.", bindings=STDIO)
 async def end_before_initialize(talk: ServerTalk, link: NewLink) -> None:
     """A server whose input is closed ends although nothing was ever said."""
     await link.wire.finish()
     await _ends(talk, link, "after the end of its input")
 
 
-@case.should("stdio/terminated", "The process ends on SIGTERM.", bindings=STDIO)
+@case.should("stdio", "The process ends on SIGTERM.", bindings=STDIO)
 async def terminated(talk: ServerTalk, link: OpenLink) -> None:
     """A server that gets SIGTERM ends."""
     await talk.process(link).signal(signal.SIGTERM)
     await _ends(talk, link, "after SIGTERM", TERMINATED)
 
 
-@case.must(
-    "shutdown/others-stay", "The other conversation is served as before.", bindings=OWN_CHANNEL
-)
+@case.must("shutdown", "The other conversation is served as before.", bindings=OWN_CHANNEL)
 async def others_stay(talk: ServerTalk) -> None:
     """The end of one conversation is not the end of another."""
     first, second = await talk.open(), await talk.open()
@@ -411,9 +393,7 @@ async def others_stay(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "shutdown/dropped",
-    "The server goes on, for other connections and for new ones.",
-    bindings=OWN_CHANNEL,
+    "shutdown", "The server goes on, for other connections and for new ones.", bindings=OWN_CHANNEL
 )
 async def dropped(talk: ServerTalk) -> None:
     """A client that vanishes in the middle of its requests does no harm."""
@@ -426,7 +406,7 @@ async def dropped(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "timeouts/unanswered-question",
+    "timeouts",
     "The call ends with an error, and the question is cancelled.",
     bindings=frozenset({Binding.CORE}),
     needs=("tool:test_sampling",),
@@ -462,7 +442,7 @@ async def _needs_session(talk: ServerTalk) -> None:
         talk.skip("the server keeps no sessions: it does not see what came before")
 
 
-@case.must("initialization/before-all", "An error, or nothing; over HTTP a status of 4xx.")
+@case.must("initialization", "An error, or nothing; over HTTP a status of 4xx.")
 async def before_all(talk: ServerTalk) -> None:
     """Requests that come before initialize are not served."""
     await _needs_session(talk)
@@ -476,7 +456,7 @@ async def before_all(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "initialization/after-refusal",
+    "initialization",
     "initialize is answered although another request came first.",
     bindings=EVERY - {Binding.HTTP},
 )
@@ -486,13 +466,13 @@ async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     check_good(await link.request("initialize", link.opening()), "initialize after another request")
 
 
-@case.should("initialization/ping-first", "An empty result.", bindings=EVERY - {Binding.HTTP})
+@case.should("initialization", "An empty result.", bindings=EVERY - {Binding.HTTP})
 async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
     check_good(await link.request("ping"), "a ping before initialize")
 
 
-@case.must("initialization/ping-between", "An empty result.")
+@case.must("initialization", "An empty result.")
 async def ping_between(link: NewLink) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
     await link.ask("initialize", link.opening())
@@ -500,8 +480,7 @@ async def ping_between(link: NewLink) -> None:
 
 
 @case.should(
-    "initialization/server-waits",
-    "Nothing but pings and log messages comes before notifications/initialized.",
+    "initialization", "Nothing but pings and log messages comes before notifications/initialized."
 )
 async def server_waits(link: NewLink) -> None:
     """Before the client is ready the server asks it for nothing."""
@@ -512,7 +491,7 @@ async def server_waits(link: NewLink) -> None:
     check(not asked, f"before notifications/initialized the server sent {', '.join(asked)}")
 
 
-@case.must("initialization/initialized-unanswered", "Nothing; over HTTP 202.")
+@case.must("initialization", "Nothing; over HTTP 202.")
 async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized is taken and not answered."""
     await link.ask("initialize", link.opening())
@@ -521,7 +500,7 @@ async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     check_good(await link.request(*talk.any_request()), "the first request")
 
 
-@case.should("initialization/initialized-again", "Nothing happens; the next request is served.")
+@case.should("initialization", "Nothing happens; the next request is served.")
 async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
     """A second notifications/initialized does no harm."""
     await unanswered(link, {INITIALIZED: notification(INITIALIZED)})
@@ -529,7 +508,7 @@ async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "initialization/initialized-first",
+    "initialization",
     "It opens nothing: requests are refused until initialize was answered.",
     bindings=EVERY - {Binding.HTTP},
 )
@@ -559,14 +538,14 @@ async def _again(talk: ServerTalk, link: Link) -> Reply:
     return reply
 
 
-@case.should("initialization/twice", "An error, or over HTTP a status of 4xx.")
+@case.should("initialization", "An error, or over HTTP a status of 4xx.")
 async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A conversation is opened once: a second initialize is refused."""
     reply = await _again(talk, link)
     check(reply.refused, f"the second initialize got {reply}")
 
 
-@case.should("initialization/twice-harmless", "The conversation goes on as it was.")
+@case.should("initialization", "The conversation goes on as it was.")
 async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     """A second initialize does not take the first conversation away."""
     reply = await _again(talk, link)
@@ -575,7 +554,7 @@ async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "initialization/not-batched",
+    "initialization",
     "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
     ONLY_2025_03_26,
 )

@@ -87,7 +87,7 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
     check(found is None, f"{found and found[0]} was answered: {found and found[1]}")
 
 
-@of_slow.should("behavior-requirements/no-response", "Nothing.")
+@of_slow.should("behavior-requirements", "Nothing.")
 async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     """A call that is cancelled while it runs is not answered."""
     sent = await waiting(talk, link, LONG)
@@ -95,9 +95,7 @@ async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     await _silent(link, {"a cancelled call": sent})
 
 
-@of_slow.should(
-    "cancellation-flow/reason-optional", "The call is cancelled all the same.", bindings=ONE_CHANNEL
-)
+@of_slow.should("cancellation-flow", "The call is cancelled all the same.", bindings=ONE_CHANNEL)
 async def reason_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation may leave out the reason, or give any."""
     calls = {}
@@ -117,7 +115,7 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
 
 
 @case.should(
-    "behavior-requirements/stops-work",
+    "behavior-requirements",
     "What it did is interrupted within a moment.",
     needs=(*SLOW, "tool:test_cancelled_count"),
 )
@@ -137,10 +135,7 @@ async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     check(False, "the work went on although its call was cancelled")
 
 
-@of_slow.should(
-    "behavior-requirements/frees-resources",
-    "The next request is served, however many were cancelled.",
-)
+@of_slow.should("behavior-requirements", "The next request is served, however many were cancelled.")
 async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
     """Cancelled calls do not use up what the server has for calls."""
     for _ in range(3):
@@ -149,7 +144,7 @@ async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
         await link.ask(*talk.any_request())
 
 
-@of_slow.should("behavior-requirements/others-unaffected", "The other call runs to its end.")
+@of_slow.should("behavior-requirements", "The other call runs to its end.")
 async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     """To cancel one call does not cancel another."""
     for seconds in LONGER:
@@ -161,7 +156,7 @@ async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @of_slow.should(
-    "behavior-requirements/id-type",
+    "behavior-requirements",
     'A cancellation of "17" does not cancel 17, nor the other way round.',
     bindings=ONE_CHANNEL,
 )
@@ -183,9 +178,7 @@ async def id_type(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @of_slow.should(
-    "behavior-requirements/own-requests",
-    "The call runs to its end.",
-    bindings=EVERY - {Binding.STDIO},
+    "behavior-requirements", "The call runs to its end.", bindings=EVERY - {Binding.STDIO}
 )
 async def own_requests(talk: ServerTalk) -> None:
     """A client cannot cancel what another one has asked for."""
@@ -202,7 +195,7 @@ async def own_requests(talk: ServerTalk) -> None:
     raise over_too_soon("the cancellation of somebody else")
 
 
-@case.should("error-handling/unknown-request", "Nothing; over HTTP 202 or a status of 4xx.")
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
 async def unknown_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that were never made are ignored."""
     said = {
@@ -213,7 +206,7 @@ async def unknown_request(talk: ServerTalk, link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should("error-handling/completed-request", "Nothing; over HTTP 202 or a status of 4xx.")
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
 async def completed_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that have been answered are ignored."""
     id = talk.fresh_id()
@@ -222,7 +215,7 @@ async def completed_request(talk: ServerTalk, link: OpenLink) -> None:
     await link.ask(*talk.any_request())
 
 
-@case.should("error-handling/malformed", "Nothing; over HTTP 202 or a status of 4xx.")
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
 async def malformed(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations that do not name a request are ignored."""
     await link.ask(*talk.any_request())  # with a notification first, some take it for the old era
@@ -243,7 +236,7 @@ async def malformed(talk: ServerTalk, link: OpenLink) -> None:
     await link.ask(*talk.any_request())
 
 
-@case.should("error-handling/before-its-request", "The request is served.")
+@case.should("error-handling", "The request is served.")
 async def before_its_request(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation does not wait for a request that may come with its id."""
     await link.ask(*talk.any_request())  # as above
@@ -262,8 +255,7 @@ def _bearable(seconds: float, patience: float) -> int:
 
 
 @case.must(
-    "timing-considerations/races",
-    "Each request is answered once or not at all; the server goes on.",
+    "timing-considerations", "Each request is answered once or not at all; the server goes on."
 )
 async def races(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
@@ -287,9 +279,7 @@ async def races(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: Any
     await link.ask(method, params)
 
 
-@of_slow.should(
-    "timing-considerations/twice", "Nothing more than the first time.", bindings=ONE_CHANNEL
-)
+@of_slow.should("timing-considerations", "Nothing more than the first time.", bindings=ONE_CHANNEL)
 async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A second cancellation of a request does no harm."""
     sent = await waiting(talk, link, LONG)
@@ -303,7 +293,7 @@ async def twice(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "transport-specific-cancellation/nothing-after",
+    "transport-specific-cancellation",
     "No progress, no log message, no answer.",
     MODERN,
     bindings=ONE_CHANNEL,
@@ -315,7 +305,7 @@ async def nothing_after(talk: ServerTalk, link: OpenLink) -> None:
     check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
-@case.must("behavior-requirements/only-listen", "None of them is cancelled by the server.", MODERN)
+@case.must("behavior-requirements", "None of them is cancelled by the server.", MODERN)
 async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
@@ -329,10 +319,7 @@ async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
 
 
 @case.should(
-    "transport-specific-cancellation/notification-over-http",
-    "202 or a status of 4xx.",
-    MODERN,
-    bindings=STREAMABLE,
+    "transport-specific-cancellation", "202 or a status of 4xx.", MODERN, bindings=STREAMABLE
 )
 async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
     """Where closing a stream cancels, a notification to the same end does no harm."""
@@ -343,7 +330,7 @@ async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "behavior-requirements/ends-listen",
+    "behavior-requirements",
     "notifications/cancelled with the id of the subscription, before the process ends.",
     MODERN,
     bindings=STDIO,
@@ -366,8 +353,7 @@ async def ends_listen(talk: ServerTalk, link: NewLink) -> None:
 
 
 @page.server(LEGACY).must(
-    "behavior-requirements/server-own-requests-only",
-    "No cancellation of what the server has not asked.",
+    "behavior-requirements", "No cancellation of what the server has not asked."
 )
 async def server_own_requests_only(talk: ServerTalk) -> None:
     """A server cancels nothing but requests of its own."""

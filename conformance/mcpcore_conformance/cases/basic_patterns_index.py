@@ -20,8 +20,7 @@ ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @case.must(
-    "request-and-response/no-server-requests",
-    "No request of the server, whatever its tools need of the client.",
+    "request-and-response", "No request of the server, whatever its tools need of the client."
 )
 async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """Every interaction begins with the client."""
@@ -34,7 +33,7 @@ async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) ->
     check(not asked, f"the server sent {', '.join(asked)}")
 
 
-@case.must("request-and-response/answered-once", "One result or error for each request.")
+@case.must("request-and-response", "One result or error for each request.")
 async def answered_once(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Every request is answered, and answered once: also those that fail."""
     asked: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -76,8 +76,7 @@ def accepted(**content: Any) -> dict[str, Any]:
 
 
 @case.must(
-    "inputrequiredresult/shape",
-    "resultType input_required with a map of requests, or a state, or both.",
+    "inputrequiredresult", "resultType input_required with a map of requests, or a state, or both."
 )
 async def shape(talk: ServerTalk) -> None:
     """A result that requires input has the shape that the page gives it."""
@@ -89,7 +88,7 @@ async def shape(talk: ServerTalk) -> None:
         check(not problem, f"the result of {each}: {problem}", each.method)
 
 
-@case.must("server-requirements-basic-workflow/one-of-both", "inputRequests or requestState.")
+@case.must("server-requirements-basic-workflow", "inputRequests or requestState.")
 async def one_of_both(talk: ServerTalk) -> None:
     """A result that requires input has requests, or a state."""
     found = await askers(talk, "input", ELICITATION)
@@ -113,7 +112,7 @@ async def kinds(talk: ServerTalk) -> None:
             check(each.method in QUESTIONS, f"{each.method!r} is asked of the client")
 
 
-@case.must("server-requirements-basic-workflow/unique-keys", "No key of inputRequests twice.")
+@case.must("server-requirements-basic-workflow", "No key of inputRequests twice.")
 async def unique_keys(talk: ServerTalk) -> None:
     """The keys of the requests are unique."""
 
@@ -169,7 +168,7 @@ async def supported(talk: ServerTalk, link: OpenLink) -> None:
         check(not needs_input(reply), f"{method} was answered with input_required")
 
 
-@case.must("supported-requests/prompts", "input_required, and the messages once it is answered.")
+@case.must("supported-requests", "input_required, and the messages once it is answered.")
 async def prompts(talk: ServerTalk) -> None:
     """A prompt may ask for input, too, and is given once there are answers."""
     found = await askers(talk, "input", f"prompt:{ABOUT}")
@@ -181,7 +180,7 @@ async def prompts(talk: ServerTalk) -> None:
     check(not problem, f"the result of prompts/get: {problem}")
 
 
-@case.must("basic-workflow/completed", "A complete result once all is answered.")
+@case.must("basic-workflow", "A complete result once all is answered.")
 async def completed(talk: ServerTalk) -> None:
     """The retry with all answers, and the state, is carried out."""
     which = await asker(talk, "input", SEVERAL)
@@ -225,7 +224,7 @@ async def independent(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "client-requirements-basic-workflow/calls-apart",
+    "client-requirements-basic-workflow",
     "Each retry gets the result of its own answers.",
     needs=("found:elicitation",),
 )
@@ -308,11 +307,7 @@ for _name in NEEDS:
     _undeclared(_name)
 
 
-@case.should(
-    "error-handling/missing-answer",
-    "The question again, not an error.",
-    needs=("found:elicitation",),
-)
+@case.should("error-handling", "The question again, not an error.", needs=("found:elicitation",))
 async def missing_answer(talk: ServerTalk) -> None:
     """An answer that is missing is asked for again."""
     asked = await asker(talk, "elicitation", ELICITATION)
@@ -331,9 +326,7 @@ async def missing_answer(talk: ServerTalk) -> None:
         check(not missing, f"{', '.join(missing)} is missing and not asked for again")
 
 
-@case.should(
-    "error-handling/further-answers", "A complete result: what nobody asked for is ignored."
-)
+@case.should("error-handling", "A complete result: what nobody asked for is ignored.")
 async def further_answers(talk: ServerTalk) -> None:
     """Answers that nobody asked for are ignored."""
     asked = await asker(talk, "input", ELICITATION)
@@ -344,7 +337,7 @@ async def further_answers(talk: ServerTalk) -> None:
     check(ended(reply) and worked(reply), f"with one answer more than needed: {reply}")
 
 
-@case.should("error-handling/malformed-answers", "An error of the protocol.")
+@case.should("error-handling", "An error of the protocol.")
 async def malformed_answers(talk: ServerTalk) -> None:
     """InputResponses that is no object is an error."""
     asked = await asker(talk, "input", ELICITATION)
@@ -360,7 +353,7 @@ async def malformed_answers(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "error-handling/malformed-answer",
+    "error-handling",
     "An error, or the question again; the answer is not taken for a good one.",
     needs=("found:elicitation",),
 )
@@ -449,10 +442,8 @@ def refused(reply: Reply) -> bool:
     return reply.message is not None and reply.message.kind is Kind.ERROR
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-tampered", "An error, wherever the state was changed."
-)
-async def tampered(talk: ServerTalk) -> None:
+@case.must("server-requirements-basic-workflow", "An error, wherever the state was changed.")
+async def state_tampered(talk: ServerTalk) -> None:
     """A state that was tampered with is refused."""
     found = await askers(talk, "state", TAMPERED)
     link = await talk.open()
@@ -530,10 +521,8 @@ def _others(value: Any) -> Iterator[Any]:
             yield f"{value}x"
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-of-nobody", "An error: no such state was ever given."
-)
-async def of_nobody(talk: ServerTalk) -> None:
+@case.must("server-requirements-basic-workflow", "An error: no such state was ever given.")
+async def state_of_nobody(talk: ServerTalk) -> None:
     """A state that the server has not made is refused in a first request."""
     asked = await asker(talk, "state", TAMPERED)
     link = await talk.open()
@@ -545,10 +534,8 @@ async def of_nobody(talk: ServerTalk) -> None:
         seal.check_refused(reply, "that nobody made")
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-of-other-type", "An error: a state is a string."
-)
-async def other_type(talk: ServerTalk) -> None:
+@case.must("server-requirements-basic-workflow", "An error: a state is a string.")
+async def state_of_other_type(talk: ServerTalk) -> None:
     """A state that is no string is refused."""
     asked = await asker(talk, "state", TAMPERED)
     link = await talk.open()
@@ -571,11 +558,8 @@ async def other_tool(talk: ServerTalk) -> None:
     await _on_another(talk, first, [each for each in others if each.method == CALL])
 
 
-@case.should(
-    "server-requirements-basic-workflow/state-of-other-method",
-    "An error: the state is one of a call.",
-)
-async def other_method(talk: ServerTalk) -> None:
+@case.should("server-requirements-basic-workflow", "An error: the state is one of a call.")
+async def state_of_other_method(talk: ServerTalk) -> None:
     """A state is refused on another method."""
     first = (await askers(talk, "state", STATE))[0]
     others = await askers(talk, "input", *([f"prompt:{ABOUT}"] if first.known else []))
@@ -599,11 +583,8 @@ async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> No
         check(not taken, f"the state of {first} on {other} got {reply}")
 
 
-@case.should(
-    "server-requirements-basic-workflow/state-of-other-arguments",
-    "An error: the state is one of other arguments.",
-)
-async def other_arguments(talk: ServerTalk) -> None:
+@case.should("server-requirements-basic-workflow", "An error: the state is one of other arguments.")
+async def state_of_other_arguments(talk: ServerTalk) -> None:
     """A state is refused on a call with other arguments."""
     found = await askers(talk, "state", WITH_ARGUMENT)
     pairs = [(each, other) for each in found if (other := _other_arguments(talk, each))]
@@ -678,7 +659,7 @@ async def other_round(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "server-requirements-basic-workflow/not-counted-on",
+    "server-requirements-basic-workflow",
     "The same question to the same request without anything.",
     needs=("found:input",),
 )

@@ -95,7 +95,7 @@ def _of_token(found: list[Message], token: Any) -> None:
         check(same, f"progress for the token {token!r} came with the token {said!r}")
 
 
-@case.must("progress-flow/string-token", "Every report carries the token as it was.")
+@case.must("progress-flow", "Every report carries the token as it was.")
 async def string_token(link: OpenLink) -> None:
     """Progress comes with the token of the request, also if it looks like a number."""
     tokens = ("17", "tök en\u2028 " * 20)
@@ -103,10 +103,7 @@ async def string_token(link: OpenLink) -> None:
         _of_token(found, token)
 
 
-@case.must(
-    "progress-flow/integer-token",
-    "Every report carries the token as a number, with the same value.",
-)
+@case.must("progress-flow", "Every report carries the token as a number, with the same value.")
 async def integer_token(link: OpenLink) -> None:
     """A progress token may be an integer, zero and negative ones too."""
     tokens = (0, -(2**40))
@@ -114,7 +111,7 @@ async def integer_token(link: OpenLink) -> None:
         _of_token(found, token)
 
 
-@case.must("progress-flow/increases", "Each value is larger than the one before it.")
+@case.must("progress-flow", "Each value is larger than the one before it.")
 async def increases(talk: ServerTalk, link: OpenLink) -> None:
     """The progress of a request only grows."""
     (found,) = await _reported(link, talk.fresh_id())
@@ -126,8 +123,7 @@ async def increases(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @of_any.must(
-    "progress-flow/only-grows",
-    "Each value is larger than the one before it, whichever tool is called.",
+    "progress-flow", "Each value is larger than the one before it, whichever tool is called."
 )
 async def only_grows(talk: ServerTalk) -> None:
     """Whatever is asked for, its progress only grows."""
@@ -135,7 +131,7 @@ async def only_grows(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "progress-flow/shape",
+    "progress-flow",
     "progressToken, a number progress, perhaps a number total and a string message.",
 )
 async def shape(talk: ServerTalk, link: OpenLink) -> None:
@@ -150,9 +146,7 @@ async def shape(talk: ServerTalk, link: OpenLink) -> None:
             check(number, f"{name} is {value!r}")
 
 
-@of_any.should(
-    "progress-flow/malformed-token", "The error -32602, or a result without any progress."
-)
+@of_any.should("progress-flow", "The error -32602, or a result without any progress.")
 async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
     tokens: tuple[Any, ...] = (None, 1.5, True, {}, [1])
@@ -168,9 +162,7 @@ async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) 
     await link.alive()
 
 
-@of_any.must(
-    "progress-flow/any-request", "A result: progress may be asked for, and need not be given."
-)
+@of_any.must("progress-flow", "A result: progress may be asked for, and need not be given.")
 async def any_request(talk: ServerTalk, link: OpenLink) -> None:
     """Every request may carry a token."""
     method, params = talk.any_request()
@@ -179,7 +171,7 @@ async def any_request(talk: ServerTalk, link: OpenLink) -> None:
     _of_token(_reports(link, token), token)
 
 
-@case.must("behavior-requirements/not-asked-for", "No progress.")
+@case.must("behavior-requirements", "No progress.")
 async def not_asked_for(talk: ServerTalk, link: OpenLink) -> None:
     """A request without a token brings no progress."""
     began = talk.stage.now()
@@ -188,7 +180,7 @@ async def not_asked_for(talk: ServerTalk, link: OpenLink) -> None:
     await _check_strays(link, "progress came that nobody had asked for", talk.stage.now() - began)
 
 
-@case.must("behavior-requirements/own-tokens", "Reports with both tokens, and with no other.")
+@case.must("behavior-requirements", "Reports with both tokens, and with no other.")
 async def own_tokens(talk: ServerTalk, link: OpenLink) -> None:
     """Two calls that run together report with a token each."""
     began = talk.stage.now()
@@ -203,7 +195,7 @@ async def own_tokens(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "behavior-requirements/own-stream",
+    "behavior-requirements",
     "Each report comes on the response of the request whose token it has.",
     MODERN,
     bindings=STREAMABLE,
@@ -221,10 +213,7 @@ async def own_stream(link: OpenLink) -> None:
             )
 
 
-@case.must(
-    "implementation-notes/ends-with-response",
-    "All progress comes before the answer, and none after it.",
-)
+@case.must("implementation-notes", "All progress comes before the answer, and none after it.")
 async def ends_with_response(talk: ServerTalk, link: OpenLink) -> None:
     """Progress stops when the request is answered."""
     token = talk.fresh_id()
@@ -237,7 +226,7 @@ async def ends_with_response(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "implementation-notes/ends-with-cancellation",
+    "implementation-notes",
     "No more progress once the cancellation has been read.",
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
@@ -251,7 +240,7 @@ async def ends_with_cancellation(talk: ServerTalk, link: OpenLink) -> None:
     check(not late, f"after the cancellation came {[each.params for each in late]}")
 
 
-@case.should("implementation-notes/token-again", "Progress, as the first time.")
+@case.should("implementation-notes", "Progress, as the first time.")
 async def token_again(talk: ServerTalk, link: OpenLink) -> None:
     """A token may be used again when its request is over."""
     token = talk.fresh_id()
@@ -260,9 +249,7 @@ async def token_again(talk: ServerTalk, link: OpenLink) -> None:
         _of_token(found, token)
 
 
-@of_any.should(
-    "behavior-requirements/unknown-token", "Nothing; over HTTP 202 or a status of 4xx.", LEGACY
-)
+@of_any.should("behavior-requirements", "Nothing; over HTTP 202 or a status of 4xx.", LEGACY)
 async def unknown_token(talk: ServerTalk, link: OpenLink) -> None:
     """Progress of the client for a token that the server never gave is ignored."""
     wrong: tuple[dict[str, Any], ...] = (
@@ -277,7 +264,7 @@ async def unknown_token(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @of_any.must(
-    "behavior-requirements/active-tokens-only",
+    "behavior-requirements",
     "No progress with a token that was not given, and none after the answer.",
 )
 async def active_tokens_only(talk: ServerTalk) -> None:

@@ -52,10 +52,9 @@ def _own(link: Link, sent: Sent) -> list[Message]:
 
 
 @case.must(
-    "acknowledgment/shape",
-    "notifications/subscriptions/acknowledged with the filter that is honoured.",
+    "acknowledgment", "notifications/subscriptions/acknowledged with the filter that is honoured."
 )
-async def acknowledged_shape(talk: ServerTalk, link: OpenLink) -> None:
+async def shape(talk: ServerTalk, link: OpenLink) -> None:
     """A subscription is acknowledged, with the filter that the server honours."""
     sent = await listen(link, {"toolsListChanged": True})
     message = await acknowledged(link, sent)
@@ -90,11 +89,8 @@ def _change() -> dict[str, Any]:
     return {"name": CHANGES[TOOLS][0], "arguments": {}}
 
 
-@case.must(
-    "receiving-notifications/id-of-the-request",
-    "The id of the request, in type and value, in _meta.",
-)
-async def same_id(talk: ServerTalk, link: OpenLink) -> None:
+@case.must("receiving-notifications", "The id of the request, in type and value, in _meta.")
+async def id_of_the_request(talk: ServerTalk, link: OpenLink) -> None:
     """The subscription id is the id of the request, of the same type and value."""
     for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
         sent = await listen(link, {"toolsListChanged": True}, id=id)
@@ -147,7 +143,7 @@ async def id_everywhere(talk: ServerTalk, link: OpenLink) -> None:
     check(tried, "nothing of what was asked for is honoured")
 
 
-@case.must("acknowledgment/subset", "Nothing in the acknowledged filter that was not asked for.")
+@case.must("acknowledgment", "Nothing in the acknowledged filter that was not asked for.")
 async def subset(talk: ServerTalk, link: OpenLink) -> None:
     """The acknowledged filter is a subset of what was asked for."""
     uris = [str(each["uri"]) for each in talk.features.resources[:1]]
@@ -166,7 +162,7 @@ async def subset(talk: ServerTalk, link: OpenLink) -> None:
                 check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
 
 
-@case.should("acknowledgment/declared-honoured", "What the capabilities promise is honoured.")
+@case.should("acknowledgment", "What the capabilities promise is honoured.")
 async def declared_honoured(talk: ServerTalk) -> None:
     """What the capabilities promise is in the acknowledged filter."""
     promised = {
@@ -188,7 +184,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
 
 
-@case.must("acknowledgment/unknown-omitted", "An acknowledgement without it.")
+@case.must("acknowledgment", "An acknowledgement without it.")
 async def unknown_omitted(link: OpenLink) -> None:
     """A kind of notification that the server does not know is left out."""
     wanted = {"mcpcoreConformanceChanged": True, "toolsListChanged": True}
@@ -199,7 +195,7 @@ async def unknown_omitted(link: OpenLink) -> None:
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
 
-@case.should("opening-a-stream/malformed-filter", "The error -32602.")
+@case.should("opening-a-stream", "The error -32602.")
 async def malformed_filter(link: OpenLink) -> None:
     """A request without a filter, or with one that is no object, is an error."""
     wrong: tuple[dict[str, Any], ...] = (
@@ -215,7 +211,7 @@ async def malformed_filter(link: OpenLink) -> None:
 
 
 @case.must(
-    "opening-a-stream/requested-only",
+    "opening-a-stream",
     "Nothing but what the filter asks for.",
     needs=("prompts.listChanged", *TRIGGERS),
 )
@@ -232,7 +228,7 @@ async def requested_only(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "opening-a-stream/nothing-unasked",
+    "opening-a-stream",
     "No notification without a subscription.",
     needs=("tool:test_trigger_tool_change",),
 )
@@ -245,7 +241,7 @@ async def nothing_unasked(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "notification-filter/per-uri",
+    "notification-filter",
     "Updates of the resources that the filter names, and of no others.",
     needs=("resources.subscribe", "tool:test_trigger_resource_change", f"resource:{WATCHED}"),
 )
@@ -260,7 +256,7 @@ async def per_uri(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "multiple-concurrent-subscriptions/told-apart",
+    "multiple-concurrent-subscriptions",
     "Each subscription gets what it asks for, under its own id.",
     needs=("tools.listChanged", "prompts.listChanged", *TRIGGERS),
 )
@@ -278,9 +274,7 @@ async def told_apart(talk: ServerTalk, link: OpenLink) -> None:
     await leave(link, tools, prompts)
 
 
-@case.should(
-    "opening-a-stream/stays-open", "No answer to the request while nobody ends the subscription."
-)
+@case.should("opening-a-stream", "No answer to the request while nobody ends the subscription.")
 async def stays_open(link: OpenLink) -> None:
     """A subscription stays open until somebody ends it."""
     sent = await listening(link, {"toolsListChanged": True})
@@ -325,22 +319,20 @@ async def graceful(talk: ServerTalk, link: NewLink) -> None:
     check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
 
 
-@case.must("opening-a-stream/nothing-without-it", "No notification of a change.")
+@case.must("opening-a-stream", "No notification of a change.")
 async def nothing_without_it(talk: ServerTalk) -> None:
     """Who has not opened a subscription is told of no change."""
     await check_asked(talk, Unasked.SUBSCRIBED)
 
 
-@case.must(
-    "acknowledgment/before-changes", "No change before the acknowledgement, whatever causes it."
-)
+@case.must("acknowledgment", "No change before the acknowledgement, whatever causes it.")
 async def before_changes(talk: ServerTalk) -> None:
     """Of a subscription to one kind of change nothing comes before the acknowledgement."""
     await check_subscribed(talk, Unasked.EARLY)
 
 
 @case.must(
-    "receiving-notifications/named-by-all",
+    "receiving-notifications",
     "Every acknowledgement and every change has the id of a subscription that was opened.",
 )
 async def named_by_all(talk: ServerTalk) -> None:
@@ -348,7 +340,7 @@ async def named_by_all(talk: ServerTalk) -> None:
     await check_subscribed(talk, Unasked.UNNAMED)
 
 
-@case.must("opening-a-stream/of-the-kind", "No change of another kind, whatever causes it.")
+@case.must("opening-a-stream", "No change of another kind, whatever causes it.")
 async def of_the_kind(talk: ServerTalk) -> None:
     """On a subscription to one kind of change no other comes, also of the server's own accord."""
     await check_subscribed(talk, Unasked.OTHERWISE)

@@ -24,7 +24,7 @@ SHOWN = 6
 
 
 @case.must(
-    "session-hijacking/ids-not-deterministic",
+    "session-hijacking",
     "Any two ids differ in 12 characters or more (short ones in half of theirs), whenever"
     " they were made.",
 )
@@ -49,7 +49,7 @@ def _cut(id: str) -> str:
     return f"{id[:kept]}...{id[len(id) - kept :]}"
 
 
-@case.should("session-hijacking/ids-not-given-again", "A new id, and 404 for the old one.")
+@case.should("session-hijacking", "A new id, and 404 for the old one.")
 async def ids_not_given_again(talk: ServerTalk) -> None:
     """The id of a session that has ended is given to nobody else."""
     point, session = await ended(talk)
@@ -82,8 +82,7 @@ async def bound_to_users(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "session-hijacking/ids-not-told",
-    "Nothing that a client is told has another client's session id in it.",
+    "session-hijacking", "Nothing that a client is told has another client's session id in it."
 )
 async def ids_not_told(talk: ServerTalk) -> None:
     """A client is not told the session ids of others."""

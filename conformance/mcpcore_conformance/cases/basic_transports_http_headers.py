@@ -123,10 +123,9 @@ async def version_of_body_other(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "protocol-version-header/unsupported",
-    "Status 400 and -32022, with the versions that are supported.",
+    "protocol-version-header", "Status 400 and -32022, with the versions that are supported."
 )
-async def version_unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
+async def unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version that the server does not speak gets 400, and the list of those that it does."""
     message = point.message()
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
@@ -143,7 +142,7 @@ async def version_unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     )
 
 
-@case.must("protocol-version-header/unknown-method", "Status 404 and -32601.")
+@case.must("protocol-version-header", "Status 404 and -32601.")
 async def unknown_method(point: OpenEndpoint) -> None:
     """A method that the server does not have gets 404 with an error."""
     answer = await point.post(point.message("kit/unknown"))
@@ -153,9 +152,7 @@ async def unknown_method(point: OpenEndpoint) -> None:
     )
 
 
-@case.must(
-    "protocol-version-header/removed-method", "Status 404 and -32601 for what older revisions had."
-)
+@case.must("protocol-version-header", "Status 404 and -32601 for what older revisions had.")
 async def removed_method(point: OpenEndpoint) -> None:
     """A method of older revisions is unknown in this one, also to a server that speaks them."""
     for method in ("ping", "logging/setLevel", "resources/subscribe"):
@@ -166,10 +163,7 @@ async def removed_method(point: OpenEndpoint) -> None:
         )
 
 
-@case.may(
-    "protocol-version-header/version-before-method",
-    "-32022: what another version has for methods is not known.",
-)
+@case.may("protocol-version-header", "-32022: what another version has for methods is not known.")
 async def version_before_method(point: OpenEndpoint) -> None:
     """Of an unknown version and an unknown method, the version is refused."""
     message = point.message("kit/unknown")
@@ -181,7 +175,7 @@ async def version_before_method(point: OpenEndpoint) -> None:
 # Method and name
 
 
-@case.must("standard-request-headers/method-missing", "Status 400 and -32020.")
+@case.must("standard-request-headers", "Status 400 and -32020.")
 async def method_missing(point: OpenEndpoint) -> None:
     """A request without Mcp-Method is refused."""
     answer = await point.post(point.message(), headers={METHOD: None})
@@ -204,23 +198,19 @@ async def values_case(point: OpenEndpoint) -> None:
     check_mismatch(answer, f"Mcp-Method: {point.plain.upper()} with {point.plain} in the body")
 
 
-@case.must("standard-request-headers/name-missing-tool", "Status 400 and -32020.", needs=("tools",))
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("tools",))
 async def name_missing_tool(talk: ServerTalk) -> None:
     """A call of a tool without Mcp-Name is refused."""
     await _without_name(talk, tool_call(talk))
 
 
-@case.must(
-    "standard-request-headers/name-missing-resource", "Status 400 and -32020.", needs=("resources",)
-)
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("resources",))
 async def name_missing_resource(talk: ServerTalk) -> None:
     """The reading of a resource without Mcp-Name is refused."""
     await _without_name(talk, resource_read(talk))
 
 
-@case.must(
-    "standard-request-headers/name-missing-prompt", "Status 400 and -32020.", needs=("prompts",)
-)
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("prompts",))
 async def name_missing_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt without Mcp-Name is refused."""
     await _without_name(talk, prompt_get(talk))
@@ -235,28 +225,20 @@ async def _without_name(talk: ServerTalk, asked: tuple[str, dict[str, Any], str]
     )
 
 
-@case.must(
-    "server-validation/name-other-than-body-tool", "Status 400 and -32020.", needs=("tools",)
-)
-async def name_other_tool(talk: ServerTalk) -> None:
+@case.must("server-validation", "Status 400 and -32020.", needs=("tools",))
+async def name_other_than_body_tool(talk: ServerTalk) -> None:
     """A call of a tool under another name is refused."""
     await _other_names(talk, tool_call(talk))
 
 
-@case.must(
-    "server-validation/name-other-than-body-resource",
-    "Status 400 and -32020.",
-    needs=("resources",),
-)
-async def name_other_resource(talk: ServerTalk) -> None:
+@case.must("server-validation", "Status 400 and -32020.", needs=("resources",))
+async def name_other_than_body_resource(talk: ServerTalk) -> None:
     """The reading of a resource under another URI is refused."""
     await _other_names(talk, resource_read(talk))
 
 
-@case.must(
-    "server-validation/name-other-than-body-prompt", "Status 400 and -32020.", needs=("prompts",)
-)
-async def name_other_prompt(talk: ServerTalk) -> None:
+@case.must("server-validation", "Status 400 and -32020.", needs=("prompts",))
+async def name_other_than_body_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt under another name is refused."""
     await _other_names(talk, prompt_get(talk))
 
@@ -274,7 +256,7 @@ async def _other_names(talk: ServerTalk, asked: tuple[str, dict[str, Any], str])
 
 
 @case.should(
-    "server-validation/header-twice",
+    "server-validation",
     "Status 400: whoever is in front of the server may have read the other one.",
     needs=("tools",),
 )
@@ -292,7 +274,7 @@ async def header_twice(talk: ServerTalk) -> None:
             check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
 
 
-@case.must("server-validation/error-names-request", "The error has the id of the request.")
+@case.must("server-validation", "The error has the id of the request.")
 async def error_names_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The error of a failed header check carries the request's id."""
     identifier = talk.fresh_id()
@@ -302,11 +284,8 @@ async def error_names_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(found == identifier, f"the error has the id {found!r}, not {identifier!r}")
 
 
-@case.should(
-    "sending-messages/notification-needs-no-mirrors",
-    "Status 202 or 4xx, never a message that is no error.",
-)
-async def notification_mirrors(point: OpenEndpoint) -> None:
+@case.should("sending-messages", "Status 202 or 4xx, never a message that is no error.")
+async def notification_needs_no_mirrors(point: OpenEndpoint) -> None:
     """What headers a notification needs is not laid down: without them it does no harm."""
     message = {"jsonrpc": "2.0", "method": "notifications/kit/unknown", "params": {}}
     answer = await point.post(message, headers={METHOD: None, VERSION: None})
@@ -372,10 +351,9 @@ async def param_other(call: Annotated[Call, mirrored_call]) -> None:
 
 
 @case.must(
-    "server-behavior-for-custom-headers/decoded",
-    "The call is served as if the value were there in plain.",
+    "server-behavior-for-custom-headers", "The call is served as if the value were there in plain."
 )
-async def param_decoded(call: Annotated[Call, mirrored_call]) -> None:
+async def decoded(call: Annotated[Call, mirrored_call]) -> None:
     """A value in the Base64 sentinel form is decoded before it is compared."""
     for value in ("kit", "Hello, \u4e16\u754c", " padded ", "line1\nline2", "=?base64?literal?="):
         answer = await call.made(value, header=sentinel(value))
@@ -383,8 +361,7 @@ async def param_decoded(call: Annotated[Call, mirrored_call]) -> None:
 
 
 @case.must(
-    "value-encoding/sentinel-look-alike",
-    "What begins or ends like the sentinel, but does not do both, is plain text.",
+    "value-encoding", "What begins or ends like the sentinel, but does not do both, is plain text."
 )
 async def sentinel_look_alike(call: Annotated[Call, mirrored_call]) -> None:
     """Half a sentinel is a value like others."""
@@ -465,10 +442,8 @@ async def param_nested(calls: Annotated[Kinds, kinds]) -> None:
     check_mismatch(await calls.made(arguments, zone="c"), "a nested mirror of another value")
 
 
-@case.must(
-    "value-encoding/booleans", "true and false, in small letters; anything else is another value."
-)
-async def param_boolean(calls: Annotated[Kinds, kinds]) -> None:
+@case.must("value-encoding", "true and false, in small letters; anything else is another value.")
+async def booleans(calls: Annotated[Kinds, kinds]) -> None:
     """Booleans are mirrored as true and false."""
     check_served(await calls.made({"dry": True}, dry_run="true"), "true for true")
     check_served(await calls.made({"dry": False}, dry_run="false"), "false for false")
@@ -488,8 +463,7 @@ async def param_integer(calls: Annotated[Kinds, kinds]) -> None:
 
 
 @case.should(
-    "schema-extension/integers-within-range",
-    "Refused: beyond 2^53 an integer is not the same for every reader.",
+    "schema-extension", "Refused: beyond 2^53 an integer is not the same for every reader."
 )
 async def integers_within_range(calls: Annotated[Kinds, kinds]) -> None:
     """An integer outside the safe range is not mirrored."""
@@ -499,17 +473,14 @@ async def integers_within_range(calls: Annotated[Kinds, kinds]) -> None:
         check(not served, f"Mcp-Param-Shard: {value} was served")
 
 
-@case.should("server-validation/integers-numerically", "42.0 in the header is 42 in the body.")
+@case.should("server-validation", "42.0 in the header is 42 in the body.")
 async def integers_numerically(calls: Annotated[Kinds, kinds]) -> None:
     """Integers are compared as numbers."""
     answer = await calls.made({"shard": 42}, shard="42.0")
     check_served(answer, "Mcp-Param-Shard: 42.0 for 42")
 
 
-@case.must(
-    "server-behavior-for-custom-headers/absent-not-expected",
-    "The call is served without the header.",
-)
+@case.must("server-behavior-for-custom-headers", "The call is served without the header.")
 async def absent_not_expected(calls: Annotated[Kinds, kinds]) -> None:
     """An argument that is not given needs no header."""
     check_served(await calls.made({}), "a call without arguments and mirrors")
@@ -518,7 +489,7 @@ async def absent_not_expected(calls: Annotated[Kinds, kinds]) -> None:
 
 
 @case.must(
-    "server-behavior-for-custom-headers/null-not-expected",
+    "server-behavior-for-custom-headers",
     "Whatever becomes of the call, its headers are not what is wrong.",
 )
 async def null_not_expected(calls: Annotated[Kinds, kinds]) -> None:
@@ -528,8 +499,7 @@ async def null_not_expected(calls: Annotated[Kinds, kinds]) -> None:
 
 
 @case.should(
-    "server-validation/header-without-argument",
-    "Status 400 and -32020: the header claims what the body does not say.",
+    "server-validation", "Status 400 and -32020: the header claims what the body does not say."
 )
 async def header_without_argument(calls: Annotated[Kinds, kinds]) -> None:
     """The header of an argument that is not there contradicts the body."""
@@ -542,7 +512,7 @@ async def header_without_argument(calls: Annotated[Kinds, kinds]) -> None:
 case = page.server(MODERN, bindings=STREAMABLE, needs=("tools",))
 
 
-@case.must("value-encoding/name-decoded", "The call is served as if the name were there in plain.")
+@case.must("value-encoding", "The call is served as if the name were there in plain.")
 async def name_decoded(talk: ServerTalk) -> None:
     """An Mcp-Name in the Base64 sentinel form is decoded before it is compared."""
     method, params, name = tool_call(talk)
@@ -551,11 +521,8 @@ async def name_decoded(talk: ServerTalk) -> None:
     check_served(answer, f"{method} with Mcp-Name: {sentinel(name)}")
 
 
-@case.must(
-    "value-encoding/sentinel-small-letters",
-    "Status 400 and -32020: it is the plain text of another name.",
-)
-async def sentinel_case(talk: ServerTalk) -> None:
+@case.must("value-encoding", "Status 400 and -32020: it is the plain text of another name.")
+async def sentinel_small_letters(talk: ServerTalk) -> None:
     """The sentinel in capitals, or half of it, is plain text."""
     method, params, name = tool_call(talk)
     point = await endpoint(talk)
@@ -565,7 +532,7 @@ async def sentinel_case(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Name: {found}")
 
 
-@case.must("value-encoding/sentinel-broken", "Status 400 and -32020.")
+@case.must("value-encoding", "Status 400 and -32020.")
 async def sentinel_broken(talk: ServerTalk) -> None:
     """What is no Base64 within the sentinel is refused, not guessed."""
     method, params, name = tool_call(talk)
@@ -578,8 +545,7 @@ async def sentinel_broken(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "server-validation/invalid-characters",
-    "Status 400, with -32020 where the server's HTTP lets the header through.",
+    "server-validation", "Status 400, with -32020 where the server's HTTP lets the header through."
 )
 async def invalid_characters(talk: ServerTalk) -> None:
     """A mirrored value with bytes outside ASCII is refused."""
@@ -645,18 +611,15 @@ def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Mirror]:
                 yield from _within(tool, each, False)
 
 
-@case.must(
-    "schema-extension/name-is-a-token",
-    "One or more characters that a header name may have, no controls.",
-)
-async def name_is_token(talk: ServerTalk) -> None:
+@case.must("schema-extension", "One or more characters that a header name may have, no controls.")
+async def name_is_a_token(talk: ServerTalk) -> None:
     """The name of a mirror is not empty, and a token of HTTP."""
     for each in await annotations(talk):
         fine = isinstance(each.name, str) and TOKEN.fullmatch(each.name)
         check(fine, f"{MIRROR} of {each.tool} is {each.name!r}", FLAW)
 
 
-@case.must("schema-extension/names-unique", "No two mirrors of one tool differ in case alone.")
+@case.must("schema-extension", "No two mirrors of one tool differ in case alone.")
 async def names_unique(talk: ServerTalk) -> None:
     """The names of a tool's mirrors are unique whatever their case."""
     seen: set[tuple[str, str]] = set()
@@ -666,7 +629,7 @@ async def names_unique(talk: ServerTalk) -> None:
         seen.add(key)
 
 
-@case.must("schema-extension/primitive-types", "string, integer or boolean; no number.")
+@case.must("schema-extension", "string, integer or boolean; no number.")
 async def primitive_types(talk: ServerTalk) -> None:
     """Only arguments of a primitive type are mirrored."""
     for each in await annotations(talk):
@@ -678,8 +641,7 @@ async def primitive_types(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "schema-extension/statically-reachable",
-    "Every step from the root to the annotated property is a key of properties.",
+    "schema-extension", "Every step from the root to the annotated property is a key of properties."
 )
 async def statically_reachable(talk: ServerTalk) -> None:
     """Mirrored arguments are reached through properties alone."""

@@ -43,14 +43,14 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     link.spoilt = spoilt
 
 
-@case.must("messages/utf-8", "Every character comes back as it was sent, in UTF-8.")
+@case.must("messages", "Every character comes back as it was sent, in UTF-8.")
 async def utf_8(link: OpenLink) -> None:
     """Messages are UTF-8, both ways."""
     for sample in SAMPLES:
         await echoed(link, encode(_request(link, sample)), sample)
 
 
-@case.must("messages/escapes", "An escape is the character that it stands for.")
+@case.must("messages", "An escape is the character that it stands for.")
 async def escapes(link: OpenLink) -> None:
     """Characters that are escaped in JSON are the same characters."""
     for sample in SAMPLES:
@@ -62,7 +62,7 @@ def _request(link: Link, identifier: str) -> dict[str, object]:
 
 
 @case.must(
-    "messages/directions",
+    "messages",
     "The server sends responses and notifications only.",
     MODERN,
     needs=("found:question",),
@@ -80,7 +80,7 @@ async def directions(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "custom-transports/connections-apart",
+    "custom-transports",
     "Each connection gets its own answers, though both use the same ids.",
     bindings=ONE_CHANNEL,
 )

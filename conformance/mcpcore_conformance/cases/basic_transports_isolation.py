@@ -27,7 +27,7 @@ case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
 SAMPLING = "sampling/createMessage"
 
 
-@case.should("session-management/equal-ids", "Both are answered, each on its own stream.")
+@case.should("session-management", "Both are answered, each on its own stream.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two sessions use one request id and one progress token at the same time."""
     first, second = await endpoint(talk), await endpoint(talk)
@@ -41,7 +41,7 @@ async def equal_ids(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "session-management/streams-apart",
+    "session-management",
     "Nothing of one session's calls comes on another session's stream.",
     needs=WITH_PROGRESS,
 )
@@ -65,9 +65,7 @@ async def streams_apart(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "session-management/cancel-own-only",
-    "The call goes on.",
-    needs=("tool:test_wait", "tool:test_cancelled_count"),
+    "session-management", "The call goes on.", needs=("tool:test_wait", "tool:test_cancelled_count")
 )
 async def cancel_own_only(talk: ServerTalk) -> None:
     """A session cannot cancel the request of another one by its id."""
@@ -89,7 +87,7 @@ async def cancel_own_only(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "session-management/answer-own-only",
+    "session-management",
     "The question stays open until its own session answers it.",
     needs=("tool:test_sampling",),
 )

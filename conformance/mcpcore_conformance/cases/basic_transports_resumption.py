@@ -116,9 +116,7 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
 # Event ids
 
 
-@case.must(
-    "resumability-and-redelivery/ids-unique", "No id comes twice in a session, whatever the stream."
-)
+@case.must("resumability-and-redelivery", "No id comes twice in a session, whatever the stream.")
 async def ids_unique(talk: ServerTalk) -> None:
     """Event ids are unique over all streams of a session."""
     point = await endpoint(talk, by_hand=True)
@@ -134,8 +132,7 @@ async def ids_unique(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "resumability-and-redelivery/ids-name-their-stream",
-    "Each of two broken streams is picked up by its own id.",
+    "resumability-and-redelivery", "Each of two broken streams is picked up by its own id."
 )
 async def ids_name_their_stream(talk: ServerTalk) -> None:
     """An event id leads back to the stream that it came on."""
@@ -154,7 +151,7 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
 
 
 @case.may(
-    "resumability-and-redelivery/replayed",
+    "resumability-and-redelivery",
     "GET with Last-Event-ID brings what was missed, the response included.",
 )
 async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
@@ -167,8 +164,7 @@ async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
 
 
 @case.should(
-    "resumability-and-redelivery/exactly-what-followed",
-    "Every message after the last id, in order, and none before.",
+    "resumability-and-redelivery", "Every message after the last id, in order, and none before."
 )
 async def exactly_what_followed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """What is replayed is exactly what followed on that stream."""
@@ -230,9 +226,7 @@ def _told(messages: list[Message]) -> str:
     return ", ".join(said) or "nothing"
 
 
-@case.should(
-    "resumability-and-redelivery/after-the-end", "The response comes, and the stream ends."
-)
+@case.should("resumability-and-redelivery", "The response comes, and the stream ends.")
 async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
     answers = [await resumed(talk, cut), await resumed(talk, cut)]
@@ -241,7 +235,7 @@ async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
 
 
 @case.may(
-    "resumability-and-redelivery/get-stream-resumed",
+    "resumability-and-redelivery",
     "What was said meanwhile comes on the stream that is picked up.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
@@ -289,8 +283,7 @@ async def disconnect_no_cancellation(talk: ServerTalk, cut: Annotated[Cut, broke
 
 
 @case.must(
-    "resumability-and-redelivery/no-other-stream",
-    "Nothing that was or would be delivered on another stream.",
+    "resumability-and-redelivery", "Nothing that was or would be delivered on another stream."
 )
 async def no_other_stream(talk: ServerTalk) -> None:
     """Picking up one stream brings nothing of another one."""
@@ -312,8 +305,7 @@ async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
 
 
 @case.must(
-    "resumability-and-redelivery/no-other-session",
-    "A refusal, or a stream without anything of the other session.",
+    "resumability-and-redelivery", "A refusal, or a stream without anything of the other session."
 )
 async def no_other_session(talk: ServerTalk) -> None:
     """An event id of another session brings nothing of that session."""
@@ -338,8 +330,7 @@ async def no_other_session(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "resumability-and-redelivery/made-up-ids",
-    "A refusal with 4xx, or a stream on which nothing is replayed.",
+    "resumability-and-redelivery", "A refusal with 4xx, or a stream on which nothing is replayed."
 )
 async def made_up_ids(talk: ServerTalk, link: NewLink) -> None:
     """Event ids that were never given bring nothing, and do no harm."""
@@ -386,7 +377,7 @@ case = page.server(WITH_PRIMING, bindings=STREAMABLE, needs=("found:polling",))
 
 
 @case.should(
-    "sending-messages-to-the-server/priming",
+    "sending-messages-to-the-server",
     "The first event of a stream has an id and no data.",
     needs=("found:event-ids",),
 )
@@ -411,9 +402,7 @@ def _shown(event: Event) -> str:
     return f"id {event.event_id!r}, data {event.data[:40]!r}"
 
 
-@case.should(
-    "sending-messages-to-the-server/retry-before-closing", "retry, then the end of the connection."
-)
+@case.should("sending-messages-to-the-server", "retry, then the end of the connection.")
 async def retry_before_closing(talk: ServerTalk) -> None:
     """A server that closes a connection before the response says when to come back."""
     point = await endpoint(talk, by_hand=True)
@@ -426,9 +415,7 @@ async def retry_before_closing(talk: ServerTalk) -> None:
     check(any(each is not None for each in retries), "the connection was closed without retry")
 
 
-@case.should(
-    "sending-messages-to-the-server/polling", "The response comes when the client is back."
-)
+@case.should("sending-messages-to-the-server", "The response comes when the client is back.")
 async def polling(talk: ServerTalk) -> None:
     """A stream whose connection the server closed brings its response in the end."""
     point = await endpoint(talk, by_hand=True)

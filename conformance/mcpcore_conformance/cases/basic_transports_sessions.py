@@ -49,7 +49,7 @@ Session = Annotated[str, stateful]
 # The id
 
 
-@case.must("session-management/visible-ascii", "Characters from 0x21 to 0x7E only.")
+@case.must("session-management", "Characters from 0x21 to 0x7E only.")
 async def visible_ascii(_: StatefulEndpoint, session: Session) -> None:
     """A session id consists of visible ASCII characters."""
     check(session, "the session id is empty")
@@ -66,7 +66,7 @@ def _bits(id: str) -> int:
 
 
 @case.should(
-    "session-management/unpredictable",
+    "session-management",
     "120 bits or more (a random UUID has 122) that differ from session to session, so that"
     " none can be guessed.",
 )
@@ -100,10 +100,7 @@ async def not_chosen(talk: ServerTalk, link: NewLink) -> None:
     check(answer.refused, f"a request with the id that the client brought got {answer}")
 
 
-@case.should(
-    "session-management/initialize-spares-others",
-    "The session goes on, with its own revision and state.",
-)
+@case.should("session-management", "The session goes on, with its own revision and state.")
 async def initialize_spares_others(talk: ServerTalk) -> None:
     """An initialize that names somebody's session does not end or take over that session."""
     point, session = await stateful(talk)
@@ -115,7 +112,7 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request of the session that was named")
 
 
-@case.should("session-management/two-ids", "A refusal: the request is of one session or the other.")
+@case.should("session-management", "A refusal: the request is of one session or the other.")
 async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None:
     """A request with two session ids is served in neither session."""
     other, foreign = await stateful(talk)
@@ -133,23 +130,21 @@ async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None
 # Without one, with a wrong one, after its end
 
 
-@case.should("session-management/missing-post", "Status 400.")
+@case.should("session-management", "Status 400.")
 async def missing_post(point: StatefulEndpoint, _: Session) -> None:
     """A POST without the session id that the server has given gets 400."""
     answer = await point.post(point.message(), headers={SESSION: None})
     check_refused(answer, "a POST without session id", BAD_REQUEST)
 
 
-@case.should("session-management/missing-get", "Status 400; 405 where there are no such streams.")
+@case.should("session-management", "Status 400; 405 where there are no such streams.")
 async def missing_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET without the session id gets 400."""
     answer = await point.open(headers=_without_session(point))
     check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
 
-@case.should(
-    "session-management/missing-delete", "Status 400; 405 where clients cannot end sessions."
-)
+@case.should("session-management", "Status 400; 405 where clients cannot end sessions.")
 async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE without the session id gets 400, and ends nobody's session."""
     answer = await point.delete(None)
@@ -157,7 +152,7 @@ async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE without session id")
 
 
-@case.should("session-management/missing-notification", "Status 400, not 202.")
+@case.should("session-management", "Status 400, not 202.")
 async def missing_notification(point: StatefulEndpoint, _: Session) -> None:
     """A notification without the session id is not taken."""
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
@@ -171,7 +166,7 @@ def _without_session(point: Endpoint) -> list[tuple[str, str]]:
 
 
 @case.should(
-    "session-management/unknown-post",
+    "session-management",
     "Status 404: the id may have been one, so that the client opens a new session.",
 )
 async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
@@ -183,16 +178,14 @@ async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
         check_refused(answer, "a POST with the id of no session", NOT_FOUND)
 
 
-@case.should("session-management/unknown-get", "Status 404; 405 where there are no such streams.")
+@case.should("session-management", "Status 404; 405 where there are no such streams.")
 async def unknown_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET with an id that is no session's gets 404."""
     answer = await point.open(headers=[*_without_session(point), (SESSION, MADE_UP)])
     check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.should(
-    "session-management/unknown-delete", "Status 404; 405 where clients cannot end sessions."
-)
+@case.should("session-management", "Status 404; 405 where clients cannot end sessions.")
 async def unknown_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE with an id that is no session's gets 404."""
     answer = await point.delete(MADE_UP)
@@ -208,22 +201,20 @@ async def ended(talk: ServerTalk) -> tuple[Endpoint, str]:
     return point, session
 
 
-@case.should(
-    "session-management/delete-ends", "A status of 2xx; 405 where clients cannot end sessions."
-)
+@case.should("session-management", "A status of 2xx; 405 where clients cannot end sessions.")
 async def delete_ends(talk: ServerTalk) -> None:
     """DELETE with the session id ends the session."""
     await ended(talk)
 
 
-@case.must("session-management/ended-post", "Status 404.")
+@case.must("session-management", "Status 404.")
 async def ended_post(talk: ServerTalk) -> None:
     """A POST of a session that has ended gets 404."""
     point, _ = await ended(talk)
     check_refused(await point.post(point.message()), "a POST of an ended session", NOT_FOUND)
 
 
-@case.must("session-management/ended-notification", "Status 404.")
+@case.must("session-management", "Status 404.")
 async def ended_notification(talk: ServerTalk) -> None:
     """A notification of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -231,7 +222,7 @@ async def ended_notification(talk: ServerTalk) -> None:
     check_refused(answer, "a notification of an ended session", NOT_FOUND)
 
 
-@case.must("session-management/ended-get", "Status 404; 405 where there are no such streams.")
+@case.must("session-management", "Status 404; 405 where there are no such streams.")
 async def ended_get(talk: ServerTalk) -> None:
     """A GET of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -239,7 +230,7 @@ async def ended_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET of an ended session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.must("session-management/ended-delete", "Status 404.")
+@case.must("session-management", "Status 404.")
 async def ended_delete(talk: ServerTalk) -> None:
     """A second DELETE of a session gets 404."""
     point, session = await ended(talk)
@@ -247,9 +238,7 @@ async def ended_delete(talk: ServerTalk) -> None:
     check_refused(answer, "a second DELETE of a session", NOT_FOUND)
 
 
-@case.should(
-    "session-management/end-closes-streams", "An open GET stream of the session ends with it."
-)
+@case.should("session-management", "An open GET stream of the session ends with it.")
 async def end_closes_streams(point: StatefulEndpoint, session: Session) -> None:
     """The streams of a session end when it does."""
     stream = await point.open()
@@ -260,7 +249,7 @@ async def end_closes_streams(point: StatefulEndpoint, session: Session) -> None:
     check(stream.done is not None, "the GET stream of a session that has ended stays open")
 
 
-@case.should("session-management/end-spares-others", "The other session is served as before.")
+@case.should("session-management", "The other session is served as before.")
 async def end_spares_others(talk: ServerTalk, other: StatefulEndpoint, _: Session) -> None:
     """The end of one session leaves the others alone."""
     await ended(talk)
@@ -308,10 +297,8 @@ async def version_invalid_notification(point: OpenEndpoint) -> None:
     check_refused(answer, "a notification of version 'latest'", BAD_REQUEST)
 
 
-@case.must(
-    "protocol-version-header/invalid-get", "Status 400; 405 where there are no such streams."
-)
-async def version_invalid_get(point: OpenEndpoint) -> None:
+@case.must("protocol-version-header", "Status 400; 405 where there are no such streams.")
+async def invalid_get(point: OpenEndpoint) -> None:
     """A GET with a version that is none gets 400."""
     own = [each for each in point.wire.headers_for(None) if each[0] != VERSION]
     answer = await point.open(headers=[("accept", "text/event-stream"), *own, (VERSION, "latest")])

@@ -57,11 +57,7 @@ async def written(
     link.spoilt = spoilt
 
 
-@case.must(
-    "stdio/no-embedded-newlines",
-    "The answer is one line, however many newlines its strings have.",
-    bare=True,
-)
+@case.must("stdio", "The answer is one line, however many newlines its strings have.", bare=True)
 async def no_embedded_newlines(talk: ServerTalk, link: OpenLink) -> None:
     """A message with newlines in its strings is sent as one line."""
     for identifier in ("one\ntwo", "one\r\ntwo\n\n", "\n", f"one{SEPARATORS}two"):
@@ -69,7 +65,7 @@ async def no_embedded_newlines(talk: ServerTalk, link: OpenLink) -> None:
         await written(talk, link, [line], [identifier], f"an id with {identifier!r}")
 
 
-@case.must("stdio/separators-within-strings", "Only LF ends a line.")
+@case.must("stdio", "Only LF ends a line.")
 async def separators_within_strings(talk: ServerTalk, link: OpenLink) -> None:
     """What Unicode has of line separators does not end a message."""
     for separator in "\u2028\u2029\u0085":
@@ -77,28 +73,28 @@ async def separators_within_strings(talk: ServerTalk, link: OpenLink) -> None:
         await written(talk, link, [line], [f"kit{separator}"], f"a string with {separator!r}")
 
 
-@case.should("stdio/carriage-returns", "CR before LF is passed over.")
+@case.should("stdio", "CR before LF is passed over.")
 async def carriage_returns(talk: ServerTalk, link: OpenLink) -> None:
     """Lines that end with CR LF are messages as well."""
     data = plain(link, "kit-1") + b"\r\n" + plain(link, "kit-2") + b"\r\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "lines that end with CR LF")
 
 
-@case.should("stdio/blank-lines", "They are passed over, without an answer.")
+@case.should("stdio", "They are passed over, without an answer.")
 async def blank_lines(talk: ServerTalk, link: OpenLink) -> None:
     """Blank lines are no messages, and no mistake either."""
     data = b"\n\n" + plain(link, "kit-1") + b"\n\r\n\n" + plain(link, "kit-2") + b"\n\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "messages among blank lines")
 
 
-@case.should("stdio/blanks-around", "They are white space of JSON.")
+@case.should("stdio", "They are white space of JSON.")
 async def blanks_around(talk: ServerTalk, link: OpenLink) -> None:
     """Blanks and tabs around a message belong to it."""
     data = b" \t" + plain(link, "kit-1") + b" \t\n"
     await written(talk, link, [data], ["kit-1"], "a message with blanks around it")
 
 
-@case.must("stdio/byte-by-byte", "The message is read when its newline is there.")
+@case.must("stdio", "The message is read when its newline is there.")
 async def byte_by_byte(talk: ServerTalk, link: OpenLink) -> None:
     """A message that comes in single bytes is read."""
     line = plain(link, "kit-\u00e9\u4e16\U0001f600") + b"\n"
@@ -106,7 +102,7 @@ async def byte_by_byte(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, pieces, ["kit-\u00e9\u4e16\U0001f600"], "single bytes")
 
 
-@case.must("stdio/split-within-characters", "A character whose bytes come apart is whole again.")
+@case.must("stdio", "A character whose bytes come apart is whole again.")
 async def split_within_characters(talk: ServerTalk, link: OpenLink) -> None:
     """A message may be cut within a character, and one cut may hold parts of two messages."""
     ids = ["kit-\u4e16-1", "kit-\U0001f600-2"]
@@ -117,7 +113,7 @@ async def split_within_characters(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, pieces, ids, "messages cut within characters")
 
 
-@case.must("stdio/several-at-once", "Each of them is answered.")
+@case.must("stdio", "Each of them is answered.")
 async def several_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """Several messages that come with one write are several messages."""
     ids = [f"kit-{number}" for number in range(20)]
@@ -126,8 +122,7 @@ async def several_at_once(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "stdio/many-at-once",
-    "All are answered: reading does not wait for writing, or the other way round.",
+    "stdio", "All are answered: reading does not wait for writing, or the other way round."
 )
 async def many_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """More messages than the pipes hold do not bring the conversation to a halt."""
@@ -137,7 +132,7 @@ async def many_at_once(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "stdio/slow-reader",
+    "stdio",
     "All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
     bindings=STDIO,
 )
@@ -151,14 +146,14 @@ async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, lines, ids, "512 requests before anything is read")
 
 
-@case.should("stdio/large-message", "It is answered as a small one is.")
+@case.should("stdio", "It is answered as a small one is.")
 async def large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A message of a mebibyte is read."""
     line = plain(link, "kit-large", "x" * MEBIBYTE) + b"\n"
     await written(talk, link, [line], ["kit-large"], "a message of 1 MiB")
 
 
-@case.should("stdio/too-large-message", "It is refused or served, and the next line is read.")
+@case.should("stdio", "It is refused or served, and the next line is read.")
 async def too_large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A line that is too long costs itself alone."""
     line = plain(link, "kit-large", "x" * 6 * MEBIBYTE) + b"\n"
@@ -170,7 +165,7 @@ async def too_large_message(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "stdio/nothing-but-messages",
+    "stdio",
     "Every line of standard output is a message, from the start to the end.",
     bindings=STDIO,
     bare=True,
@@ -194,7 +189,7 @@ async def nothing_but_messages(talk: ServerTalk, link: NewLink) -> None:
 
 
 @case.must(
-    "stdio/noise-kept-away",
+    "stdio",
     "What handlers, libraries and child processes print goes elsewhere.",
     bindings=STDIO,
     needs=("tool:test_noise",),
@@ -207,7 +202,7 @@ async def noise_kept_away(link: OpenLink) -> None:
     link.check_noise()
 
 
-@case.may("stdio/stderr-is-text", "UTF-8, if anything.", bindings=STDIO)
+@case.may("stdio", "UTF-8, if anything.", bindings=STDIO)
 async def stderr_is_text(talk: ServerTalk, link: OpenLink) -> None:
     """What the server writes to standard error is text in UTF-8."""
     await link.request("kit/unknown")
@@ -269,29 +264,23 @@ async def check_ended(
 # The end of input
 
 
-@case.should("shutdown/end-of-input", "The process exits promptly.", ALL)
+@case.should("shutdown", "The process exits promptly.", ALL)
 async def end_of_input(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """A server exits when its standard input has ended."""
     await link.wire.finish()
     await check_ended(talk, link, "behind the end of input")
 
 
-@case.should(
-    "shutdown/end-of-input-at-once", "The process exits promptly, though nothing was said."
-)
-async def end_at_once(talk: ServerTalk, link: NewLink) -> None:
+@case.should("shutdown", "The process exits promptly, though nothing was said.")
+async def end_of_input_at_once(talk: ServerTalk, link: NewLink) -> None:
     """A server to which nothing is said exits as well."""
     await link.wire.finish()
     # it has to start before it can end
     await check_ended(talk, link, "without any input", times=STARTING)
 
 
-@case.should(
-    "shutdown/end-of-input-with-calls",
-    "The process exits promptly, whatever runs.",
-    needs=("tool:test_wait",),
-)
-async def end_with_calls(talk: ServerTalk) -> None:
+@case.should("shutdown", "The process exits promptly, whatever runs.", needs=("tool:test_wait",))
+async def end_of_input_with_calls(talk: ServerTalk) -> None:
     """A running call does not keep the server when its input has ended."""
     link = await running(talk)
     await link.wire.finish()
@@ -310,11 +299,8 @@ async def end_within_line(talk: ServerTalk, link: Annotated[Link, working]) -> N
     check(not good, "half a message was answered with a result")
 
 
-@case.may(
-    "shutdown/answers-before-the-end",
-    "What was asked before the end of input is answered, if it takes no time.",
-)
-async def answers_before_end(talk: ServerTalk, link: Annotated[Link, working]) -> None:
+@case.may("shutdown", "What was asked before the end of input is answered, if it takes no time.")
+async def answers_before_the_end(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """Requests that came before the end of input are answered."""
     ids = [f"kit-{number}" for number in range(5)]
     data = b"".join(plain(link, each) + b"\n" for each in ids)
@@ -325,7 +311,7 @@ async def answers_before_end(talk: ServerTalk, link: Annotated[Link, working]) -
     check(sorted(found) == ids, f"of the requests {ids}, these were answered: {found}")
 
 
-@case.may("shutdown/exit-status", "0: it has done what it was asked.")
+@case.may("shutdown", "0: it has done what it was asked.")
 async def exit_status(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """A server whose input has ended exits with status 0."""
     await link.wire.finish()
@@ -354,16 +340,14 @@ async def nothing_left(talk: ServerTalk, link: Annotated[Link, working]) -> None
 # Signals
 
 
-@case.should("shutdown/terminated", "The process ends.")
+@case.should("shutdown", "The process ends.")
 async def terminated(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """SIGTERM ends a server."""
     await talk.process(link).signal(signal.SIGTERM)
     await check_ended(talk, link, "after SIGTERM", flaw=TERMINATED)
 
 
-@case.should(
-    "shutdown/terminated-with-calls", "The process ends, whatever runs.", needs=("tool:test_wait",)
-)
+@case.should("shutdown", "The process ends, whatever runs.", needs=("tool:test_wait",))
 async def terminated_with_calls(talk: ServerTalk) -> None:
     """SIGTERM ends a server that has a call running."""
     link = await running(talk)
@@ -375,7 +359,7 @@ async def terminated_with_calls(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "receiving-messages/no-requests",
+    "receiving-messages",
     "What the server wants to know is asked in a result.",
     MODERN,
     bindings=CHANNELS,
@@ -396,7 +380,7 @@ async def no_requests(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "sending-messages/response-does-no-harm",
+    "sending-messages",
     "It is refused or passed over; the conversation goes on.",
     MODERN,
     bindings=CHANNELS,
@@ -410,7 +394,7 @@ async def response_does_no_harm(link: OpenLink) -> None:
 
 
 @case.must(
-    "cancellation/silent-afterwards",
+    "cancellation",
     "Neither a response nor a notification of that request.",
     MODERN,
     bindings=FREE,
@@ -436,7 +420,7 @@ async def silent_afterwards(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "unexpected-termination/nothing-is-kept",
+    "unexpected-termination",
     "What one request declares counts for no other one.",
     MODERN,
     bindings=CHANNELS,

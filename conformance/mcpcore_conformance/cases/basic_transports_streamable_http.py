@@ -38,10 +38,7 @@ case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
 TOKEN = "kit-progress"  # noqa: S105 - of progress
 
 
-@case.must(
-    "sending-messages/answered-as-json-or-events",
-    "Status 200 with application/json or text/event-stream.",
-)
+@case.must("sending-messages", "Status 200 with application/json or text/event-stream.")
 async def answered_as_json_or_events(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request is answered with one JSON object or with an event stream."""
     method, params = talk.any_request()
@@ -52,8 +49,7 @@ async def answered_as_json_or_events(talk: ServerTalk, point: OpenEndpoint) -> N
 
 
 @case.must(
-    "sending-messages/one-answer-per-request",
-    "The response to a POST brings exactly one JSON-RPC response, with its id.",
+    "sending-messages", "The response to a POST brings exactly one JSON-RPC response, with its id."
 )
 async def one_answer_per_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The response to the POST of a request brings that request's response, once."""
@@ -65,7 +61,7 @@ async def one_answer_per_request(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "sending-messages/notification-accepted",
+    "sending-messages",
     "Status 202; a notification that the server does not take may get an error status.",
 )
 async def notification_accepted(talk: ServerTalk) -> None:
@@ -76,7 +72,7 @@ async def notification_accepted(talk: ServerTalk) -> None:
     check(answer.status == ACCEPTED, f"a notification got {answer}, not status 202")
 
 
-@case.must("sending-messages/accepted-without-body", "Nothing follows the head of a 202.")
+@case.must("sending-messages", "Nothing follows the head of a 202.")
 async def accepted_without_body(talk: ServerTalk) -> None:
     """The 202 for a notification has no body."""
     _, answer = await _notified(talk)
@@ -94,10 +90,7 @@ async def _notified(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, await point.post(notification("notifications/kit/unknown"))
 
 
-@case.must(
-    "sending-messages/refused-with-error-status",
-    "Status 400 or above, with or without a JSON-RPC error.",
-)
+@case.must("sending-messages", "Status 400 or above, with or without a JSON-RPC error.")
 async def refused_with_error_status(point: OpenEndpoint) -> None:
     """A body that is no JSON-RPC message gets an error status."""
     for what, body in (
@@ -111,9 +104,7 @@ async def refused_with_error_status(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "sending-messages/response-refused",
-    "A status of 4xx: clients send no responses in this revision.",
-    MODERN,
+    "sending-messages", "A status of 4xx: clients send no responses in this revision.", MODERN
 )
 async def response_refused(point: OpenEndpoint) -> None:
     """A JSON-RPC response that a client posts is refused."""
@@ -122,7 +113,7 @@ async def response_refused(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "sending-messages/accept-in-any-notation",
+    "sending-messages",
     "An Accept that names both kinds is understood whatever its order, weights and case.",
 )
 async def accept_in_any_notation(point: OpenEndpoint) -> None:
@@ -137,23 +128,21 @@ async def accept_in_any_notation(point: OpenEndpoint) -> None:
         check_served(answer, f"Accept: {accept}")
 
 
-@case.may("sending-messages/accept-anything", "Accept: */* is as good as naming both kinds.")
+@case.may("sending-messages", "Accept: */* is as good as naming both kinds.")
 async def accept_anything(point: OpenEndpoint) -> None:
     """A client that accepts everything is served."""
     answer = await point.post(point.message(), headers={"accept": "*/*"})
     check_served(answer, "Accept: */*")
 
 
-@case.may(
-    "sending-messages/accept-nothing-fitting", "Status 406 where the client takes neither kind."
-)
+@case.may("sending-messages", "Status 406 where the client takes neither kind.")
 async def accept_nothing_fitting(point: OpenEndpoint) -> None:
     """A client that accepts neither JSON nor events gets 406."""
     answer = await point.post(point.message(), headers={"accept": "text/html"})
     check(answer.status == 406, f"Accept: text/html got {answer}, not status 406")
 
 
-@case.should("sending-messages/accept-missing", "The request is served or refused with 4xx.")
+@case.should("sending-messages", "The request is served or refused with 4xx.")
 async def accept_missing(point: OpenEndpoint) -> None:
     """A request without Accept does no harm."""
     answer = await point.post(point.message(), headers={"accept": None})
@@ -163,8 +152,7 @@ async def accept_missing(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "sending-messages/content-type-parameters",
-    "Content-Type: application/json; charset=utf-8 is JSON, in any case.",
+    "sending-messages", "Content-Type: application/json; charset=utf-8 is JSON, in any case."
 )
 async def content_type_parameters(point: OpenEndpoint) -> None:
     """A parameter of the content type, and its case, mean nothing."""
@@ -174,7 +162,7 @@ async def content_type_parameters(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "sending-messages/content-type-other",
+    "sending-messages",
     "Status 415 or another 4xx: pages in browsers may send such bodies to any site.",
 )
 async def content_type_other(point: OpenEndpoint) -> None:
@@ -185,8 +173,7 @@ async def content_type_other(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "sending-messages/other-methods",
-    "PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.",
+    "sending-messages", "PUT and PATCH get 405 (or 404, 501), and are not taken for a POST."
 )
 async def other_methods(point: OpenEndpoint) -> None:
     """Methods that the endpoint does not have are not served."""
@@ -201,7 +188,7 @@ async def other_methods(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "receiving-messages/response-ends-stream",
+    "receiving-messages",
     "The event stream ends, in order, behind the response.",
     needs=("found:stream",),
 )
@@ -216,7 +203,7 @@ async def response_ends_stream(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "receiving-messages/only-related-notifications",
+    "receiving-messages",
     "Progress carries the token of the request whose stream it is on.",
     needs=("found:progress",),
 )
@@ -234,7 +221,7 @@ async def only_related_notifications(talk: ServerTalk, point: OpenEndpoint) -> N
 
 
 @case.should(
-    "receiving-messages/no-buffering",
+    "receiving-messages",
     "X-Accel-Buffering: no, so that proxies pass events on at once.",
     MODERN,
     needs=("found:stream",),
@@ -250,7 +237,7 @@ async def no_buffering(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "receiving-messages/no-requests",
+    "receiving-messages",
     "What the server wants to know is asked in a result; no request is on the stream.",
     MODERN,
     needs=("found:question",),
@@ -277,8 +264,7 @@ async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
 
 
 @case.must(
-    "case-sensitivity/header-names",
-    "A request whose header names are all in capitals, or all small, is served.",
+    "case-sensitivity", "A request whose header names are all in capitals, or all small, is served."
 )
 async def header_names(point: OpenEndpoint) -> None:
     """Header names are compared without regard to case."""
@@ -290,8 +276,7 @@ async def header_names(point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "case-sensitivity/blanks-around-values",
-    "Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).",
+    "case-sensitivity", "Blanks and tabs around a value are not part of it (RFC 9110 section 5.5)."
 )
 async def blanks_around_values(point: OpenEndpoint) -> None:
     """White space around header values is left out before they are looked at."""
@@ -302,10 +287,7 @@ async def blanks_around_values(point: OpenEndpoint) -> None:
     check(statuses == [OK], f"a request with blanks around its header values got {statuses}")
 
 
-@case.should(
-    "sending-messages/no-server-error",
-    "What a client does wrong gets a status of 4xx, never one of 5xx.",
-)
+@case.should("sending-messages", "What a client does wrong gets a status of 4xx, never one of 5xx.")
 async def no_server_error(point: OpenEndpoint) -> None:
     """Odd requests are not the server's fault."""
     message = point.plain_payload()
@@ -355,19 +337,13 @@ def local(point: Endpoint) -> bool:
     return urlsplit(point.wire.url).hostname in LOOPBACK
 
 
-@case.must(
-    "security-endpoint/foreign-origin",
-    "Status 403 (before 2025-11-25: a refusal), though Host is right.",
-)
+@case.must("security-endpoint", "Status 403 (before 2025-11-25: a refusal), though Host is right.")
 async def foreign_origin(talk: ServerTalk) -> None:
     """A request that a foreign page has sent is refused."""
     await check_origin(talk, EVIL, "https://evil.example", "http://evil.example:80")
 
 
-@case.must(
-    "security-endpoint/look-alike-origin",
-    "Status 403: what only contains the name of the server is foreign.",
-)
+@case.must("security-endpoint", "Status 403: what only contains the name of the server is foreign.")
 async def look_alike_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin whose name begins or ends like the server's is foreign."""
     host = urlsplit(point.wire.url).hostname or "localhost"
@@ -381,7 +357,7 @@ async def look_alike_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.should("security-endpoint/origin-with-user", "Status 403: the host is behind the @.")
+@case.should("security-endpoint", "Status 403: the host is behind the @.")
 async def origin_with_user(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin that has the server's name where a user's would be is foreign."""
     for origin in (f"http://{point.wire.authority}@evil.example", "http://localhost@evil.example"):
@@ -389,7 +365,7 @@ async def origin_with_user(talk: ServerTalk, point: OpenEndpoint) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.must("security-endpoint/foreign-address", "Status 403.")
+@case.must("security-endpoint", "Status 403.")
 async def foreign_address(talk: ServerTalk) -> None:
     """Addresses of other machines are foreign, those of IPv6 as well."""
     await check_origin(
@@ -397,16 +373,13 @@ async def foreign_address(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "security-endpoint/opaque-origin",
-    "Status 403: any page can send from a frame that has no origin.",
-)
+@case.should("security-endpoint", "Status 403: any page can send from a frame that has no origin.")
 async def opaque_origin(talk: ServerTalk) -> None:
     """The origin null is nobody's."""
     await check_origin(talk, "null")
 
 
-@case.should("security-endpoint/malformed-origin", "Status 403.")
+@case.should("security-endpoint", "Status 403.")
 async def malformed_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What is no origin is refused."""
     own = point.wire.authority
@@ -415,9 +388,7 @@ async def malformed_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     )
 
 
-@case.may(
-    "security-endpoint/other-port", "Status 403: what listens at another port is another program."
-)
+@case.may("security-endpoint", "Status 403: what listens at another port is another program.")
 async def other_port(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin at another port of the same host is another one."""
     host = point.wire.authority.rpartition(":")[0] or point.wire.authority
@@ -425,7 +396,7 @@ async def other_port(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_forbidden(talk, answer, f"a request with Origin: http://{host}:1")
 
 
-@case.should("security-endpoint/two-origins", "A refusal: one of them is foreign.")
+@case.should("security-endpoint", "A refusal: one of them is foreign.")
 async def two_origins(point: OpenEndpoint) -> None:
     """A second Origin does not hide a foreign one."""
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
@@ -440,9 +411,7 @@ async def two_origins(point: OpenEndpoint) -> None:
         )
 
 
-@case.must(
-    "security-endpoint/foreign-origin-get", "Status 403; 405 where there are no such streams."
-)
+@case.must("security-endpoint", "Status 403; 405 where there are no such streams.")
 async def foreign_origin_get(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot open a stream."""
     own = point.wire.headers_for(None)
@@ -452,8 +421,7 @@ async def foreign_origin_get(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "security-endpoint/foreign-origin-delete",
-    "Status 403 and the session goes on; 405 where there is nothing to delete.",
+    "security-endpoint", "Status 403 and the session goes on; 405 where there is nothing to delete."
 )
 async def foreign_origin_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot end a session."""
@@ -462,7 +430,7 @@ async def foreign_origin_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
 
 
-@case.must("security-endpoint/foreign-origin-notification", "Status 403, not 202.")
+@case.must("security-endpoint", "Status 403, not 202.")
 async def foreign_origin_notification(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A notification that a foreign page has sent is refused."""
     cancel = {
@@ -474,9 +442,7 @@ async def foreign_origin_notification(talk: ServerTalk, point: OpenEndpoint) -> 
     check_forbidden(talk, answer, f"a notification with Origin: {EVIL}")
 
 
-@case.must(
-    "security-endpoint/no-origin", "Served: programs that are no browsers send none.", bare=True
-)
+@case.must("security-endpoint", "Served: programs that are no browsers send none.", bare=True)
 async def no_origin(talk: ServerTalk, link: NewLink) -> None:
     """A request without Origin is served."""
     wire = talk.http(link)
@@ -499,7 +465,7 @@ async def _begin(link: Link) -> Reply:
     return await link.request(plain_request(link))
 
 
-@case.should("security-endpoint/own-origin", "Served.")
+@case.should("security-endpoint", "Served.")
 async def own_origin(point: OpenEndpoint) -> None:
     """A request from the server's own origin is served."""
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
@@ -508,7 +474,7 @@ async def own_origin(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "security-endpoint/foreign-host",
+    "security-endpoint",
     "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
 )
 async def foreign_host(point: OpenEndpoint) -> None:
@@ -532,10 +498,7 @@ async def foreign_host(point: OpenEndpoint) -> None:
         )
 
 
-@case.should(
-    "security-endpoint/nothing-allowed",
-    "No Access-Control-Allow-Origin for a page that may not call.",
-)
+@case.should("security-endpoint", "No Access-Control-Allow-Origin for a page that may not call.")
 async def nothing_allowed(point: OpenEndpoint) -> None:
     """A foreign page is not allowed to read answers."""
     answer = await point.post(point.message(), headers={"origin": EVIL})
@@ -543,9 +506,7 @@ async def nothing_allowed(point: OpenEndpoint) -> None:
     check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a request from {EVIL}")
 
 
-@case.should(
-    "security-endpoint/preflight", "No Access-Control-Allow-Origin for a page that may not call."
-)
+@case.should("security-endpoint", "No Access-Control-Allow-Origin for a page that may not call.")
 async def preflight(point: OpenEndpoint) -> None:
     """A foreign page that asks whether it may call is not told that it may."""
     headers = [
@@ -560,8 +521,7 @@ async def preflight(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "security-endpoint/loopback-only",
-    "A server that runs locally is not to be reached at other addresses.",
+    "security-endpoint", "A server that runs locally is not to be reached at other addresses."
 )
 async def loopback_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A local server listens at 127.0.0.1, not at every address of the machine."""
@@ -622,10 +582,7 @@ async def old_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     await check_old_verb(talk, "DELETE", await point.fetch("DELETE", headers=headers))
 
 
-@case.should(
-    "earlier-streamable-http-revisions/session-ignored",
-    "The request is served as without the header.",
-)
+@case.should("earlier-streamable-http-revisions", "The request is served as without the header.")
 async def session_ignored(point: OpenEndpoint) -> None:
     """A session id that an older client may send means nothing."""
     answer = await point.post(point.message(), headers={SESSION: "kit-session-of-nobody"})
@@ -633,7 +590,7 @@ async def session_ignored(point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "earlier-streamable-http-revisions/no-session",
+    "earlier-streamable-http-revisions",
     "No response has Mcp-Session-Id, neither a new one nor the client's.",
 )
 async def no_session(point: OpenEndpoint, method: AnyMethod, params: AnyParams) -> None:
@@ -645,10 +602,7 @@ async def no_session(point: OpenEndpoint, method: AnyMethod, params: AnyParams) 
             check(found is None, f"the response to {message['method']} has the session {found!r}")
 
 
-@case.should(
-    "earlier-streamable-http-revisions/event-id-ignored",
-    "The request is served as without the header.",
-)
+@case.should("earlier-streamable-http-revisions", "The request is served as without the header.")
 async def event_id_ignored(point: OpenEndpoint) -> None:
     """A Last-Event-ID means nothing."""
     answer = await point.post(point.message(), headers={"last-event-id": "kit-1"})
@@ -678,7 +632,7 @@ async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
 
 
 @case.must(
-    "cancellation/closing-cancels",
+    "cancellation",
     "The call is cancelled as soon as practical.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
@@ -701,7 +655,7 @@ async def _is_cancelled(point: Endpoint, label: str, before: int) -> bool:
 
 
 @case.must(
-    "cancellation/closing-spares-others",
+    "cancellation",
     "The other call, of the same id, runs to its end.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
@@ -723,7 +677,7 @@ async def closing_spares_others(talk: ServerTalk) -> None:
     raise over_too_soon("the end of the other stream")
 
 
-@case.must("receiving-messages/equal-ids", "Each response is on the response to its own POST.")
+@case.must("receiving-messages", "Each response is on the response to its own POST.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
@@ -739,7 +693,7 @@ async def equal_ids(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "receiving-messages/no-progress-on-listen",
+    "receiving-messages",
     "Progress and log messages come on the stream of their request alone.",
     needs=("tools.listChanged", "found:progress"),
 )
@@ -759,7 +713,7 @@ async def no_progress_on_listen(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "receiving-messages/no-changes-on-calls",
+    "receiving-messages",
     "Changes come on the streams of subscriptions/listen alone.",
     needs=(
         "tools.listChanged",

@@ -85,10 +85,7 @@ async def check_apart(point: Endpoint, call: Watched, values: list[Any], whose: 
     check(len(alone) > len(set(alone)), f"{whose} got the progress of another one: {values}")
 
 
-@case.must(
-    "listening-for-messages-from-the-server/stream-or-405",
-    "Status 200 with text/event-stream, or 405.",
-)
+@case.must("listening-for-messages-from-the-server", "Status 200 with text/event-stream, or 405.")
 async def stream_or_405(point: OpenEndpoint) -> None:
     """A GET is answered with an event stream or with 405."""
     answer = await point.open()
@@ -111,8 +108,7 @@ async def get_accept(point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "listening-for-messages-from-the-server/no-responses",
-    "Answers come on the responses to their POSTs.",
+    "listening-for-messages-from-the-server", "Answers come on the responses to their POSTs."
 )
 async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
     """No response goes over a GET stream."""
@@ -127,7 +123,7 @@ async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "listening-for-messages-from-the-server/unrelated-only",
+    "listening-for-messages-from-the-server",
     "Progress of a running request comes on the stream of its POST, if it has one.",
     needs=WITH_PROGRESS,
 )
@@ -143,7 +139,7 @@ async def unrelated_only(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "listening-for-messages-from-the-server/questions-on-their-stream",
+    "listening-for-messages-from-the-server",
     "A request of the server that a call gives rise to comes on the stream of that call.",
     needs=("found:question",),
 )
@@ -159,11 +155,7 @@ async def questions_on_their_stream(talk: ServerTalk) -> None:
         check(one.placed, f"{one.message.method} of a call came on the GET stream")
 
 
-@case.must(
-    "sending-messages-to-the-server/answer-accepted",
-    "Status 202 and no body.",
-    needs=("found:question",),
-)
+@case.must("sending-messages-to-the-server", "Status 202 and no body.", needs=("found:question",))
 async def answer_accepted(talk: ServerTalk) -> None:
     """The POST of an answer to the server's request gets 202 without a body."""
     which = await asker(talk, "question", "test_sampling")
@@ -206,7 +198,7 @@ def sampled(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": {"type": "text", "text": text}, "model": "kit"}
 
 
-@case.should("sending-messages-to-the-server/unknown-answer", "202 or 4xx; the session goes on.")
+@case.should("sending-messages-to-the-server", "202 or 4xx; the session goes on.")
 async def unknown_answer(point: OpenEndpoint) -> None:
     """An answer to nothing does no harm."""
     answer = await point.post(result("kit-none", {}))
@@ -215,10 +207,7 @@ async def unknown_answer(point: OpenEndpoint) -> None:
     await point.link.alive()
 
 
-@case.should(
-    "sending-messages-to-the-server/stream-kept-open",
-    "The response comes on the stream of its POST.",
-)
+@case.should("sending-messages-to-the-server", "The response comes on the stream of its POST.")
 async def stream_kept_open(talk: ServerTalk) -> None:
     """The stream of a request brings its response before it ends."""
     point = await endpoint(talk, by_hand=not talk.revision.priming)
@@ -228,7 +217,7 @@ async def stream_kept_open(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "sending-messages-to-the-server/each-on-its-own",
+    "sending-messages-to-the-server",
     "Every response is on the response to the POST of its request.",
 )
 async def each_on_its_own(talk: ServerTalk, point: OpenEndpoint) -> None:
@@ -250,7 +239,7 @@ async def each_on_its_own(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "multiple-connections/beside-a-call",
+    "multiple-connections",
     "The other requests are answered while the call runs.",
     needs=("tool:test_wait",),
 )
@@ -263,7 +252,7 @@ async def beside_a_call(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "multiple-connections/no-broadcast",
+    "multiple-connections",
     "A notification comes on one of the open streams, not on several.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
@@ -304,7 +293,7 @@ async def no_broadcast(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.must(
-    "multiple-connections/progress-once",
+    "multiple-connections",
     "Each report of progress comes once, on one stream.",
     needs=WITH_PROGRESS,
 )
@@ -380,9 +369,7 @@ def ping(id: Id) -> bytes:
     return encode(request(id, "ping"))
 
 
-@case.must(
-    "http-with-sse/endpoint-first", "An event named endpoint, with a URI, before anything else."
-)
+@case.must("http-with-sse", "An event named endpoint, with a URI, before anything else.")
 async def endpoint_first(link: NewLink) -> None:
     """The event stream opens with the event that says where to post."""
     found = await endpoint_of(link)
@@ -393,10 +380,9 @@ async def endpoint_first(link: NewLink) -> None:
 
 
 @case.should(
-    "http-with-sse/endpoint-of-same-origin",
-    "A path, or a URL with the scheme, host and port of the event stream.",
+    "http-with-sse", "A path, or a URL with the scheme, host and port of the event stream."
 )
-async def endpoint_same_origin(link: NewLink) -> None:
+async def endpoint_of_same_origin(link: NewLink) -> None:
     """Messages are posted to where the event stream is."""
     said = (await endpoint_of(link)).data.decode()
     own, other = urlsplit(wire_of(link).url), urlsplit(urljoin(wire_of(link).url, said))
@@ -406,7 +392,7 @@ async def endpoint_same_origin(link: NewLink) -> None:
     )
 
 
-@case.must("http-with-sse/event-stream", "Status 200 and text/event-stream.")
+@case.must("http-with-sse", "Status 200 and text/event-stream.")
 async def event_stream(link: NewLink) -> None:
     """A GET of the first endpoint opens an event stream."""
     exchange = await wire_of(link).fetch("GET", headers=[ACCEPTS])
@@ -415,7 +401,7 @@ async def event_stream(link: NewLink) -> None:
     check(answer.streams, f"GET got {answer}, as {answer.kind!r}")
 
 
-@case.should("http-with-sse/post-accepted", "A status of 2xx, 202 as a rule.")
+@case.should("http-with-sse", "A status of 2xx, 202 as a rule.")
 async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
     """The POST of a message is answered when it is taken."""
     target = await target_of(link)
@@ -426,10 +412,9 @@ async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "http-with-sse/answers-on-the-stream",
-    "The response is a message event on the stream, not the body of the POST.",
+    "http-with-sse", "The response is a message event on the stream, not the body of the POST."
 )
-async def answers_on_stream(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
+async def answers_on_the_stream(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Responses come as message events."""
     for each in (("ping", {}), (method, params)):
         sent = await link.send(*each)
@@ -439,7 +424,7 @@ async def answers_on_stream(link: OpenLink, method: AnyMethod, params: AnyParams
         check(message.source.exchange == 0, f"{each[0]} was answered in the body of the POST")
 
 
-@case.should("http-with-sse/posted-elsewhere", "A status of 4xx, and no answer.")
+@case.should("http-with-sse", "A status of 4xx, and no answer.")
 async def posted_elsewhere(link: OpenLink) -> None:
     """A message that is posted anywhere else than the endpoint is refused."""
     target = await target_of(link)
@@ -455,7 +440,7 @@ async def posted_elsewhere(link: OpenLink) -> None:
     check(not strays, "a message that was posted elsewhere was answered")
 
 
-@case.should("http-with-sse/unknown-session", "A status of 4xx, 404 as a rule.")
+@case.should("http-with-sse", "A status of 4xx, 404 as a rule.")
 async def unknown_session(talk: ServerTalk, link: OpenLink) -> None:
     """A message for a stream that never was is refused."""
     for other in _unknown(await target_of(link), await target_of(await talk.connect())):
@@ -484,10 +469,7 @@ def _unknown(target: str, another: str) -> Iterator[str]:
         yield "".join(alter(each) if n in chosen else each for n, each in enumerate(parts))
 
 
-@case.should(
-    "http-with-sse/endpoints-differ",
-    "Each stream has an endpoint of its own, which nobody can guess.",
-)
+@case.should("http-with-sse", "Each stream has an endpoint of its own, which nobody can guess.")
 async def endpoints_differ(talk: ServerTalk) -> None:
     """The endpoints of two clients differ in more than a number."""
     one, other = [await target_of(await talk.connect()) for _ in range(2)]
@@ -496,9 +478,7 @@ async def endpoints_differ(talk: ServerTalk) -> None:
     check(differ >= 12, f"two endpoints differ in {differ} characters only: {one}, {other}")
 
 
-@case.must(
-    "http-with-sse/streams-apart", "Each client is answered on its own stream, whatever the ids."
-)
+@case.must("http-with-sse", "Each client is answered on its own stream, whatever the ids.")
 async def streams_apart(talk: ServerTalk) -> None:
     """Two clients that use one id get their own answers."""
     one, other = await talk.open(), await talk.open()
@@ -512,10 +492,8 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(len(found) == 1, f"a client got {len(found)} answers to its request")
 
 
-@case.should(
-    "http-with-sse/end-of-the-stream", "A status of 4xx: who has closed the stream has left."
-)
-async def end_of_stream(talk: ServerTalk) -> None:
+@case.should("http-with-sse", "A status of 4xx: who has closed the stream has left.")
+async def end_of_the_stream(talk: ServerTalk) -> None:
     """When a client has closed its stream, nothing more can be posted for it."""
     gone, other = await talk.open(), await talk.open()
     target = await target_of(gone)
@@ -530,7 +508,7 @@ async def end_of_stream(talk: ServerTalk) -> None:
     check(False, f"a POST for a stream that was closed still gets status {status}")
 
 
-@case.should("http-with-sse/malformed", "A status of 4xx; the stream goes on.")
+@case.should("http-with-sse", "A status of 4xx; the stream goes on.")
 async def malformed(link: OpenLink) -> None:
     """A POST without a message in it is refused, and costs nothing else."""
     target = await target_of(link)
@@ -550,7 +528,7 @@ async def get_at_endpoint(link: OpenLink) -> None:
     check(answer.status in (METHOD_NOT_ALLOWED, NOT_FOUND), f"GET of the endpoint got {answer}")
 
 
-@case.must("security-warning/foreign-origin-stream", "A status of 4xx (403).")
+@case.must("security-warning", "A status of 4xx (403).")
 async def foreign_origin_stream(talk: ServerTalk) -> None:
     """A foreign page cannot open an event stream."""
     for origin in (EVIL, "http://localhost.evil.example", "null"):
@@ -564,7 +542,7 @@ async def foreign_origin_stream(talk: ServerTalk) -> None:
         check(False, f"a page of {origin} was given an event stream")
 
 
-@case.must("security-warning/foreign-origin-post", "A status of 4xx (403), and no answer.")
+@case.must("security-warning", "A status of 4xx (403), and no answer.")
 async def foreign_origin_post(link: OpenLink) -> None:
     """A foreign page cannot post, though it knew the endpoint."""
     target = await target_of(link)

@@ -14,9 +14,7 @@ page = Page("basic/utilities/cancellation")
 case = page.server(LEGACY)
 
 
-@case.should(
-    "behavior-requirements/initialize-answered", "The answer to initialize.", bindings=ONE_CHANNEL
-)
+@case.should("behavior-requirements", "The answer to initialize.", bindings=ONE_CHANNEL)
 async def initialize_answered(link: NewLink) -> None:
     """An initialize cannot be cancelled: it is answered all the same."""
     sent = await link.send("initialize", link.opening())
@@ -26,7 +24,7 @@ async def initialize_answered(link: NewLink) -> None:
 
 
 @case.should(
-    "behavior-requirements/while-asking",
+    "behavior-requirements",
     "The call is not answered, and what the client says to the question is dropped.",
     needs=("found:question",),
 )

@@ -18,14 +18,14 @@ def _empty(reply: Reply) -> None:
     check(set(found) <= {"_meta"}, f"a ping was answered with {found}", "ping")
 
 
-@case.must("behavior-requirements/empty", "An empty result.")
+@case.must("behavior-requirements", "An empty result.")
 async def empty(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered with nothing in it."""
     _empty(await link.request("ping"))
     _empty(await link.request("ping", id=talk.fresh_id()))
 
 
-@case.should("message-format/with-params", "An empty result.")
+@case.should("message-format", "An empty result.")
 async def with_params(link: OpenLink) -> None:
     """A ping may have params: empty ones, or with _meta."""
     _empty(await link.request("ping", {}))
@@ -33,9 +33,7 @@ async def with_params(link: OpenLink) -> None:
 
 
 @case.must(
-    "behavior-requirements/while-busy",
-    "An empty result, before the call ends.",
-    needs=("tool:test_wait",),
+    "behavior-requirements", "An empty result, before the call ends.", needs=("tool:test_wait",)
 )
 async def while_busy(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered at once while a call runs."""
@@ -45,7 +43,7 @@ async def while_busy(talk: ServerTalk, link: OpenLink) -> None:
     await cancel(link, call)
 
 
-@case.must("behavior-requirements/while-asking", "An empty result.", needs=("found:question",))
+@case.must("behavior-requirements", "An empty result.", needs=("found:question",))
 async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
     which = await asker(talk, "question", "test_sampling")
@@ -57,7 +55,7 @@ async def while_asking(talk: ServerTalk) -> None:
     await cancel(link, sent)
 
 
-@case.should("behavior-requirements/many", "An empty result for each.")
+@case.should("behavior-requirements", "An empty result for each.")
 async def many(link: OpenLink) -> None:
     """Pings that are sent without waiting are each answered."""
     for sent in [await link.send("ping") for _ in range(50)]:
@@ -65,7 +63,7 @@ async def many(link: OpenLink) -> None:
 
 
 @case.must(
-    "overview/server-pings",
+    "overview",
     "The ping has an id, and the call goes on when it is answered.",
     needs=("tool:test_ping_client",),
 )

@@ -77,7 +77,7 @@ async def got(talk: ServerTalk, link: FollowingLink) -> None:
         await finish(link, tool, task)
 
 
-@case.must("task-status-lifecycle/begins-working", "The status working.")
+@case.must("task-status-lifecycle", "The status working.")
 async def begins_working(talk: ServerTalk, link: FollowingLink) -> None:
     """A task begins as working."""
     task = await create(link, await tasker(talk, SLOW), LATE)
@@ -109,11 +109,8 @@ async def _ids(link: Link, tool: Tasker, count: int) -> list[str]:
     return [str(task["taskId"]) for task in tasks]
 
 
-@case.must(
-    "task-isolation-and-access-control/ids-not-guessable",
-    "Long ids that do not follow from each other.",
-)
-async def unguessable_ids(talk: ServerTalk, link: FollowingLink) -> None:
+@case.must("task-isolation-and-access-control", "Long ids that do not follow from each other.")
+async def ids_not_guessable(talk: ServerTalk, link: FollowingLink) -> None:
     """Task ids cannot be guessed from each other."""
     found = await _ids(link, await tasker(talk, SLOW), 4)
     for id in found:
@@ -123,7 +120,7 @@ async def unguessable_ids(talk: ServerTalk, link: FollowingLink) -> None:
         check(same < len(one) * 3 // 4, f"the ids {one!r} and {other!r} are much alike")
 
 
-@case.must("ttl-and-resource-management/times", "createdAt and lastUpdatedAt as times of ISO 8601.")
+@case.must("ttl-and-resource-management", "createdAt and lastUpdatedAt as times of ISO 8601.")
 async def times(link: FollowingLink, tool: SlowTasker) -> None:
     """A task says when it was made and when it was changed, in ISO 8601."""
     task = await create(link, tool, QUICK)
@@ -134,7 +131,7 @@ async def times(link: FollowingLink, tool: SlowTasker) -> None:
     await finish(link, tool, task)
 
 
-@case.must("ttl-and-resource-management/ttl", "A ttl in milliseconds, or null.")
+@case.must("ttl-and-resource-management", "A ttl in milliseconds, or null.")
 async def ttl(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get tells the ttl that the task really has."""
     task = await create(link, tool, QUICK, ttl=60_000)
@@ -222,7 +219,7 @@ async def terminal(talk: ServerTalk, link: FollowingLink) -> None:
 
 
 @case.must(
-    "task-cancellation/cancelled",
+    "task-cancellation",
     "The task with the status cancelled, and no other status from then on.",
     needs=(*NEEDS, "tasks.cancel"),
 )
@@ -244,10 +241,8 @@ async def cancelled(talk: ServerTalk, link: FollowingLink, tool: SlowTasker) -> 
         check(status == "cancelled", f"a cancelled task became {status}")
 
 
-@case.must(
-    "task-cancellation/of-a-finished-task", "The error -32602.", needs=(*NEEDS, "tasks.cancel")
-)
-async def cancel_finished(talk: ServerTalk, link: FollowingLink) -> None:
+@case.must("task-cancellation", "The error -32602.", needs=(*NEEDS, "tasks.cancel"))
+async def of_a_finished_task(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that has ended cannot be cancelled."""
     tool = await tasker(talk, SLOW, end="completed")
     task = await create(link, tool, QUICK)
@@ -300,7 +295,7 @@ async def listed(link: FollowingLink, tool: SlowTasker) -> None:
 
 
 @case.must(
-    "task-isolation-and-access-control/other-principal",
+    "task-isolation-and-access-control",
     "Errors for the task of somebody else, which is in no list of theirs.",
     bindings=STREAMABLE,
     needs=(*NEEDS, OTHER_PRINCIPAL),
@@ -321,14 +316,14 @@ async def other_principal(talk: ServerTalk, tool: SlowTasker) -> None:
     await end(link, task)
 
 
-@case.must("protocol-errors/unknown-cursor", "The error -32602.", needs=("tasks.list",))
+@case.must("protocol-errors", "The error -32602.", needs=("tasks.list",))
 async def unknown_cursor(link: FollowingLink) -> None:
     """A cursor of tasks/list that does not exist is an invalid parameter."""
     reply = await link.request("tasks/list", {"cursor": "mcpcore-conformance"})
     reply.failed_with(INVALID_PARAMS)
 
 
-@case.should("tool-level-negotiation/forbidden", "The error -32601.", needs=(CALLS,))
+@case.should("tool-level-negotiation", "The error -32601.", needs=(CALLS,))
 async def forbidden(talk: ServerTalk) -> None:
     """A tool that allows no tasks is not run as one."""
     for tool in talk.features.tried_tools(MOST):
@@ -340,7 +335,7 @@ async def forbidden(talk: ServerTalk) -> None:
     reply.failed_with(METHOD_NOT_FOUND)
 
 
-@case.must("tool-level-negotiation/required", "The error -32601.", needs=(CALLS, "tools"))
+@case.must("tool-level-negotiation", "The error -32601.", needs=(CALLS, "tools"))
 async def required(talk: ServerTalk) -> None:
     """A tool that runs only as a task cannot be called plainly."""
     known = talk.features.tools.get("failing_job")
@@ -411,9 +406,7 @@ async def input_status(talk: ServerTalk, link: FollowingLink) -> None:
     check(after != "input_required", "all was answered, and the task still waits for input")
 
 
-@case.must(
-    "associating-task-related-messages/parameter-decides", "The task that the parameter names."
-)
+@case.must("associating-task-related-messages", "The task that the parameter names.")
 async def parameter_decides(link: FollowingLink, tool: SlowTasker) -> None:
     """The parameter taskId decides, whatever _meta says."""
     one, other = [await create(link, tool, QUICK) for _ in range(2)]
@@ -426,7 +419,7 @@ async def parameter_decides(link: FollowingLink, tool: SlowTasker) -> None:
 
 
 @case.should(
-    "associating-task-related-messages/not-in-get",
+    "associating-task-related-messages",
     "No related task in _meta: the id is in the result already.",
 )
 async def not_in_get(link: FollowingLink, tool: SlowTasker) -> None:
@@ -451,10 +444,8 @@ async def status_notification(talk: ServerTalk, link: FollowingLink) -> None:
         check(related(each.params) is None, f"_meta of {each.method} names the task")
 
 
-@case.should(
-    "input-required-status/get-not-streamed", "tasks/get is answered as JSON.", bindings=STREAMABLE
-)
-async def not_streamed(link: FollowingLink, tool: SlowTasker) -> None:
+@case.should("input-required-status", "tasks/get is answered as JSON.", bindings=STREAMABLE)
+async def get_not_streamed(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get is answered without an event stream."""
     task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})

@@ -48,8 +48,7 @@ def _served(reply: Reply, what: str) -> None:
 
 
 @case.must(
-    f"{NEGOTIATION}/unsupported",
-    "The error -32022 with the versions that are, over HTTP with the status 400.",
+    NEGOTIATION, "The error -32022 with the versions that are, over HTTP with the status 400."
 )
 async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
@@ -61,16 +60,14 @@ async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
         check(version not in supported, f"data.supported has {version!r}, which was refused")
 
 
-@case.must(f"{NEGOTIATION}/requested", "data.requested is the version that was asked for.")
+@case.must(NEGOTIATION, "data.requested is the version that was asked for.")
 async def requested(talk: ServerTalk, link: OpenLink) -> None:
     """The refusal of a version repeats it."""
     data = await _refused(link, NOBODY, *talk.any_request())
     check(data.get("requested") == NOBODY, f"data.requested is {data.get('requested')!r}")
 
 
-@case.must(
-    f"{NEGOTIATION}/discover-unsupported", "The error -32022 with the versions that are supported."
-)
+@case.must(NEGOTIATION, "The error -32022 with the versions that are supported.")
 async def discover_unsupported(link: OpenLink) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
     need(link.plain == "server/discover", "the server does not serve server/discover")
@@ -78,7 +75,7 @@ async def discover_unsupported(link: OpenLink) -> None:
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 
 
-@case.should(f"{NEGOTIATION}/same-list", "The versions of the error are those of server/discover.")
+@case.should(NEGOTIATION, "The versions of the error are those of server/discover.")
 async def same_list(talk: ServerTalk, link: OpenLink) -> None:
     """A refusal and server/discover name the same versions."""
     found = (await link.ask("server/discover"))["supportedVersions"]
@@ -91,8 +88,7 @@ async def same_list(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    f"{NEGOTIATION}/list-is-true",
-    "Each version is served: by metadata, or where it has one by its handshake.",
+    NEGOTIATION, "Each version is served: by metadata, or where it has one by its handshake."
 )
 async def list_is_true(talk: ServerTalk, link: OpenLink) -> None:
     """Every version that the server says it supports, it does."""
@@ -127,10 +123,8 @@ async def extension_names(talk: ServerTalk, link: OpenLink) -> None:
     talk.note(f"extensions: {', '.join(declared) or 'none'}")
 
 
-@case.must(
-    "extension-negotiation/unknown", "The core protocol: the request is served as without it."
-)
-async def unknown_extension(talk: ServerTalk, link: OpenLink) -> None:
+@case.must("extension-negotiation", "The core protocol: the request is served as without it.")
+async def unknown(talk: ServerTalk, link: OpenLink) -> None:
     """An extension that only the client has changes nothing."""
     extensions = {"org.example/kit-extension": {"mode": "all"}, "org.example.other/x": {}}
     declared = {META_CLIENT_CAPABILITIES: {**link.capabilities, "extensions": extensions}}
@@ -173,7 +167,7 @@ async def _legacy(talk: ServerTalk) -> Link:
     return await talk.open(revision=spoken)
 
 
-@case.must(f"{COMPATIBILITY}/removed-methods", "The error -32601 for each of them.")
+@case.must(COMPATIBILITY, "The error -32601 for each of them.")
 async def removed_methods(talk: ServerTalk, link: OpenLink) -> None:
     """A request with modern metadata is served by this version, which has fewer methods."""
     for method, params in REMOVED:
@@ -184,8 +178,7 @@ async def removed_methods(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    f"{COMPATIBILITY}/initialize-answered",
-    "A result in a legacy version, or an error that names the versions there are.",
+    COMPATIBILITY, "A result in a legacy version, or an error that names the versions there are."
 )
 async def initialize_answered(talk: ServerTalk) -> None:
     """A legacy client is served, or learns from the error what it would have to speak."""
@@ -200,7 +193,7 @@ async def initialize_answered(talk: ServerTalk) -> None:
     check(talk.revision.name in said, f"the error does not name {talk.revision.name}: {error}")
 
 
-@case.must(f"{COMPATIBILITY}/both-eras", "Each client is served by the rules of its own version.")
+@case.must(COMPATIBILITY, "Each client is served by the rules of its own version.")
 async def both_eras(talk: ServerTalk) -> None:
     """A legacy and a modern client are served in turns."""
     older = await _legacy(talk)
@@ -236,10 +229,7 @@ async def one_connection(talk: ServerTalk) -> None:
     await look()
 
 
-@case.may(
-    f"{COMPATIBILITY}/refused-probe",
-    "initialize is answered: a request that was refused decides nothing.",
-)
+@case.may(COMPATIBILITY, "initialize is answered: a request that was refused decides nothing.")
 async def refused_probe(talk: ServerTalk) -> None:
     """A connection whose first request was refused may still go either way."""
     link = await talk.connect(revision=LATEST_LEGACY)

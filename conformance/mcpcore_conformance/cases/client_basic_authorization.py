@@ -20,8 +20,7 @@ DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register
 
 
 @case.must(
-    "authorization-base-url/client-metadata-at-root",
-    "Metadata are asked for at the root of the server's origin, and used.",
+    "authorization-base-url", "Metadata are asked for at the root of the server's origin, and used."
 )
 async def metadata_at_root(talk: ClientTalk, site: AttendedSite) -> None:
     """The authorization base URL is that of the server without its path."""
@@ -30,9 +29,7 @@ async def metadata_at_root(talk: ClientTalk, site: AttendedSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{FALLBACKS}/client-default-paths", "/register, /authorize and /token of the server's origin."
-)
+@case.must(FALLBACKS, "/register, /authorize and /token of the server's origin.")
 async def default_paths(talk: ClientTalk, site: NewSite) -> None:
     """Without metadata the client uses the default paths."""
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
@@ -42,9 +39,7 @@ async def default_paths(talk: ClientTalk, site: NewSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{FALLBACKS}/client-metadata-first", "The metadata are asked for before any default path."
-)
+@case.must(FALLBACKS, "The metadata are asked for before any default path.")
 async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
     """Metadata are looked for before the default paths are used."""
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
@@ -57,8 +52,7 @@ async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.should(
-    "server-metadata-discovery-headers/client-version-header",
-    "MCP-Protocol-Version with the request for metadata.",
+    "server-metadata-discovery-headers", "MCP-Protocol-Version with the request for metadata."
 )
 async def version_header(site: AttendedSite) -> None:
     """The request for metadata names the protocol version."""

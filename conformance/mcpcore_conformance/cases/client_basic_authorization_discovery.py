@@ -28,7 +28,7 @@ LOCATION = "authorization-server-location"
 
 
 @case.must(
-    f"{RESOURCE}/client-challenged-place",
+    RESOURCE,
     "The first that is asked for after the 401 is the URL of resource_metadata.",
     SINCE_2025_06_18,
 )
@@ -42,7 +42,7 @@ async def challenged_place(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{RESOURCE}/client-challenge-syntax",
+    RESOURCE,
     "The URL of resource_metadata is found in any form that RFC 9110 allows.",
     SINCE_2025_06_18,
 )
@@ -69,8 +69,7 @@ async def challenge_syntax(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{RESOURCE}/client-path-first",
-    "The well-known URI with the path of the endpoint is asked for before the root.",
+    RESOURCE, "The well-known URI with the path of the endpoint is asked for before the root."
 )
 async def path_first(talk: ClientTalk, site: NewSite) -> None:
     """A challenge without the URL leads to the well-known URI of the endpoint's path."""
@@ -81,10 +80,7 @@ async def path_first(talk: ClientTalk, site: NewSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{RESOURCE}/client-root-then",
-    "404 at the path: the well-known URI at the root is asked for, and used.",
-)
+@case.must(RESOURCE, "404 at the path: the well-known URI at the root is asked for, and used.")
 async def root_then(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of the server that are at the root alone are found."""
     site.named, site.place = False, RESOURCE_PLACE
@@ -95,7 +91,7 @@ async def root_then(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{LOCATION}/client-named-server",
+    LOCATION,
     "The authorization server of the metadata is used, not one at the server's own origin.",
     SINCE_2025_06_18,
 )
@@ -110,7 +106,7 @@ async def named_server(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{SERVER}/client-endpoints",
+    SERVER,
     "Authorization and token requests go to the endpoints that the metadata name.",
     SINCE_2025_06_18,
 )
@@ -131,8 +127,7 @@ async def _order(talk: ClientTalk, path: str, places: list[str]) -> None:
 
 
 @case.must(
-    f"{SERVER}/client-order-with-path",
-    "OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.",
+    SERVER, "OAuth with the path inserted, OpenID with it inserted, OpenID with it in front."
 )
 async def order_with_path(talk: ClientTalk) -> None:
     """Metadata of an issuer with a path are looked for at three places in their order."""
@@ -141,13 +136,13 @@ async def order_with_path(talk: ClientTalk) -> None:
     await _order(talk, path, places)
 
 
-@case.must(f"{SERVER}/client-order-without-path", "OAuth metadata, then the OpenID configuration.")
+@case.must(SERVER, "OAuth metadata, then the OpenID configuration.")
 async def order_without_path(talk: ClientTalk) -> None:
     """Metadata of an issuer without a path are looked for at two places in their order."""
     await _order(talk, "", [OAUTH_PLACE, OPENID_PLACE])
 
 
-@case.must(f"{SERVER}/client-openid", "An OpenID configuration is used as OAuth metadata are.")
+@case.must(SERVER, "An OpenID configuration is used as OAuth metadata are.")
 async def openid(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that has an OpenID configuration alone is used."""
     site.server.places = (OPENID_PLACE + site.server.path,)
@@ -155,7 +150,7 @@ async def openid(talk: ClientTalk, site: NewSite) -> None:
     await sign_in(talk, site)
 
 
-@case.must(f"{SERVER}/client-issuer-identical", "None of the endpoints is used.", MODERN)
+@case.must(SERVER, "None of the endpoints is used.", MODERN)
 async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     """Metadata whose issuer is not the one that was asked for are not used."""
     issuer = site.server.issuer
@@ -165,11 +160,7 @@ async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, *endpoints, at=lambda: metadata_asked(site))
 
 
-@case.must(
-    f"{LOCATION}/client-state-per-server",
-    "Neither id, secret nor token of the first is shown to the second.",
-    MODERN,
-)
+@case.must(LOCATION, "Neither id, secret nor token of the first is shown to the second.", MODERN)
 async def state_per_server(talk: ClientTalk, site: NewSite) -> None:
     """Credentials and tokens of one authorization server are not tried on another."""
     first, site.moves_to = site.server, site.another("/other")

@@ -38,7 +38,7 @@ HEADERS = {"Authorization": TOKEN}
 
 
 @case.must(
-    "token-requirements/client-every-request",
+    "token-requirements",
     "Authorization on every POST, GET and DELETE, and no token in a URI.",
     **scripted(listing(), call(), headers=HEADERS),
 )
@@ -53,7 +53,7 @@ async def every_request(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.must(
-    "token-handling/client-not-elsewhere",
+    "token-handling",
     "No request to the other origin carries the token.",
     **scripted(call(timeout=5), headers=HEADERS),
 )
@@ -71,7 +71,7 @@ async def not_elsewhere(talk: ClientTalk, link: CalledLink, message: Call) -> No
 
 
 @case.may(
-    "token-handling/client-post-stays-post",
+    "token-handling",
     "The message is posted there, or the call fails; nothing is asked for by GET.",
     **scripted(call(timeout=5)),
 )
@@ -108,7 +108,7 @@ def _with_iss(site: ProtectedSite, iss: str | None, *more: tuple[str, str]) -> N
 
 
 @case.must(
-    f"{RESPONSE}/client-right-issuer",
+    RESPONSE,
     "The code is redeemed: with a right iss, or where none is advertised and none is sent.",
 )
 async def right_issuer(talk: ClientTalk, site: NewSite) -> None:
@@ -118,7 +118,7 @@ async def right_issuer(talk: ClientTalk, site: NewSite) -> None:
     await sign_in(talk, site)
 
 
-@case.must(f"{RESPONSE}/client-wrong-issuer", "No token request, whether iss is advertised or not.")
+@case.must(RESPONSE, "No token request, whether iss is advertised or not.")
 async def wrong_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response of another issuer is not gone on with."""
     if talk.random.random() < 0.5:
@@ -127,17 +127,14 @@ async def wrong_issuer(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(f"{RESPONSE}/client-missing-issuer", "No token request.")
+@case.must(RESPONSE, "No token request.")
 async def missing_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response without the issuer that is advertised is not gone on with."""
     _with_iss(site, None)
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(
-    f"{RESPONSE}/client-issuer-as-text",
-    "No token request for an iss that is equal after normalization only.",
-)
+@case.must(RESPONSE, "No token request for an iss that is equal after normalization only.")
 async def issuer_as_text(talk: ClientTalk, site: NewSite) -> None:
     """The issuer of a response is compared character by character."""
     issuer = site.server.issuer
@@ -146,9 +143,7 @@ async def issuer_as_text(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(
-    f"{RESPONSE}/client-errors-too", "Nothing of the error is shown, and no token request follows."
-)
+@case.must(RESPONSE, "Nothing of the error is shown, and no token request follows.")
 async def errors_too(talk: ClientTalk, site: NewSite) -> None:
     """The error of another issuer is not shown."""
 
@@ -162,7 +157,7 @@ async def errors_too(talk: ClientTalk, site: NewSite) -> None:
     check(SHOWN not in talk.state(), f"the error was shown: {talk.state()}")
 
 
-@case.must(f"{RESOURCE}/client-both-requests", "resource is a parameter of both.", SINCE_2025_06_18)
+@case.must(RESOURCE, "resource is a parameter of both.", SINCE_2025_06_18)
 async def both_requests(site: EnteredSite) -> None:
     """Authorization request and token request name the resource."""
     check("resource" in authorization(site), "the authorization request has no resource")
@@ -170,11 +165,7 @@ async def both_requests(site: EnteredSite) -> None:
         check("resource" in visit.form, "the token request has no resource")
 
 
-@case.must(
-    f"{RESOURCE}/client-names-server",
-    "resource is the identifier of the server, in both.",
-    SINCE_2025_06_18,
-)
+@case.must(RESOURCE, "resource is the identifier of the server, in both.", SINCE_2025_06_18)
 async def names_server(site: EnteredSite) -> None:
     """The resource is the server that the token is for."""
     asked = authorization(site).get("resource")
@@ -185,7 +176,7 @@ async def names_server(site: EnteredSite) -> None:
 
 
 @case.must(
-    "canonical-server-uri/client-canonical",
+    "canonical-server-uri",
     "An absolute URI without a fragment, scheme and host in lower case.",
     SINCE_2025_06_18,
 )
@@ -199,7 +190,7 @@ async def canonical(site: EnteredSite) -> None:
 
 
 @case.should(
-    "canonical-server-uri/client-specific",
+    "canonical-server-uri",
     "The resource has the path of the endpoint, and no slash after it.",
     SINCE_2025_06_18,
 )
@@ -226,12 +217,8 @@ async def every_request_signed_in(site: EnteredSite) -> None:
             check(f"{scheme} {token}" == wanted, f"{visit.method} came with {found!r}")
 
 
-@case.must(
-    "token-requirements/client-signed-in-not-in-query",
-    "No access token in any URI.",
-    SINCE_2025_03_26,
-)
-async def not_in_query(site: EnteredSite) -> None:
+@case.must("token-requirements", "No access token in any URI.", SINCE_2025_03_26)
+async def signed_in_not_in_query(site: EnteredSite) -> None:
     """A token that the client has got is part of no URI."""
     for visit in site.visits:
         for token in site.server.given:
@@ -239,7 +226,7 @@ async def not_in_query(site: EnteredSite) -> None:
 
 
 @case.must(
-    "token-handling/client-own-tokens",
+    "token-handling",
     "After the change of the authorization server only its own tokens are sent.",
     SINCE_2025_06_18,
 )
@@ -257,7 +244,7 @@ async def own_tokens(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    "token-handling/client-server-alone",
+    "token-handling",
     "The token goes to the endpoint of the server alone, and not after a redirect.",
     SINCE_2025_03_26,
 )
@@ -274,7 +261,7 @@ async def server_alone(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.may(
-    "error-handling/client-gives-up",
+    "error-handling",
     f"At most {FEW} authorizations for a request, then an error.",
     SINCE_2025_03_26,
 )
@@ -287,10 +274,7 @@ async def gives_up(talk: ClientTalk, site: NewSite) -> None:
     check(count <= FEW, f"there were {count} authorization requests for one request")
 
 
-@case.must(
-    f"{REFRESH}/client-none-assumed",
-    "Signing in again: no token request with a refresh token that was not given.",
-)
+@case.must(REFRESH, "Signing in again: no token request with a refresh token that was not given.")
 async def none_assumed(talk: ClientTalk, site: NewSite) -> None:
     """A client that was given no refresh token does without."""
     site.ends.add("tools/call")
@@ -299,10 +283,7 @@ async def none_assumed(talk: ClientTalk, site: NewSite) -> None:
     check("refresh_token" not in grants, "the client has used a refresh token that it has not got")
 
 
-@case.must(
-    f"{REFRESH}/client-confidential",
-    "A refresh token stands in the bodies of token requests of its issuer alone.",
-)
+@case.must(REFRESH, "A refresh token stands in the bodies of token requests of its issuer alone.")
 async def confidential(talk: ClientTalk, site: NewSite) -> None:
     """A refresh token is shown to its issuer alone, and never in a URI."""
     site.server.refreshes = True
@@ -315,11 +296,7 @@ async def confidential(talk: ClientTalk, site: NewSite) -> None:
                 check(token not in visit.everything, f"{visit.path} was shown it")
 
 
-@case.must(
-    f"{RESOURCE}/client-refresh",
-    "A request that refreshes a token names the resource.",
-    SINCE_2025_06_18,
-)
+@case.must(RESOURCE, "A request that refreshes a token names the resource.", SINCE_2025_06_18)
 async def refresh(talk: ClientTalk, site: NewSite) -> None:
     """A refreshed token is for the same resource."""
     site.server.refreshes = True
@@ -332,9 +309,7 @@ async def refresh(talk: ClientTalk, site: NewSite) -> None:
         check(named == site.address, f"the refreshed token is for {named!r}")
 
 
-@case.should(
-    f"{REFRESH}/client-grant-type", "refresh_token is one of the grant_types of a registration."
-)
+@case.should(REFRESH, "refresh_token is one of the grant_types of a registration.")
 async def grant_type(talk: ClientTalk, site: NewSite) -> None:
     """A client that refreshes tokens says so when it registers."""
     site.server.refreshes = True
@@ -355,10 +330,7 @@ STEP_UP = "step-up-authorization-flow"
 TOOLS = "tools/call"
 
 
-@case.should(
-    f"{SELECTION}/client-challenged-scopes",
-    "The scopes of the challenge, and not those of scopes_supported besides.",
-)
+@case.should(SELECTION, "The scopes of the challenge, and not those of scopes_supported besides.")
 async def challenged_scopes(talk: ClientTalk, site: NewSite) -> None:
     """The scopes of the challenge are asked for, and no others."""
     site.scope = "kit:read kit:list"
@@ -369,8 +341,7 @@ async def challenged_scopes(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{SELECTION}/client-challenge-decides",
-    "Scopes of the challenge are asked for whether they are in scopes_supported or not.",
+    SELECTION, "Scopes of the challenge are asked for whether they are in scopes_supported or not."
 )
 async def challenge_decides(talk: ClientTalk, site: NewSite) -> None:
     """Nothing is assumed of how challenged scopes relate to those that are listed."""
@@ -382,7 +353,7 @@ async def challenge_decides(talk: ClientTalk, site: NewSite) -> None:
     check("kit:unlisted" in found, f"the client asked for {sorted(found)}")
 
 
-@case.should(f"{SELECTION}/client-supported-scopes", "All of scopes_supported.")
+@case.should(SELECTION, "All of scopes_supported.")
 async def supported_scopes(talk: ClientTalk, site: NewSite) -> None:
     """Without scopes in the challenge those that the server's metadata list are asked for."""
     site.resource = {"scopes_supported": ["kit:read", "kit:write"]}
@@ -391,16 +362,14 @@ async def supported_scopes(talk: ClientTalk, site: NewSite) -> None:
     check(found == {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case.should(f"{SELECTION}/client-no-scopes", "The authorization request has no scope.")
+@case.should(SELECTION, "The authorization request has no scope.")
 async def no_scopes(site: EnteredSite) -> None:
     """Where nobody names scopes the parameter is left out."""
     found = authorization(site)
     check("scope" not in found, f"the client asked for {found.get('scope')!r}")
 
 
-@case.should(
-    "refresh-tokens/client-offline-where-listed", "offline_access is not asked for.", MODERN
-)
+@case.should("refresh-tokens", "offline_access is not asked for.", MODERN)
 async def offline_where_listed(talk: ClientTalk, site: NewSite) -> None:
     """Offline access is not asked for where the authorization server does not list it."""
     site.scope = "kit:read"
@@ -421,7 +390,7 @@ async def _stepped_up(talk: ClientTalk) -> ProtectedSite:
 
 
 @case.should(
-    f"{STEP_UP}/client-asks-for-more",
+    STEP_UP,
     "A new authorization with the scopes of the 403, and the call once more.",
     scenario="auth/scope-step-up",
 )
@@ -436,7 +405,7 @@ async def asks_for_more(talk: ClientTalk) -> None:
 
 
 @case.should(
-    f"{STEP_UP}/client-keeps-scopes",
+    STEP_UP,
     "The scopes asked for before, and those of the 403.",
     MODERN,
     scenario="auth/scope-step-up",
@@ -450,9 +419,7 @@ async def keeps_scopes(talk: ClientTalk) -> None:
 
 
 @case.should(
-    f"{STEP_UP}/client-bounded",
-    f"At most {FEW} authorizations, then an error.",
-    scenario="auth/scope-retry-limit",
+    STEP_UP, f"At most {FEW} authorizations, then an error.", scenario="auth/scope-retry-limit"
 )
 async def bounded(talk: ClientTalk, site: NewSite) -> None:
     """A call that is refused whatever its scopes is given up."""

@@ -46,11 +46,9 @@ async def given_credentials(talk: ClientTalk, site: NewSite) -> None:
 
 
 @given.should(
-    "pre-registration/client-before-others",
-    "The given client_id is used; nothing is registered.",
-    SINCE_2025_11_25,
+    "pre-registration", "The given client_id is used; nothing is registered.", SINCE_2025_11_25
 )
-async def given_first(talk: ClientTalk, site: NewSite) -> None:
+async def before_others(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration come before documents and registration."""
     methods = ["client_secret_basic", "client_secret_post", "none"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods, **DOCUMENT}
@@ -75,7 +73,7 @@ async def document_first(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    "implementation-requirements/client-id-form",
+    "implementation-requirements",
     "A client_id that is a URL has https, a path without dots, no user and no fragment.",
     SINCE_2025_11_25,
 )
@@ -105,7 +103,7 @@ async def looks_for_support(site: EnteredSite) -> None:
 
 
 @signing_in(legacy, UP_TO_2025_06_18).should(
-    "dynamic-client-registration/client-registers", "A client without an id registers itself."
+    "dynamic-client-registration", "A client without an id registers itself."
 )
 async def registers(talk: ClientTalk) -> None:
     """A client without credentials registers at an authorization server that offers it."""
@@ -114,9 +112,7 @@ async def registers(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{CONSTRAINTS}/client-application-type", "A registration has application_type, native or web."
-)
+@case.must(CONSTRAINTS, "A registration has application_type, native or web.")
 async def application_type(talk: ClientTalk, site: EnteredSite) -> None:
     """A registration says what kind of application the client is."""
     found = registration(talk, site).get("application_type")
@@ -124,8 +120,7 @@ async def application_type(talk: ClientTalk, site: EnteredSite) -> None:
 
 
 @case.should(
-    f"{CONSTRAINTS}/client-fitting-type",
-    "native with redirect URIs on loopback or of a scheme of its own, else web.",
+    CONSTRAINTS, "native with redirect URIs on loopback or of a scheme of its own, else web."
 )
 async def fitting_type(talk: ClientTalk, site: EnteredSite) -> None:
     """The kind of application fits the redirect URIs."""
@@ -142,7 +137,7 @@ REFUSED = {"error": "invalid_redirect_uri", "error_description": "no loopback fo
 
 
 @case.must(
-    f"{CONSTRAINTS}/client-registration-refused",
+    CONSTRAINTS,
     "The client ends by itself, and asks for no authorization with an id it has not got.",
 )
 async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
@@ -153,7 +148,7 @@ async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
     check(not site.of("authorize"), "the client has asked for authorization without an id")
 
 
-@case.should(f"{CONSTRAINTS}/client-refusal-shown", "The client ends with an error.")
+@case.should(CONSTRAINTS, "The client ends with an error.")
 async def refusal_shown(talk: ClientTalk, site: NewSite) -> None:
     """A refused registration is an error that the client tells."""
     site.server.no_registration = answer(REFUSED, 400)
@@ -164,8 +159,7 @@ async def refusal_shown(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    f"{BINDING}/client-registers-anew",
-    "The client registers at the new authorization server and uses the id of that one.",
+    BINDING, "The client registers at the new authorization server and uses the id of that one."
 )
 async def registers_anew(talk: ClientTalk, site: NewSite) -> None:
     """Another authorization server in the metadata means another registration."""
@@ -181,10 +175,7 @@ async def registers_anew(talk: ClientTalk, site: NewSite) -> None:
     check(found in site.moves_to.clients, f"{found!r} was not given by the second")
 
 
-@given.should(
-    f"{BINDING}/client-mismatch-told",
-    "The credentials are not used at the new authorization server.",
-)
+@given.should(BINDING, "The credentials are not used at the new authorization server.")
 async def mismatch_told(talk: ClientTalk, site: NewSite) -> None:
     """Given credentials are not tried on another authorization server than before."""
     for server in (site.server, second := site.another("/other", registers=False)):
@@ -203,8 +194,7 @@ async def mismatch_told(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    "client-registration/client-own-id",
-    "Authorization and token request name the client_id of the registration.",
+    "client-registration", "Authorization and token request name the client_id of the registration."
 )
 async def own_id(talk: ClientTalk, site: NewSite) -> None:
     """The id of the flow is the one that the client has obtained before."""

@@ -30,7 +30,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @case.must(
-    f"{CODE}/client-pkce",
+    CODE,
     "A code_challenge, and in the token request the code_verifier that fits it.",
     SINCE_2025_03_26,
 )
@@ -45,7 +45,7 @@ async def pkce(site: EnteredSite) -> None:
     check(challenge == wanted, f"the code_verifier does not fit the code_challenge by {method}")
 
 
-@case.must(f"{CODE}/client-s256", "code_challenge_method is S256, though plain is offered as well.")
+@case.must(CODE, "code_challenge_method is S256, though plain is offered as well.")
 async def s256(talk: ClientTalk, site: NewSite) -> None:
     """The challenge is made by S256."""
     site.server.document = {"code_challenge_methods_supported": ["plain", "S256"]}
@@ -54,21 +54,21 @@ async def s256(talk: ClientTalk, site: NewSite) -> None:
     check(found == "S256", f"code_challenge_method is {found!r}")
 
 
-@case.must(f"{CODE}/client-no-plain", "No authorization request by another method than S256.")
+@case.must(CODE, "No authorization request by another method than S256.")
 async def no_plain(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that knows the plain method alone does not get it."""
     site.server.document = {"code_challenge_methods_supported": ["plain"]}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(f"{CODE}/client-pkce-absent", "No authorization request.")
+@case.must(CODE, "No authorization request.")
 async def pkce_absent(talk: ClientTalk, site: NewSite) -> None:
     """OAuth metadata that do not mention PKCE end the flow."""
     site.server.document = {"code_challenge_methods_supported": None}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(f"{CODE}/client-pkce-absent-openid", "No authorization request.")
+@case.must(CODE, "No authorization request.")
 async def pkce_absent_openid(talk: ClientTalk, site: NewSite) -> None:
     """An OpenID configuration that does not mention PKCE ends the flow."""
     site.server.places = (OPENID_PLACE + site.server.path,)
@@ -77,9 +77,7 @@ async def pkce_absent_openid(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.may(
-    f"{CODE}/client-code-stays",
-    "Code and verifier are not sent where the token endpoint redirects to.",
-    SINCE_2025_03_26,
+    CODE, "Code and verifier are not sent where the token endpoint redirects to.", SINCE_2025_03_26
 )
 async def code_stays(talk: ClientTalk, site: NewSite) -> None:
     """A redirect of the token endpoint is not followed with the code."""
@@ -91,7 +89,7 @@ async def code_stays(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(
-    "communication-security/client-redirect-uri",
+    "communication-security",
     "redirect_uri is on loopback, of a scheme of its own, or of https.",
     SINCE_2025_03_26,
 )
@@ -104,7 +102,7 @@ async def redirect_uri(site: EnteredSite) -> None:
 
 
 @case.must(
-    f"{REDIRECTION}/client-registered-redirect",
+    REDIRECTION,
     "redirect_uri is one of the registration, on loopback with any port.",
     SINCE_2025_06_18,
 )
@@ -124,9 +122,7 @@ def _portless(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.hostname or "", parts.path, parts.query, ""))
 
 
-@case.should(
-    f"{REDIRECTION}/client-state", "The authorization request has a state.", SINCE_2025_06_18
-)
+@case.should(REDIRECTION, "The authorization request has a state.", SINCE_2025_06_18)
 async def state(site: EnteredSite) -> None:
     """The request carries a state."""
     check(authorization(site).get("state"), "the authorization request has no state")
@@ -143,13 +139,13 @@ async def _state_changed(talk: ClientTalk, value: str | None) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.should(f"{REDIRECTION}/client-wrong-state", "No token request.", SINCE_2025_06_18)
+@case.should(REDIRECTION, "No token request.", SINCE_2025_06_18)
 async def wrong_state(talk: ClientTalk) -> None:
     """A response with another state is dropped."""
     await _state_changed(talk, "of-another-flow")
 
 
-@case.should(f"{REDIRECTION}/client-missing-state", "No token request.", SINCE_2025_06_18)
+@case.should(REDIRECTION, "No token request.", SINCE_2025_06_18)
 async def missing_state(talk: ClientTalk) -> None:
     """A response without the state is dropped."""
     await _state_changed(talk, None)

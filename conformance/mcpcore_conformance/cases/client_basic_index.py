@@ -58,7 +58,7 @@ HELD_BACK = 0.5
 
 
 @case.must(
-    "messages/client-json-rpc",
+    "messages",
     "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
     bare=True,
 )
@@ -96,7 +96,7 @@ async def id_type(talk: ClientTalk) -> None:
     check(not strange, f"notifications were sent with an id: {strange}")
 
 
-@case.must("requests/client-id-fresh", "No id is used twice in a session.", LEGACY)
+@case.must("requests", "No id is used twice in a session.", LEGACY)
 async def id_fresh(talk: ClientTalk, link: ReadyLink) -> None:
     """A client never uses an id again within a session."""
     await talk.finished()
@@ -106,7 +106,7 @@ async def id_fresh(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.must(
-    "requests/client-id-unique",
+    "requests",
     "Requests that are under way at the same time have different ids.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
@@ -119,7 +119,7 @@ async def id_unique(link: ReadyLink) -> None:
 
 
 @case.should(
-    "responses/client-matches-by-id",
+    "responses",
     "Each call gets the result that has its id.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
@@ -175,7 +175,7 @@ async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> Non
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
 
 
-@case.should("responses/client-result-and-error", "The call fails.", **scripted(call(timeout=2)))
+@case.should("responses", "The call fails.", **scripted(call(timeout=2)))
 async def result_and_error(talk: ClientTalk) -> None:
     """A response with both a result and an error is no result."""
     found = {"code": 1, "message": "an error"}
@@ -183,16 +183,14 @@ async def result_and_error(talk: ClientTalk) -> None:
     await _not_taken(talk, {"result": good, "error": found}, "a response with both")
 
 
-@case.should("responses/client-neither", "The call fails.", **scripted(call(timeout=2)))
+@case.should("responses", "The call fails.", **scripted(call(timeout=2)))
 async def neither(talk: ClientTalk) -> None:
     """A response with neither a result nor an error is no result."""
     await _not_taken(talk, {}, "a response with neither")
 
 
 @case.should(
-    "responses/client-version-member",
-    "The calls fail.",
-    **scripted(together(*[call(timeout=2) for _ in range(4)])),
+    "responses", "The calls fail.", **scripted(together(*[call(timeout=2) for _ in range(4)]))
 )
 async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     """A response that does not say that it is JSON-RPC 2.0 is no result."""
@@ -206,9 +204,7 @@ async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     check(not taken, f"of four responses {len(taken)} were taken for results")
 
 
-@case.should(
-    "responses/client-unknown-id", "They are dropped, and the client's own request gets its answer."
-)
+@case.should("responses", "They are dropped, and the client's own request gets its answer.")
 async def unknown_id(talk: ClientTalk) -> None:
     """Responses with an id that no request has are nobody's answer.
 
@@ -227,9 +223,7 @@ async def unknown_id(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "responses/client-id-kind",
-    "It is not the answer: 7 and the string 7 are different ids.",
-    **scripted(call()),
+    "responses", "It is not the answer: 7 and the string 7 are different ids.", **scripted(call())
 )
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
@@ -245,13 +239,8 @@ async def id_kind(talk: ClientTalk) -> None:
     check(texts(step.result) == ["for this one"], f"the call got {step.result!r}")
 
 
-@case.must(
-    "resulttype/client-unknown",
-    "The call fails: the result is invalid.",
-    MODERN,
-    **scripted(call()),
-)
-async def result_type_unknown(talk: ClientTalk, link: CalledLink, message: Call) -> None:
+@case.must("resulttype", "The call fails: the result is invalid.", MODERN, **scripted(call()))
+async def unknown(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result of a type that the client does not know is invalid."""
     await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
     step = await talk.step()
@@ -265,9 +254,7 @@ async def result_type_absent(talk: ClientTalk, link: CalledLink, message: Call) 
     await talk.succeeded()
 
 
-@case.should(
-    "general-fields/client-unknown-members", "They are kept or ignored; the call succeeds."
-)
+@case.should("general-fields", "They are kept or ignored; the call succeeds.")
 async def unknown_members(talk: ClientTalk) -> None:
     """Members that a client does not know do no harm."""
     strange = {"x": [1, {"y": None}], "n": 1e3}
@@ -284,7 +271,7 @@ async def unknown_members(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "messages/client-survives-depth",
+    "messages",
     "The call fails or not, and the next one succeeds.",
     **scripted(call(timeout=5), call()),
 )
@@ -298,9 +285,7 @@ async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> N
 
 
 @case.may(
-    "messages/client-survives-garbage",
-    "The call fails, and the next one succeeds.",
-    **scripted(call(timeout=3), call()),
+    "messages", "The call fails, and the next one succeeds.", **scripted(call(timeout=3), call())
 )
 async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer that is no JSON fails one call at most."""
@@ -315,14 +300,14 @@ async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) ->
 # Responses that a client gives
 
 
-@case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
+@case.must("responses", "The answer has the same id, in value and type.", LEGACY)
 async def echoes_id(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client answers requests of the server with the id that they have."""
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
 
-@case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
+@case.must("responses", "The error -32601.", LEGACY)
 async def unknown_method(link: CalledLink, message: Call) -> None:
     """A request of the server that the client does not know gets an error."""
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)
@@ -330,7 +315,7 @@ async def unknown_method(link: CalledLink, message: Call) -> None:
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
 
 
-@case.must("notifications/client-no-answer", "Nothing is said about them.")
+@case.must("notifications", "Nothing is said about them.")
 async def no_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Notifications are never answered, whatever is wrong with them."""
     for method, params in (
@@ -466,10 +451,8 @@ async def client_info(talk: ClientTalk, link: ReadyLink) -> None:
 # Schemas
 
 
-@case.must(
-    "ref-resolution/client-no-network", "Nothing is asked for at that address.", bindings=STREAMABLE
-)
-async def ref_no_network(talk: ClientTalk) -> None:
+@case.must("ref-resolution", "Nothing is asked for at that address.", bindings=STREAMABLE)
+async def no_network(talk: ClientTalk) -> None:
     """A $ref to the network, in the schemas of a tool, is not fetched."""
     origin = talk.host.address.rpartition("/")[0]
     remote = {"$ref": f"{origin}/canary.json"}
@@ -505,7 +488,7 @@ async def ref_unresolved(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "schema-dialect/client-keeps-schema",
+    "schema-dialect",
     "The schema comes back as it was.",
     SINCE_2025_11_25,
     scenario="json-schema-2020-12-preservation",

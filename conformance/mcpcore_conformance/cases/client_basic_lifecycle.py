@@ -34,7 +34,7 @@ begun = page.client(LEGACY, scenario="initialize")
 
 
 @begun.must(
-    "initialization/client-identifies-itself",
+    "initialization",
     "initialize has a protocol version, capabilities, and the client's name and version.",
 )
 async def identifies_itself(link: ReadyLink) -> None:
@@ -55,10 +55,7 @@ async def identifies_itself(link: ReadyLink) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@begun.must(
-    "initialization/client-sends-initialized",
-    "notifications/initialized comes before any request but pings.",
-)
+@begun.must("initialization", "notifications/initialized comes before any request but pings.")
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
     link = await talk.begin()
@@ -74,7 +71,7 @@ async def sends_initialized(talk: ClientTalk) -> None:
     )
 
 
-@begun.should("initialization/client-waits", "No request but ping until initialize is answered.")
+@begun.should("initialization", "No request but ping until initialize is answered.")
 async def waits(talk: ClientTalk) -> None:
     """A client asks for nothing before initialize was answered."""
     link, opening = await talk.initializing()
@@ -85,20 +82,15 @@ async def waits(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@begun.must(
-    "initialization/client-initialize-not-batched",
-    "initialize is a message of its own.",
-    ONLY_2025_03_26,
-)
-async def not_batched(link: ReadyLink) -> None:
+@begun.must("initialization", "initialize is a message of its own.", ONLY_2025_03_26)
+async def initialize_not_batched(link: ReadyLink) -> None:
     """A client does not send initialize as a part of a batch."""
     opening = link.requests("initialize")[0]
     check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
 
 
 @begun.must(
-    "version-negotiation/client-offers-known-version",
-    "protocolVersion is one of the published versions with a handshake.",
+    "version-negotiation", "protocolVersion is one of the published versions with a handshake."
 )
 async def offers_known_version(link: ReadyLink) -> None:
     """The version that a client asks for is one that exists."""
@@ -111,8 +103,7 @@ async def offers_known_version(link: ReadyLink) -> None:
 
 
 @begun.should(
-    "version-negotiation/client-disconnects",
-    "The client leaves: no notifications/initialized, no further request.",
+    "version-negotiation", "The client leaves: no notifications/initialized, no further request."
 )
 async def disconnects(talk: ClientTalk) -> None:
     """A client that does not know the version it is answered with goes away."""
@@ -147,7 +138,7 @@ async def _uses_what_is_declared(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "operation/client-keeps-to-capabilities-early",
+    "operation",
     "No request for a feature that the server did not declare.",
     UNTIL_2025_03_26,
     **scripted(listing("resources"), listing("prompts"), listing("tools")),
@@ -158,7 +149,7 @@ async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "operation/client-keeps-to-capabilities",
+    "operation",
     "No request for a feature that the server did not declare.",
     LEGACY_SINCE_2025_06_18,
     **scripted(
@@ -175,9 +166,7 @@ async def keeps_to_capabilities(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "operation/client-refuses-undeclared",
-    "The error -32601 (for elicitation also -32602).",
-    **scripted(call(), declare=[]),
+    "operation", "The error -32601 (for elicitation also -32602).", **scripted(call(), declare=[])
 )
 async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
@@ -202,8 +191,7 @@ async def refuses_undeclared(link: CalledLink, message: Call) -> None:
 
 
 @begun.should(
-    "error-handling/client-initialize-refused",
-    "No notifications/initialized and no other requests; the client ends.",
+    "error-handling", "No notifications/initialized and no other requests; the client ends."
 )
 async def initialize_refused(talk: ClientTalk) -> None:
     """A client whose initialize is refused does not go on."""
@@ -216,7 +204,7 @@ async def initialize_refused(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "timeouts/client-initialize-times-out",
+    "timeouts",
     "The client gives up, and tells its caller.",
     bindings=EVERY - {Binding.SSE},
     **scripted(listing(), timeout=1.0),
@@ -230,9 +218,7 @@ async def initialize_times_out(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "stdio/client-closes-input",
-    "Standard input is closed; no signal to a server that then ends.",
-    bindings=STDIO,
+    "stdio", "Standard input is closed; no signal to a server that then ends.", bindings=STDIO
 )
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
@@ -240,9 +226,7 @@ async def closes_input(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "stdio/client-uses-signals",
-    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
-    bindings=STDIO,
+    "stdio", "SIGTERM, then SIGKILL, after some time; nothing is left behind.", bindings=STDIO
 )
 async def uses_signals(talk: ClientTalk) -> None:
     """A server that does not end by itself gets SIGTERM, and then SIGKILL."""

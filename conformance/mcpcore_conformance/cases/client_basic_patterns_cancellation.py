@@ -42,7 +42,7 @@ async def _cancellation(link: ClientLink, message: Message) -> None:
 
 
 @case.should(
-    "cancellation-flow/client-notifies",
+    "cancellation-flow",
     "notifications/cancelled with the id of the request.",
     LEGACY,
     **scripted(call(cancel_after=SOON), pause(0.2)),
@@ -64,7 +64,7 @@ async def notifies_on_shared_channel(link: ReadyLink) -> None:
 
 
 @case.should(
-    "transport-specific-cancellation/client-closes-stream",
+    "transport-specific-cancellation",
     "The response stream of the request is closed.",
     bindings=STREAMABLE,
     **scripted(call(cancel_after=SOON), call()),
@@ -90,7 +90,7 @@ async def no_notification_over_http(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.must(
-    "behavior-requirements/client-own-requests-only",
+    "behavior-requirements",
     "Cancellations name requests of the client that are under way, each once.",
     ALL,
     **scripted(call(), call(cancel_after=SOON), call()),
@@ -120,7 +120,7 @@ async def cancels_on_timeout(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.should(
-    "timeouts/client-maximum",
+    "timeouts",
     "The request is given up although progress comes all the time.",
     SINCE_2025_03_26,
     **scripted(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
@@ -151,7 +151,7 @@ async def maximum(talk: ClientTalk, link: CalledLink, message: Call) -> None:
 
 
 @case.should(
-    "behavior-requirements/client-late-response",
+    "behavior-requirements",
     "It is dropped; the next call gets its own answer.",
     ALL,
     bindings=SHARED,
@@ -167,11 +167,7 @@ async def late_response(talk: ClientTalk, link: CalledLink, message: Call) -> No
     check(texts(step.result) == ["in time"], f"the next call got {step.result!r}")
 
 
-@case.should(
-    "error-handling/client-ignores-invalid",
-    "Nothing happens, and the client's own request goes on.",
-    ALL,
-)
+@case.should("error-handling", "Nothing happens, and the client's own request goes on.", ALL)
 async def ignores_invalid(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Cancellations of a server that are malformed, or of no known request, are ignored."""
     for params in (
@@ -189,7 +185,7 @@ async def ignores_invalid(talk: ClientTalk, link: CalledLink, message: Call) -> 
 
 
 @case.should(
-    "behavior-requirements/client-stops",
+    "behavior-requirements",
     "No answer.",
     LEGACY_SINCE_2025_06_18,
     **scripted(call(), answer_after=0.4, needs=("elicitation",)),
@@ -209,7 +205,7 @@ async def stops(talk: ClientTalk, link: CalledLink, message: Call) -> None:
 
 
 @case.must(
-    "timing-considerations/client-late-cancellation",
+    "timing-considerations",
     "Nothing happens: the client's own request goes on, nothing is answered twice.",
     LEGACY,
 )

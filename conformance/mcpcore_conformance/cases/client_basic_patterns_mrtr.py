@@ -75,9 +75,7 @@ async def _round(
     return link, message, await _call(link, kind)
 
 
-@official.must(
-    "client-requirements-basic-workflow/client-echoes-state", "requestState comes back exactly."
-)
+@official.must("client-requirements-basic-workflow", "requestState comes back exactly.")
 async def echoes_state(talk: ClientTalk) -> None:
     """The state comes back as it was, character by character."""
     _, _, again = await _round(talk, "echo_state", STATE)
@@ -86,8 +84,7 @@ async def echoes_state(talk: ClientTalk) -> None:
 
 
 @official.must(
-    "client-requirements-basic-workflow/client-new-id",
-    "Another id than that of the request which is made again.",
+    "client-requirements-basic-workflow", "Another id than that of the request which is made again."
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -95,7 +92,7 @@ async def new_id(talk: ClientTalk) -> None:
     check(again.id != message.id, f"the request was made again with the same id {again.id!r}")
 
 
-@official.must("client-requirements-basic-workflow/client-no-state", "No requestState.")
+@official.must("client-requirements-basic-workflow", "No requestState.")
 async def no_state(talk: ClientTalk) -> None:
     """Where there was no state, none comes back."""
     _, _, again = await _round(talk, "no_state", None)
@@ -106,7 +103,7 @@ async def no_state(talk: ClientTalk) -> None:
 
 
 @official.must(
-    "client-requirements-basic-workflow/client-same-request",
+    "client-requirements-basic-workflow",
     "The same params, with inputResponses and requestState added.",
 )
 async def same_request(talk: ClientTalk) -> None:
@@ -120,8 +117,7 @@ async def same_request(talk: ClientTalk) -> None:
 
 
 @official.must(
-    "client-requirements-basic-workflow/client-one-retry-only",
-    "Other requests carry neither answers nor state.",
+    "client-requirements-basic-workflow", "Other requests carry neither answers nor state."
 )
 async def one_retry_only(talk: ClientTalk) -> None:
     """Answers and state go to the request that they belong to, and to no other."""
@@ -137,7 +133,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "client-requirements-basic-workflow/client-fulfils",
+    "client-requirements-basic-workflow",
     "inputResponses has a result for each input request, of the right shape.",
     **scripted(
         call(),
@@ -178,7 +174,7 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
 
 
 @case.may(
-    "client-requirements-basic-workflow/client-state-only",
+    "client-requirements-basic-workflow",
     "The request is made again at once, with the state and without inputResponses.",
     **scripted(call()),
 )
@@ -192,7 +188,7 @@ async def state_only(link: CalledLink, message: Call) -> None:
 
 
 @case.may(
-    "client-requirements-basic-workflow/client-bounded",
+    "client-requirements-basic-workflow",
     f"The client gives up before {ROUNDS} rounds.",
     **scripted(call()),
 )
@@ -212,7 +208,7 @@ async def bounded(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "supported-requests/client-all-three",
+    "supported-requests",
     "Each is made again with the answers, and its result reaches the caller.",
     **scripted(call(), prompt("greet", {"who": "kit"}), read("test://kit/one"), needs=("roots",)),
 )
@@ -230,7 +226,7 @@ async def all_three(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.must(
-    "client-requirements-basic-workflow/client-parallel",
+    "client-requirements-basic-workflow",
     "Each call comes again with its own state.",
     **scripted(
         together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)]), needs=("roots",)
@@ -262,7 +258,7 @@ async def parallel(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.may(
-    "server-requirements-basic-workflow/client-refuses-undeclared",
+    "server-requirements-basic-workflow",
     "No answer is made up; the call fails.",
     **scripted(call(timeout=5), declare=[]),
 )
@@ -275,7 +271,7 @@ async def refuses_undeclared(link: CalledLink, message: Call) -> None:
 
 
 @case.may(
-    "supported-requests/client-refuses-elsewhere",
+    "supported-requests",
     "The request fails, and is not made again.",
     **scripted({"do": "list", "what": "prompts"}, needs=("roots",)),
 )
@@ -304,7 +300,7 @@ KEY = "asked"
         together(*[call(arguments={"text": str(n)}) for n in range(CALLS)]), needs=("roots",)
     ),
 ).must(
-    "client-requirements-basic-workflow/client-hundred",
+    "client-requirements-basic-workflow",
     "Each call comes again with the state of its own round, each time with another id.",
 )
 async def hundred(talk: ClientTalk) -> None:

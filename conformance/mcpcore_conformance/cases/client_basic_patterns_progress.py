@@ -23,14 +23,14 @@ def _progress(token: Any, value: float) -> dict[str, Any]:
     return {"progressToken": token, "progress": value, "total": 10}
 
 
-@case.must("progress-flow/client-token-type", "_meta.progressToken is a string or an integer.")
+@case.must("progress-flow", "_meta.progressToken is a string or an integer.")
 async def token_type(_: CalledLink, message: Call) -> None:
     """A client that wants to hear of progress gives a token of the right type."""
     check(is_id(_token(message)), f"the progress token is {_token(message)!r}")
 
 
 @case.must(
-    "progress-flow/client-token-unique",
+    "progress-flow",
     "Requests that are under way at the same time have different tokens.",
     **scripted(together(*[call(progress=True) for _ in range(CALLS)])),
 )
@@ -42,8 +42,7 @@ async def token_unique(link: ReadyLink) -> None:
 
 
 @case.should(
-    "implementation-notes/client-tracks-tokens",
-    "The caller hears of the progress of its request, and of nothing else.",
+    "implementation-notes", "The caller hears of the progress of its request, and of nothing else."
 )
 async def tracks_tokens(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Progress for a token that nobody gave, or of another type, is not taken for the caller's."""
@@ -58,7 +57,7 @@ async def tracks_tokens(talk: ClientTalk, link: CalledLink, message: Call) -> No
 
 
 @case.should(
-    "implementation-notes/client-late-progress",
+    "implementation-notes",
     "It is dropped; the next request does not hear of it, and succeeds.",
     **scripted(call(progress=True), call(progress=True)),
 )

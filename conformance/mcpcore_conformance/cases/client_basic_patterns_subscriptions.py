@@ -31,7 +31,7 @@ def _methods(outcome: Any) -> list[str]:
 
 
 @case.must(
-    "notification-filter/client-asks",
+    "notification-filter",
     "notifications has what is wanted, and nothing else that is true.",
     **scripted(listen(tools=True, uris=["test://kit/one"])),
 )
@@ -61,7 +61,7 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "receiving-notifications/client-tells-apart",
+    "receiving-notifications",
     "Each stream gets what has its own id.",
     bindings=SHARED,
     **scripted(
@@ -90,7 +90,7 @@ async def tells_apart(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.may(
-    "receiving-notifications/client-unknown-subscription",
+    "receiving-notifications",
     "It is no change of the stream.",
     **scripted(listen(tools=True, prompts=True, changes=1)),
 )
@@ -106,7 +106,7 @@ async def unknown_subscription(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "cancellation/client-cancels",
+    "cancellation",
     "notifications/cancelled with its id; over HTTP the end of its stream.",
     **scripted(listen(tools=True, changes=1), listing("prompts"), pause(0.2)),
 )
@@ -125,9 +125,7 @@ async def cancels(talk: ClientTalk) -> None:
         check(named == stream.id, f"{named!r} was cancelled, not {stream.id!r}")
 
 
-@case.should(
-    "graceful-closure/client-hears-the-end", "The stream has ended, by the server, in good order."
-)
+@case.should("graceful-closure", "The stream has ended, by the server, in good order.")
 async def hears_the_end(talk: ClientTalk) -> None:
     """The response to a subscription is its end."""
     link, stream = await talk.expect(LISTEN)
@@ -141,7 +139,7 @@ async def hears_the_end(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "graceful-closure/client-listens-again",
+    "graceful-closure",
     "subscriptions/listen with the same filter, to the server that was started again.",
     bindings=STDIO,
     **scripted(listen(tools=True, uris=["test://kit/one"], changes=5)),
@@ -166,7 +164,7 @@ async def listens_again(talk: ClientTalk) -> None:
     check(asked == wanted, f"the filter {wanted} became {asked}")
 
 
-@case.may("graceful-closure/client-reopens", "subscriptions/listen again.", bindings=STREAMABLE)
+@case.may("graceful-closure", "subscriptions/listen again.", bindings=STREAMABLE)
 async def reopens(talk: ClientTalk) -> None:
     """A stream that breaks off without a response is opened anew."""
     link, stream = await talk.expect(LISTEN)

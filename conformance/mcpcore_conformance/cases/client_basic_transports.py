@@ -32,7 +32,7 @@ RETRY = 600
 
 
 @case.must(
-    "session-management/client-sends-session",
+    "session-management",
     "Mcp-Session-Id, exactly as it was given, on every request after initialize.",
 )
 async def sends_session(talk: ClientTalk) -> None:
@@ -54,10 +54,7 @@ def _after_initialize(link: ClientLink) -> list[Asked]:
     return link.asked[place + 1 :]
 
 
-@case.may(
-    "session-management/client-without-session",
-    "No Mcp-Session-Id, and no DELETE; the call succeeds.",
-)
+@case.may("session-management", "No Mcp-Session-Id, and no DELETE; the call succeeds.")
 async def without_session(talk: ClientTalk) -> None:
     """Where the server gave no session, a client has none."""
     talk.serving.session = None
@@ -70,10 +67,7 @@ async def without_session(talk: ClientTalk) -> None:
     check(not link.posts("DELETE"), "a session that there is not was deleted")
 
 
-@case.must(
-    "session-management/client-initializes-again",
-    "initialize, without the id of the session that is lost, once.",
-)
+@case.must("session-management", "initialize, without the id of the session that is lost, once.")
 async def initializes_again(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """404 for a session makes a client begin a new one."""
     talk.serving.session = "another-session"
@@ -90,10 +84,7 @@ async def initializes_again(talk: ClientTalk, link: CalledLink, message: Call) -
     check(not strange, f"{[each.method for each in strange]} did not come with the new session")
 
 
-@case.must(
-    "session-management/client-initializes-again-by-get",
-    "initialize, without the id of the session that is lost, once.",
-)
+@case.must("session-management", "initialize, without the id of the session that is lost, once.")
 async def initializes_again_by_get(talk: ClientTalk) -> None:
     """404 to a GET that names the session makes a client begin a new one, too."""
     talk.serving.hold.add("GET")
@@ -120,7 +111,7 @@ async def initializes_again_by_get(talk: ClientTalk) -> None:
     check(found is None, f"the new initialize came with the session {found!r}")
 
 
-@case.should("session-management/client-deletes", "One DELETE with the id of the session.")
+@case.should("session-management", "One DELETE with the id of the session.")
 async def deletes(talk: ClientTalk, link: ReadyLink) -> None:
     """A client that leaves ends its session."""
     await talk.finished()
@@ -130,7 +121,7 @@ async def deletes(talk: ClientTalk, link: ReadyLink) -> None:
     check(session == talk.serving.session, f"the session {session!r} was deleted")
 
 
-@case.should("session-management/client-delete-refused", "It is no failure.")
+@case.should("session-management", "It is no failure.")
 async def delete_refused(talk: ClientTalk) -> None:
     """A server may refuse to have its session ended, with 405."""
     talk.serving.hold.add("DELETE")
@@ -147,7 +138,7 @@ async def delete_refused(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "protocol-version-header/client-sends-version",
+    "protocol-version-header",
     "MCP-Protocol-Version on every request after initialize.",
     LEGACY_SINCE_2025_06_18,
 )
@@ -166,10 +157,8 @@ async def sends_version(talk: ClientTalk, link: ReadyLink) -> None:
 # Streams
 
 
-@case.must(
-    "listening-for-messages-from-the-server/client-accept", "Accept lists text/event-stream."
-)
-async def get_accept(talk: ClientTalk, link: ReadyLink) -> None:
+@case.must("listening-for-messages-from-the-server", "Accept lists text/event-stream.")
+async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """A GET says that it wants a stream."""
     await talk.finished()
     need(link.posts("GET"), "the client does not listen by GET")
@@ -178,7 +167,7 @@ async def get_accept(talk: ClientTalk, link: ReadyLink) -> None:
         check("text/event-stream" in found, f"GET came with Accept: {found!r}")
 
 
-@case.must("listening-for-messages-from-the-server/client-takes-405", "It is no failure.")
+@case.must("listening-for-messages-from-the-server", "It is no failure.")
 async def takes_405(talk: ClientTalk) -> None:
     """A server may have no stream for GET, and say so by 405."""
     talk.serving.get_stream = False
@@ -187,8 +176,7 @@ async def takes_405(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "listening-for-messages-from-the-server/client-hears",
-    "A ping on the GET stream is answered by POST.",
+    "listening-for-messages-from-the-server", "A ping on the GET stream is answered by POST."
 )
 async def hears(talk: ClientTalk, link: ReadyLink) -> None:
     """What a server asks on the stream of a GET is answered."""
@@ -251,7 +239,7 @@ async def _returned(link: ClientLink, within: float | None = None) -> Asked | No
 
 
 @case.should(
-    "resumability-and-redelivery/client-resumes",
+    "resumability-and-redelivery",
     "GET with Last-Event-ID, the id of the last event; the answer is taken from there.",
 )
 async def resumes(talk: ClientTalk) -> None:
@@ -267,9 +255,7 @@ async def resumes(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should(
-    "resumability-and-redelivery/client-resumes-again", "GET again, after the newest event."
-)
+@case.should("resumability-and-redelivery", "GET again, after the newest event.")
 async def resumes_again(talk: ClientTalk) -> None:
     """A stream that was resumed, and breaks off again, is resumed again."""
     link, answer = await _broken(talk, "1", retry=10)
@@ -290,7 +276,7 @@ async def resumes_again(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "sending-messages-to-the-server/client-retry",
+    "sending-messages-to-the-server",
     f"Not before {RETRY} ms are over.",
     POLLING,
     scenario="sse-retry",
@@ -313,7 +299,7 @@ async def retry(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "resumability-and-redelivery/client-gives-up",
+    "resumability-and-redelivery",
     "The call fails in the end, after fewer than fifty attempts.",
     **scripted(call(timeout=10)),
 )
@@ -332,7 +318,7 @@ async def gives_up(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "resumability-and-redelivery/client-one-answer",
+    "resumability-and-redelivery",
     "Each call gets its own answer, once.",
     **scripted(call(), call(), pause(0.1)),
 )
@@ -355,7 +341,7 @@ async def one_answer(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "http-with-sse/client-posts-to-endpoint",
+    "http-with-sse",
     "Every message is posted to the address of the endpoint event.",
     ONLY_2024_11_05,
     bindings=LEGACY_SSE,
@@ -373,7 +359,7 @@ async def posts_to_endpoint(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "security-warning/client-foreign-endpoint",
+    "security-warning",
     "Nothing is posted there.",
     ONLY_2024_11_05,
     bindings=LEGACY_SSE,

@@ -13,11 +13,9 @@ WORDS = "é ☃ 世界 \U0001f600 \x7f"
 
 
 @case.must(
-    "messages/client-writes-utf-8",
-    "The text, in UTF-8 or escaped.",
-    **scripted(call(arguments={"text": WORDS})),
+    "messages", "The text, in UTF-8 or escaped.", **scripted(call(arguments={"text": WORDS}))
 )
-async def writes_utf8(_: CalledLink, message: Call) -> None:
+async def writes_utf_8(_: CalledLink, message: Call) -> None:
     """What a client sends is UTF-8."""
     found = message.params["arguments"].get("text")
     check(found == WORDS, f"the text {WORDS!r} came as {found!r}")

@@ -57,7 +57,7 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 
 
 @case.must(
-    "basic-transports-stdio/client-one-line",
+    "basic-transports-stdio",
     "Each message is one line, and its text is what it was.",
     **scripted(call(arguments={"text": AWKWARD})),
 )
@@ -67,7 +67,7 @@ async def one_line(_: CalledLink, message: Call) -> None:
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 
 
-@case.must("basic-transports-stdio/client-nothing-else", "Nothing but messages.", bare=True)
+@case.must("basic-transports-stdio", "Nothing but messages.", bare=True)
 async def nothing_else(talk: ClientTalk) -> None:
     """What a client writes to the server's input are messages, from the first byte to the last.
 
@@ -84,7 +84,7 @@ async def nothing_else(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "basic-transports-stdio/client-individual-messages",
+    "basic-transports-stdio",
     "No arrays of messages, but in 2025-03-26, which has batches.",
     bare=True,
 )
@@ -95,7 +95,7 @@ async def individual_messages(talk: ClientTalk) -> None:
     await talk.finished()
 
 
-@case.may("basic-transports-stdio/client-takes-crlf", "They are read as if they were not there.")
+@case.may("basic-transports-stdio", "They are read as if they were not there.")
 async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
     value = {**text("8"), "resultType": "complete"}
@@ -103,7 +103,7 @@ async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     await talk.succeeded()
 
 
-@case.should("basic-transports-stdio/client-takes-pieces", "They are put together.")
+@case.should("basic-transports-stdio", "They are put together.")
 async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
     lines = talk.lines(link)
@@ -117,9 +117,7 @@ async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> Non
     await talk.succeeded()
 
 
-@case.should(
-    "basic-transports-stdio/client-takes-long-lines", "The whole text.", **scripted(call())
-)
+@case.should("basic-transports-stdio", "The whole text.", **scripted(call()))
 async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of several hundred thousand bytes is read whole."""
     long = "ø☃\U0001f600x" * (BIG // 10)
@@ -129,11 +127,7 @@ async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) ->
     check(found == [long], f"of {len(long)} characters came {sum(map(len, found))}")
 
 
-@case.may(
-    "basic-transports-stdio/client-skips-noise",
-    "It is passed over, and the call succeeds.",
-    bindings=STDIO,
-)
+@case.may("basic-transports-stdio", "It is passed over, and the call succeeds.", bindings=STDIO)
 async def skips_noise(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
     await talk.lines(link).write(b"Loading model ... 42%\n\x1b[31mwarning:\x1b[0m {oops\n")
@@ -158,7 +152,7 @@ async def stderr_is_no_error(talk: ClientTalk, link: CalledLink, message: Call) 
 
 
 @case.may(
-    "basic-transports-stdio/client-deaf-server",
+    "basic-transports-stdio",
     "It reads on meanwhile; all calls succeed once the server reads again.",
     bindings=STDIO,
     **scripted(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
@@ -184,25 +178,20 @@ async def deaf_server(talk: ClientTalk) -> None:
 # The end
 
 
-@of_process.should(
-    "shutdown/client-closes-input",
-    "Standard input is closed; no signal to a server that then ends.",
-)
+@of_process.should("shutdown", "Standard input is closed; no signal to a server that then ends.")
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@of_process.should(
-    "shutdown/client-uses-force", "SIGTERM, then SIGKILL, after some time; nothing is left behind."
-)
+@of_process.should("shutdown", "SIGTERM, then SIGKILL, after some time; nothing is left behind.")
 async def uses_force(talk: ClientTalk) -> None:
     """A server that does not end by itself is ended."""
     await ends_by_force(talk)
 
 
 @case.should(
-    "unexpected-termination/client-notices",
+    "unexpected-termination",
     "The call fails at once: it does not wait for its timeout.",
     bindings=SHARED,
     **scripted(call()),
@@ -222,7 +211,7 @@ async def notices(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @of_process.should(
-    "unexpected-termination/client-restarts",
+    "unexpected-termination",
     "The server is started again, and the next request succeeds.",
     **scripted(call(timeout=3), listing("prompts", timeout=10)),
 )
@@ -259,7 +248,7 @@ def _initialized(talk: ClientTalk, since: int = 0) -> bool:
 
 
 @negotiating.should(
-    "backward-compatibility/client-probes", "server/discover, with the preferred version in _meta."
+    "backward-compatibility", "server/discover, with the preferred version in _meta."
 )
 async def probes(talk: ClientTalk) -> None:
     """A client that speaks both eras asks first which one the server speaks."""
@@ -271,9 +260,7 @@ async def probes(talk: ClientTalk) -> None:
     await talk.good_step("the list")
 
 
-@negotiating.must(
-    "backward-compatibility/client-falls-back", "initialize, whatever the code of the error is."
-)
+@negotiating.must("backward-compatibility", "initialize, whatever the code of the error is.")
 async def falls_back(talk: ClientTalk) -> None:
     """A server that refuses the probe with any other error is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -285,9 +272,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.finished()
 
 
-@negotiating.must(
-    "backward-compatibility/client-falls-back-on-silence", "initialize, after a while."
-)
+@negotiating.must("backward-compatibility", "initialize, after a while.")
 async def falls_back_on_silence(talk: ClientTalk) -> None:
     """A server that does not answer the probe is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -297,7 +282,7 @@ async def falls_back_on_silence(talk: ClientTalk) -> None:
     check(_initialized(talk), "a server that did not answer the probe was not initialized")
 
 
-@negotiating.must("backward-compatibility/client-stays-modern", "No initialize.")
+@negotiating.must("backward-compatibility", "No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A server that refuses the probe with an error of this era is never initialized."""
     for code in (UNSUPPORTED_VERSION, MISSING_CAPABILITY):

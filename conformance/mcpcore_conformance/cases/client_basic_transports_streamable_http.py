@@ -61,7 +61,7 @@ def _types(value: str | None) -> list[str]:
 # Sending
 
 
-@case.must("sending-messages/client-accept", "Accept lists application/json and text/event-stream.")
+@case.must("sending-messages", "Accept lists application/json and text/event-stream.")
 async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says that both kinds of answers are understood."""
     await talk.finished()
@@ -72,7 +72,7 @@ async def accept(talk: ClientTalk, link: ReadyLink) -> None:
             check(wanted in found, f"{what} came with Accept: {link.header(message, 'accept')}")
 
 
-@case.may("sending-messages/client-content-type", "application/json.")
+@case.may("sending-messages", "application/json.")
 async def content_type(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says what its body is."""
     await talk.finished()
@@ -81,7 +81,7 @@ async def content_type(talk: ClientTalk, link: ReadyLink) -> None:
         check(_types(found) == ["application/json"], f"{message.method} came with {found!r}")
 
 
-@case.must("sending-messages/client-post", "A POST to the endpoint for each message.")
+@case.must("sending-messages", "A POST to the endpoint for each message.")
 async def post(talk: ClientTalk, link: ReadyLink) -> None:
     """Every message is a POST of its own to the one endpoint."""
     await talk.finished()
@@ -94,9 +94,7 @@ async def post(talk: ClientTalk, link: ReadyLink) -> None:
     check(not others, f"the client sent {', '.join(sorted(others))}")
 
 
-@case.must(
-    "sending-messages/client-single-message", "One JSON object.", SINCE_2025_06_18, bare=True
-)
+@case.must("sending-messages", "One JSON object.", SINCE_2025_06_18, bare=True)
 async def single_message(talk: ClientTalk) -> None:
     """The body of a POST is a single message, not an array."""
     talk.forgives = MISMADE - {BATCH}
@@ -109,7 +107,7 @@ async def single_message(talk: ClientTalk) -> None:
 # Receiving
 
 
-@case.must("sending-messages/client-takes-json", "The call succeeds.")
+@case.must("sending-messages", "The call succeeds.")
 async def takes_json(talk: ClientTalk) -> None:
     """An answer may be JSON, where that to the request before was a stream."""
     talk.serving.answer_by = "sse"
@@ -119,7 +117,7 @@ async def takes_json(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.must("sending-messages/client-takes-stream", "The call succeeds.")
+@case.must("sending-messages", "The call succeeds.")
 async def takes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
     talk.serving.answer_by = "sse"
@@ -127,11 +125,7 @@ async def takes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> Non
     await talk.succeeded()
 
 
-@case.should(
-    "sending-messages/client-takes-any-framing",
-    "All calls succeed.",
-    **scripted(call(), call(), call()),
-)
+@case.should("sending-messages", "All calls succeed.", **scripted(call(), call(), call()))
 async def takes_any_framing(talk: ClientTalk, link: ReadyLink) -> None:
     """A response may have a length, come in chunks, or end with the connection."""
     # what comes on a connection that is kept and closed after all is nobody's fault
@@ -161,7 +155,7 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
 
 
 @case.should(
-    "receiving-messages/client-stream-without-answer",
+    "receiving-messages",
     "The call fails at once: such a stream cannot be resumed.",
     MODERN,
     **scripted(call(), call()),
@@ -183,9 +177,7 @@ async def stream_without_answer(talk: ClientTalk, link: CalledLink, message: Cal
 
 
 @case.should(
-    "receiving-messages/client-error-status",
-    "The caller gets the error of the body.",
-    **scripted(call(), call()),
+    "receiving-messages", "The caller gets the error of the body.", **scripted(call(), call())
 )
 async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A JSON-RPC error under a status of 400 or 404 is the answer to the request."""
@@ -203,7 +195,7 @@ async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.may(
-    "receiving-messages/client-empty-status",
+    "receiving-messages",
     "The calls fail, and do not wait.",
     **scripted(*[call(timeout=5) for _ in range(3)]),
 )
@@ -238,15 +230,13 @@ async def _by_stream(
     check(texts(step.result) == [words], f"the text came as {str(step.result)[:200]}")
 
 
-@streamed.must("receiving-messages/client-sse-cr", "Lines may end with CR.")
+@streamed.must("receiving-messages", "Lines may end with CR.")
 async def sse_cr(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR alone."""
     await _by_stream(talk, lambda body: [b"event: message\rdata: " + body + b"\r\r"])
 
 
-@streamed.must(
-    "receiving-messages/client-sse-crlf", "Lines may end with CR LF, also between two packets."
-)
+@streamed.must("receiving-messages", "Lines may end with CR LF, also between two packets.")
 async def sse_crlf(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR LF, and a packet between the two."""
     await _by_stream(
@@ -254,15 +244,13 @@ async def sse_crlf(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must(
-    "receiving-messages/client-sse-bom", "One byte order mark at the beginning is passed over."
-)
+@streamed.must("receiving-messages", "One byte order mark at the beginning is passed over.")
 async def sse_bom(talk: ClientTalk) -> None:
     """A stream may begin with a byte order mark."""
     await _by_stream(talk, lambda body: [b"\xef\xbb", b"\xbfdata: " + body + b"\n\n"])
 
 
-@streamed.must("receiving-messages/client-sse-comments", "Comments carry nothing.")
+@streamed.must("receiving-messages", "Comments carry nothing.")
 async def sse_comments(talk: ClientTalk) -> None:
     """Comments, between events and within them, are passed over."""
     await _by_stream(
@@ -271,7 +259,7 @@ async def sse_comments(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must("receiving-messages/client-sse-fields", "Fields that are not known are passed over.")
+@streamed.must("receiving-messages", "Fields that are not known are passed over.")
 async def sse_fields(talk: ClientTalk) -> None:
     """Unknown fields and events of unknown names are passed over; a blank is optional."""
     await _by_stream(
@@ -283,7 +271,7 @@ async def sse_fields(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must("receiving-messages/client-sse-lines", "The lines of the data are joined by LF.")
+@streamed.must("receiving-messages", "The lines of the data are joined by LF.")
 async def sse_lines(talk: ClientTalk) -> None:
     """Data may have several lines."""
 
@@ -298,21 +286,19 @@ _CRUMBS = re.compile(rb"[\n\x80-\xff]|[^\n\x80-\xff]{1,4}")
 """Line ends and the bytes of long characters one by one: a busy kit takes its time for each."""
 
 
-@streamed.must("receiving-messages/client-sse-pieces", "Characters of several bytes may be cut.")
+@streamed.must("receiving-messages", "Characters of several bytes may be cut.")
 async def sse_pieces(talk: ClientTalk) -> None:
     """A stream may come in pieces of a few bytes, and of one."""
     await _by_stream(talk, lambda body: _CRUMBS.findall(b"id: 1\ndata: " + body + b"\n\n"))
 
 
-@streamed.must("receiving-messages/client-sse-long", "The whole text.")
+@streamed.must("receiving-messages", "The whole text.")
 async def sse_long(talk: ClientTalk) -> None:
     """An event may have several hundred thousand bytes."""
     await _by_stream(talk, lambda body: [b"data: " + body + b"\n\n"], "ø☃" * (BIG // 5))
 
 
-@streamed.must(
-    "receiving-messages/client-sse-joined", "Several events of one packet are taken one by one."
-)
+@streamed.must("receiving-messages", "Several events of one packet are taken one by one.")
 async def sse_joined(talk: ClientTalk) -> None:
     """Several events may come at once."""
     odd = encode({"jsonrpc": "2.0", "method": "notifications/com.example/odd"})
@@ -322,7 +308,7 @@ async def sse_joined(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "receiving-messages/client-keep-alive",
+    "receiving-messages",
     "The first call succeeds, the second ends when its time is over.",
     **scripted(call(), call(timeout=1)),
 )
@@ -356,7 +342,7 @@ async def keep_alive(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.may(
-    "receiving-messages/client-sse-garbage",
+    "receiving-messages",
     "The next call succeeds, whatever became of the first.",
     **scripted(call(timeout=5), call()),
 )
@@ -397,7 +383,7 @@ async def _refused(talk: ClientTalk, refusal: Refusal) -> tuple[ClientLink, Mess
     return link, first
 
 
-@negotiating.should("backward-compatibility/client-falls-back", "initialize.")
+@negotiating.should("backward-compatibility", "initialize.")
 async def falls_back(talk: ClientTalk) -> None:
     """A 400 without an error of the newer era means a server of the older one."""
     talk.revision = LATEST_LEGACY
@@ -418,7 +404,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.until(lambda: talk.ended)
 
 
-@negotiating.should("backward-compatibility/client-stays-modern", "No initialize.")
+@negotiating.should("backward-compatibility", "No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A 400 with an error of the newer era is no reason to initialize."""
     data = {"supported": [LATEST.name], "requested": LATEST.name, "requiredCapabilities": {}}
@@ -434,9 +420,7 @@ async def stays_modern(talk: ClientTalk) -> None:
         check(not link.requests("initialize"), f"after the error {code} the client initialized")
 
 
-@negotiating.may(
-    "backward-compatibility/client-other-statuses", "No initialize: they say nothing of the era."
-)
+@negotiating.may("backward-compatibility", "No initialize: they say nothing of the era.")
 async def other_statuses(talk: ClientTalk) -> None:
     """401, 403, 429 and 5xx are no reason to initialize."""
     for status in (401, 403, 429, 500, 503):
@@ -491,10 +475,7 @@ async def falls_back_to_sse(talk: ClientTalk) -> None:
     check(link.posts("GET"), "there was no GET")
 
 
-@negotiating.may(
-    f"{OLD}/client-falls-back-from-modern",
-    "GET, and after the endpoint event initialize to the address that it names.",
-)
+@negotiating.may(OLD, "GET, and after the endpoint event initialize to the address that it names.")
 async def falls_back_from_modern(talk: ClientTalk) -> None:
     """A client of both eras finds a server of HTTP+SSE too."""
     talk.revision = LATEST_LEGACY
@@ -564,7 +545,7 @@ async def name_header(link: CalledLink, message: Call) -> None:
 
 
 @case.must(
-    "standard-request-headers/client-all-methods",
+    "standard-request-headers",
     "Mcp-Name for tools/call, resources/read and prompts/get; Mcp-Method always.",
     **scripted(
         call("echo"), read("test://kit/a%20b?c=d"), prompt("greet"), complete(), listing("prompts")
@@ -627,7 +608,7 @@ async def _next_call(talk: ClientTalk, link: ClientLink) -> Message:
 
 
 @custom.must(
-    "custom-headers-from-tool-parameters/client-mirrors",
+    "custom-headers-from-tool-parameters",
     "Mcp-Param headers with the values, and none for other parameters.",
     context=_calls({"region": "us west 1", "count": -7, "dry": False, "empty": "", "query": "q"}),
 )
@@ -679,7 +660,7 @@ async def value_encoded(talk: ClientTalk) -> None:
 
 
 @custom.must(
-    "value-encoding/client-no-injection",
+    "value-encoding",
     "No header that the client did not mean to send.",
     context=_calls({"text": "a\r\nX-Injected: yes"}, {"text": "a\nX-Injected: yes"}),
 )
@@ -695,7 +676,7 @@ async def no_injection(talk: ClientTalk) -> None:
 
 
 @custom.must(
-    "schema-extension/client-nested",
+    "schema-extension",
     "The value at the path of the property; no header where there is none.",
     context=_calls({"place": {"region": "north", "more": {"n": 3}}}, {"place": {}}),
 )
@@ -714,7 +695,7 @@ async def nested(talk: ClientTalk) -> None:
 
 
 @custom.must(
-    "server-behavior-for-custom-headers/client-omits",
+    "server-behavior-for-custom-headers",
     "No header.",
     context=_calls({"a": None, "b": "x"}, {"b": "x"}),
 )
@@ -747,7 +728,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @case.must(
-    "schema-extension/client-leaves-out",
+    "schema-extension",
     "Only the tool whose annotations are right is called.",
     scenario="http-invalid-tool-headers",
 )
@@ -766,7 +747,7 @@ async def leaves_out(talk: ClientTalk) -> None:
 
 
 @custom.should(
-    "client-behavior/client-refreshes",
+    "client-behavior",
     "tools/list, then the call once more with the header.",
     context=_calls({"region": "north"}),
 )
@@ -784,7 +765,7 @@ async def refreshes(talk: ClientTalk) -> None:
 
 
 @custom.may(
-    "client-behavior/client-refreshes-once",
+    "client-behavior",
     "The call is given up after a few attempts.",
     context=_calls({"region": "north"}),
 )
@@ -812,7 +793,7 @@ COMMENTS = 15
 @page.client(
     MODERN, bindings=STREAMABLE, **scripted(listen(tools=True, changes=1), timeout=PATIENCE)
 ).must(
-    "receiving-messages/client-listens-on",
+    "receiving-messages",
     "They are passed over, and the stream stays open; the change that comes then is heard.",
 )
 async def listens_on(talk: ClientTalk) -> None:

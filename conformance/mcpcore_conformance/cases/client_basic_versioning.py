@@ -13,7 +13,7 @@ case = page.client(MODERN)
 
 
 @case.should(
-    "protocol-version-negotiation/client-retries",
+    "protocol-version-negotiation",
     "The request again, with a version of the list.",
     scenario="request-metadata",
 )
@@ -32,7 +32,7 @@ async def retries(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "protocol-version-negotiation/client-no-common-version",
+    "protocol-version-negotiation",
     "An error for the owner; no further attempts.",
     scenario="request-metadata",
 )
@@ -55,7 +55,7 @@ async def no_common_version(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "backward-compatibility-with-initialization-based-versions/client-remembers",
+    "backward-compatibility-with-initialization-based-versions",
     "The second conversation begins with initialize.",
     bindings=STREAMABLE,
     **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
@@ -85,7 +85,7 @@ async def remembers(talk: ClientTalk) -> None:
     bindings=STREAMABLE,
     **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
 ).should(
-    "backward-compatibility-with-initialization-based-versions/client-probes-again",
+    "backward-compatibility-with-initialization-based-versions",
     "The second conversation is one of the newer era.",
 )
 async def probes_again(talk: ClientTalk) -> None:

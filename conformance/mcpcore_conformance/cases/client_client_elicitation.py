@@ -64,9 +64,7 @@ declared(case, "elicitation", "can be asked", LEGACY_SINCE_2025_06_18, DEFAULTS_
 
 
 @case.must(
-    "elicitation-requests/client-default-mode",
-    "It is answered as a form.",
-    **scripted(call(), needs=("elicitation",)),
+    "elicitation-requests", "It is answered as a form.", **scripted(call(), needs=("elicitation",))
 )
 async def default_mode(talk: ClientTalk) -> None:
     """A request without a mode is a form."""
@@ -75,7 +73,7 @@ async def default_mode(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "requested-schema/client-defaults",
+    "requested-schema",
     "The defaults of the fields that were left out.",
     needs=("elicitation",),
     scenario=DEFAULTS_SCENARIO,
@@ -91,7 +89,7 @@ async def defaults(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "form-mode-security/client-validates",
+    "form-mode-security",
     "Content that keeps to the schema.",
     **scripted(call(), needs=("elicitation",)),
 )
@@ -116,7 +114,7 @@ async def validates(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "response-actions/client-declines",
+    "response-actions",
     "The action decline, without content.",
     SINCE_2025_06_18,
     **scripted(call(), elicitation="decline", needs=("elicitation",)),
@@ -130,7 +128,7 @@ async def declines(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "error-handling/client-undeclared-mode",
+    "error-handling",
     "The error -32602.",
     ONLY_2025_11_25,
     **scripted(call(), declare=["elicitation"], needs=("elicitation",)),
@@ -148,7 +146,7 @@ async def undeclared_mode(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "safe-url-handling/client-no-prefetch",
+    "safe-url-handling",
     "Nothing is asked for at that address.",
     bindings=STREAMABLE,
     **scripted(call(), declare=["elicitation", "elicitation.url"]),

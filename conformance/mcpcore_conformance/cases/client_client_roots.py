@@ -18,7 +18,7 @@ declared(case, "roots", "has roots", LEGACY, "initialize")
 
 
 @case.must(
-    "root/client-file-uris",
+    "root",
     "A list of objects with file:// URIs: those that the client was given.",
     ALL,
     **scripted(call(), roots=ROOTS, needs=("roots",)),
@@ -35,11 +35,7 @@ async def file_uris(link: ReadyLink) -> None:
     check(uris == ROOTS, f"the roots are {uris}")
 
 
-@case.should(
-    "error-handling/client-without-roots",
-    "The error -32601.",
-    **scripted(call(), declare=["sampling"]),
-)
+@case.should("error-handling", "The error -32601.", **scripted(call(), declare=["sampling"]))
 async def without_roots(link: ReadyLink) -> None:
     """A client without roots says so."""
     asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
@@ -49,7 +45,7 @@ async def without_roots(link: ReadyLink) -> None:
 
 
 @case.must(
-    "root-list-changes/client-notifies",
+    "root-list-changes",
     f"{CHANGED}; asked again, the client gives the new ones.",
     **scripted(
         call(),

@@ -29,7 +29,7 @@ declared(case, "sampling", "samples", LEGACY, "initialize")
 
 
 @case.must(
-    "creating-messages/client-answers",
+    "creating-messages",
     "A result with role, content and model.",
     ALL,
     **scripted(call(), needs=("sampling",)),
@@ -49,11 +49,9 @@ async def answers(link: ReadyLink) -> None:
 
 
 @case.must(
-    "tools-in-sampling/client-undeclared",
-    "An error.",
-    **scripted(call(), declare=["sampling"], needs=("sampling",)),
+    "tools-in-sampling", "An error.", **scripted(call(), declare=["sampling"], needs=("sampling",))
 )
-async def tools_undeclared(talk: ClientTalk, link: CalledLink, message: Call) -> None:
+async def undeclared(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Tools are refused by a client that has not declared that it takes them."""
     if "tools" in link.client_capabilities.get("sampling", {}):
         talk.skip("the client declares sampling.tools")
@@ -63,7 +61,7 @@ async def tools_undeclared(talk: ClientTalk, link: CalledLink, message: Call) ->
 
 
 @case.should(
-    "error-handling/client-unbalanced",
+    "error-handling",
     "The error -32602.",
     **scripted(call(), declare=["sampling", "sampling.tools"]),
 )

@@ -140,8 +140,7 @@ def _about(provider: SignInServer) -> dict[str, str]:
 
 
 @enterprise_case.must(
-    "flow/client-exchange",
-    "An ID-JAG is asked for, for the issuer and the resource, with the id token.",
+    "flow", "An ID-JAG is asked for, for the issuer and the resource, with the id token."
 )
 async def exchange(talk: ClientTalk, site: NewSite) -> None:
     """The identity provider is asked for an ID-JAG for this server."""
@@ -162,10 +161,7 @@ async def exchange(talk: ClientTalk, site: NewSite) -> None:
     check(not wrong, f"the exchange has {wrong}")
 
 
-@enterprise_case.must(
-    "flow/client-assertion-grant",
-    "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.",
-)
+@enterprise_case.must("flow", "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.")
 async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is asked for a token with the ID-JAG, and no person is."""
     await sign_in(talk, site, _about(_provider(site)))
@@ -176,9 +172,7 @@ async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
     check(found[0].path == site.server.place("token"), f"{found[0].path} was sent the ID-JAG")
 
 
-@enterprise_case.must(
-    "flow/client-other-type", "A token of another type than asked for is not used as an assertion."
-)
+@enterprise_case.must("flow", "A token of another type than asked for is not used as an assertion.")
 async def other_type(talk: ClientTalk, site: NewSite) -> None:
     """What the identity provider gives in place of an ID-JAG is passed on to nobody."""
     kind = "urn:ietf:params:oauth:token-type:access_token"
@@ -201,7 +195,7 @@ async def workload(talk: ClientTalk, site: NewSite) -> None:
     check(found[0].form.get("assertion") == "kit.valid.jwt", "the assertion is another one")
 
 
-@rfc7523_case.should("section-3.1/client-no-retry", "One token request, and no other grant.")
+@rfc7523_case.should("section-3.1", "One token request, and no other grant.")
 async def no_retry(talk: ClientTalk, site: NewSite) -> None:
     """A refused assertion is not sent again, and nothing else is tried in its place."""
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
@@ -248,8 +242,7 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
 
 
 @rfc9449_case.must(
-    "section-5/client-token-request",
-    "A proof for POST and the token endpoint, signed with the key that it names.",
+    "section-5", "A proof for POST and the token endpoint, signed with the key that it names."
 )
 async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """The token request has a proof."""
@@ -258,10 +251,7 @@ async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
         _proof(visit, site.origin + visit.path)
 
 
-@rfc9449_case.must(
-    "section-7/client-every-request",
-    "Authorization: DPoP, and a proof for the request and the token.",
-)
+@rfc9449_case.must("section-7", "Authorization: DPoP, and a proof for the request and the token.")
 async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Every request to the server has the token by its scheme, and a proof."""
     await sign_in(talk, site)
@@ -271,7 +261,7 @@ async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
         _proof(visit, site.address, token)
 
 
-@rfc9449_case.must("section-4.2/client-new-proof", "No jti is there twice.")
+@rfc9449_case.must("section-4.2", "No jti is there twice.")
 async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Each request has a proof of its own."""
     await sign_in(talk, site)
@@ -282,9 +272,7 @@ async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> 
 
 
 @rfc9449_case.must(
-    "section-8/client-nonce",
-    "The token request is sent once more, with the nonce.",
-    scenario="auth/dpop-nonce",
+    "section-8", "The token request is sent once more, with the nonce.", scenario="auth/dpop-nonce"
 )
 async def nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """A nonce that the authorization server demands is in the next proof."""
@@ -296,7 +284,7 @@ async def nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None
 
 
 @rfc9449_case.must(
-    "section-9/client-server-nonce",
+    "section-9",
     "The request is sent once more, with the nonce and the same token.",
     scenario="auth/dpop-nonce",
 )

@@ -88,9 +88,7 @@ Served = Annotated[_Skills, _Skills]
 
 
 @loading.must(
-    "getting-a-skill/client-loads",
-    "The contents of the files.",
-    **scripted(skill(URI, "references/guide.md")),
+    "getting-a-skill", "The contents of the files.", **scripted(skill(URI, "references/guide.md"))
 )
 async def loads(talk: ClientTalk) -> None:
     """A skill that is not listed is loaded by its URI, and its files are read."""
@@ -132,7 +130,7 @@ async def other_frontmatter(served: Served) -> None:
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@loading.must("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
+@loading.must("integrity-and-verification", "The skill is not loaded.")
 async def unlisted_field(served: Served) -> None:
     """A field of the front matter that the entry does not have is a difference."""
     served.describe(URI, FILES[URI].replace("\n---\n\n", "\nallowed-tools: Bash\n---\n\n"))
@@ -140,9 +138,7 @@ async def unlisted_field(served: Served) -> None:
 
 
 @loading.must(
-    "integrity-and-verification/client-unlisted-file",
-    "The file is not asked for.",
-    **scripted(skill(URI, "other.md")),
+    "integrity-and-verification", "The file is not asked for.", **scripted(skill(URI, "other.md"))
 )
 async def unlisted_file(served: Served) -> None:
     """A file that the entry does not list is not read."""
@@ -151,7 +147,7 @@ async def unlisted_file(served: Served) -> None:
     check(not outcome.good, "it was used")
 
 
-@case.must("resources/client-no-resources", "The skill is not loaded.", **scripted(skill(URI)))
+@case.must("resources", "The skill is not loaded.", **scripted(skill(URI)))
 async def no_resources(talk: ClientTalk, served: Served) -> None:
     """An entry without resources is invalid."""
     del served.entry["resources"]
@@ -161,11 +157,7 @@ async def no_resources(talk: ClientTalk, served: Served) -> None:
     check(not outcome.good, "it was loaded")
 
 
-@case.must(
-    "integrity-and-verification/client-no-prefetch",
-    "No resources/read.",
-    **scripted(listing("skills")),
-)
+@case.must("integrity-and-verification", "No resources/read.", **scripted(listing("skills")))
 async def no_prefetch(talk: ClientTalk, served: Served) -> None:
     """Listing skills fetches no files of theirs."""
     await talk.open()
@@ -175,7 +167,7 @@ async def no_prefetch(talk: ClientTalk, served: Served) -> None:
 
 
 @case.must(
-    "capability-negotiation/client-no-directories",
+    "capability-negotiation",
     "No resources/directory/read.",
     **scripted(listing("skills"), directory(ROOT)),
 )

@@ -33,10 +33,7 @@ given = signing_in(rfc6749, scenario="auth/pre-registration", context=GIVEN)
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
-@case.must(
-    "section-3.1/client-query-kept",
-    "The query of the authorization endpoint's URL is part of the request.",
-)
+@case.must("section-3.1", "The query of the authorization endpoint's URL is part of the request.")
 async def query_kept(talk: ClientTalk, site: NewSite) -> None:
     """The query that the authorization endpoint has already is kept."""
     site.server.question = "?tenant=kit%2Fone&ui_locales=nb"
@@ -46,7 +43,7 @@ async def query_kept(talk: ClientTalk, site: NewSite) -> None:
     check(found == ("kit/one", "nb"), f"of the query {found} is left")
 
 
-@case.must("section-4.1.1/client-response-type", "response_type is code, client_id is there.")
+@case.must("section-4.1.1", "response_type is code, client_id is there.")
 async def response_type(site: EnteredSite) -> None:
     """The authorization request asks for a code, and says by whom."""
     asked = authorization(site)
@@ -62,7 +59,7 @@ async def parameters_once(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must("section-4.1.2/client-code-once", "No second token request with the same code.")
+@case.must("section-4.1.2", "No second token request with the same code.")
 async def code_once(talk: ClientTalk, site: NewSite) -> None:
     """A code is not used again, also if its redeeming has failed."""
     refusal = answer({"error": "temporarily_unavailable"}, talk.random.choice([400, 503]))
@@ -72,14 +69,14 @@ async def code_once(talk: ClientTalk, site: NewSite) -> None:
     check(len(codes) == len({*codes}), "the client has used a code more than once")
 
 
-@case.must("section-5.1/client-unknown-members", "The token is used.")
+@case.must("section-5.1", "The token is used.")
 async def unknown_members(talk: ClientTalk, site: NewSite) -> None:
     """Unknown members of the token response are ignored, and its type is read in any case."""
     site.server.issued = {"token_type": "bEARER", "x_kit": {"of": ["the", "kit"]}, "iat": 1}
     await sign_in(talk, site)
 
 
-@case.must("section-7.1/client-token-type", "The token is not sent.")
+@case.must("section-7.1", "The token is not sent.")
 async def token_type(talk: ClientTalk, site: NewSite) -> None:
     """A token of a type that the client does not know is not used."""
     site.server.issued = {"token_type": "mac"}
@@ -108,9 +105,7 @@ def _with_method(talk: ClientTalk, *methods: str) -> ProtectedSite:
     return site
 
 
-@given.should(
-    "section-2.3.1/client-basic", "Authorization: Basic, with the form-encoded id and secret."
-)
+@given.should("section-2.3.1", "Authorization: Basic, with the form-encoded id and secret.")
 async def basic(talk: ClientTalk) -> None:
     """Where client_secret_basic alone is offered the secret is in the header."""
     site = _with_method(talk, "client_secret_basic")
@@ -120,9 +115,7 @@ async def basic(talk: ClientTalk) -> None:
     check(found == wanted, f"Basic has {found!r} in place of {wanted!r}")
 
 
-@given.should(
-    "section-2.3.1/client-post", "client_id and client_secret are parameters of the token request."
-)
+@given.should("section-2.3.1", "client_id and client_secret are parameters of the token request.")
 async def post(talk: ClientTalk) -> None:
     """Where client_secret_post alone is offered the secret is in the body."""
     site = _with_method(talk, "client_secret_post")
@@ -133,7 +126,7 @@ async def post(talk: ClientTalk) -> None:
     check(found == wanted, f"the body has {found!r} in place of {wanted!r}")
 
 
-@given.must("section-2.3/client-one-method", "The secret is either in the header or in the body.")
+@given.must("section-2.3", "The secret is either in the header or in the body.")
 async def one_method(talk: ClientTalk) -> None:
     """A client authenticates itself in one way at a time."""
     site = _with_method(talk, "client_secret_basic", "client_secret_post")
@@ -144,9 +137,7 @@ async def one_method(talk: ClientTalk) -> None:
         check(ways == 1, f"the client has authenticated itself in {ways} ways")
 
 
-@case.must(
-    "section-3.2.1/client-public", "The token request names the client_id, and has no secret."
-)
+@case.must("section-3.2.1", "The token request names the client_id, and has no secret.")
 async def public(talk: ClientTalk, site: EnteredSite) -> None:
     """A client without a secret names itself in the token request."""
     if site.of("register") and registration(talk, site).get("token_endpoint_auth_method") != "none":
@@ -157,16 +148,14 @@ async def public(talk: ClientTalk, site: EnteredSite) -> None:
     check("client_secret" not in form, "there is a client_secret")
 
 
-@rfc7636_case.must("section-4.1/client-verifier", "43 to 128 unreserved characters.")
+@rfc7636_case.must("section-4.1", "43 to 128 unreserved characters.")
 async def verifier(site: EnteredSite) -> None:
     """A code verifier has the form that PKCE gives it."""
     found = redeeming(site)[0].form.get("code_verifier", "")
     check(VERIFIER.fullmatch(found), f"code_verifier is {found!r}")
 
 
-@rfc7636_case.must(
-    "section-4.1/client-new-verifier", "The verifiers and challenges of two flows differ."
-)
+@rfc7636_case.must("section-4.1", "The verifiers and challenges of two flows differ.")
 async def new_verifier(talk: ClientTalk, site: NewSite) -> None:
     """Each authorization request has a code verifier of its own."""
     site.ends.add("tools/call")
@@ -176,7 +165,7 @@ async def new_verifier(talk: ClientTalk, site: NewSite) -> None:
     check(len(found) == len({*found}), "the client has used a verifier more than once")
 
 
-@rfc9728_case.must("section-3.3/client-other-resource", "Nobody is asked for authorization.")
+@rfc9728_case.must("section-3.3", "Nobody is asked for authorization.")
 async def other_resource(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of another resource are not used."""
     others = ["https://other.example/mcp", site.origin + "/other", site.address + "/deeper"]
@@ -185,7 +174,7 @@ async def other_resource(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
 
 
-@rfc9728_case.must("section-2/client-no-resource", "Nobody is asked for authorization.")
+@rfc9728_case.must("section-2", "Nobody is asked for authorization.")
 async def no_resource(talk: ClientTalk, site: NewSite) -> None:
     """Metadata that do not say of which resource they are, which they must, are not used."""
     site.resource = {"resource": None}
@@ -193,7 +182,7 @@ async def no_resource(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
 
 
-@rfc9728_case.may("section-7.7/client-redirected-metadata", "The redirect is not followed.")
+@rfc9728_case.may("section-7.7", "The redirect is not followed.")
 async def redirected_metadata(talk: ClientTalk, site: NewSite) -> None:
     """The URL of the metadata does not lead a client to another host."""
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"

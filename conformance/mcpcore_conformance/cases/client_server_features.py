@@ -19,7 +19,7 @@ UPDATED = "notifications/resources/updated"
 
 
 @resources_case.should(
-    "error-handling/client-not-found",
+    "error-handling",
     "Both reach the caller as errors of the server.",
     **scripted(read("test://kit/none"), read("test://kit/none")),
 )
@@ -33,9 +33,7 @@ async def not_found(talk: ClientTalk, link: ReadyLink) -> None:
     check(found == [*codes], f"the errors {codes} came as {found}")
 
 
-@resources_case.may(
-    "reading-resources/client-exact-uri", "The URI as it was given.", ALL, **scripted(read(ODD))
-)
+@resources_case.may("reading-resources", "The URI as it was given.", ALL, **scripted(read(ODD)))
 async def exact_uri(talk: ClientTalk) -> None:
     """A URI is sent as it was given, whatever a client thinks of it."""
     _, message = await talk.expect("resources/read")

@@ -43,16 +43,14 @@ async def _structured(talk: ClientTalk, content: Any) -> Outcome:
 weather_case = page.client(SINCE_2025_06_18, **scripted(listing(), call("weather", {})))
 
 
-@weather_case.should("output-schema/client-validates", "The call fails.")
+@weather_case.should("output-schema", "The call fails.")
 async def validates(talk: ClientTalk) -> None:
     """A structured result that breaks the tool's schema is not taken."""
     step = await _structured(talk, {"city": "Oslo", "degrees": "warm"})
     check(not step.good, f"it was taken: {step.result!r}")
 
 
-@weather_case.should(
-    "output-schema/client-validates-references", "The call fails.", SINCE_2025_11_25
-)
+@weather_case.should("output-schema", "The call fails.", SINCE_2025_11_25)
 async def validates_references(talk: ClientTalk) -> None:
     """References within a schema count."""
     found = {"city": "Oslo", "degrees": 3, "winds": ["north", "up"]}
@@ -60,7 +58,7 @@ async def validates_references(talk: ClientTalk) -> None:
     check(not step.good, f"it was taken: {step.result!r}")
 
 
-@weather_case.should("output-schema/client-takes-what-is-right", "The result, whole.")
+@weather_case.should("output-schema", "The result, whole.")
 async def takes_what_is_right(talk: ClientTalk) -> None:
     """A structured result that keeps to the schema reaches the caller."""
     found = {"city": "Oslo", "degrees": -3.5, "winds": ["north"], "more": [1]}
@@ -70,18 +68,14 @@ async def takes_what_is_right(talk: ClientTalk) -> None:
     check(got == found, f"{found} came as {got!r}")
 
 
-@case.should(
-    "calling-tools/client-exact-arguments",
-    "The same JSON values.",
-    **scripted(call("echo", ARGUMENTS)),
-)
+@case.should("calling-tools", "The same JSON values.", **scripted(call("echo", ARGUMENTS)))
 async def exact_arguments(_: CalledLink, message: Call) -> None:
     """Arguments reach the server as they were given."""
     found = message.params.get("arguments")
     check(found == ARGUMENTS, f"the arguments came as {found!r}")
 
 
-@case.may("error-handling/client-tells-tool-errors", "A result with isError and its text.")
+@case.may("error-handling", "A result with isError and its text.")
 async def tells_tool_errors(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """That a tool has failed is a result, which its caller can read."""
     await link.respond(message, {**text("it broke"), "isError": True})
@@ -90,7 +84,7 @@ async def tells_tool_errors(talk: ClientTalk, link: CalledLink, message: Call) -
     check(texts(step.result) == ["it broke"], f"the caller got {step.result!r}")
 
 
-@case.may("error-handling/client-tells-protocol-errors", "The error's code, message and data.")
+@case.may("error-handling", "The error's code, message and data.")
 async def tells_protocol_errors(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An error of the server reaches the caller with all that it says."""
     data = {"hint": ["é", None, 1.5]}
@@ -104,7 +98,7 @@ async def tells_protocol_errors(talk: ClientTalk, link: CalledLink, message: Cal
 
 
 @case.may(
-    "tool-result/client-unknown-content",
+    "tool-result",
     "The next call succeeds, whatever became of the first.",
     **scripted(call(timeout=5), call()),
 )

@@ -46,7 +46,7 @@ def _listed(talk: ClientTalk) -> int:
 
 
 @case.must(
-    "cache-key/client-other-params",
+    "cache-key",
     "A request of its own for each.",
     **scripted(read(A), read(B), listing("resources"), listing("templates")),
 )
@@ -68,11 +68,7 @@ async def other_params(talk: ClientTalk) -> None:
     check(found == [A, B], f"it got {found}")
 
 
-@case.must(
-    "cache-key/client-not-after-input",
-    "Both times a request.",
-    **scripted(read(A), read(A), needs=("roots",)),
-)
+@case.must("cache-key", "Both times a request.", **scripted(read(A), read(A), needs=("roots",)))
 async def not_after_input(talk: ClientTalk, link: ReadyLink) -> None:
     """A result that took input is not cached."""
     for words in ("one", "two"):
@@ -90,7 +86,7 @@ async def not_after_input(talk: ClientTalk, link: ReadyLink) -> None:
 
 
 @case.must(
-    "cache-scope-field/client-private",
+    "cache-scope-field",
     "A request with each of the tokens.",
     bindings=STREAMABLE,
     **scripted(
@@ -115,21 +111,21 @@ async def private(talk: ClientTalk) -> None:
     check(len(shown) == 2, f"a private list was asked for with {len(shown)} of two tokens")
 
 
-@case.should("time-to-live-ttl-field/client-zero", "Both times a request.")
+@case.should("time-to-live-ttl-field", "Both times a request.")
 async def zero(talk: ClientTalk) -> None:
     """A ttlMs of 0 is over at once."""
     _tools(talk, ttlMs=0, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with ttlMs 0 was taken for fresh")
 
 
-@case.should("time-to-live-ttl-field/client-negative", "Both times a request, and no failure.")
+@case.should("time-to-live-ttl-field", "Both times a request, and no failure.")
 async def negative(talk: ClientTalk) -> None:
     """A negative ttlMs counts as 0."""
     _tools(talk, ttlMs=-LONG, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with a negative ttlMs was taken for fresh")
 
 
-@case.should("time-to-live-ttl-field/client-absent", "Both times a request, and no failure.")
+@case.should("time-to-live-ttl-field", "Both times a request, and no failure.")
 async def absent(talk: ClientTalk) -> None:
     """Without ttlMs a result is over at once, and is no failure."""
     talk.serving.hold.add("tools/list")
@@ -143,7 +139,7 @@ async def absent(talk: ClientTalk) -> None:
     check(await _lists(talk) >= 2, "a list without ttlMs was taken for fresh")
 
 
-@case.may("time-to-live-ttl-field/client-positive", "One request.")
+@case.may("time-to-live-ttl-field", "One request.")
 async def positive(talk: ClientTalk) -> None:
     """A result is taken for fresh as long as the server says."""
     _tools(talk, ttlMs=LONG, cacheScope="public")
@@ -152,9 +148,7 @@ async def positive(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "freshness-calculation/client-stale",
-    "Both times a request.",
-    **scripted(listing(), pause(0.3), listing()),
+    "freshness-calculation", "Both times a request.", **scripted(listing(), pause(0.3), listing())
 )
 async def stale(talk: ClientTalk) -> None:
     """A result is asked for again once its time is over."""
@@ -163,7 +157,7 @@ async def stale(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "freshness-calculation/client-no-polling",
+    "freshness-calculation",
     "No request that nobody wanted.",
     **scripted(listing(), pause(0.4), listing("prompts")),
 )
@@ -175,7 +169,7 @@ async def no_polling(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "interaction-with-notifications/client-forgets",
+    "interaction-with-notifications",
     "A request after the change, although the list was fresh.",
     **scripted(listing(), listen(tools=True, changes=1), listing()),
 )
@@ -192,9 +186,7 @@ async def forgets(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "cache-key/client-cursors",
-    "All entries of both pages, both times.",
-    **scripted(listing(), call(), listing()),
+    "cache-key", "All entries of both pages, both times.", **scripted(listing(), call(), listing())
 )
 async def cursors(talk: ClientTalk) -> None:
     """Pages of a list are different results."""

@@ -45,7 +45,7 @@ def _uris(tools: list[dict[str, Any]]) -> list[str]:
 
 
 @case.must(
-    "resource-discovery/metadata",
+    "resource-discovery",
     "A resourceUri that begins with ui://, and model, app or both as visibility.",
 )
 async def metadata(talk: ServerTalk) -> None:
@@ -64,7 +64,7 @@ async def metadata(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "content-requirements/document",
+    "content-requirements",
     "Contents with that URI and type, as text or base64, with a doctype of HTML5.",
 )
 async def document(talk: ServerTalk) -> None:
@@ -79,7 +79,7 @@ async def document(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "ui-resource-format/rules",
+    "ui-resource-format",
     "Lists of origins by their use, objects as permissions, in _meta.ui of the contents.",
 )
 async def rules(talk: ServerTalk) -> None:
@@ -102,9 +102,7 @@ async def rules(talk: ServerTalk) -> None:
             check(isinstance(value, dict), f"the permission {name} of {uri} is {value!r:.80}")
 
 
-@case.must(
-    "ui-resource-format/listed", "The same URI and media type as where it is read, or no entry."
-)
+@case.must("ui-resource-format", "The same URI and media type as where it is read, or no entry.")
 async def listed(talk: ServerTalk) -> None:
     """The resource of an app, where it is listed, is what hosts read."""
     _, tools = await _opened(talk)
@@ -116,10 +114,7 @@ async def listed(talk: ServerTalk) -> None:
         check(kind == TYPE, f"the media type of {each['uri']} is listed as {kind!r:.80}")
 
 
-@case.should(
-    "server-behavior/by-capability",
-    "No tool that refers to an app, and none that is for apps alone.",
-)
+@case.should("server-behavior", "No tool that refers to an app, and none that is for apps alone.")
 async def by_capability(talk: ServerTalk) -> None:
     """A client that does not declare the extension gets tools without apps."""
     await _opened(talk)

@@ -39,7 +39,7 @@ _NAME = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 
 
 @case.must(
-    "capability-negotiation/with-resources",
+    "capability-negotiation",
     "The capability resources, beside the extension with an object as its settings.",
 )
 async def with_resources(talk: ServerTalk) -> None:
@@ -66,10 +66,7 @@ async def listed(talk: ServerTalk) -> None:
         check(not missing, f"skills/list has no {' and no '.join(missing)}")
 
 
-@case.must(
-    "resource-mapping/name-in-uri",
-    "A URI that ends with the name in the front matter and /SKILL.md.",
-)
+@case.must("resource-mapping", "A URI that ends with the name in the front matter and /SKILL.md.")
 async def name_in_uri(_: SkillsLink, skills: Skills) -> None:
     """The name of a skill is the last segment of its path, and keeps to the rules for names."""
     for skill in skills:
@@ -79,9 +76,7 @@ async def name_in_uri(_: SkillsLink, skills: Skills) -> None:
         check(_NAME.fullmatch(str(name)), f"{name!r:.80} is no name of a skill")
 
 
-@case.must(
-    "resources/complete", "SKILL.md and files below its directory, each once, with digest and size."
-)
+@case.must("resources", "SKILL.md and files below its directory, each once, with digest and size.")
 async def complete(_: SkillsLink, skills: Skills) -> None:
     """The files of an entry are its SKILL.md and files below its directory, each once."""
     for skill in skills:
@@ -99,8 +94,7 @@ async def complete(_: SkillsLink, skills: Skills) -> None:
 
 
 @case.must(
-    "resources/nested",
-    "Each file of a skill that lies inside of another one among the files of both.",
+    "resources", "Each file of a skill that lies inside of another one among the files of both."
 )
 async def nested(_: SkillsLink, skills: Skills) -> None:
     """A skill lists the files of the skills that are nested in it."""
@@ -116,10 +110,9 @@ async def nested(_: SkillsLink, skills: Skills) -> None:
 
 
 @case.must(
-    "integrity-and-verification/digest-and-size",
-    "Bytes whose number and SHA-256 digest are those of the entry.",
+    "integrity-and-verification", "Bytes whose number and SHA-256 digest are those of the entry."
 )
-async def verified(link: SkillsLink, skills: Skills) -> None:
+async def digest_and_size(link: SkillsLink, skills: Skills) -> None:
     """What is read is what the entry says, in each file."""
     for skill in skills[:MOST]:
         for each in files(skill)[:MOST]:
@@ -130,8 +123,7 @@ async def verified(link: SkillsLink, skills: Skills) -> None:
 
 
 @case.must(
-    "frontmatter/identical",
-    "The fields of the file's front matter, with their values, and no others.",
+    "frontmatter", "The fields of the file's front matter, with their values, and no others."
 )
 async def identical(link: SkillsLink, skills: Skills) -> None:
     """The front matter of an entry is that of its SKILL.md."""
@@ -148,7 +140,7 @@ async def identical(link: SkillsLink, skills: Skills) -> None:
             check(there, f"{name} in the entry of {address(skill)} is not what the file says")
 
 
-@case.should("limits/within", "No more than 512 files and 16 MiB in one skill.")
+@case.should("limits", "No more than 512 files and 16 MiB in one skill.")
 async def within(_: SkillsLink, skills: Skills) -> None:
     """Skills keep to the limits that every host supports."""
     for skill in skills:
@@ -158,7 +150,7 @@ async def within(_: SkillsLink, skills: Skills) -> None:
         check(size <= MOST_BYTES, f"{address(skill)} has {size} bytes")
 
 
-@case.should("names/unique", "No name twice.")
+@case.should("names", "No name twice.")
 async def unique(_: SkillsLink, skills: Skills) -> None:
     """Names are unique in a listing."""
     names = [str(members(each.get("frontmatter")).get("name")) for each in skills]
@@ -166,7 +158,7 @@ async def unique(_: SkillsLink, skills: Skills) -> None:
     check(not twice, f"several skills have the name {', '.join(twice[:5])}")
 
 
-@case.must("listing-skills/once", "Each skill once, whole, on one page.")
+@case.must("listing-skills", "Each skill once, whole, on one page.")
 async def once(talk: ServerTalk) -> None:
     """An entry is not split across pages."""
     declared(talk)
@@ -190,7 +182,7 @@ async def metadata(talk: ServerTalk, link: SkillsLink, skills: Skills) -> None:
             check(value == said.get(name), f"the {name} of the resource {uri} is {value!r:.80}")
 
 
-@case.must("getting-a-skill/same-entry", "The entry that skills/list has, without a cursor.")
+@case.must("getting-a-skill", "The entry that skills/list has, without a cursor.")
 async def same_entry(link: SkillsLink, skills: Skills) -> None:
     """skills/get gives the entry of a listed skill."""
     for skill in skills[:MOST]:
@@ -201,7 +193,7 @@ async def same_entry(link: SkillsLink, skills: Skills) -> None:
         check(not missing, f"skills/get has no {' and no '.join(missing)}")
 
 
-@case.must("getting-a-skill/unknown", "The error -32602.")
+@case.must("getting-a-skill", "The error -32602.")
 async def unknown(talk: ServerTalk) -> None:
     """skills/get of what is no skill is an invalid parameter."""
     declared(talk)
@@ -210,7 +202,7 @@ async def unknown(talk: ServerTalk) -> None:
         (await link.request("skills/get", {"uri": uri})).failed_with(INVALID_PARAMS)
 
 
-@case.must("error-handling/unknown-file", "The error -32602.")
+@case.must("error-handling", "The error -32602.")
 async def unknown_file(link: SkillsLink, skills: Skills) -> None:
     """Reading a file that a skill does not have is an invalid parameter."""
     for path in ("mcpcore-conformance-no-such-file", "../SKILL.md", "%2e%2e/%2e%2e/etc/passwd"):
@@ -233,7 +225,7 @@ async def _children(talk: ServerTalk, uri: str) -> dict[str, dict[str, Any]]:
 
 
 @case.must(
-    "reading-directories/children",
+    "reading-directories",
     "Its files and its directories, the latter as inode/directory, and nothing below them.",
 )
 async def children(talk: ServerTalk) -> None:
@@ -255,7 +247,7 @@ async def children(talk: ServerTalk) -> None:
                 check((kind == DIRECTORY) is is_directory, f"the media type of {uri} is {kind!r}")
 
 
-@case.must("reading-directories/no-directory", "The error -32602.")
+@case.must("reading-directories", "The error -32602.")
 async def no_directory(talk: ServerTalk) -> None:
     """What is no directory, or is not there, is an invalid parameter."""
     link, skills = await opened(talk, "directoryRead")

@@ -67,10 +67,9 @@ async def update(link: Link, task: dict[str, Any], answers: dict[str, Any]) -> d
 
 
 @case.must(
-    "task-creation/shape",
-    "resultType task, and a task that has an id, a status, both times and ttlMs.",
+    "task-creation", "resultType task, and a task that has an id, a status, both times and ttlMs."
 )
-async def created(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
+async def shape(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A call that becomes a task is answered with the task."""
     for tool in await taskers(talk, SLOW):
         found = await creation(link, tool, LATE)
@@ -97,7 +96,7 @@ async def resolves(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     await end(link, task)
 
 
-@case.must("capability-negotiation/undeclared", "A result, or an error; no task.")
+@case.must("capability-negotiation", "A result, or an error; no task.")
 async def undeclared(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A client that does not declare the extension gets no task, whatever it declared before."""
     for tool in await taskers(talk, SLOW):
@@ -113,7 +112,7 @@ async def undeclared(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
             check(kind != "task", "a task for a client that has not declared the extension")
 
 
-@case.must("task-polling/completed", "The result in the task, and resultType complete.")
+@case.must("task-polling", "The result in the task, and resultType complete.")
 async def completed(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that is completed carries the result of the call."""
     tool = await tasker(talk, SLOW, end="completed")
@@ -129,7 +128,7 @@ async def completed(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
 
 
 @case.must(
-    "task-polling/every-look",
+    "task-polling",
     "One of the five statuses, with what belongs to it, and the same one after an end.",
 )
 async def every_look(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
@@ -203,8 +202,7 @@ async def cancelled_soon(talk: ServerTalk, link: Annotated[Link, opened]) -> Non
 
 
 @case.must(
-    "task-update-requests/answered",
-    "input_required with the requests, and a result once they are answered.",
+    "task-update-requests", "input_required with the requests, and a result once they are answered."
 )
 async def answered(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that needs input says which, and goes on once it has it."""
@@ -225,7 +223,7 @@ async def answered(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     await end(link, task)
 
 
-@case.should("task-update-requests/unknown-keys", "An acknowledgement, and the request as it was.")
+@case.should("task-update-requests", "An acknowledgement, and the request as it was.")
 async def unknown_keys(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """Answers that nobody asked for are ignored."""
     tool = await tasker(talk, "confirm_delete", questions=1)
@@ -239,9 +237,7 @@ async def unknown_keys(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     await end(link, task)
 
 
-@case.must(
-    "task-update-requests/partial", "The other requests only, until they are answered as well."
-)
+@case.must("task-update-requests", "The other requests only, until they are answered as well.")
 async def partial(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """All requests that are not answered yet are there, and no others."""
     tool = await tasker(talk, "multi_input", questions=2)
@@ -310,10 +306,8 @@ async def nothing_old(talk: ServerTalk, link: Annotated[Link, opened], tool: Slo
     await end(link, task)
 
 
-@case.must(
-    "task-status-notifications/whole-task", "The same that tasks/get gives, under the subscription."
-)
-async def notified(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
+@case.must("task-status-notifications", "The same that tasks/get gives, under the subscription.")
+async def whole_task(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A notification of a task has the whole task."""
     tool = await tasker(talk, SLOW, end="completed")
     for seconds in LONGER:
@@ -367,9 +361,7 @@ def check_missing(error: dict[str, Any]) -> None:
 
 
 @case.must(
-    "capability-negotiation/task-needed",
-    "The error -32021, which names the extension.",
-    needs=("found:task",),
+    "capability-negotiation", "The error -32021, which names the extension.", needs=("found:task",)
 )
 async def task_needed(talk: ServerTalk) -> None:
     """A tool that runs only as a task demands the extension."""
@@ -399,7 +391,7 @@ for _method in ("tasks/get", "tasks/update", "tasks/cancel"):
     _undeclared(_method)
 
 
-@case.must("protocol-errors/undeclared-listen", "The error -32021, which names the extension.")
+@case.must("protocol-errors", "The error -32021, which names the extension.")
 async def undeclared_listen(talk: ServerTalk) -> None:
     """A subscription to tasks of a client that has not declared the extension is refused."""
     link = await plain(talk)
@@ -416,7 +408,7 @@ async def undeclared_listen(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "security-considerations/other-principal",
+    "security-considerations",
     "Errors for the task of somebody else.",
     bindings=STREAMABLE,
     needs=("found:task", OTHER_PRINCIPAL),
@@ -435,7 +427,7 @@ async def other_principal(talk: ServerTalk, link: Annotated[Link, opened]) -> No
     await end(link, task)
 
 
-@case.must("protocol-errors/unknown-get", "The error -32602.")
+@case.must("protocol-errors", "The error -32602.")
 async def unknown_get(link: Annotated[Link, opened]) -> None:
     """tasks/get of a task that does not exist is an invalid parameter."""
     for id in (NOBODY, ""):

@@ -37,7 +37,7 @@ PATIENT = 13.0
 """Seconds after which nobody should wait for the rest of a head any more."""
 
 
-@case.must("section-15.5.6/allow", "Allow, with the methods that there are.")
+@case.must("section-15.5.6", "Allow, with the methods that there are.")
 async def allow(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A 405 says which methods there are."""
     for method in ("PUT", "PATCH", "DELETE", "GET"):
@@ -52,7 +52,7 @@ async def allow(talk: ServerTalk, point: OpenEndpoint) -> None:
             check(method not in named, f"the 405 for {method} says Allow: {found}")
 
 
-@case.must("section-9.3.2/head-without-body", "A head, and nothing behind it.")
+@case.must("section-9.3.2", "A head, and nothing behind it.")
 async def head_without_body(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The response to HEAD has no body."""
     data = point.bytes_of(None, CLOSE, method="HEAD")
@@ -66,7 +66,7 @@ async def head_without_body(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(status not in SERVER_ERRORS, f"HEAD got status {status}")
 
 
-@case.must("section-10.1.1/expect-continue", "100, or a final status; then the request is served.")
+@case.must("section-10.1.1", "100, or a final status; then the request is served.")
 async def expect_continue(point: OpenEndpoint) -> None:
     """A client that waits for leave to send its body is not kept waiting."""
     await since_http_1_1(point)
@@ -81,7 +81,7 @@ async def expect_continue(point: OpenEndpoint) -> None:
         check(first in CLIENT_ERRORS, f"a request with Expect: 100-continue got status {first}")
 
 
-@case.must("section-5.5/no-controls", "400, or the value read with a blank in their place.")
+@case.must("section-5.5", "400, or the value read with a blank in their place.")
 async def no_controls(talk: ServerTalk, point: OpenEndpoint) -> None:
     """NUL and CR within a header value do no harm."""
     for value in (b"one\x00two", b"one\rX-Other: two", b"one\r\r\ntwo"):
@@ -91,7 +91,7 @@ async def no_controls(talk: ServerTalk, point: OpenEndpoint) -> None:
         check(fine, f"a header value with {value!r} got the statuses {got}")
 
 
-@case.must("section-5.4/header-too-large", "A status of 4xx, 431 above all.")
+@case.must("section-5.4", "A status of 4xx, 431 above all.")
 async def header_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A header that is larger than a server wishes to read is refused, not waited for."""
     payload = point.plain_payload()
@@ -106,9 +106,7 @@ async def header_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
         check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"{what} got the statuses {got}")
 
 
-@case.should(
-    "section-15.5.14/announced-too-large", "413, or another 4xx, before the body is there."
-)
+@case.should("section-15.5.14", "413, or another 4xx, before the body is there.")
 async def announced_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A body of a terabyte is refused when it is announced."""
     payload = point.plain_payload()
@@ -120,8 +118,7 @@ async def announced_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.may(
-    "section-15.5.14/chunks-without-end",
-    "413, another 4xx, or the end of the connection, long before memory is full.",
+    "section-15.5.14", "413, another 4xx, or the end of the connection, long before memory is full."
 )
 async def chunks_without_end(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A body in chunks that does not end is refused at some size."""
@@ -136,8 +133,7 @@ async def chunks_without_end(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 
 @case.should(
-    "section-8.6/large-message",
-    "Served; 413 of a server with a lower limit, 411 of one that wants a length.",
+    "section-8.6", "Served; 413 of a server with a lower limit, 411 of one that wants a length."
 )
 async def large_message(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request of half a megabyte, whole or in chunks, is served."""
@@ -167,11 +163,7 @@ async def others_served(talk: ServerTalk, point: OpenEndpoint) -> None:
         await point.wire.cut(exchange)
 
 
-@case.may(
-    "section-15.5.9/half-a-head",
-    "408, or the end of the connection, after ten seconds or so.",
-    MODERN,
-)
+@case.may("section-15.5.9", "408, or the end of the connection, after ten seconds or so.", MODERN)
 async def half_a_head(point: OpenEndpoint) -> None:
     """A head and a body that do not come to an end are not waited for without end."""
     payload = point.plain_payload()

@@ -92,9 +92,7 @@ async def holder(talk: ServerTalk) -> Holder:
     return made
 
 
-@case.must(
-    "section-7.1/accepted", "A good answer, once the nonce that the server wants is in the proof."
-)
+@case.must("section-7.1", "A good answer, once the nonce that the server wants is in the proof.")
 async def accepted(talk: ServerTalk) -> None:
     """A bound token with its proof lets in."""
     try:
@@ -103,16 +101,14 @@ async def accepted(talk: ServerTalk) -> None:
         raise Broken(error.detail.partition(":")[0]) from None
 
 
-@case.should("section-7.1/algs", "algs in the challenge of DPoP.", needs=())
+@case.should("section-7.1", "algs in the challenge of DPoP.", needs=())
 async def algs(talk: ServerTalk) -> None:
     """The challenge says by which algorithms proofs may be signed."""
     _, challenge = await supported(talk)
     check((challenge.get("algs") or "").split(), "the challenge of DPoP has no algs")
 
 
-@case.must(
-    "section-11.6/asymmetric", "401 for the algorithms none and HS256, which are not among algs."
-)
+@case.must("section-11.6", "401 for the algorithms none and HS256, which are not among algs.")
 async def asymmetric(talk: ServerTalk) -> None:
     """Proofs are signed by asymmetric algorithms alone."""
     _, challenge = await supported(talk)
@@ -132,7 +128,7 @@ async def asymmetric(talk: ServerTalk) -> None:
     )
 
 
-@case.must("section-7.2/bound-as-bearer", "401, with a proof beside it or without.")
+@case.must("section-7.2", "401, with a proof beside it or without.")
 async def bound_as_bearer(client: Annotated[Holder, holder]) -> None:
     """A bound token is not taken as a bearer token."""
     for proofs in ((), (client.proof(),)):
@@ -140,9 +136,7 @@ async def bound_as_bearer(client: Annotated[Holder, holder]) -> None:
         check(found.status == UNAUTHORIZED, f"a bound token as Bearer got {found.status}, not 401")
 
 
-@case.must(
-    "section-7.1/not-bound", "401: such a token has nothing that the proof could be held to."
-)
+@case.must("section-7.1", "401: such a token has nothing that the proof could be held to.")
 async def not_bound(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A token that is bound to no key is not taken by the scheme DPoP."""
     token = talk.tokens.good
@@ -150,7 +144,7 @@ async def not_bound(talk: ServerTalk, client: Annotated[Holder, holder]) -> None
     check(found.status == UNAUTHORIZED, f"a token that is not bound got {found.status}, not 401")
 
 
-@case.must("section-4.3/one-proof", "401 without a proof, 400 or 401 with two.")
+@case.must("section-4.3", "401 without a proof, 400 or 401 with two.")
 async def one_proof(client: Annotated[Holder, holder]) -> None:
     """A request has exactly one proof."""
     found = await client.sends()
@@ -161,8 +155,7 @@ async def one_proof(client: Annotated[Holder, holder]) -> None:
 
 
 @case.must(
-    "section-4.3/well-formed",
-    "401 for what is no JWT, of another type, without a claim, with a private key.",
+    "section-4.3", "401 for what is no JWT, of another type, without a claim, with a private key."
 )
 async def well_formed(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is a JWT of its type, with all that it needs and no private key."""
@@ -187,7 +180,7 @@ async def proof_signature(talk: ServerTalk, client: Annotated[Holder, holder]) -
     await client.check_refused([("that another key has signed", forged)])
 
 
-@case.must("section-4.3/method-and-url", "401 for another method, another path and another host.")
+@case.must("section-4.3", "401 for another method, another path and another host.")
 async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one method and one URL."""
     url = talk.tokens.resource
@@ -200,7 +193,7 @@ async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) ->
 
 
 @case.must(
-    "section-4.3/access-token",
+    "section-4.3",
     "401 for the hash of another token, for none, and for a key that it is not bound to.",
 )
 async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
@@ -214,7 +207,7 @@ async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> N
 
 
 @case.must(
-    "section-4.3/age",
+    "section-4.3",
     "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
 )
 async def age(client: Annotated[Holder, holder]) -> None:
@@ -227,7 +220,7 @@ async def age(client: Annotated[Holder, holder]) -> None:
     await client.check_refused(made)
 
 
-@case.must("section-7.1/says-why", "A challenge of DPoP with error, where a proof is refused.")
+@case.must("section-7.1", "A challenge of DPoP with error, where a proof is refused.")
 async def says_why(client: Annotated[Holder, holder]) -> None:
     """The refusal of a proof says that it is wrong."""
     found = await client.sends(client.proof(claims={"htm": "GET"}))
@@ -256,9 +249,7 @@ async def nonces(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
         check(found.header("dpop-nonce"), f"the refusal of a proof {what} has no DPoP-Nonce")
 
 
-@case.may(
-    "section-11.1/replay", "401 for the second use of a proof, where the server remembers them."
-)
+@case.may("section-11.1", "401 for the second use of a proof, where the server remembers them.")
 async def replay(client: Annotated[Holder, holder]) -> None:
     """A proof is good once."""
     same = client.proof()
@@ -269,10 +260,8 @@ async def replay(client: Annotated[Holder, holder]) -> None:
     check(again.status == UNAUTHORIZED, f"a proof that was used before got {again.status}")
 
 
-@case.must(
-    "section-7/audience", "401: that the token is bound does not make it one for this server."
-)
-async def bound_audience(talk: ServerTalk) -> None:
+@case.must("section-7", "401: that the token is bound does not make it one for this server.")
+async def audience(talk: ServerTalk) -> None:
     """A bound token for another resource is refused."""
     client, tokens = await holder(talk), talk.tokens
     token = tokens.changed(of=tokens.bound, aud="https://mcp.example.com/mcp")

@@ -57,7 +57,7 @@ MEMBERS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-@case.must("section-2/members", "resource, and members of the types that they have there.")
+@case.must("section-2", "resource, and members of the types that they have there.")
 async def members(talk: ServerTalk) -> None:
     """The members of the metadata have their types."""
     found = await document(talk)
@@ -75,7 +75,7 @@ async def json_document(talk: ServerTalk) -> None:
     check(kind == "application/json", f"the metadata is served as {kind or 'nothing'}")
 
 
-@case.must("section-3.3/identical", "The resource whose metadata was asked for, to the letter.")
+@case.must("section-3.3", "The resource whose metadata was asked for, to the letter.")
 async def identical(talk: ServerTalk) -> None:
     """The resource in the metadata is the URL of the server that points to it."""
     named = (await document(talk)).get("resource")
@@ -86,7 +86,7 @@ async def identical(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "section-2/own-issuer",
+    "section-2",
     "authorization_servers with the issuer that the server was told of.",
     needs=(PROTECTED,),
 )

@@ -23,7 +23,7 @@ LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 
 @case.must(
-    "response/answered",
+    "response",
     "A result with supportedVersions, a list of strings, and capabilities, an object.",
     bare=True,
 )
@@ -35,24 +35,20 @@ async def answered(link: OpenLink) -> None:
     check(all(versions), "a supported version is an empty string")
 
 
-@case.must("response/first-message", "A result: nothing has to come before.", bare=True)
+@case.must("response", "A result: nothing has to come before.", bare=True)
 async def first_message(link: NewLink) -> None:
     """server/discover may be the first message of a connection."""
     await link.ask("server/discover")
 
 
-@case.must(
-    "discoverresult/own-version",
-    "The version of the request is among the supported ones.",
-    bare=True,
-)
+@case.must("discoverresult", "The version of the request is among the supported ones.", bare=True)
 async def own_version(link: OpenLink) -> None:
     """A request that was served was served in a version that is supported."""
     versions = (await link.ask("server/discover"))["supportedVersions"]
     check(link.revision.name in versions, f"{link.revision.name} is not among {versions}")
 
 
-@case.should("discoverresult/versions-once", "No version is listed twice.")
+@case.should("discoverresult", "No version is listed twice.")
 async def versions_once(link: OpenLink) -> None:
     """Each supported version is named once."""
     versions = (await link.ask("server/discover"))["supportedVersions"]
@@ -60,8 +56,7 @@ async def versions_once(link: OpenLink) -> None:
 
 
 @case.should(
-    "discoverresult/server-info",
-    "_meta has io.modelcontextprotocol/serverInfo with a name and a version.",
+    "discoverresult", "_meta has io.modelcontextprotocol/serverInfo with a name and a version."
 )
 async def server_info(link: OpenLink) -> None:
     """The result says which software the server is."""
@@ -71,9 +66,7 @@ async def server_info(link: OpenLink) -> None:
     check(named and isinstance(info.get("version"), str), f"serverInfo is {info!r}")
 
 
-@case.must(
-    "response/capabilities-served", "No request of a declared capability is an unknown method."
-)
+@case.must("response", "No request of a declared capability is an unknown method.")
 async def capabilities_served(talk: ServerTalk, link: OpenLink) -> None:
     """What the server declares, it serves."""
     declared = (await link.ask("server/discover"))["capabilities"]
@@ -87,10 +80,7 @@ async def capabilities_served(talk: ServerTalk, link: OpenLink) -> None:
         check(not unknown, f"{capability} is declared, but {method} got {reply}")
 
 
-@case.should(
-    "response/capabilities-complete",
-    "Requests of capabilities that are not declared get the error -32601.",
-)
+@case.should("response", "Requests of capabilities that are not declared get the error -32601.")
 async def capabilities_complete(talk: ServerTalk, link: OpenLink) -> None:
     """What the server does not declare, it does not serve."""
     declared = (await link.ask("server/discover"))["capabilities"]
@@ -104,9 +94,7 @@ async def capabilities_complete(talk: ServerTalk, link: OpenLink) -> None:
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 
-@case.must(
-    "response/cache-hints", "ttlMs is an integer of at least 0, cacheScope public or private."
-)
+@case.must("response", "ttlMs is an integer of at least 0, cacheScope public or private.")
 async def cache_hints(link: OpenLink) -> None:
     """The result says for how long it may be kept, and by whom."""
     found = (await link.request("server/discover")).result
@@ -120,7 +108,7 @@ async def cache_hints(link: OpenLink) -> None:
     check(scope in ("public", "private"), f"cacheScope is {scope!r}", SCOPE)
 
 
-@case.should("response/repeatable", "The same result again.")
+@case.should("response", "The same result again.")
 async def repeatable(link: OpenLink) -> None:
     """To ask twice changes nothing."""
     first, second = [await link.ask("server/discover") for _ in range(2)]
@@ -128,7 +116,7 @@ async def repeatable(link: OpenLink) -> None:
         check(first.get(name) == second.get(name), f"{name} is another one the second time")
 
 
-@case.should("request/more-params", "A result: what is not known is left alone.")
+@case.should("request", "A result: what is not known is left alone.")
 async def more_params(link: OpenLink) -> None:
     """Parameters that nobody knows are no reason to refuse."""
     await link.ask("server/discover", {"detail": "all", "org.example/x": {}})

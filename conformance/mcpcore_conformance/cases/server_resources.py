@@ -50,11 +50,9 @@ listed(case, "resources", "URIs and names")
 
 
 @case.must(
-    "resource-templates/shape",
-    "Pages of templates with URI templates and names.",
-    needs=LISTED_TEMPLATES,
+    "resource-templates", "Pages of templates with URI templates and names.", needs=LISTED_TEMPLATES
 )
-async def template_shape(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk) -> None:
     """Every page of resources/templates/list has the shape of its revision."""
     await check_shape(talk, TEMPLATES)
 
@@ -62,7 +60,7 @@ async def template_shape(talk: ServerTalk) -> None:
 steady(case, "resources", "uri")
 
 
-@case.should("resource/uri-unique", "No URI twice.")
+@case.should("resource", "No URI twice.")
 async def uri_unique(talk: ServerTalk) -> None:
     """Each resource is identified by its URI."""
     await check_unique(talk, "resources", "uri")
@@ -134,7 +132,7 @@ async def blobs(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "text-content/text",
+    "text-content",
     "Contents with the URI that was asked for, its MIME type and a text.",
     needs=("resource:test://static-text",),
 )
@@ -174,7 +172,7 @@ async def mime_types(talk: ServerTalk, link: OpenLink) -> None:
         check_mime_type(each["mimeType"], f"the MIME type of {each.get('name')}")
 
 
-@case.should("resource/size", "As many bytes as were listed.")
+@case.should("resource", "As many bytes as were listed.")
 async def size(talk: ServerTalk) -> None:
     """The size that is listed is the number of bytes, before any encoding."""
     listed = await entries(await talk.open(), "resources/list", "resources")
@@ -192,7 +190,7 @@ async def size(talk: ServerTalk) -> None:
         check(bytes_ == each["size"], f"{each['uri']} has {bytes_} bytes, listed: {each['size']}")
 
 
-@case.should("annotations/last-modified", "A time of ISO 8601.", SINCE_2025_06_18)
+@case.should("annotations", "A time of ISO 8601.", SINCE_2025_06_18)
 async def last_modified(talk: ServerTalk) -> None:
     """LastModified is a time of ISO 8601."""
     found = [
@@ -259,7 +257,7 @@ async def _nothing_of(link: Link, uri: str, why: str) -> None:
     check(not _updates(link, uri), f"an update of {uri} came, {why}")
 
 
-@case.must("subscriptions/accepted", "Empty results.", needs=("resources.subscribe",))
+@case.must("subscriptions", "Empty results.", needs=("resources.subscribe",))
 async def accepted(talk: ServerTalk) -> None:
     """A server that declares it takes subscriptions to its resources, and takes them back."""
     resources = talk.features.resources or talk.skip("the server lists no resources")
@@ -268,7 +266,7 @@ async def accepted(talk: ServerTalk) -> None:
     await _subscribe(link, resources[0]["uri"], un=True)
 
 
-@case.should("subscriptions/updated", "notifications/resources/updated with the URI.")
+@case.should("subscriptions", "notifications/resources/updated with the URI.")
 async def updated(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to who has subscribed to it."""
     await open_stream(link)
@@ -295,7 +293,7 @@ async def only_subscribed(talk: ServerTalk, link: OpenLink) -> None:
     await _take_back(link, OTHER)
 
 
-@case.should("subscriptions/unsubscribed", "Nothing after resources/unsubscribe.")
+@case.should("subscriptions", "Nothing after resources/unsubscribe.")
 async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     """After unsubscribing, changes are told no more."""
     await open_stream(link)
@@ -309,7 +307,7 @@ async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     link.inbox.clear()
 
 
-@case.must("subscriptions/per-session", "Nothing for a client that has not subscribed.")
+@case.must("subscriptions", "Nothing for a client that has not subscribed.")
 async def per_session(talk: ServerTalk) -> None:
     """A subscription is one of its session and of no other."""
     first = await talk.open()
@@ -324,9 +322,7 @@ async def per_session(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "subscriptions/updated-to-listeners",
-    "notifications/resources/updated with the URI, on the subscription.",
-    MODERN,
+    "subscriptions", "notifications/resources/updated with the URI, on the subscription.", MODERN
 )
 async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to a subscription that names it."""
@@ -342,7 +338,7 @@ async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
 announced(case, "resources", TOOL, "list of resources")
 
 
-@case.should("subscriptions/nothing-without-one", "No notifications/resources/updated.", needs=())
+@case.should("subscriptions", "No notifications/resources/updated.", needs=())
 async def nothing_without_one(talk: ServerTalk) -> None:
     """Who has subscribed to nothing is told of no update."""
     await check_asked(talk, Unasked.SUBSCRIBED)
@@ -369,7 +365,7 @@ WAYS_OUT = (
 )
 
 
-@case.should("error-handling/not-found", "The error -32002.", LEGACY)
+@case.should("error-handling", "The error -32002.", LEGACY)
 async def not_found(talk: ServerTalk) -> None:
     """A resource that does not exist gets the error of its own."""
     (await read(await talk.open(), NOWHERE)).failed_with(RESOURCE_NOT_FOUND)
@@ -381,17 +377,15 @@ async def not_found_modern(talk: ServerTalk) -> None:
     (await read(await talk.open(), NOWHERE)).failed_with(INVALID_PARAMS)
 
 
-@case.must(
-    "error-handling/not-found-not-empty", "An error, not a result with empty contents.", MODERN
-)
-async def not_empty(talk: ServerTalk) -> None:
+@case.must("error-handling", "An error, not a result with empty contents.", MODERN)
+async def not_found_not_empty(talk: ServerTalk) -> None:
     """A resource that does not exist is not answered with empty contents."""
     reply = await read(await talk.open(), NOWHERE)
     if reply.good:
         check(reply.result.get("contents") != [], "what does not exist has empty contents")
 
 
-@case.should("error-handling/not-found-uri", "data of the error has the member uri.")
+@case.should("error-handling", "data of the error has the member uri.")
 async def not_found_uri(talk: ServerTalk) -> None:
     """The error names the resource that was not found."""
     error = (await read(await talk.open(), NOWHERE)).error
@@ -401,8 +395,7 @@ async def not_found_uri(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "reading-resources/no-uri",
-    "An error: the request does not follow the schema of resources/read.",
+    "reading-resources", "An error: the request does not follow the schema of resources/read."
 )
 async def no_uri(talk: ServerTalk) -> None:
     """A request that names no resource is an error."""
@@ -419,7 +412,7 @@ async def invalid_uris(link: OpenLink) -> None:
 
 
 @case.must(
-    "security-considerations/traversal",
+    "security-considerations",
     "Nothing of a file outside, whatever the variables of a template are.",
 )
 async def traversal(talk: ServerTalk, link: OpenLink) -> None:
@@ -432,7 +425,7 @@ async def traversal(talk: ServerTalk, link: OpenLink) -> None:
             await _nothing_of_it(link, uri)
 
 
-@case.must("security-considerations/unlisted-files", "An error, or something else than that file.")
+@case.must("security-considerations", "An error, or something else than that file.")
 async def unlisted_files(link: OpenLink) -> None:
     """Files that nobody offers cannot be read by their URI."""
     for uri in ("file:///etc/passwd", "file:/etc/passwd", "file:///../etc/passwd", "/etc/passwd"):

@@ -67,7 +67,7 @@ async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
 
 
 @case.must(
-    "tool/input-schema",
+    "tool",
     "inputSchema is a valid JSON Schema (2020-12 unless it says otherwise) of an object.",
     SINCE_2025_11_25,
 )
@@ -83,7 +83,7 @@ async def input_schema(talk: ServerTalk) -> None:
         check(not problem, f"tool {tool.get('name')}: {problem}", flaw)
 
 
-@case.must("tool/input-schema-type", 'inputSchema says "type": "object".', ALL)
+@case.must("tool", 'inputSchema says "type": "object".', ALL)
 async def input_schema_type(talk: ServerTalk) -> None:
     """The input schema of every tool is one of an object."""
     for tool in await _tools(talk):
@@ -93,9 +93,7 @@ async def input_schema_type(talk: ServerTalk) -> None:
         check(kind == "object", what, "tools/list")
 
 
-@case.must(
-    "tool/output-schema", "outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18
-)
+@case.must("tool", "outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18)
 async def output_schema(talk: ServerTalk) -> None:
     """The output schema of every tool that has one is a valid JSON Schema."""
     found = [tool for tool in await _tools(talk) if "outputSchema" in tool]
@@ -116,11 +114,9 @@ async def name_length(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "tool-names/characters",
-    "Names of ASCII letters, digits, underscore, hyphen and dot.",
-    SINCE_2025_11_25,
+    "tool-names", "Names of ASCII letters, digits, underscore, hyphen and dot.", SINCE_2025_11_25
 )
-async def name_characters(talk: ServerTalk) -> None:
+async def characters(talk: ServerTalk) -> None:
     """Tool names have letters, digits, underscore, hyphen and dot only."""
     for tool in await _tools(talk):
         name = str(tool.get("name"))
@@ -134,9 +130,7 @@ async def name_unique(talk: ServerTalk) -> None:
 
 
 @case.may(
-    "tool/description",
-    "A description that is not empty, so that a model knows what the tool is for.",
-    ALL,
+    "tool", "A description that is not empty, so that a model knows what the tool is for.", ALL
 )
 async def description(talk: ServerTalk) -> None:
     """Every tool has a description."""
@@ -144,7 +138,7 @@ async def description(talk: ServerTalk) -> None:
         check(tool.get("description"), f"the tool {tool.get('name')} has no description")
 
 
-@case.should("tool/icons", "Icons by http, https or data URIs.", SINCE_2025_11_25)
+@case.should("tool", "Icons by http, https or data URIs.", SINCE_2025_11_25)
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
     found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
@@ -197,10 +191,8 @@ async def header_token(talk: ServerTalk) -> None:
             check(good, f"{name} has x-mcp-header {value!r:.60}", MIRROR)
 
 
-@case.must(
-    "x-mcp-header/unique", "No two values of x-mcp-header of a tool that differ in case only."
-)
-async def header_unique(talk: ServerTalk) -> None:
+@case.must("x-mcp-header", "No two values of x-mcp-header of a tool that differ in case only.")
+async def unique(talk: ServerTalk) -> None:
     """No two parameters of a tool are mirrored into the same header."""
     for name, found in await _annotated(talk):
         values = [str(rules["x-mcp-header"]).lower() for rules, _ in found]
@@ -247,7 +239,7 @@ WRONG: dict[str, Any] = {
 
 
 @case.must(
-    "calling-tools/result-shape",
+    "calling-tools",
     "A result with an array of content, each block whole, whichever tool is called.",
 )
 async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
@@ -265,9 +257,7 @@ async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
     await each_answer(talk, "tools/call", offers, look)
 
 
-@case.must(
-    "calling-tools/no-arguments", "The same as with empty arguments: the member is optional."
-)
+@case.must("calling-tools", "The same as with empty arguments: the member is optional.")
 async def no_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """A tool that needs no arguments can be called without the member arguments."""
     need(not tool.input_schema.get("required"), "no harmless tool is there that needs no arguments")
@@ -310,10 +300,7 @@ async def _invalid(talk: ServerTalk) -> Reply:
     return await call(await talk.open(), tool, {**good, name: WRONG[kind]})
 
 
-@case.must(
-    "security-considerations/missing-argument",
-    "An error of the protocol, or a result with isError.",
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def missing_argument(talk: ServerTalk) -> None:
     """A call without a required argument does not reach the tool."""
     tool, name, good = _checked_tool(talk)
@@ -322,19 +309,14 @@ async def missing_argument(talk: ServerTalk) -> None:
     check(failed(reply), f"{tool.name} without {name} got {reply}")
 
 
-@case.must(
-    "security-considerations/wrong-type", "An error of the protocol, or a result with isError."
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def wrong_type(talk: ServerTalk) -> None:
     """A call with an argument of another type does not reach the tool."""
     reply = await _invalid(talk)
     check(failed(reply), f"a call with an argument of another type got {reply}")
 
 
-@case.must(
-    "security-considerations/further-argument",
-    "An error of the protocol, or a result with isError.",
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def further_argument(talk: ServerTalk) -> None:
     """A call with an argument that additionalProperties forbids does not reach the tool."""
     for tool in talk.features.plain_tools():
@@ -393,17 +375,13 @@ async def invalid_error(talk: ServerTalk) -> None:
     (await _invalid(talk)).failed_with(INVALID_PARAMS)
 
 
-@case.should("error-handling/unknown-tool", "The error -32602, no result.")
+@case.should("error-handling", "The error -32602, no result.")
 async def unknown_tool(talk: ServerTalk) -> None:
     """A call of a tool that does not exist is an error of the protocol."""
     (await call(await talk.open(), NOBODY, {})).failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "tool-names/case-sensitive",
-    "The name in another case is that of an unknown tool.",
-    SINCE_2025_11_25,
-)
+@case.should("tool-names", "The name in another case is that of an unknown tool.", SINCE_2025_11_25)
 async def case_sensitive(talk: ServerTalk, tool: AnyTool) -> None:
     """Tool names are case-sensitive."""
     name = tool.name.swapcase()
@@ -414,7 +392,7 @@ async def case_sensitive(talk: ServerTalk, tool: AnyTool) -> None:
     check(failed(reply), f"a call of {name} got {reply}, not an error")
 
 
-@case.should("error-handling/no-name", "The error -32602.")
+@case.should("error-handling", "The error -32602.")
 async def no_name(link: OpenLink) -> None:
     """A call that names no tool is an error of the protocol."""
     reply = await link.request("tools/call", {"arguments": {}})
@@ -425,8 +403,7 @@ async def no_name(link: OpenLink) -> None:
 
 
 @case.should(
-    "error-handling/malformed-arguments",
-    "The error -32602: the request does not follow the schema of tools/call.",
+    "error-handling", "The error -32602: the request does not follow the schema of tools/call."
 )
 async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """Arguments that are no object are an error of the protocol."""
@@ -438,7 +415,7 @@ async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
 
 
 @case.should(
-    "error-handling/tool-error",
+    "error-handling",
     "A result with isError and a text that says what went wrong.",
     needs=("tool:test_error_handling",),
 )
@@ -590,12 +567,8 @@ def _same(text: str, value: Any) -> bool:
         return False
 
 
-@case.must(
-    "structured-content/object",
-    "structuredContent is an object.",
-    LEGACY_SINCE_2025_06_18,
-)
-async def structured_object(talk: ServerTalk) -> None:
+@case.must("structured-content", "structuredContent is an object.", LEGACY_SINCE_2025_06_18)
+async def object(talk: ServerTalk) -> None:
     """Structured content is an object."""
     for tool in _structured(talk):
         result = await called(talk, tool.name, talk.arguments(tool))

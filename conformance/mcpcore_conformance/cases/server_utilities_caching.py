@@ -77,7 +77,7 @@ for _method, _needed in LISTS.items():
 _hinted("resources/read", ("resources",))
 
 
-@case.must("time-to-live-ttl-field/not-negative", "An integer of at least 0.")
+@case.must("time-to-live-ttl-field", "An integer of at least 0.")
 async def not_negative(talk: ServerTalk) -> None:
     """TtlMs is a number of milliseconds that is not negative."""
     for method, each in await all_results(talk):
@@ -95,7 +95,7 @@ async def known_scope(talk: ServerTalk) -> None:
         check(value in SCOPES, f"cacheScope of {method} is {value!r}", SCOPE)
 
 
-@case.must("interaction-with-pagination/same-scope", "The same cacheScope on every page of a list.")
+@case.must("interaction-with-pagination", "The same cacheScope on every page of a list.")
 async def same_scope(talk: ServerTalk, link: OpenLink) -> None:
     """All pages of a list have the same scope."""
     for method in _lists(talk):
@@ -104,11 +104,9 @@ async def same_scope(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "cacheable-results/not-of-interim-results",
-    "No hints on a result that requires input.",
-    needs=("found:input",),
+    "cacheable-results", "No hints on a result that requires input.", needs=("found:input",)
 )
-async def interim(talk: ServerTalk) -> None:
+async def not_of_interim_results(talk: ServerTalk) -> None:
     """A result that requires input carries no hints."""
     asked = await asker(talk, "input", "test_input_required_result_elicitation")
     reply = await ask(await talk.open(), asked)

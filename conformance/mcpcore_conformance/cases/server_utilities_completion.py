@@ -69,9 +69,7 @@ async def _complete(
 
 
 @case.must(
-    "capabilities/declared",
-    "completions is among the capabilities of a server that completes.",
-    DECLARED,
+    "capabilities", "completions is among the capabilities of a server that completes.", DECLARED
 )
 async def declared(talk: ServerTalk, link: OpenLink) -> None:
     """A server that completes declares it."""
@@ -85,7 +83,7 @@ async def declared(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.must(
-    "completion-results/shape",
+    "completion-results",
     "values, a list of strings; perhaps an integer total and a boolean hasMore.",
 )
 async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
@@ -102,7 +100,7 @@ async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _tar
         check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
-@case.must("completion-results/at-most-a-hundred", "No more than 100 values.")
+@case.must("completion-results", "No more than 100 values.")
 async def at_most_a_hundred(talk: ServerTalk) -> None:
     """An answer has no more than 100 values."""
     targets = _targets(talk)
@@ -113,7 +111,7 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "completion-results/has-more",
+    "completion-results",
     "total is not less than there are values, and hasMore says whether it is more.",
 )
 async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
@@ -128,7 +126,7 @@ async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _
         check(more is (total > count) or "total" not in found, f"hasMore is {more} for {name}")
 
 
-@case.must("reference-types/prompt", "A result with completion.")
+@case.must("reference-types", "A result with completion.")
 async def prompt(talk: ServerTalk) -> None:
     """Arguments of a prompt can be completed."""
     _targets(talk)
@@ -136,7 +134,7 @@ async def prompt(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@case.must("reference-types/resource", "A result with completion.")
+@case.must("reference-types", "A result with completion.")
 async def resource(talk: ServerTalk) -> None:
     """Variables of a resource template can be completed."""
     _targets(talk)
@@ -144,7 +142,7 @@ async def resource(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@case.must("requesting-completions/context", "A result with completion.", WITH_CONTEXT)
+@case.must("requesting-completions", "A result with completion.", WITH_CONTEXT)
 async def context(talk: ServerTalk) -> None:
     """A request may say which arguments have been settled."""
     ref, name = _targets(talk)[0]
@@ -154,7 +152,7 @@ async def context(talk: ServerTalk) -> None:
     await _complete(talk, link, ref, name, "", context={})
 
 
-@case.should("requesting-completions/any-text", "A result with completion, perhaps without values.")
+@case.should("requesting-completions", "A result with completion, perhaps without values.")
 async def any_text(talk: ServerTalk) -> None:
     """What was typed may be any text."""
     ref, name = _targets(talk)[0]
@@ -168,7 +166,7 @@ async def _refused(link: Link, params: dict[str, Any]) -> None:
     reply.failed_with(INVALID_PARAMS, what=f"{COMPLETE} with {params}")
 
 
-@case.should("error-handling/unknown-prompt", "The error -32602.", DECLARED, needs=("completions",))
+@case.should("error-handling", "The error -32602.", DECLARED, needs=("completions",))
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist cannot be completed."""
     ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
@@ -177,7 +175,7 @@ async def unknown_prompt(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "error-handling/missing", "The error -32602 for each of them.", DECLARED, needs=("completions",)
+    "error-handling", "The error -32602 for each of them.", DECLARED, needs=("completions",)
 )
 async def missing(talk: ServerTalk) -> None:
     """A request that leaves out what is needed is refused."""
@@ -196,7 +194,7 @@ async def missing(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "security/inputs-validated",
+    "security",
     "An error; where it is -32603, nobody can tell who raised it.",
     DECLARED,
     needs=("completions",),
@@ -227,7 +225,7 @@ async def inputs_validated(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "requesting-completions/typed",
+    "requesting-completions",
     "Values that go with what was typed, fewer than without it.",
     needs=("prompt:test_prompt_with_arguments",),
 )

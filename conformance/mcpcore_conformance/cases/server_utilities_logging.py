@@ -75,10 +75,7 @@ async def _asked(talk: ServerTalk, level: str) -> list[Message]:
 
 
 @case.must(
-    "capabilities/declared",
-    "logging is among the capabilities, if any log message comes.",
-    ALL,
-    needs=(),
+    "capabilities", "logging is among the capabilities, if any log message comes.", ALL, needs=()
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that logs declares it."""
@@ -94,10 +91,8 @@ async def declared(talk: ServerTalk) -> None:
     check("logging" in capabilities or not _logged(link), "it logs, and does not declare logging")
 
 
-@case.must(
-    "log-levels/known", "One of the eight levels, data, and perhaps the name of a logger.", ALL
-)
-async def known_levels(talk: ServerTalk) -> None:
+@case.must("log-levels", "One of the eight levels, data, and perhaps the name of a logger.", ALL)
+async def known(talk: ServerTalk) -> None:
     """Log messages are what they have to be."""
     for each in await _asked(talk, "debug"):
         problem = params_problem(MESSAGE, each.params, talk.revision)
@@ -106,7 +101,7 @@ async def known_levels(talk: ServerTalk) -> None:
         check("data" in each.params, f"a log message has no data: {each.params}")
 
 
-@case.may("log-message-notifications/sent", "At least one log message.", ALL)
+@case.may("log-message-notifications", "At least one log message.", ALL)
 async def sent(talk: ServerTalk) -> None:
     """What the server logs reaches a client that wants it all."""
     check(await _asked(talk, "debug"), "no log message came, although the tool logs")
@@ -123,7 +118,7 @@ async def _nothing_below(talk: ServerTalk) -> None:
             )
 
 
-@case.must("log-levels/nothing-below", "Nothing below the level that was asked for.")
+@case.must("log-levels", "Nothing below the level that was asked for.")
 async def nothing_below(talk: ServerTalk) -> None:
     """Messages that are less grave than the request wants do not come."""
     await _nothing_below(talk)
@@ -132,19 +127,14 @@ async def nothing_below(talk: ServerTalk) -> None:
 # The legacy era: one level for the conversation
 
 
-@case.should(
-    "log-levels/nothing-below-the-one-set", "Nothing below the level that was set.", LEGACY
-)
+@case.should("log-levels", "Nothing below the level that was set.", LEGACY)
 async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     """Messages that are less grave than the level of the conversation do not come."""
     await _nothing_below(talk)
 
 
 @case.must(
-    "setting-log-level/accepted",
-    "An empty result for each of the eight levels.",
-    LEGACY,
-    needs=DECLARED,
+    "setting-log-level", "An empty result for each of the eight levels.", LEGACY, needs=DECLARED
 )
 async def accepted(link: OpenLink) -> None:
     """Each of the eight levels can be set."""
@@ -153,7 +143,7 @@ async def accepted(link: OpenLink) -> None:
         check(set(found) <= {"_meta"}, f"logging/setLevel {level} was answered with {found}")
 
 
-@case.should("error-handling/invalid-level", "The error -32602.", LEGACY, needs=DECLARED)
+@case.should("error-handling", "The error -32602.", LEGACY, needs=DECLARED)
 async def invalid_level(link: OpenLink) -> None:
     """A level that does not exist is refused."""
     for params in (*({"level": each} for each in WRONG), {}):
@@ -162,9 +152,7 @@ async def invalid_level(link: OpenLink) -> None:
 
 
 @case.should(
-    "setting-log-level/changed",
-    "Messages come while the level lets them, and not afterwards.",
-    LEGACY,
+    "setting-log-level", "Messages come while the level lets them, and not afterwards.", LEGACY
 )
 async def changed(talk: ServerTalk) -> None:
     """The level can be changed at any time."""
@@ -178,7 +166,7 @@ async def changed(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "setting-log-level/of-one-client",
+    "setting-log-level",
     "The level of the other client is as it was.",
     LEGACY,
     bindings=EVERY - {Binding.STDIO},
@@ -197,24 +185,20 @@ async def of_one_client(talk: ServerTalk) -> None:
 # The modern era: a level for each request
 
 
-@case.must("per-request-log-level/not-asked-for", "No log message.")
+@case.must("per-request-log-level", "No log message.")
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a level brings no log messages."""
     found = [each.params for each in (await _call(await talk.open()))[1]]
     check(not found, f"log messages came that nobody had asked for: {found}")
 
 
-@case.must(
-    "per-request-log-level/only-where-asked-for",
-    "No log message, whichever tool is called.",
-    needs=(),
-)
+@case.must("per-request-log-level", "No log message, whichever tool is called.", needs=())
 async def only_where_asked_for(talk: ServerTalk) -> None:
     """Whatever is asked for without a level, nothing is logged to the client."""
     await check_notified(talk, Unasked.UNLEVELLED)
 
 
-@case.must("per-request-log-level/not-kept", "No log message for the request without a level.")
+@case.must("per-request-log-level", "No log message for the request without a level.")
 async def not_kept(link: OpenLink) -> None:
     """The level of one request is not that of the next."""
     await _call(link, "debug")
@@ -222,7 +206,7 @@ async def not_kept(link: OpenLink) -> None:
     check(not found, f"the level of an earlier request was kept: {found}")
 
 
-@case.must("per-request-log-level/before-response", "All log messages come before the answer.")
+@case.must("per-request-log-level", "All log messages come before the answer.")
 async def before_response(link: OpenLink) -> None:
     """Nothing is logged for a request that has been answered."""
     await link.reply(await _send(link, "debug"))
@@ -233,9 +217,7 @@ async def before_response(link: OpenLink) -> None:
 
 
 @case.must(
-    "per-request-log-level/own-stream",
-    "On the response of its request, and on no other.",
-    bindings=STREAMABLE,
+    "per-request-log-level", "On the response of its request, and on no other.", bindings=STREAMABLE
 )
 async def own_stream(link: OpenLink) -> None:
     """Log messages come on the stream of the request that asked for them."""
@@ -248,9 +230,7 @@ async def own_stream(link: OpenLink) -> None:
 
 
 @case.must(
-    "per-request-log-level/not-on-listen",
-    "Nothing on the stream of subscriptions/listen.",
-    bindings=STREAMABLE,
+    "per-request-log-level", "Nothing on the stream of subscriptions/listen.", bindings=STREAMABLE
 )
 async def not_on_listen(link: OpenLink) -> None:
     """Log messages do not come on a stream of subscriptions/listen."""
@@ -266,7 +246,7 @@ async def not_on_listen(link: OpenLink) -> None:
     await link.cancel(listening)
 
 
-@case.should("error-handling/invalid-request-level", "The error -32602.", needs=("logging",))
+@case.should("error-handling", "The error -32602.", needs=("logging",))
 async def invalid_request_level(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a level that does not exist is refused."""
     for level in (each for each in WRONG if each is not None):

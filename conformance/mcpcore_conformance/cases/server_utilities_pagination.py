@@ -113,9 +113,7 @@ for _slug, _one, _list, _method, _needs in (
     )(partial(_whole, method=_method))
 
 
-@case.must(
-    "response-format/next-cursor", "nextCursor is a string; where nothing follows it is not there."
-)
+@case.must("response-format", "nextCursor is a string; where nothing follows it is not there.")
 async def next_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """The cursor of the next page is a string, or there is none."""
     for method in _there(talk):
@@ -124,7 +122,7 @@ async def next_cursor(talk: ServerTalk, link: OpenLink) -> None:
             check(isinstance(value, str), f"{method}: nextCursor is {value!r}", CURSOR)
 
 
-@case.should("error-handling/invalid-cursor", "The error -32602.")
+@case.should("error-handling", "The error -32602.")
 async def invalid_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that the server never gave is refused."""
     for method in _there(talk):
@@ -134,7 +132,7 @@ async def invalid_cursor(talk: ServerTalk, link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should("error-handling/cursor-type", "The error -32602.")
+@case.should("error-handling", "The error -32602.")
 async def cursor_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that is no string is refused."""
     cursors: tuple[Any, ...] = (1, 0.5, True, {}, ["x"])
@@ -144,7 +142,7 @@ async def cursor_type(talk: ServerTalk, link: OpenLink) -> None:
             reply.failed_with(INVALID_PARAMS, what=f"{method} with the cursor {cursor!r}")
 
 
-@case.must("request-format/pages-differ", "The second page has other entries than the first.")
+@case.must("request-format", "The second page has other entries than the first.")
 async def pages_differ(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor leads on from where its page ended."""
     method, first, cursor = await _paged(talk, link)
@@ -155,7 +153,7 @@ async def pages_differ(talk: ServerTalk, link: OpenLink) -> None:
     check(not again, f"{method} lists {sorted(again)} on both pages")
 
 
-@case.should("implementation-guidelines/stable", "The same page, as often as it is asked for.")
+@case.should("implementation-guidelines", "The same page, as often as it is asked for.")
 async def stable(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor may be used again, and leads to the same page."""
     method, _, cursor = await _paged(talk, link)
@@ -167,7 +165,7 @@ async def stable(talk: ServerTalk, link: OpenLink) -> None:
     check((following is None) is (later is None), "only one of them says that more follows")
 
 
-@case.should("implementation-guidelines/altered", "The error -32602.")
+@case.should("implementation-guidelines", "The error -32602.")
 async def altered(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor with something behind it is another one, and refused."""
     method, _, cursor = await _paged(talk, link)
@@ -179,7 +177,7 @@ async def altered(talk: ServerTalk, link: OpenLink) -> None:
     reply.failed_with(INVALID_PARAMS, what=f"{method} with a cursor that has something behind it")
 
 
-@case.may("implementation-guidelines/of-another-list", "The error -32602.")
+@case.may("implementation-guidelines", "The error -32602.")
 async def of_another_list(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor of one list is no cursor of another."""
     method, _, cursor = await _paged(talk, link)
@@ -190,9 +188,7 @@ async def of_another_list(talk: ServerTalk, link: OpenLink) -> None:
 
 
 @case.should(
-    "pagination-model/same-whole",
-    "The same entries in the same order.",
-    bindings=EVERY - {Binding.STDIO},
+    "pagination-model", "The same entries in the same order.", bindings=EVERY - {Binding.STDIO}
 )
 async def same_whole(talk: ServerTalk) -> None:
     """Two clients that follow the cursors side by side find the same list."""

@@ -252,8 +252,9 @@ class Page:
 class Cases:
     """Cases of one side on a page, with what holds for those that do not say otherwise.
 
-    Each method makes a dialogue the case of ``section/slug``; its docstring sums it up, where no
-    ``summary`` is given.
+    Each method makes a dialogue the case of ``section/slug``.  Its name is the slug (of clients
+    behind ``client-``) where the place is a section alone, its docstring the summary where none is
+    given.
     """
 
     def __init__(self, page: Page, side: Side, revisions: Span, common: Traits) -> None:
@@ -292,12 +293,13 @@ class Cases:
 
         def add(play: Play) -> Play:
             section, _, slug = place.partition("/")
+            slug = slug or self._slug(play)
             summed = (play.__doc__ or "").strip().partition("\n")[0]
             made: Traits = {"summary": summed, **self._common, **traits}
             if not section or not slug or not made["summary"]:
-                raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
+                raise ValueError(f"a case needs a section, a name and a docstring: {place!r}")
             case = Case(
-                id=f"{self._page.name}/{place}",
+                id=f"{self._page.name}/{section}/{slug}",
                 page=self._page.name,
                 section=section,
                 strength=strength,
@@ -311,6 +313,10 @@ class Cases:
             return play
 
         return add
+
+    def _slug(self, play: Callable[..., Awaitable[None]]) -> str:
+        name = getattr(play, "__name__", "").replace("_", "-")
+        return f"client-{name}" if name and self._side is Side.CLIENT else name
 
 
 def _provided(play: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
