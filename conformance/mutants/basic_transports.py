@@ -82,13 +82,13 @@ def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Breaks:
     return lambda: _Misdirects(test, where, as_well=as_well)
 
 
-table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own").does(
+table.server("responses-mixed", "each-on-its-own").does(
     "Sends all responses over the stream of the first call.",
     misdirects(is_response, calls("tools/call"), as_well=False),
 )
 
 
-@table.server("one-at-a-time", "multiple-connections/beside-a-call")
+@table.server("one-at-a-time", "beside-a-call")
 class _OneAtATime(Fault):
     """Answers nothing else while a call runs."""
 
@@ -140,48 +140,42 @@ def progress_by_token() -> Breaks:
     return lambda: _ByToken(users)
 
 
-table.server("get-404", "listening-for-messages-from-the-server/stream-or-405").does(
-    "Answers GET with 404.", status_of(gets, 404)
-)
-table.server("get-as-json", "listening-for-messages-from-the-server/stream-or-405").does(
+table.server("get-404", "stream-or-405").does("Answers GET with 404.", status_of(gets, 404))
+table.server("get-as-json", "stream-or-405").does(
     "Calls its event stream JSON.", header_of(gets, "content-type", "application/json")
 )
-table.server("get-accept-overlooked", "listening-for-messages-from-the-server/accept").does(
+table.server("get-accept-overlooked", "accept").does(
     "Does not look at Accept of GET.", overlooks(gets, "accept", instead=EVENTS)
 )
-table.server("responses-on-get", "listening-for-messages-from-the-server/no-responses").does(
+table.server("responses-on-get", "no-responses").does(
     "Sends responses over the GET stream as well.", misdirects(is_response, as_well=True)
 )
-table.server("progress-on-get", "listening-for-messages-from-the-server/unrelated-only").does(
+table.server("progress-on-get", "unrelated-only").does(
     "Sends the progress of calls over the GET stream.",
     misdirects(of("notifications/progress"), as_well=False),
 )
-table.server(
-    "questions-on-get", "listening-for-messages-from-the-server/questions-on-their-stream"
-).does(
+table.server("questions-on-get", "questions-on-their-stream").does(
     "Asks over the GET stream what a call wants to know.",
     misdirects(of("sampling/createMessage"), as_well=False),
 )
-table.server("answer-200", "sending-messages-to-the-server/answer-accepted").does(
+table.server("answer-200", "answer-accepted").does(
     "Answers answers with status 200.", status_of(responses, 200)
 )
-table.server("unknown-answer-500", "sending-messages-to-the-server/unknown-answer").does(
+table.server("unknown-answer-500", "unknown-answer").does(
     "Fails on answers to nothing.", refuses(responses, 500)
 )
-table.server("stream-without-response", "sending-messages-to-the-server/stream-kept-open").does(
+table.server("stream-without-response", "stream-kept-open").does(
     "Ends the stream of a call before its response, and has it for nobody who comes back.",
     responses_to(
         lambda asked: calls("tools/call")(asked) or gets(asked),
         text=lambda text: () if is_response(message(text)) else (text,),
     ),
 )
-table.server("broadcast", "multiple-connections/no-broadcast").does(
+table.server("broadcast", "no-broadcast").does(
     "Sends notifications over every GET stream.",
     misdirects(of("notifications/tools/list_changed"), as_well=True),
 )
-table.server("progress-twice", "multiple-connections/progress-once").does(
-    "Sends progress twice.", _Twice
-)
+table.server("progress-twice", "progress-once").does("Sends progress twice.", _Twice)
 
 
 _initialize = calls("initialize")
@@ -209,7 +203,7 @@ def trusting(concerns: Concerns) -> Breaks:
     return lambda: _Trusting(concerns)
 
 
-table.server("ids-in-a-row", "session-management/unpredictable").does(
+table.server("ids-in-a-row", "unpredictable").does(
     "Numbers its sessions.",
     header_of(_initialize, SESSION, lambda: f"session-of-this-server-{next(_numbers)}"),
 )
@@ -262,70 +256,66 @@ def _both(one: Concerns, other: Concerns) -> Concerns:
     return lambda asked: one(asked) and other(asked)
 
 
-table.server("blank-in-id", "session-management/visible-ascii").does(
+table.server("blank-in-id", "visible-ascii").does(
     "Has blanks in its session ids.",
     header_of(_initialize, SESSION, "session 12345678901234567890"),
 )
-table.server("id-outside-ascii", "session-management/visible-ascii").does(
+table.server("id-outside-ascii", "visible-ascii").does(
     "Has letters outside ASCII in its session ids.",
     header_of(_initialize, SESSION, "s\u00e9ance-12345678901234567890"),
 )
-table.server("one-id", "session-management/unpredictable").does(
+table.server("one-id", "unpredictable").does(
     "Gives every client the same id.",
     header_of(_initialize, SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.server("fixation", "session-management/not-chosen-by-client").does(
+table.server("fixation", "not-chosen-by-client").does(
     "Takes the session id that a client brings.", _Adopts
 )
-table.server("takeover", "session-management/initialize-spares-others").does(
+table.server("takeover", "initialize-spares-others").does(
     "Lets initialize take over the session that it names.", _Adopts
 )
-table.server("one-id-of-two", "session-management/two-ids").does(
+table.server("one-id-of-two", "two-ids").does(
     "Takes one of two session ids.",
     pours_otherwise(lambda data: re.sub(rb"Mcp-Session-Id: [^\r]*\r\n", b"", data)),
 )
-table.server("post-without-id", "session-management/missing-post").does(
+table.server("post-without-id", "missing-post").does(
     "Serves requests without session id.", trusting(_both(_missing, requests))
 )
-table.server("notification-without-id", "session-management/missing-notification").does(
+table.server("notification-without-id", "missing-notification").does(
     "Takes notifications without session id.", trusting(_both(_missing, notifications))
 )
-table.server("get-without-id", "session-management/missing-get").does(
+table.server("get-without-id", "missing-get").does(
     "Opens streams without session id.", trusting(_both(_missing, gets))
 )
-table.server("delete-without-id", "session-management/missing-delete").does(
+table.server("delete-without-id", "missing-delete").does(
     "Ends somebody's session on a DELETE without id.", trusting(_both(_missing, deletes))
 )
-table.server("post-of-any-id", "session-management/unknown-post").does(
+table.server("post-of-any-id", "unknown-post").does(
     "Serves requests with any session id.", trusting(_both(_given, requests))
 )
-table.server(
-    "unknown-400", "session-management/unknown-post", "session-management/unknown-get"
-).does(
+table.server("unknown-400", "unknown-post", "unknown-get").does(
     "Answers the id of no session with 400.",
     refuses(lambda asked: _given(asked) and asked.method in ("GET", "POST"), 400),
 )
-table.server("get-of-any-id", "session-management/unknown-get").does(
+table.server("get-of-any-id", "unknown-get").does(
     "Opens streams for any session id.", trusting(gets)
 )
-table.server("delete-of-any-id", "session-management/unknown-delete").does(
+table.server("delete-of-any-id", "unknown-delete").does(
     "Says that it has ended sessions that never were.", refuses(deletes, 204)
 )
-table.server("delete-fails", "session-management/delete-ends").does(
-    "Fails to end sessions.", refuses(deletes, 500)
-)
+table.server("delete-fails", "delete-ends").does("Fails to end sessions.", refuses(deletes, 500))
 table.server(
     "never-ends",
-    "session-management/ended-post",
-    "session-management/ended-notification",
-    "session-management/ended-get",
-    "session-management/ended-delete",
-    "session-management/end-closes-streams",
+    "ended-post",
+    "ended-notification",
+    "ended-get",
+    "ended-delete",
+    "end-closes-streams",
 ).does("Says that it ends sessions, and does not.", refuses(deletes, 204))
-table.server("ends-all", "session-management/end-spares-others").does(
+table.server("ends-all", "end-spares-others").does(
     "Ends all sessions when one of them is ended.", _EndsAll
 )
-table.server("session-name-literally", "session-management/header-name").does(
+table.server("session-name-literally", "header-name").does(
     "Knows the session header in one notation only.", refuses(with_header("MCP-SESSION-ID"), 400)
 )
 
@@ -378,16 +368,16 @@ def crosses(concerns: Concerns) -> Breaks:
     return lambda: _CrossSession(concerns, sessions)
 
 
-table.server("progress-of-other-sessions", "session-management/equal-ids").does(
+table.server("progress-of-other-sessions", "equal-ids").does(
     "Sends the progress of one session to another one that uses its token.", progress_by_token()
 )
-table.server("cancels-for-others", "session-management/cancel-own-only").does(
+table.server("cancels-for-others", "cancel-own-only").does(
     "Lets any session cancel.",
     crosses(
         lambda asked: notifications(asked) and asked.value["method"] == "notifications/cancelled"
     ),
 )
-table.server("answers-for-others", "session-management/answer-own-only").does(
+table.server("answers-for-others", "answer-own-only").does(
     "Lets any session answer.", crosses(responses)
 )
 
@@ -401,7 +391,7 @@ def resumes(asked: Asked) -> bool:
     return gets(asked) and asked.headers.get(LAST) is not None
 
 
-@table.server("events-counted-by-stream", "resumability-and-redelivery/ids-unique")
+@table.server("events-counted-by-stream", "ids-unique")
 class _Counts(Fault):
     """Numbers the events of each stream from 1."""
 
@@ -432,7 +422,7 @@ class _Resumes(Fault):
         return asked
 
 
-@table.server("fails-on-unknown-ids", "resumability-and-redelivery/made-up-ids")
+@table.server("fails-on-unknown-ids", "made-up-ids")
 class _Fails(_Resumes):
     """Fails on event ids that it has not given."""
 
@@ -445,7 +435,7 @@ class _Fails(_Resumes):
         return asked
 
 
-@table.server("once-only", "resumability-and-redelivery/after-the-end")
+@table.server("once-only", "after-the-end")
 class _Forgets(Fault):
     """Forgets a response once it was replayed."""
 
@@ -461,13 +451,13 @@ class _Forgets(Fault):
         return () if brought else (heard,)
 
 
-table.server("stays-open", "resumability-and-redelivery/after-the-end").does(
+table.server("stays-open", "after-the-end").does(
     "Does not end a stream that was picked up.",
     responses_to(resumes, other=lambda heard: () if isinstance(heard, Done) else (heard,)),
 )
 
 
-@table.server("of-all-sessions", "resumability-and-redelivery/no-other-session")
+@table.server("of-all-sessions", "no-other-session")
 class _AnySession(Fault):
     """Replays to one session what belongs to another one."""
 
@@ -502,46 +492,42 @@ def _cancelled(text: Text) -> Iterable[Heard]:
     return (text,)
 
 
-table.server("newest-stream", "resumability-and-redelivery/ids-name-their-stream").does(
+table.server("newest-stream", "ids-name-their-stream").does(
     "Picks up the stream that spoke last, whatever the id.",
     lambda: _Resumes(lambda wanted, ids: ids[-1]),
 )
-table.server(
-    "not-resumed",
-    "resumability-and-redelivery/replayed",
-    "resumability-and-redelivery/get-stream-resumed",
-).does("Gives ids, and resumes nothing.", refuses(resumes, 405))
-table.server("from-the-beginning", "resumability-and-redelivery/exactly-what-followed").does(
+table.server("not-resumed", "replayed", "get-stream-resumed").does(
+    "Gives ids, and resumes nothing.", refuses(resumes, 405)
+)
+table.server("from-the-beginning", "exactly-what-followed").does(
     "Replays a stream from its first event.", lambda: _Resumes(lambda wanted, ids: ids[0])
 )
-table.server("responses-only", "resumability-and-redelivery/exactly-what-followed").does(
+table.server("responses-only", "exactly-what-followed").does(
     "Replays the response alone.",
     responses_to(resumes, text=lambda text: () if _progress(message(text)) else (text,)),
 )
-table.server(
-    "cancelled-by-disconnect", "sending-messages-to-the-server/disconnect-is-no-cancellation"
-).does(
+table.server("cancelled-by-disconnect", "disconnect-is-no-cancellation").does(
     "Ends calls in failure when their connection is lost.", responses_to(resumes, text=_cancelled)
 )
-table.server("of-all-streams", "resumability-and-redelivery/no-other-stream").does(
+table.server("of-all-streams", "no-other-stream").does(
     "Replays what belongs to other streams, too.", responses_to(resumes, text=_of_another)
 )
-table.server("unknown-from-the-beginning", "resumability-and-redelivery/made-up-ids").does(
+table.server("unknown-from-the-beginning", "made-up-ids").does(
     "Takes an event id that it does not know for the first.",
     lambda: _Resumes(lambda wanted, ids: wanted if wanted in ids else ids[0]),
 )
-table.server("unprimed", "sending-messages-to-the-server/priming").does(
+table.server("unprimed", "priming").does(
     "Opens its streams with the first message.",
     loses(Event, lambda event: not event.comment and not event.data),
 )
-table.server("primed-with-data", "sending-messages-to-the-server/priming").does(
+table.server("primed-with-data", "priming").does(
     "Puts data into the first event of a stream.",
     alters(Event, lambda event: not event.comment, name="prime", data=b"{}"),
 )
-table.server("no-retry", "sending-messages-to-the-server/retry-before-closing").does(
+table.server("no-retry", "retry-before-closing").does(
     "Closes connections without saying when to come back.", alters(Event, retry=None)
 )
-table.server("does-not-take-back", "sending-messages-to-the-server/polling").does(
+table.server("does-not-take-back", "polling").does(
     "Does not know streams whose connection it has closed.", refuses(resumes, 404)
 )
 
@@ -564,7 +550,7 @@ class _Endpoint(Fault):
         return asked.method == "POST" and asked.target not in (None, self.endpoint)
 
 
-@table.server("greets-first", "http-with-sse/endpoint-first")
+@table.server("greets-first", "endpoint-first")
 class _Greets(_Endpoint):
     """Says something else before the endpoint."""
 
@@ -574,11 +560,11 @@ class _Greets(_Endpoint):
         return (heard,)
 
 
-table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin").does(
+table.server("points-elsewhere", "endpoint-of-same-origin").does(
     "Has messages posted to another origin.",
     alters(Event, lambda event: event.name == "endpoint", data=b"http://evil.example/messages"),
 )
-table.server("numbers", "http-with-sse/endpoints-differ").does(
+table.server("numbers", "endpoints-differ").does(
     "Numbers its clients.",
     alters(
         Event,
@@ -588,7 +574,7 @@ table.server("numbers", "http-with-sse/endpoints-differ").does(
 )
 
 
-@table.server("answers-in-body", "http-with-sse/answers-on-the-stream")
+@table.server("answers-in-body", "answers-on-the-stream")
 class _AnswersInBody(Fault):
     """Answers in the body of the POST."""
 
@@ -598,7 +584,7 @@ class _AnswersInBody(Fault):
         return (heard,)
 
 
-@table.server("any-place", "http-with-sse/posted-elsewhere")
+@table.server("any-place", "posted-elsewhere")
 class _AnyPlace(_Endpoint):
     """Takes messages wherever they are posted."""
 
@@ -608,7 +594,7 @@ class _AnyPlace(_Endpoint):
         return asked
 
 
-@table.server("any-session", "http-with-sse/unknown-session")
+@table.server("any-session", "unknown-session")
 class _NoSession(_Endpoint):
     """Takes messages for sessions that never were."""
 
@@ -634,28 +620,28 @@ class _Broadcasts(Fault):
         return (*foreign, heard)
 
 
-table.server("stream-as-text", "http-with-sse/event-stream").does(
+table.server("stream-as-text", "event-stream").does(
     "Calls its event stream plain text.", header_of(gets, "content-type", "text/plain")
 )
-table.server("post-500", "http-with-sse/post-accepted").does(
+table.server("post-500", "post-accepted").does(
     "Answers POSTs that it takes with 500.", status_of(calls("ping"), 500)
 )
-table.server("takes-from-the-gone", "http-with-sse/end-of-the-stream").does(
+table.server("takes-from-the-gone", "end-of-the-stream").does(
     "Takes messages of clients that have left.",
     refuses(lambda asked: requests(asked) and asked.value["id"] == "kit-late", 202),
 )
-table.server("takes-malformed", "http-with-sse/malformed").does(
+table.server("takes-malformed", "malformed").does(
     "Says that it has taken what is no message.",
     refuses(lambda asked: asked.method == "POST" and not isinstance(asked.value, dict), 202),
 )
-table.server("stream-at-endpoint", "http-with-sse/get-at-the-endpoint").does(
+table.server("stream-at-endpoint", "get-at-the-endpoint").does(
     "Opens event streams where messages are posted.",
     refuses(lambda asked: gets(asked) and asked.target is not None, 200, headers=STREAM_HEAD),
 )
-table.server("any-origin-of-streams", "security-warning/foreign-origin-stream").does(
+table.server("any-origin-of-streams", "foreign-origin-stream").does(
     "Does not look at the Origin of GET.", opens("headers")
 )
-table.server("any-origin-of-posts", "security-warning/foreign-origin-post").does(
+table.server("any-origin-of-posts", "foreign-origin-post").does(
     "Does not look at the Origin of POST.", overlooks(requests, "origin")
 )
 
@@ -663,24 +649,24 @@ table.server("any-origin-of-posts", "security-warning/foreign-origin-post").does
 VERSION = "mcp-protocol-version"
 AGREED = LATEST_LEGACY.name
 
-table.server(
-    "any-version", "protocol-version-header/unsupported", "protocol-version-header/invalid"
-).does("Does not look at the version of requests.", overlooks(requests, VERSION, instead=AGREED))
-table.server("any-version-of-notifications", "protocol-version-header/invalid-notification").does(
+table.server("any-version", "unsupported", "invalid").does(
+    "Does not look at the version of requests.", overlooks(requests, VERSION, instead=AGREED)
+)
+table.server("any-version-of-notifications", "invalid-notification").does(
     "Does not look at the version of notifications.",
     overlooks(notifications, VERSION, instead=AGREED),
 )
-table.server("any-version-of-get", "protocol-version-header/invalid-get").does(
+table.server("any-version-of-get", "invalid-get").does(
     "Does not look at the version of GET.", overlooks(gets, VERSION, instead=AGREED)
 )
-table.server("any-version-of-delete", "protocol-version-header/invalid-delete").does(
+table.server("any-version-of-delete", "invalid-delete").does(
     "Does not look at the version of DELETE.", overlooks(deletes, VERSION, instead=AGREED)
 )
-table.server("version-needed", "protocol-version-header/absent").does(
+table.server("version-needed", "absent").does(
     "Refuses requests without a version.",
     refuses(with_header(VERSION, lambda value: value is None), 400),
 )
-table.server("no-version-on-initialize", "protocol-version-header/on-initialize").does(
+table.server("no-version-on-initialize", "on-initialize").does(
     "Refuses an initialize that has the header already.",
     refuses(lambda asked: calls("initialize")(asked) and VERSION in asked.headers, 400),
 )
