@@ -34,6 +34,8 @@ ENUMS = "test_elicitation_sep1330_enums"
 URL = "test_elicitation_url"
 ASKED, VISITED = ("found:elicitation",), ("found:url",)
 case = page.server(SINCE_2025_06_18, needs=ASKED)
+requested_schema = case.at("requested-schema")
+error_handling = case.at("error-handling")
 URL_REQUIRED = -32042
 BOTH: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
 DEFAULT: dict[str, Any] = {"elicitation": {}}
@@ -128,9 +130,7 @@ async def message(talk: ServerTalk) -> None:
     check(isinstance(text, str) and text, f"the message is {text!r}")
 
 
-@case.must(
-    "requested-schema", "Forms of flat fields of the kinds that the revision has, or no form."
-)
+@requested_schema.must("Forms of flat fields of the kinds that the revision has, or no form.")
 async def primitive_fields(talk: ServerTalk) -> None:
     """The fields of every form are of the kinds that the revision has."""
     for tool, found in await forms(talk, DEFAULTS, ENUMS, FORM, due=False):
@@ -141,8 +141,7 @@ async def primitive_fields(talk: ServerTalk) -> None:
             check("object" not in kinds, f"{tool} asks for an object within a form")
 
 
-@case.should(
-    "requested-schema",
+@requested_schema.should(
     "No choices with titles, no multiple choices and no defaults of later revisions.",
     ONLY_2025_06_18,
 )
@@ -157,10 +156,8 @@ async def new_kinds(talk: ServerTalk) -> None:
                 check(not new, f"the field {name} has {', '.join(new)}")
 
 
-@case.should(
-    "requested-schema",
-    "A default of the field's type in every field that has one.",
-    SINCE_2025_11_25,
+@requested_schema.should(
+    "A default of the field's type in every field that has one.", SINCE_2025_11_25
 )
 async def defaults(talk: ServerTalk) -> None:
     """Defaults are of the type of their fields."""
@@ -182,10 +179,8 @@ async def defaults(talk: ServerTalk) -> None:
     check(seen, "no field has a default")
 
 
-@case.should(
-    "requested-schema",
-    "enum, oneOf with titles, and arrays of either, each as the page has it.",
-    SINCE_2025_11_25,
+@requested_schema.should(
+    "enum, oneOf with titles, and arrays of either, each as the page has it.", SINCE_2025_11_25
 )
 async def choices(talk: ServerTalk) -> None:
     """Choices come in each of the forms that the page has."""
@@ -265,21 +260,19 @@ async def _refused(talk: ServerTalk, action: str) -> None:
     await link.alive()
 
 
-@case.must("error-handling", "An end of the call, and a server that goes on.")
+@error_handling.must("An end of the call, and a server that goes on.")
 async def decline(talk: ServerTalk) -> None:
     """A user who declines ends the call, or is asked for something else."""
     await _refused(talk, "decline")
 
 
-@case.must("error-handling", "An end of the call, and a server that goes on.")
+@error_handling.must("An end of the call, and a server that goes on.")
 async def cancel(talk: ServerTalk) -> None:
     """A user who dismisses the form ends the call, or is asked again."""
     await _refused(talk, "cancel")
 
 
-@case.must(
-    "error-handling", "An end of the call, and a server that goes on.", LEGACY_SINCE_2025_06_18
-)
+@error_handling.must("An end of the call, and a server that goes on.", LEGACY_SINCE_2025_06_18)
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to ask its user ends the call and nothing else."""
     error = {"code": -32603, "message": "no user is there"}

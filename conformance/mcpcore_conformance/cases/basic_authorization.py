@@ -53,6 +53,7 @@ from mcpcore_conformance.kit.wire import Refused
 page = Page("basic/authorization")
 
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE)
+authorization_server_location = case.at("authorization-server-location")
 BAD_REQUEST, UNAUTHORIZED = 400, 401
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 NO_TOKEN = "mcpcore-conformance-no-such-token"  # noqa: S105 - it opens nothing
@@ -191,10 +192,8 @@ async def metadata_found(_: MetadataUrl, there: Metadata) -> None:
     check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
 
 
-@case.must(
-    "authorization-server-location",
-    "resource_metadata in the challenge; this revision knows no other way.",
-    ONLY_2025_06_18,
+@authorization_server_location.must(
+    "resource_metadata in the challenge; this revision knows no other way.", ONLY_2025_06_18
 )
 async def metadata_in_challenge(_: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 names the URL of the metadata."""
@@ -202,9 +201,7 @@ async def metadata_in_challenge(_: StrangerLink, found: Refusal) -> None:
     check(named is not None, "the challenge of the 401 has no resource_metadata")
 
 
-@case.must(
-    "authorization-server-location", "authorization_servers with at least one.", SINCE_2025_06_18
-)
+@authorization_server_location.must("authorization_servers with at least one.", SINCE_2025_06_18)
 async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
     """The metadata names an authorization server."""
     found = there.json()
@@ -215,10 +212,8 @@ async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
         check(good, f"an authorization server is {each!r}")
 
 
-@case.should(
-    "authorization-server-location",
-    "resource is the URL of the server, or one that it lies under.",
-    SINCE_2025_06_18,
+@authorization_server_location.should(
+    "resource is the URL of the server, or one that it lies under.", SINCE_2025_06_18
 )
 async def resource(talk: ServerTalk, _: MetadataUrl, there: Metadata) -> None:
     """The metadata is that of the server that points to it."""
@@ -240,6 +235,7 @@ async def resource(talk: ServerTalk, _: MetadataUrl, there: Metadata) -> None:
 
 NEEDS = (PROTECTED,)
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE, needs=NEEDS)
+token_handling = case.at("token-handling")
 HOUR = 3600
 """Seconds by which times are wrong: more than any leeway."""
 
@@ -260,7 +256,7 @@ async def check_refused(talk: ServerTalk, tokens: Iterable[tuple[str, str]]) -> 
         talk.should(error == "invalid_token", f"of a token {what} the challenge says {error!r}")
 
 
-@case.must("token-handling", "401.")
+@token_handling.must("401.")
 async def expired(talk: ServerTalk) -> None:
     """A token that has expired is refused."""
     then = int(time.time()) - HOUR
@@ -268,15 +264,14 @@ async def expired(talk: ServerTalk) -> None:
     await check_refused(talk, [("that has expired", token)])
 
 
-@case.must("token-handling", "401.")
+@token_handling.must("401.")
 async def not_yet_valid(talk: ServerTalk) -> None:
     """A token whose time has not come is refused."""
     token = talk.tokens.changed(nbf=int(time.time()) + HOUR)
     await check_refused(talk, [("that is not valid yet", token)])
 
 
-@case.must(
-    "token-handling",
+@token_handling.must(
     "401 for another server, another path, another port, somebody else's list, nothing.",
     SINCE_2025_06_18,
 )
@@ -296,7 +291,7 @@ async def audience(talk: ServerTalk) -> None:
     await check_refused(talk, made)
 
 
-@case.must("token-handling", "401, though the signature holds.")
+@token_handling.must("401, though the signature holds.")
 async def issuer(talk: ServerTalk) -> None:
     """A token of another issuer is refused."""
     others = {
@@ -309,9 +304,7 @@ async def issuer(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "token-handling", "401 for another key, for other claims than were signed, for no signature."
-)
+@token_handling.must("401 for another key, for other claims than were signed, for no signature.")
 async def signature(talk: ServerTalk) -> None:
     """A token whose signature does not hold is refused."""
     tokens = talk.tokens
@@ -349,9 +342,8 @@ def _of_other_algorithms(tokens: Tokens) -> list[tuple[str, str]]:
     ]
 
 
-@case.must(
-    "token-handling",
-    "401 for the algorithms none and HS256, and for a key in the header of the token.",
+@token_handling.must(
+    "401 for the algorithms none and HS256, and for a key in the header of the token."
 )
 async def algorithm(talk: ServerTalk) -> None:
     """A token does not choose how it is verified."""

@@ -60,6 +60,8 @@ from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/index")
 case = page.server()
+result_responses = case.at("result-responses")
+requests_cases = case.at("requests")
 
 SAFE = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
@@ -79,18 +81,14 @@ def _shown(id: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"
 
 
-@case.must(
-    "result-responses", "The answer carries the same integer: as a number, with the same value."
-)
+@result_responses.must("The answer carries the same integer: as a number, with the same value.")
 async def integer_ids(link: OpenLink) -> None:
     """Integer ids come back as they were: zero, negative, and up to 2^53 - 1."""
     for id in (0, -1, -SAFE, 2**31, 2**32 + 1, SAFE):
         await _echoed(link, id)
 
 
-@case.must(
-    "result-responses", "The answer carries the same string: also one that looks like a number."
-)
+@result_responses.must("The answer carries the same string: also one that looks like a number.")
 async def string_ids(link: OpenLink) -> None:
     """String ids come back as they were: empty, like a number, long, with any characters."""
     odd = (
@@ -105,14 +103,14 @@ async def string_ids(link: OpenLink) -> None:
         await _echoed(link, id)
 
 
-@case.should("result-responses", "The answer carries exactly the same integer.")
+@result_responses.should("The answer carries exactly the same integer.")
 async def large_integer_ids(link: OpenLink) -> None:
     """Integer ids beyond 2^53, as 64 bits have them, are not rounded."""
     for id in (2**53 + 1, 2**63 - 1, -(2**63)):
         await _echoed(link, id)
 
 
-@case.may("result-responses", "The same integer, or an error without an id; never another number.")
+@result_responses.may("The same integer, or an error without an id; never another number.")
 async def huge_integer_ids(link: OpenLink) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
     for id in (2**64, 10**29 + 1):
@@ -124,7 +122,7 @@ async def huge_integer_ids(link: OpenLink) -> None:
         )
 
 
-@case.must("result-responses", '7 and "7" are two ids: each request gets the answer with its own.')
+@result_responses.must('7 and "7" are two ids: each request gets the answer with its own.')
 async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """An integer id and a string id with the same digits are in flight together."""
     first = await link.send(method, params, id=7)
@@ -140,7 +138,7 @@ async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams
     )
 
 
-@case.must("result-responses", "Every request gets an answer with its id, in whatever order.")
+@result_responses.must("Every request gets an answer with its id, in whatever order.")
 async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Many requests that are sent without waiting are each answered."""
     sent = [
@@ -152,8 +150,8 @@ async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -
     await link.alive()
 
 
-@case.should(
-    "requests", "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
+@requests_cases.should(
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
 async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
@@ -162,8 +160,8 @@ async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     check_code(reply, "a request with the id null", [INVALID_REQUEST])
 
 
-@case.should(
-    "requests", "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
+@requests_cases.should(
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
 async def id_type(link: OpenLink) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
@@ -173,8 +171,8 @@ async def id_type(link: OpenLink) -> None:
         check_code(await rejected(link, payload, what), what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests", "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
+@requests_cases.should(
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
 async def version_member(link: OpenLink) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
@@ -189,8 +187,8 @@ async def version_member(link: OpenLink) -> None:
         check_code(await rejected(link, payload, what, id=id), what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests", "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
+@requests_cases.should(
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
 async def method_type(link: OpenLink) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
@@ -207,9 +205,8 @@ async def method_type(link: OpenLink) -> None:
         check_code(reply, what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests",
-    "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
+@requests_cases.should(
+    "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx."
 )
 async def params_type(talk: ServerTalk, link: OpenLink) -> None:
     """Params that are no object are refused."""
@@ -221,7 +218,7 @@ async def params_type(talk: ServerTalk, link: OpenLink) -> None:
         check_code(reply, what, [INVALID_PARAMS, INVALID_REQUEST])
 
 
-@case.must("requests", "A result; in the modern era with nothing but _meta in the params.")
+@requests_cases.must("A result; in the modern era with nothing but _meta in the params.")
 async def without_params(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
     for method in talk.features.lists or [plain_request(link)]:
@@ -229,7 +226,7 @@ async def without_params(talk: ServerTalk, link: OpenLink) -> None:
         check_good(await link.request(method, {}), f"{method} with empty params")
 
 
-@case.should("requests", "A result: what is not known is left alone.")
+@requests_cases.should("A result: what is not known is left alone.")
 async def unknown_members(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
     spoilt = link.spoilt
@@ -267,9 +264,8 @@ async def method_case(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
         (await link.request(other, params)).failed_with(METHOD_NOT_FOUND)
 
 
-@case.should(
-    "requests",
-    "Both requests are answered, the second perhaps with an error; nobody waits for ever.",
+@requests_cases.should(
+    "Both requests are answered, the second perhaps with an error; nobody waits for ever."
 )
 async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id, sent without waiting, are both answered."""
@@ -278,8 +274,7 @@ async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     await _both_answered(link, [await link.send(method, params, id=id) for _ in range(2)])
 
 
-@case.should(
-    "requests",
+@requests_cases.should(
     "Both are answered, each on its own way; the second perhaps with an error.",
     needs=("tool:test_wait",),
 )
@@ -328,6 +323,7 @@ async def _both_answered(link: Link, sent: list[Sent], within: float | None = No
 # Batches, which 2025-03-26 has and later revisions do not
 
 case = page.server(ONLY_2025_03_26)
+batching = case.at("batching")
 WITHOUT = SINCE_2025_06_18
 
 
@@ -358,7 +354,7 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
     return [request(talk.fresh_id(), "ping") for _ in range(count)]
 
 
-@case.must("batching", "Each request is answered once, with its id; the order is free.")
+@batching.must("Each request is answered once, with its id; the order is free.")
 async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A batch of requests is received, and each of them is answered."""
     batch = [*_pings(talk, 2), request(talk.fresh_id(), method, params)]
@@ -368,7 +364,7 @@ async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: 
     check(all(each.kind is Kind.RESULT for each in found), "a request of the batch failed")
 
 
-@case.must("batching", "Its result.")
+@batching.must("Its result.")
 async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     """A batch may have one element."""
     (ping,) = batch = _pings(talk, 1)
@@ -376,7 +372,7 @@ async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     check(found.answers(ping["id"]), f"the request {ping['id']} was answered with {found.value}")
 
 
-@case.must("batching", "The requests are answered, the notifications are not.")
+@batching.must("The requests are answered, the notifications are not.")
 async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch of requests and notifications only the requests are answered."""
     first, second = _pings(talk, 2)
@@ -385,14 +381,14 @@ async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     check(_ids(found) == Counter([first["id"], second["id"]]), f"the ids are {list(_ids(found))}")
 
 
-@case.must("batching", "Nothing; over HTTP 202 without a body.")
+@batching.must("Nothing; over HTTP 202 without a body.")
 async def notifications_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of notifications is not answered, not even with an empty array."""
     batch = [notification("notifications/cancelled", {"requestId": talk.fresh_id()})] * 2
     _accepted(await unanswered(link, {"a batch of notifications": batch}))
 
 
-@case.must("batching", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
+@batching.must("Nothing; over HTTP 202 without a body, or a status of 4xx.")
 async def answers_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of answers is not answered."""
     batch = [result(talk.fresh_id(), {}), error(talk.fresh_id(), -32603, "nothing")]
@@ -405,9 +401,8 @@ def _accepted(heads: dict[str, Head]) -> None:
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
 
 
-@case.must(
-    "batching",
-    "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
+@batching.must(
+    "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do."
 )
 async def empty(link: OpenLink) -> None:
     """An empty batch is an invalid request."""
@@ -417,7 +412,7 @@ async def empty(link: OpenLink) -> None:
     check(not data.lstrip().startswith(b"["), f"an empty batch was answered with {data!r}")
 
 
-@case.must("batching", "The error -32601 with its id, and the results of the others.")
+@batching.must("The error -32601 with its id, and the results of the others.")
 async def errors(talk: ServerTalk, link: OpenLink) -> None:
     """A request of a batch that fails does not take the others with it."""
     ping, bad = _pings(talk, 2)
@@ -430,9 +425,7 @@ async def errors(talk: ServerTalk, link: OpenLink) -> None:
     check(code == METHOD_NOT_FOUND, f"the bad request got the error {code}, not -32601")
 
 
-@case.should(
-    "batching", "An error -32600 without an id for each element; over HTTP a bare 4xx will do."
-)
+@batching.should("An error -32600 without an id for each element; over HTTP a bare 4xx will do.")
 async def invalid_elements(link: OpenLink) -> None:
     """A batch of things that are no messages is refused, element by element."""
     spoilt = link.spoilt
@@ -451,7 +444,7 @@ async def invalid_elements(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should("batching", "The result of the request, and an error -32600 without an id.")
+@batching.should("The result of the request, and an error -32600 without an id.")
 async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch with one element that is no message, the request is served all the same."""
     (ping,) = _pings(talk, 1)
@@ -461,7 +454,7 @@ async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     check(codes == [INVALID_REQUEST], f"the errors are {codes}, not one -32600")
 
 
-@case.should("batching", "An error; nothing of it is carried out.")
+@batching.should("An error; nothing of it is carried out.")
 async def nested(talk: ServerTalk, link: OpenLink) -> None:
     """A batch inside a batch is no message."""
     reply = await rejected(link, [_pings(talk, 2)], "a batch inside a batch")
@@ -469,9 +462,7 @@ async def nested(talk: ServerTalk, link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should(
-    "batching", "Two answers with the id, the second perhaps an error; nobody waits for ever."
-)
+@batching.should("Two answers with the id, the second perhaps an error; nobody waits for ever.")
 async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id in a batch are both answered."""
     (ping,) = _pings(talk, 1)
@@ -479,7 +470,7 @@ async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     check(set(_ids(found)) <= {ping["id"], None}, f"the ids are {list(_ids(found))}")
 
 
-@case.should("batching", "Each request is answered once.")
+@batching.should("Each request is answered once.")
 async def many(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of fifty requests is nothing special."""
     batch = _pings(talk, 50)
@@ -487,9 +478,7 @@ async def many(talk: ServerTalk, link: OpenLink) -> None:
     check(_ids(found) == Counter(each["id"] for each in batch), "the ids are not those asked for")
 
 
-@case.should(
-    "batching", "One array with an answer to each request.", bindings=EVERY - {Binding.HTTP}
-)
+@batching.should("One array with an answer to each request.", bindings=EVERY - {Binding.HTTP})
 async def one_array(talk: ServerTalk, link: OpenLink) -> None:
     """The answers to a batch come as a batch."""
     found = await _answered(link, _pings(talk, 2), 2)
@@ -516,6 +505,7 @@ async def removed(talk: ServerTalk, link: OpenLink) -> None:
 # ``_meta``, and requests that stand on their own
 
 case = page.server(MODERN)
+statelessness = case.at("statelessness")
 
 BAD_REQUEST = 400
 VENDOR: dict[str, Any] = {
@@ -742,9 +732,7 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
             check(not needs_input(reply), f"{asks}, as it did before")
 
 
-@case.must(
-    "statelessness", "Each request is judged by its own version, whatever the one before it said."
-)
+@statelessness.must("Each request is judged by its own version, whatever the one before it said.")
 async def versions(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a version that the server speaks follows one with another version."""
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
@@ -755,14 +743,13 @@ async def versions(link: OpenLink, method: AnyMethod, params: AnyParams) -> None
             reply.failed_with(UNSUPPORTED_VERSION)
 
 
-@case.must("statelessness", "A result: nothing has to be said before.")
+@statelessness.must("A result: nothing has to be said before.")
 async def nothing_before(link: NewLink, method: AnyMethod, params: AnyParams) -> None:
     """The first message of a connection may be any request."""
     await link.ask(method, params)
 
 
-@case.should(
-    "statelessness",
+@statelessness.should(
     "Requests that go together may come over two connections, and after one has ended.",
     bindings=EVERY - {Binding.STDIO},
 )
@@ -783,7 +770,7 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in changing}
 
 
-@case.should("statelessness", "Each request is served by its own metadata, however they are mixed.")
+@statelessness.should("Each request is served by its own metadata, however they are mixed.")
 async def several_conversations(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
     sent = []

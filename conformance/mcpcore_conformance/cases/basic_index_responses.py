@@ -43,6 +43,10 @@ from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("basic/index")
 case = page.server()
+messages = case.at("messages")
+error_codes = case.at("error-codes")
+notifications = case.at("notifications")
+requests = case.at("requests")
 
 MANY = 20_000
 """Brackets in each other that no sensible message has."""
@@ -81,9 +85,7 @@ async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) ->
     return await rejected(link, text, what, id=NUMBER, headers=headers, owed=owed)
 
 
-@case.must(
-    "messages", "Nothing of it is carried out, the connection stays, the next request is served."
-)
+@messages.must("Nothing of it is carried out, the connection stays, the next request is served.")
 async def not_json(link: OpenLink) -> None:
     """Text that is no JSON is not taken for a message, and does no harm."""
     for what, text in _not_json(link).items():
@@ -91,7 +93,7 @@ async def not_json(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must("messages", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
+@messages.must("An HTTP status from 400 to 499.", bindings=STREAMABLE)
 async def not_json_status(link: OpenLink) -> None:
     """A body that is no JSON, or no body at all, is answered with a status of 4xx."""
     bodies = {**_not_json(link), "an empty body": b""}
@@ -100,9 +102,8 @@ async def not_json_status(link: OpenLink) -> None:
         check(reply.status in CLIENT_ERRORS, f"{what} got {reply}, not a status of 4xx")
 
 
-@case.should(
-    "error-codes",
-    "The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
+@error_codes.should(
+    "The error -32700 without an id; over HTTP a status of 4xx without a message will do."
 )
 async def parse_error(link: OpenLink) -> None:
     """Text that is no JSON gets the error that JSON-RPC has for it."""
@@ -119,9 +120,8 @@ async def no_invented_id(link: OpenLink) -> None:
         check(id in (None, UNSET, NUMBER), f"{what} got an error with the id {id!r}")
 
 
-@case.should(
-    "messages",
-    "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
+@messages.should(
+    "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on."
 )
 async def json_by_the_letter(link: OpenLink) -> None:
     """Requests that only a lenient reader would take for JSON are not carried out."""
@@ -147,8 +147,7 @@ async def json_by_the_letter(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages",
+@messages.should(
     "The message is refused; nothing of it is carried out or put right silently.",
     bindings=EVERY - {Binding.WS},
 )
@@ -170,9 +169,7 @@ async def invalid_utf8(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages", "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8."
-)
+@messages.should("An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.")
 async def lone_surrogate(link: OpenLink) -> None:
     """Half of a surrogate pair, escaped, is JSON but no text; it does no harm."""
     spoilt = link.spoilt
@@ -190,7 +187,7 @@ async def lone_surrogate(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.should("messages", "The error -32600 without an id, or over HTTP a bare status of 4xx.")
+@messages.should("The error -32600 without an id, or over HTTP a bare status of 4xx.")
 async def not_an_object(link: OpenLink) -> None:
     """JSON that is no object (and no batch) is an invalid request."""
     values: tuple[Any, ...] = ("text", 17, 0.5, True, None, {})
@@ -204,9 +201,7 @@ def _deep(link: Link, value: str) -> bytes:
     return _spoilt(link, '"id":', f'"x":{value},"id":')
 
 
-@case.should(
-    "messages", "A result or an error, over HTTP no status of 5xx; the next request is served."
-)
+@messages.should("A result or an error, over HTTP no status of 5xx; the next request is served.")
 async def depth(link: OpenLink) -> None:
     """Thousands of brackets in each other are refused or read, and do no harm."""
     bombs = {
@@ -227,9 +222,7 @@ def _nested() -> str:
     return "[" * MANY + "]" * MANY
 
 
-@case.should(
-    "messages", "A result or an error, over HTTP no status of 5xx; the next request is served."
-)
+@messages.should("A result or an error, over HTTP no status of 5xx; the next request is served.")
 async def many_members(link: OpenLink) -> None:
     """Tens of thousands of members in one object are refused or read, and do no harm."""
     members = {f"member{number}": number for number in range(MEMBERS)}
@@ -255,9 +248,7 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages", "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on."
-)
+@messages.should("An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.")
 async def size(talk: ServerTalk, link: OpenLink) -> None:
     """A message of many megabytes is taken or refused, and does no harm."""
     spoilt = link.spoilt
@@ -283,7 +274,7 @@ async def _large(link: Link, sent: Any) -> Reply:
         return Reply(sent, gone=link.gone)
 
 
-@case.should("messages", "A result.", needs=("tools",))
+@messages.should("A result.", needs=("tools",))
 async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A message of a hundred kilobytes is nothing special."""
     meta = {"org.example/note": "x" * 100_000}
@@ -294,8 +285,7 @@ async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
     )
 
 
-@case.must(
-    "messages",
+@messages.must(
     "Content-Type is application/json or text/event-stream, and the message is readable.",
     bindings=STREAMABLE,
 )
@@ -390,8 +380,7 @@ async def meaningful_errors(talk: ServerTalk, link: OpenLink) -> None:
         check(found["message"].strip(), f"the error to {what} has no message: {found}")
 
 
-@case.should(
-    "error-codes",
+@error_codes.should(
     "The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
     needs=("tools",),
 )
@@ -416,10 +405,8 @@ async def invalid_params(talk: ServerTalk, link: OpenLink) -> None:
         )
 
 
-@case.must(
-    "error-codes",
-    "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
-    MODERN,
+@error_codes.must(
+    "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.", MODERN
 )
 async def reserved_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that the specification keeps for itself, or has given up, are not sent."""
@@ -430,7 +417,7 @@ async def reserved_codes(talk: ServerTalk, link: OpenLink) -> None:
         check(not reserved, f"{what} got the reserved code {code}")
 
 
-@case.should("error-codes", "No code from -32019 to -32000.", MODERN)
+@error_codes.should("No code from -32019 to -32000.", MODERN)
 async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that implementations once took for themselves are not used any more."""
     for what, found in await _errors(talk, link):
@@ -438,10 +425,8 @@ async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
         check(not -32019 <= code <= -32000, f"{what} got the legacy code {code}")
 
 
-@case.should(
-    "error-codes",
-    "Codes that the specification does not define lie outside -32768 to -32000.",
-    MODERN,
+@error_codes.should(
+    "Codes that the specification does not define lie outside -32768 to -32000.", MODERN
 )
 async def own_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes of one's own stay out of the range that JSON-RPC reserves."""
@@ -462,9 +447,7 @@ async def unknown_notification(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must(
-    "notifications", "No answer; over HTTP a status of 4xx may come with an error that has no id."
-)
+@notifications.must("No answer; over HTTP a status of 4xx may come with an error that has no id.")
 async def malformed(link: OpenLink) -> None:
     """A notification whose params are of a wrong type is not answered."""
     wrong: tuple[Any, ...] = ([1], "text", 5, None, {"requestId": {}}, {"progressToken": []})
@@ -477,7 +460,7 @@ async def malformed(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must("notifications", "No answer; over HTTP 202 or a status of 4xx.")
+@notifications.must("No answer; over HTTP 202 or a status of 4xx.")
 async def request_without_id(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
     asked: tuple[tuple[str, dict[str, Any]], ...] = ((plain_request(link), {}), (method, params))
@@ -667,19 +650,15 @@ async def notification_params(talk: ServerTalk) -> None:
     await check_notified(talk, Unasked.MISSHAPEN, logs=True)
 
 
-@case.must(
-    "requests",
-    "Another id for each ping, and whatever else the server asks of its own accord.",
-    LEGACY,
+@requests.must(
+    "Another id for each ping, and whatever else the server asks of its own accord.", LEGACY
 )
 async def server_ids_differ(talk: ServerTalk) -> None:
     """No two requests that a server makes without being asked have one id."""
     await check_asked(talk, Unasked.AGAIN)
 
 
-@case.must(
-    "requests", "Another id for each request of the server.", LEGACY, needs=("found:question",)
-)
+@requests.must("Another id for each request of the server.", LEGACY, needs=("found:question",))
 async def server_id_fresh(talk: ServerTalk) -> None:
     """A server, too, never uses an id again within a session."""
     which = await asker(talk, "question", "test_sampling")

@@ -39,12 +39,14 @@ from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, c
 
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
+version_negotiation = case.at("version-negotiation")
+initialization = case.at("initialization")
+capability_negotiation = case.at("capability-negotiation")
+operation = case.at("operation")
 
 
-@case.must(
-    "version-negotiation",
-    "The result's protocolVersion is the one that initialize asked for.",
-    bare=True,
+@version_negotiation.must(
+    "The result's protocolVersion is the one that initialize asked for.", bare=True
 )
 async def version_echoed(talk: ServerTalk, link: NewLink) -> None:
     """A version that the server speaks is answered with the same version."""
@@ -79,28 +81,24 @@ async def _other_version(link: Link, asked: Any) -> str | None:
     return found
 
 
-@case.must(
-    "version-negotiation",
-    "A result with another version that the server speaks, or the error -32602.",
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602."
 )
 async def unknown_version(talk: ServerTalk) -> None:
     """A version that nobody speaks is answered with one that the server does."""
     await _other_version(await talk.connect(), "1999-12-31")
 
 
-@case.must(
-    "version-negotiation",
-    "A result with another version that the server speaks, or the error -32602.",
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602."
 )
 async def future_version(talk: ServerTalk) -> None:
     """A version that does not exist yet is not agreed to."""
     await _other_version(await talk.connect(), "2999-12-31")
 
 
-@case.must(
-    "version-negotiation",
-    "A result with another version that the server speaks, or the error -32602.",
-    ONLY_2025_11_25,
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602.", ONLY_2025_11_25
 )
 async def odd_versions(talk: ServerTalk) -> None:
     """What is no version at all is not agreed to either."""
@@ -109,10 +107,8 @@ async def odd_versions(talk: ServerTalk) -> None:
         await _other_version(await talk.connect(), asked)
 
 
-@case.should(
-    "version-negotiation",
-    "The newest version that the server speaks and that has initialize.",
-    ONLY_2025_11_25,
+@version_negotiation.should(
+    "The newest version that the server speaks and that has initialize.", ONLY_2025_11_25
 )
 async def newest_offered(talk: ServerTalk) -> None:
     """Instead of a version that it does not speak, the server offers its latest."""
@@ -123,7 +119,7 @@ async def newest_offered(talk: ServerTalk) -> None:
     )
 
 
-@case.should("version-negotiation", "A result with a version that has initialize, or an error.")
+@version_negotiation.should("A result with a version that has initialize, or an error.")
 async def modern_version(link: NewLink) -> None:
     """Initialize is no way into a version that has no initialize."""
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
@@ -133,10 +129,8 @@ async def modern_version(link: NewLink) -> None:
         check(found != LATEST.name, what, AGREED)
 
 
-@case.must(
-    "initialization",
-    "A result with protocolVersion, capabilities, and serverInfo with name and version.",
-    bare=True,
+@initialization.must(
+    "A result with protocolVersion, capabilities, and serverInfo with name and version.", bare=True
 )
 async def answered(link: NewLink) -> None:
     """Initialize is answered with what the server can do, and who it is."""
@@ -147,7 +141,7 @@ async def answered(link: NewLink) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@case.must("initialization", "A result.")
+@initialization.must("A result.")
 async def minimal(talk: ServerTalk) -> None:
     """A client may have no capabilities at all."""
     link = await talk.connect(capabilities={})
@@ -157,7 +151,7 @@ async def minimal(talk: ServerTalk) -> None:
     )
 
 
-@case.should("initialization", "A result: what is not known is left alone.")
+@initialization.should("A result: what is not known is left alone.")
 async def more_than_known(link: NewLink) -> None:
     """Capabilities and members that the server does not know are no reason to refuse."""
     opening = link.opening()
@@ -179,7 +173,7 @@ async def more_than_known(link: NewLink) -> None:
     check_good(await link.request("initialize", opening), "an initialize with unknown members")
 
 
-@case.should("initialization", "The error -32602 each time; then a good initialize is answered.")
+@initialization.should("The error -32602 each time; then a good initialize is answered.")
 async def without_version(link: NewLink) -> None:
     """An initialize without a version fails, and a good one may follow."""
     opening = link.opening()
@@ -199,7 +193,7 @@ async def without_version(link: NewLink) -> None:
     check_good(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
-@case.may("initialization", "The error -32602.")
+@initialization.may("The error -32602.")
 async def incomplete(link: NewLink) -> None:
     """An initialize without capabilities, or without clientInfo, is not complete."""
     for name in ("capabilities", "clientInfo"):
@@ -237,7 +231,7 @@ async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
     return link, link.welcome.get("capabilities", {})
 
 
-@case.must("capability-negotiation", "No request of a declared capability is an unknown method.")
+@capability_negotiation.must("No request of a declared capability is an unknown method.")
 async def declared(talk: ServerTalk) -> None:
     """What the server declares, it serves."""
     link, capabilities = await _capabilities(talk)
@@ -254,7 +248,7 @@ async def declared(talk: ServerTalk) -> None:
         check(not unknown, f"{path} is declared, but {method} got {reply}")
 
 
-@case.should("capability-negotiation", "The error -32601.")
+@capability_negotiation.should("The error -32601.")
 async def undeclared(talk: ServerTalk) -> None:
     """What the server does not declare, it does not serve."""
     link, capabilities = await _capabilities(talk)
@@ -286,24 +280,21 @@ async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> Non
     await link.alive()
 
 
-@case.must(
-    "capability-negotiation",
-    "No sampling/createMessage comes; the call fails.",
-    needs=("found:sampling",),
+@capability_negotiation.must(
+    "No sampling/createMessage comes; the call fails.", needs=("found:sampling",)
 )
 async def no_sampling(talk: ServerTalk) -> None:
     """A client that did not declare sampling is not asked for it."""
     await _not_asked(talk, "test_sampling", "sampling", "sampling/createMessage")
 
 
-@case.must("capability-negotiation", "No roots/list comes; the call fails.", needs=("found:roots",))
+@capability_negotiation.must("No roots/list comes; the call fails.", needs=("found:roots",))
 async def no_roots(talk: ServerTalk) -> None:
     """A client that did not declare roots is not asked for them."""
     await _not_asked(talk, "test_list_roots", "roots", "roots/list")
 
 
-@case.must(
-    "capability-negotiation",
+@capability_negotiation.must(
     "No elicitation/create comes; the call fails.",
     LEGACY_SINCE_2025_06_18,
     needs=("found:elicitation",),
@@ -313,7 +304,7 @@ async def no_elicitation(talk: ServerTalk) -> None:
     await _not_asked(talk, "test_elicitation", "elicitation", "elicitation/create")
 
 
-@case.should("operation", "An error: what a later revision has is not served in this one.")
+@operation.should("An error: what a later revision has is not served in this one.")
 async def later_methods(link: OpenLink) -> None:
     """Requests that the negotiated version does not have are not served."""
     later = {
@@ -330,9 +321,7 @@ async def later_methods(link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must(
-    "operation", "Each conversation keeps the version that it agreed on.", bindings=OWN_CHANNEL
-)
+@operation.must("Each conversation keeps the version that it agreed on.", bindings=OWN_CHANNEL)
 async def two_versions(talk: ServerTalk) -> None:
     """Two clients with two versions are served side by side."""
     first = await talk.open()
@@ -442,7 +431,7 @@ async def _needs_session(talk: ServerTalk) -> None:
         talk.skip("the server keeps no sessions: it does not see what came before")
 
 
-@case.must("initialization", "An error, or nothing; over HTTP a status of 4xx.")
+@initialization.must("An error, or nothing; over HTTP a status of 4xx.")
 async def before_all(talk: ServerTalk) -> None:
     """Requests that come before initialize are not served."""
     await _needs_session(talk)
@@ -455,10 +444,8 @@ async def before_all(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "initialization",
-    "initialize is answered although another request came first.",
-    bindings=EVERY - {Binding.HTTP},
+@initialization.should(
+    "initialize is answered although another request came first.", bindings=EVERY - {Binding.HTTP}
 )
 async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     """A request that came too early does not spoil the connection."""
@@ -466,22 +453,20 @@ async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     check_good(await link.request("initialize", link.opening()), "initialize after another request")
 
 
-@case.should("initialization", "An empty result.", bindings=EVERY - {Binding.HTTP})
+@initialization.should("An empty result.", bindings=EVERY - {Binding.HTTP})
 async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
     check_good(await link.request("ping"), "a ping before initialize")
 
 
-@case.must("initialization", "An empty result.")
+@initialization.must("An empty result.")
 async def ping_between(link: NewLink) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
     await link.ask("initialize", link.opening())
     check_good(await link.request("ping"), "a ping before notifications/initialized")
 
 
-@case.should(
-    "initialization", "Nothing but pings and log messages comes before notifications/initialized."
-)
+@initialization.should("Nothing but pings and log messages comes before notifications/initialized.")
 async def server_waits(link: NewLink) -> None:
     """Before the client is ready the server asks it for nothing."""
     await link.ask("initialize", link.opening())
@@ -491,7 +476,7 @@ async def server_waits(link: NewLink) -> None:
     check(not asked, f"before notifications/initialized the server sent {', '.join(asked)}")
 
 
-@case.must("initialization", "Nothing; over HTTP 202.")
+@initialization.must("Nothing; over HTTP 202.")
 async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized is taken and not answered."""
     await link.ask("initialize", link.opening())
@@ -500,15 +485,14 @@ async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     check_good(await link.request(*talk.any_request()), "the first request")
 
 
-@case.should("initialization", "Nothing happens; the next request is served.")
+@initialization.should("Nothing happens; the next request is served.")
 async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
     """A second notifications/initialized does no harm."""
     await unanswered(link, {INITIALIZED: notification(INITIALIZED)})
     check_good(await link.request(*talk.any_request()), "the next request")
 
 
-@case.should(
-    "initialization",
+@initialization.should(
     "It opens nothing: requests are refused until initialize was answered.",
     bindings=EVERY - {Binding.HTTP},
 )
@@ -538,14 +522,14 @@ async def _again(talk: ServerTalk, link: Link) -> Reply:
     return reply
 
 
-@case.should("initialization", "An error, or over HTTP a status of 4xx.")
+@initialization.should("An error, or over HTTP a status of 4xx.")
 async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A conversation is opened once: a second initialize is refused."""
     reply = await _again(talk, link)
     check(reply.refused, f"the second initialize got {reply}")
 
 
-@case.should("initialization", "The conversation goes on as it was.")
+@initialization.should("The conversation goes on as it was.")
 async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     """A second initialize does not take the first conversation away."""
     reply = await _again(talk, link)
@@ -553,10 +537,8 @@ async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     check_good(await link.request(*talk.any_request()), "a request after a second initialize")
 
 
-@case.should(
-    "initialization",
-    "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
-    ONLY_2025_03_26,
+@initialization.should(
+    "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.", ONLY_2025_03_26
 )
 async def not_batched(talk: ServerTalk) -> None:
     """Initialize is not part of a batch."""

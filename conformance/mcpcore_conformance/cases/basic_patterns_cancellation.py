@@ -44,9 +44,12 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
 case = page.server()
+behavior_requirements = case.at("behavior-requirements")
+transport_specific_cancellation = case.at("transport-specific-cancellation")
 
 SLOW = ("tool:test_wait",)
 of_slow = page.server(needs=SLOW)
+of_slow_behavior_requirements = of_slow.at("behavior-requirements")
 LONG = 30.0
 """Seconds of a call that is going to be cancelled."""
 TRIES = 100
@@ -87,7 +90,7 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
     check(found is None, f"{found and found[0]} was answered: {found and found[1]}")
 
 
-@of_slow.should("behavior-requirements", "Nothing.")
+@of_slow_behavior_requirements.should("Nothing.")
 async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     """A call that is cancelled while it runs is not answered."""
     sent = await waiting(talk, link, LONG)
@@ -114,10 +117,8 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
     return int(result["content"][0]["text"])
 
 
-@case.should(
-    "behavior-requirements",
-    "What it did is interrupted within a moment.",
-    needs=(*SLOW, "tool:test_cancelled_count"),
+@behavior_requirements.should(
+    "What it did is interrupted within a moment.", needs=(*SLOW, "tool:test_cancelled_count")
 )
 async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     """The work of a cancelled call stops."""
@@ -135,7 +136,7 @@ async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     check(False, "the work went on although its call was cancelled")
 
 
-@of_slow.should("behavior-requirements", "The next request is served, however many were cancelled.")
+@of_slow_behavior_requirements.should("The next request is served, however many were cancelled.")
 async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
     """Cancelled calls do not use up what the server has for calls."""
     for _ in range(3):
@@ -144,7 +145,7 @@ async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
         await link.ask(*talk.any_request())
 
 
-@of_slow.should("behavior-requirements", "The other call runs to its end.")
+@of_slow_behavior_requirements.should("The other call runs to its end.")
 async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     """To cancel one call does not cancel another."""
     for seconds in LONGER:
@@ -155,10 +156,8 @@ async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     raise over_too_soon("the cancellation of another one")
 
 
-@of_slow.should(
-    "behavior-requirements",
-    'A cancellation of "17" does not cancel 17, nor the other way round.',
-    bindings=ONE_CHANNEL,
+@of_slow_behavior_requirements.should(
+    'A cancellation of "17" does not cancel 17, nor the other way round.', bindings=ONE_CHANNEL
 )
 async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation names its request by an id of the same type."""
@@ -177,9 +176,7 @@ async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     raise over_too_soon("a cancellation of another id")
 
 
-@of_slow.should(
-    "behavior-requirements", "The call runs to its end.", bindings=EVERY - {Binding.STDIO}
-)
+@of_slow_behavior_requirements.should("The call runs to its end.", bindings=EVERY - {Binding.STDIO})
 async def own_requests(talk: ServerTalk) -> None:
     """A client cannot cancel what another one has asked for."""
     first, second = await talk.open(), await talk.open()
@@ -292,8 +289,7 @@ async def twice(talk: ServerTalk, link: OpenLink) -> None:
 # The modern era
 
 
-@case.must(
-    "transport-specific-cancellation",
+@transport_specific_cancellation.must(
     "No progress, no log message, no answer.",
     MODERN,
     bindings=ONE_CHANNEL,
@@ -305,7 +301,7 @@ async def nothing_after(talk: ServerTalk, link: OpenLink) -> None:
     check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
-@case.must("behavior-requirements", "None of them is cancelled by the server.", MODERN)
+@behavior_requirements.must("None of them is cancelled by the server.", MODERN)
 async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
@@ -318,9 +314,7 @@ async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     check(not said, f"the server sent {said}")
 
 
-@case.should(
-    "transport-specific-cancellation", "202 or a status of 4xx.", MODERN, bindings=STREAMABLE
-)
+@transport_specific_cancellation.should("202 or a status of 4xx.", MODERN, bindings=STREAMABLE)
 async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
     """Where closing a stream cancels, a notification to the same end does no harm."""
     said = {"a cancellation": notification(CANCELLED, {"requestId": talk.fresh_id()})}
@@ -329,8 +323,7 @@ async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
         check(taken, f"{what} got HTTP status {head.status}")
 
 
-@case.must(
-    "behavior-requirements",
+@behavior_requirements.must(
     "notifications/cancelled with the id of the subscription, before the process ends.",
     MODERN,
     bindings=STDIO,

@@ -10,6 +10,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/index")
 case = page.server(MODERN)
+request_and_response = case.at("request-and-response")
 
 ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("test_sampling", {"prompt": "Hello"}),
@@ -19,9 +20,7 @@ ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
 """Tools of the fixture that need something of the client."""
 
 
-@case.must(
-    "request-and-response", "No request of the server, whatever its tools need of the client."
-)
+@request_and_response.must("No request of the server, whatever its tools need of the client.")
 async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """Every interaction begins with the client."""
     await link.request("tools/call", {"name": tool.name, "arguments": talk.arguments(tool)})
@@ -33,7 +32,7 @@ async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) ->
     check(not asked, f"the server sent {', '.join(asked)}")
 
 
-@case.must("request-and-response", "One result or error for each request.")
+@request_and_response.must("One result or error for each request.")
 async def answered_once(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Every request is answered, and answered once: also those that fail."""
     asked: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -386,6 +386,7 @@ def _texts(request: Any) -> list[str]:
 TAMPERED = "test_input_required_result_tampered_state"
 WITH_ARGUMENT = "test_elicitation"
 case = page.server(MODERN, needs=STATEFUL)
+server_requirements_basic_workflow = case.at("server-requirements-basic-workflow")
 MOST = 3
 """Requests with a state that are tried in one case."""
 VALUES = 6
@@ -442,7 +443,7 @@ def refused(reply: Reply) -> bool:
     return reply.message is not None and reply.message.kind is Kind.ERROR
 
 
-@case.must("server-requirements-basic-workflow", "An error, wherever the state was changed.")
+@server_requirements_basic_workflow.must("An error, wherever the state was changed.")
 async def state_tampered(talk: ServerTalk) -> None:
     """A state that was tampered with is refused."""
     found = await askers(talk, "state", TAMPERED)
@@ -521,7 +522,7 @@ def _others(value: Any) -> Iterator[Any]:
             yield f"{value}x"
 
 
-@case.must("server-requirements-basic-workflow", "An error: no such state was ever given.")
+@server_requirements_basic_workflow.must("An error: no such state was ever given.")
 async def state_of_nobody(talk: ServerTalk) -> None:
     """A state that the server has not made is refused in a first request."""
     asked = await asker(talk, "state", TAMPERED)
@@ -534,7 +535,7 @@ async def state_of_nobody(talk: ServerTalk) -> None:
         seal.check_refused(reply, "that nobody made")
 
 
-@case.must("server-requirements-basic-workflow", "An error: a state is a string.")
+@server_requirements_basic_workflow.must("An error: a state is a string.")
 async def state_of_other_type(talk: ServerTalk) -> None:
     """A state that is no string is refused."""
     asked = await asker(talk, "state", TAMPERED)
@@ -558,7 +559,7 @@ async def other_tool(talk: ServerTalk) -> None:
     await _on_another(talk, first, [each for each in others if each.method == CALL])
 
 
-@case.should("server-requirements-basic-workflow", "An error: the state is one of a call.")
+@server_requirements_basic_workflow.should("An error: the state is one of a call.")
 async def state_of_other_method(talk: ServerTalk) -> None:
     """A state is refused on another method."""
     first = (await askers(talk, "state", STATE))[0]
@@ -583,7 +584,7 @@ async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> No
         check(not taken, f"the state of {first} on {other} got {reply}")
 
 
-@case.should("server-requirements-basic-workflow", "An error: the state is one of other arguments.")
+@server_requirements_basic_workflow.should("An error: the state is one of other arguments.")
 async def state_of_other_arguments(talk: ServerTalk) -> None:
     """A state is refused on a call with other arguments."""
     found = await askers(talk, "state", WITH_ARGUMENT)
@@ -658,10 +659,8 @@ async def other_round(talk: ServerTalk) -> None:
     check(refused(reply) or needs_input(reply), f"a state without answers got {reply}")
 
 
-@case.should(
-    "server-requirements-basic-workflow",
-    "The same question to the same request without anything.",
-    needs=("found:input",),
+@server_requirements_basic_workflow.should(
+    "The same question to the same request without anything.", needs=("found:input",)
 )
 async def not_counted_on(talk: ServerTalk) -> None:
     """A server does not count on a retry: the request may come again as it was."""

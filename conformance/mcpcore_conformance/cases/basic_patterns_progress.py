@@ -31,6 +31,7 @@ page = Page("basic/patterns/progress")
 REPORTS = ("found:progress",)
 case = page.server(needs=REPORTS)
 of_any = page.server()
+of_any_progress_flow = of_any.at("progress-flow")
 AFTERWARDS = 0.2
 """Seconds in which what was under way would show: longer than the fixture's steps are apart."""
 
@@ -122,9 +123,7 @@ async def increases(talk: ServerTalk, link: OpenLink) -> None:
     check(grows, f"progress went {values}")
 
 
-@of_any.must(
-    "progress-flow", "Each value is larger than the one before it, whichever tool is called."
-)
+@of_any_progress_flow.must("Each value is larger than the one before it, whichever tool is called.")
 async def only_grows(talk: ServerTalk) -> None:
     """Whatever is asked for, its progress only grows."""
     await check_notified(talk, Unasked.BACKWARDS)
@@ -146,7 +145,7 @@ async def shape(talk: ServerTalk, link: OpenLink) -> None:
             check(number, f"{name} is {value!r}")
 
 
-@of_any.should("progress-flow", "The error -32602, or a result without any progress.")
+@of_any_progress_flow.should("The error -32602, or a result without any progress.")
 async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
     tokens: tuple[Any, ...] = (None, 1.5, True, {}, [1])
@@ -162,7 +161,7 @@ async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) 
     await link.alive()
 
 
-@of_any.must("progress-flow", "A result: progress may be asked for, and need not be given.")
+@of_any_progress_flow.must("A result: progress may be asked for, and need not be given.")
 async def any_request(talk: ServerTalk, link: OpenLink) -> None:
     """Every request may carry a token."""
     method, params = talk.any_request()

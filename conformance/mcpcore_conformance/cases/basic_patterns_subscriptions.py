@@ -26,6 +26,8 @@ from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.server(MODERN)
+acknowledgment = case.at("acknowledgment")
+opening_a_stream = case.at("opening-a-stream")
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 UPDATED = "notifications/resources/updated"
@@ -51,9 +53,7 @@ def _own(link: Link, sent: Sent) -> list[Message]:
     return [each for each in link.inbox if each.kind is Kind.NOTIFICATION and belongs(each, sent)]
 
 
-@case.must(
-    "acknowledgment", "notifications/subscriptions/acknowledged with the filter that is honoured."
-)
+@acknowledgment.must("notifications/subscriptions/acknowledged with the filter that is honoured.")
 async def shape(talk: ServerTalk, link: OpenLink) -> None:
     """A subscription is acknowledged, with the filter that the server honours."""
     sent = await listen(link, {"toolsListChanged": True})
@@ -143,7 +143,7 @@ async def id_everywhere(talk: ServerTalk, link: OpenLink) -> None:
     check(tried, "nothing of what was asked for is honoured")
 
 
-@case.must("acknowledgment", "Nothing in the acknowledged filter that was not asked for.")
+@acknowledgment.must("Nothing in the acknowledged filter that was not asked for.")
 async def subset(talk: ServerTalk, link: OpenLink) -> None:
     """The acknowledged filter is a subset of what was asked for."""
     uris = [str(each["uri"]) for each in talk.features.resources[:1]]
@@ -162,7 +162,7 @@ async def subset(talk: ServerTalk, link: OpenLink) -> None:
                 check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
 
 
-@case.should("acknowledgment", "What the capabilities promise is honoured.")
+@acknowledgment.should("What the capabilities promise is honoured.")
 async def declared_honoured(talk: ServerTalk) -> None:
     """What the capabilities promise is in the acknowledged filter."""
     promised = {
@@ -184,7 +184,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
 
 
-@case.must("acknowledgment", "An acknowledgement without it.")
+@acknowledgment.must("An acknowledgement without it.")
 async def unknown_omitted(link: OpenLink) -> None:
     """A kind of notification that the server does not know is left out."""
     wanted = {"mcpcoreConformanceChanged": True, "toolsListChanged": True}
@@ -195,7 +195,7 @@ async def unknown_omitted(link: OpenLink) -> None:
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
 
-@case.should("opening-a-stream", "The error -32602.")
+@opening_a_stream.should("The error -32602.")
 async def malformed_filter(link: OpenLink) -> None:
     """A request without a filter, or with one that is no object, is an error."""
     wrong: tuple[dict[str, Any], ...] = (
@@ -210,10 +210,8 @@ async def malformed_filter(link: OpenLink) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@case.must(
-    "opening-a-stream",
-    "Nothing but what the filter asks for.",
-    needs=("prompts.listChanged", *TRIGGERS),
+@opening_a_stream.must(
+    "Nothing but what the filter asks for.", needs=("prompts.listChanged", *TRIGGERS)
 )
 async def requested_only(talk: ServerTalk, link: OpenLink) -> None:
     """Kinds of notifications that were not asked for do not come."""
@@ -227,10 +225,8 @@ async def requested_only(talk: ServerTalk, link: OpenLink) -> None:
     check(not others, f"asked for were changes of prompts, {', '.join(others)} came")
 
 
-@case.must(
-    "opening-a-stream",
-    "No notification without a subscription.",
-    needs=("tool:test_trigger_tool_change",),
+@opening_a_stream.must(
+    "No notification without a subscription.", needs=("tool:test_trigger_tool_change",)
 )
 async def nothing_unasked(talk: ServerTalk, link: OpenLink) -> None:
     """Who has not subscribed is told of no changes."""
@@ -274,7 +270,7 @@ async def told_apart(talk: ServerTalk, link: OpenLink) -> None:
     await leave(link, tools, prompts)
 
 
-@case.should("opening-a-stream", "No answer to the request while nobody ends the subscription.")
+@opening_a_stream.should("No answer to the request while nobody ends the subscription.")
 async def stays_open(link: OpenLink) -> None:
     """A subscription stays open until somebody ends it."""
     sent = await listening(link, {"toolsListChanged": True})
@@ -319,13 +315,13 @@ async def graceful(talk: ServerTalk, link: NewLink) -> None:
     check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
 
 
-@case.must("opening-a-stream", "No notification of a change.")
+@opening_a_stream.must("No notification of a change.")
 async def nothing_without_it(talk: ServerTalk) -> None:
     """Who has not opened a subscription is told of no change."""
     await check_asked(talk, Unasked.SUBSCRIBED)
 
 
-@case.must("acknowledgment", "No change before the acknowledgement, whatever causes it.")
+@acknowledgment.must("No change before the acknowledgement, whatever causes it.")
 async def before_changes(talk: ServerTalk) -> None:
     """Of a subscription to one kind of change nothing comes before the acknowledgement."""
     await check_subscribed(talk, Unasked.EARLY)
@@ -340,7 +336,7 @@ async def named_by_all(talk: ServerTalk) -> None:
     await check_subscribed(talk, Unasked.UNNAMED)
 
 
-@case.must("opening-a-stream", "No change of another kind, whatever causes it.")
+@opening_a_stream.must("No change of another kind, whatever causes it.")
 async def of_the_kind(talk: ServerTalk) -> None:
     """On a subscription to one kind of change no other comes, also of the server's own accord."""
     await check_subscribed(talk, Unasked.OTHERWISE)

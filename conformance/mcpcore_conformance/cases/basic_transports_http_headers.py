@@ -38,6 +38,8 @@ from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/transports/streamable-http")
 case = page.server(MODERN, bindings=STREAMABLE)
+protocol_version_header = case.at("protocol-version-header")
+server_validation = case.at("server-validation")
 
 UNKNOWN = "2099-01-01"
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
@@ -122,9 +124,7 @@ async def version_of_body_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_mismatch(answer, f"a body of version {UNKNOWN} below a header of {talk.revision.name}")
 
 
-@case.must(
-    "protocol-version-header", "Status 400 and -32022, with the versions that are supported."
-)
+@protocol_version_header.must("Status 400 and -32022, with the versions that are supported.")
 async def unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version that the server does not speak gets 400, and the list of those that it does."""
     message = point.message()
@@ -142,7 +142,7 @@ async def unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     )
 
 
-@case.must("protocol-version-header", "Status 404 and -32601.")
+@protocol_version_header.must("Status 404 and -32601.")
 async def unknown_method(point: OpenEndpoint) -> None:
     """A method that the server does not have gets 404 with an error."""
     answer = await point.post(point.message("kit/unknown"))
@@ -152,7 +152,7 @@ async def unknown_method(point: OpenEndpoint) -> None:
     )
 
 
-@case.must("protocol-version-header", "Status 404 and -32601 for what older revisions had.")
+@protocol_version_header.must("Status 404 and -32601 for what older revisions had.")
 async def removed_method(point: OpenEndpoint) -> None:
     """A method of older revisions is unknown in this one, also to a server that speaks them."""
     for method in ("ping", "logging/setLevel", "resources/subscribe"):
@@ -163,7 +163,7 @@ async def removed_method(point: OpenEndpoint) -> None:
         )
 
 
-@case.may("protocol-version-header", "-32022: what another version has for methods is not known.")
+@protocol_version_header.may("-32022: what another version has for methods is not known.")
 async def version_before_method(point: OpenEndpoint) -> None:
     """Of an unknown version and an unknown method, the version is refused."""
     message = point.message("kit/unknown")
@@ -225,19 +225,19 @@ async def _without_name(talk: ServerTalk, asked: tuple[str, dict[str, Any], str]
     )
 
 
-@case.must("server-validation", "Status 400 and -32020.", needs=("tools",))
+@server_validation.must("Status 400 and -32020.", needs=("tools",))
 async def name_other_than_body_tool(talk: ServerTalk) -> None:
     """A call of a tool under another name is refused."""
     await _other_names(talk, tool_call(talk))
 
 
-@case.must("server-validation", "Status 400 and -32020.", needs=("resources",))
+@server_validation.must("Status 400 and -32020.", needs=("resources",))
 async def name_other_than_body_resource(talk: ServerTalk) -> None:
     """The reading of a resource under another URI is refused."""
     await _other_names(talk, resource_read(talk))
 
 
-@case.must("server-validation", "Status 400 and -32020.", needs=("prompts",))
+@server_validation.must("Status 400 and -32020.", needs=("prompts",))
 async def name_other_than_body_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt under another name is refused."""
     await _other_names(talk, prompt_get(talk))
@@ -255,10 +255,8 @@ async def _other_names(talk: ServerTalk, asked: tuple[str, dict[str, Any], str])
 # Order and form of refusals
 
 
-@case.should(
-    "server-validation",
-    "Status 400: whoever is in front of the server may have read the other one.",
-    needs=("tools",),
+@server_validation.should(
+    "Status 400: whoever is in front of the server may have read the other one.", needs=("tools",)
 )
 async def header_twice(talk: ServerTalk) -> None:
     """A second line of a mirrored header does not hide behind the first."""
@@ -274,7 +272,7 @@ async def header_twice(talk: ServerTalk) -> None:
             check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
 
 
-@case.must("server-validation", "The error has the id of the request.")
+@server_validation.must("The error has the id of the request.")
 async def error_names_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The error of a failed header check carries the request's id."""
     identifier = talk.fresh_id()
@@ -510,6 +508,7 @@ async def header_without_argument(calls: Annotated[Kinds, kinds]) -> None:
 # How values stand in headers
 
 case = page.server(MODERN, bindings=STREAMABLE, needs=("tools",))
+schema_extension = case.at("schema-extension")
 
 
 @case.must("value-encoding", "The call is served as if the name were there in plain.")
@@ -611,7 +610,7 @@ def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Mirror]:
                 yield from _within(tool, each, False)
 
 
-@case.must("schema-extension", "One or more characters that a header name may have, no controls.")
+@schema_extension.must("One or more characters that a header name may have, no controls.")
 async def name_is_a_token(talk: ServerTalk) -> None:
     """The name of a mirror is not empty, and a token of HTTP."""
     for each in await annotations(talk):
@@ -619,7 +618,7 @@ async def name_is_a_token(talk: ServerTalk) -> None:
         check(fine, f"{MIRROR} of {each.tool} is {each.name!r}", FLAW)
 
 
-@case.must("schema-extension", "No two mirrors of one tool differ in case alone.")
+@schema_extension.must("No two mirrors of one tool differ in case alone.")
 async def names_unique(talk: ServerTalk) -> None:
     """The names of a tool's mirrors are unique whatever their case."""
     seen: set[tuple[str, str]] = set()
@@ -629,7 +628,7 @@ async def names_unique(talk: ServerTalk) -> None:
         seen.add(key)
 
 
-@case.must("schema-extension", "string, integer or boolean; no number.")
+@schema_extension.must("string, integer or boolean; no number.")
 async def primitive_types(talk: ServerTalk) -> None:
     """Only arguments of a primitive type are mirrored."""
     for each in await annotations(talk):
@@ -640,9 +639,7 @@ async def primitive_types(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "schema-extension", "Every step from the root to the annotated property is a key of properties."
-)
+@schema_extension.must("Every step from the root to the annotated property is a key of properties.")
 async def statically_reachable(talk: ServerTalk) -> None:
     """Mirrored arguments are reached through properties alone."""
     for each in await annotations(talk):

@@ -15,6 +15,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/index")
 case = page.server(SINCE_STREAMABLE)
+messages = case.at("messages")
 
 SAMPLES = (
     "\u00e4\u00f6\u00fc\u00df",
@@ -43,14 +44,14 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     link.spoilt = spoilt
 
 
-@case.must("messages", "Every character comes back as it was sent, in UTF-8.")
+@messages.must("Every character comes back as it was sent, in UTF-8.")
 async def utf_8(link: OpenLink) -> None:
     """Messages are UTF-8, both ways."""
     for sample in SAMPLES:
         await echoed(link, encode(_request(link, sample)), sample)
 
 
-@case.must("messages", "An escape is the character that it stands for.")
+@messages.must("An escape is the character that it stands for.")
 async def escapes(link: OpenLink) -> None:
     """Characters that are escaped in JSON are the same characters."""
     for sample in SAMPLES:
@@ -61,11 +62,8 @@ def _request(link: Link, identifier: str) -> dict[str, object]:
     return request(identifier, link.plain, link.params({}))
 
 
-@case.must(
-    "messages",
-    "The server sends responses and notifications only.",
-    MODERN,
-    needs=("found:question",),
+@messages.must(
+    "The server sends responses and notifications only.", MODERN, needs=("found:question",)
 )
 async def directions(talk: ServerTalk) -> None:
     """A server sends no requests, on whatever binding."""

@@ -30,6 +30,7 @@ page = Page("basic/transports")
 
 STREAMED = ("found:event-ids",)
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE, needs=STREAMED)
+resumability_and_redelivery = case.at("resumability-and-redelivery")
 STEPS = [0, 50, 100]
 """What the fixture's tool reports."""
 MARKS = 4
@@ -116,7 +117,7 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
 # Event ids
 
 
-@case.must("resumability-and-redelivery", "No id comes twice in a session, whatever the stream.")
+@resumability_and_redelivery.must("No id comes twice in a session, whatever the stream.")
 async def ids_unique(talk: ServerTalk) -> None:
     """Event ids are unique over all streams of a session."""
     point = await endpoint(talk, by_hand=True)
@@ -131,9 +132,7 @@ async def ids_unique(talk: ServerTalk) -> None:
     check(not twice, f"the event ids {twice[:3]} came more than once")
 
 
-@case.should(
-    "resumability-and-redelivery", "Each of two broken streams is picked up by its own id."
-)
+@resumability_and_redelivery.should("Each of two broken streams is picked up by its own id.")
 async def ids_name_their_stream(talk: ServerTalk) -> None:
     """An event id leads back to the stream that it came on."""
     first = await broken(talk, "kit-0")
@@ -150,9 +149,8 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
 # Picking up
 
 
-@case.may(
-    "resumability-and-redelivery",
-    "GET with Last-Event-ID brings what was missed, the response included.",
+@resumability_and_redelivery.may(
+    "GET with Last-Event-ID brings what was missed, the response included."
 )
 async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream that broke off can be picked up."""
@@ -163,9 +161,7 @@ async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     check(answer.result is not None, "the response did not come on the stream picked up")
 
 
-@case.should(
-    "resumability-and-redelivery", "Every message after the last id, in order, and none before."
-)
+@resumability_and_redelivery.should("Every message after the last id, in order, and none before.")
 async def exactly_what_followed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """What is replayed is exactly what followed on that stream."""
     answer = await resumed(talk, cut)
@@ -226,7 +222,7 @@ def _told(messages: list[Message]) -> str:
     return ", ".join(said) or "nothing"
 
 
-@case.should("resumability-and-redelivery", "The response comes, and the stream ends.")
+@resumability_and_redelivery.should("The response comes, and the stream ends.")
 async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
     answers = [await resumed(talk, cut), await resumed(talk, cut)]
@@ -234,8 +230,7 @@ async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     check(all(answer.done for answer in answers), "the stream stays open behind the response")
 
 
-@case.may(
-    "resumability-and-redelivery",
+@resumability_and_redelivery.may(
     "What was said meanwhile comes on the stream that is picked up.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
@@ -282,9 +277,7 @@ async def disconnect_no_cancellation(talk: ServerTalk, cut: Annotated[Cut, broke
 # What is not to be had
 
 
-@case.must(
-    "resumability-and-redelivery", "Nothing that was or would be delivered on another stream."
-)
+@resumability_and_redelivery.must("Nothing that was or would be delivered on another stream.")
 async def no_other_stream(talk: ServerTalk) -> None:
     """Picking up one stream brings nothing of another one."""
     point = await endpoint(talk, by_hand=True)
@@ -304,9 +297,7 @@ async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
     return await _brought(cut.point, opened.exchange, 0)
 
 
-@case.must(
-    "resumability-and-redelivery", "A refusal, or a stream without anything of the other session."
-)
+@resumability_and_redelivery.must("A refusal, or a stream without anything of the other session.")
 async def no_other_session(talk: ServerTalk) -> None:
     """An event id of another session brings nothing of that session."""
     other, _ = await stateful(talk)
@@ -329,9 +320,7 @@ async def no_other_session(talk: ServerTalk) -> None:
     check(not strays, f"another session's {strays} were replayed")
 
 
-@case.should(
-    "resumability-and-redelivery", "A refusal with 4xx, or a stream on which nothing is replayed."
-)
+@resumability_and_redelivery.should("A refusal with 4xx, or a stream on which nothing is replayed.")
 async def made_up_ids(talk: ServerTalk, link: NewLink) -> None:
     """Event ids that were never given bring nothing, and do no harm."""
     # a conversation of its own, so that all the ids that there are have been heard
@@ -374,12 +363,11 @@ async def made_up_ids(talk: ServerTalk, link: NewLink) -> None:
 # Streams that a server opens to be polled
 
 case = page.server(WITH_PRIMING, bindings=STREAMABLE, needs=("found:polling",))
+sending_messages_to_the_server = case.at("sending-messages-to-the-server")
 
 
-@case.should(
-    "sending-messages-to-the-server",
-    "The first event of a stream has an id and no data.",
-    needs=("found:event-ids",),
+@sending_messages_to_the_server.should(
+    "The first event of a stream has an id and no data.", needs=("found:event-ids",)
 )
 async def priming(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An event stream opens with an event by which it can be picked up."""
@@ -402,7 +390,7 @@ def _shown(event: Event) -> str:
     return f"id {event.event_id!r}, data {event.data[:40]!r}"
 
 
-@case.should("sending-messages-to-the-server", "retry, then the end of the connection.")
+@sending_messages_to_the_server.should("retry, then the end of the connection.")
 async def retry_before_closing(talk: ServerTalk) -> None:
     """A server that closes a connection before the response says when to come back."""
     point = await endpoint(talk, by_hand=True)
@@ -415,7 +403,7 @@ async def retry_before_closing(talk: ServerTalk) -> None:
     check(any(each is not None for each in retries), "the connection was closed without retry")
 
 
-@case.should("sending-messages-to-the-server", "The response comes when the client is back.")
+@sending_messages_to_the_server.should("The response comes when the client is back.")
 async def polling(talk: ServerTalk) -> None:
     """A stream whose connection the server closed brings its response in the end."""
     point = await endpoint(talk, by_hand=True)

@@ -28,6 +28,7 @@ from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/transports")
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
+session_management = case.at("session-management")
 
 SESSION = "mcp-session-id"
 MADE_UP = "kit-0123456789abcdef0123456789abcdef"
@@ -49,7 +50,7 @@ Session = Annotated[str, stateful]
 # The id
 
 
-@case.must("session-management", "Characters from 0x21 to 0x7E only.")
+@session_management.must("Characters from 0x21 to 0x7E only.")
 async def visible_ascii(_: StatefulEndpoint, session: Session) -> None:
     """A session id consists of visible ASCII characters."""
     check(session, "the session id is empty")
@@ -65,10 +66,9 @@ def _bits(id: str) -> int:
     return len(id) * 6
 
 
-@case.should(
-    "session-management",
+@session_management.should(
     "120 bits or more (a random UUID has 122) that differ from session to session, so that"
-    " none can be guessed.",
+    " none can be guessed."
 )
 async def unpredictable(talk: ServerTalk) -> None:
     """Session ids are unique, long, and do not resemble one another."""
@@ -100,7 +100,7 @@ async def not_chosen(talk: ServerTalk, link: NewLink) -> None:
     check(answer.refused, f"a request with the id that the client brought got {answer}")
 
 
-@case.should("session-management", "The session goes on, with its own revision and state.")
+@session_management.should("The session goes on, with its own revision and state.")
 async def initialize_spares_others(talk: ServerTalk) -> None:
     """An initialize that names somebody's session does not end or take over that session."""
     point, session = await stateful(talk)
@@ -112,7 +112,7 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request of the session that was named")
 
 
-@case.should("session-management", "A refusal: the request is of one session or the other.")
+@session_management.should("A refusal: the request is of one session or the other.")
 async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None:
     """A request with two session ids is served in neither session."""
     other, foreign = await stateful(talk)
@@ -130,21 +130,21 @@ async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None
 # Without one, with a wrong one, after its end
 
 
-@case.should("session-management", "Status 400.")
+@session_management.should("Status 400.")
 async def missing_post(point: StatefulEndpoint, _: Session) -> None:
     """A POST without the session id that the server has given gets 400."""
     answer = await point.post(point.message(), headers={SESSION: None})
     check_refused(answer, "a POST without session id", BAD_REQUEST)
 
 
-@case.should("session-management", "Status 400; 405 where there are no such streams.")
+@session_management.should("Status 400; 405 where there are no such streams.")
 async def missing_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET without the session id gets 400."""
     answer = await point.open(headers=_without_session(point))
     check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
 
-@case.should("session-management", "Status 400; 405 where clients cannot end sessions.")
+@session_management.should("Status 400; 405 where clients cannot end sessions.")
 async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE without the session id gets 400, and ends nobody's session."""
     answer = await point.delete(None)
@@ -152,7 +152,7 @@ async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE without session id")
 
 
-@case.should("session-management", "Status 400, not 202.")
+@session_management.should("Status 400, not 202.")
 async def missing_notification(point: StatefulEndpoint, _: Session) -> None:
     """A notification without the session id is not taken."""
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
@@ -165,9 +165,8 @@ def _without_session(point: Endpoint) -> list[tuple[str, str]]:
     return [("accept", "text/event-stream"), *kept]
 
 
-@case.should(
-    "session-management",
-    "Status 404: the id may have been one, so that the client opens a new session.",
+@session_management.should(
+    "Status 404: the id may have been one, so that the client opens a new session."
 )
 async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
     """A POST with an id that is no session's gets 404."""
@@ -178,14 +177,14 @@ async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
         check_refused(answer, "a POST with the id of no session", NOT_FOUND)
 
 
-@case.should("session-management", "Status 404; 405 where there are no such streams.")
+@session_management.should("Status 404; 405 where there are no such streams.")
 async def unknown_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET with an id that is no session's gets 404."""
     answer = await point.open(headers=[*_without_session(point), (SESSION, MADE_UP)])
     check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.should("session-management", "Status 404; 405 where clients cannot end sessions.")
+@session_management.should("Status 404; 405 where clients cannot end sessions.")
 async def unknown_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE with an id that is no session's gets 404."""
     answer = await point.delete(MADE_UP)
@@ -201,20 +200,20 @@ async def ended(talk: ServerTalk) -> tuple[Endpoint, str]:
     return point, session
 
 
-@case.should("session-management", "A status of 2xx; 405 where clients cannot end sessions.")
+@session_management.should("A status of 2xx; 405 where clients cannot end sessions.")
 async def delete_ends(talk: ServerTalk) -> None:
     """DELETE with the session id ends the session."""
     await ended(talk)
 
 
-@case.must("session-management", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_post(talk: ServerTalk) -> None:
     """A POST of a session that has ended gets 404."""
     point, _ = await ended(talk)
     check_refused(await point.post(point.message()), "a POST of an ended session", NOT_FOUND)
 
 
-@case.must("session-management", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_notification(talk: ServerTalk) -> None:
     """A notification of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -222,7 +221,7 @@ async def ended_notification(talk: ServerTalk) -> None:
     check_refused(answer, "a notification of an ended session", NOT_FOUND)
 
 
-@case.must("session-management", "Status 404; 405 where there are no such streams.")
+@session_management.must("Status 404; 405 where there are no such streams.")
 async def ended_get(talk: ServerTalk) -> None:
     """A GET of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -230,7 +229,7 @@ async def ended_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET of an ended session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.must("session-management", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_delete(talk: ServerTalk) -> None:
     """A second DELETE of a session gets 404."""
     point, session = await ended(talk)
@@ -238,7 +237,7 @@ async def ended_delete(talk: ServerTalk) -> None:
     check_refused(answer, "a second DELETE of a session", NOT_FOUND)
 
 
-@case.should("session-management", "An open GET stream of the session ends with it.")
+@session_management.should("An open GET stream of the session ends with it.")
 async def end_closes_streams(point: StatefulEndpoint, session: Session) -> None:
     """The streams of a session end when it does."""
     stream = await point.open()
@@ -249,7 +248,7 @@ async def end_closes_streams(point: StatefulEndpoint, session: Session) -> None:
     check(stream.done is not None, "the GET stream of a session that has ended stays open")
 
 
-@case.should("session-management", "The other session is served as before.")
+@session_management.should("The other session is served as before.")
 async def end_spares_others(talk: ServerTalk, other: StatefulEndpoint, _: Session) -> None:
     """The end of one session leaves the others alone."""
     await ended(talk)

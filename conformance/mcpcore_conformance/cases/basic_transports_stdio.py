@@ -18,6 +18,7 @@ from mcpcore_conformance.kit.watching import PROGRESS
 
 page = Page("basic/transports/stdio")
 case = page.server(bindings=LINES)
+stdio = case.at("stdio")
 
 MEBIBYTE = 2**20
 RESTS = 0.5
@@ -57,7 +58,7 @@ async def written(
     link.spoilt = spoilt
 
 
-@case.must("stdio", "The answer is one line, however many newlines its strings have.", bare=True)
+@stdio.must("The answer is one line, however many newlines its strings have.", bare=True)
 async def no_embedded_newlines(talk: ServerTalk, link: OpenLink) -> None:
     """A message with newlines in its strings is sent as one line."""
     for identifier in ("one\ntwo", "one\r\ntwo\n\n", "\n", f"one{SEPARATORS}two"):
@@ -65,7 +66,7 @@ async def no_embedded_newlines(talk: ServerTalk, link: OpenLink) -> None:
         await written(talk, link, [line], [identifier], f"an id with {identifier!r}")
 
 
-@case.must("stdio", "Only LF ends a line.")
+@stdio.must("Only LF ends a line.")
 async def separators_within_strings(talk: ServerTalk, link: OpenLink) -> None:
     """What Unicode has of line separators does not end a message."""
     for separator in "\u2028\u2029\u0085":
@@ -73,28 +74,28 @@ async def separators_within_strings(talk: ServerTalk, link: OpenLink) -> None:
         await written(talk, link, [line], [f"kit{separator}"], f"a string with {separator!r}")
 
 
-@case.should("stdio", "CR before LF is passed over.")
+@stdio.should("CR before LF is passed over.")
 async def carriage_returns(talk: ServerTalk, link: OpenLink) -> None:
     """Lines that end with CR LF are messages as well."""
     data = plain(link, "kit-1") + b"\r\n" + plain(link, "kit-2") + b"\r\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "lines that end with CR LF")
 
 
-@case.should("stdio", "They are passed over, without an answer.")
+@stdio.should("They are passed over, without an answer.")
 async def blank_lines(talk: ServerTalk, link: OpenLink) -> None:
     """Blank lines are no messages, and no mistake either."""
     data = b"\n\n" + plain(link, "kit-1") + b"\n\r\n\n" + plain(link, "kit-2") + b"\n\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "messages among blank lines")
 
 
-@case.should("stdio", "They are white space of JSON.")
+@stdio.should("They are white space of JSON.")
 async def blanks_around(talk: ServerTalk, link: OpenLink) -> None:
     """Blanks and tabs around a message belong to it."""
     data = b" \t" + plain(link, "kit-1") + b" \t\n"
     await written(talk, link, [data], ["kit-1"], "a message with blanks around it")
 
 
-@case.must("stdio", "The message is read when its newline is there.")
+@stdio.must("The message is read when its newline is there.")
 async def byte_by_byte(talk: ServerTalk, link: OpenLink) -> None:
     """A message that comes in single bytes is read."""
     line = plain(link, "kit-\u00e9\u4e16\U0001f600") + b"\n"
@@ -102,7 +103,7 @@ async def byte_by_byte(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, pieces, ["kit-\u00e9\u4e16\U0001f600"], "single bytes")
 
 
-@case.must("stdio", "A character whose bytes come apart is whole again.")
+@stdio.must("A character whose bytes come apart is whole again.")
 async def split_within_characters(talk: ServerTalk, link: OpenLink) -> None:
     """A message may be cut within a character, and one cut may hold parts of two messages."""
     ids = ["kit-\u4e16-1", "kit-\U0001f600-2"]
@@ -113,7 +114,7 @@ async def split_within_characters(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, pieces, ids, "messages cut within characters")
 
 
-@case.must("stdio", "Each of them is answered.")
+@stdio.must("Each of them is answered.")
 async def several_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """Several messages that come with one write are several messages."""
     ids = [f"kit-{number}" for number in range(20)]
@@ -121,9 +122,7 @@ async def several_at_once(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, [data], ids, "twenty messages at once")
 
 
-@case.should(
-    "stdio", "All are answered: reading does not wait for writing, or the other way round."
-)
+@stdio.should("All are answered: reading does not wait for writing, or the other way round.")
 async def many_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """More messages than the pipes hold do not bring the conversation to a halt."""
     ids = [f"kit-{number}" for number in range(300)]
@@ -131,8 +130,7 @@ async def many_at_once(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, [data], ids, "three hundred messages at once")
 
 
-@case.should(
-    "stdio",
+@stdio.should(
     "All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
     bindings=STDIO,
 )
@@ -146,14 +144,14 @@ async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
     await written(talk, link, lines, ids, "512 requests before anything is read")
 
 
-@case.should("stdio", "It is answered as a small one is.")
+@stdio.should("It is answered as a small one is.")
 async def large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A message of a mebibyte is read."""
     line = plain(link, "kit-large", "x" * MEBIBYTE) + b"\n"
     await written(talk, link, [line], ["kit-large"], "a message of 1 MiB")
 
 
-@case.should("stdio", "It is refused or served, and the next line is read.")
+@stdio.should("It is refused or served, and the next line is read.")
 async def too_large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A line that is too long costs itself alone."""
     line = plain(link, "kit-large", "x" * 6 * MEBIBYTE) + b"\n"
@@ -164,8 +162,7 @@ async def too_large_message(talk: ServerTalk, link: OpenLink) -> None:
     await link.alive()
 
 
-@case.must(
-    "stdio",
+@stdio.must(
     "Every line of standard output is a message, from the start to the end.",
     bindings=STDIO,
     bare=True,
@@ -188,8 +185,7 @@ async def nothing_but_messages(talk: ServerTalk, link: NewLink) -> None:
     link.check_noise()
 
 
-@case.must(
-    "stdio",
+@stdio.must(
     "What handlers, libraries and child processes print goes elsewhere.",
     bindings=STDIO,
     needs=("tool:test_noise",),
@@ -202,7 +198,7 @@ async def noise_kept_away(link: OpenLink) -> None:
     link.check_noise()
 
 
-@case.may("stdio", "UTF-8, if anything.", bindings=STDIO)
+@stdio.may("UTF-8, if anything.", bindings=STDIO)
 async def stderr_is_text(talk: ServerTalk, link: OpenLink) -> None:
     """What the server writes to standard error is text in UTF-8."""
     await link.request("kit/unknown")

@@ -34,11 +34,15 @@ from mcpcore_conformance.kit.watching import any_call, watched
 
 page = Page("basic/transports/streamable-http")
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
+sending_messages = case.at("sending-messages")
+receiving_messages = case.at("receiving-messages")
+case_sensitivity = case.at("case-sensitivity")
+security_endpoint = case.at("security-endpoint")
 
 TOKEN = "kit-progress"  # noqa: S105 - of progress
 
 
-@case.must("sending-messages", "Status 200 with application/json or text/event-stream.")
+@sending_messages.must("Status 200 with application/json or text/event-stream.")
 async def answered_as_json_or_events(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request is answered with one JSON object or with an event stream."""
     method, params = talk.any_request()
@@ -48,9 +52,7 @@ async def answered_as_json_or_events(talk: ServerTalk, point: OpenEndpoint) -> N
         check(answer.kind in KINDS, f"{message['method']} was answered as {answer.kind!r}")
 
 
-@case.must(
-    "sending-messages", "The response to a POST brings exactly one JSON-RPC response, with its id."
-)
+@sending_messages.must("The response to a POST brings exactly one JSON-RPC response, with its id.")
 async def one_answer_per_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The response to the POST of a request brings that request's response, once."""
     method, params = talk.any_request()
@@ -60,9 +62,8 @@ async def one_answer_per_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(ids == [identifier], f"the request {identifier!r} was answered with the ids {ids}")
 
 
-@case.must(
-    "sending-messages",
-    "Status 202; a notification that the server does not take may get an error status.",
+@sending_messages.must(
+    "Status 202; a notification that the server does not take may get an error status."
 )
 async def notification_accepted(talk: ServerTalk) -> None:
     """An accepted notification gets status 202."""
@@ -72,7 +73,7 @@ async def notification_accepted(talk: ServerTalk) -> None:
     check(answer.status == ACCEPTED, f"a notification got {answer}, not status 202")
 
 
-@case.must("sending-messages", "Nothing follows the head of a 202.")
+@sending_messages.must("Nothing follows the head of a 202.")
 async def accepted_without_body(talk: ServerTalk) -> None:
     """The 202 for a notification has no body."""
     _, answer = await _notified(talk)
@@ -90,7 +91,7 @@ async def _notified(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, await point.post(notification("notifications/kit/unknown"))
 
 
-@case.must("sending-messages", "Status 400 or above, with or without a JSON-RPC error.")
+@sending_messages.must("Status 400 or above, with or without a JSON-RPC error.")
 async def refused_with_error_status(point: OpenEndpoint) -> None:
     """A body that is no JSON-RPC message gets an error status."""
     for what, body in (
@@ -103,18 +104,15 @@ async def refused_with_error_status(point: OpenEndpoint) -> None:
         check(answer.status in CLIENT_ERRORS, f"{what} got {answer}, not a status of 4xx")
 
 
-@case.should(
-    "sending-messages", "A status of 4xx: clients send no responses in this revision.", MODERN
-)
+@sending_messages.should("A status of 4xx: clients send no responses in this revision.", MODERN)
 async def response_refused(point: OpenEndpoint) -> None:
     """A JSON-RPC response that a client posts is refused."""
     answer = await point.post(result(7, {"resultType": "complete"}))
     check(answer.status in CLIENT_ERRORS, f"a response got {answer}, not a status of 4xx")
 
 
-@case.should(
-    "sending-messages",
-    "An Accept that names both kinds is understood whatever its order, weights and case.",
+@sending_messages.should(
+    "An Accept that names both kinds is understood whatever its order, weights and case."
 )
 async def accept_in_any_notation(point: OpenEndpoint) -> None:
     """Accept lists both kinds in another order, with weights, in capitals or in two lines."""
@@ -128,21 +126,21 @@ async def accept_in_any_notation(point: OpenEndpoint) -> None:
         check_served(answer, f"Accept: {accept}")
 
 
-@case.may("sending-messages", "Accept: */* is as good as naming both kinds.")
+@sending_messages.may("Accept: */* is as good as naming both kinds.")
 async def accept_anything(point: OpenEndpoint) -> None:
     """A client that accepts everything is served."""
     answer = await point.post(point.message(), headers={"accept": "*/*"})
     check_served(answer, "Accept: */*")
 
 
-@case.may("sending-messages", "Status 406 where the client takes neither kind.")
+@sending_messages.may("Status 406 where the client takes neither kind.")
 async def accept_nothing_fitting(point: OpenEndpoint) -> None:
     """A client that accepts neither JSON nor events gets 406."""
     answer = await point.post(point.message(), headers={"accept": "text/html"})
     check(answer.status == 406, f"Accept: text/html got {answer}, not status 406")
 
 
-@case.should("sending-messages", "The request is served or refused with 4xx.")
+@sending_messages.should("The request is served or refused with 4xx.")
 async def accept_missing(point: OpenEndpoint) -> None:
     """A request without Accept does no harm."""
     answer = await point.post(point.message(), headers={"accept": None})
@@ -151,9 +149,7 @@ async def accept_missing(point: OpenEndpoint) -> None:
     await point.link.alive()
 
 
-@case.should(
-    "sending-messages", "Content-Type: application/json; charset=utf-8 is JSON, in any case."
-)
+@sending_messages.should("Content-Type: application/json; charset=utf-8 is JSON, in any case.")
 async def content_type_parameters(point: OpenEndpoint) -> None:
     """A parameter of the content type, and its case, mean nothing."""
     for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;"):
@@ -161,9 +157,8 @@ async def content_type_parameters(point: OpenEndpoint) -> None:
         check_served(answer, f"Content-Type: {kind}")
 
 
-@case.should(
-    "sending-messages",
-    "Status 415 or another 4xx: pages in browsers may send such bodies to any site.",
+@sending_messages.should(
+    "Status 415 or another 4xx: pages in browsers may send such bodies to any site."
 )
 async def content_type_other(point: OpenEndpoint) -> None:
     """A body that does not call itself JSON is refused."""
@@ -172,9 +167,7 @@ async def content_type_other(point: OpenEndpoint) -> None:
         check(answer.status in CLIENT_ERRORS, f"Content-Type: {kind} got {answer}, not a 4xx")
 
 
-@case.should(
-    "sending-messages", "PUT and PATCH get 405 (or 404, 501), and are not taken for a POST."
-)
+@sending_messages.should("PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.")
 async def other_methods(point: OpenEndpoint) -> None:
     """Methods that the endpoint does not have are not served."""
     for method in ("PUT", "PATCH"):
@@ -187,10 +180,8 @@ async def other_methods(point: OpenEndpoint) -> None:
         )
 
 
-@case.should(
-    "receiving-messages",
-    "The event stream ends, in order, behind the response.",
-    needs=("found:stream",),
+@receiving_messages.should(
+    "The event stream ends, in order, behind the response.", needs=("found:stream",)
 )
 async def response_ends_stream(talk: ServerTalk) -> None:
     """The response is the last thing on its stream."""
@@ -202,10 +193,8 @@ async def response_ends_stream(talk: ServerTalk) -> None:
     await point.link.alive()
 
 
-@case.must(
-    "receiving-messages",
-    "Progress carries the token of the request whose stream it is on.",
-    needs=("found:progress",),
+@receiving_messages.must(
+    "Progress carries the token of the request whose stream it is on.", needs=("found:progress",)
 )
 async def only_related_notifications(talk: ServerTalk, point: OpenEndpoint) -> None:
     """Of two calls at a time, each stream carries the notifications of its own call."""
@@ -220,8 +209,7 @@ async def only_related_notifications(talk: ServerTalk, point: OpenEndpoint) -> N
         check(not others, f"the stream of call {number} has progress of {others}")
 
 
-@case.should(
-    "receiving-messages",
+@receiving_messages.should(
     "X-Accel-Buffering: no, so that proxies pass events on at once.",
     MODERN,
     needs=("found:stream",),
@@ -236,8 +224,7 @@ async def no_buffering(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "receiving-messages",
+@receiving_messages.must(
     "What the server wants to know is asked in a result; no request is on the stream.",
     MODERN,
     needs=("found:question",),
@@ -263,9 +250,7 @@ async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, answer
 
 
-@case.must(
-    "case-sensitivity", "A request whose header names are all in capitals, or all small, is served."
-)
+@case_sensitivity.must("A request whose header names are all in capitals, or all small, is served.")
 async def header_names(point: OpenEndpoint) -> None:
     """Header names are compared without regard to case."""
     for change in (str.upper, str.lower, str.title):
@@ -275,9 +260,7 @@ async def header_names(point: OpenEndpoint) -> None:
         check_served(answer, f"a request with names like {headers[0][0]}")
 
 
-@case.must(
-    "case-sensitivity", "Blanks and tabs around a value are not part of it (RFC 9110 section 5.5)."
-)
+@case_sensitivity.must("Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).")
 async def blanks_around_values(point: OpenEndpoint) -> None:
     """White space around header values is left out before they are looked at."""
     payload = point.plain_payload()
@@ -287,7 +270,7 @@ async def blanks_around_values(point: OpenEndpoint) -> None:
     check(statuses == [OK], f"a request with blanks around its header values got {statuses}")
 
 
-@case.should("sending-messages", "What a client does wrong gets a status of 4xx, never one of 5xx.")
+@sending_messages.should("What a client does wrong gets a status of 4xx, never one of 5xx.")
 async def no_server_error(point: OpenEndpoint) -> None:
     """Odd requests are not the server's fault."""
     message = point.plain_payload()
@@ -337,13 +320,13 @@ def local(point: Endpoint) -> bool:
     return urlsplit(point.wire.url).hostname in LOOPBACK
 
 
-@case.must("security-endpoint", "Status 403 (before 2025-11-25: a refusal), though Host is right.")
+@security_endpoint.must("Status 403 (before 2025-11-25: a refusal), though Host is right.")
 async def foreign_origin(talk: ServerTalk) -> None:
     """A request that a foreign page has sent is refused."""
     await check_origin(talk, EVIL, "https://evil.example", "http://evil.example:80")
 
 
-@case.must("security-endpoint", "Status 403: what only contains the name of the server is foreign.")
+@security_endpoint.must("Status 403: what only contains the name of the server is foreign.")
 async def look_alike_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin whose name begins or ends like the server's is foreign."""
     host = urlsplit(point.wire.url).hostname or "localhost"
@@ -357,7 +340,7 @@ async def look_alike_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.should("security-endpoint", "Status 403: the host is behind the @.")
+@security_endpoint.should("Status 403: the host is behind the @.")
 async def origin_with_user(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin that has the server's name where a user's would be is foreign."""
     for origin in (f"http://{point.wire.authority}@evil.example", "http://localhost@evil.example"):
@@ -365,7 +348,7 @@ async def origin_with_user(talk: ServerTalk, point: OpenEndpoint) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.must("security-endpoint", "Status 403.")
+@security_endpoint.must("Status 403.")
 async def foreign_address(talk: ServerTalk) -> None:
     """Addresses of other machines are foreign, those of IPv6 as well."""
     await check_origin(
@@ -373,13 +356,13 @@ async def foreign_address(talk: ServerTalk) -> None:
     )
 
 
-@case.should("security-endpoint", "Status 403: any page can send from a frame that has no origin.")
+@security_endpoint.should("Status 403: any page can send from a frame that has no origin.")
 async def opaque_origin(talk: ServerTalk) -> None:
     """The origin null is nobody's."""
     await check_origin(talk, "null")
 
 
-@case.should("security-endpoint", "Status 403.")
+@security_endpoint.should("Status 403.")
 async def malformed_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What is no origin is refused."""
     own = point.wire.authority
@@ -388,7 +371,7 @@ async def malformed_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     )
 
 
-@case.may("security-endpoint", "Status 403: what listens at another port is another program.")
+@security_endpoint.may("Status 403: what listens at another port is another program.")
 async def other_port(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin at another port of the same host is another one."""
     host = point.wire.authority.rpartition(":")[0] or point.wire.authority
@@ -396,7 +379,7 @@ async def other_port(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_forbidden(talk, answer, f"a request with Origin: http://{host}:1")
 
 
-@case.should("security-endpoint", "A refusal: one of them is foreign.")
+@security_endpoint.should("A refusal: one of them is foreign.")
 async def two_origins(point: OpenEndpoint) -> None:
     """A second Origin does not hide a foreign one."""
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
@@ -411,7 +394,7 @@ async def two_origins(point: OpenEndpoint) -> None:
         )
 
 
-@case.must("security-endpoint", "Status 403; 405 where there are no such streams.")
+@security_endpoint.must("Status 403; 405 where there are no such streams.")
 async def foreign_origin_get(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot open a stream."""
     own = point.wire.headers_for(None)
@@ -420,9 +403,7 @@ async def foreign_origin_get(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_forbidden(talk, answer, f"a GET with Origin: {EVIL}", METHOD_NOT_ALLOWED)
 
 
-@case.must(
-    "security-endpoint", "Status 403 and the session goes on; 405 where there is nothing to delete."
-)
+@security_endpoint.must("Status 403 and the session goes on; 405 where there is nothing to delete.")
 async def foreign_origin_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot end a session."""
     answer = await point.delete(point.wire.session, ("origin", EVIL))
@@ -430,7 +411,7 @@ async def foreign_origin_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
 
 
-@case.must("security-endpoint", "Status 403, not 202.")
+@security_endpoint.must("Status 403, not 202.")
 async def foreign_origin_notification(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A notification that a foreign page has sent is refused."""
     cancel = {
@@ -442,7 +423,7 @@ async def foreign_origin_notification(talk: ServerTalk, point: OpenEndpoint) -> 
     check_forbidden(talk, answer, f"a notification with Origin: {EVIL}")
 
 
-@case.must("security-endpoint", "Served: programs that are no browsers send none.", bare=True)
+@security_endpoint.must("Served: programs that are no browsers send none.", bare=True)
 async def no_origin(talk: ServerTalk, link: NewLink) -> None:
     """A request without Origin is served."""
     wire = talk.http(link)
@@ -465,7 +446,7 @@ async def _begin(link: Link) -> Reply:
     return await link.request(plain_request(link))
 
 
-@case.should("security-endpoint", "Served.")
+@security_endpoint.should("Served.")
 async def own_origin(point: OpenEndpoint) -> None:
     """A request from the server's own origin is served."""
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
@@ -473,9 +454,8 @@ async def own_origin(point: OpenEndpoint) -> None:
     check_served(answer, f"a request with Origin: {own}")
 
 
-@case.should(
-    "security-endpoint",
-    "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
+@security_endpoint.should(
+    "A refusal: a name that was bound anew leads here, and the browser sends no Origin."
 )
 async def foreign_host(point: OpenEndpoint) -> None:
     """A local server does not answer to names that are not its own."""
@@ -498,7 +478,7 @@ async def foreign_host(point: OpenEndpoint) -> None:
         )
 
 
-@case.should("security-endpoint", "No Access-Control-Allow-Origin for a page that may not call.")
+@security_endpoint.should("No Access-Control-Allow-Origin for a page that may not call.")
 async def nothing_allowed(point: OpenEndpoint) -> None:
     """A foreign page is not allowed to read answers."""
     answer = await point.post(point.message(), headers={"origin": EVIL})
@@ -506,7 +486,7 @@ async def nothing_allowed(point: OpenEndpoint) -> None:
     check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a request from {EVIL}")
 
 
-@case.should("security-endpoint", "No Access-Control-Allow-Origin for a page that may not call.")
+@security_endpoint.should("No Access-Control-Allow-Origin for a page that may not call.")
 async def preflight(point: OpenEndpoint) -> None:
     """A foreign page that asks whether it may call is not told that it may."""
     headers = [
@@ -520,9 +500,7 @@ async def preflight(point: OpenEndpoint) -> None:
     check(answer.status < 500, f"a preflight got {answer}")
 
 
-@case.should(
-    "security-endpoint", "A server that runs locally is not to be reached at other addresses."
-)
+@security_endpoint.should("A server that runs locally is not to be reached at other addresses.")
 async def loopback_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A local server listens at 127.0.0.1, not at every address of the machine."""
     if urlsplit(point.wire.url).hostname not in ("127.0.0.1", "localhost"):
@@ -535,6 +513,8 @@ async def loopback_only(talk: ServerTalk, point: OpenEndpoint) -> None:
 # Closing, and what older revisions had
 
 case = page.server(MODERN, bindings=STREAMABLE)
+cancellation = case.at("cancellation")
+receiving_messages_cases = case.at("receiving-messages")
 
 SESSION = "mcp-session-id"
 PROGRESS = "notifications/progress"
@@ -631,8 +611,7 @@ async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
     return sent.exchange
 
 
-@case.must(
-    "cancellation",
+@cancellation.must(
     "The call is cancelled as soon as practical.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
@@ -654,8 +633,7 @@ async def _is_cancelled(point: Endpoint, label: str, before: int) -> bool:
     return False
 
 
-@case.must(
-    "cancellation",
+@cancellation.must(
     "The other call, of the same id, runs to its end.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
@@ -677,7 +655,7 @@ async def closing_spares_others(talk: ServerTalk) -> None:
     raise over_too_soon("the end of the other stream")
 
 
-@case.must("receiving-messages", "Each response is on the response to its own POST.")
+@receiving_messages_cases.must("Each response is on the response to its own POST.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
@@ -692,8 +670,7 @@ async def equal_ids(talk: ServerTalk) -> None:
 # Which notification goes where
 
 
-@case.must(
-    "receiving-messages",
+@receiving_messages_cases.must(
     "Progress and log messages come on the stream of their request alone.",
     needs=("tools.listChanged", "found:progress"),
 )
@@ -712,8 +689,7 @@ async def no_progress_on_listen(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(not strays, f"the stream of subscriptions/listen brought {strays}")
 
 
-@case.must(
-    "receiving-messages",
+@receiving_messages_cases.must(
     "Changes come on the streams of subscriptions/listen alone.",
     needs=(
         "tools.listChanged",

@@ -48,6 +48,8 @@ from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/transports")
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
+listening_for_messages_from_the_server = case.at("listening-for-messages-from-the-server")
+multiple_connections = case.at("multiple-connections")
 
 LISTS_CHANGED = "notifications/tools/list_changed"
 CHANGES = "test_trigger_tool_change"
@@ -85,7 +87,7 @@ async def check_apart(point: Endpoint, call: Watched, values: list[Any], whose: 
     check(len(alone) > len(set(alone)), f"{whose} got the progress of another one: {values}")
 
 
-@case.must("listening-for-messages-from-the-server", "Status 200 with text/event-stream, or 405.")
+@listening_for_messages_from_the_server.must("Status 200 with text/event-stream, or 405.")
 async def stream_or_405(point: OpenEndpoint) -> None:
     """A GET is answered with an event stream or with 405."""
     answer = await point.open()
@@ -107,9 +109,7 @@ async def get_accept(point: OpenEndpoint) -> None:
     check(answer.status in CLIENT_ERRORS, f"a GET that accepts JSON only got {answer}")
 
 
-@case.must(
-    "listening-for-messages-from-the-server", "Answers come on the responses to their POSTs."
-)
+@listening_for_messages_from_the_server.must("Answers come on the responses to their POSTs.")
 async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
     """No response goes over a GET stream."""
     stream = await listening(talk, point)
@@ -122,8 +122,7 @@ async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(not strays, f"the GET stream brought {len(strays)} responses")
 
 
-@case.should(
-    "listening-for-messages-from-the-server",
+@listening_for_messages_from_the_server.should(
     "Progress of a running request comes on the stream of its POST, if it has one.",
     needs=WITH_PROGRESS,
 )
@@ -138,8 +137,7 @@ async def unrelated_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(not strays, "the progress of a call came on the GET stream")
 
 
-@case.should(
-    "listening-for-messages-from-the-server",
+@listening_for_messages_from_the_server.should(
     "A request of the server that a call gives rise to comes on the stream of that call.",
     needs=("found:question",),
 )
@@ -238,10 +236,8 @@ async def each_on_its_own(talk: ServerTalk, point: OpenEndpoint) -> None:
 # Several streams
 
 
-@case.must(
-    "multiple-connections",
-    "The other requests are answered while the call runs.",
-    needs=("tool:test_wait",),
+@multiple_connections.must(
+    "The other requests are answered while the call runs.", needs=("tool:test_wait",)
 )
 async def beside_a_call(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A running call holds up neither requests nor streams of its session."""
@@ -251,8 +247,7 @@ async def beside_a_call(talk: ServerTalk, point: OpenEndpoint) -> None:
     await point.link.cancel(sent)
 
 
-@case.must(
-    "multiple-connections",
+@multiple_connections.must(
     "A notification comes on one of the open streams, not on several.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
@@ -292,10 +287,8 @@ async def no_broadcast(talk: ServerTalk, point: OpenEndpoint) -> None:
     raise over_too_soon("the call that changes the list")
 
 
-@case.must(
-    "multiple-connections",
-    "Each report of progress comes once, on one stream.",
-    needs=WITH_PROGRESS,
+@multiple_connections.must(
+    "Each report of progress comes once, on one stream.", needs=WITH_PROGRESS
 )
 async def progress_once(point: OpenEndpoint) -> None:
     """With a GET stream and three calls, no report of progress comes twice."""
@@ -318,6 +311,7 @@ async def progress_once(point: OpenEndpoint) -> None:
 FIRST = ONLY_2024_11_05
 """The revision that has this transport."""
 case = page.server(FIRST, bindings=LEGACY_SSE)
+http_with_sse = case.at("http-with-sse")
 EVIL = "http://evil.example"
 ACCEPTS = ("accept", EVENT_STREAM)
 JSON = ("content-type", "application/json")
@@ -369,7 +363,7 @@ def ping(id: Id) -> bytes:
     return encode(request(id, "ping"))
 
 
-@case.must("http-with-sse", "An event named endpoint, with a URI, before anything else.")
+@http_with_sse.must("An event named endpoint, with a URI, before anything else.")
 async def endpoint_first(link: NewLink) -> None:
     """The event stream opens with the event that says where to post."""
     found = await endpoint_of(link)
@@ -379,9 +373,7 @@ async def endpoint_first(link: NewLink) -> None:
     check(found.data.strip(), "the endpoint event has no data")
 
 
-@case.should(
-    "http-with-sse", "A path, or a URL with the scheme, host and port of the event stream."
-)
+@http_with_sse.should("A path, or a URL with the scheme, host and port of the event stream.")
 async def endpoint_of_same_origin(link: NewLink) -> None:
     """Messages are posted to where the event stream is."""
     said = (await endpoint_of(link)).data.decode()
@@ -392,7 +384,7 @@ async def endpoint_of_same_origin(link: NewLink) -> None:
     )
 
 
-@case.must("http-with-sse", "Status 200 and text/event-stream.")
+@http_with_sse.must("Status 200 and text/event-stream.")
 async def event_stream(link: NewLink) -> None:
     """A GET of the first endpoint opens an event stream."""
     exchange = await wire_of(link).fetch("GET", headers=[ACCEPTS])
@@ -401,7 +393,7 @@ async def event_stream(link: NewLink) -> None:
     check(answer.streams, f"GET got {answer}, as {answer.kind!r}")
 
 
-@case.should("http-with-sse", "A status of 2xx, 202 as a rule.")
+@http_with_sse.should("A status of 2xx, 202 as a rule.")
 async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
     """The POST of a message is answered when it is taken."""
     target = await target_of(link)
@@ -411,9 +403,7 @@ async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
         talk.should(answer.status == ACCEPTED, f"the POST of a message got {answer}, not 202")
 
 
-@case.must(
-    "http-with-sse", "The response is a message event on the stream, not the body of the POST."
-)
+@http_with_sse.must("The response is a message event on the stream, not the body of the POST.")
 async def answers_on_the_stream(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Responses come as message events."""
     for each in (("ping", {}), (method, params)):
@@ -424,7 +414,7 @@ async def answers_on_the_stream(link: OpenLink, method: AnyMethod, params: AnyPa
         check(message.source.exchange == 0, f"{each[0]} was answered in the body of the POST")
 
 
-@case.should("http-with-sse", "A status of 4xx, and no answer.")
+@http_with_sse.should("A status of 4xx, and no answer.")
 async def posted_elsewhere(link: OpenLink) -> None:
     """A message that is posted anywhere else than the endpoint is refused."""
     target = await target_of(link)
@@ -440,7 +430,7 @@ async def posted_elsewhere(link: OpenLink) -> None:
     check(not strays, "a message that was posted elsewhere was answered")
 
 
-@case.should("http-with-sse", "A status of 4xx, 404 as a rule.")
+@http_with_sse.should("A status of 4xx, 404 as a rule.")
 async def unknown_session(talk: ServerTalk, link: OpenLink) -> None:
     """A message for a stream that never was is refused."""
     for other in _unknown(await target_of(link), await target_of(await talk.connect())):
@@ -469,7 +459,7 @@ def _unknown(target: str, another: str) -> Iterator[str]:
         yield "".join(alter(each) if n in chosen else each for n, each in enumerate(parts))
 
 
-@case.should("http-with-sse", "Each stream has an endpoint of its own, which nobody can guess.")
+@http_with_sse.should("Each stream has an endpoint of its own, which nobody can guess.")
 async def endpoints_differ(talk: ServerTalk) -> None:
     """The endpoints of two clients differ in more than a number."""
     one, other = [await target_of(await talk.connect()) for _ in range(2)]
@@ -478,7 +468,7 @@ async def endpoints_differ(talk: ServerTalk) -> None:
     check(differ >= 12, f"two endpoints differ in {differ} characters only: {one}, {other}")
 
 
-@case.must("http-with-sse", "Each client is answered on its own stream, whatever the ids.")
+@http_with_sse.must("Each client is answered on its own stream, whatever the ids.")
 async def streams_apart(talk: ServerTalk) -> None:
     """Two clients that use one id get their own answers."""
     one, other = await talk.open(), await talk.open()
@@ -492,7 +482,7 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(len(found) == 1, f"a client got {len(found)} answers to its request")
 
 
-@case.should("http-with-sse", "A status of 4xx: who has closed the stream has left.")
+@http_with_sse.should("A status of 4xx: who has closed the stream has left.")
 async def end_of_the_stream(talk: ServerTalk) -> None:
     """When a client has closed its stream, nothing more can be posted for it."""
     gone, other = await talk.open(), await talk.open()
@@ -508,7 +498,7 @@ async def end_of_the_stream(talk: ServerTalk) -> None:
     check(False, f"a POST for a stream that was closed still gets status {status}")
 
 
-@case.should("http-with-sse", "A status of 4xx; the stream goes on.")
+@http_with_sse.should("A status of 4xx; the stream goes on.")
 async def malformed(link: OpenLink) -> None:
     """A POST without a message in it is refused, and costs nothing else."""
     target = await target_of(link)

@@ -11,6 +11,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/utilities/ping")
 case = page.server(LEGACY)
+behavior_requirements = case.at("behavior-requirements")
 
 
 def _empty(reply: Reply) -> None:
@@ -18,7 +19,7 @@ def _empty(reply: Reply) -> None:
     check(set(found) <= {"_meta"}, f"a ping was answered with {found}", "ping")
 
 
-@case.must("behavior-requirements", "An empty result.")
+@behavior_requirements.must("An empty result.")
 async def empty(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered with nothing in it."""
     _empty(await link.request("ping"))
@@ -32,9 +33,7 @@ async def with_params(link: OpenLink) -> None:
     _empty(await link.request("ping", {"_meta": {"org.example/x": 1}}))
 
 
-@case.must(
-    "behavior-requirements", "An empty result, before the call ends.", needs=("tool:test_wait",)
-)
+@behavior_requirements.must("An empty result, before the call ends.", needs=("tool:test_wait",))
 async def while_busy(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered at once while a call runs."""
     call = await waiting(talk, link, 30.0)
@@ -43,7 +42,7 @@ async def while_busy(talk: ServerTalk, link: OpenLink) -> None:
     await cancel(link, call)
 
 
-@case.must("behavior-requirements", "An empty result.", needs=("found:question",))
+@behavior_requirements.must("An empty result.", needs=("found:question",))
 async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
     which = await asker(talk, "question", "test_sampling")
@@ -55,7 +54,7 @@ async def while_asking(talk: ServerTalk) -> None:
     await cancel(link, sent)
 
 
-@case.should("behavior-requirements", "An empty result for each.")
+@behavior_requirements.should("An empty result for each.")
 async def many(link: OpenLink) -> None:
     """Pings that are sent without waiting are each answered."""
     for sent in [await link.send("ping") for _ in range(50)]:

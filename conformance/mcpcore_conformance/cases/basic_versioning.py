@@ -19,6 +19,7 @@ BAD_REQUEST = 400
 NOBODY = "1900-01-01"
 """A version that nobody speaks."""
 NEGOTIATION = "protocol-version-negotiation"
+negotiation = case.at(NEGOTIATION)
 COMPATIBILITY = "backward-compatibility-with-initialization-based-versions"
 REMOVED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ping", {}),
@@ -47,9 +48,7 @@ def _served(reply: Reply, what: str) -> None:
     check(reply.good, f"{what} got {reply}")
 
 
-@case.must(
-    NEGOTIATION, "The error -32022 with the versions that are, over HTTP with the status 400."
-)
+@negotiation.must("The error -32022 with the versions that are, over HTTP with the status 400.")
 async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
     for version in (NOBODY, "2999-12-31", "v999.0.0"):
@@ -60,14 +59,14 @@ async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
         check(version not in supported, f"data.supported has {version!r}, which was refused")
 
 
-@case.must(NEGOTIATION, "data.requested is the version that was asked for.")
+@negotiation.must("data.requested is the version that was asked for.")
 async def requested(talk: ServerTalk, link: OpenLink) -> None:
     """The refusal of a version repeats it."""
     data = await _refused(link, NOBODY, *talk.any_request())
     check(data.get("requested") == NOBODY, f"data.requested is {data.get('requested')!r}")
 
 
-@case.must(NEGOTIATION, "The error -32022 with the versions that are supported.")
+@negotiation.must("The error -32022 with the versions that are supported.")
 async def discover_unsupported(link: OpenLink) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
     need(link.plain == "server/discover", "the server does not serve server/discover")
@@ -75,7 +74,7 @@ async def discover_unsupported(link: OpenLink) -> None:
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 
 
-@case.should(NEGOTIATION, "The versions of the error are those of server/discover.")
+@negotiation.should("The versions of the error are those of server/discover.")
 async def same_list(talk: ServerTalk, link: OpenLink) -> None:
     """A refusal and server/discover name the same versions."""
     found = (await link.ask("server/discover"))["supportedVersions"]
@@ -87,9 +86,7 @@ async def same_list(talk: ServerTalk, link: OpenLink) -> None:
     )
 
 
-@case.must(
-    NEGOTIATION, "Each version is served: by metadata, or where it has one by its handshake."
-)
+@negotiation.must("Each version is served: by metadata, or where it has one by its handshake.")
 async def list_is_true(talk: ServerTalk, link: OpenLink) -> None:
     """Every version that the server says it supports, it does."""
     for name in (await link.ask("server/discover"))["supportedVersions"]:

@@ -22,15 +22,13 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/authorization/authorization-server-discovery")
 case = signing_in(page, SINCE_2025_11_25)
 
-RESOURCE = "protected-resource-metadata-discovery-requirements"
-SERVER = "authorization-server-metadata-discovery"
+resource = case.at("protected-resource-metadata-discovery-requirements")
+server = case.at("authorization-server-metadata-discovery")
 LOCATION = "authorization-server-location"
 
 
-@case.must(
-    RESOURCE,
-    "The first that is asked for after the 401 is the URL of resource_metadata.",
-    SINCE_2025_06_18,
+@resource.must(
+    "The first that is asked for after the 401 is the URL of resource_metadata.", SINCE_2025_06_18
 )
 async def challenged_place(talk: ClientTalk, site: NewSite) -> None:
     """The metadata of the server are looked for where the challenge says."""
@@ -41,10 +39,8 @@ async def challenged_place(talk: ClientTalk, site: NewSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    RESOURCE,
-    "The URL of resource_metadata is found in any form that RFC 9110 allows.",
-    SINCE_2025_06_18,
+@resource.must(
+    "The URL of resource_metadata is found in any form that RFC 9110 allows.", SINCE_2025_06_18
 )
 async def challenge_syntax(talk: ClientTalk, site: NewSite) -> None:
     """A challenge is read as RFC 9110 has it: among others, in any case, with quoted pairs."""
@@ -68,9 +64,7 @@ async def challenge_syntax(talk: ClientTalk, site: NewSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    RESOURCE, "The well-known URI with the path of the endpoint is asked for before the root."
-)
+@resource.must("The well-known URI with the path of the endpoint is asked for before the root.")
 async def path_first(talk: ClientTalk, site: NewSite) -> None:
     """A challenge without the URL leads to the well-known URI of the endpoint's path."""
     site.named = False
@@ -80,7 +74,7 @@ async def path_first(talk: ClientTalk, site: NewSite) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(RESOURCE, "404 at the path: the well-known URI at the root is asked for, and used.")
+@resource.must("404 at the path: the well-known URI at the root is asked for, and used.")
 async def root_then(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of the server that are at the root alone are found."""
     site.named, site.place = False, RESOURCE_PLACE
@@ -105,10 +99,8 @@ async def named_server(talk: ClientTalk, site: NewSite) -> None:
     check(not trap.given and not trap.codes, "the client signed in elsewhere")
 
 
-@case.must(
-    SERVER,
-    "Authorization and token requests go to the endpoints that the metadata name.",
-    SINCE_2025_06_18,
+@server.must(
+    "Authorization and token requests go to the endpoints that the metadata name.", SINCE_2025_06_18
 )
 async def endpoints(talk: ClientTalk, site: AttendedSite) -> None:
     """The endpoints are those of the authorization server's metadata."""
@@ -126,9 +118,7 @@ async def _order(talk: ClientTalk, path: str, places: list[str]) -> None:
     check(found == places, f"the client asked for {', '.join(found)}")
 
 
-@case.must(
-    SERVER, "OAuth with the path inserted, OpenID with it inserted, OpenID with it in front."
-)
+@server.must("OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.")
 async def order_with_path(talk: ClientTalk) -> None:
     """Metadata of an issuer with a path are looked for at three places in their order."""
     path = f"/tenant{talk.random.randrange(100)}"
@@ -136,13 +126,13 @@ async def order_with_path(talk: ClientTalk) -> None:
     await _order(talk, path, places)
 
 
-@case.must(SERVER, "OAuth metadata, then the OpenID configuration.")
+@server.must("OAuth metadata, then the OpenID configuration.")
 async def order_without_path(talk: ClientTalk) -> None:
     """Metadata of an issuer without a path are looked for at two places in their order."""
     await _order(talk, "", [OAUTH_PLACE, OPENID_PLACE])
 
 
-@case.must(SERVER, "An OpenID configuration is used as OAuth metadata are.")
+@server.must("An OpenID configuration is used as OAuth metadata are.")
 async def openid(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that has an OpenID configuration alone is used."""
     site.server.places = (OPENID_PLACE + site.server.path,)
@@ -150,7 +140,7 @@ async def openid(talk: ClientTalk, site: NewSite) -> None:
     await sign_in(talk, site)
 
 
-@case.must(SERVER, "None of the endpoints is used.", MODERN)
+@server.must("None of the endpoints is used.", MODERN)
 async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     """Metadata whose issuer is not the one that was asked for are not used."""
     issuer = site.server.issuer

@@ -33,6 +33,7 @@ from mcpcore_conformance.kit.verdicts import Broken, check, need
 page = Page("basic/authorization/index")
 
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
+token_handling = case.at("token-handling")
 TOKEN = "Bearer kit-0123456789abcdef"  # noqa: S105 - made up
 HEADERS = {"Authorization": TOKEN}
 
@@ -52,8 +53,7 @@ async def every_request(talk: ClientTalk, link: ReadyLink) -> None:
         check("kit-0123" not in asked.target, f"the token is part of {asked.target}")
 
 
-@case.must(
-    "token-handling",
+@token_handling.must(
     "No request to the other origin carries the token.",
     **scripted(call(timeout=5), headers=HEADERS),
 )
@@ -70,8 +70,7 @@ async def not_elsewhere(talk: ClientTalk, link: CalledLink, message: Call) -> No
         check(not host.startswith("localhost") or found is None, f"{host} was sent the token")
 
 
-@case.may(
-    "token-handling",
+@token_handling.may(
     "The message is posted there, or the call fails; nothing is asked for by GET.",
     **scripted(call(timeout=5)),
 )
@@ -89,6 +88,8 @@ async def post_stays_post(talk: ClientTalk) -> None:
 # The flow, and the tokens of it
 
 case = signing_in(page, MODERN)
+canonical_server_uri = case.at("canonical-server-uri")
+token_handling_cases = case.at("token-handling")
 
 RESPONSE = "authorization-response-validation"
 RESOURCE = "resource-parameter-implementation"
@@ -175,10 +176,8 @@ async def names_server(site: EnteredSite) -> None:
         check(found == site.address, f"the token request is for {found!r}")
 
 
-@case.must(
-    "canonical-server-uri",
-    "An absolute URI without a fragment, scheme and host in lower case.",
-    SINCE_2025_06_18,
+@canonical_server_uri.must(
+    "An absolute URI without a fragment, scheme and host in lower case.", SINCE_2025_06_18
 )
 async def canonical(site: EnteredSite) -> None:
     """The resource is a canonical URI."""
@@ -189,10 +188,8 @@ async def canonical(site: EnteredSite) -> None:
     check(found.startswith(f"{parts.scheme}://{parts.netloc.lower()}"), f"{found!r}: upper case")
 
 
-@case.should(
-    "canonical-server-uri",
-    "The resource has the path of the endpoint, and no slash after it.",
-    SINCE_2025_06_18,
+@canonical_server_uri.should(
+    "The resource has the path of the endpoint, and no slash after it.", SINCE_2025_06_18
 )
 async def specific(site: EnteredSite) -> None:
     """The resource is as specific as the endpoint, without a trailing slash."""
@@ -225,10 +222,8 @@ async def signed_in_not_in_query(site: EnteredSite) -> None:
             check(token not in visit.asked.target, f"the token is part of {visit.asked.target}")
 
 
-@case.must(
-    "token-handling",
-    "After the change of the authorization server only its own tokens are sent.",
-    SINCE_2025_06_18,
+@token_handling_cases.must(
+    "After the change of the authorization server only its own tokens are sent.", SINCE_2025_06_18
 )
 async def own_tokens(talk: ClientTalk, site: NewSite) -> None:
     """Only tokens of the authorization server that the server names are sent to it."""
@@ -243,8 +238,7 @@ async def own_tokens(talk: ClientTalk, site: NewSite) -> None:
             check(visit.token[1] not in first.given, "a token of the first server was sent again")
 
 
-@case.must(
-    "token-handling",
+@token_handling_cases.must(
     "The token goes to the endpoint of the server alone, and not after a redirect.",
     SINCE_2025_03_26,
 )
@@ -326,7 +320,7 @@ async def grant_type(talk: ClientTalk, site: NewSite) -> None:
 case = signing_in(page, SINCE_2025_11_25)
 
 SELECTION = "scope-selection-strategy"
-STEP_UP = "step-up-authorization-flow"
+step_up = case.at("step-up-authorization-flow")
 TOOLS = "tools/call"
 
 
@@ -389,8 +383,7 @@ async def _stepped_up(talk: ClientTalk) -> ProtectedSite:
     return site
 
 
-@case.should(
-    STEP_UP,
+@step_up.should(
     "A new authorization with the scopes of the 403, and the call once more.",
     scenario="auth/scope-step-up",
 )
@@ -404,11 +397,8 @@ async def asks_for_more(talk: ClientTalk) -> None:
     check(called, f"the call was not sent again: {talk.state()}")
 
 
-@case.should(
-    STEP_UP,
-    "The scopes asked for before, and those of the 403.",
-    MODERN,
-    scenario="auth/scope-step-up",
+@step_up.should(
+    "The scopes asked for before, and those of the 403.", MODERN, scenario="auth/scope-step-up"
 )
 async def keeps_scopes(talk: ClientTalk) -> None:
     """An authorization for more scopes asks for those granted before as well."""
@@ -418,9 +408,7 @@ async def keeps_scopes(talk: ClientTalk) -> None:
     check(found >= {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case.should(
-    STEP_UP, f"At most {FEW} authorizations, then an error.", scenario="auth/scope-retry-limit"
-)
+@step_up.should(f"At most {FEW} authorizations, then an error.", scenario="auth/scope-retry-limit")
 async def bounded(talk: ClientTalk, site: NewSite) -> None:
     """A call that is refused whatever its scopes is given up."""
     site.scope, site.demands[TOOLS], site.forbids = "kit:read", "kit:write", True

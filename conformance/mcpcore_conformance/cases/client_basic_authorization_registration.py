@@ -27,7 +27,7 @@ GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-register
 given = signing_in(page, MODERN, scenario="auth/pre-registration", context=GIVEN)
 DOCUMENT = {"client_id_metadata_document_supported": True}
 BINDING = "authorization-server-binding"
-CONSTRAINTS = "application-type-and-redirect-uri-constraints"
+constraints = case.at("application-type-and-redirect-uri-constraints")
 
 
 @given.should(
@@ -112,16 +112,14 @@ async def registers(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(CONSTRAINTS, "A registration has application_type, native or web.")
+@constraints.must("A registration has application_type, native or web.")
 async def application_type(talk: ClientTalk, site: EnteredSite) -> None:
     """A registration says what kind of application the client is."""
     found = registration(talk, site).get("application_type")
     check(found in ("native", "web"), f"application_type is {found!r}")
 
 
-@case.should(
-    CONSTRAINTS, "native with redirect URIs on loopback or of a scheme of its own, else web."
-)
+@constraints.should("native with redirect URIs on loopback or of a scheme of its own, else web.")
 async def fitting_type(talk: ClientTalk, site: EnteredSite) -> None:
     """The kind of application fits the redirect URIs."""
     made = registration(talk, site)
@@ -136,9 +134,8 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 REFUSED = {"error": "invalid_redirect_uri", "error_description": "no loopback for web clients"}
 
 
-@case.must(
-    CONSTRAINTS,
-    "The client ends by itself, and asks for no authorization with an id it has not got.",
+@constraints.must(
+    "The client ends by itself, and asks for no authorization with an id it has not got."
 )
 async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
     """A client copes with a registration that is refused for its redirect URIs."""
@@ -148,7 +145,7 @@ async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
     check(not site.of("authorize"), "the client has asked for authorization without an id")
 
 
-@case.should(CONSTRAINTS, "The client ends with an error.")
+@constraints.should("The client ends with an error.")
 async def refusal_shown(talk: ClientTalk, site: NewSite) -> None:
     """A refused registration is an error that the client tells."""
     site.server.no_registration = answer(REFUSED, 400)

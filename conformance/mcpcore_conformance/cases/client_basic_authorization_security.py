@@ -24,15 +24,13 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/authorization/security-considerations")
 case = signing_in(page, SINCE_2025_11_25)
 
-CODE = "authorization-code-protection"
-REDIRECTION = "open-redirection"
+code = case.at("authorization-code-protection")
+redirection = case.at("open-redirection")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-@case.must(
-    CODE,
-    "A code_challenge, and in the token request the code_verifier that fits it.",
-    SINCE_2025_03_26,
+@code.must(
+    "A code_challenge, and in the token request the code_verifier that fits it.", SINCE_2025_03_26
 )
 async def pkce(site: EnteredSite) -> None:
     """The code is protected by PKCE: its challenge is made of the verifier that redeems it."""
@@ -45,7 +43,7 @@ async def pkce(site: EnteredSite) -> None:
     check(challenge == wanted, f"the code_verifier does not fit the code_challenge by {method}")
 
 
-@case.must(CODE, "code_challenge_method is S256, though plain is offered as well.")
+@code.must("code_challenge_method is S256, though plain is offered as well.")
 async def s256(talk: ClientTalk, site: NewSite) -> None:
     """The challenge is made by S256."""
     site.server.document = {"code_challenge_methods_supported": ["plain", "S256"]}
@@ -54,21 +52,21 @@ async def s256(talk: ClientTalk, site: NewSite) -> None:
     check(found == "S256", f"code_challenge_method is {found!r}")
 
 
-@case.must(CODE, "No authorization request by another method than S256.")
+@code.must("No authorization request by another method than S256.")
 async def no_plain(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that knows the plain method alone does not get it."""
     site.server.document = {"code_challenge_methods_supported": ["plain"]}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(CODE, "No authorization request.")
+@code.must("No authorization request.")
 async def pkce_absent(talk: ClientTalk, site: NewSite) -> None:
     """OAuth metadata that do not mention PKCE end the flow."""
     site.server.document = {"code_challenge_methods_supported": None}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(CODE, "No authorization request.")
+@code.must("No authorization request.")
 async def pkce_absent_openid(talk: ClientTalk, site: NewSite) -> None:
     """An OpenID configuration that does not mention PKCE ends the flow."""
     site.server.places = (OPENID_PLACE + site.server.path,)
@@ -76,9 +74,7 @@ async def pkce_absent_openid(talk: ClientTalk, site: NewSite) -> None:
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.may(
-    CODE, "Code and verifier are not sent where the token endpoint redirects to.", SINCE_2025_03_26
-)
+@code.may("Code and verifier are not sent where the token endpoint redirects to.", SINCE_2025_03_26)
 async def code_stays(talk: ClientTalk, site: NewSite) -> None:
     """A redirect of the token endpoint is not followed with the code."""
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
@@ -101,10 +97,8 @@ async def redirect_uri(site: EnteredSite) -> None:
     check(good, f"redirect_uri is {found!r}")
 
 
-@case.must(
-    REDIRECTION,
-    "redirect_uri is one of the registration, on loopback with any port.",
-    SINCE_2025_06_18,
+@redirection.must(
+    "redirect_uri is one of the registration, on loopback with any port.", SINCE_2025_06_18
 )
 async def registered_redirect(talk: ClientTalk, site: EnteredSite) -> None:
     """The redirect URI of the request is one that the client has registered."""
@@ -122,7 +116,7 @@ def _portless(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.hostname or "", parts.path, parts.query, ""))
 
 
-@case.should(REDIRECTION, "The authorization request has a state.", SINCE_2025_06_18)
+@redirection.should("The authorization request has a state.", SINCE_2025_06_18)
 async def state(site: EnteredSite) -> None:
     """The request carries a state."""
     check(authorization(site).get("state"), "the authorization request has no state")
@@ -139,13 +133,13 @@ async def _state_changed(talk: ClientTalk, value: str | None) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.should(REDIRECTION, "No token request.", SINCE_2025_06_18)
+@redirection.should("No token request.", SINCE_2025_06_18)
 async def wrong_state(talk: ClientTalk) -> None:
     """A response with another state is dropped."""
     await _state_changed(talk, "of-another-flow")
 
 
-@case.should(REDIRECTION, "No token request.", SINCE_2025_06_18)
+@redirection.should("No token request.", SINCE_2025_06_18)
 async def missing_state(talk: ClientTalk) -> None:
     """A response without the state is dropped."""
     await _state_changed(talk, None)

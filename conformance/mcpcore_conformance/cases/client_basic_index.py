@@ -47,6 +47,8 @@ from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, Broken, check
 
 page = Page("basic/index")
 case = page.client()
+messages = case.at("messages")
+responses = case.at("responses")
 
 CALLS = 40
 DEPTH = 20_000
@@ -57,10 +59,8 @@ HELD_BACK = 0.5
 # Messages and requests
 
 
-@case.must(
-    "messages",
-    "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
-    bare=True,
+@messages.must(
+    "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.", bare=True
 )
 async def json_rpc(talk: ClientTalk) -> None:
     """What a client sends, answers too, are JSON-RPC messages."""
@@ -118,8 +118,7 @@ async def id_unique(link: ReadyLink) -> None:
     check(len(ids) == len(held), f"{len(held)} requests have {len(ids)} ids")
 
 
-@case.should(
-    "responses",
+@responses.should(
     "Each call gets the result that has its id.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
@@ -175,7 +174,7 @@ async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> Non
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
 
 
-@case.should("responses", "The call fails.", **scripted(call(timeout=2)))
+@responses.should("The call fails.", **scripted(call(timeout=2)))
 async def result_and_error(talk: ClientTalk) -> None:
     """A response with both a result and an error is no result."""
     found = {"code": 1, "message": "an error"}
@@ -183,15 +182,13 @@ async def result_and_error(talk: ClientTalk) -> None:
     await _not_taken(talk, {"result": good, "error": found}, "a response with both")
 
 
-@case.should("responses", "The call fails.", **scripted(call(timeout=2)))
+@responses.should("The call fails.", **scripted(call(timeout=2)))
 async def neither(talk: ClientTalk) -> None:
     """A response with neither a result nor an error is no result."""
     await _not_taken(talk, {}, "a response with neither")
 
 
-@case.should(
-    "responses", "The calls fail.", **scripted(together(*[call(timeout=2) for _ in range(4)]))
-)
+@responses.should("The calls fail.", **scripted(together(*[call(timeout=2) for _ in range(4)])))
 async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     """A response that does not say that it is JSON-RPC 2.0 is no result."""
     for wrong in ({"jsonrpc": "1.0"}, {"jsonrpc": 2.0}, {"jsonrpc": None}, {}):
@@ -204,7 +201,7 @@ async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     check(not taken, f"of four responses {len(taken)} were taken for results")
 
 
-@case.should("responses", "They are dropped, and the client's own request gets its answer.")
+@responses.should("They are dropped, and the client's own request gets its answer.")
 async def unknown_id(talk: ClientTalk) -> None:
     """Responses with an id that no request has are nobody's answer.
 
@@ -222,9 +219,7 @@ async def unknown_id(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should(
-    "responses", "It is not the answer: 7 and the string 7 are different ids.", **scripted(call())
-)
+@responses.should("It is not the answer: 7 and the string 7 are different ids.", **scripted(call()))
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
     talk.serving.answer_by = "sse"
@@ -270,10 +265,8 @@ async def unknown_members(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.may(
-    "messages",
-    "The call fails or not, and the next one succeeds.",
-    **scripted(call(timeout=5), call()),
+@messages.may(
+    "The call fails or not, and the next one succeeds.", **scripted(call(timeout=5), call())
 )
 async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
@@ -284,9 +277,7 @@ async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> N
     await talk.good_step("the next call", 1)
 
 
-@case.may(
-    "messages", "The call fails, and the next one succeeds.", **scripted(call(timeout=3), call())
-)
+@messages.may("The call fails, and the next one succeeds.", **scripted(call(timeout=3), call()))
 async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer that is no JSON fails one call at most."""
     await link.answer(message, b'{"jsonrpc":"2.0","id":')
@@ -300,14 +291,14 @@ async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) ->
 # Responses that a client gives
 
 
-@case.must("responses", "The answer has the same id, in value and type.", LEGACY)
+@responses.must("The answer has the same id, in value and type.", LEGACY)
 async def echoes_id(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client answers requests of the server with the id that they have."""
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
 
-@case.must("responses", "The error -32601.", LEGACY)
+@responses.must("The error -32601.", LEGACY)
 async def unknown_method(link: CalledLink, message: Call) -> None:
     """A request of the server that the client does not know gets an error."""
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)

@@ -30,6 +30,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
 case = page.client(LEGACY)
+operation = case.at("operation")
+stdio = case.at("stdio")
 begun = page.client(LEGACY, scenario="initialize")
 
 
@@ -137,8 +139,7 @@ async def _uses_what_is_declared(talk: ClientTalk) -> None:
     check(not undeclared, f"the server declared only tools; it was asked for {undeclared}")
 
 
-@case.should(
-    "operation",
+@operation.should(
     "No request for a feature that the server did not declare.",
     UNTIL_2025_03_26,
     **scripted(listing("resources"), listing("prompts"), listing("tools")),
@@ -148,8 +149,7 @@ async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
     await _uses_what_is_declared(talk)
 
 
-@case.must(
-    "operation",
+@operation.must(
     "No request for a feature that the server did not declare.",
     LEGACY_SINCE_2025_06_18,
     **scripted(
@@ -165,9 +165,7 @@ async def keeps_to_capabilities(talk: ClientTalk) -> None:
     await _uses_what_is_declared(talk)
 
 
-@case.should(
-    "operation", "The error -32601 (for elicitation also -32602).", **scripted(call(), declare=[])
-)
+@operation.should("The error -32601 (for elicitation also -32602).", **scripted(call(), declare=[]))
 async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
     text = {"role": "user", "content": {"type": "text", "text": "hello"}}
@@ -217,17 +215,13 @@ async def initialize_times_out(talk: ClientTalk) -> None:
     check(not report.opened.good, f"the client reports of connecting: {report.opened}")
 
 
-@case.should(
-    "stdio", "Standard input is closed; no signal to a server that then ends.", bindings=STDIO
-)
+@stdio.should("Standard input is closed; no signal to a server that then ends.", bindings=STDIO)
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@case.should(
-    "stdio", "SIGTERM, then SIGKILL, after some time; nothing is left behind.", bindings=STDIO
-)
+@stdio.should("SIGTERM, then SIGKILL, after some time; nothing is left behind.", bindings=STDIO)
 async def uses_signals(talk: ClientTalk) -> None:
     """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
     await ends_by_force(talk)

@@ -19,6 +19,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
 case = page.client(MODERN)
+behavior_requirements = case.at("behavior-requirements")
 
 SHARED = EVERYWHERE - {Binding.HTTP}
 """Where a request has no stream of its own that could be closed."""
@@ -89,8 +90,7 @@ async def no_notification_over_http(talk: ClientTalk, link: ReadyLink) -> None:
     check(not link.notifications(CANCELLED), f"the client sent {CANCELLED}")
 
 
-@case.must(
-    "behavior-requirements",
+@behavior_requirements.must(
     "Cancellations name requests of the client that are under way, each once.",
     ALL,
     **scripted(call(), call(cancel_after=SOON), call()),
@@ -150,8 +150,7 @@ async def maximum(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     check(step.failure == "timeout", f"the caller was told of {step}")
 
 
-@case.should(
-    "behavior-requirements",
+@behavior_requirements.should(
     "It is dropped; the next call gets its own answer.",
     ALL,
     bindings=SHARED,
@@ -184,8 +183,7 @@ async def ignores_invalid(talk: ClientTalk, link: CalledLink, message: Call) -> 
     check(not answers, f"a cancellation was answered: {[each.value for each in answers]}")
 
 
-@case.should(
-    "behavior-requirements",
+@behavior_requirements.should(
     "No answer.",
     LEGACY_SINCE_2025_06_18,
     **scripted(call(), answer_after=0.4, needs=("elicitation",)),

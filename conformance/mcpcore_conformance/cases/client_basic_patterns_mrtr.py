@@ -23,6 +23,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/mrtr")
 case = page.client(MODERN)
+client_requirements_basic_workflow = case.at("client-requirements-basic-workflow")
+supported_requests = case.at("supported-requests")
 
 FORM = {
     "method": "elicitation/create",
@@ -50,6 +52,7 @@ PARALLEL = 20
 ROUNDS = 60
 
 official = page.client(MODERN, needs=("elicitation",), scenario="sep-2322-client-request-state")
+official_client_requirements_basic_workflow = official.at("client-requirements-basic-workflow")
 TOOLS = [
     tool(f"test_mrtr_{kind}") for kind in ("echo_state", "unrelated", "no_state", "no_result_type")
 ]
@@ -75,7 +78,7 @@ async def _round(
     return link, message, await _call(link, kind)
 
 
-@official.must("client-requirements-basic-workflow", "requestState comes back exactly.")
+@official_client_requirements_basic_workflow.must("requestState comes back exactly.")
 async def echoes_state(talk: ClientTalk) -> None:
     """The state comes back as it was, character by character."""
     _, _, again = await _round(talk, "echo_state", STATE)
@@ -83,8 +86,8 @@ async def echoes_state(talk: ClientTalk) -> None:
     check(found == STATE, f"the state {STATE!r} came back as {found!r}")
 
 
-@official.must(
-    "client-requirements-basic-workflow", "Another id than that of the request which is made again."
+@official_client_requirements_basic_workflow.must(
+    "Another id than that of the request which is made again."
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -92,7 +95,7 @@ async def new_id(talk: ClientTalk) -> None:
     check(again.id != message.id, f"the request was made again with the same id {again.id!r}")
 
 
-@official.must("client-requirements-basic-workflow", "No requestState.")
+@official_client_requirements_basic_workflow.must("No requestState.")
 async def no_state(talk: ClientTalk) -> None:
     """Where there was no state, none comes back."""
     _, _, again = await _round(talk, "no_state", None)
@@ -102,9 +105,8 @@ async def no_state(talk: ClientTalk) -> None:
     )
 
 
-@official.must(
-    "client-requirements-basic-workflow",
-    "The same params, with inputResponses and requestState added.",
+@official_client_requirements_basic_workflow.must(
+    "The same params, with inputResponses and requestState added."
 )
 async def same_request(talk: ClientTalk) -> None:
     """It is the original request that is made again."""
@@ -116,9 +118,7 @@ async def same_request(talk: ClientTalk) -> None:
     check(before == after, f"the params {before} became {after}")
 
 
-@official.must(
-    "client-requirements-basic-workflow", "Other requests carry neither answers nor state."
-)
+@official_client_requirements_basic_workflow.must("Other requests carry neither answers nor state.")
 async def one_retry_only(talk: ClientTalk) -> None:
     """Answers and state go to the request that they belong to, and to no other."""
     link, message, again = await _round(talk, "echo_state", STATE)
@@ -132,8 +132,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
         )
 
 
-@case.must(
-    "client-requirements-basic-workflow",
+@client_requirements_basic_workflow.must(
     "inputResponses has a result for each input request, of the right shape.",
     **scripted(
         call(),
@@ -173,8 +172,7 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
     return result_problem(method, answer, link.revision)
 
 
-@case.may(
-    "client-requirements-basic-workflow",
+@client_requirements_basic_workflow.may(
     "The request is made again at once, with the state and without inputResponses.",
     **scripted(call()),
 )
@@ -187,10 +185,8 @@ async def state_only(link: CalledLink, message: Call) -> None:
     check(not again.params.get("inputResponses"), "it came with answers that nobody asked for")
 
 
-@case.may(
-    "client-requirements-basic-workflow",
-    f"The client gives up before {ROUNDS} rounds.",
-    **scripted(call()),
+@client_requirements_basic_workflow.may(
+    f"The client gives up before {ROUNDS} rounds.", **scripted(call())
 )
 async def bounded(talk: ClientTalk) -> None:
     """A server that asks again and again does not keep a client busy for ever."""
@@ -207,8 +203,7 @@ async def bounded(talk: ClientTalk) -> None:
     check(not step.good, f"the call ended with {step}")
 
 
-@case.must(
-    "supported-requests",
+@supported_requests.must(
     "Each is made again with the answers, and its result reaches the caller.",
     **scripted(call(), prompt("greet", {"who": "kit"}), read("test://kit/one"), needs=("roots",)),
 )
@@ -225,8 +220,7 @@ async def all_three(talk: ClientTalk, link: ReadyLink) -> None:
     check(not bad and len(report.steps) == 3, f"the steps ended with {bad}")
 
 
-@case.must(
-    "client-requirements-basic-workflow",
+@client_requirements_basic_workflow.must(
     "Each call comes again with its own state.",
     **scripted(
         together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)]), needs=("roots",)
@@ -270,8 +264,7 @@ async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     check(not made_up, "undeclared roots/list was answered")
 
 
-@case.may(
-    "supported-requests",
+@supported_requests.may(
     "The request fails, and is not made again.",
     **scripted({"do": "list", "what": "prompts"}, needs=("roots",)),
 )

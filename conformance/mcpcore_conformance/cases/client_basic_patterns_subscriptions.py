@@ -13,6 +13,7 @@ from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.client(MODERN, **scripted(listen(tools=True, changes=5)))
+receiving_notifications = case.at("receiving-notifications")
 
 LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
@@ -60,8 +61,7 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
     check(honoured == {"toolsListChanged": True}, f"its owner was told {honoured}")
 
 
-@case.must(
-    "receiving-notifications",
+@receiving_notifications.must(
     "Each stream gets what has its own id.",
     bindings=SHARED,
     **scripted(
@@ -89,10 +89,8 @@ async def tells_apart(talk: ClientTalk, link: ReadyLink) -> None:
     check(found == [[TOOLS], [TOOLS, PROMPTS]], f"the streams heard {found}")
 
 
-@case.may(
-    "receiving-notifications",
-    "It is no change of the stream.",
-    **scripted(listen(tools=True, prompts=True, changes=1)),
+@receiving_notifications.may(
+    "It is no change of the stream.", **scripted(listen(tools=True, prompts=True, changes=1))
 )
 async def unknown_subscription(talk: ClientTalk) -> None:
     """What has the id of no subscription belongs to none."""

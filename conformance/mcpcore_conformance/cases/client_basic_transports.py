@@ -21,6 +21,8 @@ from mcpcore_conformance.kit.verdicts import Broken, check, need
 page = Page("basic/transports")
 
 case = page.client(LEGACY_SINCE_2025_03_26, bindings=STREAMABLE)
+listening_for_messages_from_the_server = case.at("listening-for-messages-from-the-server")
+resumability_and_redelivery = case.at("resumability-and-redelivery")
 POLLING = ONLY_2025_11_25
 SESSION = "!~kit-{Session}/+=%20;,"
 """Visible ASCII, and nothing that a client might be tempted to tidy up."""
@@ -157,7 +159,7 @@ async def sends_version(talk: ClientTalk, link: ReadyLink) -> None:
 # Streams
 
 
-@case.must("listening-for-messages-from-the-server", "Accept lists text/event-stream.")
+@listening_for_messages_from_the_server.must("Accept lists text/event-stream.")
 async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """A GET says that it wants a stream."""
     await talk.finished()
@@ -167,7 +169,7 @@ async def accept(talk: ClientTalk, link: ReadyLink) -> None:
         check("text/event-stream" in found, f"GET came with Accept: {found!r}")
 
 
-@case.must("listening-for-messages-from-the-server", "It is no failure.")
+@listening_for_messages_from_the_server.must("It is no failure.")
 async def takes_405(talk: ClientTalk) -> None:
     """A server may have no stream for GET, and say so by 405."""
     talk.serving.get_stream = False
@@ -175,9 +177,7 @@ async def takes_405(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.must(
-    "listening-for-messages-from-the-server", "A ping on the GET stream is answered by POST."
-)
+@listening_for_messages_from_the_server.must("A ping on the GET stream is answered by POST.")
 async def hears(talk: ClientTalk, link: ReadyLink) -> None:
     """What a server asks on the stream of a GET is answered."""
     http = talk.http(link)
@@ -238,9 +238,8 @@ async def _returned(link: ClientLink, within: float | None = None) -> Asked | No
     return None
 
 
-@case.should(
-    "resumability-and-redelivery",
-    "GET with Last-Event-ID, the id of the last event; the answer is taken from there.",
+@resumability_and_redelivery.should(
+    "GET with Last-Event-ID, the id of the last event; the answer is taken from there."
 )
 async def resumes(talk: ClientTalk) -> None:
     """A stream that breaks off before the answer is resumed."""
@@ -255,7 +254,7 @@ async def resumes(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should("resumability-and-redelivery", "GET again, after the newest event.")
+@resumability_and_redelivery.should("GET again, after the newest event.")
 async def resumes_again(talk: ClientTalk) -> None:
     """A stream that was resumed, and breaks off again, is resumed again."""
     link, answer = await _broken(talk, "1", retry=10)
@@ -298,10 +297,8 @@ async def retry(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.may(
-    "resumability-and-redelivery",
-    "The call fails in the end, after fewer than fifty attempts.",
-    **scripted(call(timeout=10)),
+@resumability_and_redelivery.may(
+    "The call fails in the end, after fewer than fifty attempts.", **scripted(call(timeout=10))
 )
 async def gives_up(talk: ClientTalk) -> None:
     """A stream that cannot be resumed is not tried for ever."""
@@ -317,10 +314,8 @@ async def gives_up(talk: ClientTalk) -> None:
     check(not step.good, "a call without an answer succeeded")
 
 
-@case.should(
-    "resumability-and-redelivery",
-    "Each call gets its own answer, once.",
-    **scripted(call(), call(), pause(0.1)),
+@resumability_and_redelivery.should(
+    "Each call gets its own answer, once.", **scripted(call(), call(), pause(0.1))
 )
 async def one_answer(talk: ClientTalk) -> None:
     """An answer that is replayed, after it had been taken, does no harm."""

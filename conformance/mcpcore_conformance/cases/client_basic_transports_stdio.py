@@ -40,8 +40,10 @@ from mcpcore_conformance.kit.verdicts import ARRAY, MISMADE, check
 
 page = Page("basic/transports/stdio")
 case = page.client(bindings=LINES)
+basic_transports_stdio = case.at("basic-transports-stdio")
 of_process = page.client(MODERN, bindings=STDIO)
 negotiating = page.client(MODERN, bindings=LINES, **scripted(listing(), negotiate=True))
+negotiating_backward_compatibility = negotiating.at("backward-compatibility")
 
 AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
@@ -56,8 +58,7 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 # Framing
 
 
-@case.must(
-    "basic-transports-stdio",
+@basic_transports_stdio.must(
     "Each message is one line, and its text is what it was.",
     **scripted(call(arguments={"text": AWKWARD})),
 )
@@ -67,7 +68,7 @@ async def one_line(_: CalledLink, message: Call) -> None:
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 
 
-@case.must("basic-transports-stdio", "Nothing but messages.", bare=True)
+@basic_transports_stdio.must("Nothing but messages.", bare=True)
 async def nothing_else(talk: ClientTalk) -> None:
     """What a client writes to the server's input are messages, from the first byte to the last.
 
@@ -83,10 +84,8 @@ async def nothing_else(talk: ClientTalk) -> None:
         check(data[:1] in b"{[", f"the client wrote {data[:60]!r}")
 
 
-@case.must(
-    "basic-transports-stdio",
-    "No arrays of messages, but in 2025-03-26, which has batches.",
-    bare=True,
+@basic_transports_stdio.must(
+    "No arrays of messages, but in 2025-03-26, which has batches.", bare=True
 )
 async def individual_messages(talk: ClientTalk) -> None:
     """What a client writes are single requests, notifications and responses."""
@@ -95,7 +94,7 @@ async def individual_messages(talk: ClientTalk) -> None:
     await talk.finished()
 
 
-@case.may("basic-transports-stdio", "They are read as if they were not there.")
+@basic_transports_stdio.may("They are read as if they were not there.")
 async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
     value = {**text("8"), "resultType": "complete"}
@@ -103,7 +102,7 @@ async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     await talk.succeeded()
 
 
-@case.should("basic-transports-stdio", "They are put together.")
+@basic_transports_stdio.should("They are put together.")
 async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
     lines = talk.lines(link)
@@ -117,7 +116,7 @@ async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> Non
     await talk.succeeded()
 
 
-@case.should("basic-transports-stdio", "The whole text.", **scripted(call()))
+@basic_transports_stdio.should("The whole text.", **scripted(call()))
 async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of several hundred thousand bytes is read whole."""
     long = "ø☃\U0001f600x" * (BIG // 10)
@@ -127,7 +126,7 @@ async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) ->
     check(found == [long], f"of {len(long)} characters came {sum(map(len, found))}")
 
 
-@case.may("basic-transports-stdio", "It is passed over, and the call succeeds.", bindings=STDIO)
+@basic_transports_stdio.may("It is passed over, and the call succeeds.", bindings=STDIO)
 async def skips_noise(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
     await talk.lines(link).write(b"Loading model ... 42%\n\x1b[31mwarning:\x1b[0m {oops\n")
@@ -151,8 +150,7 @@ async def stderr_is_no_error(talk: ClientTalk, link: CalledLink, message: Call) 
     await talk.succeeded()
 
 
-@case.may(
-    "basic-transports-stdio",
+@basic_transports_stdio.may(
     "It reads on meanwhile; all calls succeed once the server reads again.",
     bindings=STDIO,
     **scripted(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
@@ -247,9 +245,7 @@ def _initialized(talk: ClientTalk, since: int = 0) -> bool:
     return any(link.requests("initialize") for link in talk.links[since:])
 
 
-@negotiating.should(
-    "backward-compatibility", "server/discover, with the preferred version in _meta."
-)
+@negotiating_backward_compatibility.should("server/discover, with the preferred version in _meta.")
 async def probes(talk: ClientTalk) -> None:
     """A client that speaks both eras asks first which one the server speaks."""
     link = await talk.accept()
@@ -260,7 +256,7 @@ async def probes(talk: ClientTalk) -> None:
     await talk.good_step("the list")
 
 
-@negotiating.must("backward-compatibility", "initialize, whatever the code of the error is.")
+@negotiating_backward_compatibility.must("initialize, whatever the code of the error is.")
 async def falls_back(talk: ClientTalk) -> None:
     """A server that refuses the probe with any other error is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -272,7 +268,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.finished()
 
 
-@negotiating.must("backward-compatibility", "initialize, after a while.")
+@negotiating_backward_compatibility.must("initialize, after a while.")
 async def falls_back_on_silence(talk: ClientTalk) -> None:
     """A server that does not answer the probe is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -282,7 +278,7 @@ async def falls_back_on_silence(talk: ClientTalk) -> None:
     check(_initialized(talk), "a server that did not answer the probe was not initialized")
 
 
-@negotiating.must("backward-compatibility", "No initialize.")
+@negotiating_backward_compatibility.must("No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A server that refuses the probe with an error of this era is never initialized."""
     for code in (UNSUPPORTED_VERSION, MISSING_CAPABILITY):

@@ -48,6 +48,7 @@ from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, Broken, check, need
 page = Page("basic/transports/streamable-http")
 
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
+receiving_messages = case.at("receiving-messages")
 streamed = page.client(SINCE_2025_03_26, bindings=STREAMABLE, **scripted(call(timeout=5)))
 BIG = 400_000
 JSON = ("content-type", "application/json")
@@ -154,11 +155,8 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
     return encode(result(message.id, made))
 
 
-@case.should(
-    "receiving-messages",
-    "The call fails at once: such a stream cannot be resumed.",
-    MODERN,
-    **scripted(call(), call()),
+@receiving_messages.should(
+    "The call fails at once: such a stream cannot be resumed.", MODERN, **scripted(call(), call())
 )
 async def stream_without_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A stream that ends without the answer ends the call."""
@@ -176,9 +174,7 @@ async def stream_without_answer(talk: ClientTalk, link: CalledLink, message: Cal
     )
 
 
-@case.should(
-    "receiving-messages", "The caller gets the error of the body.", **scripted(call(), call())
-)
+@receiving_messages.should("The caller gets the error of the body.", **scripted(call(), call()))
 async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A JSON-RPC error under a status of 400 or 404 is the answer to the request."""
     wanted = [(400, INVALID_PARAMS)]
@@ -194,10 +190,8 @@ async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
         check(step.error["code"] == code, f"{code} came as {step}")  # type: ignore[index]
 
 
-@case.may(
-    "receiving-messages",
-    "The calls fail, and do not wait.",
-    **scripted(*[call(timeout=5) for _ in range(3)]),
+@receiving_messages.may(
+    "The calls fail, and do not wait.", **scripted(*[call(timeout=5) for _ in range(3)])
 )
 async def empty_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A request that gets a status and nothing else fails at once."""
@@ -307,8 +301,7 @@ async def sse_joined(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "receiving-messages",
+@receiving_messages.should(
     "The first call succeeds, the second ends when its time is over.",
     **scripted(call(), call(timeout=1)),
 )
@@ -341,10 +334,8 @@ async def keep_alive(talk: ClientTalk, link: ReadyLink) -> None:
     check(failure == "timeout", f"a call with comments alone ended with {report.steps[1]}")
 
 
-@case.may(
-    "receiving-messages",
-    "The next call succeeds, whatever became of the first.",
-    **scripted(call(timeout=5), call()),
+@receiving_messages.may(
+    "The next call succeeds, whatever became of the first.", **scripted(call(timeout=5), call())
 )
 async def sse_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An event that is no JSON does no harm beyond its stream."""
@@ -489,6 +480,7 @@ async def falls_back_from_modern(talk: ClientTalk) -> None:
 
 PREFIX, SUFFIX = "=?base64?", "?="
 custom = page.client(MODERN, bindings=STREAMABLE, scenario="http-custom-headers")
+custom_client_behavior = custom.at("client-behavior")
 """The official scenario: list the tools, then make the calls of the context."""
 
 
@@ -746,10 +738,8 @@ async def leaves_out(talk: ClientTalk) -> None:
     check("valid_tool" in called, "the tool whose annotations are right was not called")
 
 
-@custom.should(
-    "client-behavior",
-    "tools/list, then the call once more with the header.",
-    context=_calls({"region": "north"}),
+@custom_client_behavior.should(
+    "tools/list, then the call once more with the header.", context=_calls({"region": "north"})
 )
 async def refreshes(talk: ClientTalk) -> None:
     """A call whose headers are refused is made again after a look at the tools."""
@@ -764,10 +754,8 @@ async def refreshes(talk: ClientTalk) -> None:
     check(found == "north", f"the call was made again with Mcp-Param-Region {found!r}")
 
 
-@custom.may(
-    "client-behavior",
-    "The call is given up after a few attempts.",
-    context=_calls({"region": "north"}),
+@custom_client_behavior.may(
+    "The call is given up after a few attempts.", context=_calls({"region": "north"})
 )
 async def refreshes_once(talk: ClientTalk) -> None:
     """A server that always refuses the headers is not asked for ever."""

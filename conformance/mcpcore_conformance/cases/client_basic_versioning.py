@@ -10,12 +10,11 @@ from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/versioning")
 case = page.client(MODERN)
+protocol_version_negotiation = case.at("protocol-version-negotiation")
 
 
-@case.should(
-    "protocol-version-negotiation",
-    "The request again, with a version of the list.",
-    scenario="request-metadata",
+@protocol_version_negotiation.should(
+    "The request again, with a version of the list.", scenario="request-metadata"
 )
 async def retries(talk: ClientTalk) -> None:
     """A client whose version is refused asks again with one that the server speaks."""
@@ -31,10 +30,8 @@ async def retries(talk: ClientTalk) -> None:
     check(version == talk.revision.name, f"it asked again with the version {version!r}")
 
 
-@case.should(
-    "protocol-version-negotiation",
-    "An error for the owner; no further attempts.",
-    scenario="request-metadata",
+@protocol_version_negotiation.should(
+    "An error for the owner; no further attempts.", scenario="request-metadata"
 )
 async def no_common_version(talk: ClientTalk) -> None:
     """A client that has no version in common with the server does not ask again and again."""

@@ -19,6 +19,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/caching")
 case = page.client(MODERN, **scripted(listing(), listing()))
+cache_key = case.at("cache-key")
+freshness_calculation = case.at("freshness-calculation")
 
 LONG = 600_000
 """Milliseconds: longer than any case."""
@@ -45,8 +47,7 @@ def _listed(talk: ClientTalk) -> int:
     return sum(len(link.requests("tools/list")) for link in talk.links)
 
 
-@case.must(
-    "cache-key",
+@cache_key.must(
     "A request of its own for each.",
     **scripted(read(A), read(B), listing("resources"), listing("templates")),
 )
@@ -68,7 +69,7 @@ async def other_params(talk: ClientTalk) -> None:
     check(found == [A, B], f"it got {found}")
 
 
-@case.must("cache-key", "Both times a request.", **scripted(read(A), read(A), needs=("roots",)))
+@cache_key.must("Both times a request.", **scripted(read(A), read(A), needs=("roots",)))
 async def not_after_input(talk: ClientTalk, link: ReadyLink) -> None:
     """A result that took input is not cached."""
     for words in ("one", "two"):
@@ -147,19 +148,15 @@ async def positive(talk: ClientTalk) -> None:
     check(found == 1, f"a list that is fresh for ten minutes was asked for {found} times")
 
 
-@case.should(
-    "freshness-calculation", "Both times a request.", **scripted(listing(), pause(0.3), listing())
-)
+@freshness_calculation.should("Both times a request.", **scripted(listing(), pause(0.3), listing()))
 async def stale(talk: ClientTalk) -> None:
     """A result is asked for again once its time is over."""
     _tools(talk, ttlMs=100, cacheScope="public")
     check(await _lists(talk) >= 2, "a list that was stale was taken for fresh")
 
 
-@case.should(
-    "freshness-calculation",
-    "No request that nobody wanted.",
-    **scripted(listing(), pause(0.4), listing("prompts")),
+@freshness_calculation.should(
+    "No request that nobody wanted.", **scripted(listing(), pause(0.4), listing("prompts"))
 )
 async def no_polling(talk: ClientTalk) -> None:
     """The end of its time is no reason to ask for a result again."""
@@ -185,9 +182,7 @@ async def forgets(talk: ClientTalk) -> None:
     check(_listed(talk) > before, "the list that had changed was taken for fresh")
 
 
-@case.must(
-    "cache-key", "All entries of both pages, both times.", **scripted(listing(), call(), listing())
-)
+@cache_key.must("All entries of both pages, both times.", **scripted(listing(), call(), listing()))
 async def cursors(talk: ClientTalk) -> None:
     """Pages of a list are different results."""
     pages = {None: (talk.serving.tools[:1], "2"), "2": (talk.serving.tools[1:], None)}

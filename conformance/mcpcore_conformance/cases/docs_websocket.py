@@ -25,6 +25,8 @@ from mcpcore_conformance.kit.wire import Refused
 
 page = Page("docs/websocket")
 case = page.server(bindings=WEBSOCKET)
+subprotocols = case.at("subprotocols")
+how_it_ends = case.at("how-it-ends")
 
 FORBIDDEN, NOT_FOUND, MISDIRECTED = 403, 404, 421
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
@@ -74,7 +76,7 @@ async def none_offered(talk: ServerTalk) -> None:
     check(wire.subprotocol is None, f"unasked, the server has chosen {wire.subprotocol!r}")
 
 
-@case.should("subprotocols", "Status 400.")
+@subprotocols.should("Status 400.")
 async def unknown_only(talk: ServerTalk) -> None:
     """Offers without any that is spoken are refused."""
     for offers in (["kit.other"], ["MCP"], ["mcp2", "graphql-ws"]):
@@ -89,17 +91,15 @@ async def version_offered(talk: ServerTalk) -> None:
     check(wire.subprotocol == offer, f"of {offer} the server has chosen {wire.subprotocol!r}")
 
 
-@case.should("subprotocols", "Status 400.")
+@subprotocols.should("Status 400.")
 async def version_unknown(talk: ServerTalk) -> None:
     """Revisions of which none is spoken are refused."""
     offers = [f"{VERSIONED}2099-01-01", f"{VERSIONED}latest"]
     await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
 
 
-@case.should(
-    "subprotocols",
-    "initialize is answered with the revision that was offered, whatever it asks for.",
-    LEGACY,
+@subprotocols.should(
+    "initialize is answered with the revision that was offered, whatever it asks for.", LEGACY
 )
 async def version_decides(talk: ServerTalk) -> None:
     """The revision that was offered is the only one on the connection."""
@@ -118,9 +118,7 @@ async def version_decides(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "subprotocols", "A token that was offered is in no header of the response, and never chosen."
-)
+@subprotocols.must("A token that was offered is in no header of the response, and never chosen.")
 async def token_not_echoed(talk: ServerTalk) -> None:
     """An access token among the offers is not sent back."""
     token = f"{TOKEN}{SECRET}"
@@ -168,7 +166,7 @@ async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
 # How it ends
 
 
-@case.should("how-it-ends", "Closed with 1003.")
+@how_it_ends.should("Closed with 1003.")
 async def binary(talk: ServerTalk, link: OpenLink) -> None:
     """Messages are text: a binary frame ends the connection."""
     await talk.frames(link).frame(BINARY, plain(link, "kit-binary"))
@@ -176,7 +174,7 @@ async def binary(talk: ServerTalk, link: OpenLink) -> None:
     check(gone.code == UNSUPPORTED_DATA, f"a binary frame was closed with {gone.code}, not 1003")
 
 
-@case.should("how-it-ends", "The request before it is answered first.")
+@how_it_ends.should("The request before it is answered first.")
 async def behind_the_answers(talk: ServerTalk, link: OpenLink) -> None:
     """What ends a connection costs no answer to what came before."""
     data = encoded(TEXT, plain(link, "kit-before")) + encoded(BINARY, b"kit")
@@ -185,9 +183,7 @@ async def behind_the_answers(talk: ServerTalk, link: OpenLink) -> None:
     await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
 
 
-@case.should(
-    "how-it-ends", "Closed with 1009 when the length is announced, before the payload is there."
-)
+@how_it_ends.should("Closed with 1009 when the length is announced, before the payload is there.")
 async def too_large(talk: ServerTalk) -> None:
     """A message that is too large is not waited for."""
     head = bytes([0x80 | TEXT, 0x80 | 127]) + struct.pack("!Q", 2**40) + bytes(4)
@@ -195,7 +191,7 @@ async def too_large(talk: ServerTalk) -> None:
     check(gone.code == TOO_BIG, f"a frame of a terabyte was closed with {gone.code}, not 1009")
 
 
-@case.should("how-it-ends", "Closed with 1002 before the payload is there.")
+@how_it_ends.should("Closed with 1002 before the payload is there.")
 async def heads_at_once(talk: ServerTalk) -> None:
     """What is wrong with a frame's head is wrong before its payload."""
     for what, first in (("a reserved bit", 0xC0 | TEXT), ("an unknown opcode", 0x80 | 3)):
@@ -203,7 +199,7 @@ async def heads_at_once(talk: ServerTalk) -> None:
         await fails(talk, f"half a frame with {what}", head, fence=False)
 
 
-@case.should("how-it-ends", "Closed with 1007 though the message has not ended.")
+@how_it_ends.should("Closed with 1007 though the message has not ended.")
 async def text_at_the_first_byte(talk: ServerTalk) -> None:
     """Text that is no UTF-8 is wrong at its first bad byte."""
     data = encoded(TEXT, b'{"jsonrpc":"2.0","\xff', fin=False)

@@ -37,6 +37,7 @@ page = Page("extensions/tasks")
 
 TASK = ("found:task",)
 case = page.server(MODERN, needs=TASK)
+task_update_requests = case.at("task-update-requests")
 EXTENSION = f"extensions.{TASKS}"
 QUICK: dict[str, Any] = {"seconds": 0}
 SOON: dict[str, Any] = {"seconds": 0.1}
@@ -201,9 +202,7 @@ async def cancelled_soon(talk: ServerTalk, link: Annotated[Link, opened]) -> Non
     await until(link, task, "cancelled", "completed", "failed")
 
 
-@case.must(
-    "task-update-requests", "input_required with the requests, and a result once they are answered."
-)
+@task_update_requests.must("input_required with the requests, and a result once they are answered.")
 async def answered(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that needs input says which, and goes on once it has it."""
     tool = await tasker(talk, "confirm_delete", questions=1)
@@ -223,7 +222,7 @@ async def answered(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     await end(link, task)
 
 
-@case.should("task-update-requests", "An acknowledgement, and the request as it was.")
+@task_update_requests.should("An acknowledgement, and the request as it was.")
 async def unknown_keys(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """Answers that nobody asked for are ignored."""
     tool = await tasker(talk, "confirm_delete", questions=1)
@@ -237,7 +236,7 @@ async def unknown_keys(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     await end(link, task)
 
 
-@case.must("task-update-requests", "The other requests only, until they are answered as well.")
+@task_update_requests.must("The other requests only, until they are answered as well.")
 async def partial(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """All requests that are not answered yet are there, and no others."""
     tool = await tasker(talk, "multi_input", questions=2)

@@ -28,6 +28,7 @@ from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("rfc9110")
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
+section_15_5_14 = case.at("section-15.5.14")
 
 CONTINUE, TOO_LARGE, NOT_IMPLEMENTED = 100, 413, 501
 TERABYTE = 2**40
@@ -106,7 +107,7 @@ async def header_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
         check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"{what} got the statuses {got}")
 
 
-@case.should("section-15.5.14", "413, or another 4xx, before the body is there.")
+@section_15_5_14.should("413, or another 4xx, before the body is there.")
 async def announced_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A body of a terabyte is refused when it is announced."""
     payload = point.plain_payload()
@@ -117,9 +118,7 @@ async def announced_too_large(talk: ServerTalk, point: OpenEndpoint) -> None:
     check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a body of a terabyte got the statuses {got}")
 
 
-@case.may(
-    "section-15.5.14", "413, another 4xx, or the end of the connection, long before memory is full."
-)
+@section_15_5_14.may("413, another 4xx, or the end of the connection, long before memory is full.")
 async def chunks_without_end(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A body in chunks that does not end is refused at some size."""
     payload = point.plain_payload()

@@ -25,6 +25,7 @@ page = Page("rfc9449")
 OK = 200
 NEEDS = (PROTECTED,)
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE, needs=NEEDS)
+section_4_3 = case.at("section-4.3")
 WINDOW = 600
 """Seconds by which times are wrong: twice the five minutes that SEP-1932 allows."""
 ACCEPTED = "rfc9449/section-7.1/accepted"
@@ -144,7 +145,7 @@ async def not_bound(talk: ServerTalk, client: Annotated[Holder, holder]) -> None
     check(found.status == UNAUTHORIZED, f"a token that is not bound got {found.status}, not 401")
 
 
-@case.must("section-4.3", "401 without a proof, 400 or 401 with two.")
+@section_4_3.must("401 without a proof, 400 or 401 with two.")
 async def one_proof(client: Annotated[Holder, holder]) -> None:
     """A request has exactly one proof."""
     found = await client.sends()
@@ -154,9 +155,7 @@ async def one_proof(client: Annotated[Holder, holder]) -> None:
     check(refused, f"a request with two proofs got {found.status}")
 
 
-@case.must(
-    "section-4.3", "401 for what is no JWT, of another type, without a claim, with a private key."
-)
+@section_4_3.must("401 for what is no JWT, of another type, without a claim, with a private key.")
 async def well_formed(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is a JWT of its type, with all that it needs and no private key."""
     private = {**public_part(talk.tokens.holder), "d": encoded(b"d" * 32)}
@@ -180,7 +179,7 @@ async def proof_signature(talk: ServerTalk, client: Annotated[Holder, holder]) -
     await client.check_refused([("that another key has signed", forged)])
 
 
-@case.must("section-4.3", "401 for another method, another path and another host.")
+@section_4_3.must("401 for another method, another path and another host.")
 async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one method and one URL."""
     url = talk.tokens.resource
@@ -192,9 +191,8 @@ async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) ->
     await client.check_refused(made)
 
 
-@case.must(
-    "section-4.3",
-    "401 for the hash of another token, for none, and for a key that it is not bound to.",
+@section_4_3.must(
+    "401 for the hash of another token, for none, and for a key that it is not bound to."
 )
 async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one token, which is bound to the key that has signed it."""
@@ -206,9 +204,8 @@ async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> N
     await client.check_refused(made)
 
 
-@case.must(
-    "section-4.3",
-    "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
+@section_4_3.must(
+    "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows."
 )
 async def age(client: Annotated[Holder, holder]) -> None:
     """A proof is good for a short time."""

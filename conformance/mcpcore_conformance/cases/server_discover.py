@@ -10,6 +10,8 @@ from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("server/discover")
 case = page.server(MODERN)
+response = case.at("response")
+discoverresult = case.at("discoverresult")
 
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -22,10 +24,8 @@ LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Capability, and a request that it promises."""
 
 
-@case.must(
-    "response",
-    "A result with supportedVersions, a list of strings, and capabilities, an object.",
-    bare=True,
+@response.must(
+    "A result with supportedVersions, a list of strings, and capabilities, an object.", bare=True
 )
 async def answered(link: OpenLink) -> None:
     """server/discover is implemented, and says what the server speaks and can do."""
@@ -35,29 +35,27 @@ async def answered(link: OpenLink) -> None:
     check(all(versions), "a supported version is an empty string")
 
 
-@case.must("response", "A result: nothing has to come before.", bare=True)
+@response.must("A result: nothing has to come before.", bare=True)
 async def first_message(link: NewLink) -> None:
     """server/discover may be the first message of a connection."""
     await link.ask("server/discover")
 
 
-@case.must("discoverresult", "The version of the request is among the supported ones.", bare=True)
+@discoverresult.must("The version of the request is among the supported ones.", bare=True)
 async def own_version(link: OpenLink) -> None:
     """A request that was served was served in a version that is supported."""
     versions = (await link.ask("server/discover"))["supportedVersions"]
     check(link.revision.name in versions, f"{link.revision.name} is not among {versions}")
 
 
-@case.should("discoverresult", "No version is listed twice.")
+@discoverresult.should("No version is listed twice.")
 async def versions_once(link: OpenLink) -> None:
     """Each supported version is named once."""
     versions = (await link.ask("server/discover"))["supportedVersions"]
     check(len(set(versions)) == len(versions), f"supportedVersions is {versions}")
 
 
-@case.should(
-    "discoverresult", "_meta has io.modelcontextprotocol/serverInfo with a name and a version."
-)
+@discoverresult.should("_meta has io.modelcontextprotocol/serverInfo with a name and a version.")
 async def server_info(link: OpenLink) -> None:
     """The result says which software the server is."""
     meta = (await link.ask("server/discover")).get("_meta", {})
@@ -66,7 +64,7 @@ async def server_info(link: OpenLink) -> None:
     check(named and isinstance(info.get("version"), str), f"serverInfo is {info!r}")
 
 
-@case.must("response", "No request of a declared capability is an unknown method.")
+@response.must("No request of a declared capability is an unknown method.")
 async def capabilities_served(talk: ServerTalk, link: OpenLink) -> None:
     """What the server declares, it serves."""
     declared = (await link.ask("server/discover"))["capabilities"]
@@ -80,7 +78,7 @@ async def capabilities_served(talk: ServerTalk, link: OpenLink) -> None:
         check(not unknown, f"{capability} is declared, but {method} got {reply}")
 
 
-@case.should("response", "Requests of capabilities that are not declared get the error -32601.")
+@response.should("Requests of capabilities that are not declared get the error -32601.")
 async def capabilities_complete(talk: ServerTalk, link: OpenLink) -> None:
     """What the server does not declare, it does not serve."""
     declared = (await link.ask("server/discover"))["capabilities"]
@@ -94,7 +92,7 @@ async def capabilities_complete(talk: ServerTalk, link: OpenLink) -> None:
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 
-@case.must("response", "ttlMs is an integer of at least 0, cacheScope public or private.")
+@response.must("ttlMs is an integer of at least 0, cacheScope public or private.")
 async def cache_hints(link: OpenLink) -> None:
     """The result says for how long it may be kept, and by whom."""
     found = (await link.request("server/discover")).result
@@ -108,7 +106,7 @@ async def cache_hints(link: OpenLink) -> None:
     check(scope in ("public", "private"), f"cacheScope is {scope!r}", SCOPE)
 
 
-@case.should("response", "The same result again.")
+@response.should("The same result again.")
 async def repeatable(link: OpenLink) -> None:
     """To ask twice changes nothing."""
     first, second = [await link.ask("server/discover") for _ in range(2)]

@@ -18,6 +18,8 @@ from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 page = Page("server/prompts")
 case = page.server(needs=("prompts",))
+getting_a_prompt = case.at("getting-a-prompt")
+error_handling = case.at("error-handling")
 
 NOBODY = "mcpcore-conformance.no-such-prompt"
 UNKNOWN = "mcpcore_conformance"
@@ -92,7 +94,7 @@ async def get_shape(talk: ServerTalk) -> None:
     await each_answer(talk, "prompts/get", offers, look)
 
 
-@case.must("getting-a-prompt", "The prompt: the member arguments is optional.")
+@getting_a_prompt.must("The prompt: the member arguments is optional.")
 async def no_arguments(talk: ServerTalk) -> None:
     """A prompt that needs no arguments can be had without the member arguments."""
     found = [each for each in _plain(talk) if not _needed(each)]
@@ -104,10 +106,8 @@ async def no_arguments(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "getting-a-prompt",
-    "Both arguments are in the messages.",
-    needs=("prompt:test_prompt_with_arguments",),
+@getting_a_prompt.should(
+    "Both arguments are in the messages.", needs=("prompt:test_prompt_with_arguments",)
 )
 async def arguments_used(talk: ServerTalk) -> None:
     """A prompt is customized by its arguments."""
@@ -118,13 +118,13 @@ async def arguments_used(talk: ServerTalk) -> None:
         check(value in said, f"the argument {value} is in no message")
 
 
-@case.should("error-handling", "The error -32602.")
+@error_handling.should("The error -32602.")
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist is an invalid parameter."""
     (await get(await talk.open(), NOBODY)).failed_with(INVALID_PARAMS)
 
 
-@case.should("error-handling", "The error -32602.")
+@error_handling.should("The error -32602.")
 async def missing_argument(talk: ServerTalk) -> None:
     """A required argument that is missing is an invalid parameter."""
     prompt = _demanding(talk)
@@ -158,9 +158,7 @@ async def further_argument(talk: ServerTalk) -> None:
     check_result(talk, "prompts/get", reply.result, "prompts/get")
 
 
-@case.should(
-    "error-handling", "The error -32602: the request does not follow the schema of prompts/get."
-)
+@error_handling.should("The error -32602: the request does not follow the schema of prompts/get.")
 async def malformed(talk: ServerTalk) -> None:
     """A request without a name, or with arguments that are no object, is an error."""
     prompt = _some(talk)

@@ -224,6 +224,7 @@ TOOL = "test_trigger_resource_change"
 UPDATED = "notifications/resources/updated"
 FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
 case = page.server(LEGACY, needs=FIXTURE)
+subscriptions = case.at("subscriptions")
 
 
 async def change(talk: ServerTalk, link: Link) -> None:
@@ -257,7 +258,7 @@ async def _nothing_of(link: Link, uri: str, why: str) -> None:
     check(not _updates(link, uri), f"an update of {uri} came, {why}")
 
 
-@case.must("subscriptions", "Empty results.", needs=("resources.subscribe",))
+@subscriptions.must("Empty results.", needs=("resources.subscribe",))
 async def accepted(talk: ServerTalk) -> None:
     """A server that declares it takes subscriptions to its resources, and takes them back."""
     resources = talk.features.resources or talk.skip("the server lists no resources")
@@ -266,7 +267,7 @@ async def accepted(talk: ServerTalk) -> None:
     await _subscribe(link, resources[0]["uri"], un=True)
 
 
-@case.should("subscriptions", "notifications/resources/updated with the URI.")
+@subscriptions.should("notifications/resources/updated with the URI.")
 async def updated(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to who has subscribed to it."""
     await open_stream(link)
@@ -293,7 +294,7 @@ async def only_subscribed(talk: ServerTalk, link: OpenLink) -> None:
     await _take_back(link, OTHER)
 
 
-@case.should("subscriptions", "Nothing after resources/unsubscribe.")
+@subscriptions.should("Nothing after resources/unsubscribe.")
 async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     """After unsubscribing, changes are told no more."""
     await open_stream(link)
@@ -307,7 +308,7 @@ async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     link.inbox.clear()
 
 
-@case.must("subscriptions", "Nothing for a client that has not subscribed.")
+@subscriptions.must("Nothing for a client that has not subscribed.")
 async def per_session(talk: ServerTalk) -> None:
     """A subscription is one of its session and of no other."""
     first = await talk.open()
@@ -321,9 +322,7 @@ async def per_session(talk: ServerTalk) -> None:
     other.inbox.clear()
 
 
-@case.should(
-    "subscriptions", "notifications/resources/updated with the URI, on the subscription.", MODERN
-)
+@subscriptions.should("notifications/resources/updated with the URI, on the subscription.", MODERN)
 async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to a subscription that names it."""
     sent = await listening(link, {"resourceSubscriptions": [WATCHED]})
@@ -338,7 +337,7 @@ async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
 announced(case, "resources", TOOL, "list of resources")
 
 
-@case.should("subscriptions", "No notifications/resources/updated.", needs=())
+@subscriptions.should("No notifications/resources/updated.", needs=())
 async def nothing_without_one(talk: ServerTalk) -> None:
     """Who has subscribed to nothing is told of no update."""
     await check_asked(talk, Unasked.SUBSCRIBED)

@@ -40,6 +40,7 @@ from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check, need
 
 page = Page("server/tools")
 case = page.server(MODERN, needs=("tools",))
+tool_cases = case.at("tool")
 
 LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
@@ -66,8 +67,7 @@ async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
     return found or talk.skip("the server lists no tools")
 
 
-@case.must(
-    "tool",
+@tool_cases.must(
     "inputSchema is a valid JSON Schema (2020-12 unless it says otherwise) of an object.",
     SINCE_2025_11_25,
 )
@@ -83,7 +83,7 @@ async def input_schema(talk: ServerTalk) -> None:
         check(not problem, f"tool {tool.get('name')}: {problem}", flaw)
 
 
-@case.must("tool", 'inputSchema says "type": "object".', ALL)
+@tool_cases.must('inputSchema says "type": "object".', ALL)
 async def input_schema_type(talk: ServerTalk) -> None:
     """The input schema of every tool is one of an object."""
     for tool in await _tools(talk):
@@ -93,7 +93,7 @@ async def input_schema_type(talk: ServerTalk) -> None:
         check(kind == "object", what, "tools/list")
 
 
-@case.must("tool", "outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18)
+@tool_cases.must("outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18)
 async def output_schema(talk: ServerTalk) -> None:
     """The output schema of every tool that has one is a valid JSON Schema."""
     found = [tool for tool in await _tools(talk) if "outputSchema" in tool]
@@ -129,16 +129,14 @@ async def name_unique(talk: ServerTalk) -> None:
     await check_unique(talk, "tools", "name")
 
 
-@case.may(
-    "tool", "A description that is not empty, so that a model knows what the tool is for.", ALL
-)
+@tool_cases.may("A description that is not empty, so that a model knows what the tool is for.", ALL)
 async def description(talk: ServerTalk) -> None:
     """Every tool has a description."""
     for tool in await _tools(talk):
         check(tool.get("description"), f"the tool {tool.get('name')} has no description")
 
 
-@case.should("tool", "Icons by http, https or data URIs.", SINCE_2025_11_25)
+@tool_cases.should("Icons by http, https or data URIs.", SINCE_2025_11_25)
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
     found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
@@ -222,6 +220,7 @@ async def header_reachable(talk: ServerTalk) -> None:
 # Calling tools, and what they answer
 
 case = page.server(needs=("tools",))
+error_handling = case.at("error-handling")
 
 UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
@@ -375,7 +374,7 @@ async def invalid_error(talk: ServerTalk) -> None:
     (await _invalid(talk)).failed_with(INVALID_PARAMS)
 
 
-@case.should("error-handling", "The error -32602, no result.")
+@error_handling.should("The error -32602, no result.")
 async def unknown_tool(talk: ServerTalk) -> None:
     """A call of a tool that does not exist is an error of the protocol."""
     (await call(await talk.open(), NOBODY, {})).failed_with(INVALID_PARAMS)
@@ -392,7 +391,7 @@ async def case_sensitive(talk: ServerTalk, tool: AnyTool) -> None:
     check(failed(reply), f"a call of {name} got {reply}, not an error")
 
 
-@case.should("error-handling", "The error -32602.")
+@error_handling.should("The error -32602.")
 async def no_name(link: OpenLink) -> None:
     """A call that names no tool is an error of the protocol."""
     reply = await link.request("tools/call", {"arguments": {}})
@@ -402,9 +401,7 @@ async def no_name(link: OpenLink) -> None:
     )
 
 
-@case.should(
-    "error-handling", "The error -32602: the request does not follow the schema of tools/call."
-)
+@error_handling.should("The error -32602: the request does not follow the schema of tools/call.")
 async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """Arguments that are no object are an error of the protocol."""
     link = await talk.open()
@@ -414,8 +411,7 @@ async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "error-handling",
+@error_handling.should(
     "A result with isError and a text that says what went wrong.",
     needs=("tool:test_error_handling",),
 )

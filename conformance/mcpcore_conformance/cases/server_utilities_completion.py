@@ -14,6 +14,8 @@ from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 page = Page("server/utilities/completion")
 case = page.server()
+completion_results = case.at("completion-results")
+error_handling = case.at("error-handling")
 
 COMPLETE = "completion/complete"
 DECLARED = SINCE_2025_03_26
@@ -82,9 +84,8 @@ async def declared(talk: ServerTalk, link: OpenLink) -> None:
     check("completions" in capabilities or not completes, "it completes, and does not declare it")
 
 
-@case.must(
-    "completion-results",
-    "values, a list of strings; perhaps an integer total and a boolean hasMore.",
+@completion_results.must(
+    "values, a list of strings; perhaps an integer total and a boolean hasMore."
 )
 async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """Completions are what they have to be."""
@@ -100,7 +101,7 @@ async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _tar
         check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
-@case.must("completion-results", "No more than 100 values.")
+@completion_results.must("No more than 100 values.")
 async def at_most_a_hundred(talk: ServerTalk) -> None:
     """An answer has no more than 100 values."""
     targets = _targets(talk)
@@ -110,9 +111,8 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
         check(len(values) <= MOST, f"{len(values)} values came for {name}")
 
 
-@case.should(
-    "completion-results",
-    "total is not less than there are values, and hasMore says whether it is more.",
+@completion_results.should(
+    "total is not less than there are values, and hasMore says whether it is more."
 )
 async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """What is said about the rest fits what has come."""
@@ -166,7 +166,7 @@ async def _refused(link: Link, params: dict[str, Any]) -> None:
     reply.failed_with(INVALID_PARAMS, what=f"{COMPLETE} with {params}")
 
 
-@case.should("error-handling", "The error -32602.", DECLARED, needs=("completions",))
+@error_handling.should("The error -32602.", DECLARED, needs=("completions",))
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist cannot be completed."""
     ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
@@ -174,9 +174,7 @@ async def unknown_prompt(talk: ServerTalk) -> None:
     await _refused(link, {"ref": ref, "argument": {"name": "x", "value": ""}})
 
 
-@case.should(
-    "error-handling", "The error -32602 for each of them.", DECLARED, needs=("completions",)
-)
+@error_handling.should("The error -32602 for each of them.", DECLARED, needs=("completions",))
 async def missing(talk: ServerTalk) -> None:
     """A request that leaves out what is needed is refused."""
     ref, name = _targets(talk)[0]

@@ -25,6 +25,8 @@ WRONG: tuple[Any, ...] = ("verbose", "", "INFO", "warn", 3, None, ["info"])
 DECLARED = ("logging",)
 LOGS = ("logging", "found:logs")
 case = page.server(MODERN, needs=LOGS)
+setting_log_level = case.at("setting-log-level")
+per_request_log_level = case.at("per-request-log-level")
 
 
 def _logged(link: Link) -> list[Message]:
@@ -133,9 +135,7 @@ async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     await _nothing_below(talk)
 
 
-@case.must(
-    "setting-log-level", "An empty result for each of the eight levels.", LEGACY, needs=DECLARED
-)
+@setting_log_level.must("An empty result for each of the eight levels.", LEGACY, needs=DECLARED)
 async def accepted(link: OpenLink) -> None:
     """Each of the eight levels can be set."""
     for level in LEVELS:
@@ -151,9 +151,7 @@ async def invalid_level(link: OpenLink) -> None:
         reply.failed_with(INVALID_PARAMS, what=f"logging/setLevel with {params}")
 
 
-@case.should(
-    "setting-log-level", "Messages come while the level lets them, and not afterwards.", LEGACY
-)
+@setting_log_level.should("Messages come while the level lets them, and not afterwards.", LEGACY)
 async def changed(talk: ServerTalk) -> None:
     """The level can be changed at any time."""
     link = await _opened(talk, "debug")
@@ -165,11 +163,8 @@ async def changed(talk: ServerTalk) -> None:
     talk.note(f"{len(before)} messages before the change")
 
 
-@case.should(
-    "setting-log-level",
-    "The level of the other client is as it was.",
-    LEGACY,
-    bindings=EVERY - {Binding.STDIO},
+@setting_log_level.should(
+    "The level of the other client is as it was.", LEGACY, bindings=EVERY - {Binding.STDIO}
 )
 async def of_one_client(talk: ServerTalk) -> None:
     """The level that one client sets is not that of another."""
@@ -185,20 +180,20 @@ async def of_one_client(talk: ServerTalk) -> None:
 # The modern era: a level for each request
 
 
-@case.must("per-request-log-level", "No log message.")
+@per_request_log_level.must("No log message.")
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a level brings no log messages."""
     found = [each.params for each in (await _call(await talk.open()))[1]]
     check(not found, f"log messages came that nobody had asked for: {found}")
 
 
-@case.must("per-request-log-level", "No log message, whichever tool is called.", needs=())
+@per_request_log_level.must("No log message, whichever tool is called.", needs=())
 async def only_where_asked_for(talk: ServerTalk) -> None:
     """Whatever is asked for without a level, nothing is logged to the client."""
     await check_notified(talk, Unasked.UNLEVELLED)
 
 
-@case.must("per-request-log-level", "No log message for the request without a level.")
+@per_request_log_level.must("No log message for the request without a level.")
 async def not_kept(link: OpenLink) -> None:
     """The level of one request is not that of the next."""
     await _call(link, "debug")
@@ -206,7 +201,7 @@ async def not_kept(link: OpenLink) -> None:
     check(not found, f"the level of an earlier request was kept: {found}")
 
 
-@case.must("per-request-log-level", "All log messages come before the answer.")
+@per_request_log_level.must("All log messages come before the answer.")
 async def before_response(link: OpenLink) -> None:
     """Nothing is logged for a request that has been answered."""
     await link.reply(await _send(link, "debug"))
@@ -216,9 +211,7 @@ async def before_response(link: OpenLink) -> None:
     check(not late, f"after the answer came {late}")
 
 
-@case.must(
-    "per-request-log-level", "On the response of its request, and on no other.", bindings=STREAMABLE
-)
+@per_request_log_level.must("On the response of its request, and on no other.", bindings=STREAMABLE)
 async def own_stream(link: OpenLink) -> None:
     """Log messages come on the stream of the request that asked for them."""
     asking, other = await _send(link, "debug"), await _send(link)
@@ -229,9 +222,7 @@ async def own_stream(link: OpenLink) -> None:
         check(own, f"a log message came on the response of another request: {each.params}")
 
 
-@case.must(
-    "per-request-log-level", "Nothing on the stream of subscriptions/listen.", bindings=STREAMABLE
-)
+@per_request_log_level.must("Nothing on the stream of subscriptions/listen.", bindings=STREAMABLE)
 async def not_on_listen(link: OpenLink) -> None:
     """Log messages do not come on a stream of subscriptions/listen."""
     wanted = {"toolsListChanged": True}

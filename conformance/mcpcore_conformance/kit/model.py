@@ -314,9 +314,39 @@ class Cases:
 
         return add
 
+    def at(self, section: str) -> "Section":
+        """Those of one section."""
+        return Section(self, section)
+
     def _slug(self, play: Callable[..., Awaitable[None]]) -> str:
         name = getattr(play, "__name__", "").replace("_", "-")
         return f"client-{name}" if name and self._side is Side.CLIENT else name
+
+
+class Section:
+    """Cases of one section: those of :class:`Cases` without their place."""
+
+    def __init__(self, cases: Cases, name: str) -> None:
+        self._cases = cases
+        self._name = name
+
+    def must(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MUST or MUST NOT."""
+        return self._cases.must(self._name, expects, revisions, **traits)
+
+    def should(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a SHOULD."""
+        return self._cases.should(self._name, expects, revisions, **traits)
+
+    def may(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MAY."""
+        return self._cases.may(self._name, expects, revisions, **traits)
 
 
 def _provided(play: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
