@@ -34,6 +34,7 @@ from mcpcore_conformance.kit.model import (
     ALL,
     EVERY,
     MODERN,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     SINCE_2025_06_18,
     SINCE_2025_11_25,
@@ -478,7 +479,7 @@ async def many(talk: ServerTalk, link: OpenLink) -> None:
     check(_ids(found) == Counter(each["id"] for each in batch), "the ids are not those asked for")
 
 
-@batching.should("One array with an answer to each request.", bindings=EVERY - {Binding.HTTP})
+@batching.should("One array with an answer to each request.", bindings=ONE_CHANNEL)
 async def one_array(talk: ServerTalk, link: OpenLink) -> None:
     """The answers to a batch come as a batch."""
     found = await _answered(link, _pings(talk, 2), 2)

@@ -20,9 +20,9 @@ from mcpcore_conformance.kit.messages import (
     request,
 )
 from mcpcore_conformance.kit.model import (
-    EVERY,
     LEGACY,
     LEGACY_SINCE_2025_06_18,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     ONLY_2025_11_25,
     STDIO,
@@ -445,7 +445,7 @@ async def before_all(talk: ServerTalk) -> None:
 
 
 @initialization.should(
-    "initialize is answered although another request came first.", bindings=EVERY - {Binding.HTTP}
+    "initialize is answered although another request came first.", bindings=ONE_CHANNEL
 )
 async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     """A request that came too early does not spoil the connection."""
@@ -453,7 +453,7 @@ async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     check_good(await link.request("initialize", link.opening()), "initialize after another request")
 
 
-@initialization.should("An empty result.", bindings=EVERY - {Binding.HTTP})
+@initialization.should("An empty result.", bindings=ONE_CHANNEL)
 async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
     check_good(await link.request("ping"), "a ping before initialize")
@@ -494,7 +494,7 @@ async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
 
 @initialization.should(
     "It opens nothing: requests are refused until initialize was answered.",
-    bindings=EVERY - {Binding.HTTP},
+    bindings=ONE_CHANNEL,
 )
 async def initialized_first(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized does not stand for initialize."""

@@ -34,13 +34,12 @@ from mcpcore_conformance.kit.messages import (
     result,
 )
 from mcpcore_conformance.kit.model import (
-    EVERY,
     LEGACY,
     MODERN,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     SINCE_2025_11_25,
     STREAMABLE,
-    Binding,
     Page,
 )
 from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, Broken, check, need
@@ -359,7 +358,7 @@ async def takes_batches(talk: ClientTalk, link: CalledLink, message: Call) -> No
     "batching/client-takes-responses",
     "Both calls get their results.",
     ONLY_2025_03_26,
-    bindings=EVERY - {Binding.HTTP},
+    bindings=ONE_CHANNEL,
     **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
 )
 async def takes_batched_responses(talk: ClientTalk) -> None:

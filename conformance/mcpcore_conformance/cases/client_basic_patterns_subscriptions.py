@@ -8,7 +8,14 @@ from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
 from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, result
-from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    ONE_CHANNEL,
+    STDIO,
+    STREAMABLE,
+    Binding,
+    Page,
+)
 from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
@@ -19,7 +26,7 @@ LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
 PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
-SHARED = EVERY - {Binding.HTTP}
+SHARED = ONE_CHANNEL
 
 
 async def _change(link: ClientLink, stream: Message, method: str, **params: Any) -> None:
