@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import alters, answers_to, asks, declines, errors_of
 from conformance.mutants.lists import also, told
 from conformance.mutants.model import Table, until
@@ -29,16 +29,16 @@ ASKED = {"message": "Who are you?", "requestedSchema": FORM}
 VISIT = {"mode": "url", "message": "Please sign in", "url": "https://example.com"}
 
 
-def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _asks(edit: Callable[[Value], Value]) -> Breaks:
     return questions(ELICIT, edit)
 
 
-def _fields(edit: Change) -> Callable[[], Fault]:
+def _fields(edit: Change) -> Breaks:
     """Edit the fields of forms."""
     return _asks(over("requestedSchema", over("properties", edit)))
 
 
-def _field(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _field(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the first field of forms."""
 
     def change(fields: Value) -> Value:
@@ -65,32 +65,32 @@ for slug, edit in (
     elicitation.server(slug, "form-mode-elicitation-requests/shape").does(
         "Asks in a form that nobody has.", _asks(edit)
     )
-elicitation.server("no-message", "elicitation-requests/message").does(
+elicitation.server("no-message", "message").does(
     "Does not say why it asks.", _asks(put(message=""))
 )
-elicitation.server("form-in-form", "requested-schema/primitive-fields").does(
+elicitation.server("form-in-form", "primitive-fields").does(
     "Asks for an object within a form.",
     _field(lambda rules: {"type": "object", "properties": {"name": rules}}),
 )
-elicitation.server("array-of-objects", "requested-schema/primitive-fields").does(
+elicitation.server("array-of-objects", "primitive-fields").does(
     "Asks for an array of objects.",
     _field(lambda rules: {"type": "array", "items": {"type": "object"}}),
 )
-elicitation.server("choice-with-titles-early", "requested-schema/new-kinds").does(
+elicitation.server("choice-with-titles-early", "new-kinds").does(
     "Gives choices titles in a revision that has none.",
     _field(lambda rules: {"type": "string", "oneOf": [{"const": "x", "title": "X"}]}),
 )
-elicitation.server("default-early", "requested-schema/new-kinds").does(
+elicitation.server("default-early", "new-kinds").does(
     "Gives texts defaults in a revision that has none.",
     _field(lambda rules: {"type": "string", "default": "x"}),
 )
-elicitation.server("default-of-other-type", "requested-schema/defaults").does(
+elicitation.server("default-of-other-type", "defaults").does(
     "Gives a text the default 1.", _field(put(default=1))
 )
-elicitation.server("no-defaults", "requested-schema/defaults").does(
+elicitation.server("no-defaults", "defaults").does(
     "Gives no defaults.", _fields(lambda fields: {name: {"type": "string"} for name in fields})
 )
-elicitation.server("choices-twice", "requested-schema/choices").does(
+elicitation.server("choices-twice", "choices").does(
     "Gives the choices of a field twice, with titles and without.",
     _fields(
         lambda fields: {
@@ -98,24 +98,24 @@ elicitation.server("choices-twice", "requested-schema/choices").does(
         }
     ),
 )
-elicitation.server("names-and-choices", "requested-schema/choices").does(
+elicitation.server("names-and-choices", "choices").does(
     "Has more names than choices.",
     _fields(put(more={"type": "string", "enum": ["x"], "enumNames": ["X", "Y"]})),
 )
-elicitation.server("asks-anyway", "capabilities/declared-only", "capabilities/no-forms").does(
+elicitation.server("asks-anyway", "declared-only", "no-forms").does(
     "Asks every client.", asks_anyway(ELICIT, ASKED)
 )
-elicitation.server("visits-anyway", "capabilities/no-urls").does(
+elicitation.server("visits-anyway", "no-urls").does(
     "Sends every client to a URL.", asks_anyway(ELICIT, VISIT)
 )
-elicitation.server("requires-anyway", "capabilities/no-urls").does(
+elicitation.server("requires-anyway", "no-urls").does(
     "Requires a visit of every client.",
     answers_to(
         "tools/call",
         lambda value: messages.error(value["id"], -32042, "sign in", {"elicitations": [VISIT]}),
     ),
 )
-elicitation.server("empty-is-nothing", "capabilities/empty-is-form").does(
+elicitation.server("empty-is-nothing", "empty-is-form").does(
     "Takes an empty capability for none.", declines(asks("tools/call"), -32021)
 )
 elicitation.server("visit-without-mode", "url-mode-elicitation-requests/shape").does(
@@ -124,22 +124,18 @@ elicitation.server("visit-without-mode", "url-mode-elicitation-requests/shape").
 elicitation.server(
     "visit-without-id", "url-mode-elicitation-requests/shape", revisions=LEGACY
 ).does("Gives no elicitationId.", _asks(drop("elicitationId")))
-elicitation.server("path-for-url", "url-mode-elicitation-requests/valid-url").does(
-    "Gives a path.", _asks(put(url="/sign-in"))
-)
-elicitation.server("plain-http", "safe-url-handling/https").does(
+elicitation.server("path-for-url", "valid-url").does("Gives a path.", _asks(put(url="/sign-in")))
+elicitation.server("plain-http", "https").does(
     "Gives a URL without TLS.", _asks(put(url="http://example.com/sign-in"))
 )
-elicitation.server("other-visit", "completion-notifications-for-url-mode-elicitation/id").does(
+elicitation.server("other-visit", "id").does(
     "Says that another visit has ended.",
     told(COMPLETE, lambda params: {"elicitationId": "another"}),
 )
-elicitation.server("nameless-visit", "completion-notifications-for-url-mode-elicitation/id").does(
+elicitation.server("nameless-visit", "id").does(
     "Does not say which visit has ended.", told(COMPLETE, lambda params: {})
 )
-elicitation.server(
-    "tells-all", "completion-notifications-for-url-mode-elicitation/to-the-initiator"
-).does(
+elicitation.server("tells-all", "to-the-initiator").does(
     "Tells every client that a visit has ended.",
     also("ping", messages.notification(COMPLETE, {"elicitationId": "another"})),
 )
@@ -150,25 +146,25 @@ for slug, found in (
     ("form-required", [{**ASKED, "mode": "form", "elicitationId": "1"}]),
     ("required-without-id", [VISIT]),
 ):
-    elicitation.server(slug, "url-elicitation-required-error/list").does(
+    elicitation.server(slug, "list").does(
         "Requires something else than visits with an elicitationId.",
         errors_of("tools/call", put(data={"elicitations": found})),
     )
-elicitation.server("waits-for-ever", "error-handling/decline", "error-handling/cancel").does(
+elicitation.server("waits-for-ever", "decline", "cancel").does(
     "Does not go on when the user does not accept.", silent_after_answers(ELICIT)
 )
-elicitation.server("struck-by-decline", "error-handling/decline").does(
+elicitation.server("struck-by-decline", "decline").does(
     "Falls silent when the user declines.", struck_by(lambda answer: "decline" in repr(answer))
 )
-elicitation.server("struck-by-cancel", "error-handling/cancel").does(
+elicitation.server("struck-by-cancel", "cancel").does(
     "Falls silent when the user cancels.", struck_by(lambda answer: "cancel" in repr(answer))
 )
-elicitation.server("struck-by-error", "error-handling/client-error").does(
+elicitation.server("struck-by-error", "client-error").does(
     "Falls silent when the client fails.", struck_by(lambda answer: "error" in answer)
 )
-elicitation.server(
-    "takes-any-answer", "response-actions/unknown-action", "form-mode-security/server-validates"
-).does("Takes whatever the client answers.", takes_any_answer(ELICIT))
+elicitation.server("takes-any-answer", "unknown-action", "server-validates").does(
+    "Takes whatever the client answers.", takes_any_answer(ELICIT)
+)
 
 
 roots = Table("client/roots")
@@ -176,7 +172,7 @@ roots = Table("client/roots")
 ROOTS = "roots/list"
 
 
-@roots.server("remembers-roots", "implementation-guidelines/changes-handled")
+@roots.server("remembers-roots", "changes-handled")
 class _Remembering(Fault):
     """Does not hear that roots have changed."""
 
@@ -189,26 +185,24 @@ class _Remembering(Fault):
         return (messages.result(value["id"], self._known),)
 
 
-roots.server("wanted-roots", "listing-roots/shape").does(
+roots.server("wanted-roots", "shape").does(
     "Says which roots it wants.", questions(ROOTS, put(uri="file:///"))
 )
-roots.server("meta-in-words", "listing-roots/shape").does(
+roots.server("meta-in-words", "shape").does(
     "Has a text for _meta.", questions(ROOTS, lambda params: {"_meta": "please"})
 )
-roots.server("asks-anyway", "implementation-guidelines/declared-only").does(
-    "Asks every client.", asks_anyway(ROOTS, {})
-)
-roots.server("refuses-roots", "listing-roots/answer-used").does(
+roots.server("asks-anyway", "declared-only").does("Asks every client.", asks_anyway(ROOTS, {}))
+roots.server("refuses-roots", "answer-used").does(
     "Does not take what the client answers.", refuses_answers(ROOTS, -32602)
 )
-roots.server("struck-by-no-roots", "listing-roots/answer-used").does(
+roots.server("struck-by-no-roots", "answer-used").does(
     "Falls silent if there are no roots.",
     struck_by(lambda answer: answer.get("result") == {"roots": []}),
 )
-roots.server("struck-by-error", "error-handling/client-error").does(
+roots.server("struck-by-error", "client-error").does(
     "Falls silent when the client fails.", struck_by(lambda answer: "error" in answer)
 )
-roots.server("struck-by-roots", "security-considerations/malformed-roots").does(
+roots.server("struck-by-roots", "malformed-roots").does(
     "Falls silent at a root whose URI is a number.", struck_by(lambda answer: "17" in repr(answer))
 )
 
@@ -222,14 +216,11 @@ MESSAGE = {"role": "user", "content": {"type": "text", "text": "Say something."}
 SAMPLE = {"messages": [MESSAGE], "maxTokens": 10}
 
 
-def _samples(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _samples(edit: Callable[[Value], Value]) -> Breaks:
     return questions(CREATE, edit)
 
 
-transports.server(
-    "requests-elsewhere",
-    "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
-).does(
+transports.server("requests-elsewhere", "requests-on-the-stream-of-the-call").does(
     "Sends requests for roots on another stream.",
     alters(Text, lambda text: b'"roots/list"' in text.data, exchange=lambda number: number + 1000),
 )
@@ -250,10 +241,10 @@ sampling.server(
     "Asks with several blocks in a message in a revision that has one.",
     _samples(put(messages=[{**MESSAGE, "content": [MESSAGE["content"]]}])),
 )
-sampling.server("nothing-to-say", "messages/content").does(
+sampling.server("nothing-to-say", "content").does(
     "Asks without messages.", _samples(put(messages=[]))
 )
-sampling.server("no-room", "messages/content").does(
+sampling.server("no-room", "content").does(
     "Leaves no token for an answer.", _samples(put(maxTokens=0))
 )
 sampling.server("asks-anyway", "capabilities/declared-only").does(
@@ -268,22 +259,22 @@ sampling.server("tools-without-schema", "tools-in-sampling/shape").does(
 sampling.server("choice-of-nobody", "tools-in-sampling/shape").does(
     "Demands a choice that does not exist.", _samples(put(toolChoice={"mode": "always"}))
 )
-sampling.server("all-servers", "capabilities/context").does(
+sampling.server("all-servers", "context").does(
     "Wants the context of all servers.", _samples(put(includeContext="allServers"))
 )
-sampling.server("deaf-to-answers", "creating-messages/answer-used").does(
+sampling.server("deaf-to-answers", "answer-used").does(
     "Refuses what the model says.", refuses_answers(CREATE, -32603)
 )
-sampling.server("refusal-ignored", "error-handling/refusal").does(
+sampling.server("refusal-ignored", "refusal").does(
     "Says that all went well when the user has refused.", takes_any_answer(CREATE)
 )
-sampling.server("struck-by-refusal", "error-handling/refusal").does(
+sampling.server("struck-by-refusal", "refusal").does(
     "Falls silent when the user refuses.", struck_by(lambda answer: "error" in answer)
 )
-sampling.server("takes-any-answer", "security-considerations/malformed-answer").does(
+sampling.server("takes-any-answer", "malformed-answer").does(
     "Takes whatever the client answers.", takes_any_answer(CREATE)
 )
-sampling.server("struck-by-answer", "security-considerations/malformed-answer").does(
+sampling.server("struck-by-answer", "malformed-answer").does(
     "Falls silent at an answer without the members that it needs.",
     struck_by(lambda answer: answer.get("result") == {}),
 )

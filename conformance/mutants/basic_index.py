@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import drop, first, put, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -45,59 +45,59 @@ def _lone_surrogate(value: Any, _payload: bytes) -> bool:
     return isinstance(text, str) and any("\ud800" <= each <= "\udfff" for each in text)
 
 
-table.server("carries-out-fragments", "messages/not-json").does(
+table.server("carries-out-fragments", "not-json").does(
     "Carries out what it can guess of a message that is cut off.",
     instead(_no_json, lambda _value: result(NUMBER, {})),
 )
-table.server("falls-over-fragments", "messages/not-json").does(
+table.server("falls-over-fragments", "not-json").does(
     "Ends when it reads something that is no JSON.",
     dies_of(lambda value, _payload: _no_json(value)),
 )
-table.server("fine-with-anything", "messages/not-json-status").does(
+table.server("fine-with-anything", "not-json-status").does(
     "Answers every body with 200.", status_of(lambda asked: asked.value is None, 200)
 )
-table.server("parse-error-code", "error-codes/parse-error").does(
+table.server("parse-error-code", "parse-error").does(
     "Has one code for everything that it cannot read.", code(-32700, -32600)
 )
-table.server("silent-about-fragments", "error-codes/parse-error").does(
+table.server("silent-about-fragments", "parse-error").does(
     "Says nothing to what it cannot read.", ignores(_no_json)
 )
-table.server("invents-ids", "error-responses/no-invented-id").does(
+table.server("invents-ids", "no-invented-id").does(
     "Gives errors about what it cannot read an id of its own.",
     answers_to("", lambda value: {"id": "server-error", **value}),
 )
-table.server("takes-nan", "messages/json-by-the-letter").does(
+table.server("takes-nan", "json-by-the-letter").does(
     "Takes NaN for a number.", misread(lambda _value, payload: payload.replace(b"NaN", b"null"))
 )
-table.server("takes-comments", "messages/json-by-the-letter").does(
+table.server("takes-comments", "json-by-the-letter").does(
     "Skips comments.", misread(lambda _value, payload: payload.replace(b"/* hello */", b""))
 )
-table.server("replaces-octets", "messages/invalid-utf8").does(
+table.server("replaces-octets", "invalid-utf8").does(
     "Replaces octets that are not UTF-8.",
     misread(lambda _value, payload: payload.decode("utf-8", "replace").encode()),
 )
-table.server("falls-over-surrogates", "messages/lone-surrogate").does(
+table.server("falls-over-surrogates", "lone-surrogate").does(
     "Ends when it writes a lone surrogate to its log.", dies_of(_lone_surrogate)
 )
-table.server("ignores-scalars", "messages/not-an-object").does(
+table.server("ignores-scalars", "not-an-object").does(
     "Says nothing to JSON that is no object.",
     ignores(lambda value: value is not None and not isinstance(value, dict)),
 )
-table.server("stack-overflow", "messages/depth").does(
+table.server("stack-overflow", "depth").does(
     "Ends when it runs out of stack.", dies_of(lambda _value, payload: payload.count(b"[") > 1000)
 )
-table.server("quadratic", "messages/many-members").does(
+table.server("quadratic", "many-members").does(
     "Ends when an object has too many members.",
     dies_of(lambda _value, payload: payload.count(b":") > 10_000),
 )
-table.server("out-of-memory", "messages/size").does(
+table.server("out-of-memory", "size").does(
     "Ends when a message is too large for it.",
     dies_of(lambda _value, payload: len(payload) > LARGE),
 )
-table.server("small-buffer", "messages/large-taken").does(
+table.server("small-buffer", "large-taken").does(
     "Takes no message of more than 64 KB.", declines(lambda value: len(str(value)) > 65536)
 )
-table.server("wrong-content-type", "messages/content-type").does(
+table.server("wrong-content-type", "content-type").does(
     "Says that its messages are plain text.", header_of(requests, "content-type", "text/plain")
 )
 
@@ -110,35 +110,35 @@ def _answer(value: Any) -> bool:
     return isinstance(value, dict) and "method" not in value
 
 
-table.server("anonymous-errors", "error-responses/request-id").does(
+table.server("anonymous-errors", "request-id").does(
     "Sends errors without the id of the request.",
     answers_to("", where(lambda value: "error" in value, put(id=None))),
 )
-table.server("code-zero", "error-responses/meaningful").does(
+table.server("code-zero", "meaningful").does(
     "Has the code 0 for arguments that it does not take.", code(-32602, 0)
 )
-table.server("no-code", "error-responses/code-and-message").does(
+table.server("no-code", "code-and-message").does(
     "Sends a name where the code of an error should be.", errors_of("", put(code="NotFound"))
 )
-table.server("no-words", "error-responses/meaningful").does(
+table.server("no-words", "meaningful").does(
     "Sends errors with an empty message.", errors_of("", put(message=""))
 )
-table.server("all-internal", "error-codes/invalid-params").does(
+table.server("all-internal", "invalid-params").does(
     "Calls wrong params an internal error.", code(-32602, -32603)
 )
-table.server("takes-a-reserved-code", "error-codes/reserved-codes").does(
+table.server("takes-a-reserved-code", "reserved-codes").does(
     "Has chosen a code of its own where the specification will.", code(-32602, -32050)
 )
-table.server("retired-code", "error-codes/reserved-codes").does(
+table.server("retired-code", "reserved-codes").does(
     "Still says -32002 of a resource that is not there.", code(-32602, -32002, "resources/read")
 )
-table.server("legacy-code", "error-codes/legacy-codes").does(
+table.server("legacy-code", "legacy-codes").does(
     "Has -32000 for whatever goes wrong.", code(-32602, -32000)
 )
-table.server("code-in-the-range", "error-codes/own-codes").does(
+table.server("code-in-the-range", "own-codes").does(
     "Has chosen a code within the range that JSON-RPC reserves.", code(-32602, -32500)
 )
-table.server("answers-unknown-notifications", "notifications/unknown").does(
+table.server("answers-unknown-notifications", "unknown").does(
     "Answers a notification that it does not know with an error.",
     instead(_notification, lambda _value: error(None, -32601, "Method not found")),
 )
@@ -149,36 +149,36 @@ table.server("answers-malformed-notifications", "notifications/malformed").does(
         lambda _value: error(None, -32602, "Invalid params"),
     ),
 )
-table.server("answers-without-id", "notifications/request-without-id").does(
+table.server("answers-without-id", "request-without-id").does(
     "Answers requests that have no id, with the id null.",
     instead(_notification, lambda _value: result(None, {})),
 )
-table.server("drops-notifications-with-id", "notifications/with-id", binding=Binding.HTTP).does(
+table.server("drops-notifications-with-id", "with-id", binding=Binding.HTTP).does(
     "Takes whatever is called a notification for one, and says nothing.",
     ignores(lambda value: isinstance(value, dict) and str(value.get("method")).startswith("notif")),
 )
-table.server("argues", "responses/unknown-id").does(
+table.server("argues", "unknown-id").does(
     "Answers answers that it did not ask for.", declines(_answer)
 )
 table.server("falls-over-answers", "responses/malformed").does(
     "Ends when an answer has no result that it can read.",
     dies_of(lambda value, _payload: _answer(value) and value.get("result") == 17),
 )
-table.server("no-result-type", "resulttype/named").does(
+table.server("no-result-type", "named").does(
     "Sends results as they were before they had a type.",
     results_of("tools/list", drop("resultType")),
 )
-table.server("own-result-type", "resulttype/named").does(
+table.server("own-result-type", "named").does(
     "Has a type of results that nobody declared.", results_of("tools/call", put(resultType="done"))
 )
-table.server("nameless", "meta/server-info").does(
+table.server("nameless", "server-info").does(
     "Says who it is in the result of server/discover only.", results_of("tools/list", drop("_meta"))
 )
-table.server("icons-of-scripts", "icons/sources").does(
+table.server("icons-of-scripts", "sources").does(
     "Has an icon that is a script.",
     listed("tools/list", "tools", first(put(icons=[{"src": "javascript:alert(1)"}]))),
 )
-table.server("answers-answers", "responses/not-for-clients").does(
+table.server("answers-answers", "not-for-clients").does(
     "Thanks for every answer.", instead(_answer, lambda value: result(value.get("id"), {}))
 )
 
@@ -187,7 +187,7 @@ def _batch(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _read(edit: Callable[[list[Any]], Any]) -> Callable[[], Fault]:
+def _read(edit: Callable[[list[Any]], Any]) -> Breaks:
     return misread(lambda value, payload: edit(value) if isinstance(value, list) else payload)
 
 
@@ -204,7 +204,7 @@ def _all_answered(batch: Any) -> bytes:
     return encode(answers)
 
 
-@table.server("one-by-one", "batching/one-array")
+@table.server("one-by-one", "one-array")
 class _OneByOne(Fault):
     """Answers the requests of a batch one by one."""
 
@@ -216,41 +216,39 @@ class _OneByOne(Fault):
         return None
 
 
-table.server(
-    "ignores-batches", "batching/requests", "batching/invalid-elements", binding=Binding.HTTP
-).does("Says nothing to batches.", ignores(_batch))
-table.server("no-batches-yet", "batching/requests", binding=Binding.HTTP).does(
+table.server("ignores-batches", "requests", "invalid-elements", binding=Binding.HTTP).does(
+    "Says nothing to batches.", ignores(_batch)
+)
+table.server("no-batches-yet", "requests", binding=Binding.HTTP).does(
     "Refuses batches.", declines(_batch)
 )
-table.server("two-at-least", "batching/one-request").does(
+table.server("two-at-least", "one-request").does(
     "Refuses a batch of one.", declines(lambda value: _batch(value) and len(value) == 1)
 )
-table.server("answers-all", "batching/with-notifications").does(
+table.server("answers-all", "with-notifications").does(
     "Answers the notifications of a batch as well.", instead(_batch, _all_answered)
 )
-table.server(
-    "empty-array", "batching/notifications-only", "batching/answers-only", "batching/empty"
-).does(
+table.server("empty-array", "notifications-only", "answers-only", "empty").does(
     "Answers a batch of which nothing is to be answered with an empty one.",
     instead(_batch, lambda _value: b"[]"),
 )
-table.server(
-    "all-or-nothing", "batching/errors", "batching/partly-invalid", binding=Binding.HTTP
-).does("Refuses a batch if one of its elements is bad.", declines(_batch))
-table.server("flattens", "batching/nested").does(
+table.server("all-or-nothing", "errors", "partly-invalid", binding=Binding.HTTP).does(
+    "Refuses a batch if one of its elements is bad.", declines(_batch)
+)
+table.server("flattens", "nested").does(
     "Takes a batch inside a batch for a part of it.",
     _read(lambda batch: batch[0] if batch and isinstance(batch[0], list) else batch),
 )
-table.server("by-id", "batching/duplicate-ids", binding=Binding.HTTP).does(
+table.server("by-id", "duplicate-ids", binding=Binding.HTTP).does(
     "Keeps the requests of a batch by their ids.", _read(_by_id)
 )
-table.server("twenty-at-most", "batching/many", binding=Binding.HTTP).does(
+table.server("twenty-at-most", "many", binding=Binding.HTTP).does(
     "Reads the first twenty elements of a batch.", _read(lambda batch: batch[:20])
 )
-table.server("still-batches", "messages/no-batches").does(
+table.server("still-batches", "no-batches").does(
     "Carries out batches where there are none.", instead(_batch, _all_answered)
 )
-table.server("first-of-a-batch", "messages/no-batches").does(
+table.server("first-of-a-batch", "no-batches").does(
     "Carries out the first request of a batch.", _read(lambda batch: batch[0] if batch else batch)
 )
 
@@ -258,7 +256,7 @@ table.server("first-of-a-batch", "messages/no-batches").does(
 DEEP = 100_000
 """Brackets that the mutants bear."""
 
-table.server("recursive", "messages/bottomless").does(
+table.server("recursive", "bottomless").does(
     "Ends when brackets in each other are deeper than its stack.",
     dies_of(lambda _value, payload: max(payload.count(b"["), payload.count(b"{")) > DEEP),
 )
@@ -271,7 +269,7 @@ def _request(value: Any) -> bool:
     return isinstance(value, dict) and "method" in value and "id" in value
 
 
-def _filled(**members: Any) -> Callable[[], Fault]:
+def _filled(**members: Any) -> Breaks:
     """Fill in what is missing in ``_meta``, or of a wrong type."""
     given = {f"io.modelcontextprotocol/{name}": each for name, each in members.items()}
 
@@ -288,13 +286,11 @@ def _filled(**members: Any) -> Callable[[], Fault]:
     return misread(read)
 
 
-@table.server("remembers-capabilities", "statelessness/capabilities")
+@table.server("remembers-capabilities", "capabilities")
 class _Remembers(Fault):
     """Knows the capabilities of earlier requests."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[str, Any] = {}
+    _known: dict[str, Any] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not _request(value) or META_CLIENT_CAPABILITIES not in meta_of(value):
@@ -307,7 +303,7 @@ class _Remembers(Fault):
         return read().said(value, payload)
 
 
-@table.server("meta-guessed", "meta/missing", "meta/version-missing")
+@table.server("meta-guessed", "missing", "version-missing")
 class _Guesses(Fault):
     """Has no older revision, but takes a first request without a version for one of them."""
 
@@ -324,21 +320,17 @@ class _Guesses(Fault):
         return None
 
 
-table.server("meta-code", "meta/missing", "meta/version-missing", "meta/capabilities-missing").does(
+table.server("meta-code", "missing", "version-missing", "capabilities-missing").does(
     "Has no older revision, and calls a request without the fields it needs an invalid one.",
     together(declines(asks("initialize"), -32601), code(-32602, -32600)),
 )
 
 
-@table.server(
-    "meta-remembered", "meta/missing", "meta/version-missing", "meta/capabilities-missing"
-)
+@table.server("meta-remembered", "missing", "version-missing", "capabilities-missing")
 class _Trusts(Fault):
     """Fills in what a request does not say in _meta from the one before it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[str, Any] = {}
+    _known: dict[str, Any] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not _request(value):
@@ -352,30 +344,29 @@ class _Trusts(Fault):
 class _Locked(Fault):
     """Decides something once; whatever differs from it later is refused."""
 
-    def __init__(self, key: str, number: int) -> None:
-        super().__init__()
-        self._key, self._number = key, number
-        self._first: Any = None
+    key: str
+    number: int
+    _first: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        found = meta_of(value).get(self._key)
+        found = meta_of(value).get(self.key)
         if not _request(value) or found is None:
             return payload
         self._first = self._first or found
         if found == self._first:
             return payload
         data = {"supported": [VERSION], "requested": str(found)}
-        self.answer(error(value["id"], self._number, "another one than before", data))
+        self.answer(error(value["id"], self.number, "another one than before", data))
         return None
 
 
-table.server("discover-first", "statelessness/nothing-before").does(
+table.server("discover-first", "nothing-before").does(
     "Wants to be discovered before it serves anything.",
     before(asks("server/discover"), declines(_request)),
 )
 
 
-@table.server("favours", "meta/client-info-decides-nothing")
+@table.server("favours", "client-info-decides-nothing")
 class _Favours(Fault):
     """Gives a client of another name another list."""
 
@@ -388,41 +379,37 @@ class _Favours(Fault):
 
 
 table.server(
-    "meta-optional",
-    "meta/missing",
-    "meta/version-missing",
-    "meta/capabilities-missing",
-    "meta/field-types",
+    "meta-optional", "missing", "version-missing", "capabilities-missing", "field-types"
 ).does(
     "Fills in what a request does not say in _meta.",
     _filled(protocolVersion=VERSION, clientCapabilities={}),
 )
-table.server("wants-client-info", "meta/client-info-optional").does(
+table.server("wants-client-info", "client-info-optional").does(
     "Refuses requests that do not say who the client is.",
     declines(lambda value: _request(value) and META_CLIENT_INFO not in meta_of(value), -32602),
 )
-table.server("wants-known-keys", "meta/other-keys").does(
+table.server("wants-known-keys", "other-keys").does(
     "Refuses keys in _meta that it does not know.",
     declines(lambda value: "org.example/note" in meta_of(value), -32602),
 )
-table.server("capability-without-data", "meta/undeclared-capability").does(
+table.server("capability-without-data", "undeclared-capability").does(
     "Does not say which capability is missing.", errors_of("tools/call", drop("data"))
 )
-table.server("capability-code", "meta/undeclared-capability", "statelessness/capabilities").does(
+table.server("capability-code", "undeclared-capability", "capabilities").does(
     "Calls a missing capability an invalid request.", code(-32021, -32600)
 )
-table.server("never-capable", "meta/declared-capability").does(
+table.server("never-capable", "declared-capability").does(
     "Does not look at the capabilities that a request declares.",
     declines(asks("tools/call"), -32021),
 )
-table.server("remembers-versions", "statelessness/versions").does(
+table.server("remembers-versions", "versions").does(
     "Expects the version of the first request ever after.",
     lambda: _Locked(META_PROTOCOL_VERSION, UNSUPPORTED_VERSION),
 )
-table.server("another-each-time", "statelessness/any-connection").does(
+table.server("another-each-time", "any-connection").does(
     "Offers each connection something else.", less_by_connection("tools/list", "tools")
 )
-table.server("one-client", "statelessness/several-conversations").does(
+table.server("one-client", "several-conversations").does(
     "Serves one client on a connection.", lambda: _Locked(META_CLIENT_INFO, -32600)
 )
 
@@ -452,18 +439,11 @@ def _rounded(value: Value) -> Value:
     return {**value, "id": int(float(id))} if isinstance(id, int) else value
 
 
-@table.server(
-    "once-per-id",
-    "requests/duplicate-in-flight",
-    "requests/duplicate-of-slow",
-    binding=Binding.HTTP,
-)
+@table.server("once-per-id", "duplicate-in-flight", "duplicate-of-slow", binding=Binding.HTTP)
 class _OncePerId(Fault):
     """Drops a request whose id it has seen."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[Any] = set()
+    _seen: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         id = value.get("id") if isinstance(value, dict) else None
@@ -503,42 +483,39 @@ def _in_small_letters(value: Any, payload: bytes) -> Any:
     return payload
 
 
-table.server("zero-is-no-id", "result-responses/integer-ids").does(
+table.server("zero-is-no-id", "integer-ids").does(
     "Takes the id 0 for none.", declines(_id(lambda id: id == 0 and isinstance(id, int)))
 )
-table.server("negative-ids", "result-responses/integer-ids").does(
+table.server("negative-ids", "integer-ids").does(
     "Answers with the absolute value of the id.", answers_to("", _positive)
 )
-table.server("empty-id", "result-responses/string-ids").does(
+table.server("empty-id", "string-ids").does(
     "Takes an empty string for no id.", declines(_id(lambda id: id == ""))
 )
-table.server("ids-become-numbers", "result-responses/string-ids").does(
+table.server("ids-become-numbers", "string-ids").does(
     "Answers a string of digits with a number.",
     answers_to("", where(lambda value: value.get("id") == "17", put(id=17))),
 )
-table.server(
-    "rounds-ids",
-    "result-responses/large-integer-ids",
-    "result-responses/huge-integer-ids",
-    binding=Binding.HTTP,
-).does("Reads ids as numbers of double precision.", answers_to("", _rounded))
-table.server("one-kind-of-id", "result-responses/number-and-string").does(
+table.server("rounds-ids", "large-integer-ids", "huge-integer-ids", binding=Binding.HTTP).does(
+    "Reads ids as numbers of double precision.", answers_to("", _rounded)
+)
+table.server("one-kind-of-id", "number-and-string").does(
     'Keeps ids as strings, and takes 7 and "7" for the same.', declines(_id(lambda id: id == "7"))
 )
-table.server("loses-some", "result-responses/many-in-flight").does(
+table.server("loses-some", "many-in-flight").does(
     "Loses every tenth request.", ignores(_id(lambda id: isinstance(id, int) and id % 10 == 0))
 )
-table.server("null-is-a-notification", "requests/id-null").does(
+table.server("null-is-a-notification", "id-null").does(
     "Takes a request with the id null for a notification.", ignores(_id(lambda id: id is None))
 )
-table.server("true-is-one", "requests/id-type").does("Takes true for the id 1.", misread(_first_id))
-table.server("drops-odd-ids", "requests/id-type").does(
+table.server("true-is-one", "id-type").does("Takes true for the id 1.", misread(_first_id))
+table.server("drops-odd-ids", "id-type").does(
     "Says nothing to requests whose id has a wrong type.", ignores(_id(lambda id: not is_id(id)))
 )
-table.server("any-version", "requests/version-member").does(
+table.server("any-version", "version-member").does(
     "Does not look at jsonrpc.", misread(_with_version)
 )
-table.server("drops-odd-methods", "requests/method-type").does(
+table.server("drops-odd-methods", "method-type").does(
     "Says nothing to requests without a proper method.",
     ignores(
         lambda value: (
@@ -546,24 +523,24 @@ table.server("drops-odd-methods", "requests/method-type").does(
         )
     ),
 )
-table.server("drops-lists", "requests/params-type", revisions=LEGACY).does(
+table.server("drops-lists", "params-type", revisions=LEGACY).does(
     "Takes params that are a list for none.", misread(_with_params({}))
 )
-table.server("lists-for-metadata", "requests/params-type", revisions=MODERN).does(
+table.server("lists-for-metadata", "params-type", revisions=MODERN).does(
     "Takes params that are a list for those of its last client.",
     misread(_with_params({"_meta": METADATA})),
 )
-table.server("wants-params", "requests/without-params").does(
+table.server("wants-params", "without-params").does(
     "Does not take a list request without params of its own.",
     declines(asks("tools/list", lambda params: {*params} <= {"_meta"}), -32602),
 )
-table.server("wants-known-members", "requests/unknown-members").does(
+table.server("wants-known-members", "unknown-members").does(
     "Refuses requests with a member that it does not know.",
     declines(lambda value: isinstance(value, dict) and "trace" in value),
 )
-table.server("unknown-method-code", "error-responses/unknown-method").does(
+table.server("unknown-method-code", "unknown-method").does(
     "Answers an unknown method with -32602.", code(-32601, -32602)
 )
-table.server("any-letters", "error-responses/method-case").does(
+table.server("any-letters", "method-case").does(
     "Does not tell large letters from small ones in methods.", misread(_in_small_letters)
 )

@@ -1,11 +1,13 @@
 """Mutants of the page basic/lifecycle."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
+from msgspec import field
+
 from conformance.mutants.edits import drop, to
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -39,7 +41,7 @@ def _rather_before(result: Value) -> Value:
     return {**result, "protocolVersion": _NAMES[place - 1]}
 
 
-@table.server("oldest-offered", "version-negotiation/newest-offered")
+@table.server("oldest-offered", "newest-offered")
 class _OldestOffered(Fault):
     """Offers the oldest version to whom it does not understand."""
 
@@ -52,13 +54,7 @@ class _OldestOffered(Fault):
         return ({**value, "result": {**value["result"], "protocolVersion": OLDEST}},)
 
 
-@table.server(
-    "any-version",
-    "version-negotiation/unknown-version",
-    "version-negotiation/future-version",
-    "version-negotiation/odd-versions",
-    "version-negotiation/modern-version",
-)
+@table.server("any-version", "unknown-version", "future-version", "odd-versions", "modern-version")
 class _Echoes(Fault):
     """Agrees to whatever version it is asked for."""
 
@@ -69,22 +65,22 @@ class _Echoes(Fault):
         return ({**value, "result": {**value["result"], "protocolVersion": asked}},)
 
 
-table.server("serves-early", "initialization/before-all").does(
+table.server("serves-early", "before-all").does(
     "Serves whoever asks.", before(asks(INITIALIZED), takes("tools/list", {"tools": []}))
 )
-table.server("opened-by-word", "initialization/initialized-first").does(
+table.server("opened-by-word", "initialized-first").does(
     "Takes notifications/initialized for the whole handshake.",
     before(asks("initialize"), since(asks(INITIALIZED), takes("tools/list", {"tools": []}))),
 )
-table.server("ends-early", "initialization/after-refusal").does(
+table.server("ends-early", "after-refusal").does(
     "Ends when something comes before initialize.",
     before(asks("initialize"), dies_of(lambda value, _payload: isinstance(value, dict))),
 )
-table.server("impatient", "initialization/server-waits").does(
+table.server("impatient", "server-waits").does(
     "Asks for the roots before the client is ready.",
     also("initialize", request("impatient", "roots/list"), after=True),
 )
-table.server("begins-anew", "initialization/twice-harmless").does(
+table.server("begins-anew", "twice-harmless").does(
     "Forgets the conversation at a second initialize.",
     since(
         asks("initialize"),
@@ -113,50 +109,48 @@ def _opened(value: Any) -> Value:
     )
 
 
-table.server("other-version", "version-negotiation/version-echoed").does(
+table.server("other-version", "version-echoed").does(
     "Answers every version that it speaks with another one.",
     results_of("initialize", _rather_before),
 )
-table.server(
-    "version-code", "version-negotiation/unknown-version", "version-negotiation/future-version"
-).does(
+table.server("version-code", "unknown-version", "future-version").does(
     "Calls a version that it does not speak an internal error.",
     declines(
         asks("initialize", lambda params: params.get("protocolVersion") not in _NAMES), -32603
     ),
 )
-table.server("nameless", "initialization/answered").does(
+table.server("nameless", "answered").does(
     "Does not say who it is.", results_of("initialize", drop("serverInfo"))
 )
-table.server("wants-capabilities", "initialization/minimal").does(
+table.server("wants-capabilities", "minimal").does(
     "Refuses clients that can do nothing.",
     declines(asks("initialize", lambda params: not params["capabilities"]), -32602),
 )
-table.server("wants-known-members", "initialization/more-than-known").does(
+table.server("wants-known-members", "more-than-known").does(
     "Refuses what it does not know.",
     declines(asks("initialize", lambda params: "more" in params), -32602),
 )
-table.server("takes-no-version", "initialization/without-version").does(
+table.server("takes-no-version", "without-version").does(
     "Takes an initialize without a version for one of the oldest.", misread(_fills)
 )
-table.server("one-attempt", "initialization/without-version").does(
+table.server("one-attempt", "without-version").does(
     "Ends when an initialize is not as it should be.",
     dies_of(lambda value, _payload: asks("initialize")(value) and not value.get("params")),
 )
-table.server("fills-in", "initialization/incomplete").does(
+table.server("fills-in", "incomplete").does(
     "Fills in what an initialize does not say.", misread(_fills)
 )
-table.server("no-ping-first", "initialization/ping-first").does(
+table.server("no-ping-first", "ping-first").does(
     "Answers no ping before initialize.", before(asks("initialize"), declines(asks("ping")))
 )
-table.server("no-ping-between", "initialization/ping-between").does(
+table.server("no-ping-between", "ping-between").does(
     "Answers no ping before notifications/initialized.",
     before(asks(INITIALIZED), since(asks("initialize"), declines(asks("ping")))),
 )
-table.server("welcomes", "initialization/initialized-unanswered").does(
+table.server("welcomes", "initialized-unanswered").does(
     "Answers notifications/initialized.", instead(asks(INITIALIZED), to(result("welcome", {})))
 )
-table.server("welcomes-again", "initialization/initialized-again").does(
+table.server("welcomes-again", "initialized-again").does(
     "Complains about a second notifications/initialized.",
     since(
         asks(INITIALIZED),
@@ -164,11 +158,11 @@ table.server("welcomes-again", "initialization/initialized-again").does(
         number=2,
     ),
 )
-table.server("opens-twice", "initialization/twice").does(
+table.server("opens-twice", "twice").does(
     "Answers a second initialize as it did the first.",
     since(asks("initialize"), instead(asks("initialize"), _opened), number=2),
 )
-table.server("opens-in-batches", "initialization/not-batched").does(
+table.server("opens-in-batches", "not-batched").does(
     "Answers an initialize in a batch.",
     instead(
         lambda value: isinstance(value, list),
@@ -177,7 +171,7 @@ table.server("opens-in-batches", "initialization/not-batched").does(
 )
 
 
-def _asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
+def _asks_anyway(method: str, params: Value) -> Breaks:
     """Ask the client, whatever it declared, and fail the call then."""
     return also("tools/call", request("anyway", method, params))
 
@@ -198,15 +192,11 @@ class _OneVersion(Fault):
         return payload
 
 
-@table.server("one-conversation", "shutdown/others-stay", "shutdown/dropped")
+@table.server("one-conversation", "others-stay", "dropped")
 class _FirstOnly(Fault):
     """Ends with its first conversation."""
 
-    numbers = count()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._number = next(self.numbers)
+    _number: int = field(default_factory=count().__next__)
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if self._number and asks("tools/list")(value):
@@ -216,44 +206,40 @@ class _FirstOnly(Fault):
 
 
 table.server(
-    "stays",
-    "stdio/end-of-input",
-    "stdio/end-before-initialize",
-    "stdio/terminated",
-    binding=Binding.STDIO,
+    "stays", "end-of-input", "end-before-initialize", "terminated", binding=Binding.STDIO
 ).does(
     "Ends neither with its input nor on SIGTERM.",
     hooked(finished=lambda: False, signalled=to(False)),
 )
-table.server("promises", "capability-negotiation/declared").does(
+table.server("promises", "declared").does(
     "Declares logging and does not know logging/setLevel.",
     declines(asks("logging/setLevel"), -32601),
 )
-table.server("keeps-quiet", "capability-negotiation/undeclared").does(
+table.server("keeps-quiet", "undeclared").does(
     "Has prompts and does not declare them.", silent_capability("prompts")
 )
-table.server("samples-anyway", "capability-negotiation/no-sampling").does(
+table.server("samples-anyway", "no-sampling").does(
     "Asks for sampling whether the client can do it or not.",
     _asks_anyway("sampling/createMessage", {"messages": [], "maxTokens": 1}),
 )
-table.server("roots-anyway", "capability-negotiation/no-roots").does(
+table.server("roots-anyway", "no-roots").does(
     "Asks for roots whether the client can do it or not.", _asks_anyway("roots/list", {})
 )
-table.server("elicits-anyway", "capability-negotiation/no-elicitation").does(
+table.server("elicits-anyway", "no-elicitation").does(
     "Asks the user whether the client can do it or not.",
     _asks_anyway("elicitation/create", {"message": "x", "requestedSchema": {}}),
 )
-table.server("serves-later-methods", "operation/later-methods").does(
+table.server("serves-later-methods", "later-methods").does(
     "Serves server/discover whatever version was agreed on.",
     instead(asks("server/discover"), lambda value: result(value["id"], {})),
 )
-table.server("one-version", "operation/two-versions").does(
+table.server("one-version", "two-versions").does(
     "Keeps the version of the last client for all of them.", _OneVersion
 )
-table.server("waits-for-ever", "timeouts/unanswered-question").does(
+table.server("waits-for-ever", "unanswered-question").does(
     "Never gives up a question.", answers_to("tools/call", lambda _value: None)
 )
-table.server("gives-up-silently", "timeouts/unanswered-question").does(
+table.server("gives-up-silently", "unanswered-question").does(
     "Does not tell the client that it has given up a question.",
     own_messages("notifications/cancelled", lambda _value: None),
 )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import Change, drop, over, put, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     answers_to,
     asks,
@@ -44,19 +44,19 @@ def _named(value: Any) -> Any:
     return params_of(value).get("requestId")
 
 
-def _confirms(test: Callable[[Value], bool] = lambda params: True) -> Callable[[], Fault]:
+def _confirms(test: Callable[[Value], bool] = lambda params: True) -> Breaks:
     """Answer calls that were cancelled, with an error."""
     return responds(
         asks(CANCELLED, test), lambda value: error(_named(value), -32800, "Request cancelled")
     )
 
 
-cancellation.server("second-cancellation", "timing-considerations/twice").does(
+cancellation.server("second-cancellation", "twice").does(
     "Answers a call at its second cancellation.", since(asks(CANCELLED), _confirms(), number=2)
 )
 
 
-@cancellation.server("cancels-all", "behavior-requirements/others-unaffected")
+@cancellation.server("cancels-all", "others-unaffected")
 class _CancelsAll(Fault):
     """Cancels everything at the first cancellation."""
 
@@ -68,7 +68,7 @@ class _CancelsAll(Fault):
         return payload
 
 
-@cancellation.server("forgiving", "behavior-requirements/id-type")
+@cancellation.server("forgiving", "id-type")
 class _Forgiving(Fault):
     """Takes 17 and "17" for the same id."""
 
@@ -80,15 +80,13 @@ class _Forgiving(Fault):
         return payload
 
 
-@cancellation.server("one-table", "behavior-requirements/own-requests")
+@cancellation.server("one-table", "own-requests")
 class _OneTable(Fault):
     """Keeps the requests of all clients in one table."""
 
     there: ClassVar[dict[Any, "_OneTable"]] = {}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: set[Any] = set()
+    _cancelled: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks("tools/call")(value):
@@ -103,13 +101,11 @@ class _OneTable(Fault):
         return (error(value["id"], -32800, "Request cancelled"),)
 
 
-@cancellation.server("remembers", "error-handling/before-its-request")
+@cancellation.server("remembers", "before-its-request")
 class _Remembers(Fault):
     """Keeps cancellations for requests that may come."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: set[Any] = set()
+    _cancelled: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks(CANCELLED)(value):
@@ -120,13 +116,13 @@ class _Remembers(Fault):
         return payload
 
 
-cancellation.server("counts-cancelled", "behavior-requirements/frees-resources").does(
+cancellation.server("counts-cancelled", "frees-resources").does(
     "Counts cancelled calls as if they still ran.",
     since(asks("tools/call"), declines(asks("tools/list"), -32603), number=2 * ROUNDS),
 )
 
 
-@cancellation.server("cancels-itself", "behavior-requirements/only-listen")
+@cancellation.server("cancels-itself", "only-listen")
 class _CancelsItself(Fault):
     """Sends notifications/cancelled for a request that failed."""
 
@@ -145,54 +141,45 @@ WORKS_ON = misread(
 """Takes the cancellation of a running call for one of something unknown."""
 
 
-cancellation.server(
-    "confirms", "behavior-requirements/no-response", "cancellation-flow/reason-optional"
-).does("Answers cancelled calls with an error.", _confirms())
-cancellation.server("wants-a-reason", "cancellation-flow/reason-optional").does(
+cancellation.server("confirms", "no-response", "reason-optional").does(
+    "Answers cancelled calls with an error.", _confirms()
+)
+cancellation.server("wants-a-reason", "reason-optional").does(
     "Answers a call that was cancelled without a reason.",
     _confirms(lambda params: "reason" not in params),
 )
-cancellation.server("works-on", "behavior-requirements/stops-work").does(
-    "Works on when a call is cancelled.", WORKS_ON
-)
-cancellation.server(
-    "complains",
-    "error-handling/unknown-request",
-    "error-handling/completed-request",
-    "error-handling/malformed",
-).does(
+cancellation.server("works-on", "stops-work").does("Works on when a call is cancelled.", WORKS_ON)
+cancellation.server("complains", "unknown-request", "completed-request", "malformed").does(
     "Answers a cancellation of what it does not know with an error.",
     instead(asks(CANCELLED), lambda _value: error(None, -32602, "no such request")),
 )
-cancellation.server("falls-over-cancellations", "error-handling/malformed").does(
+cancellation.server("falls-over-cancellations", "malformed").does(
     "Ends when a cancellation names nothing.",
     dies_of(lambda value, _payload: asks(CANCELLED)(value) and _named(value) is None),
 )
-cancellation.server("answers-both", "timing-considerations/races").does(
+cancellation.server("answers-both", "races").does(
     "Answers a request and its cancellation.", _confirms()
 )
-cancellation.server("sends-on", "transport-specific-cancellation/nothing-after").does(
+cancellation.server("sends-on", "nothing-after").does(
     "Goes on sending for what was cancelled.", WORKS_ON
 )
-cancellation.server(
-    "ends-in-silence", "behavior-requirements/ends-listen", binding=Binding.STDIO
-).does("Ends subscriptions without a word.", own_messages(CANCELLED, lambda _value: None))
-cancellation.server(
-    "no-cancellations-here",
-    "transport-specific-cancellation/notification-over-http",
-    binding=Binding.HTTP,
-).does("Fails at a cancellation that is not due over HTTP.", status_of(notifications, 500))
+cancellation.server("ends-in-silence", "ends-listen", binding=Binding.STDIO).does(
+    "Ends subscriptions without a word.", own_messages(CANCELLED, lambda _value: None)
+)
+cancellation.server("no-cancellations-here", "notification-over-http", binding=Binding.HTTP).does(
+    "Fails at a cancellation that is not due over HTTP.", status_of(notifications, 500)
+)
 
 
 index = Table("basic/patterns/index")
 
 
-index.server("asks", "request-and-response/no-server-requests").does(
+index.server("asks", "no-server-requests").does(
     "Sends requests while a call runs.", also("tools/call", request("kit-asks", "roots/list"))
 )
 
 
-@index.server("answers-twice", "request-and-response/answered-once")
+@index.server("answers-twice", "answered-once")
 class _AnswersTwice(Fault):
     """Answers twice what fails."""
 
@@ -203,7 +190,7 @@ class _AnswersTwice(Fault):
 progress = Table("basic/patterns/progress")
 
 
-def _params(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _params(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the params of reports."""
     return told(PROGRESS, edit)
 
@@ -212,7 +199,7 @@ def _token(value: Any) -> Any:
     return meta_of(value).get("progressToken")
 
 
-progress.server("unasked", "behavior-requirements/not-asked-for").does(
+progress.server("unasked", "not-asked-for").does(
     "Reports progress to everybody.",
     also(
         "tools/call",
@@ -221,7 +208,7 @@ progress.server("unasked", "behavior-requirements/not-asked-for").does(
 )
 
 
-@progress.server("late", "implementation-notes/ends-with-response")
+@progress.server("late", "ends-with-response")
 class _Late(Fault):
     """Reports the last progress behind the answer."""
 
@@ -233,22 +220,20 @@ class _Late(Fault):
         return (value, notification(PROGRESS, params))
 
 
-progress.server("first-stream", "behavior-requirements/own-stream", binding=Binding.HTTP).does(
+progress.server("first-stream", "own-stream", binding=Binding.HTTP).does(
     "Sends all progress on the stream that was open first.",
     misdirects(of(PROGRESS), calls("tools/call"), as_well=False),
 )
-progress.server(
-    "tokens-as-strings", "progress-flow/integer-token", "behavior-requirements/own-tokens"
-).does("Keeps tokens as strings.", told(PROGRESS, over("progressToken", str)))
+progress.server("tokens-as-strings", "integer-token", "own-tokens").does(
+    "Keeps tokens as strings.", told(PROGRESS, over("progressToken", str))
+)
 
 
-@progress.server("tokens-once", "implementation-notes/token-again")
+@progress.server("tokens-once", "token-again")
 class _TokensOnce(Fault):
     """Takes no token for a second time."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[Any] = set()
+    _seen: set[Any] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         token = _token(value)
@@ -261,34 +246,34 @@ class _TokensOnce(Fault):
         return payload
 
 
-progress.server("tokens-as-numbers", "progress-flow/string-token").does(
+progress.server("tokens-as-numbers", "string-token").does(
     "Takes a token that looks like a number for one.",
     _params(over("progressToken", lambda found: 17 if found == "17" else found)),
 )
-progress.server("zero-is-no-token", "progress-flow/integer-token").does(
+progress.server("zero-is-no-token", "integer-token").does(
     "Takes the token 0 for none.",
     own_messages(PROGRESS, lambda value: value if value["params"]["progressToken"] else None),
 )
-progress.server("stands-still", "progress-flow/increases").does(
+progress.server("stands-still", "increases").does(
     "Reports the same progress again and again.", _params(put(progress=50))
 )
-progress.server("in-words", "progress-flow/shape").does(
+progress.server("in-words", "shape").does(
     "Reports progress in words.", _params(put(total="hundred"))
 )
-progress.server("without-value", "progress-flow/shape").does(
+progress.server("without-value", "shape").does(
     "Leaves out how far it is.", _params(drop("progress"))
 )
-progress.server("falls-over-tokens", "progress-flow/malformed-token").does(
+progress.server("falls-over-tokens", "malformed-token").does(
     "Says that it is broken when a token is of a wrong type.",
     declines(lambda value: isinstance(_token(value), float | dict | list), -32603),
 )
-progress.server("wants-no-token", "progress-flow/any-request").does(
+progress.server("wants-no-token", "any-request").does(
     "Takes tokens with calls only.", declines(lambda value: _token(value) is not None, -32602)
 )
-progress.server("reports-on", "implementation-notes/ends-with-cancellation").does(
+progress.server("reports-on", "ends-with-cancellation").does(
     "Goes on reporting when the request was cancelled.", WORKS_ON
 )
-progress.server("complains", "behavior-requirements/unknown-token").does(
+progress.server("complains", "unknown-token").does(
     "Answers progress that it does not wait for with an error.",
     instead(asks(PROGRESS), lambda _value: error(None, -32602, "no such token")),
 )
@@ -302,42 +287,41 @@ PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
 
 
-def _subscribed(method: str, edit: Change) -> Callable[[], Fault]:
+def _subscribed(method: str, edit: Change) -> Breaks:
     """Edit the subscription id of a notification."""
     return told(method, over("_meta", over(SUBSCRIPTION, edit)))
 
 
-def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _honoured(edit: Callable[[Value], Value]) -> Breaks:
     return told(ACKNOWLEDGED, over("notifications", edit))
 
 
 class _Around(Fault):
-    def __init__(self, extra: str, params: Value, meta: Change, *, before: bool) -> None:
-        super().__init__()
-        self._extra, self._params, self._meta, self._before = extra, params, meta, before
+    extra: str
+    params: Value
+    meta: Change
+    before: bool
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != ACKNOWLEDGED:
             return (value,)
-        meta = self._meta(value["params"]["_meta"])
-        extra = messages.notification(self._extra, {**self._params, "_meta": meta})
-        return (extra, value) if self._before else (value, extra)
+        meta = self.meta(value["params"]["_meta"])
+        extra = messages.notification(self.extra, {**self.params, "_meta": meta})
+        return (extra, value) if self.before else (value, extra)
 
 
 def around(
     method: str, *, before: bool = False, meta: Change = lambda meta: meta, **params: Any
-) -> Callable[[], Fault]:
+) -> Breaks:
     """Send one notification more of a subscription before or after its acknowledgement."""
     return lambda: _Around(method, params, meta, before=before)
 
 
-@subscriptions.server("deaf", "cancellation/by-the-client")
+@subscriptions.server("deaf", "by-the-client")
 class _Deaf(Fault):
     """Goes on after a subscription was cancelled."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Value = {}
+    _known: Value = {}
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") == ACKNOWLEDGED:
@@ -347,7 +331,7 @@ class _Deaf(Fault):
         return (value,)
 
 
-@subscriptions.server("ends-at-once", "opening-a-stream/stays-open")
+@subscriptions.server("ends-at-once", "stays-open")
 class _Ending(Fault):
     """Answers the request right after the acknowledgement."""
 
@@ -359,25 +343,21 @@ class _Ending(Fault):
         return (value, messages.result(meta[SUBSCRIPTION], result))
 
 
-subscriptions.server("no-filter", "acknowledgment/shape", "acknowledgment/subset").does(
+subscriptions.server("no-filter", "shape", "subset").does(
     "Does not say what it honours.", told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]})
 )
-subscriptions.server("filter-in-words", "acknowledgment/shape").does(
+subscriptions.server("filter-in-words", "shape").does(
     "Honours changes of tools in words.", _honoured(lambda found: {"toolsListChanged": "yes"})
 )
-subscriptions.server(
-    "answered-at-once", "acknowledgment/shape", "opening-a-stream/malformed-filter"
-).does(
+subscriptions.server("answered-at-once", "shape", "malformed-filter").does(
     "Answers the request instead of acknowledging it.",
     takes("subscriptions/listen", {"resultType": "complete"}),
 )
-subscriptions.server("never-acknowledged", "acknowledgment/shape").does(
-    "Says nothing.", quiet_about(ACKNOWLEDGED)
-)
-subscriptions.server("acknowledged-late", "acknowledgment/first").does(
+subscriptions.server("never-acknowledged", "shape").does("Says nothing.", quiet_about(ACKNOWLEDGED))
+subscriptions.server("acknowledged-late", "first").does(
     "Sends a notification before the acknowledgement.", around(TOOLS, before=True)
 )
-subscriptions.server("acknowledged-twice", "acknowledgment/first").does(
+subscriptions.server("acknowledged-twice", "first").does(
     "Acknowledges every subscription twice.", around(ACKNOWLEDGED, notifications={})
 )
 for slug, edit in (
@@ -385,51 +365,51 @@ for slug, edit in (
     ("id-as-number", lambda id: int(id) if str(id).isdigit() else id),
     ("id-that-is-false", lambda id: id or None),
 ):
-    subscriptions.server(slug, "receiving-notifications/id-of-the-request").does(
+    subscriptions.server(slug, "id-of-the-request").does(
         "Changes the id of a subscription.", _subscribed(ACKNOWLEDGED, edit)
     )
-subscriptions.server("nameless-changes", "receiving-notifications/id-on-every-notification").does(
+subscriptions.server("nameless-changes", "id-on-every-notification").does(
     "Sends a change of prompts without the subscription.", told(PROMPTS, lambda params: {})
 )
-subscriptions.server("nameless-updates", "receiving-notifications/id-on-every-notification").does(
+subscriptions.server("nameless-updates", "id-on-every-notification").does(
     "Sends an update without the subscription.",
     told(UPDATED, lambda params: {"uri": params["uri"]}),
 )
-subscriptions.server("honours-all", "acknowledgment/subset").does(
+subscriptions.server("honours-all", "subset").does(
     "Honours more than was asked for.", _honoured(put(toolsListChanged=True))
 )
-subscriptions.server("honours-other-uris", "acknowledgment/subset").does(
+subscriptions.server("honours-other-uris", "subset").does(
     "Honours another resource than was asked for.",
     _honoured(lambda found: {"resourceSubscriptions": ["test://other"]} if found else found),
 )
-subscriptions.server("honours-nothing", "acknowledgment/declared-honoured").does(
+subscriptions.server("honours-nothing", "declared-honoured").does(
     "Honours nothing.", _honoured(lambda found: {})
 )
-subscriptions.server("promises-only", "acknowledgment/declared-honoured").does(
+subscriptions.server("promises-only", "declared-honoured").does(
     "Declares announcements of changes, and does not know subscriptions/listen.",
     declines(asks("subscriptions/listen"), -32601),
 )
-subscriptions.server("honours-unknown", "acknowledgment/unknown-omitted").does(
+subscriptions.server("honours-unknown", "unknown-omitted").does(
     "Honours whatever it is asked for.", _honoured(put(mcpcoreConformanceChanged=True))
 )
-subscriptions.server("tells-all", "opening-a-stream/requested-only").does(
+subscriptions.server("tells-all", "requested-only").does(
     "Sends changes of tools to everybody who has subscribed to anything.", around(TOOLS)
 )
-subscriptions.server("tells-everybody", "opening-a-stream/nothing-unasked").does(
+subscriptions.server("tells-everybody", "nothing-unasked").does(
     "Sends changes of tools to everybody, as older revisions do.",
     also("tools/call", messages.notification(TOOLS)),
 )
-subscriptions.server("tells-of-all-resources", "notification-filter/per-uri").does(
+subscriptions.server("tells-of-all-resources", "per-uri").does(
     "Sends updates of all resources.", around(UPDATED, uri="test://watched-resource")
 )
-subscriptions.server("one-id-for-all", "multiple-concurrent-subscriptions/told-apart").does(
+subscriptions.server("one-id-for-all", "told-apart").does(
     "Sends everything under the first id.", _subscribed(PROMPTS, lambda id: id - 1)
 )
-subscriptions.server("sudden-end", "graceful-closure/answered").does(
+subscriptions.server("sudden-end", "answered").does(
     "Ends without an answer.",
     results_of("subscriptions/listen", lambda result: {"resultType": "complete"}),
 )
-subscriptions.server("other-end", "graceful-closure/answered").does(
+subscriptions.server("other-end", "answered").does(
     "Ends another subscription.",
     results_of("subscriptions/listen", over("_meta", put(**{SUBSCRIPTION: "another"}))),
 )
@@ -443,19 +423,19 @@ DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 ASKING = {"inputRequests": {"who": ELICITATION}, "resultType": "input_required"}
 
 
-def asking(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def asking(edit: Callable[[Value], Value]) -> Breaks:
     """Edit results of calls that require input."""
     required = where(lambda result: result.get("resultType") == "input_required", edit)
     return results_of("tools/call", required)
 
 
-def _requests(edit: Change) -> Callable[[], Fault]:
+def _requests(edit: Change) -> Breaks:
     return asking(over("inputRequests", edit))
 
 
 def retried(
     concerns: Callable[[Value], bool], result: Value = DONE, method: str = "tools/call"
-) -> Callable[[], Fault]:
+) -> Breaks:
     """Carry out retries that ``concerns`` takes, by their params, whatever they bring."""
 
     def retry(params: Value) -> bool:
@@ -464,7 +444,7 @@ def retried(
     return instead(asks(method, retry), lambda value: messages.result(value["id"], result))
 
 
-@mrtr.server("key-twice", "server-requirements-basic-workflow/unique-keys")
+@mrtr.server("key-twice", "unique-keys")
 class _Doubled(Fault):
     """Writes a key twice."""
 
@@ -477,7 +457,7 @@ class _Doubled(Fault):
         return (text.replace(b'"inputRequests":{', b'"inputRequests":{' + key + b":{},", 1),)
 
 
-mrtr.server("asks-on-the-wire", "multi-round-trip-requests/no-requests-on-the-wire").does(
+mrtr.server("asks-on-the-wire", "no-requests-on-the-wire").does(
     "Sends a request of its own.",
     together(
         also("tools/call", messages.request("wire", "roots/list")),
@@ -486,12 +466,7 @@ mrtr.server("asks-on-the-wire", "multi-round-trip-requests/no-requests-on-the-wi
 )
 
 
-@mrtr.server(
-    "repairs-state",
-    "server-requirements-basic-workflow/state-tampered",
-    "server-requirements-basic-workflow/state-of-nobody",
-    "server-requirements-basic-workflow/state-of-other-type",
-)
+@mrtr.server("repairs-state", "state-tampered", "state-of-nobody", "state-of-other-type")
 class _Repairing(Fault):
     """Does not look at what comes back for a state."""
 
@@ -508,7 +483,7 @@ class _Repairing(Fault):
         return encode({**value, "params": {**params, "requestState": self._state}})
 
 
-@mrtr.server("mixed-answers", "client-requirements-basic-workflow/calls-apart")
+@mrtr.server("mixed-answers", "calls-apart")
 class _Mixing(Fault):
     """Takes the first answers for those of everybody."""
 
@@ -522,14 +497,14 @@ class _Mixing(Fault):
         return encode({**value, "params": {**params, "inputResponses": self._first}})
 
 
-def _ignoring(*names: str) -> Callable[[], Fault]:
+def _ignoring(*names: str) -> Breaks:
     """Do not see members of params."""
     return misread(
         lambda value, payload: over("params", drop(*names))(value) if params_of(value) else payload
     )
 
 
-@mrtr.server("counts-on-retry", "server-requirements-basic-workflow/not-counted-on")
+@mrtr.server("counts-on-retry", "not-counted-on")
 class _Once(Fault):
     """Refuses a request that it has asked about before."""
 
@@ -543,7 +518,7 @@ class _Once(Fault):
         return (value,)
 
 
-@mrtr.server("bound-to-connection", "basic-workflow/independent-requests")
+@mrtr.server("bound-to-connection", "independent-requests")
 class _Bound(Fault):
     """Takes no retry on another connection."""
 
@@ -559,54 +534,52 @@ class _Bound(Fault):
 class _Strict(Fault):
     """Refuses retries with answers that it does not like."""
 
-    def __init__(self, dislikes: Callable[[Any], bool]) -> None:
-        super().__init__()
-        self._dislikes = dislikes
+    dislikes: Callable[[Any], bool]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         params = params_of(value)
-        if "inputResponses" not in params or not self._dislikes(params["inputResponses"]):
+        if "inputResponses" not in params or not self.dislikes(params["inputResponses"]):
             return payload
         self.answer(messages.error(value["id"], -32602, "these answers are not good"))
         return None
 
 
-mrtr.server("state-of-number", "inputrequiredresult/shape").does(
+mrtr.server("state-of-number", "shape").does(
     "Gives a state that is a number.", asking(put(requestState=1))
 )
-mrtr.server("requests-in-array", "inputrequiredresult/shape").does(
+mrtr.server("requests-in-array", "shape").does(
     "Asks in an array.", _requests(lambda found: [*found.values()])
 )
-mrtr.server("request-without-params", "inputrequiredresult/shape").does(
+mrtr.server("request-without-params", "shape").does(
     "Asks without saying what.",
     _requests(lambda found: {key: {"method": "elicitation/create"} for key in found}),
 )
-mrtr.server("nothing-asked", "server-requirements-basic-workflow/one-of-both").does(
+mrtr.server("nothing-asked", "one-of-both").does(
     "Requires input and does not say which.",
     asking(lambda result: {"resultType": "input_required"}),
 )
-mrtr.server("asks-for-completion", "server-requirements-basic-workflow/kinds-of-requests").does(
+mrtr.server("asks-for-completion", "kinds-of-requests").does(
     "Asks the client to complete something.",
     _requests(put(more={"method": "completion/complete", "params": {}})),
 )
-mrtr.server("list-asks", "supported-requests/no-others").does(
+mrtr.server("list-asks", "no-others").does(
     "Asks before it lists tools.",
     answers_to("tools/list", lambda value: messages.result(value["id"], ASKING)),
 )
-mrtr.server("discovery-asks", "supported-requests/no-others").does(
+mrtr.server("discovery-asks", "no-others").does(
     "Asks before it says what it is.",
     answers_to("server/discover", lambda value: messages.result(value["id"], ASKING)),
 )
-mrtr.server("prompt-never-given", "supported-requests/prompts").does(
+mrtr.server("prompt-never-given", "prompts").does(
     "Asks again and again.", takes("prompts/get", ASKING)
 )
-mrtr.server("prompt-never-asks", "supported-requests/prompts").does(
+mrtr.server("prompt-never-asks", "prompts").does(
     "Refuses a prompt that needs input.", fails("prompts/get", -32603)
 )
-mrtr.server("never-enough", "basic-workflow/completed", "basic-workflow/several-rounds").does(
+mrtr.server("never-enough", "completed", "several-rounds").does(
     "Does not see that there are answers.", _ignoring("inputResponses")
 )
-mrtr.server("one-round-only", "basic-workflow/several-rounds").does(
+mrtr.server("one-round-only", "several-rounds").does(
     "Carries out every retry.", retried(lambda params: True)
 )
 
@@ -630,75 +603,69 @@ for capability, method in (
     )
 mrtr.server(
     "takes-what-comes",
-    "error-handling/missing-answer",
-    "error-handling/malformed-answers",
-    "error-handling/malformed-answer",
-    "server-requirements-basic-workflow/state-of-nobody",
-    "server-requirements-basic-workflow/state-of-other-type",
+    "missing-answer",
+    "malformed-answers",
+    "malformed-answer",
+    "state-of-nobody",
+    "state-of-other-type",
 ).does("Carries out every retry, whatever it brings.", retried(lambda params: True))
-mrtr.server("error-for-missing", "error-handling/missing-answer").does(
+mrtr.server("error-for-missing", "missing-answer").does(
     "Answers with an error if an answer is missing.",
     lambda: _Strict(lambda answers: "mcpcore_conformance" in answers or not answers),
 )
-mrtr.server("asks-for-something-else", "error-handling/missing-answer").does(
+mrtr.server("asks-for-something-else", "missing-answer").does(
     "Asks for something else if an answer is missing.",
     retried(lambda params: not params["inputResponses"], ASKING),
 )
-mrtr.server("error-for-further", "error-handling/further-answers").does(
+mrtr.server("error-for-further", "further-answers").does(
     "Answers with an error if there is one answer more.",
     lambda: _Strict(lambda answers: "mcpcore_conformance" in answers),
 )
-mrtr.server("asks-again-for-nonsense", "error-handling/malformed-answers").does(
+mrtr.server("asks-again-for-nonsense", "malformed-answers").does(
     "Asks again if the answers are no object.",
     retried(lambda params: not isinstance(params["inputResponses"], dict), ASKING),
 )
-mrtr.server("number-for-name", "error-handling/malformed-answer").does(
+mrtr.server("number-for-name", "malformed-answer").does(
     "Takes a number for a name.", retried(lambda params: "17" in repr(params["inputResponses"]))
 )
-mrtr.server("ignores-end-of-state", "server-requirements-basic-workflow/state-tampered").does(
+mrtr.server("ignores-end-of-state", "state-tampered").does(
     "Does not look at what stands behind a state.",
     retried(lambda params: str(params["requestState"]).endswith("-TAMPERED")),
 )
-mrtr.server("state-never-good", "server-requirements-basic-workflow/state-tampered").does(
+mrtr.server("state-never-good", "state-tampered").does(
     "Refuses its own state.", lambda: _Strict(lambda answers: True)
 )
-mrtr.server("asks-again-for-tampered", "server-requirements-basic-workflow/state-tampered").does(
+mrtr.server("asks-again-for-tampered", "state-tampered").does(
     "Asks again if the state was tampered with.", _ignoring("requestState", "inputResponses")
 )
-mrtr.server(
-    "state-for-all-principals", "server-requirements-basic-workflow/state-of-other-principal"
-).does("Takes a state from whoever has it.", one_principal)
-mrtr.server(
-    "state-instead-of-answers", "server-requirements-basic-workflow/state-of-other-round"
-).does(
+mrtr.server("state-for-all-principals", "state-of-other-principal").does(
+    "Takes a state from whoever has it.", one_principal
+)
+mrtr.server("state-instead-of-answers", "state-of-other-round").does(
     "Carries out a retry that has a state and no answers.",
     retried(lambda params: not params["inputResponses"]),
 )
-mrtr.server("state-for-all-tools", "server-requirements-basic-workflow/state-of-other-tool").does(
+mrtr.server("state-for-all-tools", "state-of-other-tool").does(
     "Takes a state of one tool for another.",
     retried(lambda params: "tampered" in str(params["name"])),
 )
-mrtr.server(
-    "state-for-all-methods", "server-requirements-basic-workflow/state-of-other-method"
-).does(
+mrtr.server("state-for-all-methods", "state-of-other-method").does(
     "Takes the state of a call for a prompt.",
     retried(lambda params: True, {"messages": [], "resultType": "complete"}, "prompts/get"),
 )
-mrtr.server(
-    "state-for-all-arguments", "server-requirements-basic-workflow/state-of-other-arguments"
-).does(
+mrtr.server("state-for-all-arguments", "state-of-other-arguments").does(
     "Takes a state for a call with other arguments.",
     retried(lambda params: params["arguments"].get("message") == "other"),
 )
-mrtr.server(
-    "state-good-for-nothing", "server-requirements-basic-workflow/state-of-other-arguments"
-).does("Refuses every state.", lambda: _Strict(lambda answers: True))
+mrtr.server("state-good-for-nothing", "state-of-other-arguments").does(
+    "Refuses every state.", lambda: _Strict(lambda answers: True)
+)
 
 
 utilities = Table("basic/utilities/cancellation")
 
 
-@utilities.server("obedient", "behavior-requirements/initialize-answered")
+@utilities.server("obedient", "initialize-answered")
 class _Obedient(Fault):
     """Cancels an initialize as well."""
 
@@ -716,7 +683,7 @@ class _Obedient(Fault):
         return () if cancelled else (value,)
 
 
-@utilities.server("late-answer", "behavior-requirements/while-asking")
+@utilities.server("late-answer", "while-asking")
 class _LateAnswer(Fault):
     """Answers a cancelled call once it hears from its client."""
 

@@ -14,13 +14,13 @@ SESSION = "mcp-session-id"
 _clock = count(1_700_000_000_000)
 
 
-table.server("ids-from-a-clock", "session-hijacking/ids-not-deterministic").does(
+table.server("ids-from-a-clock", "ids-not-deterministic").does(
     "Makes session ids from the time of day.",
     header_of(calls("initialize"), SESSION, lambda: f"node-7-process-4711-{next(_clock)}"),
 )
 
 
-@table.server("tells-of-others", "session-hijacking/ids-not-told")
+@table.server("tells-of-others", "ids-not-told")
 class _Tells(Fault):
     """Tells every client the session ids of others."""
 
@@ -36,7 +36,7 @@ class _Tells(Fault):
         return head
 
 
-@table.server("ids-given-again", "session-hijacking/ids-not-given-again")
+@table.server("ids-given-again", "ids-not-given-again")
 class _Recycles(Fault):
     """Gives the ids of sessions that have ended to others."""
 
@@ -60,13 +60,13 @@ class _Recycles(Fault):
         return asked
 
 
-table.server("one-id", "session-hijacking/ids-not-deterministic").does(
+table.server("one-id", "ids-not-deterministic").does(
     "Gives every client the same id.",
     header_of(calls("initialize"), SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.server("sessions-never-end", "session-hijacking/ids-not-given-again").does(
+table.server("sessions-never-end", "ids-not-given-again").does(
     "Says that it ends sessions, and does not.", refuses(deletes, 204)
 )
-table.server("sessions-of-everybody", "session-hijacking/ids-bound-to-users").does(
+table.server("sessions-of-everybody", "ids-bound-to-users").does(
     "Lets every user into every session.", one_principal
 )

@@ -8,7 +8,9 @@ from copy import copy
 from itertools import count
 from typing import Any, ClassVar
 
-from conformance.mutants.fault import Asked, Fault, Value
+from msgspec import field
+
+from conformance.mutants.fault import Asked, Breaks, Fault, Value
 from conformance.mutants.faults import alters, loses
 from conformance.mutants.http_faults import (
     Concerns,
@@ -62,37 +64,35 @@ def is_response(value: Value) -> bool:
 class _Misdirects(Fault):
     """Sends some messages over the first of certain streams: as well, or only there."""
 
-    def __init__(self, test: Test, where: Concerns, *, as_well: bool) -> None:
-        super().__init__()
-        self._test, self._where, self._as_well = test, where, as_well
+    test: Test
+    where: Concerns
+    as_well: bool
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
-        streams = [number for number, asked in self.exchanges.items() if self._where(asked)]
-        if not isinstance(heard, Text) or not streams or not self._test(message(heard)):
+        streams = [number for number, asked in self.exchanges.items() if self.where(asked)]
+        if not isinstance(heard, Text) or not streams or not self.test(message(heard)):
             return (heard,)
         moved = copy(heard)
         moved.exchange = streams[0]
-        return (heard, moved) if self._as_well else (moved,)
+        return (heard, moved) if self.as_well else (moved,)
 
 
-def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable[[], Fault]:
+def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Breaks:
     """Send some messages over the first stream of some requests: as well, or only there."""
     return lambda: _Misdirects(test, where, as_well=as_well)
 
 
-table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own").does(
+table.server("responses-mixed", "each-on-its-own").does(
     "Sends all responses over the stream of the first call.",
     misdirects(is_response, calls("tools/call"), as_well=False),
 )
 
 
-@table.server("one-at-a-time", "multiple-connections/beside-a-call")
+@table.server("one-at-a-time", "beside-a-call")
 class _OneAtATime(Fault):
     """Answers nothing else while a call runs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: list[Heard] = []
+    _held: list[Heard] = []
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         running = [
@@ -123,67 +123,59 @@ class _Twice(Fault):
 
 
 class _ByToken(_Twice):
-    def __init__(self, users: Counter[str]) -> None:
-        super().__init__()
-        self._users = users
+    users: Counter[str]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         meta = value.get("params", {}).get("_meta", {}) if isinstance(value, dict) else {}
-        self._users.update([str(meta[PROGRESS_ID])] if PROGRESS_ID in meta else [])
+        self.users.update([str(meta[PROGRESS_ID])] if PROGRESS_ID in meta else [])
         return payload
 
     def _concerns(self, params: Value) -> bool:
-        return self._users[str(params[PROGRESS_ID])] > 1
+        return self.users[str(params[PROGRESS_ID])] > 1
 
 
-def progress_by_token() -> Callable[[], Fault]:
+def progress_by_token() -> Breaks:
     """Send progress as often as there are requests, on any connection, that have its token."""
     users: Counter[str] = Counter()
     return lambda: _ByToken(users)
 
 
-table.server("get-404", "listening-for-messages-from-the-server/stream-or-405").does(
-    "Answers GET with 404.", status_of(gets, 404)
-)
-table.server("get-as-json", "listening-for-messages-from-the-server/stream-or-405").does(
+table.server("get-404", "stream-or-405").does("Answers GET with 404.", status_of(gets, 404))
+table.server("get-as-json", "stream-or-405").does(
     "Calls its event stream JSON.", header_of(gets, "content-type", "application/json")
 )
-table.server("get-accept-overlooked", "listening-for-messages-from-the-server/accept").does(
+table.server("get-accept-overlooked", "accept").does(
     "Does not look at Accept of GET.", overlooks(gets, "accept", instead=EVENTS)
 )
-table.server("responses-on-get", "listening-for-messages-from-the-server/no-responses").does(
+table.server("responses-on-get", "no-responses").does(
     "Sends responses over the GET stream as well.", misdirects(is_response, as_well=True)
 )
-table.server("progress-on-get", "listening-for-messages-from-the-server/unrelated-only").does(
+table.server("progress-on-get", "unrelated-only").does(
     "Sends the progress of calls over the GET stream.",
     misdirects(of("notifications/progress"), as_well=False),
 )
-table.server(
-    "questions-on-get", "listening-for-messages-from-the-server/questions-on-their-stream"
-).does(
+table.server("questions-on-get", "questions-on-their-stream").does(
     "Asks over the GET stream what a call wants to know.",
     misdirects(of("sampling/createMessage"), as_well=False),
 )
-table.server("answer-200", "sending-messages-to-the-server/answer-accepted").does(
+table.server("answer-200", "answer-accepted").does(
     "Answers answers with status 200.", status_of(responses, 200)
 )
-table.server("unknown-answer-500", "sending-messages-to-the-server/unknown-answer").does(
+table.server("unknown-answer-500", "unknown-answer").does(
     "Fails on answers to nothing.", refuses(responses, 500)
 )
-table.server("stream-without-response", "sending-messages-to-the-server/stream-kept-open").does(
+table.server("stream-without-response", "stream-kept-open").does(
     "Ends the stream of a call before its response, and has it for nobody who comes back.",
     responses_to(
         lambda asked: calls("tools/call")(asked) or gets(asked),
         text=lambda text: () if is_response(message(text)) else (text,),
     ),
 )
-table.server("broadcast", "multiple-connections/no-broadcast").does(
+table.server("broadcast", "no-broadcast").does(
     "Sends notifications over every GET stream.",
     misdirects(of("notifications/tools/list_changed"), as_well=True),
 )
-table.server("progress-twice", "multiple-connections/progress-once").does(
-    "Sends progress twice.", _Twice
-)
+table.server("progress-twice", "progress-once").does("Sends progress twice.", _Twice)
 
 
 _initialize = calls("initialize")
@@ -193,27 +185,25 @@ _numbers = count(1000)
 class _Trusting(Fault):
     """Takes requests that it should refuse for those of the session of this connection."""
 
-    def __init__(self, concerns: Concerns) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._session: str | None = None
+    concerns: Concerns
+    _session: str | None = None
 
     def head(self, head: Head) -> Head:
         self._session = header(head.headers, SESSION) or self._session
         return head
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if self._session is not None and self._concerns(asked):
+        if self._session is not None and self.concerns(asked):
             asked.headers = {**asked.headers, SESSION: self._session}
         return asked
 
 
-def trusting(concerns: Concerns) -> Callable[[], Fault]:
+def trusting(concerns: Concerns) -> Breaks:
     """What concerns it is served as if it had the id of the session."""
     return lambda: _Trusting(concerns)
 
 
-table.server("ids-in-a-row", "session-management/unpredictable").does(
+table.server("ids-in-a-row", "unpredictable").does(
     "Numbers its sessions.",
     header_of(_initialize, SESSION, lambda: f"session-of-this-server-{next(_numbers)}"),
 )
@@ -266,70 +256,66 @@ def _both(one: Concerns, other: Concerns) -> Concerns:
     return lambda asked: one(asked) and other(asked)
 
 
-table.server("blank-in-id", "session-management/visible-ascii").does(
+table.server("blank-in-id", "visible-ascii").does(
     "Has blanks in its session ids.",
     header_of(_initialize, SESSION, "session 12345678901234567890"),
 )
-table.server("id-outside-ascii", "session-management/visible-ascii").does(
+table.server("id-outside-ascii", "visible-ascii").does(
     "Has letters outside ASCII in its session ids.",
     header_of(_initialize, SESSION, "s\u00e9ance-12345678901234567890"),
 )
-table.server("one-id", "session-management/unpredictable").does(
+table.server("one-id", "unpredictable").does(
     "Gives every client the same id.",
     header_of(_initialize, SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.server("fixation", "session-management/not-chosen-by-client").does(
+table.server("fixation", "not-chosen-by-client").does(
     "Takes the session id that a client brings.", _Adopts
 )
-table.server("takeover", "session-management/initialize-spares-others").does(
+table.server("takeover", "initialize-spares-others").does(
     "Lets initialize take over the session that it names.", _Adopts
 )
-table.server("one-id-of-two", "session-management/two-ids").does(
+table.server("one-id-of-two", "two-ids").does(
     "Takes one of two session ids.",
     pours_otherwise(lambda data: re.sub(rb"Mcp-Session-Id: [^\r]*\r\n", b"", data)),
 )
-table.server("post-without-id", "session-management/missing-post").does(
+table.server("post-without-id", "missing-post").does(
     "Serves requests without session id.", trusting(_both(_missing, requests))
 )
-table.server("notification-without-id", "session-management/missing-notification").does(
+table.server("notification-without-id", "missing-notification").does(
     "Takes notifications without session id.", trusting(_both(_missing, notifications))
 )
-table.server("get-without-id", "session-management/missing-get").does(
+table.server("get-without-id", "missing-get").does(
     "Opens streams without session id.", trusting(_both(_missing, gets))
 )
-table.server("delete-without-id", "session-management/missing-delete").does(
+table.server("delete-without-id", "missing-delete").does(
     "Ends somebody's session on a DELETE without id.", trusting(_both(_missing, deletes))
 )
-table.server("post-of-any-id", "session-management/unknown-post").does(
+table.server("post-of-any-id", "unknown-post").does(
     "Serves requests with any session id.", trusting(_both(_given, requests))
 )
-table.server(
-    "unknown-400", "session-management/unknown-post", "session-management/unknown-get"
-).does(
+table.server("unknown-400", "unknown-post", "unknown-get").does(
     "Answers the id of no session with 400.",
     refuses(lambda asked: _given(asked) and asked.method in ("GET", "POST"), 400),
 )
-table.server("get-of-any-id", "session-management/unknown-get").does(
+table.server("get-of-any-id", "unknown-get").does(
     "Opens streams for any session id.", trusting(gets)
 )
-table.server("delete-of-any-id", "session-management/unknown-delete").does(
+table.server("delete-of-any-id", "unknown-delete").does(
     "Says that it has ended sessions that never were.", refuses(deletes, 204)
 )
-table.server("delete-fails", "session-management/delete-ends").does(
-    "Fails to end sessions.", refuses(deletes, 500)
-)
+table.server("delete-fails", "delete-ends").does("Fails to end sessions.", refuses(deletes, 500))
 table.server(
     "never-ends",
-    "session-management/ended-post",
-    "session-management/ended-notification",
-    "session-management/ended-get",
-    "session-management/ended-delete",
-    "session-management/end-closes-streams",
+    "ended-post",
+    "ended-notification",
+    "ended-get",
+    "ended-delete",
+    "end-closes-streams",
 ).does("Says that it ends sessions, and does not.", refuses(deletes, 204))
-table.server("ends-all", "session-management/end-spares-others").does(
+table.server("ends-all", "end-spares-others").does(
     "Ends all sessions when one of them is ended.", _EndsAll
 )
-table.server("session-name-literally", "session-management/header-name").does(
+table.server("session-name-literally", "header-name").does(
     "Knows the session header in one notation only.", refuses(with_header("MCP-SESSION-ID"), 400)
 )
 
@@ -361,38 +347,37 @@ class _Leaks(Fault):
 class _CrossSession(Fault):
     """Takes some messages for those of the oldest session, whosever they are."""
 
-    def __init__(self, concerns: Concerns, sessions: list[str]) -> None:
-        super().__init__()
-        self._concerns, self._sessions = concerns, sessions
+    concerns: Concerns
+    sessions: list[str]
 
     def head(self, head: Head) -> Head:
         if (found := header(head.headers, SESSION)) is not None:
-            self._sessions.append(found)
-            del self._sessions[:-2]
+            self.sessions.append(found)
+            del self.sessions[:-2]
         return head
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if self._concerns(asked) and self._sessions:
-            asked.headers = {**asked.headers, SESSION: self._sessions[0]}
+        if self.concerns(asked) and self.sessions:
+            asked.headers = {**asked.headers, SESSION: self.sessions[0]}
         return asked
 
 
-def crosses(concerns: Concerns) -> Callable[[], Fault]:
+def crosses(concerns: Concerns) -> Breaks:
     """What concerns it counts for the oldest of the last two sessions."""
     sessions: list[str] = []
     return lambda: _CrossSession(concerns, sessions)
 
 
-table.server("progress-of-other-sessions", "session-management/equal-ids").does(
+table.server("progress-of-other-sessions", "equal-ids").does(
     "Sends the progress of one session to another one that uses its token.", progress_by_token()
 )
-table.server("cancels-for-others", "session-management/cancel-own-only").does(
+table.server("cancels-for-others", "cancel-own-only").does(
     "Lets any session cancel.",
     crosses(
         lambda asked: notifications(asked) and asked.value["method"] == "notifications/cancelled"
     ),
 )
-table.server("answers-for-others", "session-management/answer-own-only").does(
+table.server("answers-for-others", "answer-own-only").does(
     "Lets any session answer.", crosses(responses)
 )
 
@@ -406,13 +391,11 @@ def resumes(asked: Asked) -> bool:
     return gets(asked) and asked.headers.get(LAST) is not None
 
 
-@table.server("events-counted-by-stream", "resumability-and-redelivery/ids-unique")
+@table.server("events-counted-by-stream", "ids-unique")
 class _Counts(Fault):
     """Numbers the events of each stream from 1."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._count: Counter[int] = Counter()
+    _count: Counter[int] = field(default_factory=Counter)
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, (Text, Event)) and heard.event_id:
@@ -424,10 +407,8 @@ class _Counts(Fault):
 class _Resumes(Fault):
     """Picks up from another event than it should."""
 
-    def __init__(self, choose: Callable[[str, list[str]], str]) -> None:
-        super().__init__()
-        self._choose = choose
-        self._ids: list[str] = []
+    choose: Callable[[str, list[str]], str]
+    _ids: list[str] = []
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, (Text, Event)) and heard.event_id:
@@ -436,17 +417,16 @@ class _Resumes(Fault):
 
     def fetching(self, asked: Asked) -> Asked | None:
         if resumes(asked) and self._ids:
-            chosen = self._choose(str(asked.headers[LAST]), self._ids)
+            chosen = self.choose(str(asked.headers[LAST]), self._ids)
             asked.headers = {**asked.headers, LAST: chosen}
         return asked
 
 
-@table.server("fails-on-unknown-ids", "resumability-and-redelivery/made-up-ids")
+@table.server("fails-on-unknown-ids", "made-up-ids")
 class _Fails(_Resumes):
     """Fails on event ids that it has not given."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda wanted, ids: wanted)
+    choose: Callable[[str, list[str]], str] = lambda wanted, ids: wanted
 
     def fetching(self, asked: Asked) -> Asked | None:
         if resumes(asked) and asked.headers[LAST] not in self._ids:
@@ -455,7 +435,7 @@ class _Fails(_Resumes):
         return asked
 
 
-@table.server("once-only", "resumability-and-redelivery/after-the-end")
+@table.server("once-only", "after-the-end")
 class _Forgets(Fault):
     """Forgets a response once it was replayed."""
 
@@ -471,13 +451,13 @@ class _Forgets(Fault):
         return () if brought else (heard,)
 
 
-table.server("stays-open", "resumability-and-redelivery/after-the-end").does(
+table.server("stays-open", "after-the-end").does(
     "Does not end a stream that was picked up.",
     responses_to(resumes, other=lambda heard: () if isinstance(heard, Done) else (heard,)),
 )
 
 
-@table.server("of-all-sessions", "resumability-and-redelivery/no-other-session")
+@table.server("of-all-sessions", "no-other-session")
 class _AnySession(Fault):
     """Replays to one session what belongs to another one."""
 
@@ -512,46 +492,42 @@ def _cancelled(text: Text) -> Iterable[Heard]:
     return (text,)
 
 
-table.server("newest-stream", "resumability-and-redelivery/ids-name-their-stream").does(
+table.server("newest-stream", "ids-name-their-stream").does(
     "Picks up the stream that spoke last, whatever the id.",
     lambda: _Resumes(lambda wanted, ids: ids[-1]),
 )
-table.server(
-    "not-resumed",
-    "resumability-and-redelivery/replayed",
-    "resumability-and-redelivery/get-stream-resumed",
-).does("Gives ids, and resumes nothing.", refuses(resumes, 405))
-table.server("from-the-beginning", "resumability-and-redelivery/exactly-what-followed").does(
+table.server("not-resumed", "replayed", "get-stream-resumed").does(
+    "Gives ids, and resumes nothing.", refuses(resumes, 405)
+)
+table.server("from-the-beginning", "exactly-what-followed").does(
     "Replays a stream from its first event.", lambda: _Resumes(lambda wanted, ids: ids[0])
 )
-table.server("responses-only", "resumability-and-redelivery/exactly-what-followed").does(
+table.server("responses-only", "exactly-what-followed").does(
     "Replays the response alone.",
     responses_to(resumes, text=lambda text: () if _progress(message(text)) else (text,)),
 )
-table.server(
-    "cancelled-by-disconnect", "sending-messages-to-the-server/disconnect-is-no-cancellation"
-).does(
+table.server("cancelled-by-disconnect", "disconnect-is-no-cancellation").does(
     "Ends calls in failure when their connection is lost.", responses_to(resumes, text=_cancelled)
 )
-table.server("of-all-streams", "resumability-and-redelivery/no-other-stream").does(
+table.server("of-all-streams", "no-other-stream").does(
     "Replays what belongs to other streams, too.", responses_to(resumes, text=_of_another)
 )
-table.server("unknown-from-the-beginning", "resumability-and-redelivery/made-up-ids").does(
+table.server("unknown-from-the-beginning", "made-up-ids").does(
     "Takes an event id that it does not know for the first.",
     lambda: _Resumes(lambda wanted, ids: wanted if wanted in ids else ids[0]),
 )
-table.server("unprimed", "sending-messages-to-the-server/priming").does(
+table.server("unprimed", "priming").does(
     "Opens its streams with the first message.",
     loses(Event, lambda event: not event.comment and not event.data),
 )
-table.server("primed-with-data", "sending-messages-to-the-server/priming").does(
+table.server("primed-with-data", "priming").does(
     "Puts data into the first event of a stream.",
     alters(Event, lambda event: not event.comment, name="prime", data=b"{}"),
 )
-table.server("no-retry", "sending-messages-to-the-server/retry-before-closing").does(
+table.server("no-retry", "retry-before-closing").does(
     "Closes connections without saying when to come back.", alters(Event, retry=None)
 )
-table.server("does-not-take-back", "sending-messages-to-the-server/polling").does(
+table.server("does-not-take-back", "polling").does(
     "Does not know streams whose connection it has closed.", refuses(resumes, 404)
 )
 
@@ -574,7 +550,7 @@ class _Endpoint(Fault):
         return asked.method == "POST" and asked.target not in (None, self.endpoint)
 
 
-@table.server("greets-first", "http-with-sse/endpoint-first")
+@table.server("greets-first", "endpoint-first")
 class _Greets(_Endpoint):
     """Says something else before the endpoint."""
 
@@ -584,11 +560,11 @@ class _Greets(_Endpoint):
         return (heard,)
 
 
-table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin").does(
+table.server("points-elsewhere", "endpoint-of-same-origin").does(
     "Has messages posted to another origin.",
     alters(Event, lambda event: event.name == "endpoint", data=b"http://evil.example/messages"),
 )
-table.server("numbers", "http-with-sse/endpoints-differ").does(
+table.server("numbers", "endpoints-differ").does(
     "Numbers its clients.",
     alters(
         Event,
@@ -598,7 +574,7 @@ table.server("numbers", "http-with-sse/endpoints-differ").does(
 )
 
 
-@table.server("answers-in-body", "http-with-sse/answers-on-the-stream")
+@table.server("answers-in-body", "answers-on-the-stream")
 class _AnswersInBody(Fault):
     """Answers in the body of the POST."""
 
@@ -608,7 +584,7 @@ class _AnswersInBody(Fault):
         return (heard,)
 
 
-@table.server("any-place", "http-with-sse/posted-elsewhere")
+@table.server("any-place", "posted-elsewhere")
 class _AnyPlace(_Endpoint):
     """Takes messages wherever they are posted."""
 
@@ -618,7 +594,7 @@ class _AnyPlace(_Endpoint):
         return asked
 
 
-@table.server("any-session", "http-with-sse/unknown-session")
+@table.server("any-session", "unknown-session")
 class _NoSession(_Endpoint):
     """Takes messages for sessions that never were."""
 
@@ -644,28 +620,28 @@ class _Broadcasts(Fault):
         return (*foreign, heard)
 
 
-table.server("stream-as-text", "http-with-sse/event-stream").does(
+table.server("stream-as-text", "event-stream").does(
     "Calls its event stream plain text.", header_of(gets, "content-type", "text/plain")
 )
-table.server("post-500", "http-with-sse/post-accepted").does(
+table.server("post-500", "post-accepted").does(
     "Answers POSTs that it takes with 500.", status_of(calls("ping"), 500)
 )
-table.server("takes-from-the-gone", "http-with-sse/end-of-the-stream").does(
+table.server("takes-from-the-gone", "end-of-the-stream").does(
     "Takes messages of clients that have left.",
     refuses(lambda asked: requests(asked) and asked.value["id"] == "kit-late", 202),
 )
-table.server("takes-malformed", "http-with-sse/malformed").does(
+table.server("takes-malformed", "malformed").does(
     "Says that it has taken what is no message.",
     refuses(lambda asked: asked.method == "POST" and not isinstance(asked.value, dict), 202),
 )
-table.server("stream-at-endpoint", "http-with-sse/get-at-the-endpoint").does(
+table.server("stream-at-endpoint", "get-at-the-endpoint").does(
     "Opens event streams where messages are posted.",
     refuses(lambda asked: gets(asked) and asked.target is not None, 200, headers=STREAM_HEAD),
 )
-table.server("any-origin-of-streams", "security-warning/foreign-origin-stream").does(
+table.server("any-origin-of-streams", "foreign-origin-stream").does(
     "Does not look at the Origin of GET.", opens("headers")
 )
-table.server("any-origin-of-posts", "security-warning/foreign-origin-post").does(
+table.server("any-origin-of-posts", "foreign-origin-post").does(
     "Does not look at the Origin of POST.", overlooks(requests, "origin")
 )
 
@@ -673,24 +649,24 @@ table.server("any-origin-of-posts", "security-warning/foreign-origin-post").does
 VERSION = "mcp-protocol-version"
 AGREED = LATEST_LEGACY.name
 
-table.server(
-    "any-version", "protocol-version-header/unsupported", "protocol-version-header/invalid"
-).does("Does not look at the version of requests.", overlooks(requests, VERSION, instead=AGREED))
-table.server("any-version-of-notifications", "protocol-version-header/invalid-notification").does(
+table.server("any-version", "unsupported", "invalid").does(
+    "Does not look at the version of requests.", overlooks(requests, VERSION, instead=AGREED)
+)
+table.server("any-version-of-notifications", "invalid-notification").does(
     "Does not look at the version of notifications.",
     overlooks(notifications, VERSION, instead=AGREED),
 )
-table.server("any-version-of-get", "protocol-version-header/invalid-get").does(
+table.server("any-version-of-get", "invalid-get").does(
     "Does not look at the version of GET.", overlooks(gets, VERSION, instead=AGREED)
 )
-table.server("any-version-of-delete", "protocol-version-header/invalid-delete").does(
+table.server("any-version-of-delete", "invalid-delete").does(
     "Does not look at the version of DELETE.", overlooks(deletes, VERSION, instead=AGREED)
 )
-table.server("version-needed", "protocol-version-header/absent").does(
+table.server("version-needed", "absent").does(
     "Refuses requests without a version.",
     refuses(with_header(VERSION, lambda value: value is None), 400),
 )
-table.server("no-version-on-initialize", "protocol-version-header/on-initialize").does(
+table.server("no-version-on-initialize", "on-initialize").does(
     "Refuses an initialize that has the header already.",
     refuses(lambda asked: calls("initialize")(asked) and VERSION in asked.headers, 400),
 )

@@ -20,7 +20,7 @@ def _basic_plane(value: Value) -> Value:
     return value
 
 
-@table.server("escapes-literally", "messages/escapes")
+@table.server("escapes-literally", "escapes")
 class _ReadsEscapesLiterally(Fault):
     """Does not read escapes."""
 
@@ -30,12 +30,12 @@ class _ReadsEscapesLiterally(Fault):
         return payload
 
 
-table.server("asks", "messages/directions").does(
+table.server("asks", "directions").does(
     "Sends requests.", also("tools/call", messages.request("mutant", "elicitation/create", {}))
 )
 
 
-@table.server("connections-mixed", "custom-transports/connections-apart")
+@table.server("connections-mixed", "connections-apart")
 class _Repeats(Fault):
     """Sends the answers of one connection over another one, too."""
 
@@ -48,6 +48,6 @@ class _Repeats(Fault):
         return (value, *foreign)
 
 
-table.server("basic-plane", "messages/utf-8").does(
+table.server("basic-plane", "utf-8").does(
     "Loses characters that do not fit into two bytes.", answers_to("", _basic_plane)
 )

@@ -20,7 +20,7 @@ PIPE = 65536
 """Bytes that a pipe holds."""
 
 
-@table.server("indented", "stdio/no-embedded-newlines")
+@table.server("indented", "no-embedded-newlines")
 class _Indents(Fault):
     """Sends its messages indented, over several lines."""
 
@@ -50,7 +50,7 @@ class Drops(Fault):
         return (heard,) if self._room > 0 else ()
 
 
-@table.server("deaf-behind-long-line", "stdio/too-large-message")
+@table.server("deaf-behind-long-line", "too-large-message")
 class _ReadsOn(Fault):
     """Reads nothing behind a line that is too long."""
 
@@ -61,51 +61,49 @@ class _ReadsOn(Fault):
         return None if self._deaf else data
 
 
-table.server("splits-at-separators", "stdio/separators-within-strings").does(
+table.server("splits-at-separators", "separators-within-strings").does(
     "Ends lines where Unicode has line separators.",
     reads(lambda data: "\n".join([*data.decode().splitlines(), ""]).encode()),
 )
-table.server("carriage-return-kept", "stdio/carriage-returns").does(
+table.server("carriage-return-kept", "carriage-returns").does(
     "Takes the CR before LF for a part of the message.",
     reads(lambda data: data.replace(b"\r\n", b"x\n")),
 )
-table.server("blank-line-refused", "stdio/blank-lines").does(
+table.server("blank-line-refused", "blank-lines").does(
     "Answers blank lines with an error.", reads(lambda data: data.replace(b"\n\n", b"\nx\n"))
 )
-table.server("blanks-refused", "stdio/blanks-around").does(
+table.server("blanks-refused", "blanks-around").does(
     "Wants a message to begin with a brace.",
     reads(lambda data: b"x" + data if data.startswith(b" ") else data),
 )
-table.server("read-is-a-line", "stdio/byte-by-byte").does(
+table.server("read-is-a-line", "byte-by-byte").does(
     "Takes everything that it reads at once for a message.",
     reads(lambda data: data if data.endswith(b"\n") else data + b"\n"),
 )
-table.server("decodes-what-it-reads", "stdio/split-within-characters").does(
+table.server("decodes-what-it-reads", "split-within-characters").does(
     "Decodes what it reads before it has a whole line.",
     reads(lambda data: data.decode("utf-8", "replace").encode()),
 )
-table.server("one-line-per-read", "stdio/several-at-once").does(
+table.server("one-line-per-read", "several-at-once").does(
     "Takes the first line of what it reads at once.",
     reads(lambda data: data.partition(b"\n")[0] + b"\n"),
 )
-table.server("hundred-lines", "stdio/many-at-once").does(
+table.server("hundred-lines", "many-at-once").does(
     "Loses what comes while it writes.",
     reads(lambda data: b"".join(data.splitlines(keepends=True)[:100])),
 )
-table.server("drops-answers", "stdio/slow-reader").does(
-    "Drops what it cannot write at once.", Drops
-)
-table.server("reader-limit", "stdio/large-message").does(
+table.server("drops-answers", "slow-reader").does("Drops what it cannot write at once.", Drops)
+table.server("reader-limit", "large-message").does(
     "Cannot read lines of more than 64 KiB.",
     reads(lambda data: None if len(data) > READER_LIMIT else data),
 )
-table.server("logs-to-stdout", "stdio/nothing-but-messages").does(
+table.server("logs-to-stdout", "nothing-but-messages").does(
     "Logs calls to its standard output.", also("tools/call", b"INFO: called")
 )
-table.server("prints-to-stdout", "stdio/noise-kept-away").does(
+table.server("prints-to-stdout", "noise-kept-away").does(
     "Lets handlers print between its messages.", also("tools/call", b"INFO: called")
 )
-table.server("stderr-in-latin", "stdio/stderr-is-text").does(
+table.server("stderr-in-latin", "stderr-is-text").does(
     "Writes Latin-1 to standard error.",
     command=("-m", "conformance.mutants.programs.stdio_server", "--latin"),
 )
@@ -114,12 +112,12 @@ table.server("stderr-in-latin", "stdio/stderr-is-text").does(
 PROGRAM = ("-m", "conformance.mutants.programs.stdio_server")
 
 
-table.server("waits-for-input", "shutdown/end-of-input-at-once", "shutdown/end-within-a-line").does(
+table.server("waits-for-input", "end-of-input-at-once", "end-within-a-line").does(
     "Does not notice that its input has ended.", hooked(finished=lambda: False)
 )
 
 
-@table.server("drops-at-the-end", "shutdown/answers-before-the-end")
+@table.server("drops-at-the-end", "answers-before-the-end")
 class _Drops(Fault):
     """Forgets what it was asked when the input ends."""
 
@@ -133,11 +131,11 @@ class _Drops(Fault):
         return () if self._over else (value,)
 
 
-table.server("writes-requests", "receiving-messages/no-requests").does(
+table.server("writes-requests", "no-requests").does(
     "Writes a request before its result.",
     also("tools/call", messages.request("mutant", "sampling/createMessage", {})),
 )
-table.server("answers-cancelled", "cancellation/silent-afterwards").does(
+table.server("answers-cancelled", "silent-afterwards").does(
     "Answers requests that were cancelled.",
     responds(
         asks("notifications/cancelled"),
@@ -148,13 +146,11 @@ table.server("answers-cancelled", "cancellation/silent-afterwards").does(
 )
 
 
-@table.server("remembers-capabilities", "unexpected-termination/nothing-is-kept")
+@table.server("remembers-capabilities", "nothing-is-kept")
 class _Remembers(Fault):
     """Takes what one request has declared for what all have."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Value = {}
+    _known: Value = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         meta = meta_of(value)
@@ -165,22 +161,22 @@ class _Remembers(Fault):
         return encode(value)
 
 
-table.server("hangs", "shutdown/end-of-input").does(
+table.server("hangs", "end-of-input").does(
     "Goes on when there is nothing to read any more.", command=(*PROGRAM, "--hangs")
 )
-table.server("waits-for-calls", "shutdown/end-of-input-with-calls").does(
+table.server("waits-for-calls", "end-of-input-with-calls").does(
     "Waits for calls before it ends.", command=(*PROGRAM, "--hangs-in-calls")
 )
-table.server("ends-with-3", "shutdown/exit-status").does(
+table.server("ends-with-3", "exit-status").does(
     "Ends with exit status 3.", command=(*PROGRAM, "--status", "3")
 )
-table.server("leaves-children", "shutdown/nothing-left-behind").does(
+table.server("leaves-children", "nothing-left-behind").does(
     "Leaves a program behind.", command=(*PROGRAM, "--leaves-children")
 )
-table.server("deaf-to-signals", "shutdown/terminated", "shutdown/terminated-with-calls").does(
+table.server("deaf-to-signals", "terminated", "terminated-with-calls").does(
     "Ignores SIGTERM.", command=(*PROGRAM, "--deaf-to-signals")
 )
-table.server("answers-responses", "sending-messages/response-does-no-harm").does(
+table.server("answers-responses", "response-does-no-harm").does(
     "Answers responses.",
     instead(
         lambda value: isinstance(value, dict) and "result" in value,

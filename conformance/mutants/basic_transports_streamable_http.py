@@ -13,7 +13,7 @@ from conformance.mutants.basic_transports import (
     progress_by_token,
 )
 from conformance.mutants.edits import drop, first, put, to, where
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.fault import Asked, Breaks, Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, hooked, meta_of, own_messages, status
 from conformance.mutants.http_faults import (
     Concerns,
@@ -47,7 +47,7 @@ from mcpcore_conformance.kit.messages import HEADER_MISMATCH, INVALID_REQUEST
 table = Table("basic/transports/streamable-http")
 
 
-@table.server("answers-twice", "sending-messages/one-answer-per-request")
+@table.server("answers-twice", "one-answer-per-request")
 class _AnswersTwice(Fault):
     """Sends each result twice."""
 
@@ -55,7 +55,7 @@ class _AnswersTwice(Fault):
         return (value, value) if "result" in value else (value,)
 
 
-table.server("asks-on-stream", "receiving-messages/no-requests").does(
+table.server("asks-on-stream", "no-requests").does(
     "Sends a request before its result.",
     also("tools/call", messages.request("mutant", "roots/list")),
 )
@@ -77,65 +77,65 @@ def _first_call(value: Value) -> Value:
     return {**value, "params": params}
 
 
-table.server("answers-as-html", "sending-messages/answered-as-json-or-events").does(
+table.server("answers-as-html", "answered-as-json-or-events").does(
     "Calls its answers HTML.", header_of(requests, "content-type", "text/html")
 )
-table.server("notification-200", "sending-messages/notification-accepted").does(
+table.server("notification-200", "notification-accepted").does(
     "Answers notifications with status 200.", status_of(notifications, 200)
 )
-table.server("202-with-body", "sending-messages/accepted-without-body").does(
+table.server("202-with-body", "accepted-without-body").does(
     "Says something in the body of a 202.", body_of(notifications, b"null")
 )
-table.server("refuses-with-200", "sending-messages/refused-with-error-status").does(
+table.server("refuses-with-200", "refused-with-error-status").does(
     "Refuses with status 200 and an error.", status(400, 200)
 )
-table.server("takes-responses", "sending-messages/response-refused").does(
+table.server("takes-responses", "response-refused").does(
     "Takes responses of modern clients.", refuses(responses, 202)
 )
-table.server("accept-literally", "sending-messages/accept-in-any-notation").does(
+table.server("accept-literally", "accept-in-any-notation").does(
     "Compares Accept letter by letter.",
     refuses(with_header("accept", lambda value: value != ACCEPT), 406),
 )
-table.server("accept-no-wildcard", "sending-messages/accept-anything").does(
+table.server("accept-no-wildcard", "accept-anything").does(
     "Knows no wildcards in Accept.",
     refuses(with_header("accept", lambda value: value == "*/*"), 406),
 )
-table.server("accept-overlooked", "sending-messages/accept-nothing-fitting").does(
+table.server("accept-overlooked", "accept-nothing-fitting").does(
     "Does not look at Accept.", overlooks(everything, "accept", instead=ACCEPT)
 )
-table.server("accept-missing-500", "sending-messages/accept-missing").does(
+table.server("accept-missing-500", "accept-missing").does(
     "Fails where there is no Accept.",
     refuses(with_header("accept", lambda value: value is None), 500),
 )
-table.server("content-type-literally", "sending-messages/content-type-parameters").does(
+table.server("content-type-literally", "content-type-parameters").does(
     "Compares Content-Type letter by letter.", refuses(with_header("content-type"), 415)
 )
-table.server("content-type-overlooked", "sending-messages/content-type-other").does(
+table.server("content-type-overlooked", "content-type-other").does(
     "Takes any Content-Type for JSON.",
     overlooks(everything, "content-type", instead="application/json"),
 )
-table.server("any-method", "sending-messages/other-methods").does(
+table.server("any-method", "other-methods").does(
     "Takes every method for POST.",
     rewrites(lambda asked: asked.method in ("PUT", "PATCH"), _as_post),
 )
-table.server("stream-cut", "receiving-messages/response-ends-stream").does(
+table.server("stream-cut", "response-ends-stream").does(
     "Cuts the connection behind the response.", responses_to(calls("tools/call"), other=_cut)
 )
-table.server("progress-of-another", "receiving-messages/only-related-notifications").does(
+table.server("progress-of-another", "only-related-notifications").does(
     "Sends the progress of the first call on every stream.",
     own_messages("notifications/progress", _first_call),
 )
-table.server("buffered", "receiving-messages/no-buffering").does(
+table.server("buffered", "no-buffering").does(
     "Lets proxies gather its event streams.", header_of(everything, "x-accel-buffering", None)
 )
-table.server("names-small-only", "case-sensitivity/header-names").does(
+table.server("names-small-only", "header-names").does(
     "Knows its headers in small letters only.",
     refuses(lambda asked: any(name != name.lower() for name in asked.headers), 400),
 )
-table.server("blanks-kept", "case-sensitivity/blanks-around-values").does(
+table.server("blanks-kept", "blanks-around-values").does(
     "Takes blanks for a part of header values.", pours_statuses(400)
 )
-table.server("fails-on-odd-headers", "sending-messages/no-server-error").does(
+table.server("fails-on-odd-headers", "no-server-error").does(
     "Fails when Authorization cannot be read.", refuses(with_header("authorization"), 500)
 )
 
@@ -144,7 +144,7 @@ VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
 MISMATCH = messages.error(None, HEADER_MISMATCH, "no match")
 
 
-def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Callable[[], Fault]:
+def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Breaks:
     """The server does not look at a header: it gets the one that fits."""
     return overlooks(concerns, name)
 
@@ -160,7 +160,7 @@ class _AnyVersion(Fault):
         return messages.encode(value)
 
 
-@table.server("any-version", "protocol-version-header/unsupported")
+@table.server("any-version", "unsupported")
 class _AnyVersionAtAll(_AnyVersion):
     """Serves versions that nobody knows."""
 
@@ -168,7 +168,7 @@ class _AnyVersionAtAll(_AnyVersion):
         return {name: value for name, value in headers.items() if name != VERSION}
 
 
-table.server("mismatch-without-id", "server-validation/error-names-request").does(
+table.server("mismatch-without-id", "error-names-request").does(
     "Leaves the id out of the error of a header check.",
     answers_to(
         "", where(lambda value: value.get("error", {}).get("code") == HEADER_MISMATCH, drop("id"))
@@ -187,27 +187,27 @@ table.server("no-version-needed", "protocol-version-header/missing").does(
 table.server("version-header-overlooked", "protocol-version-header/other-than-body").does(
     "Believes the version of the body.", overlooked(VERSION)
 )
-table.server("version-of-body-overlooked", "protocol-version-header/body-other-than-header").does(
+table.server("version-of-body-overlooked", "body-other-than-header").does(
     "Believes the version of the header.", _AnyVersion
 )
-table.server("unknown-method-200", "protocol-version-header/unknown-method").does(
+table.server("unknown-method-200", "unknown-method").does(
     "Answers an unknown method with status 200.", status_of(calls("kit/unknown"), 200)
 )
-table.server("answers-ping", "protocol-version-header/removed-method").does(
+table.server("answers-ping", "removed-method").does(
     "Goes on answering ping.",
     refuses(calls("ping"), 200, messages.result(None, {"resultType": "complete"})),
 )
-table.server("method-first", "protocol-version-header/version-before-method").does(
+table.server("method-first", "version-before-method").does(
     "Looks for the method before it looks at the version.",
     refuses(calls("kit/unknown"), 404, messages.error(None, -32601, "no such method")),
 )
-table.server("no-method-needed", "standard-request-headers/method-missing").does(
+table.server("no-method-needed", "method-missing").does(
     "Does without Mcp-Method.", overlooked(METHOD)
 )
-table.server("method-overlooked", "server-validation/method-other-than-body").does(
+table.server("method-overlooked", "method-other-than-body").does(
     "Does not look at Mcp-Method.", overlooked(METHOD)
 )
-table.server("any-case", "case-sensitivity/values").does(
+table.server("any-case", "values").does(
     "Compares methods without regard to case.", overlooked(METHOD, _in_capitals)
 )
 for kind, method in (
@@ -221,7 +221,7 @@ for kind, method in (
     table.server(f"name-overlooked-{kind}", f"server-validation/name-other-than-body-{kind}").does(
         f"Does not look at Mcp-Name in {method}.", overlooked(NAME, calls(method))
     )
-table.server("one-header-of-two", "server-validation/header-twice").does(
+table.server("one-header-of-two", "header-twice").does(
     "Looks at one of two lines of a header.",
     pours_otherwise(
         lambda data: data.replace(b"Mcp-Name: kit-other\r\n", b"").replace(
@@ -231,22 +231,18 @@ table.server("one-header-of-two", "server-validation/header-twice").does(
 )
 table.server(
     "mismatch-as-invalid-request",
-    "server-validation/method-other-than-body",
-    "standard-request-headers/method-missing",
+    "method-other-than-body",
+    "method-missing",
     "protocol-version-header/other-than-body",
 ).does(
     "Uses the code of an invalid request where headers do not match.",
     errors_of("", put(code=INVALID_REQUEST)),
 )
-table.server(
-    "mismatch-200",
-    "server-validation/name-other-than-body-tool",
-    "server-validation/method-other-than-body",
-).does(
+table.server("mismatch-200", "name-other-than-body-tool", "method-other-than-body").does(
     "Refuses with status 200 where headers do not match.",
     status_of(lambda asked: bool(asked.headers), 200),
 )
-table.server("fails-on-notifications", "sending-messages/notification-needs-no-mirrors").does(
+table.server("fails-on-notifications", "notification-needs-no-mirrors").does(
     "Fails on a notification without mirrors.", refuses(notifications, 500)
 )
 
@@ -255,15 +251,15 @@ def _is(*found: str) -> Callable[[str | None], bool]:
     return lambda value: value is not None and any(each in value for each in found)
 
 
-table.server("sentinel-not-decoded", "value-encoding/name-decoded").does(
+table.server("sentinel-not-decoded", "name-decoded").does(
     "Compares the sentinel form as it is.",
     refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
 )
-table.server("sentinel-in-capitals", "value-encoding/sentinel-small-letters").does(
+table.server("sentinel-in-capitals", "sentinel-small-letters").does(
     "Knows the sentinel in any case.",
     overlooked(NAME, lambda asked: "BASE64" in (asked.headers.get(NAME) or "")),
 )
-table.server("sentinel-guessed", "value-encoding/sentinel-broken").does(
+table.server("sentinel-guessed", "sentinel-broken").does(
     "Makes something of Base64 that is none.", overlooked(NAME, with_header(NAME, _is("!")))
 )
 table.server("any-characters", "server-validation/invalid-characters").does(
@@ -276,7 +272,7 @@ REGION, SHARD, ZONE, DRY, NOTE = (
 )
 
 
-def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Callable[[], Fault]:
+def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Breaks:
     """The server believes a header that passes the test: it gets the one that fits.
 
     The test gets the header and the argument that it belongs to.
@@ -319,7 +315,7 @@ def _null_given(asked: Asked) -> bool:
     return call and asked.value["params"].get("arguments") == {"note": None}
 
 
-table.server("mirrors-refused", "server-behavior-for-custom-headers/served").does(
+table.server("mirrors-refused", "served").does(
     "Knows no mirrors of arguments.", refuses(lambda asked: REGION in asked.headers, 400, MISMATCH)
 )
 table.server("mirror-not-needed", "server-behavior-for-custom-headers/missing").does(
@@ -333,40 +329,40 @@ table.server("mirror-in-any-case", "server-behavior-for-custom-headers/other-tha
     "Compares mirrors without regard to case.",
     trusting(REGION, lambda found, argument: (found or "").lower() == argument),
 )
-table.server("mirror-not-decoded", "server-behavior-for-custom-headers/decoded").does(
+table.server("mirror-not-decoded", "decoded").does(
     "Compares the sentinel form of a mirror as it is.",
     refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
 )
-table.server("look-alikes-refused", "value-encoding/sentinel-look-alike").does(
+table.server("look-alikes-refused", "sentinel-look-alike").does(
     "Takes everything that begins like a sentinel for one.",
     refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
 )
-table.server("mirror-guessed", "value-encoding/parameter-broken").does(
+table.server("mirror-guessed", "parameter-broken").does(
     "Makes something of Base64 without its padding.",
     trusting(REGION, lambda found, argument: found == "=?base64?SGVsbG8?="),
 )
 table.server(
     "mirror-of-any-characters", "server-behavior-for-custom-headers/invalid-characters"
 ).does("Takes bytes outside ASCII in mirrors.", pours_statuses(200))
-table.server("unknown-mirror-refused", "server-behavior-for-custom-headers/unknown-ignored").does(
+table.server("unknown-mirror-refused", "unknown-ignored").does(
     "Refuses mirrors that nobody asked for.",
     refuses(lambda asked: "mcp-param-kit-unknown" in asked.headers, 400, MISMATCH),
 )
-table.server("nested-overlooked", "server-behavior-for-custom-headers/nested").does(
+table.server("nested-overlooked", "nested").does(
     "Compares the mirrors of the first level only.", trusting(ZONE, lambda found, argument: True)
 )
-table.server("boolean-in-any-notation", "value-encoding/booleans").does(
+table.server("boolean-in-any-notation", "booleans").does(
     "Takes 1 for true.", trusting(DRY, lambda found, argument: found == "1")
 )
-table.server("integer-in-any-notation", "value-encoding/integers").does(
+table.server("integer-in-any-notation", "integers").does(
     "Understands hexadecimal integers.",
     trusting(SHARD, lambda found, argument: (found or "").startswith("0x")),
 )
-table.server("integer-as-float", "value-encoding/integers").does(
+table.server("integer-as-float", "integers").does(
     "Compares integers as floating point numbers of half the precision.",
     trusting(SHARD, lambda found, argument: argument == 2**53 - 1),
 )
-table.server("integer-of-any-size", "schema-extension/integers-within-range").does(
+table.server("integer-of-any-size", "integers-within-range").does(
     "Takes integers of any size.",
     refuses(
         lambda asked: len(asked.headers.get(SHARD) or "") > 15,
@@ -374,22 +370,22 @@ table.server("integer-of-any-size", "schema-extension/integers-within-range").do
         messages.result(None, {"resultType": "complete", "content": []}),
     ),
 )
-table.server("integers-as-text", "server-validation/integers-numerically").does(
+table.server("integers-as-text", "integers-numerically").does(
     "Compares integers as text.", refuses(_has(SHARD, "."), 400, MISMATCH)
 )
-table.server("absent-expected", "server-behavior-for-custom-headers/absent-not-expected").does(
+table.server("absent-expected", "absent-not-expected").does(
     "Wants the headers of arguments that are not given.", refuses(_nothing_given, 400, MISMATCH)
 )
-table.server("null-expected", "server-behavior-for-custom-headers/null-not-expected").does(
+table.server("null-expected", "null-not-expected").does(
     "Wants the header of an argument that is null.", refuses(_null_given, 400, MISMATCH)
 )
-table.server("claims-overlooked", "server-validation/header-without-argument").does(
+table.server("claims-overlooked", "header-without-argument").does(
     "Passes over the mirror of an argument that is not given.",
     trusting(NOTE, lambda found, argument: argument is None),
 )
 
 
-def declared(schema: Value) -> Callable[[], Fault]:
+def declared(schema: Value) -> Breaks:
     """The first tool has this input schema."""
     return listed("tools/list", "tools", first(put(inputSchema=schema)))
 
@@ -399,14 +395,14 @@ def mirrors(**properties: Any) -> Value:
     return {"type": "object", "properties": properties}
 
 
-table.server("mirror-with-colon", "schema-extension/name-is-a-token").does(
+table.server("mirror-with-colon", "name-is-a-token").does(
     "Names a mirror with characters that no header has.",
     declared(mirrors(a={"type": "string", "x-mcp-header": "Re:gion\r\nX"})),
 )
-table.server("mirror-without-name", "schema-extension/name-is-a-token").does(
+table.server("mirror-without-name", "name-is-a-token").does(
     "Names a mirror with nothing.", declared(mirrors(a={"type": "string", "x-mcp-header": ""}))
 )
-table.server("mirrors-alike", "schema-extension/names-unique").does(
+table.server("mirrors-alike", "names-unique").does(
     "Has two mirrors that differ in case alone.",
     declared(
         mirrors(
@@ -415,14 +411,14 @@ table.server("mirrors-alike", "schema-extension/names-unique").does(
         )
     ),
 )
-table.server("number-mirrored", "schema-extension/primitive-types").does(
+table.server("number-mirrored", "primitive-types").does(
     "Mirrors a number.", declared(mirrors(a={"type": "number", "x-mcp-header": "Region"}))
 )
-table.server("items-mirrored", "schema-extension/statically-reachable").does(
+table.server("items-mirrored", "statically-reachable").does(
     "Mirrors the items of an array.",
     declared(mirrors(a={"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}})),
 )
-table.server("mirrored-behind-choice", "schema-extension/statically-reachable").does(
+table.server("mirrored-behind-choice", "statically-reachable").does(
     "Mirrors a property behind anyOf.",
     declared({"anyOf": [mirrors(a={"type": "string", "x-mcp-header": "Region"})]}),
 )
@@ -431,7 +427,7 @@ table.server("mirrored-behind-choice", "schema-extension/statically-reachable").
 ALLOW = "access-control-allow-origin"
 
 
-def believes(*parts: str) -> Callable[[], Fault]:
+def believes(*parts: str) -> Breaks:
     """Origins with one of these parts are as good as none."""
 
     def there(value: str | None) -> bool:
@@ -444,12 +440,12 @@ def _from_browsers(concerns: Concerns) -> Concerns:
     return lambda asked: concerns(asked) and "origin" in asked.headers
 
 
-table.server("listens-everywhere", "security-endpoint/loopback-only").does(
+table.server("listens-everywhere", "loopback-only").does(
     "Listens at every address of the machine.", hooked(reached=to(True))
 )
 
 
-@table.server("origin-needed", "security-endpoint/no-origin")
+@table.server("origin-needed", "no-origin")
 class _WantsOrigin(Fault):
     """Wants an Origin from everybody."""
 
@@ -466,58 +462,52 @@ class _WantsOrigin(Fault):
         return None
 
 
-table.server("any-origin", "security-endpoint/foreign-origin").does(
+table.server("any-origin", "foreign-origin").does(
     "Does not look at Origin.", overlooks(everything, "origin")
 )
-table.server(
-    "foreign-400",
-    "security-endpoint/foreign-origin",
-    "security-endpoint/foreign-origin-notification",
-).does("Refuses foreign origins with status 400.", refuses(with_header("origin"), 400))
-table.server("origin-by-part", "security-endpoint/look-alike-origin").does(
+table.server("foreign-400", "foreign-origin", "foreign-origin-notification").does(
+    "Refuses foreign origins with status 400.", refuses(with_header("origin"), 400)
+)
+table.server("origin-by-part", "look-alike-origin").does(
     "Looks for its name anywhere in Origin.", believes("127.0.0.1.evil", "localhost.evil")
 )
-table.server("origin-by-beginning", "security-endpoint/origin-with-user").does(
+table.server("origin-by-beginning", "origin-with-user").does(
     "Looks for its name at the beginning of Origin.", believes("@")
 )
-table.server("addresses-trusted", "security-endpoint/foreign-address").does(
+table.server("addresses-trusted", "foreign-address").does(
     "Believes every origin that is an IPv6 address.", believes("//[")
 )
-table.server("null-trusted", "security-endpoint/opaque-origin").does(
-    "Takes null for no origin.", believes("null")
-)
-table.server("malformed-trusted", "security-endpoint/malformed-origin").does(
+table.server("null-trusted", "opaque-origin").does("Takes null for no origin.", believes("null"))
+table.server("malformed-trusted", "malformed-origin").does(
     "Takes an Origin that it cannot read for none.",
     overlooks(with_header("origin", lambda value: value in ("://", "http://")), "origin"),
 )
-table.server("any-port", "security-endpoint/other-port").does(
+table.server("any-port", "other-port").does(
     "Does not look at the port of Origin.",
     overlooks(with_header("origin", lambda value: (value or "").endswith(":1")), "origin"),
 )
-table.server("one-origin-of-two", "security-endpoint/two-origins").does(
+table.server("one-origin-of-two", "two-origins").does(
     "Passes over the foreign one of two origins.",
     pours_otherwise(lambda data: re.sub(rb"Origin: http://evil[^\r]*\r\n", b"", data)),
 )
-table.server("any-origin-of-get", "security-endpoint/foreign-origin-get").does(
+table.server("any-origin-of-get", "foreign-origin-get").does(
     "Does not look at the Origin of GET.",
     refuses(_from_browsers(gets), 200, headers=[("content-type", "text/event-stream")]),
 )
-table.server("any-origin-of-delete", "security-endpoint/foreign-origin-delete").does(
+table.server("any-origin-of-delete", "foreign-origin-delete").does(
     "Does not look at the Origin of DELETE.", refuses(_from_browsers(deletes), 204)
 )
-table.server("any-origin-of-notifications", "security-endpoint/foreign-origin-notification").does(
+table.server("any-origin-of-notifications", "foreign-origin-notification").does(
     "Does not look at the Origin of notifications.", overlooks(notifications, "origin")
 )
-table.server("own-origin-refused", "security-endpoint/own-origin").does(
+table.server("own-origin-refused", "own-origin").does(
     "Refuses every Origin.", refuses(with_header("origin"), 403)
 )
-table.server("any-host", "security-endpoint/foreign-host").does(
-    "Answers to every name.", pours_statuses(200)
-)
-table.server("all-may-read", "security-endpoint/nothing-allowed").does(
+table.server("any-host", "foreign-host").does("Answers to every name.", pours_statuses(200))
+table.server("all-may-read", "nothing-allowed").does(
     "Lets every page read its answers.", header_of(everything, ALLOW, "*")
 )
-table.server("all-may-call", "security-endpoint/preflight").does(
+table.server("all-may-call", "preflight").does(
     "Tells every page that it may call.",
     header_of(lambda asked: asked.method == "OPTIONS", ALLOW, "http://evil.example"),
 )
@@ -526,12 +516,12 @@ table.server("all-may-call", "security-endpoint/preflight").does(
 SESSION = "mcp-session-id"
 
 
-table.server("runs-on", "cancellation/closing-cancels").does(
+table.server("runs-on", "closing-cancels").does(
     "Runs on when its client closes the stream.", hooked(cutting=to(False))
 )
 
 
-@table.server("cancels-by-id", "cancellation/closing-spares-others")
+@table.server("cancels-by-id", "closing-spares-others")
 class _CancelsById(Fault):
     """Cancels every request that has the id of the one whose stream was closed."""
 
@@ -553,31 +543,29 @@ class _CancelsById(Fault):
         return () if is_response(value) and value.get("id") in self.gone else (heard,)
 
 
-table.server("stream-to-get", "earlier-streamable-http-revisions/get").does(
+table.server("stream-to-get", "get").does(
     "Goes on opening streams on GET.",
     refuses(gets, 200, headers=[("content-type", "text/event-stream")]),
 )
-table.server("deletes", "earlier-streamable-http-revisions/delete").does(
-    "Goes on ending sessions.", refuses(deletes, 204)
-)
-table.server("session-needed", "earlier-streamable-http-revisions/session-ignored").does(
+table.server("deletes", "delete").does("Goes on ending sessions.", refuses(deletes, 204))
+table.server("session-needed", "session-ignored").does(
     "Looks for the session that a client names.", refuses(with_header(SESSION), 404)
 )
-table.server("session-made", "earlier-streamable-http-revisions/no-session").does(
+table.server("session-made", "no-session").does(
     "Goes on making session ids.",
     header_of(everything, SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.server("event-id-refused", "earlier-streamable-http-revisions/event-id-ignored").does(
+table.server("event-id-refused", "event-id-ignored").does(
     "Refuses Last-Event-ID.", refuses(with_header("last-event-id"), 400)
 )
-table.server("progress-by-token", "receiving-messages/equal-ids").does(
+table.server("progress-by-token", "equal-ids").does(
     "Sends progress to everybody who uses its token.", progress_by_token()
 )
-table.server("progress-on-listen", "receiving-messages/no-progress-on-listen").does(
+table.server("progress-on-listen", "no-progress-on-listen").does(
     "Sends progress over streams of subscriptions/listen, too.",
     misdirects(of("notifications/progress"), calls("subscriptions/listen"), as_well=True),
 )
-table.server("changes-on-calls", "receiving-messages/no-changes-on-calls").does(
+table.server("changes-on-calls", "no-changes-on-calls").does(
     "Sends changes over streams of calls, too.",
     misdirects(of("notifications/tools/list_changed"), calls("tools/call"), as_well=True),
 )

@@ -26,7 +26,7 @@ TOOLS = "notifications/tools/list_changed"
 TOKENS = "behavior-requirements/active-tokens-only"
 
 
-@index.server("answers-again", "result-responses/answered-once")
+@index.server("answers-again", "answered-once")
 class _AnswersAgain(Fault):
     """Answers a list once more when the next request comes."""
 
@@ -44,7 +44,7 @@ class _AnswersAgain(Fault):
         return (value,)
 
 
-@index.server("same-id", "requests/server-id-fresh")
+@index.server("same-id", "server-id-fresh")
 class _SameId(Fault):
     """Gives all its own requests one id."""
 
@@ -69,7 +69,7 @@ lifecycle.server("announces-anyway", *EITHER).does(
         also("tools/list", notification(TOOLS)),
     ),
 )
-logging.server("logs-a-list", "capabilities/declared", revisions=LEGACY).does(
+logging.server("logs-a-list", "declared", revisions=LEGACY).does(
     "Does not declare that it logs, and logs whoever lists something.",
     together(
         results_of(
@@ -97,7 +97,7 @@ class _ReportsAfterwards(Fault):
         return value, notification("notifications/progress", params)
 
 
-@progress.server("counts-down", "progress-flow/only-grows")
+@progress.server("counts-down", "only-grows")
 class _CountsDown(Fault):
     """Reports what is left to do."""
 
@@ -110,19 +110,19 @@ class _CountsDown(Fault):
         return *(notification("notifications/progress", each) for each in left), value
 
 
-index.server("answers-nobody", "result-responses/of-a-request").does(
+index.server("answers-nobody", "of-a-request").does(
     "Sends a result that nobody has asked for.",
     also("tools/list", result("nobody", {"resultType": "complete"}), after=True),
 )
-index.server("nameless-error", "result-responses/of-a-request").does(
+index.server("nameless-error", "of-a-request").does(
     "Sends an error without an id beside a good answer.",
     also("tools/list", error(None, -32603, "oh")),
 )
-index.server("logs-verbosely", "notifications/params").does(
+index.server("logs-verbosely", "params").does(
     "Logs with a level that there is not.",
     also("tools/list", notification("notifications/message", {"level": "verbose", "data": "a"})),
 )
-index.server("pings-by-one-id", "requests/server-ids-differ").does(
+index.server("pings-by-one-id", "server-ids-differ").does(
     "Pings with one id again and again.", also("ping", request("same", "ping"), after=True)
 )
 lifecycle.server("speaks-as-a-client", *EITHER).does(
@@ -133,7 +133,7 @@ lifecycle.server("speaks-of-later", *EITHER).does(
     "Acknowledges a subscription, which is of a later revision.",
     also("tools/list", notification("notifications/subscriptions/acknowledged", {})),
 )
-lifecycle.server("asks-everybody", "capability-negotiation/asks-what-is-declared").does(
+lifecycle.server("asks-everybody", "asks-what-is-declared").does(
     "Asks for roots whoever is there.", also("tools/list", request("kit-asks", "roots/list"))
 )
 progress.server("progress-of-nobody", TOKENS).does(
@@ -143,32 +143,32 @@ progress.server("progress-of-nobody", TOKENS).does(
         notification("notifications/progress", {"progressToken": "nobody", "progress": 1}),
     ),
 )
-cancellation.server("cancels-nothing", "behavior-requirements/server-own-requests-only").does(
+cancellation.server("cancels-nothing", "server-own-requests-only").does(
     "Cancels a request that it has not made.",
     also("tools/list", notification("notifications/cancelled", {"requestId": "nobody"})),
 )
-subscriptions.server("tells-without-a-stream", "opening-a-stream/nothing-without-it").does(
+subscriptions.server("tells-without-a-stream", "nothing-without-it").does(
     "Tells of changes whoever is there.", also("tools/list", notification(TOOLS))
 )
-subscriptions.server("tells-at-once", "acknowledgment/before-changes").does(
+subscriptions.server("tells-at-once", "before-changes").does(
     "Tells of a change before it acknowledges the subscription.", around(TOOLS, before=True)
 )
-subscriptions.server("tells-namelessly", "receiving-notifications/named-by-all").does(
+subscriptions.server("tells-namelessly", "named-by-all").does(
     "Tells of changes as older revisions do.", around(TOOLS, meta=to({}))
 )
-subscriptions.server("wraps-the-id", "receiving-notifications/named-by-all").does(
+subscriptions.server("wraps-the-id", "named-by-all").does(
     "Names subscriptions by an object.",
     around(TOOLS, meta=lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
 )
-subscriptions.server("tells-of-prompts", "opening-a-stream/of-the-kind").does(
+subscriptions.server("tells-of-prompts", "of-the-kind").does(
     "Tells of changes of prompts whoever has subscribed to anything.",
     around("notifications/prompts/list_changed"),
 )
-resources.server("updates-everybody", "subscriptions/nothing-without-one").does(
+resources.server("updates-everybody", "nothing-without-one").does(
     "Tells of updates whoever is there.",
     also("tools/list", notification("notifications/resources/updated", {"uri": "test://other"})),
 )
-logging.server("logs-unasked", "per-request-log-level/only-where-asked-for", revisions=MODERN).does(
+logging.server("logs-unasked", "only-where-asked-for", revisions=MODERN).does(
     "Logs whoever lists something.",
     also("tools/list", notification("notifications/message", {"level": "info", "data": "a list"})),
 )

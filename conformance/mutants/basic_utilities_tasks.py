@@ -5,10 +5,10 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, fails, meta_of, results_of, takes
 from conformance.mutants.http_faults import everything, header_of, one_principal
-from conformance.mutants.lists import Entries, told
+from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.tasks import RELATED
@@ -26,22 +26,22 @@ TASK = {
 }
 
 
-def _created(edit: Change) -> Callable[[], Fault]:
+def _created(edit: Change) -> Breaks:
     """Edit the task that a call is answered with."""
     return results_of("tools/call", over("task", edit))
 
 
-def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _got(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("tasks/get", edit)
 
 
-def _named(prefix: str) -> Callable[[], Fault]:
+def _named(prefix: str) -> Breaks:
     """Make ids of tasks that follow from each other; the server keeps its own."""
     numbers = count(1)
     return _created(lambda task: {**task, "taskId": f"{prefix}{next(numbers)}"})
 
 
-@table.server("meta-decides", "associating-task-related-messages/parameter-decides")
+@table.server("meta-decides", "parameter-decides")
 class _Related(Fault):
     """Looks for the task in _meta first."""
 
@@ -51,7 +51,7 @@ class _Related(Fault):
         return messages.encode(over("params", put(taskId=related["taskId"]))(value))
 
 
-table.server("created-late", "result-retrieval/created-at-once").does(
+table.server("created-late", "created-at-once").does(
     "Does not say that it has made a task.",
     answers_to("tools/call", lambda value: None if "task" in value.get("result", {}) else value),
 )
@@ -63,14 +63,12 @@ table.server("waits-after-answers", "input-required-status/status").does(
 class _Changing(Fault):
     """Changes the status of a task whenever it is looked at."""
 
-    def __init__(self, *statuses: str) -> None:
-        super().__init__()
-        self._statuses = [*statuses]
+    statuses: list[str]
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tasks/get" or "result" not in value:
             return (value,)
-        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return ({**value, "result": {**value["result"], "status": status}},)
 
 
@@ -78,7 +76,7 @@ def _relating(value: Value) -> Value:
     return {**value, "_meta": {RELATED: {"taskId": value.get("taskId", "1")}}}
 
 
-table.server("no-times", "creating-tasks/shape", "ttl-and-resource-management/times").does(
+table.server("no-times", "creating-tasks/shape", "times").does(
     "Does not say when a task was made.", _created(drop("createdAt"))
 )
 table.server("status-of-nobody", "creating-tasks/shape").does(
@@ -91,106 +89,94 @@ table.server("half-a-task", "getting-tasks/shape").does(
 table.server("result-at-once", "creating-tasks/shape").does(
     "Makes no task of a call.", results_of("tools/call", lambda result: DONE)
 )
-table.server("begins-completed", "task-status-lifecycle/begins-working").does(
+table.server("begins-completed", "begins-working").does(
     "Says that a task has ended when it begins.", _created(put(status="completed"))
 )
-table.server("same-id", "task-id-requirements/unique").does(
-    "Gives all tasks one id.", _created(put(taskId="the task"))
-)
-table.server("numbered", "task-isolation-and-access-control/ids-not-guessable").does(
-    "Numbers its tasks.", _named("")
-)
-table.server("long-numbered", "task-isolation-and-access-control/ids-not-guessable").does(
+table.server("same-id", "unique").does("Gives all tasks one id.", _created(put(taskId="the task")))
+table.server("numbered", "ids-not-guessable").does("Numbers its tasks.", _named(""))
+table.server("long-numbered", "ids-not-guessable").does(
     "Numbers its tasks, behind a long prefix.", _named("00000000-0000-0000-0000-00000000000")
 )
-table.server("time-in-seconds", "ttl-and-resource-management/times").does(
+table.server("time-in-seconds", "times").does(
     "Counts seconds.", _got(put(lastUpdatedAt="1764066600"))
 )
-table.server("no-ttl", "ttl-and-resource-management/ttl").does(
-    "Says nothing of the ttl.", _got(drop("ttl"))
-)
-table.server("no-time-to-live", "ttl-and-resource-management/ttl").does(
+table.server("no-ttl", "ttl").does("Says nothing of the ttl.", _got(drop("ttl")))
+table.server("no-time-to-live", "ttl").does(
     "Has a ttl that is over when it begins.", _got(put(ttl=0))
 )
-table.server("not-yet", "result-retrieval/waits-for-the-end").does(
+table.server("not-yet", "waits-for-the-end").does(
     "Answers tasks/result before there is one.", takes("tasks/result", {"task": TASK})
 )
-table.server("other-result", "result-retrieval/waits-for-the-end").does(
+table.server("other-result", "waits-for-the-end").does(
     "Gives the result of another call.", results_of("tasks/result", lambda result: DONE)
 )
-table.server("works-for-ever", "result-retrieval/waits-for-the-end").does(
-    "Gives a result, and still works.", lambda: _Changing("working")
+table.server("works-for-ever", "waits-for-the-end").does(
+    "Gives a result, and still works.", lambda: _Changing(["working"])
 )
-table.server("nameless-result", "related-task-metadata/of-the-result").does(
+table.server("nameless-result", "of-the-result").does(
     "Does not say whose result it is.", results_of("tasks/result", drop("_meta"))
 )
-table.server("error-in-result", "result-retrieval/error").does(
+table.server("error-in-result", "error").does(
     "Answers with a result for a call that broke.",
     answers_to(
         "tasks/result", lambda value: messages.result(value["id"], {**DONE, "isError": True})
     ),
 )
-table.server("other-error", "result-retrieval/error").does(
+table.server("other-error", "error").does(
     "Answers with another error for a call that broke.", fails("tasks/result", -32603)
 )
-table.server("failure-hidden", "task-execution-errors/failed").does(
+table.server("failure-hidden", "failed").does(
     "Does not say that a tool failed.", results_of("tasks/result", drop("isError"))
 )
-table.server("changes-its-mind", "task-status-lifecycle/terminal-is-final").does(
-    "Cancels a task that was completed.", lambda: _Changing("completed", "cancelled")
+table.server("changes-its-mind", "terminal-is-final").does(
+    "Cancels a task that was completed.", lambda: _Changing(["completed", "cancelled"])
 )
-table.server("cancels-later", "task-cancellation/cancelled").does(
+table.server("cancels-later", "cancelled").does(
     "Answers before a task is cancelled.", results_of("tasks/cancel", put(status="working"))
 )
-table.server("completes-anyway", "task-cancellation/cancelled").does(
-    "Completes a task that was cancelled.", lambda: _Changing("completed")
+table.server("completes-anyway", "cancelled").does(
+    "Completes a task that was cancelled.", lambda: _Changing(["completed"])
 )
-table.server(
-    "cancels-anything", "task-cancellation/of-a-finished-task", "protocol-errors/unknown-cancel"
-).does("Cancels whatever it is asked to.", takes("tasks/cancel", {**TASK, "status": "cancelled"}))
-table.server("knows-everything", "protocol-errors/unknown-get").does(
+table.server("cancels-anything", "of-a-finished-task", "unknown-cancel").does(
+    "Cancels whatever it is asked to.", takes("tasks/cancel", {**TASK, "status": "cancelled"})
+)
+table.server("knows-everything", "unknown-get").does(
     "Has a task for every id.", takes("tasks/get", TASK)
 )
-table.server("results-of-everything", "protocol-errors/unknown-result").does(
+table.server("results-of-everything", "unknown-result").does(
     "Has a result for every id.", takes("tasks/result", DONE)
 )
-table.server("other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-cursor").does(
+table.server("other-code", "unknown-get", "unknown-cursor").does(
     "Has a code of its own for what it does not find.", errors_of("", put(code=-32002))
 )
 
 
-def _listed(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
-    return results_of("tasks/list", over("tasks", edit))
-
-
-table.server("lists-nothing", "task-listing/complete").does(
-    "Lists no tasks.", _listed(lambda tasks: [])
+table.server("lists-nothing", "complete").does(
+    "Lists no tasks.", results_of("tasks/list", over("tasks", lambda tasks: []))
 )
-table.server("any-cursor", "protocol-errors/unknown-cursor").does(
+table.server("any-cursor", "unknown-cursor").does(
     "Begins anew at a cursor that it does not know.", takes("tasks/list", {"tasks": []})
 )
-table.server("task-of-all", "tool-level-negotiation/forbidden").does(
+table.server("task-of-all", "forbidden").does(
     "Makes a task of every call.", takes("tools/call", {"task": TASK})
 )
-table.server("tasks-of-all-principals", "task-isolation-and-access-control/other-principal").does(
+table.server("tasks-of-all-principals", "other-principal").does(
     "Shows a task to whoever has its id.", one_principal
 )
-table.server("plain-call", "tool-level-negotiation/required").does(
+table.server("plain-call", "required").does(
     "Calls plainly what needs a task.", takes("tools/call", DONE)
 )
-table.server("nameless-question", "input-required-status/names-the-task").does(
+table.server("nameless-question", "names-the-task").does(
     "Asks without saying for which task.", told("elicitation/create", drop("_meta"))
 )
-table.server("other-question", "input-required-status/names-the-task").does(
+table.server("other-question", "names-the-task").does(
     "Asks for another task.",
     told("elicitation/create", put(_meta={RELATED: {"taskId": "another"}})),
 )
 table.server("waits-and-works", "input-required-status/status").does(
-    "Works on while it waits for an answer.", lambda: _Changing("working")
+    "Works on while it waits for an answer.", lambda: _Changing(["working"])
 )
-table.server("named-twice", "associating-task-related-messages/not-in-get").does(
-    "Names the task in _meta as well.", _got(_relating)
-)
+table.server("named-twice", "not-in-get").does("Names the task in _meta as well.", _got(_relating))
 table.server("notified-twice", "task-notifications/status").does(
     "Names the task in _meta as well.", told(STATUS, _relating)
 )
@@ -198,7 +184,7 @@ table.server("half-a-notification", "task-notifications/status").does(
     "Tells the status alone.",
     told(STATUS, lambda params: {"taskId": params["taskId"], "status": params["status"]}),
 )
-table.server("streamed", "input-required-status/get-not-streamed").does(
+table.server("streamed", "get-not-streamed").does(
     "Answers everything with an event stream.",
     header_of(everything, "content-type", "text/event-stream"),
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     asks,
     code,
@@ -25,11 +25,11 @@ table = Table("basic/versioning")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
-def _data(edit: Change) -> Callable[[], Fault]:
+def _data(edit: Change) -> Breaks:
     return errors_of("", over("data", edit))
 
 
-def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _capabilities(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("server/discover", over("capabilities", edit))
 
 
@@ -92,20 +92,20 @@ table.server("repeats-nothing", f"{NEGOTIATION}/requested").does(
 table.server("shorter-list", f"{NEGOTIATION}/same-list").does(
     "Names fewer versions in the error than in server/discover.", _data(put(supported=[MODERN]))
 )
-table.server("nameless-extension", "extension-negotiation/names").does(
+table.server("nameless-extension", "names").does(
     "Has an extension without a prefix.", _capabilities(put(extensions={"tasks": {}}))
 )
-table.server("extension-without-settings", "extension-negotiation/names").does(
+table.server("extension-without-settings", "names").does(
     "Says true where the settings of an extension should be.",
     _capabilities(put(extensions={"org.example/x": True})),
 )
-table.server("wants-known-extensions", "extension-negotiation/unknown").does(
+table.server("wants-known-extensions", "unknown").does(
     "Refuses clients with an extension that it does not know.",
     declines(
         lambda value: "extensions" in meta_of(value).get(META_CLIENT_CAPABILITIES, {}), -32602
     ),
 )
-table.server("extends-unasked", "extension-negotiation/not-declared").does(
+table.server("extends-unasked", "not-declared").does(
     "Answers every call with a task.",
     results_of("tools/call", lambda _found: {"resultType": "task", "taskId": "1"}),
 )

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import field
+
 from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.client_faults import also_asks, exits, header, heads, without_header
 from conformance.mutants.client_sign_in_faults import (
@@ -30,30 +32,21 @@ from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, RESOURC
 
 table = Table("basic/authorization")
 
-FALLBACKS = "fallbacks-for-servers-without-metadata-discovery"
 
-table.client(
-    "below-the-endpoint",
-    "authorization-base-url/client-metadata-at-root",
-    f"{FALLBACKS}/client-metadata-first",
-).does(
+table.client("below-the-endpoint", "metadata-at-root", "metadata-first").does(
     "Looks for metadata below the path of the endpoint.",
     looks_at(OAUTH_PLACE, f"{OAUTH_PLACE}/mcp"),
 )
-table.client("other-default", f"{FALLBACKS}/client-default-paths").does(
+table.client("other-default", "default-paths").does(
     "Takes another path for the default token endpoint.", looks_at("/token", "/oauth/token")
 )
-table.client("no-version", "server-metadata-discovery-headers/client-version-header").does(
+table.client("no-version", "version-header").does(
     "Does not name the protocol version when it asks for metadata.",
     without_header("mcp-protocol-version", "GET"),
 )
 
 
 discovery = Table("basic/authorization/authorization-server-discovery")
-
-RESOURCE = "protected-resource-metadata-discovery-requirements"
-SERVER = "authorization-server-metadata-discovery"
-LOCATION = "authorization-server-location"
 
 
 def _appended(asked: Asked) -> Iterable[Asked]:
@@ -68,56 +61,45 @@ def _oauth_alone(asked: Asked) -> Iterable[Asked]:
     return (asked,)
 
 
-discovery.client(
-    "guesses-the-place",
-    f"{RESOURCE}/client-challenged-place",
-    f"{RESOURCE}/client-challenge-syntax",
-).does(
+discovery.client("guesses-the-place", "challenged-place", "challenge-syntax").does(
     "Looks at the well-known place whatever the challenge says.",
     looks_at("/documents/", RESOURCE_PLACE),
 )
-discovery.client(
-    "root-alone", f"{RESOURCE}/client-path-first", f"{RESOURCE}/client-root-then"
-).does("Looks at the root alone.", looks_at(f"{RESOURCE_PLACE}/mcp", RESOURCE_PLACE))
-discovery.client("own-origin", f"{LOCATION}/client-named-server").does(
+discovery.client("root-alone", "path-first", "root-then").does(
+    "Looks at the root alone.", looks_at(f"{RESOURCE_PLACE}/mcp", RESOURCE_PLACE)
+)
+discovery.client("own-origin", "named-server").does(
     "Takes the server's own origin for the authorization server.",
     looks_at(f"{OAUTH_PLACE}/as", OAUTH_PLACE),
 )
-discovery.client("default-endpoints", f"{SERVER}/client-endpoints").does(
+discovery.client("default-endpoints", "endpoints").does(
     "Takes /authorize for the authorization endpoint.", looks_at("/as/sign-in", "/as/authorize")
 )
-discovery.client("appends", f"{SERVER}/client-order-with-path").does(
+discovery.client("appends", "order-with-path").does(
     "Appends the well-known URI to the issuer, and does not insert it.", heads(_appended)
 )
-discovery.client("openid-first", f"{SERVER}/client-order-without-path").does(
+discovery.client("openid-first", "order-without-path").does(
     "Looks for the OpenID configuration first.", looks_at(OAUTH_PLACE, OPENID_PLACE)
 )
-discovery.client("oauth-alone", f"{SERVER}/client-openid").does(
+discovery.client("oauth-alone", "openid").does(
     "Knows nothing of OpenID configurations.", heads(_oauth_alone)
 )
-discovery.client("any-issuer", f"{SERVER}/client-issuer-identical").does(
+discovery.client("any-issuer", "issuer-identical").does(
     "Does not look at the issuer of metadata.",
     overlooks(
         "authorization_endpoint",
         lambda value: {**value, "issuer": value["token_endpoint"].removesuffix("/tokens")},
     ),
 )
-discovery.client("one-registration", f"{LOCATION}/client-state-per-server").does(
+discovery.client("one-registration", "state-per-server").does(
     "Uses its first id at every authorization server.", keeps_first("client_id")
 )
 
 
 index = Table("basic/authorization/index")
 
-RESPONSE = "authorization-response-validation"
-PARAMETER = "resource-parameter-implementation"
-CANONICAL = "canonical-server-uri"
-TOKENS = "token-requirements"
-HANDLING = "token-handling"
-REFRESH = "refresh-tokens"
 
-
-@index.client("forgets-once", f"{TOKENS}/client-signed-in-every-request")
+@index.client("forgets-once", "signed-in-every-request")
 class _Forgets(ClientFault):
     """Leaves its token out of one request."""
 
@@ -131,7 +113,7 @@ class _Forgets(ClientFault):
         return (asked,)
 
 
-@index.client("in-the-query", f"{TOKENS}/client-signed-in-not-in-query")
+@index.client("in-the-query", "signed-in-not-in-query")
 class _InTheQuery(ClientFault):
     """Puts its token into the query as well."""
 
@@ -145,14 +127,12 @@ class _InTheQuery(ClientFault):
 class _ShowsToken(ClientFault):
     """Shows what it was given in a header of every request to anybody."""
 
-    def __init__(self, member: str) -> None:
-        super().__init__()
-        self._member = member
-        self._token = ""
+    member: str
+    _token: str = ""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._member in value:
-            self._token = value[self._member]
+        if isinstance(value, dict) and self.member in value:
+            self._token = value[self.member]
         return payload
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
@@ -161,14 +141,12 @@ class _ShowsToken(ClientFault):
         return (asked,)
 
 
-@index.client("assumes", f"{REFRESH}/client-none-assumed")
+@index.client("assumes", "none-assumed")
 class _Assumes(ClientFault):
     """Takes a refresh token for granted."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._again = redeems(having("grant_type", "refresh_token"))()
-        self._count = 0
+    _again: ClientFault = field(default_factory=redeems(having("grant_type", "refresh_token")))
+    _count: int = 0
 
     def other(self, arrival: Any) -> Iterable[Any]:
         if b"grant_type=" in getattr(arrival, "data", b""):
@@ -178,7 +156,7 @@ class _Assumes(ClientFault):
         return (arrival,)
 
 
-@index.client("asks-for-ever", "error-handling/client-gives-up")
+@index.client("asks-for-ever", "gives-up")
 class _SignsInAgain(ClientFault):
     """Signs in again and again."""
 
@@ -190,61 +168,61 @@ class _SignsInAgain(ClientFault):
         return payload
 
 
-index.client("no-issuer-right", f"{RESPONSE}/client-right-issuer").does(
+index.client("no-issuer-right", "right-issuer").does(
     "Takes every issuer for a wrong one.",
     returns(lambda params, request, issuer: {**params, "iss": "https://attacker.example"}),
 )
 index.client(
     "any-issuer",
-    f"{RESPONSE}/client-wrong-issuer",
-    f"{RESPONSE}/client-missing-issuer",
-    f"{RESPONSE}/client-issuer-as-text",
-    f"{RESPONSE}/client-errors-too",
+    "wrong-issuer",
+    "missing-issuer",
+    "issuer-as-text",
+    "errors-too",
 ).does(
     "Does not look at the issuer of a response.",
     returns(lambda params, request, issuer: {**params, "iss": issuer}),
 )
-index.client("no-resource-asked", f"{PARAMETER}/client-both-requests").does(
+index.client("no-resource-asked", "both-requests").does(
     "Leaves the resource out of the authorization request.", asks(drop("resource"))
 )
-index.client("no-resource-redeemed", f"{PARAMETER}/client-both-requests").does(
+index.client("no-resource-redeemed", "both-requests").does(
     "Leaves the resource out of the token request.", redeems(drop("resource"))
 )
-index.client("resource-of-another", f"{PARAMETER}/client-names-server").does(
+index.client("resource-of-another", "names-server").does(
     "Names another resource.", redeems(having("resource", "https://other.example/mcp"))
 )
-index.client("fragment", f"{CANONICAL}/client-canonical").does(
+index.client("fragment", "canonical").does(
     "Names a resource with a fragment.", asks(over("resource", lambda uri: uri + "#tools"))
 )
-index.client("without-scheme", f"{CANONICAL}/client-canonical").does(
+index.client("without-scheme", "canonical").does(
     "Names a resource without its scheme.",
     asks(over("resource", lambda uri: uri.partition("//")[2])),
 )
-index.client("slash", f"{CANONICAL}/client-specific").does(
+index.client("slash", "specific").does(
     "Puts a slash after the resource.", asks(over("resource", lambda uri: uri + "/"))
 )
-index.client("old-token", f"{HANDLING}/client-own-tokens").does(
+index.client("old-token", "own-tokens").does(
     "Sends its first token for ever.", keeps_first("authorization")
 )
-index.client("follows-with-token", f"{HANDLING}/client-server-alone").does(
+index.client("follows-with-token", "server-alone").does(
     "Follows a redirect with its token.", FollowsRedirects
 )
-index.client("shows-token", f"{HANDLING}/client-server-alone").does(
+index.client("shows-token", "server-alone").does(
     "Shows its token to everybody.", lambda: _ShowsToken("access_token")
 )
-index.client("shows-refresh-token", f"{REFRESH}/client-confidential").does(
+index.client("shows-refresh-token", "confidential").does(
     "Shows its refresh token to everybody.", lambda: _ShowsToken("refresh_token")
 )
-index.client("refreshes-for-any", f"{PARAMETER}/client-refresh").does(
+index.client("refreshes-for-any", "refresh").does(
     "Leaves the resource out when it refreshes its token.",
     redeems(drop("resource"), "refresh_token"),
 )
-index.client("code-alone", f"{REFRESH}/client-grant-type").does(
+index.client("code-alone", "grant-type").does(
     "Registers for codes alone, and refreshes.", registers(put(grant_types=["authorization_code"]))
 )
 
 
-@index.client("follows", "token-handling/client-not-elsewhere", revisions=LEGACY)
+@index.client("follows", "not-elsewhere", revisions=LEGACY)
 class _Follows(ClientFault):
     """Takes its token wherever it is sent."""
 
@@ -261,17 +239,17 @@ class _Follows(ClientFault):
         return (asked,)
 
 
-index.client(
-    "token-in-posts-only", "token-requirements/client-every-request", revisions=LEGACY
-).does("Sends its token with messages only.", without_header("authorization", "DELETE"))
-index.client("other-token", "token-requirements/client-every-request").does(
+index.client("token-in-posts-only", "every-request", revisions=LEGACY).does(
+    "Sends its token with messages only.", without_header("authorization", "DELETE")
+)
+index.client("other-token", "every-request").does(
     "Sends something else.", header("authorization", lambda value: "Basic a2l0")
 )
-index.client("carries-along", "token-handling/client-not-elsewhere").does(
+index.client("carries-along", "not-elsewhere").does(
     "Takes its token to another origin, too.",
     also_asks("GET", "/mcp", host="localhost", authorization="Bearer kit"),
 )
-index.client("turns-into-get", "token-handling/client-post-stays-post").does(
+index.client("turns-into-get", "post-stays-post").does(
     "Asks for the other address by GET.", also_asks("GET", "/elsewhere")
 )
 
@@ -280,59 +258,52 @@ registration = Table("basic/authorization/client-registration")
 legacy = Table("basic/authorization")
 
 METADATA = "authorization_endpoint"
-CONSTRAINTS = "application-type-and-redirect-uri-constraints"
-BINDING = "authorization-server-binding"
 
-registration.client(
-    "own-credentials",
-    "pre-registration/client-credentials",
-    "pre-registration/client-before-others",
-    "client-registration/client-own-id",
-).does("Makes its id up.", asks(having("client_id", "made-up")))
-registration.client(
-    "registers-always", "client-id-metadata-documents/client-before-registration"
-).does(
+registration.client("own-credentials", "credentials", "before-others", "own-id").does(
+    "Makes its id up.", asks(having("client_id", "made-up"))
+)
+registration.client("registers-always", "before-registration").does(
     "Registers where it could do without.",
     reads_in_its_place(METADATA, client_id_metadata_document_supported=False),
 )
-registration.client("plain-http", "implementation-requirements/client-id-form").does(
+registration.client("plain-http", "id-form").does(
     "Has its document at a URL of http.",
     asks(having("client_id", "http://client.example/document.json")),
 )
-registration.client("no-path", "implementation-requirements/client-id-form").does(
+registration.client("no-path", "id-form").does(
     "Has its document at the root.", asks(having("client_id", "https://client.example/"))
 )
-registration.client("document-always", "advertising-cimd-support/client-looks").does(
+registration.client("document-always", "looks").does(
     "Uses its document whether that is supported or not.",
     reads_in_its_place(METADATA, client_id_metadata_document_supported=True),
 )
-legacy.client("registers-never", "dynamic-client-registration/client-registers").does(
+legacy.client("registers-never", "registers").does(
     "Does not register.",
     overlooks(
         METADATA,
         lambda value: {name: each for name, each in value.items() if name[:12] != "registration"},
     ),
 )
-registration.client("no-type", f"{CONSTRAINTS}/client-application-type").does(
+registration.client("no-type", "application-type").does(
     "Does not say what kind of application it is.", registers(drop("application_type"))
 )
-registration.client("web", f"{CONSTRAINTS}/client-fitting-type").does(
+registration.client("web", "fitting-type").does(
     "Says that it is a web application, and listens on loopback.",
     registers(put(application_type="web")),
 )
-registration.client("goes-on", f"{CONSTRAINTS}/client-registration-refused").does(
+registration.client("goes-on", "registration-refused").does(
     "Asks for authorization when its registration was refused.",
     asks_anyway(
         lambda value: value.get("error") == "invalid_redirect_uri", "/as/sign-in?client_id="
     ),
 )
-registration.client("ends-well", f"{CONSTRAINTS}/client-refusal-shown").does(
+registration.client("ends-well", "refusal-shown").does(
     "Ends as if all were well when its registration was refused.", exits(0)
 )
-registration.client("one-registration", f"{BINDING}/client-registers-anew").does(
+registration.client("one-registration", "registers-anew").does(
     "Uses its first id at every authorization server.", keeps_first("client_id")
 )
-registration.client("tries-everywhere", f"{BINDING}/client-mismatch-told").does(
+registration.client("tries-everywhere", "mismatch-told").does(
     "Tries the given credentials at any authorization server.",
     asks_anyway(
         lambda value: str(value.get("issuer", "")).endswith("/other"),
@@ -341,21 +312,12 @@ registration.client("tries-everywhere", f"{BINDING}/client-mismatch-told").does(
 )
 
 
-SELECTION = "scope-selection-strategy"
-STEP_UP = "step-up-authorization-flow"
-
-
 def _forgets(params: Params) -> Params:
     more = "kit:write" in params.get("scope", "")
     return {**params, "scope": "kit:write"} if more else params
 
 
-index.client(
-    "greedy",
-    f"{SELECTION}/client-challenged-scopes",
-    f"{SELECTION}/client-no-scopes",
-    "refresh-tokens/client-offline-where-listed",
-).does(
+index.client("greedy", "challenged-scopes", "no-scopes", "offline-where-listed").does(
     "Asks for more scopes than anybody has named.",
     asks(
         lambda params: {
@@ -364,27 +326,20 @@ index.client(
         }
     ),
 )
-index.client(
-    "listed-alone", f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"
-).does("Asks for the same scopes always.", asks(having("scope", "kit:read")))
-index.client("no-scope", f"{SELECTION}/client-supported-scopes").does(
-    "Asks for no scopes.", asks(drop("scope"))
+index.client("listed-alone", "challenge-decides", "asks-for-more").does(
+    "Asks for the same scopes always.", asks(having("scope", "kit:read"))
 )
-index.client("forgets", f"{STEP_UP}/client-keeps-scopes").does(
+index.client("no-scope", "supported-scopes").does("Asks for no scopes.", asks(drop("scope")))
+index.client("forgets", "keeps-scopes").does(
     "Asks for the scopes of the 403 alone.", asks(_forgets)
 )
-index.client("insists", f"{STEP_UP}/client-bounded").does(
-    "Makes a call that is forbidden again and again.", Insists
-)
+index.client("insists", "bounded").does("Makes a call that is forbidden again and again.", Insists)
 
 
 security = Table("basic/authorization/security-considerations")
 
-CODE = "authorization-code-protection"
-REDIRECTION = "open-redirection"
 
-
-@security.client("no-state", f"{REDIRECTION}/client-state")
+@security.client("no-state", "state")
 class _NoState(ClientFault):
     """Sends no state."""
 
@@ -403,38 +358,29 @@ class _NoState(ClientFault):
         return [(name, f"{value}&state={self._state}") for name, value in headers]
 
 
-security.client("no-challenge", f"{CODE}/client-pkce").does(
-    "Sends no challenge.", asks(drop("code_challenge"))
-)
-security.client("other-verifier", f"{CODE}/client-pkce").does(
+security.client("no-challenge", "pkce").does("Sends no challenge.", asks(drop("code_challenge")))
+security.client("other-verifier", "pkce").does(
     "Sends a verifier that does not fit.", redeems(having("code_verifier", "x" * 43))
 )
-security.client("plain", f"{CODE}/client-s256").does(
+security.client("plain", "s256").does(
     "Uses the plain method.", asks(having("code_challenge_method", "plain"))
 )
-security.client(
-    "pkce-assumed",
-    f"{CODE}/client-no-plain",
-    f"{CODE}/client-pkce-absent",
-    f"{CODE}/client-pkce-absent-openid",
-).does(
+security.client("pkce-assumed", "no-plain", "pkce-absent", "pkce-absent-openid").does(
     "Does not look whether PKCE is supported.",
     reads_in_its_place("authorization_endpoint", code_challenge_methods_supported=["S256"]),
 )
-security.client("follows-with-code", f"{CODE}/client-code-stays").does(
+security.client("follows-with-code", "code-stays").does(
     "Follows a redirect of the token endpoint with the code.", FollowsRedirects
 )
-security.client("redirect-in-the-clear", "communication-security/client-redirect-uri").does(
+security.client("redirect-in-the-clear", "redirect-uri").does(
     "Wants the browser back by http.",
     asks(having("redirect_uri", "http://client.example/callback")),
 )
-security.client("other-redirect", f"{REDIRECTION}/client-registered-redirect").does(
+security.client("other-redirect", "registered-redirect").does(
     "Uses a redirect URI that it has not registered.",
     asks(lambda params: {**params, "redirect_uri": params["redirect_uri"] + "/other"}),
 )
-security.client(
-    "any-state", f"{REDIRECTION}/client-wrong-state", f"{REDIRECTION}/client-missing-state"
-).does(
+security.client("any-state", "wrong-state", "missing-state").does(
     "Does not look at the state of a response.",
     returns(lambda params, request, issuer: {**params, "state": request["state"]}),
 )

@@ -24,7 +24,6 @@ from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, notificati
 from mcpcore_conformance.kit.model import Binding
 
 mrtr = Table("basic/patterns/mrtr")
-WORKFLOW = "client-requirements-basic-workflow"
 
 
 def _again(edit: Any) -> Any:
@@ -37,7 +36,7 @@ def _again(edit: Any) -> Any:
     return params_of("", change)
 
 
-@mrtr.client("same-id", f"{WORKFLOW}/client-new-id")
+@mrtr.client("same-id", "new-id")
 class _SameId(ClientFault):
     """Asks again with the same id."""
 
@@ -51,7 +50,7 @@ class _SameId(ClientFault):
         return (value,)
 
 
-@mrtr.client("one-state", f"{WORKFLOW}/client-one-retry-only", f"{WORKFLOW}/client-parallel")
+@mrtr.client("one-state", "one-retry-only", "parallel")
 class _Mixes(ClientFault):
     """Has one state for all requests."""
 
@@ -72,7 +71,7 @@ def asks(value: Value) -> bool:
     return bool(value.get("result", {}).get("resultType") == "input_required")
 
 
-mrtr.client("tireless", f"{WORKFLOW}/client-bounded").does(
+mrtr.client("tireless", "bounded").does(
     "Would ask for ever.",
     responds(
         asks,
@@ -81,9 +80,7 @@ mrtr.client("tireless", f"{WORKFLOW}/client-bounded").does(
         ),
     ),
 )
-mrtr.client(
-    "answers-undeclared", "server-requirements-basic-workflow/client-refuses-undeclared"
-).does(
+mrtr.client("answers-undeclared", "refuses-undeclared").does(
     "Answers what it did not declare.",
     responds(
         asks,
@@ -92,31 +89,29 @@ mrtr.client(
         ),
     ),
 )
-mrtr.client("trims-state", f"{WORKFLOW}/client-echoes-state").does(
+mrtr.client("trims-state", "echoes-state").does(
     "Trims the state.",
     _again(lambda params: {"requestState": params.get("requestState", "").strip()}),
 )
-mrtr.client(
-    "writes-state-anew", f"{WORKFLOW}/client-echoes-state", f"{WORKFLOW}/client-state-only"
-).does(
+mrtr.client("writes-state-anew", "echoes-state", "state-only").does(
     "Takes the state for JSON.",
     _again(lambda params: {"requestState": json.dumps(params.get("requestState"))}),
 )
-mrtr.client("invents-state", f"{WORKFLOW}/client-no-state").does(
+mrtr.client("invents-state", "no-state").does(
     "Sends a state where there was none.",
     _again(lambda params: {"requestState": params.get("requestState", "")}),
 )
-mrtr.client("other-arguments", f"{WORKFLOW}/client-same-request").does(
+mrtr.client("other-arguments", "same-request").does(
     "Leaves the arguments out the second time.", _again(lambda params: {"arguments": {"kit": True}})
 )
-mrtr.client(
-    "forgets-answers", f"{WORKFLOW}/client-fulfils", "supported-requests/client-all-three"
-).does("Asks again without the answers.", _again(lambda params: {"inputResponses": {}}))
-mrtr.client("bare-answers", f"{WORKFLOW}/client-fulfils").does(
+mrtr.client("forgets-answers", "fulfils", "all-three").does(
+    "Asks again without the answers.", _again(lambda params: {"inputResponses": {}})
+)
+mrtr.client("bare-answers", "fulfils").does(
     "Answers with nothing in it.",
     _again(lambda params: {"inputResponses": {key: {} for key in params["inputResponses"]}}),
 )
-mrtr.client("asks-again-anywhere", "supported-requests/client-refuses-elsewhere").does(
+mrtr.client("asks-again-anywhere", "refuses-elsewhere").does(
     "Makes every request again with answers.",
     precedes("prompts/list", put(id="again", params={"inputResponses": {"r": {"roots": []}}})),
 )
@@ -147,9 +142,7 @@ class _OnePlace(ClientFault):
 class _Once(ClientFault):
     """Keeps the state of the first round."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._states: dict[str, Any] = {}
+    _states: dict[str, Any] = {}
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         params = value.get("params", {})
@@ -163,9 +156,7 @@ class _Once(ClientFault):
 class _OneId(ClientFault):
     """Asks again with the same id."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ids: dict[str, Any] = {}
+    _ids: dict[str, Any] = {}
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != "tools/call":
@@ -183,14 +174,10 @@ def cancels(value: Any, payload: bytes) -> bool:
     return isinstance(value, dict) and value.get("method") == CANCELLED
 
 
-cancellation.client("keeps-stream", "transport-specific-cancellation/client-closes-stream").does(
+cancellation.client("keeps-stream", "closes-stream").does(
     "Leaves the stream of a cancelled request open.", arrives(Done, to(()))
 )
-cancellation.client(
-    "answers-cancelled",
-    "behavior-requirements/client-stops",
-    "timing-considerations/client-late-cancellation",
-).does(
+cancellation.client("answers-cancelled", "stops", "late-cancellation").does(
     "Answers what was cancelled.",
     responds(
         lambda value: value.get("method") == CANCELLED,
@@ -200,8 +187,8 @@ cancellation.client(
 cancellation.client(
     "silent",
     "cancellation-flow/client-notifies",
-    "timeouts/client-cancels",
-    "behavior-requirements/client-late-response",
+    "cancels",
+    "late-response",
     binding=Binding.STDIO,
 ).does("Does not say that it cancels.", never_says(CANCELLED))
 cancellation.client("silent-modern", "transport-specific-cancellation/client-notifies").does(
@@ -211,40 +198,36 @@ cancellation.client("string-id", "cancellation-flow/client-notifies").does(
     "Names the request that it cancels by its id as a string.",
     params_of(CANCELLED, over("requestId", str)),
 )
-cancellation.client(
-    "notifies-over-http", "transport-specific-cancellation/client-no-notification"
-).does(
+cancellation.client("notifies-over-http", "no-notification").does(
     "Sends a notification where closing the stream is enough.",
     adds("tools/call", lambda value: notification(CANCELLED, {"requestId": value["id"]})),
 )
-cancellation.client(
-    "another", "behavior-requirements/client-own-requests-only", binding=Binding.STDIO
-).does("Cancels a request that there is not.", params_of(CANCELLED, put(requestId="another")))
-cancellation.client("says-nothing-of-timeouts", "timeouts/client-cancels").does(
+cancellation.client("another", "own-requests-only", binding=Binding.STDIO).does(
+    "Cancels a request that there is not.", params_of(CANCELLED, put(requestId="another"))
+)
+cancellation.client("says-nothing-of-timeouts", "cancels").does(
     "Tells its caller that the connection was closed.", reports(0, {"failure": "closed"})
 )
-cancellation.client("waits-on", "timeouts/client-maximum").does(
+cancellation.client("waits-on", "maximum").does(
     "Takes progress for a reason to wait.", reports(0, {"result": {}})
 )
-cancellation.client("late-counts", "behavior-requirements/client-late-response").does(
+cancellation.client("late-counts", "late-response").does(
     "Takes the late answer for that to the next call.",
     reports(1, {"result": {"content": [{"type": "text", "text": "late"}]}}),
 )
-cancellation.client(
-    "dies-of-it",
-    "error-handling/client-ignores-invalid",
-    "timing-considerations/client-late-cancellation",
-).does("Fails when the server cancels something.", gives_up(cancels))
+cancellation.client("dies-of-it", "ignores-invalid", "late-cancellation").does(
+    "Fails when the server cancels something.", gives_up(cancels)
+)
 
 
 index = Table("basic/patterns/index")
 
 
-index.client("answers-ping", "request-and-response/client-no-responses").does(
+index.client("answers-ping", "no-responses").does(
     "Answers a ping of the server.",
     responds(lambda value: value.get("method") == "ping", lambda value: result(value["id"], {})),
 )
-index.client("refuses-roots", "request-and-response/client-no-responses").does(
+index.client("refuses-roots", "no-responses").does(
     "Refuses a request of the server by an error.",
     responds(
         lambda value: value.get("method") == "roots/list",
@@ -263,17 +246,13 @@ def _token(token: Any) -> Any:
     return params_of("tools/call", change)
 
 
-progress.client("float-token", "progress-flow/client-token-type").does(
-    "Gives a number for a token.", _token(1.5)
-)
-progress.client("same-token", "progress-flow/client-token-unique").does(
-    "Has one token for everything.", _token("t")
-)
-progress.client("hears-all", "implementation-notes/client-tracks-tokens").does(
+progress.client("float-token", "token-type").does("Gives a number for a token.", _token(1.5))
+progress.client("same-token", "token-unique").does("Has one token for everything.", _token("t"))
+progress.client("hears-all", "tracks-tokens").does(
     "Tells its caller of everybody's progress.",
     reports(0, {"result": {}, "progress": [{"progress": each} for each in (1, 5, 6, 2)]}),
 )
-progress.client("hears-late", "implementation-notes/client-late-progress").does(
+progress.client("hears-late", "late-progress").does(
     "Tells the next caller of what came late.",
     reports(1, {"result": {}, "progress": [{"progress": 9}]}),
 )
@@ -286,7 +265,7 @@ TOOLS = {"method": "notifications/tools/list_changed", "uri": None}
 PROMPTS = {"method": "notifications/prompts/list_changed", "uri": None}
 
 
-@subscriptions.client("keeps-listening", "cancellation/client-cancels")
+@subscriptions.client("keeps-listening", "cancels")
 class _KeepsStreams(ClientFault):
     """Does not end its subscriptions."""
 
@@ -297,9 +276,9 @@ class _KeepsStreams(ClientFault):
         return () if isinstance(arrival, Done) else (arrival,)
 
 
-subscriptions.client(
-    "listens-once", "graceful-closure/client-listens-again", "graceful-closure/client-reopens"
-).does("Does not subscribe again.", once(LISTEN, to(None)))
+subscriptions.client("listens-once", "listens-again", "reopens").does(
+    "Does not subscribe again.", once(LISTEN, to(None))
+)
 
 
 def _heard(*changes: Value, ended: bool = False) -> Value:
@@ -312,19 +291,17 @@ def _all(params: Value) -> Value:
     return {**params, "notifications": {**params["notifications"], **wanted}}
 
 
-subscriptions.client("wants-all", "notification-filter/client-asks").does(
-    "Asks for all.", params_of(LISTEN, _all)
-)
-subscriptions.client("believes", "acknowledgment/client-checks").does(
+subscriptions.client("wants-all", "asks").does("Asks for all.", params_of(LISTEN, _all))
+subscriptions.client("believes", "checks").does(
     "Takes it that everything is honoured.", reports(0, _heard(TOOLS))
 )
-subscriptions.client("one-stream", "receiving-notifications/client-tells-apart").does(
+subscriptions.client("one-stream", "tells-apart").does(
     "Tells every stream of everything.",
     reports(0, {"result": {}, "steps": [_heard(TOOLS), _heard(TOOLS, PROMPTS, TOOLS)]}),
 )
-subscriptions.client(
-    "any-subscription", "receiving-notifications/client-unknown-subscription"
-).does("Takes what belongs to no subscription for its own.", reports(0, _heard(PROMPTS)))
-subscriptions.client("misses-the-end", "graceful-closure/client-hears-the-end").does(
+subscriptions.client("any-subscription", "unknown-subscription").does(
+    "Takes what belongs to no subscription for its own.", reports(0, _heard(PROMPTS))
+)
+subscriptions.client("misses-the-end", "hears-the-end").does(
     "Does not notice that the server has ended the stream.", reports(0, _heard(TOOLS))
 )

@@ -31,12 +31,12 @@ from mcpcore_conformance.kit.messages import encode, request
 table = Table("basic/transports")
 
 
-table.client("ignores-endpoint", "http-with-sse/client-posts-to-endpoint").does(
+table.client("ignores-endpoint", "posts-to-endpoint").does(
     "Posts to another address than that of the endpoint event.", posts_to("/sse")
 )
 
 
-@table.client("posts-anywhere", "security-warning/client-foreign-endpoint")
+@table.client("posts-anywhere", "foreign-endpoint")
 class _PostsAnywhere(ClientFault):
     """Posts to an endpoint of another origin."""
 
@@ -59,7 +59,7 @@ class _FailsOn405(ClientFault):
         return (Ended(1),) if isinstance(arrival, Ended) and self._seen else (arrival,)
 
 
-@table.client("impatient", "sending-messages-to-the-server/client-retry")
+@table.client("impatient", "retry")
 class _Impatient(ClientFault):
     """Comes back at once."""
 
@@ -73,72 +73,58 @@ def _never(method: str) -> Any:
     return heads(lambda asked: () if asked.method == method else (asked,))
 
 
-table.client("tidies-session", "session-management/client-sends-session").does(
+table.client("tidies-session", "sends-session").does(
     "Takes what follows a semicolon off the id of the session.",
     header("mcp-session-id", lambda value: value.partition(";")[0]),
 )
-table.client("session-in-posts-only", "session-management/client-sends-session").does(
+table.client("session-in-posts-only", "sends-session").does(
     "Sends the id of the session with messages only.", without_header("mcp-session-id", "GET")
 )
-table.client("invents-session", "session-management/client-without-session").does(
+table.client("invents-session", "without-session").does(
     "Makes up a session.", with_header("mcp-session-id", "mine")
 )
-table.client("loses-heart", "session-management/client-initializes-again").does(
+table.client("loses-heart", "initializes-again").does(
     "Does not begin a new session.", once("initialize", to(None))
 )
-table.client("expects-no-stream", "session-management/client-initializes-again-by-get").does(
+table.client("expects-no-stream", "initializes-again-by-get").does(
     "Takes a 404 to its GET for the word that there is no stream.", once("initialize", to(None))
 )
-table.client(
-    "keeps-session",
-    "session-management/client-initializes-again",
-    "session-management/client-initializes-again-by-get",
-).does(
+table.client("keeps-session", "initializes-again", "initializes-again-by-get").does(
     "Begins a new session with the id of the old one.",
     with_header("mcp-session-id", "kit-session-1", "POST"),
 )
-table.client("leaves", "session-management/client-deletes").does(
-    "Never ends a session.", _never("DELETE")
-)
-table.client("deletes-twice", "session-management/client-deletes").does(
+table.client("leaves", "deletes").does("Never ends a session.", _never("DELETE"))
+table.client("deletes-twice", "deletes").does(
     "Ends its session early, too.", also_asks("DELETE", "/mcp", mcp_session_id="kit-session-1")
 )
-table.client("needs-delete", "session-management/client-delete-refused").does(
+table.client("needs-delete", "delete-refused").does(
     "Takes it for a failure if a session cannot be ended.", _FailsOn405
 )
-table.client("needs-get", "listening-for-messages-from-the-server/client-takes-405").does(
+table.client("needs-get", "takes-405").does(
     "Takes it for a failure if there is no stream for GET.", _FailsOn405
 )
-table.client("no-version", "protocol-version-header/client-sends-version").does(
+table.client("no-version", "sends-version").does(
     "Names no version.", without_header("mcp-protocol-version")
 )
-table.client("no-version-by-get", "protocol-version-header/client-sends-version").does(
+table.client("no-version-by-get", "sends-version").does(
     "Names no version when it listens.", without_header("mcp-protocol-version", "GET")
 )
-table.client("accepts-anything", "listening-for-messages-from-the-server/client-accept").does(
+table.client("accepts-anything", "accept").does(
     "Says of its GET that anything will do.", header("accept", lambda value: "*/*", "GET")
 )
-table.client("deaf", "listening-for-messages-from-the-server/client-hears").does(
-    "Does not answer what comes by GET.", never_says("ping")
+table.client("deaf", "hears").does("Does not answer what comes by GET.", never_says("ping"))
+table.client("does-not-resume", "resumes", "resumes-again").does(
+    "Never comes back to a stream.", _never("GET")
 )
-table.client(
-    "does-not-resume",
-    "resumability-and-redelivery/client-resumes",
-    "resumability-and-redelivery/client-resumes-again",
-).does("Never comes back to a stream.", _never("GET"))
-table.client(
-    "first-event",
-    "resumability-and-redelivery/client-resumes",
-    "resumability-and-redelivery/client-resumes-again",
-).does(
+table.client("first-event", "resumes", "resumes-again").does(
     "Comes back after the first event that it had.",
     header("last-event-id", lambda value: value.replace("2", "1")),
 )
-table.client("hopes", "resumability-and-redelivery/client-gives-up").does(
+table.client("hopes", "gives-up").does(
     "Takes a stream that could not be resumed for an empty answer.",
     reports(0, {"result": {"content": []}}),
 )
-table.client("takes-twice", "resumability-and-redelivery/client-one-answer").does(
+table.client("takes-twice", "one-answer").does(
     "Takes an answer that it had for the next one.",
     reports(1, {"result": {"content": [{"type": "text", "text": "resumed"}]}}),
 )
@@ -147,7 +133,7 @@ table.client("takes-twice", "resumability-and-redelivery/client-one-answer").doe
 index = Table("basic/transports/index")
 
 
-index.client("replaces", "messages/client-refuses-bad-utf-8").does(
+index.client("replaces", "refuses-bad-utf-8").does(
     "Reads what is no UTF-8 as if it were something.",
     hooked(
         told=lambda value, payload: (
@@ -155,17 +141,16 @@ index.client("replaces", "messages/client-refuses-bad-utf-8").does(
         )
     ),
 )
-index.client("latin-1", "messages/client-writes-utf-8").does(
+index.client("latin-1", "writes-utf-8").does(
     "Writes Latin-1.",
     says("tools/call", lambda value: encode(value).decode().encode("latin-1", "replace")),
 )
 
 
 stdio = Table("basic/transports/stdio")
-FRAMING = "basic-transports-stdio"
 
 
-@stdio.client("does-not-probe", "backward-compatibility/client-probes")
+@stdio.client("does-not-probe", "probes")
 class _Begins(ClientFault):
     """Begins with another request."""
 
@@ -179,11 +164,9 @@ class _Begins(ClientFault):
         return None if early else payload
 
 
-stdio.client(
-    "one-code",
-    "backward-compatibility/client-falls-back",
-    "backward-compatibility/client-falls-back-on-silence",
-).does("Does not go back to the older era.", says("initialize", to(None)))
+stdio.client("one-code", "falls-back", "falls-back-on-silence").does(
+    "Does not go back to the older era.", says("initialize", to(None))
+)
 
 
 def _without_breaks(params: Value) -> Value:
@@ -192,51 +175,45 @@ def _without_breaks(params: Value) -> Value:
     return {**params, "arguments": lines}
 
 
-stdio.client("joins-lines", f"{FRAMING}/client-one-line").does(
+stdio.client("joins-lines", "one-line").does(
     "Takes breaks out of text.", params_of("tools/call", _without_breaks)
 )
-stdio.client("greets", f"{FRAMING}/client-nothing-else").does(
+stdio.client("greets", "nothing-else").does(
     "Writes a mark of the byte order first.",
     says("", lambda value: b"\xef\xbb\xbf" + encode(value)),
 )
-stdio.client("batches", f"{FRAMING}/client-individual-messages").does(
+stdio.client("batches", "individual-messages").does(
     "Writes a call within an array.", says("tools/call", lambda value: encode([value]))
 )
-stdio.client("no-crlf", f"{FRAMING}/client-takes-crlf").does(
+stdio.client("no-crlf", "takes-crlf").does(
     "Fails when a line ends with CR LF.", gives_up(has(b"\r\n"))
 )
-stdio.client("no-pieces", f"{FRAMING}/client-takes-pieces").does(
+stdio.client("no-pieces", "takes-pieces").does(
     "Takes each read for a message.", gives_up(lambda value, payload: payload == b"{")
 )
-stdio.client("short-lines", f"{FRAMING}/client-takes-long-lines").does(
+stdio.client("short-lines", "takes-long-lines").does(
     "Cuts lines at 64 KiB.", gives_up(lambda value, payload: len(payload) > 65536)
 )
-stdio.client("no-noise", f"{FRAMING}/client-skips-noise").does(
-    "Fails at what is no message.", gives_up(has(b"42%"))
-)
-stdio.client("stderr-is-error", f"{FRAMING}/client-stderr").does(
+stdio.client("no-noise", "skips-noise").does("Fails at what is no message.", gives_up(has(b"42%")))
+stdio.client("stderr-is-error", "stderr").does(
     "Takes what is on standard error for a failure.", gives_up(has(b"ERROR: "))
 )
-stdio.client("one-thing-at-a-time", f"{FRAMING}/client-deaf-server").does(
+stdio.client("one-thing-at-a-time", "deaf-server").does(
     "Reads nothing while the server does not.",
     reports(1, {"failure": "timeout", "message": "no answer"}),
 )
-stdio.client("terminates", "shutdown/client-closes-input").does(
-    "Sends SIGTERM at once.", signals("SIGTERM")
-)
-stdio.client("terminates-as-well", "shutdown/client-closes-input").does(
+stdio.client("terminates", "closes-input").does("Sends SIGTERM at once.", signals("SIGTERM"))
+stdio.client("terminates-as-well", "closes-input").does(
     "Does not wait for the server's end.", signals("EOF", "SIGTERM")
 )
-stdio.client("kills", "shutdown/client-uses-force").does(
-    "Kills the server without closing its input.", signals()
-)
-stdio.client("waits", "unexpected-termination/client-notices").does(
+stdio.client("kills", "uses-force").does("Kills the server without closing its input.", signals())
+stdio.client("waits", "notices").does(
     "Waits for a server that is dead.", reports(0, {"failure": "timeout"})
 )
-stdio.client("gives-up", "unexpected-termination/client-restarts").does(
+stdio.client("gives-up", "restarts").does(
     "Does not start a server again.", reports(1, {"failure": "closed"})
 )
-stdio.client("falls-back-anyway", "backward-compatibility/client-stays-modern").does(
+stdio.client("falls-back-anyway", "stays-modern").does(
     "Initializes whatever the probe gave.",
     adds("server/discover", lambda value: request("again", "initialize", {})),
 )

@@ -93,18 +93,12 @@ table.client("no-garbage", f"{RECEIVING}/client-sse-garbage").does(
 table.client("stays-at-it", "backward-compatibility/client-falls-back").does(
     "Does not go back to the older era.", says("initialize", to(None))
 )
-table.client(
-    "falls-back-anyway",
-    "backward-compatibility/client-stays-modern",
-    "backward-compatibility/client-other-statuses",
-).does(
+table.client("falls-back-anyway", "stays-modern", "other-statuses").does(
     "Initializes whatever the answer to its first request was.",
     adds("server/discover", lambda value: request("again", "initialize", {})),
 )
 table.client(
-    "posts-here",
-    "httpsse-transport-2024-11-05/client-falls-back",
-    "httpsse-transport-2024-11-05/client-falls-back-from-modern",
+    "posts-here", "httpsse-transport-2024-11-05/client-falls-back", "falls-back-from-modern"
 ).does(
     "Posts to the address that it was given, whatever the endpoint event says.", posts_to("/mcp")
 )
@@ -124,7 +118,7 @@ def _upper(value: str) -> str:
     return value.replace("=?base64?", "=?BASE64?")
 
 
-@table.client("does-not-look", "client-behavior/client-refreshes")
+@table.client("does-not-look", "refreshes")
 class _Forgets(ClientFault):
     """Does not look at the tools before it makes the call again."""
 
@@ -135,14 +129,12 @@ class _Forgets(ClientFault):
         return (value,)
 
 
-@table.client("stubborn", "client-behavior/client-refreshes-once")
+@table.client("stubborn", "refreshes-once")
 class _Stubborn(ClientFault):
     """Makes a call that is refused again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._call: Value = {}
-        self._times = 0
+    _call: Value = {}
+    _times: int = 0
 
     def said(self, value: Value) -> tuple[Value, ...]:
         if value.get("method") == "tools/call":
@@ -156,7 +148,7 @@ class _Stubborn(ClientFault):
         return payload
 
 
-@table.client("loud-sentinel", "value-encoding/client-name", "value-encoding/client-base64")
+@table.client("loud-sentinel", "value-encoding/client-name", "base64")
 class _Loud(ClientFault):
     """Writes the sentinel in capitals."""
 
@@ -165,13 +157,7 @@ class _Loud(ClientFault):
         return (asked,)
 
 
-@table.client(
-    "no-mirror",
-    MIRRORS,
-    "value-encoding/client-base64",
-    "schema-extension/client-nested",
-    "client-behavior/client-refreshes",
-)
+@table.client("no-mirror", MIRRORS, "base64", "nested", "refreshes")
 class _Unmirrored(ClientFault):
     """Mirrors no parameters."""
 
@@ -184,15 +170,13 @@ table.client("older-version", "protocol-version-header/client").does(
     "Names another version in the header than in the body.",
     header("mcp-protocol-version", lambda value: "2025-11-25"),
 )
-table.client(
-    "no-method",
-    "standard-request-headers/client-method",
-    "standard-request-headers/client-all-methods",
-).does("Does not name the method.", without_header("mcp-method"))
+table.client("no-method", "method", "all-methods").does(
+    "Does not name the method.", without_header("mcp-method")
+)
 table.client(
     "no-name",
     "standard-request-headers/client-name",
-    "standard-request-headers/client-all-methods",
+    "all-methods",
     "value-encoding/client-name",
 ).does("Does not name the tool.", without_header("mcp-name"))
 table.client("raw-name", "value-encoding/client-name").does(
@@ -201,16 +185,14 @@ table.client("raw-name", "value-encoding/client-name").does(
 table.client("mirrors-all", MIRRORS).does(
     "Mirrors every parameter.", with_header("mcp-param-query", "q", "POST")
 )
-table.client("raw-values", "value-encoding/client-base64").does(
-    "Does not encode values.", header("mcp-param-text", _raw)
-)
-table.client("injected", "value-encoding/client-no-injection").does(
+table.client("raw-values", "base64").does("Does not encode values.", header("mcp-param-text", _raw))
+table.client("injected", "no-injection").does(
     "Writes line breaks of values into the head.", with_header("x-injected", "yes")
 )
-table.client("writes-null", "server-behavior-for-custom-headers/client-omits").does(
+table.client("writes-null", "omits").does(
     "Mirrors what is not there.", with_header("mcp-param-a", "null", "POST")
 )
-table.client("calls-all", "schema-extension/client-leaves-out").does(
+table.client("calls-all", "leaves-out").does(
     "Offers tools whose annotations are broken.",
     adds(
         "tools/call",

@@ -16,13 +16,13 @@ EITHER = (
     "operation/client-uses-what-was-negotiated",
     "operation/client-uses-what-was-negotiated-early",
 )
-index.client("answers-again", "result-responses/client-answers-once").does(
+index.client("answers-again", "answers-once").does(
     "Answers every ping twice.", adds_to_answers("ping", lambda value: value)
 )
-index.client("answers-nobody", "result-responses/client-answers-requests").does(
+index.client("answers-nobody", "answers-requests").does(
     "Sends a result that nobody has asked for.", adds(INITIALIZED, to(result(777, {})))
 )
-index.client("other-type", "result-responses/client-answers-requests").does(
+index.client("other-type", "answers-requests").does(
     "Answers with ids that nobody has given, beside the right ones.",
     adds_to_answers("ping", lambda value: result(17, {})),
 )
@@ -34,25 +34,25 @@ lifecycle.client("speaks-as-a-server", *EITHER).does(
     "Logs to the server.",
     adds(INITIALIZED, to(notification("notifications/message", {"level": "info", "data": "here"}))),
 )
-progress.client("progress-of-nobody", "behavior-requirements/client-active-tokens-only").does(
+progress.client("progress-of-nobody", "active-tokens-only").does(
     "Reports progress with a token that nobody has given.",
     adds(
         INITIALIZED,
         to(notification("notifications/progress", {"progressToken": "nobody", "progress": 1})),
     ),
 )
-cancellation.client("cancels-nothing", "behavior-requirements/client-cancels-what-it-asked").does(
+cancellation.client("cancels-nothing", "cancels-what-it-asked").does(
     "Cancels a request that it has not made.",
     adds(INITIALIZED, to(notification("notifications/cancelled", {"requestId": "nobody"}))),
 )
-utilities.client("cancels-the-first", "behavior-requirements/client-leaves-initialize").does(
+utilities.client("cancels-the-first", "leaves-initialize").does(
     "Cancels initialize when it was answered.",
     adds(
         "initialize",
         lambda value: notification("notifications/cancelled", {"requestId": value["id"]}),
     ),
 )
-utilities.client("cancels-initialize", "behavior-requirements/client-initialize").does(
+utilities.client("cancels-initialize", "initialize").does(
     "Cancels its initialize.",
     adds(
         "initialize",

@@ -6,17 +6,15 @@ from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
 
 table = Table("basic/utilities/ping")
 
-table.client(
-    "deaf", "behavior-requirements/client-answers", "behavior-requirements/client-answers-each"
-).does("Never answers a ping.", never_says("ping"))
-table.client("refuses", "behavior-requirements/client-answers").does(
+table.client("deaf", "answers", "answers-each").does("Never answers a ping.", never_says("ping"))
+table.client("refuses", "answers").does(
     "Says that it does not know the method.",
     answers("ping", lambda value: error(value["id"], METHOD_NOT_FOUND, "what?")),
 )
-table.client("talkative", "behavior-requirements/client-answers-before-initialized").does(
+table.client("talkative", "answers-before-initialized").does(
     "Answers with more than nothing.",
     answers("ping", lambda value: result(value["id"], {"pong": True})),
 )
-table.client("twice", "behavior-requirements/client-answers-each").does(
+table.client("twice", "answers-each").does(
     "Answers every ping twice.", adds_to_answers("ping", lambda value: value)
 )

@@ -18,7 +18,7 @@ def refusal(value: Any) -> bool:
     return bool(value.get("error", {}).get("code") == -32022)
 
 
-@table.client("same-version", "protocol-version-negotiation/client-retries")
+@table.client("same-version", "retries")
 class _OldVersion(ClientFault):
     """Asks again with a version that is not spoken."""
 
@@ -29,7 +29,7 @@ class _OldVersion(ClientFault):
         return ({**value, "params": {**value["params"], "_meta": meta}},)
 
 
-@table.client("tireless", "protocol-version-negotiation/client-no-common-version")
+@table.client("tireless", "no-common-version")
 class _Tireless(ClientFault):
     """Asks again and again."""
 
@@ -42,15 +42,11 @@ class _Tireless(ClientFault):
         return payload
 
 
-table.client("gives-up", "protocol-version-negotiation/client-retries").does(
+table.client("gives-up", "retries").does(
     "Does not hear which versions are spoken.", deaf_to(refusal)
 )
-table.client("content", "protocol-version-negotiation/client-no-common-version").does(
-    "Says that all went well.", exits(0)
-)
-table.client(
-    "forgets", "backward-compatibility-with-initialization-based-versions/client-remembers"
-).does(
+table.client("content", "no-common-version").does("Says that all went well.", exits(0))
+table.client("forgets", "remembers").does(
     "Tries the newer era in every conversation.",
     precedes("initialize", lambda value: request("probe", "server/discover", {})),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Value
 from conformance.mutants.client_faults import also_asks, answers, gives_up, never_says, params_of
 from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
@@ -17,7 +17,7 @@ table = elicitation
 ELICIT, LIST, CREATE = "elicitation/create", "roots/list", "sampling/createMessage"
 
 
-def says_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], ClientFault]:
+def says_of(method: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the answers of a client to a request of the server, in either era."""
 
     class Edits(ClientFault):
@@ -50,12 +50,12 @@ def undeclared(name: str) -> Callable[[Value], Value]:
     return change
 
 
-def obliges(method: str, found: Value) -> Callable[[], ClientFault]:
+def obliges(method: str, found: Value) -> ClientBreaks:
     """Answer with a result where there was an error."""
     return answers(method, lambda value: result(value["id"], found))
 
 
-def refuses(method: str) -> Callable[[], ClientFault]:
+def refuses(method: str) -> ClientBreaks:
     """Answer with an error of another code."""
     return answers(method, lambda value: error(value["id"], METHOD_NOT_FOUND, "no"))
 
@@ -65,51 +65,47 @@ for each, name in ((elicitation, "elicitation"), (roots, "roots"), (sampling, "s
         "declares-by-true", "capabilities/client-declares", "capabilities/client-declares-each-time"
     ).does(f"Declares {name} as true.", params_of("", undeclared(name)))
 
-elicitation.client("needs-mode", "elicitation-requests/client-default-mode").does(
+elicitation.client("needs-mode", "default-mode").does(
     "Cancels what has no mode.", says_of(ELICIT, lambda answer: {"action": "cancel"})
 )
-elicitation.client("no-defaults", "requested-schema/client-defaults").does(
+elicitation.client("no-defaults", "defaults").does(
     "Leaves out what nobody filled in.",
     says_of(ELICIT, lambda answer: {"action": "accept", "content": {}}),
 )
-elicitation.client("fills-in-strings", "form-mode-security/client-validates").does(
+elicitation.client("fills-in-strings", "validates").does(
     "Fills in text everywhere.",
     says_of(ELICIT, over("content", lambda content: dict.fromkeys(content, "test"))),
 )
-elicitation.client("gives-away", "response-actions/client-declines").does(
+elicitation.client("gives-away", "declines").does(
     "Declines, and sends what was filled in.", says_of(ELICIT, put(content={"word": "secret"}))
 )
-elicitation.client("takes-urls", "error-handling/client-undeclared-mode").does(
+elicitation.client("takes-urls", "undeclared-mode").does(
     "Answers a URL that it did not say it takes.", obliges(ELICIT, {"action": "accept"})
 )
-elicitation.client("other-code", "error-handling/client-undeclared-mode").does(
+elicitation.client("other-code", "undeclared-mode").does(
     "Refuses a URL with another code.", refuses(ELICIT)
 )
-elicitation.client("prefetches", "safe-url-handling/client-no-prefetch").does(
+elicitation.client("prefetches", "no-prefetch").does(
     "Looks at a URL before the user does.", also_asks("HEAD", "/canary")
 )
-elicitation.client(
-    "dies-of-completion", "completion-notifications-for-url-mode-elicitation/client-unknown"
-).does(
+elicitation.client("dies-of-completion", "unknown").does(
     "Fails when something is complete that it does not know.",
     gives_up(lambda value, payload: b"elicitation/complete" in payload),
 )
-roots.client("web-roots", "root/client-file-uris").does(
+roots.client("web-roots", "file-uris").does(
     "Has roots in the web.",
     says_of(LIST, lambda answer: {"roots": [{"uri": "https://example.com/"}]}),
 )
-roots.client("empty-roots", "error-handling/client-without-roots").does(
+roots.client("empty-roots", "without-roots").does(
     "Answers with no roots where there are none.", obliges(LIST, {"roots": []})
 )
-roots.client("silent", "root-list-changes/client-notifies").does(
+roots.client("silent", "notifies").does(
     "Does not say that its roots have changed.", never_says("notifications/roots/list_changed")
 )
-sampling.client("no-model", "creating-messages/client-answers").does(
+sampling.client("no-model", "answers").does(
     "Does not say which model it was.", says_of(CREATE, put(model=None))
 )
-sampling.client(
-    "takes-tools", "tools-in-sampling/client-undeclared", "error-handling/client-unbalanced"
-).does(
+sampling.client("takes-tools", "undeclared", "unbalanced").does(
     "Takes everything.",
     obliges(CREATE, {"role": "assistant", "content": {"type": "text", "text": "x"}, "model": "m"}),
 )

@@ -8,37 +8,31 @@ from mcpcore_conformance.kit.heard import Gone, Noise, Text
 table = Table("docs/websocket")
 
 
-table.client("binary", "websocket/client-text-frames").does(
+table.client("binary", "text-frames").does(
     "Sends binary frames.", arrives(Gone, lambda gone: (Noise("a binary frame", b"{}"), gone))
 )
-table.client("no-pongs", "websocket/client-answers-pings").does(
+table.client("no-pongs", "answers-pings").does(
     "Does not answer pings.",
     arrives(Noise, lambda noise: () if noise.detail == "pong" else (noise,)),
 )
-table.client(
-    "closes-otherwise",
-    "how-it-ends/client-done",
-    "how-it-ends/client-binary",
-    "how-it-ends/client-bad-text",
-    "how-it-ends/client-bad-frame",
-).does(
+table.client("closes-otherwise", "done", "binary", "bad-text", "bad-frame").does(
     "Closes with 1011, whatever the reason is.",
     arrives(Gone, to((Gone("closed with 1011", code=1011),))),
 )
-table.client("any-subprotocol", "subprotocols/client-refuses-foreign").does(
+table.client("any-subprotocol", "refuses-foreign").does(
     "Goes on whatever was selected.",
     arrives(Gone, lambda gone: (Text(b'{"jsonrpc":"2.0","id":1,"method":"ping"}'), gone)),
 )
-table.client("offers-nothing", "subprotocols/client-offers").does(
+table.client("offers-nothing", "offers").does(
     "Offers no subprotocol.", without_header("sec-websocket-protocol")
 )
-table.client("needs-subprotocol", "subprotocols/client-tolerates-none").does(
+table.client("needs-subprotocol", "tolerates-none").does(
     "Fails if no subprotocol is selected.",
     gives_up(lambda value, payload: isinstance(value, dict) and "result" in value),
 )
-table.client("whole-messages", "websocket/client-joins-fragments").does(
+table.client("whole-messages", "joins-fragments").does(
     "Takes no fragments.", gives_up(lambda value, payload: payload == b"between")
 )
-table.client("small-messages", "what-is-bounded/client-large").does(
+table.client("small-messages", "large").does(
     "Takes nothing over 64 KiB.", gives_up(lambda value, payload: len(payload) > 65536)
 )

@@ -39,13 +39,11 @@ def _for_another(params: Params) -> Params:
     return {**params, "client_assertion": _claims(jwt, aud="https://other.example")}
 
 
-@rfc9449.client("same-proof", "section-4.2/client-new-proof", "section-8/client-nonce")
+@rfc9449.client("same-proof", "new-proof", "nonce")
 class _SameProof(ClientFault):
     """Makes one proof for each place, and sends it again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: dict[str, str] = {}
+    _first: dict[str, str] = {}
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         asked.headers = [
@@ -55,46 +53,44 @@ class _SameProof(ClientFault):
         return (asked,)
 
 
-credentials.client("for-any", "client-secrets/client-secret").does(
+credentials.client("for-any", "secret").does(
     "Does not say for which server the token is.", redeems(drop("resource"))
 )
-credentials.client("no-secret", "client-secrets/client-secret").does(
+credentials.client("no-secret", "secret").does(
     "Does not authenticate itself.",
     header("authorization", lambda value: None if value.startswith("Basic") else value),
 )
-credentials.client("for-another", "jwt-bearer-assertions/client-assertion").does(
+credentials.client("for-another", "assertion").does(
     "Makes its assertion for another server.", redeems(_for_another)
 )
-credentials.client("badly-signed", "jwt-bearer-assertions/client-assertion").does(
+credentials.client("badly-signed", "assertion").does(
     "Signs something else.",
     redeems(
         lambda params: {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
     ),
 )
-enterprise.client("no-audience", "flow/client-exchange").does(
+enterprise.client("no-audience", "exchange").does(
     "Does not say for which authorization server the ID-JAG is.",
     redeems(drop("audience"), EXCHANGE),
 )
-enterprise.client("id-token-as-assertion", "flow/client-assertion-grant").does(
+enterprise.client("id-token-as-assertion", "assertion-grant").does(
     "Sends the id token in place of the ID-JAG.",
     redeems(having("assertion", "kit.id.token"), JWT_BEARER),
 )
-enterprise.client("any-type", "flow/client-other-type").does(
+enterprise.client("any-type", "other-type").does(
     "Does not look at the type of what it gets.",
     reads_in_its_place("issued_token_type", issued_token_type=ID_JAG, token_type="N_A"),  # noqa: S106
 )
-rfc7523.client("other-assertion", "section-2.1/client-grant").does(
+rfc7523.client("other-assertion", "grant").does(
     "Sends an assertion of its own.", redeems(having("assertion", "kit.own.jwt"), JWT_BEARER)
 )
-rfc7523.client("tries-again", "section-3.1/client-no-retry").does(
-    "Sends a refused assertion once more.", Repeats
+rfc7523.client("tries-again", "no-retry").does("Sends a refused assertion once more.", Repeats)
+rfc9449.client("badly-signed", "token-request", "every-request").does(
+    "Signs something else.", header("dpop", lambda value: _claims(value, kit=True))
 )
-rfc9449.client(
-    "badly-signed", "section-5/client-token-request", "section-7/client-every-request"
-).does("Signs something else.", header("dpop", lambda value: _claims(value, kit=True)))
-rfc9449.client("no-proof", "section-7/client-every-request").does(
+rfc9449.client("no-proof", "every-request").does(
     "Sends the token without a proof.", header("dpop", lambda value: None)
 )
-rfc9449.client("same-proof-for-ever", "section-9/client-server-nonce").does(
+rfc9449.client("same-proof-for-ever", "server-nonce").does(
     "Sends its first proof to the server for ever.", keeps_first("dpop")
 )

@@ -23,22 +23,22 @@ def _reads(uri: str, method: str = "resources/read") -> Callable[[Value], Value]
 
 table.client(
     "trusts",
-    "integrity-and-verification/client-digest",
-    "integrity-and-verification/client-digest-of-a-file",
-    "integrity-and-verification/client-size",
-    "integrity-and-verification/client-frontmatter",
-    "integrity-and-verification/client-unlisted-field",
-    "integrity-and-verification/client-unlisted-file",
-    "resources/client-no-resources",
-    "getting-a-skill/client-loads",
+    "digest",
+    "digest-of-a-file",
+    "size",
+    "frontmatter",
+    "unlisted-field",
+    "unlisted-file",
+    "no-resources",
+    "loads",
 ).does("Uses whatever comes.", reports(0, LOADED))
-table.client("reads-everything", "integrity-and-verification/client-unlisted-file").does(
+table.client("reads-everything", "unlisted-file").does(
     "Reads a file that no entry lists, and throws it away.", adds("resources/read", _reads(OTHER))
 )
-table.client("prefetches", "integrity-and-verification/client-no-prefetch").does(
+table.client("prefetches", "no-prefetch").does(
     "Reads the files of every skill that is listed.", adds("skills/list", _reads(URI))
 )
-table.client("reads-directories", "capability-negotiation/client-no-directories").does(
+table.client("reads-directories", "no-directories").does(
     "Reads directories of every server.",
     adds("skills/list", _reads(ROOT, "resources/directory/read")),
 )

@@ -6,12 +6,13 @@ ones are in :mod:`conformance.mutants.client_faults`.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
-from mcpcore_conformance.kit.client_wire import Arrival, Asked, Host, HostWire, HttpHostWire
+from msgspec import Struct
+
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Host, HostWire
 from mcpcore_conformance.kit.heard import Headers, Text
-from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import Binding
 
@@ -20,16 +21,15 @@ Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
 
 
-class ClientFault:
+class ClientFault(Struct, kw_only=True, eq=False, dict=True):
     """A fault without any effect; subclasses override what they break.  One is made for a run."""
 
-    def __init__(self) -> None:
-        self.requests: dict[Any, Value] = {}
-        """Requests of the client, by the type and value of their ids."""
-        self.questions: dict[Any, Value] = {}
-        """Requests of the kit."""
-        self._inventions: list[Value | bytes] = []
-        self._requests: list[tuple[Asked, bytes]] = []
+    requests: dict[Any, Value] = {}
+    """Requests of the client, by the type and value of their ids."""
+    questions: dict[Any, Value] = {}
+    """Requests of the kit."""
+    _inventions: list[Value | bytes] = []
+    _requests: list[tuple[Asked, bytes]] = []
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         """What the kit hears of a message of the client."""
@@ -95,6 +95,10 @@ class ClientFault:
         return taken
 
 
+ClientBreaks = Callable[[], ClientFault]
+"""Makes the fault of a mutant, one for each run."""
+
+
 def _key(value: Value) -> Any:
     identifier = value.get("id")
     return type(identifier), identifier if isinstance(identifier, (str, int)) else None
@@ -103,6 +107,9 @@ def _key(value: Value) -> Any:
 class FaultyHostWire:
     """A wire of a client behind a fault; what is not about messages goes straight through."""
 
+    binding: Binding
+    number: int
+
     def __init__(
         self,
         wire: HostWire,
@@ -110,20 +117,10 @@ class FaultyHostWire:
         invent: "Callable[[FaultyHostWire, Value | bytes], None]",
         ask: "Callable[[FaultyHostWire, Asked, bytes], None]",
     ) -> None:
-        self._wire = wire
+        self._wire: Any = wire
         self._fault = fault
         self._invent = invent
         self._ask = ask
-
-    @property
-    def binding(self) -> Binding:
-        """Of the wire."""
-        return self._wire.binding
-
-    @property
-    def number(self) -> int:
-        """Of the wire."""
-        return self._wire.number
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wire, name)
@@ -148,7 +145,7 @@ class FaultyHostWire:
     async def say(self, payload: bytes, exchange: int = 0) -> bool:
         """Say what the fault makes of it."""
         reaches = self._edited(payload)
-        return exchange < 0 or reaches is None or await self._wire.say(reaches, exchange)
+        return exchange < 0 or reaches is None or bool(await self._wire.say(reaches, exchange))
 
     async def finish(self) -> None:
         """As the wire does it."""
@@ -158,14 +155,6 @@ class FaultyHostWire:
         """As the wire does it; invented exchanges are nothing that could be dropped."""
         if exchange >= 0:
             await self._wire.cut(exchange)
-
-    # of HTTP
-
-    @property
-    def _http(self) -> HttpHostWire:
-        wire: Any = self._wire
-        found: HttpHostWire = wire
-        return found
 
     async def reply(
         self, exchange: int, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b""
@@ -177,14 +166,14 @@ class FaultyHostWire:
         reaches = self._edited(body) if body else body
         if exchange < 0 or reaches is None:
             return True
-        return await self._http.reply(exchange, status, headers, reaches)
+        return bool(await self._wire.reply(exchange, status, headers, reaches))
 
     async def event(self, exchange: int, data: bytes | None = None, **rest: Any) -> bool:
         """Send what the fault makes of an event's data."""
         reaches = data if data is None else self._edited(data)
         if exchange < 0 or (data is not None and reaches is None):
             return True
-        return await self._http.event(exchange, reaches, **rest)
+        return bool(await self._wire.event(exchange, reaches, **rest))
 
     async def write(self, *arguments: Any) -> bool:
         """Pour bytes (HTTP: on an exchange), as far as the fault lets them through."""
@@ -192,8 +181,7 @@ class FaultyHostWire:
         reaches = self._told(None, data)
         if reaches is None or (exchange and exchange[0] < 0):
             return True
-        wire: Any = self._wire
-        return bool(await wire.write(*exchange, reaches))
+        return bool(await self._wire.write(*exchange, reaches))
 
     async def raw(self, *arguments: Any, **rest: Any) -> bool:
         """As :meth:`write`, in place of a response or of a frame."""
@@ -201,30 +189,27 @@ class FaultyHostWire:
         reaches = self._told(None, data)
         if reaches is None or (exchange and exchange[0] < 0):
             return True
-        wire: Any = self._wire
-        return bool(await wire.raw(*exchange, reaches, **rest))
+        return bool(await self._wire.raw(*exchange, reaches, **rest))
 
     async def stderr(self, data: bytes) -> bool:
         """Write to standard error, as far as the fault lets it through."""
         reaches = self._told(None, data)
-        wire: Any = self._wire
-        return reaches is None or bool(await wire.stderr(reaches))
+        return reaches is None or bool(await self._wire.stderr(reaches))
 
     async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> bool:
         """Send a frame, as far as the fault lets it through."""
         reaches = self._told(None, payload)
-        wire: Any = self._wire
-        return reaches is None or bool(await wire.frame(opcode, reaches, fin=fin))
+        return reaches is None or bool(await self._wire.frame(opcode, reaches, fin=fin))
 
     async def stream(
         self, exchange: int, headers: Sequence[tuple[str, str]] = (), status: int = 200
     ) -> bool:
         """As the wire does it."""
-        return exchange < 0 or await self._http.stream(exchange, headers, status)
+        return exchange < 0 or bool(await self._wire.stream(exchange, headers, status))
 
 
 class FaultyHost:
-    """A host whose clients are all behind one fault."""
+    """A host whose clients are all behind one fault; the rest goes straight through."""
 
     def __init__(self, host: Host, fault: ClientFault) -> None:
         self.settings = host.settings
@@ -234,43 +219,8 @@ class FaultyHost:
         self._ready: list[tuple[HostWire | None, Arrival]] = []
         self._invented = 0
 
-    @property
-    def log(self) -> Log:
-        """Of the host."""
-        return self._host.log
-
-    @property
-    def binding(self) -> Binding:
-        """Of the host."""
-        return self._host.binding
-
-    @property
-    def address(self) -> str:
-        """Of the host."""
-        return self._host.address
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
-
-    def context(self) -> Mapping[str, Any]:
-        """Of the host."""
-        return self._host.context()
-
-    def now(self) -> float:
-        """Of the host."""
-        return self._host.now()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait."""
-        await self._host.pause(seconds)
-
-    def put(self, wire: HostWire | None, arrival: Arrival) -> None:
-        """As the host does it."""
-        self._host.put(wire, arrival)
-
-    async def drained(self, within: float) -> None:
-        """As the host does it."""
-        await self._host.drained(within)
 
     async def hear(self, within: float) -> tuple[HostWire | None, Arrival] | None:
         """Return what the fault makes of what comes."""
@@ -344,12 +294,12 @@ class FaultyHost:
 class Faulty:
     """Puts a new instance of a fault between the kit and the client."""
 
-    def __init__(self, make: Callable[[], ClientFault]) -> None:
+    def __init__(self, make: ClientBreaks) -> None:
         self._fault = make()
 
     def host(self, host: Host) -> Host:
         """See :class:`~mcpcore_conformance.kit.client_play.Between`."""
-        return FaultyHost(host, self._fault)
+        return cast("Host", FaultyHost(host, self._fault))
 
     def report(self, data: bytes | None) -> bytes | None:
         """See :class:`~mcpcore_conformance.kit.client_play.Between`."""
@@ -357,7 +307,7 @@ class Faulty:
         return data if not isinstance(value, dict) else encode(self._fault.report(value))
 
 
-def behind(make: Callable[[], ClientFault]) -> Faulty:
+def behind(make: ClientBreaks) -> Faulty:
     """A fault as ``play_client`` takes it."""
     return Faulty(make)
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.client_fault import ClientFault, Edit, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Edit, Value
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended, Signal
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
 
 
-def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
+def hooked(**hooks: Callable[..., Any]) -> ClientBreaks:
     """Run functions in the place of hooks of :class:`ClientFault`, by their names."""
 
     def make() -> ClientFault:
@@ -22,44 +22,43 @@ def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
 
 
 class _Said(ClientFault):
-    def __init__(self, method: str, edit: Edit, *, answers: bool = False, place: int = 0) -> None:
-        super().__init__()
-        self._method, self._edit, self._answers = method, edit, answers
-        self._place = place
-        """Of what is made: before the message, instead of it, or after it."""
+    method: str
+    edit: Edit
+    answers: bool = False
+    place: int = 0
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        concerned = ("method" not in value) is self._answers
-        if not concerned or self._method not in ("", self.method_of(value)):
+        concerned = ("method" not in value) is self.answers
+        if not concerned or self.method not in ("", self.method_of(value)):
             return (value,)
-        edited = self._edit(value)
+        edited = self.edit(value)
         made = () if edited is None else (edited,)
-        if self._place < 0:
+        if self.place < 0:
             return (*made, value)
-        return (value, *made) if self._place else made
+        return (value, *made) if self.place else made
 
 
-def says(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def says(method: str, edit: Edit) -> ClientBreaks:
     """Edit the client's own requests and notifications of a method; empty: of every method."""
     return lambda: _Said(method, edit)
 
 
-def answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def answers(method: str, edit: Edit) -> ClientBreaks:
     """Edit the client's answers to a method; empty: to every method."""
     return lambda: _Said(method, edit, answers=True)
 
 
-def adds(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def adds(method: str, edit: Edit) -> ClientBreaks:
     """After each message of a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, place=1)
 
 
-def precedes(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def precedes(method: str, edit: Edit) -> ClientBreaks:
     """Before each message of a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, place=-1)
 
 
-def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def adds_to_answers(method: str, edit: Edit) -> ClientBreaks:
     """After each answer to a method, say what ``edit`` makes of it as well."""
     return lambda: _Said(method, edit, answers=True, place=1)
 
@@ -67,24 +66,23 @@ def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
 class _Once(ClientFault):
     _said = False
 
-    def __init__(self, method: str, edit: Edit) -> None:
-        super().__init__()
-        self._method, self._edit = method, edit
+    method: str
+    edit: Edit
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != self._method:
+        if value.get("method") != self.method:
             return (value,)
         again, self._said = self._said, True
-        edited = self._edit(value) if again else value
+        edited = self.edit(value) if again else value
         return () if edited is None else (edited,)
 
 
-def once(method: str, edit: Edit) -> Callable[[], ClientFault]:
+def once(method: str, edit: Edit) -> ClientBreaks:
     """Say the first message of a method as it is, and edit those that follow."""
     return lambda: _Once(method, edit)
 
 
-def never_says(method: str) -> Callable[[], ClientFault]:
+def never_says(method: str) -> ClientBreaks:
     """Leave out the client's notifications of a method, or its answers to it."""
 
     class Silent(ClientFault):
@@ -95,12 +93,12 @@ def never_says(method: str) -> Callable[[], ClientFault]:
     return Silent
 
 
-def params_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], ClientFault]:
+def params_of(method: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the params of the client's requests and notifications of a method; empty: of all."""
     return says(method, lambda value: {**value, "params": edit({**value.get("params", {})})})
 
 
-def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], ClientFault]:
+def repaired(concerns: Callable[[Value], bool], edit: Edit) -> ClientBreaks:
     """Edit what the kit says on its way to the client, which so does not see what is wrong."""
 
     def told(value: Any, payload: bytes) -> bytes | None:
@@ -112,35 +110,32 @@ def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], Clie
     return hooked(told=told)
 
 
-def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
+def deaf_to(concerns: Callable[[Value], bool]) -> ClientBreaks:
     """Keep something that the kit says from the client."""
     return repaired(concerns, lambda value: None)
 
 
 class _Responds(ClientFault):
-    def __init__(self, concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._concerns, self._make = concerns, make
+    concerns: Callable[[Value], bool]
+    make: Callable[[Value], Value]
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._concerns(value):
-            self.invent(self._make(value))
+        if isinstance(value, dict) and self.concerns(value):
+            self.invent(self.make(value))
         return payload
 
 
-def responds(
-    concerns: Callable[[Value], bool], make: Callable[[Value], Value]
-) -> Callable[[], ClientFault]:
+def responds(concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> ClientBreaks:
     """Say something more to what the kit says."""
     return lambda: _Responds(concerns, make)
 
 
-def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> Callable[[], ClientFault]:
+def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> ClientBreaks:
     """Edit what the kit hears that is no message and no head: of a kind, Gone for instance."""
     return hooked(other=lambda found: edit(found) if isinstance(found, kind) else (found,))
 
 
-def signals(*names: str) -> Callable[[], ClientFault]:
+def signals(*names: str) -> ClientBreaks:
     """End a server by signals in the place of the end of its input, ``EOF``."""
     return arrives(
         Signal,
@@ -148,12 +143,12 @@ def signals(*names: str) -> Callable[[], ClientFault]:
     )
 
 
-def heads(edit: Callable[[Asked], Iterable[Asked]]) -> Callable[[], ClientFault]:
+def heads(edit: Callable[[Asked], Iterable[Asked]]) -> ClientBreaks:
     """Edit the heads of HTTP requests and upgrades, leave them out or add some."""
     return hooked(asked=edit)
 
 
-def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFault]:
+def also_asks(method: str, target: str, **headers: str) -> ClientBreaks:
     """Beside every POST send another request, without a body."""
 
     def add(asked: Asked) -> Iterable[Asked]:
@@ -165,7 +160,7 @@ def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFa
     return heads(add)
 
 
-def posts_to(target: str) -> Callable[[], ClientFault]:
+def posts_to(target: str) -> ClientBreaks:
     """Post to another address."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -175,9 +170,7 @@ def posts_to(target: str) -> Callable[[], ClientFault]:
     return heads(change)
 
 
-def header(
-    name: str, edit: Callable[[str], str | None], method: str = ""
-) -> Callable[[], ClientFault]:
+def header(name: str, edit: Callable[[str], str | None], method: str = "") -> ClientBreaks:
     """Edit one header of HTTP requests (of an HTTP method), where it is; None leaves it out."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -193,12 +186,12 @@ def header(
     return heads(change)
 
 
-def without_header(name: str, method: str = "") -> Callable[[], ClientFault]:
+def without_header(name: str, method: str = "") -> ClientBreaks:
     """Leave out one header of HTTP requests."""
     return header(name, lambda value: None, method)
 
 
-def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientFault]:
+def with_header(name: str, value: str, method: str = "") -> ClientBreaks:
     """Add a header to HTTP requests."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -209,7 +202,7 @@ def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientF
     return heads(change)
 
 
-def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
+def reports(step: int, outcome: Value) -> ClientBreaks:
     """Report another outcome of one step; -1: of connecting."""
 
     def change(report: Value) -> Value:
@@ -223,13 +216,11 @@ def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
 
 
 class _GivesUp(ClientFault):
-    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._given_up = False
+    concerns: Callable[[Any, bytes], bool]
+    _given_up: bool = False
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        self._given_up = self._given_up or self._concerns(value, payload)
+        self._given_up = self._given_up or self.concerns(value, payload)
         return payload
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
@@ -243,7 +234,7 @@ class _GivesUp(ClientFault):
         return {**report, "steps": [failed for _ in report.get("steps", [])]}
 
 
-def gives_up(concerns: Callable[[Any, bytes], bool]) -> Callable[[], ClientFault]:
+def gives_up(concerns: Callable[[Any, bytes], bool]) -> ClientBreaks:
     """Fail when the kit says something that concerns it: the message, or None, and its bytes."""
     return lambda: _GivesUp(concerns)
 
@@ -253,6 +244,6 @@ def has(part: bytes) -> Callable[[Any, bytes], bool]:
     return lambda value, payload: part in payload
 
 
-def exits(code: int) -> Callable[[], ClientFault]:
+def exits(code: int) -> ClientBreaks:
     """End with another status."""
     return arrives(Ended, lambda ended: (Ended(code),))

@@ -1,12 +1,12 @@
 """Whether a fault of a client changes anything of a conversation that was recorded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 from msgspec import Struct
 
-from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Value
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 
 
@@ -20,9 +20,7 @@ class Passed(Struct, frozen=True):
 class Recorder(ClientFault):
     """Keeps everything that passes, and changes nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed: list[Passed] = []
+    passed: list[Passed] = []
 
     def _keep(self, hook: str, *given: Any) -> None:
         self.passed.append(Passed(hook, deepcopy(given)))
@@ -57,7 +55,7 @@ class Recorder(ClientFault):
         return report
 
 
-def changes(make: Callable[[], ClientFault], passed: Iterable[Passed]) -> bool:
+def changes(make: ClientBreaks, passed: Iterable[Passed]) -> bool:
     """Whether the fault changes anything of what has passed; if not, the same would be said again.
 
     That spares a run of the client: faults depend on nothing but what passes.

@@ -31,47 +31,43 @@ def _as_it_is(value: str) -> str:
     return f"Basic {b64encode(unquote_plus(b64decode(rest).decode()).encode()).decode()}"
 
 
-rfc6749.client("drops-the-query", "section-3.1/client-query-kept").does(
+rfc6749.client("drops-the-query", "query-kept").does(
     "Drops the query of the authorization endpoint.", asks(drop("tenant"))
 )
-rfc6749.client("implicit", "section-4.1.1/client-response-type").does(
+rfc6749.client("implicit", "response-type").does(
     "Asks for a token where a code belongs.", asks(having("response_type", "token"))
 )
-rfc6749.client("last-one-counts", "section-3.1/client-once").does(
+rfc6749.client("last-one-counts", "once").does(
     "Takes the last of two parameters of one name.", returns(lambda params, request, issuer: params)
 )
-rfc6749.client("tries-again", "section-4.1.2/client-code-once").does(
+rfc6749.client("tries-again", "code-once").does(
     "Redeems a code once more when that has failed.", Repeats
 )
-rfc6749.client("strict", "section-5.1/client-unknown-members").does(
+rfc6749.client("strict", "unknown-members").does(
     "Refuses a token response that it does not know.",
     reads_in_its_place("x_kit", token_type="unknown"),  # noqa: S106
 )
-rfc6749.client("any-type", "section-7.1/client-token-type").does(
+rfc6749.client("any-type", "token-type").does(
     "Does not look at the type of a token.",
     reads_in_its_place("access_token", token_type="Bearer"),  # noqa: S106
 )
-rfc6749.client("not-encoded", "section-2.3.1/client-basic").does(
+rfc6749.client("not-encoded", "basic").does(
     "Does not encode id and secret in Basic.", header("authorization", _as_it_is)
 )
-rfc6749.client("no-secret", "section-2.3.1/client-post").does(
-    "Leaves the secret out.", redeems(drop("client_secret"))
-)
-rfc6749.client("both-ways", "section-2.3/client-one-method").does(
+rfc6749.client("no-secret", "post").does("Leaves the secret out.", redeems(drop("client_secret")))
+rfc6749.client("both-ways", "one-method").does(
     "Has the secret in the header and in the body.", redeems(having("client_secret", "kit"))
 )
-rfc6749.client("nameless", "section-3.2.1/client-public").does(
+rfc6749.client("nameless", "public").does(
     "Does not name itself in the token request.", redeems(drop("client_id"))
 )
-rfc7636.client("short", "section-4.1/client-verifier").does(
+rfc7636.client("short", "verifier").does(
     "Has a verifier that is too short.", redeems(having("code_verifier", "kit"))
 )
-rfc7636.client("same-verifier", "section-4.1/client-new-verifier").does(
+rfc7636.client("same-verifier", "new-verifier").does(
     "Uses one verifier for all flows.", keeps_first("code_verifier", "code_challenge")
 )
-rfc9728.client(
-    "any-resource", "section-3.3/client-other-resource", "section-2/client-no-resource"
-).does(
+rfc9728.client("any-resource", "other-resource", "no-resource").does(
     "Does not look whose metadata it has got.",
     overlooks(
         "authorization_servers",
@@ -81,6 +77,6 @@ rfc9728.client(
         },
     ),
 )
-rfc9728.client("follows", "section-7.7/client-redirected-metadata").does(
+rfc9728.client("follows", "redirected-metadata").does(
     "Follows a redirect to another host.", FollowsRedirects
 )

@@ -23,7 +23,7 @@ logging = Table("server/utilities/logging")
 completion = Table("server/utilities/completion")
 
 
-@logging.client("texts-only", "log-message-notifications/client-hears")
+@logging.client("texts-only", "hears")
 class _TextsOnly(ClientFault):
     """Tells of messages whose data is text."""
 
@@ -33,35 +33,35 @@ class _TextsOnly(ClientFault):
         return {**report, "notifications": kept}
 
 
-resources.client("one-code", "error-handling/client-not-found").does(
+resources.client("one-code", "not-found").does(
     "Knows one code only, and takes the other for a failure of its own.",
     reports(1, {"failure": "invalid"}),
 )
-resources.client("quotes", "reading-resources/client-exact-uri").does(
+resources.client("quotes", "exact-uri").does(
     "Quotes URIs.",
     params_of("resources/read", lambda params: {**params, "uri": quote(params["uri"], safe=":/")}),
 )
-resources.client("never-unsubscribes", "subscriptions/client-hears").does(
+resources.client("never-unsubscribes", "hears").does(
     "Subscribes again where it should not any more.", adds("resources/subscribe", put(id="again"))
 )
-logging.client("other-level", "setting-log-level/client-sets").does(
+logging.client("other-level", "sets").does(
     "Sets another level.", params_of("logging/setLevel", lambda params: {"level": "debug"})
 )
-logging.client("always-logs", "per-request-log-level/client-asks").does(
+logging.client("always-logs", "asks").does(
     "Asks for all messages all the time.",
     params_of(
         "tools/call",
         lambda params: {**params, "_meta": {**params.get("_meta", {}), META_LOG_LEVEL: "debug"}},
     ),
 )
-logging.client("sets-level", "per-request-log-level/client-asks").does(
+logging.client("sets-level", "asks").does(
     "Sets the level by a request that there is no more.",
     adds("tools/call", lambda value: request("level", "logging/setLevel", {"level": "debug"})),
 )
-completion.client("wants-total", "implementation-considerations/client-partial").does(
+completion.client("wants-total", "partial").does(
     "Wants to know the total.", reports(0, {"failure": "invalid"})
 )
-completion.client("no-context", "requesting-completions/client-context").does(
+completion.client("no-context", "context").does(
     "Keeps to itself what it knows of other arguments.",
     params_of("completion/complete", drop("context")),
 )
@@ -76,31 +76,29 @@ def _shortened(params: Value) -> Value:
     return {**params, "arguments": arguments}
 
 
-tools.client(
-    "trusts", "output-schema/client-validates", "output-schema/client-validates-references"
-).does(
+tools.client("trusts", "validates", "validates-references").does(
     "Takes every structured result.",
     reports(1, {"result": {"content": [], "structuredContent": WRONG}}),
 )
-tools.client("loses-structure", "output-schema/client-takes-what-is-right").does(
+tools.client("loses-structure", "takes-what-is-right").does(
     "Tells its caller nothing but the text.", reports(1, {"result": {"content": []}})
 )
-tools.client("drops-empty", "calling-tools/client-exact-arguments").does(
+tools.client("drops-empty", "exact-arguments").does(
     "Leaves out arguments that are empty or null.", params_of("tools/call", _shortened)
 )
-tools.client("hides-tool-errors", "error-handling/client-tells-tool-errors").does(
+tools.client("hides-tool-errors", "tells-tool-errors").does(
     "Takes a tool that failed for one that did not.",
     reports(0, {"result": {"content": [{"type": "text", "text": "it broke"}]}}),
 )
-tools.client("hides-errors", "error-handling/client-tells-protocol-errors").does(
+tools.client("hides-errors", "tells-protocol-errors").does(
     "Tells its caller of every error that it was internal.",
     reports(0, {"error": {"code": -32603, "message": "Internal error"}}),
 )
-tools.client("known-content-only", "tool-result/client-unknown-content").does(
+tools.client("known-content-only", "unknown-content").does(
     "Fails for good at content that it does not know.",
     gives_up(lambda value, payload: b"hologram" in payload),
 )
-tools.client("old-list", "list-changed-notification/client-survives").does(
+tools.client("old-list", "survives").does(
     "Keeps the list that it has.",
     reports(3, {"result": [{"name": "add_numbers"}, {"name": "echo"}]}),
 )
@@ -109,42 +107,38 @@ tools.client("old-list", "list-changed-notification/client-survives").does(
 caching = Table("server/utilities/caching")
 
 
-def _contents(text: str) -> Value:
-    return {"result": {"contents": [{"uri": "test://kit/a", "text": text}]}}
-
-
-caching.client("key-without-params", "cache-key/client-other-params").does(
+caching.client("key-without-params", "other-params").does(
     "Serves what it has of a method, whatever the parameters are.",
     once("resources/read", put(method="prompts/list")),
 )
-caching.client("caches-input", "cache-key/client-not-after-input").does(
-    "Keeps results that took input.", reports(1, _contents("one"))
+caching.client("caches-input", "not-after-input").does(
+    "Keeps results that took input.",
+    reports(1, {"result": {"contents": [{"uri": "test://kit/a", "text": "one"}]}}),
 )
-caching.client("shares-private", "cache-scope-field/client-private").does(
+caching.client("shares-private", "private").does(
     "Serves a private list to everybody.", once("tools/list", put(method="prompts/list"))
 )
 caching.client(
     "caches-all",
-    "time-to-live-ttl-field/client-zero",
-    "time-to-live-ttl-field/client-negative",
-    "time-to-live-ttl-field/client-absent",
-    "freshness-calculation/client-stale",
-    "interaction-with-notifications/client-forgets",
+    "zero",
+    "negative",
+    "absent",
+    "stale",
+    "forgets",
 ).does("Keeps everything for ever.", once("tools/list", put(method="prompts/list")))
-caching.client(
-    "polls", "freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"
-).does("Asks for lists that nobody wanted.", adds("tools/list", put(id="poll")))
-caching.client("one-page", "cache-key/client-cursors").does(
+caching.client("polls", "no-polling", "positive").does(
+    "Asks for lists that nobody wanted.", adds("tools/list", put(id="poll"))
+)
+caching.client("one-page", "cursors").does(
     "Takes the first page for all pages.",
     reports(2, {"result": [{"name": "add_numbers"}, {"name": "add_numbers"}]}),
 )
 
 
 pagination = Table("server/utilities/pagination")
-GUIDELINES = "implementation-guidelines"
 
 
-@pagination.client("loops", f"{GUIDELINES}/client-loop")
+@pagination.client("loops", "loop")
 class _Loops(ClientFault):
     """Follows cursors for ever."""
 
@@ -158,29 +152,29 @@ class _Loops(ClientFault):
         return payload
 
 
-pagination.client("one-more", f"{GUIDELINES}/client-end").does(
+pagination.client("one-more", "end").does(
     "Asks for a page more than there is.",
     responds(
         lambda value: value.get("id") != "more" and "tools" in value.get("result", {}),
         to(request("more", "tools/list", {"cursor": "more"})),
     ),
 )
-pagination.client("trims", f"{GUIDELINES}/client-opaque").does(
+pagination.client("trims", "opaque").does(
     "Trims cursors.", params_of("tools/list", over("cursor", str.strip))
 )
-pagination.client("first-page", "pagination-model/client-page-size").does(
+pagination.client("first-page", "page-size").does(
     "Reads one page.",
     repaired(
         lambda value: "nextCursor" in value.get("result", {}), over("result", drop("nextCursor"))
     ),
 )
-pagination.client("empty-is-the-end", f"{GUIDELINES}/client-empty-cursor").does(
+pagination.client("empty-is-the-end", "empty-cursor").does(
     "Takes an empty cursor for the end.",
     repaired(
         lambda value: value.get("result", {}).get("nextCursor") == "",
         over("result", drop("nextCursor")),
     ),
 )
-pagination.client("overlooks", "error-handling/client-refused-cursor").does(
+pagination.client("overlooks", "refused-cursor").does(
     "Takes a page that is refused for the end.", reports(0, {"result": [{"name": "one"}]})
 )

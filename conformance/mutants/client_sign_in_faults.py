@@ -1,17 +1,16 @@
 """Makers of faults of clients that sign in: what they ask of whom, and what they overlook."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_fault import ClientBreaks, ClientFault, Value
 from conformance.mutants.client_faults import arrives, heads, hooked, repaired
 from conformance.mutants.edits import put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
 from mcpcore_conformance.kit.messages import encode
 
-Make = Callable[[], ClientFault]
 Params = dict[str, str]
 
 
@@ -23,7 +22,7 @@ def _is_sign_in(asked: Asked) -> bool:
     return asked.method == "GET" and "response_type=" in asked.target
 
 
-def asks(edit: Callable[[Params], Params]) -> Make:
+def asks(edit: Callable[[Params], Params]) -> ClientBreaks:
     """Edit the parameters of authorization requests."""
 
     def asked(asked: Asked) -> Iterable[Asked]:
@@ -35,7 +34,7 @@ def asks(edit: Callable[[Params], Params]) -> Make:
     return heads(asked)
 
 
-def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
+def redeems(edit: Callable[[Params], Params], grant: str = "") -> ClientBreaks:
     """Edit the parameters of token requests, of a grant type or of all."""
 
     def text(found: Text) -> Iterable[Arrival]:
@@ -52,12 +51,12 @@ def having(name: str, value: str) -> Callable[[Params], Params]:
     return put(**{name: value})
 
 
-def registers(edit: Callable[[Value], Value]) -> Make:
+def registers(edit: Callable[[Value], Value]) -> ClientBreaks:
     """Edit the metadata of registrations."""
     return hooked(said=lambda value: (edit(value) if "redirect_uris" in value else value,))
 
 
-def looks_at(old: str, new: str, *, end: str = "") -> Make:
+def looks_at(old: str, new: str, *, end: str = "") -> ClientBreaks:
     """Ask for another place: paths that begin with ``old``, and end so, are ``new``."""
 
     def change(asked: Asked) -> Iterable[Asked]:
@@ -69,22 +68,20 @@ def looks_at(old: str, new: str, *, end: str = "") -> Make:
     return heads(change)
 
 
-def overlooks(member: str, edit: Callable[[Value], Value]) -> Make:
+def overlooks(member: str, edit: Callable[[Value], Value]) -> ClientBreaks:
     """Read a document that has a member as if it were another one."""
     return repaired(lambda value: member in value, edit)
 
 
-def reads_in_its_place(member: str, **changes: Any) -> Make:
+def reads_in_its_place(member: str, **changes: Any) -> ClientBreaks:
     """Read other members in a document that has a member."""
     return overlooks(member, put(**changes))
 
 
 class _Returns(ClientFault):
-    def __init__(self, edit: Callable[[Params, Params, str], Params]) -> None:
-        super().__init__()
-        self._edit_response = edit
-        self._request: Params = {}
-        self._issuer = ""
+    edit: Callable[[Params, Params, str], Params]
+    _request: Params = {}
+    _issuer: str = ""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         if _is_sign_in(asked):
@@ -103,14 +100,10 @@ class _Returns(ClientFault):
         place, mark, query = value.partition("?")
         if name != "location" or not ("code=" in query or "error=" in query):
             return value
-        return (
-            place
-            + mark
-            + urlencode(self._edit_response(_params(query), self._request, self._issuer))
-        )
+        return place + mark + urlencode(self.edit(_params(query), self._request, self._issuer))
 
 
-def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
+def returns(edit: Callable[[Params, Params, str], Params]) -> ClientBreaks:
     """Take another response of the authorization endpoint than the one that was sent.
 
     ``edit`` is given that one, the parameters of the request, and the issuer.
@@ -121,14 +114,12 @@ def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
 class _KeepsFirst(ClientFault):
     """Uses what it has got first wherever a later one belongs."""
 
-    def __init__(self, *names: str) -> None:
-        """``names``: of parameters of requests, and of headers."""
-        super().__init__()
-        self._names = names
-        self._first: Params = {}
+    names: Sequence[str]
+    """Of parameters of requests, and of headers."""
+    _first: Params = {}
 
     def _kept(self, params: Params) -> Params:
-        for name in self._names:
+        for name in self.names:
             if name in params:
                 params[name] = self._first.setdefault(name, params[name])
         return params
@@ -150,18 +141,16 @@ class _KeepsFirst(ClientFault):
         return (arrival,)
 
 
-def keeps_first(*names: str) -> Make:
+def keeps_first(*names: str) -> ClientBreaks:
     """Use the first value of parameters of requests, or of headers to the server, for ever."""
-    return lambda: _KeepsFirst(*names)
+    return lambda: _KeepsFirst(names)
 
 
 class _Recalls(ClientFault):
     """Knows every request, to send it once more."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.heads: dict[int, Asked] = {}
-        self.bodies: dict[int, bytes] = {}
+    heads: dict[int, Asked] = {}
+    bodies: dict[int, bytes] = {}
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         self.heads[asked.exchange] = asked
@@ -236,16 +225,15 @@ class Insists(ClientFault):
 
 
 class _Asked(ClientFault):
-    def __init__(self, concerns: Callable[[Any], bool], target: str) -> None:
-        super().__init__()
-        self._concerns, self._target = concerns, target
+    concerns: Callable[[Any], bool]
+    target: str
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and self._concerns(value):
-            self.ask(Asked(0, "GET", self._target, [("host", "127.0.0.1")]))
+        if isinstance(value, dict) and self.concerns(value):
+            self.ask(Asked(0, "GET", self.target, [("host", "127.0.0.1")]))
         return payload
 
 
-def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
+def asks_anyway(concerns: Callable[[Value], bool], target: str) -> ClientBreaks:
     """Send a request of its own when it is told something that concerns it."""
     return lambda: _Asked(concerns, target)

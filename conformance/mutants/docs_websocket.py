@@ -1,6 +1,6 @@
 """Mutants of this project's own rules of MCP over WebSocket."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.basic_transports_stdio import Drops
@@ -19,24 +19,20 @@ SERVER = {"name": "forgetful", "version": "1"}
 SECRET = "mcp.auth.kit-secret-0123456789"  # noqa: S105
 
 
-def _with_status(status: int) -> Callable[[], Fault]:
-    return answers(lambda refused: Refused(refused.reason, status=status, headers=refused.headers))
-
-
 def _cors(refused: Refused) -> Refused:
     headers = [*refused.headers, ("access-control-allow-origin", "*")]
     return Refused(refused.reason, status=refused.status, headers=headers)
 
 
-table.server("answers-lost", "how-it-ends/behind-the-answers").does(
+table.server("answers-lost", "behind-the-answers").does(
     "Forgets what it was asked when the connection has to end.",
     loses(Text, lambda text: b"kit-before" in text.data),
 )
-table.server("lines-are-messages", "websocket/one-message-per-frame").does(
+table.server("lines-are-messages", "one-message-per-frame").does(
     "Takes every line of a frame for a message.",
     misread(lambda value, payload: payload.partition(b"\n")[0] if value is None else payload),
 )
-table.server("one-session", "websocket/sessions-apart").does(
+table.server("one-session", "sessions-apart").does(
     "Takes the handshake of one connection for that of all.",
     instead(
         lambda value: isinstance(value, dict) and str(value.get("method")).endswith("/list"),
@@ -56,7 +52,7 @@ def _lines(frame: Frame) -> bytes:
     return encoded(TEXT, frame.payload.partition(b"\n")[0])
 
 
-@table.server("version-overlooked", "subprotocols/version-decides")
+@table.server("version-overlooked", "version-decides")
 class _Forgets(Fault):
     """Forgets the revision that was offered."""
 
@@ -81,53 +77,48 @@ def _no_versions(options: dict[str, Any]) -> bool:
     return offers is not None and all(each.startswith("mcp.version.") for each in offers)
 
 
-table.server("any-path", "who-is-let-in/other-path").does("Opens at every path.", opens("path"))
-table.server("any-origin", "who-is-let-in/foreign-origin-forbidden").does(
+table.server("any-path", "other-path").does("Opens at every path.", opens("path"))
+table.server("any-origin", "foreign-origin-forbidden").does(
     "Does not look at Origin.", opens("headers")
 )
-table.server("origin-400", "who-is-let-in/foreign-origin-forbidden").does(
-    "Refuses foreign origins with 400.", _with_status(400)
+table.server("origin-400", "foreign-origin-forbidden").does(
+    "Refuses foreign origins with 400.",
+    answers(lambda refused: Refused(refused.reason, status=400, headers=refused.headers)),
 )
-table.server("any-host", "who-is-let-in/foreign-host").does("Answers to every name.", opens("edit"))
-table.server("all-may-read", "who-is-let-in/nothing-told").does(
+table.server("any-host", "foreign-host").does("Answers to every name.", opens("edit"))
+table.server("all-may-read", "nothing-told").does(
     "Lets every page read its refusals.", answers(_cors)
 )
-table.server("chooses-nothing", "subprotocols/mcp").does(
-    "Chooses nothing.", shows("subprotocol", None)
-)
-table.server("offer-needed", "subprotocols/none").does(
+table.server("chooses-nothing", "mcp").does("Chooses nothing.", shows("subprotocol", None))
+table.server("offer-needed", "none").does(
     "Lets nobody in who offers nothing.", refuses(lambda options: options.get("offers") == [])
 )
-table.server("any-offer", "subprotocols/unknown-only").does("Takes every offer.", opens("offers"))
-table.server("versions-not-known", "subprotocols/version").does(
+table.server("any-offer", "unknown-only").does("Takes every offer.", opens("offers"))
+table.server("versions-not-known", "version").does(
     "Knows no offers of revisions.", refuses(_no_versions)
 )
-table.server("any-version", "subprotocols/version-unknown").does(
+table.server("any-version", "version-unknown").does(
     "Takes every offer of a revision.", opens("offers")
 )
-table.server("chooses-token", "subprotocols/token-not-echoed").does(
+table.server("chooses-token", "token-not-echoed").does(
     "Chooses the token.", shows("subprotocol", SECRET)
 )
-table.server("tells-token", "subprotocols/token-not-echoed").does(
+table.server("tells-token", "token-not-echoed").does(
     "Tells in a header what it was offered.", shows("accepted", [("x-offers", SECRET)])
 )
-table.server("binary-taken", "how-it-ends/binary").does(
+table.server("binary-taken", "binary").does(
     "Takes binary frames for text.",
     frames(lambda frame: encoded(TEXT, frame.payload) if frame.opcode == BINARY else b""),
 )
-table.server("waits-for-payload", "how-it-ends/too-large").does(
-    "Waits for a frame of any size.", WAITS
-)
-table.server("waits-for-frames", "how-it-ends/heads-at-once").does(
+table.server("waits-for-payload", "too-large").does("Waits for a frame of any size.", WAITS)
+table.server("waits-for-frames", "heads-at-once").does(
     "Waits for a frame before it looks at its head.", WAITS
 )
-table.server("waits-for-text", "how-it-ends/text-at-the-first-byte").does(
+table.server("waits-for-text", "text-at-the-first-byte").does(
     "Looks at text when the message has ended.",
     overlooks(lambda frame: frame.opcode == TEXT and not frame.fin),
 )
-table.server("drops-answers", "what-is-bounded/slow-reader").does(
-    "Drops what it cannot send at once.", Drops
-)
-table.server("newlines-end-messages", "websocket/newlines-mean-nothing").does(
+table.server("drops-answers", "slow-reader").does("Drops what it cannot send at once.", Drops)
+table.server("newlines-end-messages", "newlines-mean-nothing").does(
     "Ends messages at newlines.", frames(_lines)
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import each, over, put, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Value
 from conformance.mutants.faults import misread, results_of
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.extensions_apps import FLAT, SINCE_META, TYPE
@@ -14,23 +14,23 @@ CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 table = Table("extensions/apps")
 
 
-def _tools(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _tools(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the ``_meta`` of each tool that has an app."""
     change = over("_meta", where(lambda meta: "ui" in meta, edit))
     return results_of("tools/list", over("tools", each(change)))
 
 
-def _ui(**members: Any) -> Callable[[], Fault]:
+def _ui(**members: Any) -> Breaks:
     return _tools(over("ui", put(**members)))
 
 
-def _documents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _documents(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the contents of each document."""
     change = where(lambda one: one.get("mimeType") == TYPE, edit)
     return results_of("resources/read", over("contents", each(change)))
 
 
-def _rules(**members: Any) -> Callable[[], Fault]:
+def _rules(**members: Any) -> Breaks:
     return _documents(
         lambda one: {**one, "_meta": {"ui": {**one.get("_meta", {}).get("ui", {}), **members}}}
     )
@@ -50,7 +50,7 @@ def _declares(value: Any, payload: bytes) -> Any:
     return value
 
 
-def _add(kills: str | tuple[str, ...], rows: dict[str, tuple[str, Callable[[], Fault]]]) -> None:
+def _add(kills: str | tuple[str, ...], rows: dict[str, tuple[str, Breaks]]) -> None:
     names = (kills,) if isinstance(kills, str) else kills
     for slug, (summary, fault) in rows.items():
         table.server(slug, *names, revisions=SINCE_META).does(summary, fault)

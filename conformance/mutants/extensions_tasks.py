@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.edits import drop, over, put, to, where
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     asks,
     before,
@@ -37,31 +37,31 @@ WORKS = {"status": "working"}
 DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
 
 
-def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _created(edit: Callable[[Value], Value]) -> Breaks:
     """Edit the task that a call is answered with."""
     return results_of("tools/call", where(lambda found: found.get("resultType") == "task", edit))
 
 
-def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _got(edit: Callable[[Value], Value]) -> Breaks:
     return results_of("tasks/get", edit)
 
 
-def _numbered() -> Callable[[], Fault]:
+def _numbered() -> Breaks:
     numbers = count(1)
     return _created(lambda task: {**task, "taskId": str(next(numbers))})
 
 
-def _status(before: str, after: str) -> Callable[[], Fault]:
+def _status(before: str, after: str) -> Breaks:
     return _got(over("status", lambda status: after if status == before else status))
 
 
-table.server("not-yet", "task-creation/resolves-at-once").does(
+table.server("not-yet", "resolves-at-once").does(
     "Does not find a new task.",
     before(asks("tasks/get"), declines(asks("tasks/get"), -32602), number=2),
 )
 
 
-@table.server("revives", "task-polling/every-look")
+@table.server("revives", "every-look")
 class _Reviving(Fault):
     """Works again on what was completed."""
 
@@ -76,12 +76,12 @@ class _Reviving(Fault):
         return (value,)
 
 
-table.server("task-for-all", "capability-negotiation/undeclared").does(
+table.server("task-for-all", "undeclared").does(
     "Makes tasks for every client.", results_of("tools/call", to({**TASK, "resultType": "task"}))
 )
 
 
-@table.server("any-key", "task-update-requests/unknown-keys")
+@table.server("any-key", "unknown-keys")
 class _Renaming(Fault):
     """Takes an unknown key for a known one."""
 
@@ -96,19 +96,17 @@ class _Renaming(Fault):
         return payload.replace(b'"mcpcore_conformance":', f'"{self._key}":'.encode())
 
 
-table.server("lost-answers", "task-update-requests/answered").does(
+table.server("lost-answers", "answered").does(
     "Loses what it is told.",
     misread(lambda _value, payload: payload.replace(b'"confirm":true', b'"confirm":false')),
 )
 
 
-@table.server("asks-again", "task-update-requests/partial")
+@table.server("asks-again", "partial")
 class _Repeating(Fault):
     """Shows requests that were answered."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: Value = {}
+    _seen: Value = {}
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "inputRequests" not in value.get("result", {}):
@@ -122,56 +120,47 @@ def _acknowledges(value: Value) -> Value:
     return messages.notification("notifications/subscriptions/acknowledged", meta)
 
 
-table.server("no-ttl", "task-creation/shape").does(
-    "Says nothing of the ttl.", _created(drop("ttlMs"))
-)
-table.server("task-in-task", "task-creation/shape").does(
+table.server("no-ttl", "shape").does("Says nothing of the ttl.", _created(drop("ttlMs")))
+table.server("task-in-task", "shape").does(
     "Puts the task into a member, as 2025-11-25 does.",
     _created(lambda task: {"task": task, "resultType": "task"}),
 )
-table.server("state-in-task", "task-creation/shape").does(
+table.server("state-in-task", "shape").does(
     "Gives a task a state.", _created(put(requestState="sealed"))
 )
-table.server("runs-anyway", "capability-negotiation/task-needed").does(
+table.server("runs-anyway", "task-needed").does(
     "Runs a call plainly that needs a task.", takes("tools/call", DONE)
 )
-table.server(
-    "nameless-need",
-    "capability-negotiation/task-needed",
-    "protocol-errors/undeclared-get",
-    "protocol-errors/undeclared-listen",
-).does("Does not say which capability is missing.", errors_of("", drop("data")))
+table.server("nameless-need", "task-needed", "undeclared-get", "undeclared-listen").does(
+    "Does not say which capability is missing.", errors_of("", drop("data"))
+)
 for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
     table.server(f"{method}-for-all", f"protocol-errors/undeclared-{method}").does(
         f"Answers tasks/{method} of every client.", takes(f"tasks/{method}", result)
     )
-table.server("listen-for-all", "protocol-errors/undeclared-listen").does(
+table.server("listen-for-all", "undeclared-listen").does(
     "Takes subscriptions to tasks of every client.",
     instead(asks("subscriptions/listen"), _acknowledges),
 )
-table.server("knows-everything", "protocol-errors/unknown-get").does(
+table.server("knows-everything", "unknown-get").does(
     "Has a task for every id.", takes("tasks/get", {**TASK, **COMPLETE})
 )
-table.server(
-    "other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"
-).does("Has a code of its own for what it does not find.", errors_of("", put(code=-32002)))
-table.server("result-elsewhere", "task-polling/completed").does(
-    "Leaves the result out.", _got(drop("result"))
+table.server("other-code", "unknown-get", "unknown-update-and-cancel").does(
+    "Has a code of its own for what it does not find.", errors_of("", put(code=-32002))
 )
-table.server("still-a-task", "task-polling/completed").does(
+table.server("result-elsewhere", "completed").does("Leaves the result out.", _got(drop("result")))
+table.server("still-a-task", "completed").does(
     "Says of every look that it is a new task.", _got(put(resultType="task"))
 )
-table.server("status-of-its-own", "task-polling/every-look").does(
+table.server("status-of-its-own", "every-look").does(
     "Has a word of its own for what is completed.", _status("completed", "done")
 )
-table.server("made-again", "task-polling/every-look").does(
+table.server("made-again", "every-look").does(
     "Says of every look that the task was made just then.",
     _got(put(createdAt="2026-07-28T10:30:00Z")),
 )
-table.server("no-error", "task-execution-errors/failed").does(
-    "Does not say what went wrong.", _got(drop("error"))
-)
-table.server("completed-anyway", "task-execution-errors/failed").does(
+table.server("no-error", "failed").does("Does not say what went wrong.", _got(drop("error")))
+table.server("completed-anyway", "failed").does(
     "Completes a task whose call broke.",
     _got(
         lambda task: (
@@ -181,7 +170,7 @@ table.server("completed-anyway", "task-execution-errors/failed").does(
         )
     ),
 )
-table.server("failed-anyway", "task-execution-errors/tool-error-is-completed").does(
+table.server("failed-anyway", "tool-error-is-completed").does(
     "Makes a task fail whose tool failed.",
     _got(
         where(
@@ -190,43 +179,41 @@ table.server("failed-anyway", "task-execution-errors/tool-error-is-completed").d
         )
     ),
 )
-table.server("cancelled-task", "task-cancellation/acknowledged").does(
+table.server("cancelled-task", "acknowledged").does(
     "Answers with the task.", results_of("tasks/cancel", put(**TASK))
 )
-table.server("cancelled-once", "task-cancellation/acknowledged").does(
+table.server("cancelled-once", "acknowledged").does(
     "Refuses to cancel what was cancelled.", fails("tasks/cancel", -32602)
 )
-table.server("never-cancelled", "task-cancellation/cancelled").does(
+table.server("never-cancelled", "cancelled").does(
     "Works on for ever.", _status("cancelled", "working")
 )
-table.server("deaf", "task-update-requests/answered").does(
+table.server("deaf", "answered").does(
     "Acknowledges answers and does not read them.", takes("tasks/update", COMPLETE)
 )
-table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
+table.server("no-unknown-keys", "unknown-keys").does(
     "Refuses unknown keys.", fails("tasks/update", -32602)
 )
-table.server("task-first", "task-creation/input-before-the-task").does(
+table.server("task-first", "input-before-the-task").does(
     "Names a task before it is made.", results_of("tools/call", put(taskId="1"))
 )
-table.server("numbered", "security-considerations/ids-not-guessable").does(
-    "Numbers its tasks.", _numbered()
-)
-table.server("tasks-of-all-principals", "security-considerations/other-principal").does(
+table.server("numbered", "ids-not-guessable").does("Numbers its tasks.", _numbered())
+table.server("tasks-of-all-principals", "other-principal").does(
     "Shows a task to whoever has its id.", one_principal
 )
-table.server("old-list", "backwards-compatibility/nothing-of-2025-11-25").does(
+table.server("old-list", "nothing-of-2025-11-25").does(
     "Has tasks/list.", takes("tasks/list", {"tasks": [], **COMPLETE})
 )
-table.server("old-times", "backwards-compatibility/nothing-of-2025-11-25").does(
+table.server("old-times", "nothing-of-2025-11-25").does(
     "Has the members of old besides.", _created(lambda task: {**task, "ttl": task["ttlMs"]})
 )
-table.server("half-a-task", "task-status-notifications/whole-task").does(
+table.server("half-a-task", "whole-task").does(
     "Tells the status alone.",
     told(
         "notifications/tasks",
         lambda params: {key: params[key] for key in ("taskId", "status", "_meta")},
     ),
 )
-table.server("never-told", "task-status-notifications/whole-task").does(
+table.server("never-told", "whole-task").does(
     "Acknowledges and says nothing.", told("notifications/tasks", put(status="working"))
 )

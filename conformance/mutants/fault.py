@@ -4,7 +4,7 @@ A fault sees every message on its way, decoded, and everything else that is hear
 takes the place of what it saw.  The kit cannot tell an edited server from a broken one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -28,17 +28,16 @@ class Asked(Struct):
     body: bytes | None = None
 
 
-class Fault:
+class Fault(Struct, kw_only=True, eq=False, dict=True):
     """A fault without any effect; subclasses override what they break.
 
     One instance is made for each wire.  ``asked`` maps the ids of requests to their messages,
     ``exchanges`` the numbers of HTTP exchanges to what was asked.
     """
 
-    def __init__(self) -> None:
-        self.asked: dict[Any, Value] = {}
-        self.exchanges: dict[int, Asked] = {}
-        self._answers: list[Heard] = []
+    asked: dict[Any, Value] = {}
+    exchanges: dict[int, Asked] = {}
+    _answers: list[Heard] = []
 
     def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options with which the connection is opened in truth: ``headers``, ``offers``."""
@@ -158,6 +157,10 @@ class Fault:
         """Keep a request, for :meth:`method_of`."""
         if isinstance(value, dict) and "method" in value and _hashable(value.get("id")):
             self.asked[type(value.get("id")), value.get("id")] = value
+
+
+Breaks = Callable[[], Fault]
+"""Makes the fault of a mutant, one for each wire."""
 
 
 def _hashable(value: Any) -> bool:

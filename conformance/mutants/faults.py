@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import over
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.heard import Head, Heard
 
@@ -12,7 +12,7 @@ Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
 
 
-def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
+def hooked(**hooks: Callable[..., Any]) -> Breaks:
     """Run functions in the place of hooks of :class:`Fault`, by their names."""
 
     def make() -> Fault:
@@ -27,51 +27,50 @@ def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
 class Edited(Fault):
     """Edits answers to a method, or the server's own messages of a method."""
 
-    def __init__(self, method: str, edit: Edit, *, answers: bool = True) -> None:
-        super().__init__()
-        self._method, self._edit, self._about_answers = method, edit, answers
+    method: str
+    edit: Edit
+    answers: bool = True
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         """Edit what belongs to the method."""
-        concerned = ("method" not in value) is self._about_answers
-        if not concerned or (self._method and self.method_of(value) != self._method):
+        concerned = ("method" not in value) is self.answers
+        if not concerned or (self.method and self.method_of(value) != self.method):
             return (value,)
-        edited = self._edit(value)
+        edited = self.edit(value)
         return () if edited is None else (edited,)
 
 
-def answers_to(method: str, edit: Edit) -> Callable[[], Fault]:
+def answers_to(method: str, edit: Edit) -> Breaks:
     """Edit the answers (results and errors) to a method; an empty one means every method."""
     return lambda: Edited(method, edit)
 
 
-def results_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def results_of(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the good results of a method."""
     return answers_to(method, over("result", edit))
 
 
-def fails(method: str, code: int, message: str = "no") -> Callable[[], Fault]:
+def fails(method: str, code: int, message: str = "no") -> Breaks:
     """Do what a method wants, and answer with an error."""
     return answers_to(method, lambda value: messages.error(value["id"], code, message))
 
 
-def errors_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def errors_of(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the errors that a method is answered with; an empty one means every method."""
     return answers_to(method, over("error", edit))
 
 
-def own_messages(method: str, edit: Edit) -> Callable[[], Fault]:
+def own_messages(method: str, edit: Edit) -> Breaks:
     """Edit notifications and requests of the server of a method."""
     return lambda: Edited(method, edit, answers=False)
 
 
 class _Instead(Fault):
-    def __init__(self, concerns: Callable[[Any], bool], answer: Edit) -> None:
-        super().__init__()
-        self._concerns, self._answer = concerns, answer
+    concerns: Callable[[Any], bool]
+    _answer: Edit
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not self._concerns(value):
+        if not self.concerns(value):
             return payload
         found = self._answer(value)
         if found is not None:
@@ -79,7 +78,7 @@ class _Instead(Fault):
         return None
 
 
-def instead(concerns: Callable[[Any], bool], answer: Edit) -> Callable[[], Fault]:
+def instead(concerns: Callable[[Any], bool], answer: Edit) -> Breaks:
     """Keep what concerns it from the server, and answer in its place (or not at all).
 
     ``concerns`` gets the message that the kit says, None if it is no JSON.
@@ -87,12 +86,12 @@ def instead(concerns: Callable[[Any], bool], answer: Edit) -> Callable[[], Fault
     return lambda: _Instead(concerns, answer)
 
 
-def ignores(concerns: Callable[[Any], bool]) -> Callable[[], Fault]:
+def ignores(concerns: Callable[[Any], bool]) -> Breaks:
     """Say nothing to what concerns it, and do nothing."""
     return instead(concerns, lambda _value: None)
 
 
-def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Callable[[], Fault]:
+def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Breaks:
     """Answer what concerns it with an error, with the id if it is a request."""
 
     def answer(value: Any) -> Value:
@@ -124,47 +123,40 @@ def meta_of(value: Any) -> Value:
 class _Turns(Fault):
     """One fault until a number of messages have come, another one from the last of them on."""
 
-    def __init__(
-        self, begins: Callable[[Any], bool], number: int, first: Fault, then: Fault
-    ) -> None:
-        super().__init__()
-        self._begins, self._left, self._now, self._then = begins, number, first, then
+    begins: Callable[[Any], bool]
+    left: int
+    now: Fault
+    then: Fault
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._left -= bool(self._begins(value))
-        if self._left <= 0:
-            self._now = self._then
-        reaches = self._now.said(value, payload)
-        self._answers += self._now.take_answers()
+        self.left -= bool(self.begins(value))
+        if self.left <= 0:
+            self.now = self.then
+        reaches = self.now.said(value, payload)
+        self._answers += self.now.take_answers()
         return reaches
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        self._now.asked = self.asked
-        return self._now.message(value)
+        self.now.asked = self.asked
+        return self.now.message(value)
 
 
-def since(
-    begins: Callable[[Any], bool], then: Callable[[], Fault], *, number: int = 1
-) -> Callable[[], Fault]:
+def since(begins: Callable[[Any], bool], then: Breaks, *, number: int = 1) -> Breaks:
     """Break when the kit says something that ``begins`` takes, for the ``number``-th time."""
     return lambda: _Turns(begins, number, Fault(), then())
 
 
-def before(
-    ends: Callable[[Any], bool], first: Callable[[], Fault], *, number: int = 1
-) -> Callable[[], Fault]:
+def before(ends: Callable[[Any], bool], first: Breaks, *, number: int = 1) -> Breaks:
     """Be broken until the kit says something that ``ends`` takes, for the ``number``-th time."""
     return lambda: _Turns(ends, number, first(), Fault())
 
 
 class _Together(Fault):
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__()
-        self._faults = faults
+    faults: list[Fault]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         reaches: bytes | None = payload
-        for fault in self._faults:
+        for fault in self.faults:
             if reaches is not None:
                 reaches = fault.said(value, reaches)
                 self._answers += fault.take_answers()
@@ -172,7 +164,7 @@ class _Together(Fault):
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         made: list[Value | bytes] = [value]
-        for fault in self._faults:
+        for fault in self.faults:
             fault.asked = self.asked
             made = [
                 part
@@ -182,17 +174,17 @@ class _Together(Fault):
         return made
 
 
-def together(*makes: Callable[[], Fault]) -> Callable[[], Fault]:
+def together(*makes: Breaks) -> Breaks:
     """Break several things, one after the other."""
     return lambda: _Together([make() for make in makes])
 
 
-def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
+def reads(edit: Callable[[bytes], bytes | None]) -> Breaks:
     """Change what is written to the server as it is (lines, frames); None: nothing of it."""
     return hooked(written=edit)
 
 
-def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
+def misread(edit: Callable[[Any, bytes], Any]) -> Breaks:
     """Let the server read something else than the kit says.
 
     ``edit`` gets the message (None if it is no JSON) and the bytes, and returns either.
@@ -206,46 +198,41 @@ def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
 
 
 class _Responds(Fault):
-    def __init__(self, concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._concerns, self._make = concerns, make
+    concerns: Callable[[Any], bool]
+    make: Callable[[Value], Value]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if self._concerns(value):
-            self.answer(self._make(value))
+        if self.concerns(value):
+            self.answer(self.make(value))
         return payload
 
 
-def responds(
-    concerns: Callable[[Any], bool], make: Callable[[Value], Value]
-) -> Callable[[], Fault]:
+def responds(concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> Breaks:
     """Say something more to what the kit says."""
     return lambda: _Responds(concerns, make)
 
 
 class _Dies(Fault):
-    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
-        super().__init__()
-        self._concerns = concerns
+    concerns: Callable[[Any, bytes], bool]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not self._concerns(value, payload):
+        if not self.concerns(value, payload):
             return payload
         self.vanish("the process ended with status 1", code=1)
         return None
 
 
-def dies_of(concerns: Callable[[Any, bytes], bool]) -> Callable[[], Fault]:
+def dies_of(concerns: Callable[[Any, bytes], bool]) -> Breaks:
     """End the connection when something is said: the message (None if it is no JSON), its bytes."""
     return lambda: _Dies(concerns)
 
 
-def code(found: int, instead_of_it: int, method: str = "") -> Callable[[], Fault]:
+def code(found: int, instead_of_it: int, method: str = "") -> Breaks:
     """Send another error code than the one that is due; perhaps for one method only."""
     return errors_of(method, over("code", lambda sent: instead_of_it if sent == found else sent))
 
 
-def takes(method: str, result: Value) -> Callable[[], Fault]:
+def takes(method: str, result: Value) -> Breaks:
     """Answer every request of a method with a good result, whatever it says."""
     return instead(
         asks(method),
@@ -253,9 +240,7 @@ def takes(method: str, result: Value) -> Callable[[], Fault]:
     )
 
 
-def alters(
-    kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any
-) -> Callable[[], Fault]:
+def alters(kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any) -> Breaks:
     """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone.
 
     A function in the place of a value is given what there was.
@@ -270,17 +255,17 @@ def alters(
     return hooked(heard=heard)
 
 
-def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Callable[[], Fault]:
+def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Breaks:
     """Keep what is heard, of a kind, from the kit."""
     return hooked(heard=lambda found: () if isinstance(found, kind) and test(found) else (found,))
 
 
-def heads(edit: Callable[[Head], Head]) -> Callable[[], Fault]:
+def heads(edit: Callable[[Head], Head]) -> Breaks:
     """Edit response heads."""
     return hooked(head=edit)
 
 
-def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
+def status(found: int, instead_of_it: int) -> Breaks:
     """Answer with another status."""
 
     def change(head: Head) -> Head:

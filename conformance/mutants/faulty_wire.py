@@ -2,29 +2,22 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any, cast
 
-from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.fault import Asked, Breaks, Fault
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.bindings.http import HttpWire
+from mcpcore_conformance.kit.bindings.lines import LinesWire
+from mcpcore_conformance.kit.bindings.stdio import StdioWire
 from mcpcore_conformance.kit.bindings.websocket import encoded
 from mcpcore_conformance.kit.heard import Done, Gone, Head, Heard, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
-from mcpcore_conformance.kit.wire import (
-    HttpWire,
-    Kept,
-    LinesWire,
-    Overrides,
-    Poured,
-    ProcessWire,
-    Refused,
-    Stage,
-    Wire,
-)
+from mcpcore_conformance.kit.wire import Overrides, Poured, Refused, Stage, Wire
 
 WEB = frozenset({Binding.HTTP, Binding.SSE})
 """Bindings whose messages are posted, each with a response of its own."""
@@ -33,21 +26,14 @@ WEB = frozenset({Binding.HTTP, Binding.SSE})
 class FaultyWire:
     """A wire behind a fault; everything that is not about messages goes straight through."""
 
+    binding: Binding
+    number: int
+
     def __init__(self, wire: Wire, fault: Fault) -> None:
         self._wire = wire
         self._fault = fault
         self._ready: deque[Heard] = deque()
         self._exchanges = 0
-
-    @property
-    def binding(self) -> Binding:
-        """Of the wire."""
-        return self._wire.binding
-
-    @property
-    def number(self) -> int:
-        """Of the wire."""
-        return self._wire.number
 
     def __getattr__(self, name: str) -> Any:
         return self._fault.attribute(name, getattr(self._wire, name))
@@ -167,7 +153,7 @@ class FaultyWire:
     async def signal(self, number: int) -> None:
         """Send a signal, if the fault lets it through."""
         if self._fault.signalled(number):
-            await cast("ProcessWire", self._wire).signal(number)
+            await cast("StdioWire", self._wire).signal(number)
 
     async def listen(self, last_event_id: str | None = None) -> int:
         """As the wire does it, as the fault has it."""
@@ -207,10 +193,10 @@ class FaultyWire:
         ]
 
 
-class FaultyStage:
+class FaultyStage(Stage):
     """A stage whose every connection is behind a new instance of a fault."""
 
-    def __init__(self, stage: Stage, make: Callable[[], Fault]) -> None:
+    def __init__(self, stage: Stage, make: Breaks) -> None:
         self.binding = stage.binding
         self.target = stage.target
         self.headers: dict[str, str] = getattr(stage, "headers", {})
@@ -218,19 +204,6 @@ class FaultyStage:
         self.tokens: Tokens | None = getattr(stage, "tokens", None)
         self._stage = stage
         self._make = make
-
-    @property
-    def keeps(self) -> bool:
-        """Nothing is kept behind a fault."""
-        return False
-
-    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
-        """Nothing is kept behind a fault."""
-        return None
-
-    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
-        """Nothing is kept behind a fault."""
-        raise NotImplementedError
 
     def now(self) -> float:
         """As the stage has it."""

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable
 
 from conformance.mutants.edits import drop
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.fault import Asked, Breaks, Fault, Value
 from conformance.mutants.faults import hooked
 from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
 from mcpcore_conformance.kit.wire import Plain, Poured
 
 Concerns = Callable[[Asked], bool]
-Make = Callable[[], Fault]
 
 
 def everything(_asked: Asked) -> bool:
@@ -59,20 +58,19 @@ def with_header(name: str, test: Callable[[str | None], bool] = lambda value: Tr
 
 
 class _Refuses(Fault):
-    def __init__(
-        self, concerns: Concerns, status: int, value: Value | None, headers: Headers, body: bytes
-    ) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._status, self._value, self._headers, self._body = status, value, headers, body
+    concerns: Concerns
+    status: int
+    value: Value | None
+    _headers: Headers
+    body: bytes
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if not self._concerns(asked):
+        if not self.concerns(asked):
             return asked
-        value = self._value
+        value = self.value
         if value is not None and isinstance(asked.value, dict) and "id" in asked.value:
             value = {**value, "id": asked.value["id"]}
-        self.answer_http(self._status, value, headers=self._headers, body=self._body)
+        self.answer_http(self.status, value, headers=self._headers, body=self.body)
         return None
 
 
@@ -87,17 +85,17 @@ def refuses(
     *,
     headers: Headers | None = None,
     body: bytes = b"",
-) -> Make:
+) -> Breaks:
     """Answer with a status in the server's place; ``value`` gets the id of the request."""
     return lambda: _Refuses(concerns, status, value, headers or [], body)
 
 
-def rewrites(concerns: Concerns, edit: Callable[[Asked], Asked]) -> Make:
+def rewrites(concerns: Concerns, edit: Callable[[Asked], Asked]) -> Breaks:
     """Change requests before they reach the server: it does not see what it should look at."""
     return hooked(fetching=lambda asked: edit(asked) if concerns(asked) else asked)
 
 
-def overlooks(concerns: Concerns, *names: str, instead: str | None = None) -> Make:
+def overlooks(concerns: Concerns, *names: str, instead: str | None = None) -> Breaks:
     """Take headers away that the case has chosen (or give them a value of their own)."""
 
     def edit(asked: Asked) -> Asked:
@@ -112,22 +110,16 @@ def overlooks(concerns: Concerns, *names: str, instead: str | None = None) -> Ma
 
 
 class _Responses(Fault):
-    def __init__(
-        self,
-        concerns: Concerns,
-        head: Callable[[Head], Head] | None,
-        text: Callable[[Text], Iterable[Heard]] | None,
-        other: Callable[[Event | Done | Gone | Noise], Iterable[Heard]] | None,
-    ) -> None:
-        super().__init__()
-        self._concerns = concerns
-        self._head, self._text, self._other = head, text, other
+    concerns: Concerns
+    _head: Callable[[Head], Head] | None
+    text: Callable[[Text], Iterable[Heard]] | None
+    _other: Callable[[Event | Done | Gone | Noise], Iterable[Heard]] | None
 
     def _concerned(self, heard: Heard) -> bool:
         if isinstance(heard, Gone):
             return False
         asked = self.exchanges.get(heard.exchange)
-        return asked is not None and self._concerns(asked)
+        return asked is not None and self.concerns(asked)
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not self._concerned(heard):
@@ -135,7 +127,7 @@ class _Responses(Fault):
         if isinstance(heard, Head):
             return (heard if self._head is None else self._head(heard),)
         if isinstance(heard, Text):
-            return (heard,) if self._text is None else self._text(heard)
+            return (heard,) if self.text is None else self.text(heard)
         return (heard,) if self._other is None else self._other(heard)
 
 
@@ -145,12 +137,12 @@ def responses_to(
     head: Callable[[Head], Head] | None = None,
     text: Callable[[Text], Iterable[Heard]] | None = None,
     other: Callable[[Event | Done | Gone | Noise], Iterable[Heard]] | None = None,
-) -> Make:
+) -> Breaks:
     """Edit the responses to some requests: their heads, messages, and everything else."""
     return lambda: _Responses(concerns, head, text, other)
 
 
-def status_of(concerns: Concerns, status: int) -> Make:
+def status_of(concerns: Concerns, status: int) -> Breaks:
     """Answer some requests with another status."""
 
     def edit(head: Head) -> Head:
@@ -160,7 +152,7 @@ def status_of(concerns: Concerns, status: int) -> Make:
     return responses_to(concerns, head=edit)
 
 
-def header_of(concerns: Concerns, name: str, value: str | Callable[[], str] | None) -> Make:
+def header_of(concerns: Concerns, name: str, value: str | Callable[[], str] | None) -> Breaks:
     """Answer some requests with another value of a header, made anew or not, or without it."""
 
     def edit(head: Head) -> Head:
@@ -172,7 +164,7 @@ def header_of(concerns: Concerns, name: str, value: str | Callable[[], str] | No
     return responses_to(concerns, head=edit)
 
 
-def body_of(concerns: Concerns, body: bytes) -> Make:
+def body_of(concerns: Concerns, body: bytes) -> Breaks:
     """Answer some requests with a body that is no message."""
 
     def edit(heard: Event | Done | Gone | Noise) -> Iterable[Heard]:
@@ -183,17 +175,17 @@ def body_of(concerns: Concerns, body: bytes) -> Make:
     return responses_to(concerns, other=edit)
 
 
-def pours(edit: Callable[[bytes, Poured], Poured]) -> Make:
+def pours(edit: Callable[[bytes, Poured], Poured]) -> Breaks:
     """Change what comes of bytes that are poured into a connection."""
     return hooked(poured=lambda pieces, found: edit(b"".join(pieces), found))
 
 
-def pours_otherwise(edit: Callable[[bytes], bytes]) -> Make:
+def pours_otherwise(edit: Callable[[bytes], bytes]) -> Breaks:
     """Change bytes that are poured into a connection before they reach the server."""
     return hooked(pouring=lambda pieces: tuple(map(edit, pieces)))
 
 
-def pours_statuses(*statuses: int, closed: bool = True) -> Make:
+def pours_statuses(*statuses: int, closed: bool = True) -> Breaks:
     """Answer whatever is poured with these statuses."""
     return pours(
         lambda _data, _found: Poured([Plain(each, [], whole=True) for each in statuses], closed)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import answers_to, own_messages, results_of
 
 Entries = list[dict[str, Any]]
@@ -12,12 +12,12 @@ Extra = Value | bytes | Callable[[Value], Value]
 """A message, or what makes it of the answer that it is sent beside."""
 
 
-def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
+def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Breaks:
     """Edit the entries of a list."""
     return results_of(method, lambda result: {**result, member: edit(result[member])})
 
 
-def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
+def less_by_connection(method: str, member: str) -> Breaks:
     """Leave out one entry more on each connection."""
     connections = count()
 
@@ -29,34 +29,33 @@ def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
 
 
 class _LessAfterCalls(Fault):
-    def __init__(self, method: str, member: str) -> None:
-        super().__init__()
-        self._method, self._member = method, member
-        self._called = False
+    method: str
+    member: str
+    _called: bool = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._called |= isinstance(value, dict) and value.get("method") == "tools/call"
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self._called and "result" in value and self.method_of(value) == self._method:
-            entries = value["result"][self._member][1:]
-            value = {**value, "result": {**value["result"], self._member: entries}}
+        if self._called and "result" in value and self.method_of(value) == self.method:
+            entries = value["result"][self.member][1:]
+            value = {**value, "result": {**value["result"], self.member: entries}}
         return (value,)
 
 
-def less_after_calls(method: str, member: str) -> Callable[[], Fault]:
+def less_after_calls(method: str, member: str) -> Breaks:
     """Leave out an entry once a tool has been called."""
     return lambda: _LessAfterCalls(method, member)
 
 
-def turned_each_time(method: str, member: str) -> Callable[[], Fault]:
+def turned_each_time(method: str, member: str) -> Breaks:
     """Turn the order of entries round every other time."""
     times = count()
     return listed(method, member, lambda found: found[:: 1 if next(times) % 2 else -1])
 
 
-def silent_capability(path: str) -> Callable[[], Fault]:
+def silent_capability(path: str) -> Breaks:
     """Declare a capability less; ``path`` may be one within another."""
 
     def without(value: Value, parts: list[str]) -> Value:
@@ -74,28 +73,28 @@ def silent_capability(path: str) -> Callable[[], Fault]:
     return answers_to("", edit)
 
 
-def quiet_about(method: str) -> Callable[[], Fault]:
+def quiet_about(method: str) -> Breaks:
     """Keep the server's notifications, or requests, of a method from the client."""
     return own_messages(method, lambda value: None)
 
 
-def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def told(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the params of the server's notifications, or requests, of a method."""
     return own_messages(method, lambda value: {**value, "params": edit(value.get("params", {}))})
 
 
 class _Also(Fault):
-    def __init__(self, method: str, extra: Extra, *, after: bool) -> None:
-        super().__init__()
-        self._method, self._extra, self._after = method, extra, after
+    method: str
+    more: Extra
+    after: bool
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "method" in value or self.method_of(value) != self._method:
+        if "method" in value or self.method_of(value) != self.method:
             return (value,)
-        extra = self._extra(value) if callable(self._extra) else self._extra
-        return (value, extra) if self._after else (extra, value)
+        extra = self.more(value) if callable(self.more) else self.more
+        return (value, extra) if self.after else (extra, value)
 
 
-def also(method: str, extra: Extra, *, after: bool = False) -> Callable[[], Fault]:
+def also(method: str, extra: Extra, *, after: bool = False) -> Breaks:
     """Send one message more with each answer to a method."""
     return lambda: _Also(method, extra, after=after)

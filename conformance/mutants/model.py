@@ -1,14 +1,16 @@
 """What a mutant is, and how the tables of each page write one down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Generic, TypeVar
 
 from msgspec import Struct, structs
 
-from conformance.mutants.client_fault import ClientFault
-from conformance.mutants.fault import Fault
+from conformance.mutants.client_fault import ClientBreaks, ClientFault
+from conformance.mutants.fault import Breaks, Fault
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
 from mcpcore_conformance.kit.model import ALL, Binding
+from mcpcore_conformance.run.registry import all_cases
 
 Broken = TypeVar("Broken", Fault, ClientFault)
 
@@ -27,9 +29,9 @@ class Mutant(Struct, frozen=True, kw_only=True):
     """The cases that have to notice it: failed, weak or informational, as their strength says."""
     summary: str
     """What is broken."""
-    fault: Callable[[], Fault] | None = None
+    fault: Breaks | None = None
     """Edits the traffic of our reference server ..."""
-    client_fault: Callable[[], ClientFault] | None = None
+    client_fault: ClientBreaks | None = None
     """... or that of our reference client ..."""
     command: Sequence[str] = ()
     """... or a program of its own takes its place, for what a process does: arguments of Python."""
@@ -72,25 +74,46 @@ class Table:
     def server(
         self, slug: str, *kills: str, revisions: Span = ALL, binding: Binding | None = None
     ) -> Named[Fault]:
-        """Name a mutant of our server; ``kills``: ``section/slug`` of this page, or whole ids."""
-        return Named(self.mutants, self._mutant(slug, kills, revisions, binding), "fault")
+        """Name a mutant of our server.
+
+        ``kills``: slugs of cases of this page (``section/slug`` where it has one twice).
+        """
+        mutant = self._mutant(slug, kills, revisions, binding)
+        return Named(self.mutants, mutant, "fault")
 
     def client(
         self, slug: str, *kills: str, revisions: Span = ALL, binding: Binding | None = None
     ) -> Named[ClientFault]:
-        """Name a mutant of our client, as :meth:`server`; its id begins with ``client-``."""
-        mutant = self._mutant(f"client-{slug}", kills, revisions, binding)
+        """Name a mutant of our client, as :meth:`server`; its id begins with ``client-``.
+
+        The slugs of cases are without their ``client-``.
+        """
+        names = (name if "/" in name else f"client-{name}" for name in kills)
+        mutant = self._mutant(f"client-{slug}", names, revisions, binding)
         return Named(self.mutants, mutant, "client_fault")
 
     def _mutant(
-        self, slug: str, kills: tuple[str, ...], revisions: Span, binding: Binding | None
+        self, slug: str, kills: Iterable[str], revisions: Span, binding: Binding | None
     ) -> Mutant:
         return Mutant(
             id=f"{self.page}/{slug}",
-            kills=tuple(
-                name if name.startswith(self.page) else f"{self.page}/{name}" for name in kills
-            ),
+            kills=tuple(map(self._case, kills)),
             summary="",
             revisions=revisions,
             binding=binding,
         )
+
+    def _case(self, name: str) -> str:
+        """The id of a case; what is none of this page, by its slug, will be found to be none."""
+        if name.startswith(self.page):
+            return name
+        found = [] if "/" in name else _by_slug().get((self.page, name), [])
+        return found[0] if len(found) == 1 else f"{self.page}/{name}"
+
+
+@cache
+def _by_slug() -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for case in all_cases():
+        found.setdefault((case.page, case.id.rpartition("/")[2]), []).append(case.id)
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import takes
 from mcpcore_conformance.kit import messages
 
@@ -11,32 +11,31 @@ DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 
 
 class _Edited(Fault):
-    def __init__(self, method: str, edit: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._method, self._edit = method, edit
+    method: str
+    edit: Callable[[Value], Value]
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") == self._method:
+        if value.get("method") == self.method:
             return (self._asked(value),)
         requests = value.get("result", {}).get("inputRequests")
         if not isinstance(requests, dict):
             return (value,)
         asked = {
-            key: self._asked(each) if each.get("method") == self._method else each
+            key: self._asked(each) if each.get("method") == self.method else each
             for key, each in requests.items()
         }
         return ({**value, "result": {**value["result"], "inputRequests": asked}},)
 
     def _asked(self, request: Value) -> Value:
-        return {**request, "params": self._edit(request.get("params", {}))}
+        return {**request, "params": self.edit(request.get("params", {}))}
 
 
-def questions(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def questions(method: str, edit: Callable[[Value], Value]) -> Breaks:
     """Edit the params of what is asked of the client, wherever it stands."""
     return lambda: _Edited(method, edit)
 
 
-def asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
+def asks_anyway(method: str, params: Value) -> Breaks:
     """Answer every call with a question (modern), whatever the client can do."""
     request = {"method": method, "params": params}
     result = {"resultType": "input_required", "inputRequests": {"what": request}}
@@ -46,18 +45,18 @@ def asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
 class _Afterwards(Fault):
     """Lets a call end otherwise once the client has answered a question of it."""
 
-    def __init__(self, method: str, end: Callable[[Value], Value | None]) -> None:
-        super().__init__()
-        self._method, self._end, self._answered = method, end, False
-        self._questions: dict[Any, str] = {}
+    method: str
+    end: Callable[[Value], Value | None]
+    _answered: bool = False
+    _questions: dict[Any, str] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if _is_retry(value):
-            if (end := self._end(value)) is not None:
+            if (end := self.end(value)) is not None:
                 self.answer(end)
             return None
         if isinstance(value, dict) and "method" not in value:
-            self._answered |= self._questions.get(value.get("id")) == self._method
+            self._answered |= self._questions.get(value.get("id")) == self.method
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
@@ -65,21 +64,21 @@ class _Afterwards(Fault):
             self._questions[value["id"]] = str(value["method"])
         if not self._answered or "method" in value or self.method_of(value) != "tools/call":
             return (value,)
-        end = self._end(value)
+        end = self.end(value)
         return () if end is None else (end,)
 
 
-def silent_after_answers(method: str) -> Callable[[], Fault]:
+def silent_after_answers(method: str) -> Breaks:
     """Never answer a call once the client has answered a question of this method."""
     return lambda: _Afterwards(method, lambda value: None)
 
 
-def refuses_answers(method: str, code: int) -> Callable[[], Fault]:
+def refuses_answers(method: str, code: int) -> Breaks:
     """Answer a call with an error once the client has answered a question of this method."""
     return lambda: _Afterwards(method, lambda value: messages.error(value["id"], code, "no"))
 
 
-def takes_any_answer(method: str) -> Callable[[], Fault]:
+def takes_any_answer(method: str) -> Breaks:
     """Answer a call well, whatever the client has answered to a question of this method."""
     return lambda: _Afterwards(method, lambda value: messages.result(value["id"], DONE))
 
@@ -91,9 +90,8 @@ def _is_retry(value: Any) -> bool:
 class _Struck(Fault):
     """Does not answer anything any more once the client has answered as it should not."""
 
-    def __init__(self, concerns: Callable[[Value], bool]) -> None:
-        super().__init__()
-        self._concerns, self._struck = concerns, False
+    concerns: Callable[[Value], bool]
+    _struck: bool = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict):
@@ -101,10 +99,10 @@ class _Struck(Fault):
             if _is_retry(value):
                 found = value["params"]["inputResponses"]
                 answers = [{"result": each} for each in found.values()]
-            self._struck = self._struck or any(map(self._concerns, answers))
+            self._struck = self._struck or any(map(self.concerns, answers))
         return None if self._struck else payload
 
 
-def struck_by(concerns: Callable[[Value], bool]) -> Callable[[], Fault]:
+def struck_by(concerns: Callable[[Value], bool]) -> Breaks:
     """Fall silent at an answer of the client that ``concerns`` takes; its ``result``, at least."""
     return lambda: _Struck(concerns)

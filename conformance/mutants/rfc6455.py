@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import drop
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Breaks, Fault
 from conformance.mutants.faults import alters, hooked, reads
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.bindings.websocket import (
@@ -53,40 +53,38 @@ class Frame:
 class _Frames(Fault):
     """Changes or drops frames before the server sees them."""
 
-    def __init__(self, edit: Callable[[Frame], bytes | None]) -> None:
-        super().__init__()
-        self._edit_frame = edit
+    edit: Callable[[Frame], bytes | None]
 
     def written(self, data: bytes) -> bytes | None:
         made: list[bytes] = []
         while data:
             frame = Frame(data)
-            edited = self._edit_frame(frame)
+            edited = self.edit(frame)
             if edited is not None:
                 made.append(edited if edited else data[: frame.size])
             data = data[frame.size :]
         return b"".join(made) or None
 
 
-def frames(edit: Callable[[Frame], bytes | None]) -> Callable[[], Fault]:
+def frames(edit: Callable[[Frame], bytes | None]) -> Breaks:
     """What the server sees of a frame: b"" for the frame as it is, None for nothing."""
     return lambda: _Frames(edit)
 
 
-def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
+def overlooks(test: Callable[[Frame], bool]) -> Breaks:
     """Frames that pass the test are passed over."""
     return frames(lambda frame: None if test(frame) else b"")
 
 
-table.server("empty-pongs", "section-5.5.2/ping-answered").does(
+table.server("empty-pongs", "ping-answered").does(
     "Answers pings with empty pongs.", alters(Event, lambda event: event.name == "pong", data=b"")
 )
-table.server("vanishes", "section-5.5.1/close-answered").does(
+table.server("vanishes", "close-answered").does(
     "Closes without a closing frame.", alters(Gone, code=None)
 )
 
 
-@table.server("reads-behind-close", "section-5.5.1/nothing-behind-close")
+@table.server("reads-behind-close", "nothing-behind-close")
 class _AnswersLate(Fault):
     """Answers what comes behind a closing frame."""
 
@@ -108,28 +106,28 @@ def _normal_close(frame: Frame) -> bytes:
     return encoded(CLOSE, struct.pack("!H", 1000)) if frame.opcode == CLOSE else b""
 
 
-table.server("any-code", "section-7.4/codes-that-are-none").does(
+table.server("any-code", "codes-that-are-none").does(
     "Takes every closing code.", reads(lambda data: _normal_close(Frame(data)) or data)
 )
-table.server("continuation-overlooked", "section-5.4/continuation-of-nothing").does(
+table.server("continuation-overlooked", "continuation-of-nothing").does(
     "Passes over continuations of nothing.",
     reads(lambda data: None if Frame(data).opcode == CONTINUATION else data),
 )
-table.server("mask-not-needed", "section-5.1/unmasked").does(
+table.server("mask-not-needed", "unmasked").does(
     "Takes frames without mask.", frames(lambda frame: b"" if frame.masked else frame.encoded())
 )
-table.server("reserved-bits-overlooked", "section-5.2/reserved-bits").does(
+table.server("reserved-bits-overlooked", "reserved-bits").does(
     "Does not look at reserved bits.",
     frames(lambda frame: frame.encoded() if frame.reserved else b""),
 )
-table.server("unknown-opcodes-overlooked", "section-5.2/reserved-opcodes").does(
+table.server("unknown-opcodes-overlooked", "reserved-opcodes").does(
     "Passes over frames of kinds that it does not know.",
     overlooks(lambda frame: frame.opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)),
 )
-table.server("no-long-frames", "section-5.2/lengths").does(
+table.server("no-long-frames", "lengths").does(
     "Cannot read lengths of 64 bits.", overlooks(lambda frame: len(frame.payload) > 65_535)
 )
-table.server("no-fragments", "section-5.4/fragments").does(
+table.server("no-fragments", "fragments").does(
     "Takes the first frame of a message for all of it.",
     frames(
         lambda frame: (
@@ -139,46 +137,46 @@ table.server("no-fragments", "section-5.4/fragments").does(
         )
     ),
 )
-table.server("ping-ends-message", "section-5.4/control-between-fragments").does(
+table.server("ping-ends-message", "control-between-fragments").does(
     "Does not answer pings while a message comes.",
     overlooks(lambda frame: frame.opcode == PING and frame.payload == b"between"),
 )
-table.server("message-begins-anew", "section-5.4/message-within-message").does(
+table.server("message-begins-anew", "message-within-message").does(
     "Forgets a message when another one begins.",
     overlooks(lambda frame: frame.opcode in (TEXT, BINARY) and not frame.fin),
 )
-table.server("control-fragments-taken", "section-5.5/control-in-fragments").does(
+table.server("control-fragments-taken", "control-in-fragments").does(
     "Takes control frames in fragments.",
     frames(lambda frame: b"" if frame.fin else encoded(frame.opcode, frame.payload)),
 )
-table.server("long-pings-taken", "section-5.5/control-too-long").does(
+table.server("long-pings-taken", "control-too-long").does(
     "Takes pings of any length.",
     overlooks(lambda frame: frame.opcode == PING and len(frame.payload) > 125),
 )
-table.server("pong-refused", "section-5.5.3/pong-unasked").does(
+table.server("pong-refused", "pong-unasked").does(
     "Ends the connection on a pong that it has not asked for.",
     frames(lambda frame: encoded(3, b"") if frame.opcode == PONG else b""),
 )
-table.server("half-codes-overlooked", "section-5.5.1/close-malformed").does(
+table.server("half-codes-overlooked", "close-malformed").does(
     "Passes over closing frames that it cannot read.",
     overlooks(lambda frame: frame.opcode == CLOSE),
 )
-table.server("text-mended", "section-8.1/not-utf8").does(
+table.server("text-mended", "not-utf8").does(
     "Puts something else in the place of what is no UTF-8.",
     frames(lambda frame: _mends_text(frame) if frame.opcode == TEXT else b""),
 )
-table.server("frames-decoded-alone", "section-5.6/characters-over-fragments").does(
+table.server("frames-decoded-alone", "characters-over-fragments").does(
     "Decodes each frame by itself.",
     frames(lambda frame: _mends_text(frame) if frame.opcode in (TEXT, CONTINUATION) else b""),
 )
 
 
-def opens(*options: str) -> Callable[[], Fault]:
+def opens(*options: str) -> Breaks:
     """The server sees a good opening in place of what these options make of it."""
     return hooked(connecting=drop(*options))
 
 
-def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callable[[], Fault]:
+def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Breaks:
     """Openings whose options pass the test are refused."""
 
     def connecting(options: dict[str, Any]) -> dict[str, Any]:
@@ -189,44 +187,36 @@ def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callab
     return hooked(connecting=connecting)
 
 
-def shows(name: str, shown: Any) -> Callable[[], Fault]:
+def shows(name: str, shown: Any) -> Breaks:
     """The response to the opening has this."""
     return hooked(attribute=lambda found, value: shown if found == name else value)
 
 
-def answers(edit: Callable[[Refused], Refused]) -> Callable[[], Fault]:
+def answers(edit: Callable[[Refused], Refused]) -> Breaks:
     """Refusals are other ones."""
     return hooked(refused=edit)
 
 
-table.server("versions-not-named", "section-4.2.1/other-version").does(
+table.server("versions-not-named", "other-version").does(
     "Refuses other versions without naming its own.",
     answers(lambda refused: Refused(refused.reason, status=refused.status)),
 )
-table.server("any-version", "section-4.2.1/other-version").does(
-    "Does not look at the version.", opens("edit")
-)
-table.server("any-key", "section-4.2.1/key-malformed").does("Takes any key.", opens("edit"))
-table.server("unasked", "section-4.2.1/no-upgrade").does(
-    "Upgrades without being asked to.", opens("edit")
-)
-table.server("any-method", "section-4.2.1/other-method").does(
-    "Upgrades on POST, too.", opens("edit")
-)
-table.server("literally", "section-4.2.1/upgrade-in-any-case").does(
+table.server("any-version", "other-version").does("Does not look at the version.", opens("edit"))
+table.server("any-key", "key-malformed").does("Takes any key.", opens("edit"))
+table.server("unasked", "no-upgrade").does("Upgrades without being asked to.", opens("edit"))
+table.server("any-method", "other-method").does("Upgrades on POST, too.", opens("edit"))
+table.server("literally", "upgrade-in-any-case").does(
     "Compares the words of an opening letter by letter.",
     refuses(lambda options: options.get("edit") is not None),
 )
-table.server("chooses-for-itself", "section-4.2.2/chosen-from-offered").does(
+table.server("chooses-for-itself", "chosen-from-offered").does(
     "Chooses a subprotocol that nobody has offered.", shows("subprotocol", "mcp.v2")
 )
-table.server("compresses-unasked", "section-9.1/no-extension-unasked").does(
+table.server("compresses-unasked", "no-extension-unasked").does(
     "Agrees on compression that nobody has offered.",
     shows("accepted", [("sec-websocket-extensions", "permessage-deflate")]),
 )
-table.server("any-origin", "section-10.2/foreign-origin").does(
-    "Does not look at Origin.", opens("headers")
-)
-table.server("origin-needed", "section-10.2/no-origin").does(
+table.server("any-origin", "foreign-origin").does("Does not look at Origin.", opens("headers"))
+table.server("origin-needed", "no-origin").does(
     "Lets nobody in who sends no Origin.", refuses(lambda options: not options.get("headers"), 403)
 )

@@ -8,18 +8,18 @@ from conformance.mutants.model import Table
 table = Table("rfc6750")
 
 
-table.server("errors-twice", "section-3/attributes").does(
+table.server("errors-twice", "attributes").does(
     "Names two errors in one challenge.",
     header_of(requests, CHALLENGE, 'Bearer error="invalid_token", error="invalid_request"'),
 )
-table.server("quotes-in-scope", "section-3/attributes").does(
+table.server("quotes-in-scope", "attributes").does(
     "Has a quote in a scope.", header_of(requests, CHALLENGE, r'Bearer scope="a\"b"')
 )
-table.server("quote-left-open", "section-3/attributes").does(
+table.server("quote-left-open", "attributes").does(
     "Writes a challenge that cannot be read.",
     header_of(requests, CHALLENGE, 'Bearer scope="mcp:use'),
 )
-table.server("error-without-token", "section-3.1/no-error-without-token").does(
+table.server("error-without-token", "no-error-without-token").does(
     "Says that the token is invalid where there is none.",
     header_of(
         lambda asked: requests(asked) and "authorization" not in asked.headers,
@@ -28,6 +28,4 @@ table.server("error-without-token", "section-3.1/no-error-without-token").does(
     ),
 )
 # behind a fault, the last of two headers of a name is what reaches the server
-table.server("last-of-two-tokens", "section-3.1/one-token").does(
-    "Takes the last of two tokens.", Fault
-)
+table.server("last-of-two-tokens", "one-token").does("Takes the last of two tokens.", Fault)

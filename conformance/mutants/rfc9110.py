@@ -20,7 +20,7 @@ def _silent(_data: bytes, _found: Poured) -> Poured:
     return Poured([], closed=False)
 
 
-@table.server("starves", "section-15.5.9/half-open-others-served")
+@table.server("starves", "half-open-others-served")
 class _Starves(Fault):
     """Lets half requests take the places of whole ones."""
 
@@ -37,31 +37,29 @@ class _Starves(Fault):
         return None
 
 
-table.server("no-allow", "section-15.5.6/allow").does(
+table.server("no-allow", "allow").does(
     "Does not say which methods there are.", header_of(everything, "allow", None)
 )
-table.server("head-with-body", "section-9.3.2/head-without-body").does(
+table.server("head-with-body", "head-without-body").does(
     "Sends a body with the response to HEAD.", pours(_with_body)
 )
-table.server("does-not-continue", "section-10.1.1/expect-continue").does(
+table.server("does-not-continue", "expect-continue").does(
     "Waits for a body that waits for leave.", pours(_silent)
 )
-table.server("fails-on-nul", "section-5.5/no-controls").does(
-    "Fails on NUL in a header.", pours_statuses(500)
-)
-table.server("fails-on-long-headers", "section-5.4/header-too-large").does(
+table.server("fails-on-nul", "no-controls").does("Fails on NUL in a header.", pours_statuses(500))
+table.server("fails-on-long-headers", "header-too-large").does(
     "Fails on headers that are too long.", pours_statuses(500)
 )
-table.server("waits-for-terabytes", "section-15.5.14/announced-too-large").does(
+table.server("waits-for-terabytes", "announced-too-large").does(
     "Waits for a body of any size.", pours(_silent)
 )
-table.server("no-limit", "section-15.5.14/chunks-without-end").does(
+table.server("no-limit", "chunks-without-end").does(
     "Reads chunks as long as there are any.", pours(_silent)
 )
-table.server("small-only", "section-8.6/large-message").does(
+table.server("small-only", "large-message").does(
     "Takes a large message for a bad one.",
     refuses(lambda asked: len(asked.body or b"") > 65536, 400),
 )
-table.server("waits-without-end", "section-15.5.9/half-a-head").does(
+table.server("waits-without-end", "half-a-head").does(
     "Waits for the rest of a request without end.", reads(to(None))
 )

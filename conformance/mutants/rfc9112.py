@@ -17,64 +17,58 @@ def _second_host_overlooked(data: bytes) -> bytes:
     return head + b"\r\nHost: " + own + end + others + separator + rest
 
 
-def _says(status: int) -> Plain:
-    return Plain(status, [], whole=True)
-
-
-table.server("lf-makes-two", "section-2.2/bare-lf").does(
+table.server("lf-makes-two", "bare-lf").does(
     "Makes two requests of one whose lines end in LF.", pours_statuses(200, 400)
 )
-table.server("no-empty-line", "section-2.2/empty-line-first").does(
+table.server("no-empty-line", "empty-line-first").does(
     "Takes an empty line for a request.", pours_statuses(400)
 )
-table.server("any-version", "section-2.3/unknown-version").does(
+table.server("any-version", "unknown-version").does(
     "Takes every version of HTTP for 1.1.",
     pours_otherwise(lambda data: data.replace(b"HTTP/9.9", b"HTTP/1.1")),
 )
-table.server("waits-for-http", "section-3/no-http").does(
+table.server("waits-for-http", "no-http").does(
     "Waits for what is no HTTP to end.", pours(lambda _data, _found: Poured([], closed=False))
 )
-table.server("any-method", "section-3/unknown-method").does(
+table.server("any-method", "unknown-method").does(
     "Takes every method for POST.", pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1))
 )
-table.server("long-target-500", "section-3/target-too-long").does(
+table.server("long-target-500", "target-too-long").does(
     "Fails on a long target.", pours_statuses(500)
 )
-table.server("long-target-400", "section-3/target-too-long").does(
+table.server("long-target-400", "target-too-long").does(
     "Says of a long target that it is a bad request.", pours_statuses(400)
 )
-table.server("no-host", "section-3.2/host-missing").does("Does without Host.", pours_statuses(200))
-table.server("first-host", "section-3.2/host-twice").does(
+table.server("no-host", "host-missing").does("Does without Host.", pours_statuses(200))
+table.server("first-host", "host-twice").does(
     "Takes the first of two Hosts.", pours_otherwise(_second_host_overlooked)
 )
-table.server("any-host", "section-3.2/host-invalid").does(
-    "Does not read Host.", pours_statuses(200)
-)
-table.server("path-alone", "section-3.2.2/absolute-form").does(
+table.server("any-host", "host-invalid").does("Does not read Host.", pours_statuses(200))
+table.server("path-alone", "absolute-form").does(
     "Takes an absolute target for a path.", pours_statuses(404)
 )
-table.server("space-forgiven", "section-5.1/space-before-colon").does(
+table.server("space-forgiven", "space-before-colon").does(
     "Passes over white space before a colon.",
     pours_otherwise(lambda data: data.replace(b" :", b":").replace(b"\t:", b":")),
 )
-table.server("fold-is-a-line", "section-5.2/folded-line").does(
+table.server("fold-is-a-line", "folded-line").does(
     "Fails on a line that goes on in the next.", pours_statuses(500)
 )
-table.server("backwards", "section-9.3.2/pipelined-in-order").does(
+table.server("backwards", "pipelined-in-order").does(
     "Answers the last request first.",
     pours(lambda _data, found: Poured(found.responses[::-1], found.closed)),
 )
-table.server("first-of-many", "section-9.3.2/pipelined-in-order").does(
+table.server("first-of-many", "pipelined-in-order").does(
     "Answers the first of several requests only.",
     pours(lambda _data, found: Poured(found.responses[:1], found.closed)),
 )
-table.server("serves-on", "section-9.6/close-is-the-last").does(
+table.server("serves-on", "close-is-the-last").does(
     "Serves what comes behind Connection: close.",
     pours_otherwise(lambda data: data.replace(b"Connection: close\r\n", b"", 1)),
 )
-table.server("stays-open", "section-9.6/close-is-the-last").does(
+table.server("stays-open", "close-is-the-last").does(
     "Keeps the connection in spite of Connection: close.",
-    pours(lambda _data, found: Poured([_says(200)], closed=False)),
+    pours(lambda _data, found: Poured([Plain(200, [], whole=True)], closed=False)),
 )
 
 
@@ -91,21 +85,21 @@ def _last_length_overlooked(data: bytes) -> bytes:
     )
 
 
-table.server("length-before-coding", "section-6.1/length-and-coding").does(
+table.server("length-before-coding", "length-and-coding").does(
     "Believes Content-Length where there is Transfer-Encoding.",
     pours_otherwise(lambda data: re.sub(rb"(?i)transfer-encoding ?: ?[^\r]*\r\n", b"", data)),
 )
-table.server("coding-and-stays", "section-6.1/length-and-coding").does(
+table.server("coding-and-stays", "length-and-coding").does(
     "Goes on with a connection on which two lengths were given.", pours_statuses(200, closed=False)
 )
-table.server("first-length", "section-6.3/lengths-differ").does(
+table.server("first-length", "lengths-differ").does(
     "Believes the first of two lengths.", pours_otherwise(_last_length_overlooked)
 )
-table.server("length-with-sign", "section-6.3/length-invalid").does(
+table.server("length-with-sign", "length-invalid").does(
     "Reads lengths as a programming language reads integers.",
     pours_otherwise(lambda data: data.replace(b"Content-Length: +", b"Content-Length: ")),
 )
-table.server("chunked-somewhere", "section-6.3/coding-not-chunked").does(
+table.server("chunked-somewhere", "coding-not-chunked").does(
     "Looks for chunked anywhere in Transfer-Encoding.",
     pours_otherwise(
         lambda data: re.sub(
@@ -113,24 +107,22 @@ table.server("chunked-somewhere", "section-6.3/coding-not-chunked").does(
         )
     ),
 )
-table.server("no-chunks", "section-7.1/chunked-served").does(
-    "Knows no chunks.", pours_statuses(501)
-)
-table.server("no-extensions", "section-7.1.1/extensions-ignored").does(
+table.server("no-chunks", "chunked-served").does("Knows no chunks.", pours_statuses(501))
+table.server("no-extensions", "extensions-ignored").does(
     "Refuses chunks with extensions.", pours_statuses(400)
 )
-table.server("size-in-any-notation", "section-7.1/size-invalid").does(
+table.server("size-in-any-notation", "size-invalid").does(
     "Keeps the connection behind a chunk whose size it cannot read.",
     pours_statuses(400, closed=False),
 )
-table.server("size-of-64-bits", "section-7.1/size-overflows").does(
+table.server("size-of-64-bits", "size-overflows").does(
     "Keeps the last 16 digits of a chunk's size.",
     pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n)10{14}", rb"\1", data)),
 )
-table.server("end-not-checked", "section-7.1/longer-than-its-size").does(
+table.server("end-not-checked", "longer-than-its-size").does(
     "Does not look at what comes behind a chunk.", pours_statuses(200)
 )
-table.server("lf-in-chunks", "section-7.1/bare-lf-in-chunks").does(
+table.server("lf-in-chunks", "bare-lf-in-chunks").does(
     "Takes LF for the end of a chunk's size.",
     pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n[0-9a-f]+)\n", rb"\1\r\n", data)),
 )

@@ -9,7 +9,7 @@ from mcpcore_conformance.kit.heard import Head
 table = Table("rfc9728")
 
 
-@table.server("metadata-as-text", "section-3.2/json")
+@table.server("metadata-as-text", "json")
 class _AsText(Fault):
     """Serves its metadata as text."""
 
@@ -20,20 +20,20 @@ class _AsText(Fault):
         return head
 
 
-table.server("scopes-in-one-text", "section-2/members").does(
+table.server("scopes-in-one-text", "members").does(
     "Lists its scopes in one text.", metadata(put(scopes_supported="mcp:use mcp:write"))
 )
-table.server("no-resource", "section-2/members").does(
+table.server("no-resource", "members").does(
     "Does not say which resource it is.", metadata(drop("resource"))
 )
-table.server("other-method", "section-2/members").does(
+table.server("other-method", "members").does(
     "Takes tokens in a way that there is not.", metadata(put(bearer_methods_supported=["cookie"]))
 )
-table.server("resource-without-path", "section-3.3/identical").does(
+table.server("resource-without-path", "identical").does(
     "Names its origin as the resource.",
     metadata(over("resource", lambda uri: uri.removesuffix("/mcp"))),
 )
-table.server("other-issuer", "section-2/own-issuer").does(
+table.server("other-issuer", "own-issuer").does(
     "Points to an authorization server whose tokens it does not take.",
     metadata(put(authorization_servers=["https://auth.example.com"])),
 )

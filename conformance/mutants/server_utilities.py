@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     alters,
     asks,
@@ -50,11 +50,11 @@ for number, method in enumerate(("server/discover", *MEMBERS, "resources/read"))
         f"Leaves {missing} out of the results of {method}.", results_of(method, drop(missing))
     )
 for slug, value in (("negative", -1), ("broken", 0.5), ("words", "1000")):
-    caching.server(f"{slug}-time", "time-to-live-ttl-field/not-negative").does(
+    caching.server(f"{slug}-time", "not-negative").does(
         f"Says that the list of prompts is fresh for {value!r}.",
         results_of("prompts/list", put(ttlMs=value)),
     )
-caching.server("shared-scope", "cache-scope-field/known").does(
+caching.server("shared-scope", "known").does(
     "Gives a resource a scope that does not exist.",
     results_of("resources/read", put(cacheScope="shared")),
 )
@@ -63,21 +63,19 @@ caching.server("shared-scope", "cache-scope-field/known").does(
 class _Pages(Fault):
     """Gives a list in two pages that have different scopes."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self._method, self._member = method, MEMBERS[method]
-        self._rest: Any = None
+    method: str
+    _rest: Any = None
 
     def message(self, value: Value) -> list[Value | bytes]:
-        if self.method_of(value) != self._method or "result" not in value:
+        if self.method_of(value) != self.method or "result" not in value:
             return [value]
-        result = value["result"]
-        entries = result[self._member]
+        result, member = value["result"], MEMBERS[self.method]
+        entries = result[member]
         if self._rest is None:
             self._rest = entries[1:]
-            made = {**result, self._member: entries[:1], "nextCursor": "2", "cacheScope": "public"}
+            made = {**result, member: entries[:1], "nextCursor": "2", "cacheScope": "public"}
             return [{**value, "result": made}]
-        made = {**result, self._member: self._rest, "cacheScope": "private"}
+        made = {**result, member: self._rest, "cacheScope": "private"}
         return [{**value, "result": made}]
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
@@ -86,10 +84,10 @@ class _Pages(Fault):
 
 
 for method in MEMBERS:
-    caching.server(
-        f"{method.replace('/', '-')}-in-two-scopes", "interaction-with-pagination/same-scope"
-    ).does(f"Gives the pages of {method} different scopes.", partial(_Pages, method))
-caching.server("fresh-question", "cacheable-results/not-of-interim-results").does(
+    caching.server(f"{method.replace('/', '-')}-in-two-scopes", "same-scope").does(
+        f"Gives the pages of {method} different scopes.", partial(_Pages, method)
+    )
+caching.server("fresh-question", "not-of-interim-results").does(
     "Says how long a question is fresh.", results_of("tools/call", put(ttlMs=0))
 )
 
@@ -108,7 +106,7 @@ def _ref(kind: str) -> Callable[[Any], bool]:
     )
 
 
-def _completed(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _completed(edit: Callable[[Value], Value]) -> Breaks:
     return results_of(COMPLETE, over("completion", edit))
 
 
@@ -128,47 +126,44 @@ def _untyped(value: Any, payload: bytes) -> Any:
 EMPTY: dict[str, Any] = {"completion": {"values": []}, "resultType": "complete"}
 
 
-completion.server("undeclared", "capabilities/declared").does(
+completion.server("undeclared", "declared").does(
     "Completes, and does not declare it.", silent_capability("completions")
 )
-completion.server("values-with-labels", "completion-results/shape").does(
+completion.server("values-with-labels", "shape").does(
     "Has objects for values.", _completed(put(values=[{"label": "x", "value": "x"}]))
 )
-completion.server("total-in-words", "completion-results/shape").does(
+completion.server("total-in-words", "shape").does(
     "Says in words how many there are.", _completed(put(total="many"))
 )
-completion.server("all-at-once", "completion-results/at-most-a-hundred").does(
+completion.server("all-at-once", "at-most-a-hundred").does(
     "Sends all that it has.",
     _completed(lambda found: {"values": [str(number) for number in range(101)]}),
 )
-completion.server("small-total", "completion-results/has-more").does(
+completion.server("small-total", "has-more").does(
     "Says that there are fewer than it sends.", _completed(put(total=0))
 )
-completion.server("never-more", "completion-results/has-more").does(
+completion.server("never-more", "has-more").does(
     "Never says that there is more.", _completed(put(total=1000, hasMore=False))
 )
-completion.server("no-prompts", "reference-types/prompt").does(
+completion.server("no-prompts", "prompt").does(
     "Does not complete prompts.", declines(_ref("ref/prompt"), -32602)
 )
-completion.server("no-templates", "reference-types/resource").does(
+completion.server("no-templates", "resource").does(
     "Does not complete templates.", declines(_ref("ref/resource"), -32602)
 )
-completion.server("no-context", "requesting-completions/context").does(
+completion.server("no-context", "context").does(
     "Does not know context.", declines(lambda value: "context" in _params(value), -32602)
 )
-completion.server("plain-text-only", "requesting-completions/any-text").does(
+completion.server("plain-text-only", "any-text").does(
     "Takes nothing but ASCII.", declines(_odd, -32602)
 )
-completion.server(
-    "completes-anything",
-    "error-handling/unknown-prompt",
-    "error-handling/missing",
-    "security/inputs-validated",
-).does("Has nothing to propose for whatever it does not understand.", takes(COMPLETE, EMPTY))
-completion.server("all-internal", "error-handling/unknown-prompt", "error-handling/missing").does(
+completion.server("completes-anything", "unknown-prompt", "missing", "inputs-validated").does(
+    "Has nothing to propose for whatever it does not understand.", takes(COMPLETE, EMPTY)
+)
+completion.server("all-internal", "unknown-prompt", "missing").does(
     "Falls over its inputs.", code(-32602, -32603)
 )
-completion.server("does-not-listen", "requesting-completions/typed").does(
+completion.server("does-not-listen", "typed").does(
     "Proposes the same whatever was typed.", misread(_untyped)
 )
 
@@ -185,10 +180,10 @@ def _with_level(value: Value, level: str | None) -> Value:
     return {**value, "params": {**value["params"], "_meta": meta}}
 
 
-logging.server("late", "per-request-log-level/before-response").does(
+logging.server("late", "before-response").does(
     "Logs behind the answer.", also("tools/call", NOTE, after=True)
 )
-logging.server("first-level", "setting-log-level/changed").does(
+logging.server("first-level", "changed").does(
     "Keeps the first level that was set.",
     since(asks("logging/setLevel"), takes("logging/setLevel", {}), number=2),
 )
@@ -209,7 +204,7 @@ class _OneLevel(Fault):
         return (NOTE, value) if called and self.level == "debug" else (value,)
 
 
-@logging.server("keeps-levels", "per-request-log-level/not-kept")
+@logging.server("keeps-levels", "not-kept")
 class _Keeps(Fault):
     """Keeps the level of a request for those that follow."""
 
@@ -223,11 +218,11 @@ class _Keeps(Fault):
         return misread(lambda _value, _payload: kept)().said(value, payload)
 
 
-logging.server("next-stream", "per-request-log-level/own-stream", binding=Binding.HTTP).does(
+logging.server("next-stream", "own-stream", binding=Binding.HTTP).does(
     "Sends log messages on the stream of another request.",
     alters(Text, lambda text: MESSAGE.encode() in text.data, exchange=lambda number: number + 1),
 )
-logging.server("listen-stream", "per-request-log-level/not-on-listen", binding=Binding.HTTP).does(
+logging.server("listen-stream", "not-on-listen", binding=Binding.HTTP).does(
     "Sends log messages on the stream of subscriptions/listen.",
     misdirects(of(MESSAGE), calls("subscriptions/listen"), as_well=False),
 )
@@ -242,38 +237,36 @@ def _own(**members: Any) -> Any:
     return own_messages(MESSAGE, over("params", put(**members)))
 
 
-logging.server("undeclared", "capabilities/declared").does(
+logging.server("undeclared", "declared").does(
     "Logs, and does not declare it.", silent_capability("logging")
 )
-logging.server("own-levels", "log-levels/known").does("Has a level of its own.", _own(level="warn"))
-logging.server("no-data", "log-levels/known").does(
+logging.server("own-levels", "known").does("Has a level of its own.", _own(level="warn"))
+logging.server("no-data", "known").does(
     "Has text where data should be.",
     own_messages(MESSAGE, put(params={"level": "info", "text": "x"})),
 )
-logging.server("keeps-it-to-itself", "log-message-notifications/sent").does(
+logging.server("keeps-it-to-itself", "sent").does(
     "Sends no log messages.", own_messages(MESSAGE, lambda _value: None)
 )
-logging.server("chatty", "log-levels/nothing-below", "per-request-log-level/not-asked-for").does(
+logging.server("chatty", "nothing-below", "not-asked-for").does(
     "Sends log messages whatever the level is.", also("tools/call", NOTE)
 )
-logging.server("chatty-of-old", "log-levels/nothing-below-the-one-set").does(
+logging.server("chatty-of-old", "nothing-below-the-one-set").does(
     "Sends log messages whatever level was set.", also("tools/call", NOTE)
 )
-logging.server("few-levels", "setting-log-level/accepted").does(
+logging.server("few-levels", "accepted").does(
     "Has no level notice.",
     declines(asks("logging/setLevel", lambda params: params["level"] == "notice"), -32602),
 )
-logging.server("any-level", "error-handling/invalid-level").does(
+logging.server("any-level", "invalid-level").does(
     "Takes whatever it is given for a level.", takes("logging/setLevel", {})
 )
-logging.server(
-    "level-code", "error-handling/invalid-level", "error-handling/invalid-request-level"
-).does("Calls a wrong level an internal error.", code(-32602, -32603))
-
-logging.server("one-level", "setting-log-level/of-one-client").does(
-    "Has one level for all clients.", _OneLevel
+logging.server("level-code", "invalid-level", "invalid-request-level").does(
+    "Calls a wrong level an internal error.", code(-32602, -32603)
 )
-logging.server("leaves-levels-out", "error-handling/invalid-request-level").does(
+
+logging.server("one-level", "of-one-client").does("Has one level for all clients.", _OneLevel)
+logging.server("leaves-levels-out", "invalid-request-level").does(
     "Takes a level that does not exist for none.", misread(_known_levels)
 )
 
@@ -288,7 +281,7 @@ def _cursor(value: Any) -> Any:
     return params_of(value).get("cursor")
 
 
-def _twice(method: str) -> Callable[[], Fault]:
+def _twice(method: str) -> Breaks:
     return listed(method, LISTS[method][1], lambda entries: [*entries, entries[0]])
 
 
@@ -302,9 +295,7 @@ def _without_cursor(value: Any, payload: bytes) -> Any:
 class _Trims(Fault):
     """Takes a cursor that was altered for the one that it was."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._given: list[str] = []
+    _given: list[str] = []
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if isinstance(given := value.get("result", {}).get("nextCursor"), str):
@@ -321,7 +312,7 @@ class _Trims(Fault):
         return payload
 
 
-@pagination.server("of-any-list", "implementation-guidelines/of-another-list", binding=PAGED)
+@pagination.server("of-any-list", "of-another-list", binding=PAGED)
 class _OfAnyList(_Trims):
     """Takes the cursor of one list for the beginning of another."""
 
@@ -331,13 +322,11 @@ class _OfAnyList(_Trims):
         return misread(_without_cursor)().said(value, payload)
 
 
-@pagination.server("once-per-cursor", "implementation-guidelines/stable", binding=PAGED)
+@pagination.server("once-per-cursor", "stable", binding=PAGED)
 class _OncePerCursor(Fault):
     """Forgets a cursor when it was used."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._used: set[str] = set()
+    _used: set[str] = set()
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         cursor = _cursor(value)
@@ -350,13 +339,7 @@ class _OncePerCursor(Fault):
         return payload
 
 
-pagination.server(
-    "round-and-round",
-    "operations-supporting-pagination/tools",
-    "operations-supporting-pagination/resources",
-    "operations-supporting-pagination/templates",
-    "operations-supporting-pagination/prompts",
-).does(
+pagination.server("round-and-round", "tools", "resources", "templates", "prompts").does(
     "Leads from every page to the first one.",
     together(
         misread(_without_cursor), *(results_of(method, put(nextCursor="again")) for method in LISTS)
@@ -364,13 +347,11 @@ pagination.server(
 )
 
 
-@pagination.server("first-page-again", "request-format/pages-differ", binding=PAGED)
+@pagination.server("first-page-again", "pages-differ", binding=PAGED)
 class _FirstAtLast(Fault):
     """Has the first page for every cursor, and there an end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked: list[Any] = []
+    _asked: list[Any] = []
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if _cursor(value) is None:
@@ -385,33 +366,29 @@ class _FirstAtLast(Fault):
         return (value,)
 
 
-pagination.server("tools-twice", "operations-supporting-pagination/tools").does(
-    "Lists a tool twice.", _twice("tools/list")
-)
-pagination.server("resources-twice", "operations-supporting-pagination/resources").does(
+pagination.server("tools-twice", "tools").does("Lists a tool twice.", _twice("tools/list"))
+pagination.server("resources-twice", "resources").does(
     "Lists a resource twice.", _twice("resources/list")
 )
-pagination.server("templates-twice", "operations-supporting-pagination/templates").does(
+pagination.server("templates-twice", "templates").does(
     "Lists a template twice.", _twice("resources/templates/list")
 )
-pagination.server("prompts-twice", "operations-supporting-pagination/prompts").does(
-    "Lists a prompt twice.", _twice("prompts/list")
-)
-pagination.server("null-cursor", "response-format/next-cursor").does(
+pagination.server("prompts-twice", "prompts").does("Lists a prompt twice.", _twice("prompts/list"))
+pagination.server("null-cursor", "next-cursor").does(
     "Says null where no page follows.", results_of("prompts/list", put(nextCursor=None))
 )
-pagination.server("numbered-pages", "response-format/next-cursor").does(
+pagination.server("numbered-pages", "next-cursor").does(
     "Has the number of the next page for a cursor.", results_of("tools/list", put(nextCursor=2))
 )
-pagination.server("any-cursor", "error-handling/invalid-cursor", "error-handling/cursor-type").does(
+pagination.server("any-cursor", "invalid-cursor", "cursor-type").does(
     "Does not look at the cursor.", misread(_without_cursor)
 )
-pagination.server(
-    "cursor-code", "error-handling/invalid-cursor", "error-handling/cursor-type"
-).does("Calls a wrong cursor an internal error.", code(-32602, -32603))
-pagination.server("trims", "implementation-guidelines/altered", binding=PAGED).does(
+pagination.server("cursor-code", "invalid-cursor", "cursor-type").does(
+    "Calls a wrong cursor an internal error.", code(-32602, -32603)
+)
+pagination.server("trims", "altered", binding=PAGED).does(
     "Takes a cursor with something behind it for that cursor.", _Trims
 )
-pagination.server("to-each-their-own", "pagination-model/same-whole").does(
+pagination.server("to-each-their-own", "same-whole").does(
     "Lists other tools for another client.", less_by_connection("tools/list", "tools")
 )

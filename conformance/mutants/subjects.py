@@ -1,13 +1,13 @@
 """Our programs and their mutants, looked at and played with as a run does it."""
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
 from msgspec import structs
 
-from conformance.mutants.client_fault import ClientFault, behind
+from conformance.mutants.client_fault import ClientBreaks, behind
 from conformance.mutants.client_recorded import Passed, Recorder, changes
 from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.model import Mutant
@@ -159,7 +159,7 @@ class MutantClients:
         client: Tested,
         patience: float,
         mutant: str,
-        fault: Callable[[], ClientFault] | None = None,
+        fault: ClientBreaks | None = None,
     ) -> Result:
         """Look at a client and play, as a run does it; ``mutant``: its id, or nothing."""
         key = _client_key(unit, mutant)
@@ -179,9 +179,7 @@ class MutantClients:
             between=None if fault is None else behind(fault),
         )
 
-    async def _look(
-        self, unit: Unit, client: Tested, fault: Callable[[], ClientFault] | None
-    ) -> ClientFeatures:
+    async def _look(self, unit: Unit, client: Tested, fault: ClientBreaks | None) -> ClientFeatures:
         """See what a run of all revisions would see of this one.  Raises CannotRun."""
         here = unit.binding, unit.revision.name
         passed = self.passed.get(here)

@@ -9,10 +9,12 @@ from typing import Any, cast
 from msgspec import Struct, structs
 
 from mcpcore.spec.revisions import Revision
+from mcpcore_conformance.kit.bindings.http import HttpWire
+from mcpcore_conformance.kit.bindings.stdio import StdioWire
 from mcpcore_conformance.kit.heard import Heard
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
-from mcpcore_conformance.kit.wire import HttpWire, Kept, Overrides, Poured, ProcessWire, Stage, Wire
+from mcpcore_conformance.kit.wire import Kept, Overrides, Poured, Stage, Wire
 
 
 class Silence(Struct):
@@ -24,17 +26,12 @@ class Silence(Struct):
 class CountedWire:
     """A wire; everything goes straight through."""
 
+    binding: Binding
+    number: int
+
     def __init__(self, wire: Wire, silence: Silence) -> None:
         self._wire = wire
         self._silence = silence
-
-    @property
-    def binding(self) -> Binding:
-        return self._wire.binding
-
-    @property
-    def number(self) -> int:
-        return self._wire.number
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wire, name)
@@ -64,7 +61,7 @@ class CountedWire:
         return found
 
     async def exited(self, within: float) -> int | None:
-        status = await cast("ProcessWire", self._wire).exited(within)
+        status = await cast("StdioWire", self._wire).exited(within)
         if status is None:
             self._silence.seconds += within
         return status
@@ -85,24 +82,16 @@ class CountedWire:
 class CountedStage:
     """A stage whose every connection is counted."""
 
+    binding: Binding
+    target: str
+    keeps: bool
+
     def __init__(self, stage: Stage, silence: Silence) -> None:
         self._stage = stage
         self._silence = silence
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stage, name)
-
-    @property
-    def binding(self) -> Binding:
-        return self._stage.binding
-
-    @property
-    def target(self) -> str:
-        return self._stage.target
-
-    @property
-    def keeps(self) -> bool:
-        return self._stage.keeps
 
     def now(self) -> float:
         return self._stage.now()

@@ -32,17 +32,15 @@ from mcpcore_conformance.kit.client_wire import (
     Came,
     HostSettings,
     HostWire,
-    HttpHostWire,
-    ProcessHostWire,
     Signal,
 )
 from mcpcore_conformance.kit.heard import Done, Gone, Noise, Text, header
 from mcpcore_conformance.kit.hosts.door import Door
-from mcpcore_conformance.kit.hosts.http import HttpHost
+from mcpcore_conformance.kit.hosts.http import HttpHost, HttpWire
 from mcpcore_conformance.kit.hosts.lines import TcpHost, UnixHost
 from mcpcore_conformance.kit.hosts.listener import ListeningHost
 from mcpcore_conformance.kit.hosts.sse import SseHost
-from mcpcore_conformance.kit.hosts.stdio import StdioHost
+from mcpcore_conformance.kit.hosts.stdio import StdioHost, StdioWire
 from mcpcore_conformance.kit.hosts.ws import WsHost, WsWire
 from tests.clock import PATIENCE, patience
 
@@ -158,7 +156,7 @@ async def test_streams_of_events() -> None:
     async with HttpHost() as host, await dial(host) as stream:
         await stream.send(post(b"{}"))
         wire, text = await heard(host, Text)
-        http = cast("HttpHostWire", wire)
+        http = cast("HttpWire", wire)
         number = text.exchange
         assert not http.streaming(number)
         assert await http.stream(number, [("x-kit", "1")])
@@ -291,7 +289,7 @@ async def test_a_socket_leaves_nothing_behind() -> None:
 
 
 @asynccontextmanager
-async def relay(host: StdioHost) -> AsyncIterator[tuple[Process, ProcessHostWire]]:
+async def relay(host: StdioHost) -> AsyncIterator[tuple[Process, StdioWire]]:
     process = await anyio.open_process(host.command, stderr=subprocess.PIPE)
     try:
         wire, _ = await heard(host, Came)

@@ -1,6 +1,6 @@
 """What cases use to tell refusals, silence and answers apart, against our core and broken ones."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -74,25 +74,24 @@ def test_a_retry_says_nothing_of_a_round_before_the_last() -> None:
 class _CountsToo(Fault):
     """Asks with the id of a ping; behind the answer the ping is answered, in vain or once more."""
 
-    def __init__(self, *first: Value, then: Value) -> None:
-        super().__init__()
-        self._first, self._then = first, then
+    first: Sequence[Value]
+    then: Value
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "ping":
             return (value,)
         head = {"jsonrpc": "2.0", "id": value["id"]}
-        return (*({**head, **each} for each in self._first), request(value["id"], "roots/list"))
+        return (*({**head, **each} for each in self.first), request(value["id"], "roots/list"))
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if "roots" not in value.get("result", {}):
             return payload
-        self.answer({"jsonrpc": "2.0", "id": value["id"], **self._then})
+        self.answer({"jsonrpc": "2.0", "id": value["id"], **self.then})
         return None
 
 
 def test_an_answer_of_the_kit_is_no_request_of_its_own() -> None:
-    link = opened(LEGACY, lambda: _CountsToo({"result": {}}, then={"result": {}}))
+    link = opened(LEGACY, lambda: _CountsToo([{"result": {}}], then={"result": {}}))
     assert at_once(link.request("ping")).result == {}
     at_once(link.until(lambda: None, 0.1))
     assert [each.method for each in link.asked] == ["roots/list"]
@@ -101,7 +100,7 @@ def test_an_answer_of_the_kit_is_no_request_of_its_own() -> None:
 
 
 def test_what_an_answer_has_the_id_of_is_still_what_was_asked() -> None:
-    link = opened(LEGACY, lambda: _CountsToo(then={"result": {}, "error": {}}))
+    link = opened(LEGACY, lambda: _CountsToo([], then={"result": {}, "error": {}}))
     with pytest.raises(Broken) as caught:
         at_once(link.request("ping"))
     assert caught.value.flaw == "ping"

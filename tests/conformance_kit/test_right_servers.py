@@ -38,20 +38,18 @@ Made = Callable[[], Fault]
 class _Offers(Fault):
     """Declares these capabilities alone, and knows no other methods than these."""
 
-    def __init__(self, capabilities: Value, methods: Iterable[str]) -> None:
-        super().__init__()
-        self._capabilities = capabilities
-        self._methods = {*ALWAYS, *methods}
+    capabilities: Value
+    methods: Iterable[str]
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "method" in value or value.get("id") is None:
             return (value,)
         method = self.method_of(value)
-        if method and method not in self._methods:
+        if method and method not in {*ALWAYS, *self.methods}:
             early = value.get("error", {}).get("code") in BEFORE_THE_METHOD
             return (value if early else error(value["id"], -32601, "no such method"),)
         if "capabilities" in value.get("result", {}):
-            result = {**value["result"], "capabilities": self._capabilities}
+            result = {**value["result"], "capabilities": self.capabilities}
             return ({**value, "result": result},)
         return (value,)
 

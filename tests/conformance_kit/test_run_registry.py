@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from functools import partial
+from typing import Annotated
 
 import pytest
 
@@ -14,6 +16,7 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.run.plan import Settings, Unit, plan
 from mcpcore_conformance.run.registry import Duplicate, all_cases, cases_of
 from mcpcore_conformance.run.selection import NoSuchCase, select
+from mcpcore_conformance.subjects.core import at_once
 
 
 def page_of(name: str, *slugs: str) -> Page:
@@ -38,6 +41,49 @@ def test_ids_are_well_formed_and_unique() -> None:
         assert case.expects
         assert case.bindings
         assert case.id.startswith(f"{case.page}/{case.section}/")
+
+
+def test_a_case_is_named_by_its_dialogue_where_its_place_is_a_section() -> None:
+    page = Page("basic/x")
+
+    async def says_it(talk: ServerTalk) -> None:
+        """Says it."""
+
+    page.server().must("one", "-")(says_it)
+    page.server().must("one/otherwise", "-")(says_it)
+    page.client().at("two").should("-", MODERN)(says_it)
+    assert [each.id for each in page.cases] == [
+        "basic/x/one/says-it",
+        "basic/x/one/otherwise",
+        "basic/x/two/client-says-it",
+    ]
+    assert page.cases[2].revisions is MODERN
+    with pytest.raises(ValueError, match="a section, a name and a docstring"):
+        page.server().must("one", "-")(partial(says_it))
+
+
+async def _awaited(talk: object) -> object:
+    return ["awaited", talk]
+
+
+def test_a_dialogue_is_given_what_its_parameters_name() -> None:
+    given: list[object] = []
+
+    async def play(
+        first: Annotated[object, _awaited],
+        second: Annotated[object, _awaited],
+        talk: ServerTalk,
+        third: Annotated[object, id],
+        preset: int = 7,
+    ) -> None:
+        """Takes what it works with."""
+        given.extend((first, second, talk, third, preset))
+
+    page = Page("basic/x")
+    page.server().must("one", "-")(play)
+    talk = object()
+    at_once(page.cases[0].play(talk))
+    assert given == ["awaited", talk, talk, id(talk), 7]
 
 
 def test_every_mutant_kills_cases_that_there_are() -> None:

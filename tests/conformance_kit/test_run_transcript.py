@@ -24,10 +24,8 @@ def case_of(side: Side = Side.SERVER) -> Case:
     async def play(talk: ServerTalk) -> None:
         """Does it."""
 
-    if side is Side.SERVER:
-        page.server().must("a/b", "-")(play)
-    else:
-        page.client().must("a/b", "-")(play)  # type: ignore[arg-type]
+    cases = page.server() if side is Side.SERVER else page.client()
+    cases.must("a/b", "-")(play)
     return page.cases[0]
 
 

@@ -12,10 +12,10 @@ from trio.testing import MockClock
 
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.bindings.inbox import Rest
+from mcpcore_conformance.kit.bindings.stdio import StdioWire
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode, request
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.kit.wire import ProcessWire
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
@@ -77,7 +77,7 @@ async def test_who_rests_takes_what_it_waits_for_and_nothing_more(binding: Bindi
         heard = []
         for number in range(3):
             if number == 1:
-                await cast("ProcessWire", wire).rest(3600.0)
+                await cast("StdioWire", wire).rest(3600.0)
             await wire.say(encode(request(number, "ping")))
             heard.append(await wire.hear(20.0 if number < 2 else 0.3))
         await wire.cut()

@@ -41,14 +41,12 @@ class Counter:
 
 
 class _Counting(Fault):
-    def __init__(self, counter: Counter) -> None:
-        super().__init__()
-        self._counter = counter
+    counter: Counter
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks("notifications/cancelled")(value):
-            self._counter.seen += 1
-            if self._counter.seen == self._counter.answered:
+            self.counter.seen += 1
+            if self.counter.seen == self.counter.answered:
                 self.answer(error(value["params"]["requestId"], -32800, "Request cancelled"))
         return payload
 

@@ -36,6 +36,9 @@ class Speaks(Enum):
     """It tells the client something, or listens to it, outside of requests and answers."""
 
 
+ASKS, TELLS = Speaks.ASKS, Speaks.TELLS
+
+
 @dataclass(frozen=True)
 class Feature:
     """Something that both sides have: one call of ``run`` is one round of it."""
@@ -68,14 +71,14 @@ class Cell:
 FEATURES: tuple[Feature, ...] = (
     Feature("initialize, discover", conversation.opening),
     Feature("ping", conversation.ping, until=V2025_11),
-    Feature("ping by the server", conversation.ping_back, speaks=Speaks.ASKS, until=V2025_11),
+    Feature("ping by the server", conversation.ping_back, speaks=ASKS, until=V2025_11),
     Feature("tools/list", offers.tools_list),
     Feature("titles, icons, annotations", offers.titles, since=V2025_11),
     Feature("tools/call", offers.tools_call),
     Feature("long texts", offers.long_texts),
     Feature("parallel calls", offers.parallel_calls),
     Feature("pagination", offers.pagination),
-    Feature("progress", conversation.progress, speaks=Speaks.TELLS),
+    Feature("progress", conversation.progress, speaks=TELLS),
     Feature("structured output", offers.structured_output, since=V2025_06),
     Feature("tool error", offers.tool_error),
     Feature("invalid arguments", offers.invalid_arguments),
@@ -96,56 +99,40 @@ FEATURES: tuple[Feature, ...] = (
     Feature("prompt content", offers.prompt_content),
     Feature("completion", offers.completion),
     Feature("completion context", offers.completion_context, since=V2025_06),
-    Feature("logging", conversation.logging, speaks=Speaks.TELLS),
-    Feature("logging levels", conversation.logging_levels, speaks=Speaks.TELLS),
-    Feature(
-        "elicitation: accept", questions.elicitation_accept, speaks=Speaks.ASKS, since=V2025_06
-    ),
-    Feature(
-        "elicitation: decline", questions.elicitation_decline, speaks=Speaks.ASKS, since=V2025_06
-    ),
-    Feature(
-        "elicitation: cancel", questions.elicitation_cancel, speaks=Speaks.ASKS, since=V2025_06
-    ),
-    Feature(
-        "elicitation: fields", questions.elicitation_fields, speaks=Speaks.ASKS, since=V2025_11
-    ),
-    Feature("elicitation: URL", questions.elicitation_url, speaks=Speaks.ASKS, since=V2025_11),
+    Feature("logging", conversation.logging, speaks=TELLS),
+    Feature("logging levels", conversation.logging_levels, speaks=TELLS),
+    Feature("elicitation: accept", questions.elicitation_accept, speaks=ASKS, since=V2025_06),
+    Feature("elicitation: decline", questions.elicitation_decline, speaks=ASKS, since=V2025_06),
+    Feature("elicitation: cancel", questions.elicitation_cancel, speaks=ASKS, since=V2025_06),
+    Feature("elicitation: fields", questions.elicitation_fields, speaks=ASKS, since=V2025_11),
+    Feature("elicitation: URL", questions.elicitation_url, speaks=ASKS, since=V2025_11),
     Feature(
         "elicitation: required",
         questions.url_required,
-        speaks=Speaks.TELLS,
+        speaks=TELLS,
         since=V2025_11,
         until=V2025_11,
     ),
-    Feature("several questions", questions.several_questions, speaks=Speaks.ASKS, since=V2025_06),
-    Feature("sampling", questions.sampling, speaks=Speaks.ASKS),
-    Feature("sampling refused", questions.sampling_refused, speaks=Speaks.ASKS),
-    Feature(
-        "sampling with tools", questions.sampling_with_tools, speaks=Speaks.ASKS, since=V2025_11
-    ),
-    Feature("roots", questions.roots, speaks=Speaks.ASKS),
-    Feature("roots changed", questions.roots_changed, speaks=Speaks.TELLS, until=V2025_11),
-    Feature("cancellation", conversation.cancellation, speaks=Speaks.TELLS),
+    Feature("several questions", questions.several_questions, speaks=ASKS, since=V2025_06),
+    Feature("sampling", questions.sampling, speaks=ASKS),
+    Feature("sampling refused", questions.sampling_refused, speaks=ASKS),
+    Feature("sampling with tools", questions.sampling_with_tools, speaks=ASKS, since=V2025_11),
+    Feature("roots", questions.roots, speaks=ASKS),
+    Feature("roots changed", questions.roots_changed, speaks=TELLS, until=V2025_11),
+    Feature("cancellation", conversation.cancellation, speaks=TELLS),
     Feature("timeout", conversation.timeout),
-    Feature("timeout cancels", conversation.timeout_cancels, speaks=Speaks.TELLS),
-    Feature("tools changed", conversation.tools_changed, speaks=Speaks.TELLS),
-    Feature("prompts changed", conversation.prompts_changed, speaks=Speaks.TELLS),
-    Feature("resources changed", conversation.resources_changed, speaks=Speaks.TELLS),
-    Feature("resource updated", conversation.resource_updated, speaks=Speaks.TELLS),
-    Feature(
-        "task: result", conversation.task_result, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
-    ),
-    Feature(
-        "task: input", conversation.task_input, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
-    ),
-    Feature(
-        "task: cancel", conversation.task_cancel, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
-    ),
+    Feature("timeout cancels", conversation.timeout_cancels, speaks=TELLS),
+    Feature("tools changed", conversation.tools_changed, speaks=TELLS),
+    Feature("prompts changed", conversation.prompts_changed, speaks=TELLS),
+    Feature("resources changed", conversation.resources_changed, speaks=TELLS),
+    Feature("resource updated", conversation.resource_updated, speaks=TELLS),
+    Feature("task: result", conversation.task_result, speaks=ASKS, since=V2025_11, until=V2025_11),
+    Feature("task: input", conversation.task_input, speaks=ASKS, since=V2025_11, until=V2025_11),
+    Feature("task: cancel", conversation.task_cancel, speaks=ASKS, since=V2025_11, until=V2025_11),
     Feature("task: modes", conversation.task_modes, since=V2025_11, until=V2025_11),
     Feature("cache hints", offers.cache_hints, since=LAST),
     Feature("header mirroring", offers.header_mirroring, since=LAST, transports=("http",)),
-    Feature("missing capability", questions.missing_capability, speaks=Speaks.ASKS),
+    Feature("missing capability", questions.missing_capability, speaks=ASKS),
     Feature("session: end", conversation.session_end, until=V2025_11, transports=("http",)),
     Feature("session: lost", conversation.session_lost, until=V2025_11, transports=("http",)),
 )

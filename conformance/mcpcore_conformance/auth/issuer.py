@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from types import TracebackType
+from typing import Any
 from urllib.parse import urlencode
 
 import anyio
@@ -58,15 +58,10 @@ class RunningIssuer:
             holder=holder,
         )
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Stop."""
         self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, value, trace)
+        return await self._tasks.__aexit__(*raised)
 
     def _build(self, issuer: str) -> DevelopmentServer:
         settings = ServerSettings(

@@ -21,9 +21,9 @@ from mcpcore_conformance.auth.model import (
     Randomness,
     Refused,
     ServerSettings,
-    Signer,
     Table,
 )
+from mcpcore_conformance.kit.tokens import Signer
 
 
 class Keyring:

@@ -5,7 +5,7 @@ Sources: RFC 6749 sections 3.2 and 5.2 (requests, errors), RFC 8707 (``resource`
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -110,21 +110,6 @@ def parameters(text: str) -> dict[str, str]:
     if any(len(value) > 16 * 1024 for value in found.values()):
         raise Refused("invalid_request", "a parameter is too long")
     return found
-
-
-class Signer(Protocol):
-    """Private key of the server."""
-
-    @property
-    def algorithm(self) -> str:
-        """Algorithm that it signs with."""
-
-    @property
-    def public(self) -> Mapping[str, Any]:
-        """Public key as a JWK, with ``kid`` and ``alg``."""
-
-    def sign(self, data: bytes) -> bytes:
-        """Return the raw signature of ``data``."""
 
 
 class Client(Struct, frozen=True, kw_only=True):

@@ -32,9 +32,9 @@ from mcpcore_conformance.auth.model import (
     Request,
     Response,
     ServerSettings,
-    Signer,
     reply,
 )
+from mcpcore_conformance.kit.tokens import Signer
 
 MAX_BODY = 64 * 1024
 """Bytes of the body of a request."""

@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.shown import Asker
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, questioned, when_declined
 from mcpcore_conformance.kit.usable import members, texts
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("client/elicitation")
 
@@ -34,6 +34,8 @@ ENUMS = "test_elicitation_sep1330_enums"
 URL = "test_elicitation_url"
 ASKED, VISITED = ("found:elicitation",), ("found:url",)
 case = page.server(SINCE_2025_06_18, needs=ASKED)
+requested_schema = case.at("requested-schema")
+error_handling = case.at("error-handling")
 URL_REQUIRED = -32042
 BOTH: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
 DEFAULT: dict[str, Any] = {"elicitation": {}}
@@ -110,7 +112,7 @@ def fields(message: Message) -> dict[str, Any]:
 
 
 @case.must(
-    "form-mode-elicitation-requests/shape",
+    "form-mode-elicitation-requests",
     "A message, a flat schema of primitive fields, and the mode form or none.",
 )
 async def shape(talk: ServerTalk) -> None:
@@ -120,7 +122,7 @@ async def shape(talk: ServerTalk) -> None:
             check_shape(talk, each)
 
 
-@case.must("elicitation-requests/message", "A text that says why the user is asked.")
+@case.must("elicitation-requests", "A text that says why the user is asked.")
 async def message(talk: ServerTalk) -> None:
     """Every elicitation says to the user what it is about."""
     _, found = await asked(talk)
@@ -128,10 +130,7 @@ async def message(talk: ServerTalk) -> None:
     check(isinstance(text, str) and text, f"the message is {text!r}")
 
 
-@case.must(
-    "requested-schema/primitive-fields",
-    "Forms of flat fields of the kinds that the revision has, or no form.",
-)
+@requested_schema.must("Forms of flat fields of the kinds that the revision has, or no form.")
 async def primitive_fields(talk: ServerTalk) -> None:
     """The fields of every form are of the kinds that the revision has."""
     for tool, found in await forms(talk, DEFAULTS, ENUMS, FORM, due=False):
@@ -142,8 +141,7 @@ async def primitive_fields(talk: ServerTalk) -> None:
             check("object" not in kinds, f"{tool} asks for an object within a form")
 
 
-@case.should(
-    "requested-schema/new-kinds",
+@requested_schema.should(
     "No choices with titles, no multiple choices and no defaults of later revisions.",
     ONLY_2025_06_18,
 )
@@ -158,10 +156,8 @@ async def new_kinds(talk: ServerTalk) -> None:
                 check(not new, f"the field {name} has {', '.join(new)}")
 
 
-@case.should(
-    "requested-schema/defaults",
-    "A default of the field's type in every field that has one.",
-    SINCE_2025_11_25,
+@requested_schema.should(
+    "A default of the field's type in every field that has one.", SINCE_2025_11_25
 )
 async def defaults(talk: ServerTalk) -> None:
     """Defaults are of the type of their fields."""
@@ -183,10 +179,8 @@ async def defaults(talk: ServerTalk) -> None:
     check(seen, "no field has a default")
 
 
-@case.should(
-    "requested-schema/choices",
-    "enum, oneOf with titles, and arrays of either, each as the page has it.",
-    SINCE_2025_11_25,
+@requested_schema.should(
+    "enum, oneOf with titles, and arrays of either, each as the page has it.", SINCE_2025_11_25
 )
 async def choices(talk: ServerTalk) -> None:
     """Choices come in each of the forms that the page has."""
@@ -199,8 +193,7 @@ async def choices(talk: ServerTalk) -> None:
             chosen += len(rows)
             for rules in rows:
                 check_choice(rules)
-    if not chosen:
-        talk.skip("no tool asks for a choice")
+    need(chosen, "no tool asks for a choice")
 
 
 def is_choice(rules: dict[str, Any]) -> bool:
@@ -218,7 +211,7 @@ def check_choice(rules: dict[str, Any]) -> None:
     check(names is None or len(names) == len(rules.get("enum", [])), "names and choices differ")
 
 
-@case.must("capabilities/declared-only", "No request, and an error or a result that says so.")
+@case.must("capabilities", "No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared elicitation is not asked for it."""
     link, found = await asked(talk, capabilities={})
@@ -227,7 +220,7 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must("capabilities/no-forms", "No form for a client that takes URLs only.", SINCE_2025_11_25)
+@case.must("capabilities", "No form for a client that takes URLs only.", SINCE_2025_11_25)
 async def no_forms(talk: ServerTalk) -> None:
     """A client that has not declared forms gets none."""
     _, found = await asked(talk, capabilities={"elicitation": {"url": {}}})
@@ -236,7 +229,7 @@ async def no_forms(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "capabilities/no-urls",
+    "capabilities",
     "No URL for a client that takes forms only; an empty capability means that.",
     SINCE_2025_11_25,
     needs=VISITED,
@@ -253,9 +246,7 @@ async def no_urls(talk: ServerTalk) -> None:
         check(code != URL_REQUIRED, f"a URL is required of a client that declares {declared}")
 
 
-@case.should(
-    "capabilities/empty-is-form", "A form: an empty capability declares forms.", SINCE_2025_11_25
-)
+@case.should("capabilities", "A form: an empty capability declares forms.", SINCE_2025_11_25)
 async def empty_is_form(talk: ServerTalk) -> None:
     """An empty capability counts as one of forms."""
     _, found = await asked(talk, capabilities=DEFAULT)
@@ -269,23 +260,19 @@ async def _refused(talk: ServerTalk, action: str) -> None:
     await link.alive()
 
 
-@case.must("error-handling/decline", "An end of the call, and a server that goes on.")
+@error_handling.must("An end of the call, and a server that goes on.")
 async def decline(talk: ServerTalk) -> None:
     """A user who declines ends the call, or is asked for something else."""
     await _refused(talk, "decline")
 
 
-@case.must("error-handling/cancel", "An end of the call, and a server that goes on.")
+@error_handling.must("An end of the call, and a server that goes on.")
 async def cancel(talk: ServerTalk) -> None:
     """A user who dismisses the form ends the call, or is asked again."""
     await _refused(talk, "cancel")
 
 
-@case.must(
-    "error-handling/client-error",
-    "An end of the call, and a server that goes on.",
-    LEGACY_SINCE_2025_06_18,
-)
+@error_handling.must("An end of the call, and a server that goes on.", LEGACY_SINCE_2025_06_18)
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to ask its user ends the call and nothing else."""
     error = {"code": -32603, "message": "no user is there"}
@@ -309,7 +296,7 @@ async def _wrong(talk: ServerTalk, which: Asker, answers: Iterable[Answer]) -> N
 
 
 @case.should(
-    "response-actions/unknown-action",
+    "response-actions",
     "An error, a result with isError, the question again, or what comes of a refusal.",
 )
 async def unknown_action(talk: ServerTalk) -> None:
@@ -319,9 +306,7 @@ async def unknown_action(talk: ServerTalk) -> None:
     await _wrong(talk, which, answers)
 
 
-@case.should(
-    "form-mode-security/server-validates", "An error, a result with isError, or the question again."
-)
+@case.should("form-mode-security", "An error, a result with isError, or the question again.")
 async def server_validates(talk: ServerTalk) -> None:
     """What the user fills in is checked against the form."""
     which = await asker(talk, "elicitation", FORM)

@@ -17,6 +17,8 @@ METHOD = "roots/list"
 TOOL = "test_list_roots"
 NEEDS = ("found:roots",)
 case = page.server(needs=NEEDS)
+listing_roots = case.at("listing-roots")
+implementation_guidelines = case.at("implementation-guidelines")
 CHANGED = "notifications/roots/list_changed"
 
 
@@ -36,7 +38,7 @@ async def asked(
     return link, found
 
 
-@case.should("listing-roots/shape", "roots/list, without params or with _meta alone.")
+@listing_roots.should("roots/list, without params or with _meta alone.")
 async def shape(talk: ServerTalk) -> None:
     """A request for roots has the shape of its revision."""
     _, found = await asked(talk)
@@ -47,9 +49,7 @@ async def shape(talk: ServerTalk) -> None:
     check(not more, f"{METHOD} has no {', '.join(more)}")
 
 
-@case.should(
-    "implementation-guidelines/declared-only", "No request, and an error or a result that says so."
-)
+@implementation_guidelines.should("No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared roots is not asked for them."""
     link, found = await asked(talk, {})
@@ -58,10 +58,7 @@ async def declared_only(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "listing-roots/answer-used",
-    "The call goes on once the client has answered, also if there are no roots.",
-)
+@listing_roots.should("The call goes on once the client has answered, also if there are no roots.")
 async def answer_used(talk: ServerTalk) -> None:
     """A call goes on with the roots that there are."""
     for roots in ([{"uri": "file:///kit", "name": "kit"}], [{"uri": "file:///kit"}], []):
@@ -73,9 +70,7 @@ async def answer_used(talk: ServerTalk) -> None:
         check(not known or worked(found.reply), f"with the roots {roots}: {found.reply}")
 
 
-@case.should(
-    "error-handling/client-error", "An end of the call, and a server that goes on.", LEGACY
-)
+@case.should("error-handling", "An end of the call, and a server that goes on.", LEGACY)
 async def client_error(talk: ServerTalk) -> None:
     """A client that fails to list its roots ends the call at most."""
     for code in (-32601, -32603):
@@ -85,9 +80,7 @@ async def client_error(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@case.should(
-    "security-considerations/malformed-roots", "An end of the call, and a server that goes on."
-)
+@case.should("security-considerations", "An end of the call, and a server that goes on.")
 async def malformed_roots(talk: ServerTalk) -> None:
     """Roots that are none do no harm."""
     wrong: tuple[dict[str, Any], ...] = (
@@ -103,10 +96,8 @@ async def malformed_roots(talk: ServerTalk) -> None:
         await link.alive()
 
 
-@case.should(
-    "implementation-guidelines/changes-handled",
-    "A server that goes on, and asks anew when it wants to know.",
-    LEGACY,
+@implementation_guidelines.should(
+    "A server that goes on, and asks anew when it wants to know.", LEGACY
 )
 async def changes_handled(talk: ServerTalk) -> None:
     """A server copes with a change of roots."""

@@ -45,7 +45,7 @@ async def asked(
 
 
 @case.must(
-    "creating-messages/shape",
+    "creating-messages",
     "sampling/createMessage with messages, maxTokens and what the revision has besides.",
 )
 async def shape(talk: ServerTalk) -> None:
@@ -55,7 +55,7 @@ async def shape(talk: ServerTalk) -> None:
     check(not problem, f"the params of {METHOD}: {problem}")
 
 
-@case.should("messages/content", "At least one message, and an upper bound of at least one token.")
+@case.should("messages", "At least one message, and an upper bound of at least one token.")
 async def content(talk: ServerTalk) -> None:
     """A request for sampling has something to say, and leaves room for an answer."""
     _, found = await asked(talk)
@@ -64,7 +64,7 @@ async def content(talk: ServerTalk) -> None:
     check(params.get("maxTokens", 0) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
 
 
-@case.must("capabilities/declared-only", "No request, and an error or a result that says so.")
+@case.must("capabilities", "No request, and an error or a result that says so.")
 async def declared_only(talk: ServerTalk) -> None:
     """A client that has not declared sampling is not asked for it."""
     link, found = await asked(talk, {})
@@ -100,7 +100,7 @@ async def tools_shape(talk: ServerTalk) -> None:
     check(params.get("tools"), "the client can use tools, and gets none")
 
 
-@case.should("capabilities/context", "No includeContext but none.", SINCE_2025_11_25)
+@case.should("capabilities", "No includeContext but none.", SINCE_2025_11_25)
 async def context(talk: ServerTalk) -> None:
     """Context is not asked for of a client that has not declared sampling.context."""
     _, found = await asked(talk)
@@ -108,7 +108,7 @@ async def context(talk: ServerTalk) -> None:
     check(wanted == "none", f"includeContext is {wanted!r}, sampling.context is not declared")
 
 
-@case.should("creating-messages/answer-used", "The call goes on once the client has answered.")
+@case.should("creating-messages", "The call goes on once the client has answered.")
 async def answer_used(talk: ServerTalk) -> None:
     """What the client's model says reaches the tool."""
     _, found = await asked(talk)
@@ -124,7 +124,7 @@ async def answer_used(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "error-handling/refusal",
+    "error-handling",
     "An end of the call, better not as a success, and a server that goes on.",
     LEGACY,
 )
@@ -140,10 +140,7 @@ async def refusal(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "security-considerations/malformed-answer",
-    "An error, a result with isError, or the question again.",
-)
+@case.should("security-considerations", "An error, a result with isError, or the question again.")
 async def malformed_answer(talk: ServerTalk) -> None:
     """An answer that has not the form of one is not used, and does no harm."""
     text = {"type": "text", "text": "said by the kit"}

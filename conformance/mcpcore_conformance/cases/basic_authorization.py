@@ -6,6 +6,7 @@ the kit is given as headers of the target, or brings itself (``--protected``).
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.challenges import Challenge, challenges, find_challenge
@@ -46,12 +47,13 @@ from mcpcore_conformance.kit.tokens import (
     mac,
     read,
 )
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/authorization")
 
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE)
+authorization_server_location = case.at("authorization-server-location")
 BAD_REQUEST, UNAUTHORIZED = 400, 401
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 NO_TOKEN = "mcpcore-conformance-no-such-token"  # noqa: S105 - it opens nothing
@@ -64,6 +66,10 @@ async def stranger(talk: ServerTalk) -> tuple[Link, Response]:
     if found.status != UNAUTHORIZED:
         talk.skip(f"the server asks for no credentials (status {found.status})")
     return link, found
+
+
+StrangerLink = Annotated[Link, stranger]
+Refusal = Annotated[Response, stranger]
 
 
 def parameter(found: Response, name: str) -> str | None:
@@ -81,22 +87,20 @@ def token_of(talk: ServerTalk) -> str:
     return token if scheme.lower() == "bearer" and token else talk.skip("the kit has no token")
 
 
-@case.must("token-handling/challenge", "WWW-Authenticate with the scheme Bearer.")
-async def challenge(talk: ServerTalk) -> None:
+@case.must("token-handling", "WWW-Authenticate with the scheme Bearer.")
+async def challenge(_: StrangerLink, found: Refusal) -> None:
     """A request without a token is challenged."""
-    _, found = await stranger(talk)
     value = found.header("www-authenticate")
     bearer = find_challenge(value, "bearer")
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
 @case.must(
-    "token-requirements/every-request",
+    "token-requirements",
     "401 for what has no token; GET and DELETE are refused, one way or the other.",
 )
-async def every_request(talk: ServerTalk) -> None:
+async def every_request(link: StrangerLink, _: Refusal) -> None:
     """Every request needs a token: notifications, GET and DELETE as well."""
-    link, _ = await stranger(talk)
     found = await post(link, any_notification())
     check(found.status == UNAUTHORIZED, f"a notification without a token got {found.status}")
     for method in ("GET", "DELETE"):
@@ -115,17 +119,14 @@ async def _refused(talk: ServerTalk, values: Sequence[str], *statuses: int) -> l
     return made
 
 
-@case.must("token-handling/invalid-token", "401.")
+@case.must("token-handling", "401.")
 async def invalid_token(talk: ServerTalk) -> None:
     """A token that the server does not know is refused with 401."""
     header = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJraXQifQ."
     await _refused(talk, [f"Bearer {NO_TOKEN}", f"Bearer {header}"], UNAUTHORIZED)
 
 
-@case.should(
-    "token-handling/invalid-token-error",
-    'error="invalid_token" in the challenge, as RFC 6750 has it.',
-)
+@case.should("token-handling", 'error="invalid_token" in the challenge, as RFC 6750 has it.')
 async def invalid_token_error(talk: ServerTalk) -> None:
     """The challenge says that the token is invalid."""
     (found,) = await _refused(talk, [f"Bearer {NO_TOKEN}"], UNAUTHORIZED)
@@ -177,37 +178,32 @@ async def metadata_of(talk: ServerTalk) -> tuple[str, Response]:
     raise Broken(f"there is no metadata at {named or ' or '.join(places)}")
 
 
+MetadataUrl = Annotated[str, metadata_of]
+Metadata = Annotated[Response, metadata_of]
+
+
 @case.must(
     "protected-resource-metadata-discovery-requirements/found",
     "resource_metadata in the challenge, or metadata at a well-known place.",
     SINCE_2025_06_18,
 )
-async def metadata_found(talk: ServerTalk) -> None:
+async def metadata_found(_: MetadataUrl, there: Metadata) -> None:
     """The metadata of the protected resource can be found."""
-    _, there = await metadata_of(talk)
     check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
 
 
-@case.must(
-    "authorization-server-location/metadata-in-challenge",
-    "resource_metadata in the challenge; this revision knows no other way.",
-    ONLY_2025_06_18,
+@authorization_server_location.must(
+    "resource_metadata in the challenge; this revision knows no other way.", ONLY_2025_06_18
 )
-async def metadata_in_challenge(talk: ServerTalk) -> None:
+async def metadata_in_challenge(_: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 names the URL of the metadata."""
-    _, found = await stranger(talk)
     named = parameter(found, "resource_metadata")
     check(named is not None, "the challenge of the 401 has no resource_metadata")
 
 
-@case.must(
-    "authorization-server-location/authorization-servers",
-    "authorization_servers with at least one.",
-    SINCE_2025_06_18,
-)
-async def authorization_servers(talk: ServerTalk) -> None:
+@authorization_server_location.must("authorization_servers with at least one.", SINCE_2025_06_18)
+async def authorization_servers(_: MetadataUrl, there: Metadata) -> None:
     """The metadata names an authorization server."""
-    _, there = await metadata_of(talk)
     found = there.json()
     servers = found.get("authorization_servers") if isinstance(found, dict) else None
     check(isinstance(servers, list) and servers, f"authorization_servers is {servers!r}")
@@ -216,14 +212,11 @@ async def authorization_servers(talk: ServerTalk) -> None:
         check(good, f"an authorization server is {each!r}")
 
 
-@case.should(
-    "authorization-server-location/resource",
-    "resource is the URL of the server, or one that it lies under.",
-    SINCE_2025_06_18,
+@authorization_server_location.should(
+    "resource is the URL of the server, or one that it lies under.", SINCE_2025_06_18
 )
-async def resource(talk: ServerTalk) -> None:
+async def resource(talk: ServerTalk, _: MetadataUrl, there: Metadata) -> None:
     """The metadata is that of the server that points to it."""
-    _, there = await metadata_of(talk)
     found = there.json()
     named = found.get("resource") if isinstance(found, dict) else None
     own = talk.http(await talk.anonymous()).url
@@ -242,6 +235,7 @@ async def resource(talk: ServerTalk) -> None:
 
 NEEDS = (PROTECTED,)
 case = page.server(SINCE_2025_03_26, bindings=STREAMABLE, needs=NEEDS)
+token_handling = case.at("token-handling")
 HOUR = 3600
 """Seconds by which times are wrong: more than any leeway."""
 
@@ -262,7 +256,7 @@ async def check_refused(talk: ServerTalk, tokens: Iterable[tuple[str, str]]) -> 
         talk.should(error == "invalid_token", f"of a token {what} the challenge says {error!r}")
 
 
-@case.must("token-handling/expired", "401.")
+@token_handling.must("401.")
 async def expired(talk: ServerTalk) -> None:
     """A token that has expired is refused."""
     then = int(time.time()) - HOUR
@@ -270,15 +264,14 @@ async def expired(talk: ServerTalk) -> None:
     await check_refused(talk, [("that has expired", token)])
 
 
-@case.must("token-handling/not-yet-valid", "401.")
+@token_handling.must("401.")
 async def not_yet_valid(talk: ServerTalk) -> None:
     """A token whose time has not come is refused."""
     token = talk.tokens.changed(nbf=int(time.time()) + HOUR)
     await check_refused(talk, [("that is not valid yet", token)])
 
 
-@case.must(
-    "token-handling/audience",
+@token_handling.must(
     "401 for another server, another path, another port, somebody else's list, nothing.",
     SINCE_2025_06_18,
 )
@@ -298,7 +291,7 @@ async def audience(talk: ServerTalk) -> None:
     await check_refused(talk, made)
 
 
-@case.must("token-handling/issuer", "401, though the signature holds.")
+@token_handling.must("401, though the signature holds.")
 async def issuer(talk: ServerTalk) -> None:
     """A token of another issuer is refused."""
     others = {
@@ -311,10 +304,7 @@ async def issuer(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "token-handling/signature",
-    "401 for another key, for other claims than were signed, for no signature.",
-)
+@token_handling.must("401 for another key, for other claims than were signed, for no signature.")
 async def signature(talk: ServerTalk) -> None:
     """A token whose signature does not hold is refused."""
     tokens = talk.tokens
@@ -352,9 +342,8 @@ def _of_other_algorithms(tokens: Tokens) -> list[tuple[str, str]]:
     ]
 
 
-@case.must(
-    "token-handling/algorithm",
-    "401 for the algorithms none and HS256, and for a key in the header of the token.",
+@token_handling.must(
+    "401 for the algorithms none and HS256, and for a key in the header of the token."
 )
 async def algorithm(talk: ServerTalk) -> None:
     """A token does not choose how it is verified."""
@@ -408,10 +397,8 @@ async def challenged(talk: ServerTalk) -> None:
     check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
-@case.must(
-    "token-requirements/opening-not-by-the-query", "401: a token in the query counts for nothing."
-)
-async def opened_in_query(talk: ServerTalk) -> None:
+@case.must("token-requirements", "401: a token in the query counts for nothing.")
+async def opening_not_by_the_query(talk: ServerTalk) -> None:
     """A good token in the query opens nothing."""
     path = urlsplit(talk.stage.target).path or "/"
     for name in ("access_token", "token"):
@@ -429,11 +416,9 @@ async def opened_expired(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "token-handling/opening-audience",
-    "401 for a token of another server, and for one of none.",
-    SINCE_2025_06_18,
+    "token-handling", "401 for a token of another server, and for one of none.", SINCE_2025_06_18
 )
-async def opened_for_another(talk: ServerTalk) -> None:
+async def opening_audience(talk: ServerTalk) -> None:
     """A token for another server opens nothing."""
     for what, value in (("another server", "https://mcp.example.com/mcp"), ("no server", None)):
         bearer = [("authorization", f"Bearer {talk.tokens.changed(aud=value)}")]
@@ -464,13 +449,10 @@ async def supported(talk: ServerTalk) -> set[str]:
 
 
 @case.should(
-    "scope-selection-strategy/scope-in-challenge",
-    "scope in the challenge of a server that needs scopes.",
-    needs=(),
+    "scope-selection-strategy", "scope in the challenge of a server that needs scopes.", needs=()
 )
-async def scope_in_challenge(talk: ServerTalk) -> None:
+async def scope_in_challenge(talk: ServerTalk, _: StrangerLink, found: Refusal) -> None:
     """The challenge of a 401 says which scopes are needed."""
-    _, found = await stranger(talk)
     scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
     if not scopes and not await supported(talk):
         talk.skip("the server has no scopes")
@@ -478,14 +460,13 @@ async def scope_in_challenge(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "refresh-tokens/no-offline-access",
+    "refresh-tokens",
     f"No {OFFLINE} in the challenge, and none in scopes_supported.",
     MODERN,
     needs=(),
 )
-async def no_offline_access(talk: ServerTalk) -> None:
+async def no_offline_access(talk: ServerTalk, _: StrangerLink, found: Refusal) -> None:
     """A server does not ask for refresh tokens, which it never sees."""
-    _, found = await stranger(talk)
     scopes = scopes_of(find_challenge(found.header("www-authenticate"), "bearer"))
     check(OFFLINE not in scopes, f"the challenge asks for {OFFLINE}")
     check(OFFLINE not in await supported(talk), f"scopes_supported has {OFFLINE}")
@@ -494,16 +475,12 @@ async def no_offline_access(talk: ServerTalk) -> None:
 async def lacking(talk: ServerTalk) -> Response:
     """The response to a good token without a scope, of a server that needs one."""
     found = await bearing(talk, talk.tokens.bare)
-    if found.status == OK:
-        talk.skip("the server needs no scope")
+    need(found.status != OK, "the server needs no scope")
     return found
 
 
 @case.must(
-    "error-handling/insufficient-scope",
-    "403: the token is good, and does not suffice.",
-    SINCE_2025_03_26,
-    needs=NEEDS,
+    "error-handling", "403: the token is good, and does not suffice.", SINCE_2025_03_26, needs=NEEDS
 )
 async def insufficient_scope(talk: ServerTalk) -> None:
     """A token without the scope that is needed is answered with 403."""
@@ -547,7 +524,7 @@ async def calling(talk: ServerTalk, token: str) -> Answer:
 
 
 @case.should(
-    "runtime-insufficient-scope-errors/of-a-tool",
+    "runtime-insufficient-scope-errors",
     "403 with a challenge that names the scope of the tool; a token with it is served.",
 )
 async def of_a_tool(talk: ServerTalk) -> None:
@@ -563,21 +540,18 @@ async def of_a_tool(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "runtime-insufficient-scope-errors/one-challenge",
-    "All scopes that the call needs, in one challenge.",
-    MODERN,
+    "runtime-insufficient-scope-errors", "All scopes that the call needs, in one challenge.", MODERN
 )
 async def one_challenge(talk: ServerTalk) -> None:
     """A challenge names all scopes that an operation needs, so that one new token will do."""
     answer = await calling(talk, talk.tokens.used)
-    if answer.status != FORBIDDEN:
-        talk.skip(f"a call without the scope of the tool got {answer}")
+    need(answer.status == FORBIDDEN, f"a call without the scope of the tool got {answer}")
     found = scopes_of(find_challenge(answer.header("www-authenticate"), "bearer"))
     check({SCOPE, TOOL_SCOPE} <= found, f"the challenge names {' '.join(sorted(found)) or 'none'}")
 
 
 @case.must(
-    "step-up-authorization-flow/hierarchies",
+    "step-up-authorization-flow",
     "A result: the broader scope implies the one that is needed.",
     MODERN,
 )
@@ -591,7 +565,7 @@ async def hierarchies(talk: ServerTalk) -> None:
 
 
 @page.server(SINCE_2025_03_26, bindings=STREAMABLE).must(
-    "token-requirements/each-by-itself",
+    "token-requirements",
     "401 for requests and notifications, a refusal of GET and DELETE; then it goes on.",
 )
 async def each_by_itself(talk: ServerTalk) -> None:

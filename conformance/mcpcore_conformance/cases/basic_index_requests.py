@@ -13,7 +13,7 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
-from mcpcore_conformance.kit.asking import need, needs_input
+from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.heard import Head
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import (
@@ -34,6 +34,7 @@ from mcpcore_conformance.kit.model import (
     ALL,
     EVERY,
     MODERN,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     SINCE_2025_06_18,
     SINCE_2025_11_25,
@@ -44,6 +45,7 @@ from mcpcore_conformance.kit.probes import (
     CLIENT_ERRORS,
     answers,
     check_code,
+    check_good,
     headers_as_for,
     outcome,
     plain_request,
@@ -52,30 +54,25 @@ from mcpcore_conformance.kit.probes import (
 )
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import LONGER, over_too_soon
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, needy
 from mcpcore_conformance.kit.usable import members
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/index")
 case = page.server()
+result_responses = case.at("result-responses")
+requests_cases = case.at("requests")
 
 SAFE = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
-
-
-def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
 
 
 async def _echoed(link: Link, id: Any) -> None:
     reply = await outcome(link, await link.send(plain_request(link), id=id))
     others = [each.id for each in answers(link)]
     check(
-        reply.message is not None
-        and reply.message.kind is Kind.RESULT
-        and reply.message.answers(id),
+        reply.good and reply.message is not None and reply.message.answers(id),
         f"the request with the id {_shown(id)} got {others or reply}, no result with its id",
     )
 
@@ -85,24 +82,16 @@ def _shown(id: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}... ({len(text)} characters)"
 
 
-@case.must(
-    "result-responses/integer-ids",
-    "The answer carries the same integer: as a number, with the same value.",
-)
-async def integer_ids(talk: ServerTalk) -> None:
+@result_responses.must("The answer carries the same integer: as a number, with the same value.")
+async def integer_ids(link: OpenLink) -> None:
     """Integer ids come back as they were: zero, negative, and up to 2^53 - 1."""
-    link = await talk.open()
     for id in (0, -1, -SAFE, 2**31, 2**32 + 1, SAFE):
         await _echoed(link, id)
 
 
-@case.must(
-    "result-responses/string-ids",
-    "The answer carries the same string: also one that looks like a number.",
-)
-async def string_ids(talk: ServerTalk) -> None:
+@result_responses.must("The answer carries the same string: also one that looks like a number.")
+async def string_ids(link: OpenLink) -> None:
     """String ids come back as they were: empty, like a number, long, with any characters."""
-    link = await talk.open()
     odd = (
         'quote"backslash\\',
         "line\nbreak\ttab",
@@ -115,21 +104,16 @@ async def string_ids(talk: ServerTalk) -> None:
         await _echoed(link, id)
 
 
-@case.should("result-responses/large-integer-ids", "The answer carries exactly the same integer.")
-async def large_integer_ids(talk: ServerTalk) -> None:
+@result_responses.should("The answer carries exactly the same integer.")
+async def large_integer_ids(link: OpenLink) -> None:
     """Integer ids beyond 2^53, as 64 bits have them, are not rounded."""
-    link = await talk.open()
     for id in (2**53 + 1, 2**63 - 1, -(2**63)):
         await _echoed(link, id)
 
 
-@case.may(
-    "result-responses/huge-integer-ids",
-    "The same integer, or an error without an id; never another number.",
-)
-async def huge_integer_ids(talk: ServerTalk) -> None:
+@result_responses.may("The same integer, or an error without an id; never another number.")
+async def huge_integer_ids(link: OpenLink) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
-    link = await talk.open()
     for id in (2**64, 10**29 + 1):
         reply = await outcome(link, await link.send(plain_request(link), id=id))
         others = [each.id for each in answers(link)]
@@ -139,20 +123,15 @@ async def huge_integer_ids(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "result-responses/number-and-string",
-    '7 and "7" are two ids: each request gets the answer with its own.',
-)
-async def number_and_string(talk: ServerTalk) -> None:
+@result_responses.must('7 and "7" are two ids: each request gets the answer with its own.')
+async def number_and_string(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """An integer id and a string id with the same digits are in flight together."""
-    link = await talk.open()
-    method, params = talk.any_request()
     first = await link.send(method, params, id=7)
     other = "ping" if link.revision.handshake else plain_request(link)
     second = await link.send(other, id="7")
     plain, listed = await link.reply(second), await link.reply(first)
-    _served(plain, 'the request with the id "7"')
-    _served(listed, "the request with the id 7")
+    check_good(plain, 'the request with the id "7"')
+    check_good(listed, "the request with the id 7")
     check(
         not link.revision.handshake or not set(plain.result) - {"_meta"},
         f'the ping with the id "7" was answered with {plain.result!r:.80}',
@@ -160,56 +139,44 @@ async def number_and_string(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "result-responses/many-in-flight",
-    "Every request gets an answer with its id, in whatever order.",
-)
-async def many_in_flight(talk: ServerTalk) -> None:
+@result_responses.must("Every request gets an answer with its id, in whatever order.")
+async def many_in_flight(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Many requests that are sent without waiting are each answered."""
-    link = await talk.open()
-    method, params = talk.any_request()
     sent = [
         await link.send(*((method, params) if number % 2 else (plain_request(link),)))
         for number in range(20)
     ]
     for each in sent:
-        _served(await link.reply(each), f"{each.method} with the id {each.id}")
+        check_good(await link.reply(each), f"{each.method} with the id {each.id}")
     await link.alive()
 
 
-@case.should(
-    "requests/id-null",
-    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+@requests_cases.should(
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
-async def id_null(talk: ServerTalk) -> None:
+async def id_null(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
-    link = await talk.open()
-    method, params = talk.any_request()
     payload = request(None, method, link.params(params))
     reply = await rejected(link, payload, "a request with the id null")
     check_code(reply, "a request with the id null", [INVALID_REQUEST])
 
 
-@case.should(
-    "requests/id-type",
-    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
+@requests_cases.should(
+    "An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out."
 )
-async def id_type(talk: ServerTalk) -> None:
+async def id_type(link: OpenLink) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
-    link = await talk.open()
     for id in (1.5, True, False, {}, {"id": 1}, [], [1]):
         payload = request(id, plain_request(link), link.params())
         what = f"a request with the id {id!r}"
         check_code(await rejected(link, payload, what), what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests/version-member",
-    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+@requests_cases.should(
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
-async def version_member(talk: ServerTalk) -> None:
+async def version_member(link: OpenLink) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
-    link = await talk.open()
     for version in (UNSET, "1.0", "2", "2.0 ", 2, 2.0, None, ["2.0"]):
         id = link.id()
         payload = request(id, plain_request(link), link.params())
@@ -221,13 +188,11 @@ async def version_member(talk: ServerTalk) -> None:
         check_code(await rejected(link, payload, what, id=id), what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests/method-type",
-    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
+@requests_cases.should(
+    "An error (-32600), or over HTTP a bare status of 4xx; it is not carried out."
 )
-async def method_type(talk: ServerTalk) -> None:
+async def method_type(link: OpenLink) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
-    link = await talk.open()
     for method in (UNSET, None, 1, True, ["ping"], {"name": "ping"}):
         id = link.id()
         payload = request(id, "", link.params())
@@ -241,13 +206,11 @@ async def method_type(talk: ServerTalk) -> None:
         check_code(reply, what, [INVALID_REQUEST])
 
 
-@case.should(
-    "requests/params-type",
-    "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
+@requests_cases.should(
+    "The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx."
 )
-async def params_type(talk: ServerTalk) -> None:
+async def params_type(talk: ServerTalk, link: OpenLink) -> None:
     """Params that are no object are refused."""
-    link = await talk.open()
     method, _ = talk.any_request()
     for params in ([], [1], "text", 5, True):
         id = link.id()
@@ -256,34 +219,28 @@ async def params_type(talk: ServerTalk) -> None:
         check_code(reply, what, [INVALID_PARAMS, INVALID_REQUEST])
 
 
-@case.must(
-    "requests/without-params", "A result; in the modern era with nothing but _meta in the params."
-)
-async def without_params(talk: ServerTalk) -> None:
+@requests_cases.must("A result; in the modern era with nothing but _meta in the params.")
+async def without_params(talk: ServerTalk, link: OpenLink) -> None:
     """A request whose parameters are all optional may leave them out, or send none of them."""
-    link = await talk.open()
     for method in talk.features.lists or [plain_request(link)]:
-        _served(await link.request(method), f"{method} without parameters")
-        _served(await link.request(method, {}), f"{method} with empty params")
+        check_good(await link.request(method), f"{method} without parameters")
+        check_good(await link.request(method, {}), f"{method} with empty params")
 
 
-@case.should("requests/unknown-members", "A result: what is not known is left alone.")
-async def unknown_members(talk: ServerTalk) -> None:
+@requests_cases.should("A result: what is not known is left alone.")
+async def unknown_members(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Members that nobody knows, in the envelope or in the params, are no reason to refuse."""
-    link = await talk.open()
-    method, params = talk.any_request()
     spoilt = link.spoilt
     id = link.id()
     extra = {"org.example/x": {"deep": [1, None, {"er": True}]}, "trace": "t-1"}
     payload = {**request(id, method, link.params({**params, **extra})), **extra}
-    _served(await link.reply(await link.say(payload)), "a request with unknown members")
+    check_good(await link.reply(await link.say(payload)), "a request with unknown members")
     link.spoilt = spoilt
 
 
-@case.must("error-responses/unknown-method", "The error -32601 with the request's id.")
-async def unknown_method(talk: ServerTalk) -> None:
+@case.must("error-responses", "The error -32601 with the request's id.")
+async def unknown_method(link: OpenLink) -> None:
     """A method that does not exist gets the error that JSON-RPC has for it."""
-    link = await talk.open()
     methods = (
         "kit/no-such-method",
         "tools",
@@ -299,39 +256,31 @@ async def unknown_method(talk: ServerTalk) -> None:
         (await link.request(method)).failed_with(METHOD_NOT_FOUND)
 
 
-@case.should(
-    "error-responses/method-case", "The error -32601: methods are compared character by character."
-)
-async def method_case(talk: ServerTalk) -> None:
+@case.should("error-responses", "The error -32601: methods are compared character by character.")
+async def method_case(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The name of a method in other letters is the name of no method."""
-    link = await talk.open()
-    method, params = talk.any_request()
     for other in (method.upper(), method.title(), method.replace("/", ".")):
         if other == method:
             continue
         (await link.request(other, params)).failed_with(METHOD_NOT_FOUND)
 
 
-@case.should(
-    "requests/duplicate-in-flight",
-    "Both requests are answered, the second perhaps with an error; nobody waits for ever.",
+@requests_cases.should(
+    "Both requests are answered, the second perhaps with an error; nobody waits for ever."
 )
-async def duplicate_in_flight(talk: ServerTalk) -> None:
+async def duplicate_in_flight(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id, sent without waiting, are both answered."""
-    link = await talk.open()
     method, params = talk.any_request()
     id = talk.fresh_id()
     await _both_answered(link, [await link.send(method, params, id=id) for _ in range(2)])
 
 
-@case.should(
-    "requests/duplicate-of-slow",
+@requests_cases.should(
     "Both are answered, each on its own way; the second perhaps with an error.",
     needs=("tool:test_wait",),
 )
-async def duplicate_of_slow(talk: ServerTalk) -> None:
+async def duplicate_of_slow(talk: ServerTalk, link: OpenLink) -> None:
     """A request with the id of a call that still runs is answered, and so is the call."""
-    link = await talk.open()
     for seconds in LONGER:
         id, began = talk.fresh_id(), talk.stage.now()
         sent = [await link.send(*talk.slow_call(seconds), id=id)]
@@ -375,6 +324,7 @@ async def _both_answered(link: Link, sent: list[Sent], within: float | None = No
 # Batches, which 2025-03-26 has and later revisions do not
 
 case = page.server(ONLY_2025_03_26)
+batching = case.at("batching")
 WITHOUT = SINCE_2025_06_18
 
 
@@ -405,11 +355,9 @@ def _pings(talk: ServerTalk, count: int) -> list[dict[str, Any]]:
     return [request(talk.fresh_id(), "ping") for _ in range(count)]
 
 
-@case.must("batching/requests", "Each request is answered once, with its id; the order is free.")
-async def requests(talk: ServerTalk) -> None:
+@batching.must("Each request is answered once, with its id; the order is free.")
+async def requests(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A batch of requests is received, and each of them is answered."""
-    link = await talk.open()
-    method, params = talk.any_request()
     batch = [*_pings(talk, 2), request(talk.fresh_id(), method, params)]
     found = await _answered(link, batch, 3)
     wanted = Counter(each["id"] for each in batch)
@@ -417,37 +365,33 @@ async def requests(talk: ServerTalk) -> None:
     check(all(each.kind is Kind.RESULT for each in found), "a request of the batch failed")
 
 
-@case.must("batching/one-request", "Its result.")
-async def one_request(talk: ServerTalk) -> None:
+@batching.must("Its result.")
+async def one_request(talk: ServerTalk, link: OpenLink) -> None:
     """A batch may have one element."""
-    link = await talk.open()
     (ping,) = batch = _pings(talk, 1)
     (found,) = await _answered(link, batch, 1)
     check(found.answers(ping["id"]), f"the request {ping['id']} was answered with {found.value}")
 
 
-@case.must("batching/with-notifications", "The requests are answered, the notifications are not.")
-async def with_notifications(talk: ServerTalk) -> None:
+@batching.must("The requests are answered, the notifications are not.")
+async def with_notifications(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch of requests and notifications only the requests are answered."""
-    link = await talk.open()
     first, second = _pings(talk, 2)
     silent = notification("notifications/cancelled", {"requestId": talk.fresh_id()})
     found = await _answered(link, [silent, first, notification("kit/nothing"), second], 2)
     check(_ids(found) == Counter([first["id"], second["id"]]), f"the ids are {list(_ids(found))}")
 
 
-@case.must("batching/notifications-only", "Nothing; over HTTP 202 without a body.")
-async def notifications_only(talk: ServerTalk) -> None:
+@batching.must("Nothing; over HTTP 202 without a body.")
+async def notifications_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of notifications is not answered, not even with an empty array."""
-    link = await talk.open()
     batch = [notification("notifications/cancelled", {"requestId": talk.fresh_id()})] * 2
     _accepted(await unanswered(link, {"a batch of notifications": batch}))
 
 
-@case.must("batching/answers-only", "Nothing; over HTTP 202 without a body, or a status of 4xx.")
-async def answers_only(talk: ServerTalk) -> None:
+@batching.must("Nothing; over HTTP 202 without a body, or a status of 4xx.")
+async def answers_only(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of answers is not answered."""
-    link = await talk.open()
     batch = [result(talk.fresh_id(), {}), error(talk.fresh_id(), -32603, "nothing")]
     await unanswered(link, {"a batch of answers": batch})
     await link.alive()
@@ -458,23 +402,20 @@ def _accepted(heads: dict[str, Head]) -> None:
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
 
 
-@case.must(
-    "batching/empty",
-    "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
+@batching.must(
+    "One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do."
 )
-async def empty(talk: ServerTalk) -> None:
+async def empty(link: OpenLink) -> None:
     """An empty batch is an invalid request."""
-    link = await talk.open()
     reply = await rejected(link, [], "an empty batch")
     check_code(reply, "an empty batch", [INVALID_REQUEST])
     data = reply.message.source.data if reply.message is not None else b""
     check(not data.lstrip().startswith(b"["), f"an empty batch was answered with {data!r}")
 
 
-@case.must("batching/errors", "The error -32601 with its id, and the results of the others.")
-async def errors(talk: ServerTalk) -> None:
+@batching.must("The error -32601 with its id, and the results of the others.")
+async def errors(talk: ServerTalk, link: OpenLink) -> None:
     """A request of a batch that fails does not take the others with it."""
-    link = await talk.open()
     ping, bad = _pings(talk, 2)
     bad["method"] = "kit/no-such-method"
     found = {each.id: each for each in await _answered(link, [bad, ping], 2)}
@@ -485,13 +426,9 @@ async def errors(talk: ServerTalk) -> None:
     check(code == METHOD_NOT_FOUND, f"the bad request got the error {code}, not -32601")
 
 
-@case.should(
-    "batching/invalid-elements",
-    "An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
-)
-async def invalid_elements(talk: ServerTalk) -> None:
+@batching.should("An error -32600 without an id for each element; over HTTP a bare 4xx will do.")
+async def invalid_elements(link: OpenLink) -> None:
     """A batch of things that are no messages is refused, element by element."""
-    link = await talk.open()
     spoilt = link.spoilt
     sent = await link.say([1, "text", None])
     await link.until(lambda: len(answers(link)) >= 3 or link.over(sent))
@@ -508,12 +445,9 @@ async def invalid_elements(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "batching/partly-invalid", "The result of the request, and an error -32600 without an id."
-)
-async def partly_invalid(talk: ServerTalk) -> None:
+@batching.should("The result of the request, and an error -32600 without an id.")
+async def partly_invalid(talk: ServerTalk, link: OpenLink) -> None:
     """In a batch with one element that is no message, the request is served all the same."""
-    link = await talk.open()
     (ping,) = _pings(talk, 1)
     found = await _answered(link, [17, ping], 2)
     check(_ids(found) == Counter([ping["id"], None]), f"the ids are {list(_ids(found))}")
@@ -521,44 +455,33 @@ async def partly_invalid(talk: ServerTalk) -> None:
     check(codes == [INVALID_REQUEST], f"the errors are {codes}, not one -32600")
 
 
-@case.should("batching/nested", "An error; nothing of it is carried out.")
-async def nested(talk: ServerTalk) -> None:
+@batching.should("An error; nothing of it is carried out.")
+async def nested(talk: ServerTalk, link: OpenLink) -> None:
     """A batch inside a batch is no message."""
-    link = await talk.open()
     reply = await rejected(link, [_pings(talk, 2)], "a batch inside a batch")
     check_code(reply, "a batch inside a batch", [INVALID_REQUEST])
     await link.alive()
 
 
-@case.should(
-    "batching/duplicate-ids",
-    "Two answers with the id, the second perhaps an error; nobody waits for ever.",
-)
-async def duplicate_ids(talk: ServerTalk) -> None:
+@batching.should("Two answers with the id, the second perhaps an error; nobody waits for ever.")
+async def duplicate_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Two requests with one id in a batch are both answered."""
-    link = await talk.open()
     (ping,) = _pings(talk, 1)
     found = await _answered(link, [ping, ping], 2)
     check(set(_ids(found)) <= {ping["id"], None}, f"the ids are {list(_ids(found))}")
 
 
-@case.should("batching/many", "Each request is answered once.")
-async def many(talk: ServerTalk) -> None:
+@batching.should("Each request is answered once.")
+async def many(talk: ServerTalk, link: OpenLink) -> None:
     """A batch of fifty requests is nothing special."""
-    link = await talk.open()
     batch = _pings(talk, 50)
     found = await _answered(link, batch, 50)
     check(_ids(found) == Counter(each["id"] for each in batch), "the ids are not those asked for")
 
 
-@case.should(
-    "batching/one-array",
-    "One array with an answer to each request.",
-    bindings=EVERY - {Binding.HTTP},
-)
-async def one_array(talk: ServerTalk) -> None:
+@batching.should("One array with an answer to each request.", bindings=ONE_CHANNEL)
+async def one_array(talk: ServerTalk, link: OpenLink) -> None:
     """The answers to a batch come as a batch."""
-    link = await talk.open()
     found = await _answered(link, _pings(talk, 2), 2)
     same = found[0].source is found[1].source
     check(same, "the answers came as two messages")
@@ -569,9 +492,8 @@ async def one_array(talk: ServerTalk) -> None:
     "An error -32600, over HTTP a bare status of 4xx; none of its requests is carried out.",
     WITHOUT,
 )
-async def removed(talk: ServerTalk) -> None:
+async def removed(talk: ServerTalk, link: OpenLink) -> None:
     """A batch is no message any more."""
-    link = await talk.open()
     method = plain_request(link)
     single = [request(talk.fresh_id(), method, link.params())]
     several = [request(talk.fresh_id(), method, link.params()) for _ in range(2)]
@@ -584,6 +506,7 @@ async def removed(talk: ServerTalk) -> None:
 # ``_meta``, and requests that stand on their own
 
 case = page.server(MODERN)
+statelessness = case.at("statelessness")
 
 BAD_REQUEST = 400
 VENDOR: dict[str, Any] = {
@@ -637,7 +560,7 @@ async def _legacy_too(talk: ServerTalk, meta: Any) -> bool:
         return False
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    return reply.message is not None and reply.message.kind is Kind.RESULT
+    return reply.good
 
 
 def _without(link: Link, *names: str) -> dict[str, Any]:
@@ -650,27 +573,22 @@ async def meta_missing(talk: ServerTalk) -> None:
     await _incomplete(talk, None, "no _meta")
 
 
-@case.must("meta/version-missing", "The error -32602, over HTTP with the status 400.")
-async def version_missing(talk: ServerTalk) -> None:
+@case.must("meta", "The error -32602, over HTTP with the status 400.")
+async def version_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say its protocol version is malformed."""
-    link = await talk.open()
     await _incomplete(talk, _without(link, META_PROTOCOL_VERSION), "no protocolVersion in _meta")
 
 
-@case.must("meta/capabilities-missing", "The error -32602, over HTTP with the status 400.")
-async def capabilities_missing(talk: ServerTalk) -> None:
+@case.must("meta", "The error -32602, over HTTP with the status 400.")
+async def capabilities_missing(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say what the client can do is malformed."""
-    link = await talk.open()
     meta = _without(link, META_CLIENT_CAPABILITIES)
     await _incomplete(talk, meta, "no clientCapabilities in _meta")
 
 
-@case.should(
-    "meta/field-types", "The error -32602, over HTTP with the status 400 (and perhaps -32020)."
-)
-async def field_types(talk: ServerTalk) -> None:
+@case.should("meta", "The error -32602, over HTTP with the status 400 (and perhaps -32020).")
+async def field_types(talk: ServerTalk, link: OpenLink) -> None:
     """Required fields of _meta that have a wrong type count as missing."""
-    link = await talk.open()
     # a method of this era only: of another one it could not be
     method = "server/discover"
     need(link.plain == method, f"the server does not serve {method}")
@@ -697,21 +615,17 @@ async def field_types(talk: ServerTalk) -> None:
             reply.failed_with(*codes, status=BAD_REQUEST)
 
 
-@case.must("meta/client-info-optional", "A result.")
-async def client_info_optional(talk: ServerTalk) -> None:
+@case.must("meta", "A result.")
+async def client_info_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A request that does not say who the client is, is served."""
-    link = await talk.open()
     for method, params in ((link.plain, {}), talk.any_request()):
         reply = await _with_meta(link, method, params, _without(link, META_CLIENT_INFO))
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"{method} without clientInfo got {reply}")
+        check(reply.good, f"{method} without clientInfo got {reply}")
 
 
-@case.should("meta/client-info-decides-nothing", "The same result, whoever the client says it is.")
-async def client_info_decides_nothing(talk: ServerTalk) -> None:
+@case.should("meta", "The same result, whoever the client says it is.")
+async def client_info_decides_nothing(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Who the client says it is does not change what it gets."""
-    link = await talk.open()
-    method, params = talk.any_request()
     infos = (
         {"name": "mcpcore-conformance", "version": "1"},
         {"name": "claude-ai", "version": "0.1.0", "title": "Somebody else"},
@@ -724,20 +638,15 @@ async def client_info_decides_nothing(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "meta/other-keys", "A result: keys of vendors, and those of tracing, are left alone.", ALL
-)
-async def other_keys(talk: ServerTalk) -> None:
+@case.should("meta", "A result: keys of vendors, and those of tracing, are left alone.", ALL)
+async def other_keys(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Keys in _meta that the server does not know are no reason to refuse."""
-    link = await talk.open()
-    method, params = talk.any_request()
     reply = await link.request(method, params, meta=VENDOR)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
+    check(reply.good, f"{method} with {', '.join(VENDOR)} in _meta got {reply}")
 
 
 @case.must(
-    "meta/undeclared-capability",
+    "meta",
     "The error -32021 whose data.requiredCapabilities names it, over HTTP with 400.",
     needs=("found:input",),
 )
@@ -757,7 +666,7 @@ async def undeclared_capability(talk: ServerTalk) -> None:
     )
 
 
-@case.must("meta/declared-capability", "A result.", needs=("found:input",))
+@case.must("meta", "A result.", needs=("found:input",))
 async def declared_capability(talk: ServerTalk) -> None:
     """What needs a capability is served when the request declares it."""
     which, declared = await needy(talk)
@@ -770,9 +679,8 @@ async def declared_capability(talk: ServerTalk) -> None:
     "src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
     SINCE_2025_11_25,
 )
-async def icons(talk: ServerTalk) -> None:
+async def icons(talk: ServerTalk, link: OpenLink) -> None:
     """Icons are found where every client may look for them."""
-    link = await talk.open()
     owners = [talk.features.server_info]
     lists = (
         ("tools", "tools/list", "tools"),
@@ -825,33 +733,24 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
             check(not needs_input(reply), f"{asks}, as it did before")
 
 
-@case.must(
-    "statelessness/versions",
-    "Each request is judged by its own version, whatever the one before it said.",
-)
-async def versions_not_kept(talk: ServerTalk) -> None:
+@statelessness.must("Each request is judged by its own version, whatever the one before it said.")
+async def versions(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a version that the server speaks follows one with another version."""
-    link = await talk.open()
-    method, params = talk.any_request()
     for version in ("1999-12-31", link.revision.name, "2999-12-31", link.revision.name):
         reply = await link.request(method, params, meta={META_PROTOCOL_VERSION: version})
         if version == link.revision.name:
-            served = reply.message is not None and reply.message.kind is Kind.RESULT
-            check(served, f"after a request of another version, {method} got {reply}")
+            check(reply.good, f"after a request of another version, {method} got {reply}")
         else:
             reply.failed_with(UNSUPPORTED_VERSION)
 
 
-@case.must("statelessness/nothing-before", "A result: nothing has to be said before.")
-async def nothing_before(talk: ServerTalk) -> None:
+@statelessness.must("A result: nothing has to be said before.")
+async def nothing_before(link: NewLink, method: AnyMethod, params: AnyParams) -> None:
     """The first message of a connection may be any request."""
-    link = await talk.connect()
-    method, params = talk.any_request()
     await link.ask(method, params)
 
 
-@case.should(
-    "statelessness/any-connection",
+@statelessness.should(
     "Requests that go together may come over two connections, and after one has ended.",
     bindings=EVERY - {Binding.STDIO},
 )
@@ -872,14 +771,9 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in changing}
 
 
-@case.should(
-    "statelessness/several-conversations",
-    "Each request is served by its own metadata, however they are mixed.",
-)
-async def several_conversations(talk: ServerTalk) -> None:
+@statelessness.should("Each request is served by its own metadata, however they are mixed.")
+async def several_conversations(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Requests of several clients, with other names and capabilities, are mixed on a connection."""
-    link = await talk.open()
-    method, params = talk.any_request()
     sent = []
     for number in range(12):
         meta = {
@@ -889,5 +783,4 @@ async def several_conversations(talk: ServerTalk) -> None:
         sent.append(await link.send(method, params, id=f"{number % 3}/{number}", meta=meta))
     for each in sent:
         reply = await link.reply(each)
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"the request {each.id} got {reply}")
+        check(reply.good, f"the request {each.id} got {reply}")

@@ -36,13 +36,17 @@ from mcpcore_conformance.kit.probes import (
     unanswered,
 )
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import AFTERWARDS, check_asked, check_notified
 from mcpcore_conformance.kit.trying import ask, asker
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("basic/index")
 case = page.server()
+messages = case.at("messages")
+error_codes = case.at("error-codes")
+notifications = case.at("notifications")
+requests = case.at("requests")
 
 MANY = 20_000
 """Brackets in each other that no sensible message has."""
@@ -81,59 +85,46 @@ async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) ->
     return await rejected(link, text, what, id=NUMBER, headers=headers, owed=owed)
 
 
-@case.must(
-    "messages/not-json",
-    "Nothing of it is carried out, the connection stays, the next request is served.",
-)
-async def not_json(talk: ServerTalk) -> None:
+@messages.must("Nothing of it is carried out, the connection stays, the next request is served.")
+async def not_json(link: OpenLink) -> None:
     """Text that is no JSON is not taken for a message, and does no harm."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         await _refused(link, text, what)
     await link.alive()
 
 
-@case.must("messages/not-json-status", "An HTTP status from 400 to 499.", bindings=STREAMABLE)
-async def not_json_status(talk: ServerTalk) -> None:
+@messages.must("An HTTP status from 400 to 499.", bindings=STREAMABLE)
+async def not_json_status(link: OpenLink) -> None:
     """A body that is no JSON, or no body at all, is answered with a status of 4xx."""
-    link = await talk.open()
     bodies = {**_not_json(link), "an empty body": b""}
     for what, text in bodies.items():
         reply = await _refused(link, text, what)
         check(reply.status in CLIENT_ERRORS, f"{what} got {reply}, not a status of 4xx")
 
 
-@case.should(
-    "error-codes/parse-error",
-    "The error -32700 without an id; over HTTP a status of 4xx without a message will do.",
+@error_codes.should(
+    "The error -32700 without an id; over HTTP a status of 4xx without a message will do."
 )
-async def parse_error(talk: ServerTalk) -> None:
+async def parse_error(link: OpenLink) -> None:
     """Text that is no JSON gets the error that JSON-RPC has for it."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         check_code(await _refused(link, text, what, owed=True), what, [PARSE_ERROR])
 
 
-@case.must(
-    "error-responses/no-invented-id",
-    "An error about it has no id, or the one that can be read in it.",
-)
-async def no_invented_id(talk: ServerTalk) -> None:
+@case.must("error-responses", "An error about it has no id, or the one that can be read in it.")
+async def no_invented_id(link: OpenLink) -> None:
     """An error about something unreadable does not answer a request that nobody made."""
-    link = await talk.open()
     for what, text in _not_json(link).items():
         reply = await _refused(link, text, what)
         id = None if reply.message is None else reply.message.id
         check(id in (None, UNSET, NUMBER), f"{what} got an error with the id {id!r}")
 
 
-@case.should(
-    "messages/json-by-the-letter",
-    "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on.",
+@messages.should(
+    "What RFC 8259 does not allow is refused: NaN, comments, commas too many, and so on."
 )
-async def json_by_the_letter(talk: ServerTalk) -> None:
+async def json_by_the_letter(link: OpenLink) -> None:
     """Requests that only a lenient reader would take for JSON are not carried out."""
-    link = await talk.open()
     number = str(NUMBER)
     inside = f'"id":{number},'
     lenient = {
@@ -156,14 +147,12 @@ async def json_by_the_letter(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages/invalid-utf8",
+@messages.should(
     "The message is refused; nothing of it is carried out or put right silently.",
     bindings=EVERY - {Binding.WS},
 )
-async def invalid_utf8(talk: ServerTalk) -> None:
+async def invalid_utf8(link: OpenLink) -> None:
     """Bytes that are not UTF-8 make a message unreadable."""
-    link = await talk.open()
     whole = _spoilt(link, '"id":', '"x":"?","id":')
     broken = {
         "a lone continuation byte": b"\x80",
@@ -180,13 +169,9 @@ async def invalid_utf8(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages/lone-surrogate",
-    "An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.",
-)
-async def lone_surrogate(talk: ServerTalk) -> None:
+@messages.should("An answer, or a refusal; the server goes on, and says nothing that is not UTF-8.")
+async def lone_surrogate(link: OpenLink) -> None:
     """Half of a surrogate pair, escaped, is JSON but no text; it does no harm."""
-    link = await talk.open()
     spoilt = link.spoilt
     for half in ("\\ud800", "\\udfff", "\\udc00\\ud800"):
         text = _spoilt(link, '"id":', f'"x":"{half}","id":')
@@ -202,12 +187,9 @@ async def lone_surrogate(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages/not-an-object", "The error -32600 without an id, or over HTTP a bare status of 4xx."
-)
-async def not_an_object(talk: ServerTalk) -> None:
+@messages.should("The error -32600 without an id, or over HTTP a bare status of 4xx.")
+async def not_an_object(link: OpenLink) -> None:
     """JSON that is no object (and no batch) is an invalid request."""
-    link = await talk.open()
     values: tuple[Any, ...] = ("text", 17, 0.5, True, None, {})
     for value in values:
         text = json.dumps(value)
@@ -219,13 +201,9 @@ def _deep(link: Link, value: str) -> bytes:
     return _spoilt(link, '"id":', f'"x":{value},"id":')
 
 
-@case.should(
-    "messages/depth",
-    "A result or an error, over HTTP no status of 5xx; the next request is served.",
-)
-async def depth(talk: ServerTalk) -> None:
+@messages.should("A result or an error, over HTTP no status of 5xx; the next request is served.")
+async def depth(link: OpenLink) -> None:
     """Thousands of brackets in each other are refused or read, and do no harm."""
-    link = await talk.open()
     bombs = {
         "arrays in each other": _deep(link, "[" * MANY + "]" * MANY),
         "objects in each other": _deep(link, '{"a":' * MANY + "1" + "}" * MANY),
@@ -244,13 +222,9 @@ def _nested() -> str:
     return "[" * MANY + "]" * MANY
 
 
-@case.should(
-    "messages/many-members",
-    "A result or an error, over HTTP no status of 5xx; the next request is served.",
-)
-async def many_members(talk: ServerTalk) -> None:
+@messages.should("A result or an error, over HTTP no status of 5xx; the next request is served.")
+async def many_members(link: OpenLink) -> None:
     """Tens of thousands of members in one object are refused or read, and do no harm."""
-    link = await talk.open()
     members = {f"member{number}": number for number in range(MEMBERS)}
     same = ",".join(['"same":1'] * MEMBERS)
     await _survived(
@@ -274,13 +248,9 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
     await link.alive()
 
 
-@case.should(
-    "messages/size",
-    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
-)
-async def size(talk: ServerTalk) -> None:
+@messages.should("An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.")
+async def size(talk: ServerTalk, link: OpenLink) -> None:
     """A message of many megabytes is taken or refused, and does no harm."""
-    link = await talk.open()
     spoilt = link.spoilt
     text = _deep(link, f'"{"x" * LARGE}"')
     sent = await link.say(text, headers=headers_as_for(link, plain_request(link)))
@@ -304,28 +274,23 @@ async def _large(link: Link, sent: Any) -> Reply:
         return Reply(sent, gone=link.gone)
 
 
-@case.should("messages/large-taken", "A result.", needs=("tools",))
-async def large_taken(talk: ServerTalk) -> None:
+@messages.should("A result.", needs=("tools",))
+async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A message of a hundred kilobytes is nothing special."""
-    link = await talk.open()
-    method, params = talk.any_request()
     meta = {"org.example/note": "x" * 100_000}
     reply = await link.request(method, params, meta=meta)
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"a request of 100 KB got {reply}",
     )
 
 
-@case.must(
-    "messages/content-type",
+@messages.must(
     "Content-Type is application/json or text/event-stream, and the message is readable.",
     bindings=STREAMABLE,
 )
-async def content_type(talk: ServerTalk) -> None:
+async def content_type(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Whatever has a message in it says that it is JSON, or a stream of events."""
-    link = await talk.open()
-    method, params = talk.any_request()
     for reply in (
         await link.request(method, params),
         await link.request("kit/no-such-method"),
@@ -376,9 +341,8 @@ async def _errors(talk: ServerTalk, link: Link) -> list[tuple[str, dict[str, Any
 
 
 @case.must("error-responses/request-id", "Every error has the id of its request, of the same type.")
-async def error_ids(talk: ServerTalk) -> None:
+async def error_ids(talk: ServerTalk, link: OpenLink) -> None:
     """Errors carry the id of the request that failed, be it an integer or a string."""
-    link = await talk.open()
     await _errors(talk, link)
     for id in (0, -5, "", "17", talk.fresh_id()):
         reply = await link.request("kit/no-such-method", id=id)
@@ -400,35 +364,28 @@ async def error_ids(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "error-responses/code-and-message",
-    "error is an object with an integer code and a string message.",
-)
-async def error_members(talk: ServerTalk) -> None:
+@case.must("error-responses", "error is an object with an integer code and a string message.")
+async def code_and_message(talk: ServerTalk, link: OpenLink) -> None:
     """Every error says what it is, by an integer and a text."""
-    link = await talk.open()
     # what is no error by the letter is found out where messages are read
     found = await _errors(talk, link)
     check(found, "nothing that was asked for failed")
 
 
 @case.should("error-responses/meaningful", "A code other than 0, and a message that is not empty.")
-async def meaningful_errors(talk: ServerTalk) -> None:
+async def meaningful_errors(talk: ServerTalk, link: OpenLink) -> None:
     """Errors mean something: a code of 0, or no words, is lawful and helps nobody."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         check(found["code"] != 0, f"the error to {what} has the code 0: {found}")
         check(found["message"].strip(), f"the error to {what} has no message: {found}")
 
 
-@case.should(
-    "error-codes/invalid-params",
+@error_codes.should(
     "The error -32602; over HTTP in the modern era also -32020, as Mcp-Name is missing.",
     needs=("tools",),
 )
-async def invalid_params(talk: ServerTalk) -> None:
+async def invalid_params(talk: ServerTalk, link: OpenLink) -> None:
     """Params without what the method needs, or of a wrong type, get the error for that."""
-    link = await talk.open()
     mirrored = link.revision.mirror_headers and talk.binding is Binding.HTTP
     codes = (INVALID_PARAMS, HEADER_MISMATCH) if mirrored else (INVALID_PARAMS,)
     tool = talk.any_tool().name
@@ -448,14 +405,11 @@ async def invalid_params(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "error-codes/reserved-codes",
-    "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.",
-    MODERN,
+@error_codes.must(
+    "No code from -32099 to -32020 but the defined ones, and neither -32002 nor -32042.", MODERN
 )
-async def reserved_codes(talk: ServerTalk) -> None:
+async def reserved_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that the specification keeps for itself, or has given up, are not sent."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         check(code not in RETIRED, f"{what} got the retired code {code}")
@@ -463,23 +417,19 @@ async def reserved_codes(talk: ServerTalk) -> None:
         check(not reserved, f"{what} got the reserved code {code}")
 
 
-@case.should("error-codes/legacy-codes", "No code from -32019 to -32000.", MODERN)
-async def legacy_codes(talk: ServerTalk) -> None:
+@error_codes.should("No code from -32019 to -32000.", MODERN)
+async def legacy_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes that implementations once took for themselves are not used any more."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         check(not -32019 <= code <= -32000, f"{what} got the legacy code {code}")
 
 
-@case.should(
-    "error-codes/own-codes",
-    "Codes that the specification does not define lie outside -32768 to -32000.",
-    MODERN,
+@error_codes.should(
+    "Codes that the specification does not define lie outside -32768 to -32000.", MODERN
 )
-async def own_codes(talk: ServerTalk) -> None:
+async def own_codes(talk: ServerTalk, link: OpenLink) -> None:
     """Codes of one's own stay out of the range that JSON-RPC reserves."""
-    link = await talk.open()
     for what, found in await _errors(talk, link):
         code = found["code"]
         own = code not in STANDARD | DEFINED
@@ -490,21 +440,16 @@ async def own_codes(talk: ServerTalk) -> None:
 
 
 @case.must("notifications/unknown", "No answer; over HTTP 202 or a status of 4xx.")
-async def unknown_notification(talk: ServerTalk) -> None:
+async def unknown_notification(link: OpenLink) -> None:
     """A notification that nobody knows is not answered."""
-    link = await talk.open()
     methods = ("notifications/kit/nothing", "kit/nothing", "notifications/message")
     await unanswered(link, {method: notification(method, {"a": 1}) for method in methods})
     await link.alive()
 
 
-@case.must(
-    "notifications/malformed",
-    "No answer; over HTTP a status of 4xx may come with an error that has no id.",
-)
-async def malformed_notification(talk: ServerTalk) -> None:
+@notifications.must("No answer; over HTTP a status of 4xx may come with an error that has no id.")
+async def malformed(link: OpenLink) -> None:
     """A notification whose params are of a wrong type is not answered."""
-    link = await talk.open()
     wrong: tuple[Any, ...] = ([1], "text", 5, None, {"requestId": {}}, {"progressToken": []})
     said = {
         f"{method} with the params {params!r}": notification(method, params)
@@ -515,11 +460,9 @@ async def malformed_notification(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must("notifications/request-without-id", "No answer; over HTTP 202 or a status of 4xx.")
-async def request_without_id(talk: ServerTalk) -> None:
+@notifications.must("No answer; over HTTP 202 or a status of 4xx.")
+async def request_without_id(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """The method of a request, sent without an id, is a notification, and is not answered."""
-    link = await talk.open()
-    method, params = talk.any_request()
     asked: tuple[tuple[str, dict[str, Any]], ...] = ((plain_request(link), {}), (method, params))
     said = {f"{name} without an id": notification(name, link.params(it)) for name, it in asked}
     await unanswered(link, said)
@@ -530,9 +473,8 @@ async def request_without_id(talk: ServerTalk) -> None:
     "notifications/with-id",
     "An error with the id (-32600 to -32602): whoever sends an id waits for an answer.",
 )
-async def notification_with_id(talk: ServerTalk) -> None:
+async def notification_with_id(link: OpenLink) -> None:
     """A notification's method, sent with an id, is a request that fails."""
-    link = await talk.open()
     for method in ("notifications/cancelled", "notifications/initialized"):
         reply = await link.request(method, {"requestId": "kit-none"})
         reply.failed_with(METHOD_NOT_FOUND, INVALID_REQUEST, INVALID_PARAMS)
@@ -553,12 +495,9 @@ def _strange_answers(talk: ServerTalk) -> dict[str, dict[str, Any]]:
     }
 
 
-@case.should(
-    "responses/unknown-id", "Nothing is said to it, and the next request is served.", LEGACY
-)
-async def unknown_answer(talk: ServerTalk) -> None:
+@case.should("responses", "Nothing is said to it, and the next request is served.", LEGACY)
+async def unknown_id(talk: ServerTalk, link: OpenLink) -> None:
     """Answers to requests that the server never made are dropped."""
-    link = await talk.open()
     await unanswered(link, dict(list(_strange_answers(talk).items())[:3]))
     await link.alive()
 
@@ -567,9 +506,8 @@ async def unknown_answer(talk: ServerTalk) -> None:
     "responses/malformed",
     "The server goes on: at most an error without an id comes, no status of 5xx.",
 )
-async def malformed_answer(talk: ServerTalk) -> None:
+async def malformed_answer(talk: ServerTalk, link: OpenLink) -> None:
     """Answers that are none, and that nobody asked for, do no harm."""
-    link = await talk.open()
     heads = await unanswered(link, _strange_answers(talk), errors=True)
     for what, head in heads.items():
         check(head.status < 500, f"{what} got HTTP status {head.status}")
@@ -595,11 +533,7 @@ async def _results(talk: ServerTalk, link: Link) -> list[Reply]:
     if plain:
         asked.append(("prompts/get", {"name": plain[0]["name"]}))
     replies = [await link.request(method, params) for method, params in asked]
-    return [
-        reply
-        for reply in replies
-        if reply.message is not None and reply.message.kind is Kind.RESULT
-    ]
+    return [reply for reply in replies if reply.good]
 
 
 @case.must(
@@ -607,9 +541,8 @@ async def _results(talk: ServerTalk, link: Link) -> list[Reply]:
     "resultType is complete, input_required, or that of an extension that was declared.",
     MODERN,
 )
-async def result_type(talk: ServerTalk) -> None:
+async def result_type(talk: ServerTalk, link: OpenLink) -> None:
     """Every result says of which type it is."""
-    link = await talk.open()
     for reply in await _results(talk, link):
         kind = reply.result.get("resultType")
         check(
@@ -619,13 +552,10 @@ async def result_type(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "meta/server-info",
-    "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.",
-    MODERN,
+    "meta", "_meta has io.modelcontextprotocol/serverInfo, with a name and a version.", MODERN
 )
-async def server_info(talk: ServerTalk) -> None:
+async def server_info(talk: ServerTalk, link: OpenLink) -> None:
     """Every result says who the server is."""
-    link = await talk.open()
     for reply in await _results(talk, link):
         meta = reply.result.get("_meta")
         info = meta.get("io.modelcontextprotocol/serverInfo") if isinstance(meta, dict) else None
@@ -638,9 +568,8 @@ async def server_info(talk: ServerTalk) -> None:
 
 
 @case.should("responses/not-for-clients", "No result; over HTTP a status of 4xx.", MODERN)
-async def no_answers_from_clients(talk: ServerTalk) -> None:
+async def no_answers_from_clients(talk: ServerTalk, link: OpenLink) -> None:
     """A client does not send answers: one that comes is refused, or dropped."""
-    link = await talk.open()
     said = {"an answer of a client": result(talk.fresh_id(), {})}
     for what, head in (await unanswered(link, said, errors=True)).items():
         refused = head.status in CLIENT_ERRORS
@@ -672,8 +601,7 @@ def _bomb(link: Link, opening: str, middle: str, closing: str) -> bytes:
 
 
 @page.server().should(
-    "messages/bottomless",
-    "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on.",
+    "messages", "An answer, an error, HTTP status 413 or the end of a WebSocket; then it goes on."
 )
 async def bottomless(talk: ServerTalk) -> None:
     """A request with a million brackets within each other in its params does no harm."""
@@ -701,14 +629,14 @@ async def bottomless(talk: ServerTalk) -> None:
 # Answers that are one too many, and ids of the server's own
 
 
-@case.must("result-responses/answered-once", "One answer to each request, and no second one later.")
+@case.must("result-responses", "One answer to each request, and no second one later.")
 async def answered_once(talk: ServerTalk) -> None:
     """What has been answered is not answered again."""
     await check_asked(talk, Unasked.TWICE, afterwards=AFTERWARDS)
 
 
 @case.must(
-    "result-responses/of-a-request",
+    "result-responses",
     "Every answer has the id of a request that was made, of the same type; none has none.",
 )
 async def of_a_request(talk: ServerTalk) -> None:
@@ -722,22 +650,15 @@ async def notification_params(talk: ServerTalk) -> None:
     await check_notified(talk, Unasked.MISSHAPEN, logs=True)
 
 
-@case.must(
-    "requests/server-ids-differ",
-    "Another id for each ping, and whatever else the server asks of its own accord.",
-    LEGACY,
+@requests.must(
+    "Another id for each ping, and whatever else the server asks of its own accord.", LEGACY
 )
 async def server_ids_differ(talk: ServerTalk) -> None:
     """No two requests that a server makes without being asked have one id."""
     await check_asked(talk, Unasked.AGAIN)
 
 
-@case.must(
-    "requests/server-id-fresh",
-    "Another id for each request of the server.",
-    LEGACY,
-    needs=("found:question",),
-)
+@requests.must("Another id for each request of the server.", LEGACY, needs=("found:question",))
 async def server_id_fresh(talk: ServerTalk) -> None:
     """A server, too, never uses an id again within a session."""
     which = await asker(talk, "question", "test_sampling")

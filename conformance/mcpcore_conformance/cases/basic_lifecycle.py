@@ -20,9 +20,9 @@ from mcpcore_conformance.kit.messages import (
     request,
 )
 from mcpcore_conformance.kit.model import (
-    EVERY,
     LEGACY,
     LEGACY_SINCE_2025_06_18,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     ONLY_2025_11_25,
     STDIO,
@@ -30,33 +30,28 @@ from mcpcore_conformance.kit.model import (
     Binding,
     Page,
 )
-from mcpcore_conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
+from mcpcore_conformance.kit.probes import CLIENT_ERRORS, check_good, outcome, unanswered
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.trying import ask, asker
-from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
+from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check, need
 
 page = Page("basic/lifecycle")
 case = page.server(LEGACY)
+version_negotiation = case.at("version-negotiation")
+initialization = case.at("initialization")
+capability_negotiation = case.at("capability-negotiation")
+operation = case.at("operation")
 
 
-def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
-
-
-@case.must(
-    "version-negotiation/version-echoed",
-    "The result's protocolVersion is the one that initialize asked for.",
-    bare=True,
+@version_negotiation.must(
+    "The result's protocolVersion is the one that initialize asked for.", bare=True
 )
-async def version_echoed(talk: ServerTalk) -> None:
+async def version_echoed(talk: ServerTalk, link: NewLink) -> None:
     """A version that the server speaks is answered with the same version."""
-    link = await talk.connect()
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
-        talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
+    need(reply.good, f"the server does not speak {talk.revision.name}: initialize got {reply}")
     agreed = reply.result.get("protocolVersion")
     if agreed != talk.revision.name:
         check(isinstance(agreed, str), f"the version is {agreed!r}", _flaw(agreed))
@@ -86,28 +81,24 @@ async def _other_version(link: Link, asked: Any) -> str | None:
     return found
 
 
-@case.must(
-    "version-negotiation/unknown-version",
-    "A result with another version that the server speaks, or the error -32602.",
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602."
 )
 async def unknown_version(talk: ServerTalk) -> None:
     """A version that nobody speaks is answered with one that the server does."""
     await _other_version(await talk.connect(), "1999-12-31")
 
 
-@case.must(
-    "version-negotiation/future-version",
-    "A result with another version that the server speaks, or the error -32602.",
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602."
 )
 async def future_version(talk: ServerTalk) -> None:
     """A version that does not exist yet is not agreed to."""
     await _other_version(await talk.connect(), "2999-12-31")
 
 
-@case.must(
-    "version-negotiation/odd-versions",
-    "A result with another version that the server speaks, or the error -32602.",
-    ONLY_2025_11_25,
+@version_negotiation.must(
+    "A result with another version that the server speaks, or the error -32602.", ONLY_2025_11_25
 )
 async def odd_versions(talk: ServerTalk) -> None:
     """What is no version at all is not agreed to either."""
@@ -116,10 +107,8 @@ async def odd_versions(talk: ServerTalk) -> None:
         await _other_version(await talk.connect(), asked)
 
 
-@case.should(
-    "version-negotiation/newest-offered",
-    "The newest version that the server speaks and that has initialize.",
-    ONLY_2025_11_25,
+@version_negotiation.should(
+    "The newest version that the server speaks and that has initialize.", ONLY_2025_11_25
 )
 async def newest_offered(talk: ServerTalk) -> None:
     """Instead of a version that it does not speak, the server offers its latest."""
@@ -130,28 +119,21 @@ async def newest_offered(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "version-negotiation/modern-version",
-    "A result with a version that has initialize, or an error.",
-)
-async def modern_version(talk: ServerTalk) -> None:
+@version_negotiation.should("A result with a version that has initialize, or an error.")
+async def modern_version(link: NewLink) -> None:
     """Initialize is no way into a version that has no initialize."""
-    link = await talk.connect()
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         found = reply.result.get("protocolVersion")
         what = f"initialize agreed to {LATEST.name}, which has no initialize"
         check(found != LATEST.name, what, AGREED)
 
 
-@case.must(
-    "initialization/answered",
-    "A result with protocolVersion, capabilities, and serverInfo with name and version.",
-    bare=True,
+@initialization.must(
+    "A result with protocolVersion, capabilities, and serverInfo with name and version.", bare=True
 )
-async def answered(talk: ServerTalk) -> None:
+async def answered(link: NewLink) -> None:
     """Initialize is answered with what the server can do, and who it is."""
-    link = await talk.connect()
     found = await link.ask("initialize", link.opening())
     info = found["serverInfo"]
     check(info["name"].strip(), "the server has an empty name")
@@ -159,18 +141,19 @@ async def answered(talk: ServerTalk) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@case.must("initialization/minimal", "A result.")
+@initialization.must("A result.")
 async def minimal(talk: ServerTalk) -> None:
     """A client may have no capabilities at all."""
     link = await talk.connect(capabilities={})
     info = {"name": "kit", "version": "0"}
-    _served(await link.request("initialize", {**link.opening(), "clientInfo": info}), "initialize")
+    check_good(
+        await link.request("initialize", {**link.opening(), "clientInfo": info}), "initialize"
+    )
 
 
-@case.should("initialization/more-than-known", "A result: what is not known is left alone.")
-async def more_than_known(talk: ServerTalk) -> None:
+@initialization.should("A result: what is not known is left alone.")
+async def more_than_known(link: NewLink) -> None:
     """Capabilities and members that the server does not know are no reason to refuse."""
-    link = await talk.connect()
     opening = link.opening()
     opening["capabilities"] = {
         **link.capabilities,
@@ -187,16 +170,12 @@ async def more_than_known(talk: ServerTalk) -> None:
     }
     opening["_meta"] = {"org.example/x": 1}
     opening["more"] = {}
-    _served(await link.request("initialize", opening), "an initialize with unknown members")
+    check_good(await link.request("initialize", opening), "an initialize with unknown members")
 
 
-@case.should(
-    "initialization/without-version",
-    "The error -32602 each time; then a good initialize is answered.",
-)
-async def without_version(talk: ServerTalk) -> None:
+@initialization.should("The error -32602 each time; then a good initialize is answered.")
+async def without_version(link: NewLink) -> None:
     """An initialize without a version fails, and a good one may follow."""
-    link = await talk.connect()
     opening = link.opening()
     without = {name: value for name, value in opening.items() if name != "protocolVersion"}
     for what, params in (
@@ -211,13 +190,12 @@ async def without_version(talk: ServerTalk) -> None:
             INVALID_REQUEST,
             what=f"initialize with {what}",
         )
-    _served(await link.request("initialize", opening), "the good initialize after bad ones")
+    check_good(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
-@case.may("initialization/incomplete", "The error -32602.")
-async def incomplete(talk: ServerTalk) -> None:
+@initialization.may("The error -32602.")
+async def incomplete(link: NewLink) -> None:
     """An initialize without capabilities, or without clientInfo, is not complete."""
-    link = await talk.connect()
     for name in ("capabilities", "clientInfo"):
         params = {key: value for key, value in link.opening().items() if key != name}
         reply = await link.request("initialize", params)
@@ -253,9 +231,7 @@ async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
     return link, link.welcome.get("capabilities", {})
 
 
-@case.must(
-    "capability-negotiation/declared", "No request of a declared capability is an unknown method."
-)
+@capability_negotiation.must("No request of a declared capability is an unknown method.")
 async def declared(talk: ServerTalk) -> None:
     """What the server declares, it serves."""
     link, capabilities = await _capabilities(talk)
@@ -272,7 +248,7 @@ async def declared(talk: ServerTalk) -> None:
         check(not unknown, f"{path} is declared, but {method} got {reply}")
 
 
-@case.should("capability-negotiation/undeclared", "The error -32601.")
+@capability_negotiation.should("The error -32601.")
 async def undeclared(talk: ServerTalk) -> None:
     """What the server does not declare, it does not serve."""
     link, capabilities = await _capabilities(talk)
@@ -304,28 +280,21 @@ async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> Non
     await link.alive()
 
 
-@case.must(
-    "capability-negotiation/no-sampling",
-    "No sampling/createMessage comes; the call fails.",
-    needs=("found:sampling",),
+@capability_negotiation.must(
+    "No sampling/createMessage comes; the call fails.", needs=("found:sampling",)
 )
 async def no_sampling(talk: ServerTalk) -> None:
     """A client that did not declare sampling is not asked for it."""
     await _not_asked(talk, "test_sampling", "sampling", "sampling/createMessage")
 
 
-@case.must(
-    "capability-negotiation/no-roots",
-    "No roots/list comes; the call fails.",
-    needs=("found:roots",),
-)
+@capability_negotiation.must("No roots/list comes; the call fails.", needs=("found:roots",))
 async def no_roots(talk: ServerTalk) -> None:
     """A client that did not declare roots is not asked for them."""
     await _not_asked(talk, "test_list_roots", "roots", "roots/list")
 
 
-@case.must(
-    "capability-negotiation/no-elicitation",
+@capability_negotiation.must(
     "No elicitation/create comes; the call fails.",
     LEGACY_SINCE_2025_06_18,
     needs=("found:elicitation",),
@@ -335,12 +304,9 @@ async def no_elicitation(talk: ServerTalk) -> None:
     await _not_asked(talk, "test_elicitation", "elicitation", "elicitation/create")
 
 
-@case.should(
-    "operation/later-methods", "An error: what a later revision has is not served in this one."
-)
-async def later_methods(talk: ServerTalk) -> None:
+@operation.should("An error: what a later revision has is not served in this one.")
+async def later_methods(link: OpenLink) -> None:
     """Requests that the negotiated version does not have are not served."""
-    link = await talk.open()
     later = {
         row.name
         for row in METHODS
@@ -351,16 +317,11 @@ async def later_methods(talk: ServerTalk) -> None:
     }
     for method in sorted(later):
         reply = await link.request(method, {})
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(not served, f"{method} was served, which {link.revision.name} does not have")
+        check(not reply.good, f"{method} was served, which {link.revision.name} does not have")
     await link.alive()
 
 
-@case.must(
-    "operation/two-versions",
-    "Each conversation keeps the version that it agreed on.",
-    bindings=OWN_CHANNEL,
-)
+@operation.must("Each conversation keeps the version that it agreed on.", bindings=OWN_CHANNEL)
 async def two_versions(talk: ServerTalk) -> None:
     """Two clients with two versions are served side by side."""
     first = await talk.open()
@@ -369,7 +330,7 @@ async def two_versions(talk: ServerTalk) -> None:
             continue
         second = await talk.connect(revision=other)
         reply = await second.request("initialize", second.opening())
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             continue
         if reply.result.get("protocolVersion") != other.name:
             continue
@@ -389,34 +350,29 @@ async def _ends(talk: ServerTalk, link: Link, what: str, flaw: str = END_OF_INPU
     check(status is not None, f"{what}, the process was still there {patience:g} s later", flaw)
 
 
-@case.should("stdio/end-of-input", "The process ends by itself.", bindings=STDIO)
-async def end_of_input(talk: ServerTalk) -> None:
+@case.should("stdio", "The process ends by itself.", bindings=STDIO)
+async def end_of_input(talk: ServerTalk, link: OpenLink) -> None:
     """A server whose input is closed ends."""
-    link = await talk.open()
     talk.process(link)
     await link.wire.finish()
     await _ends(talk, link, "after the end of its input")
 
 
-@case.should("stdio/end-before-initialize", "The process ends by itself.", bindings=STDIO)
-async def end_before_initialize(talk: ServerTalk) -> None:
+@case.should("stdio", "The process ends by itself.", bindings=STDIO)
+async def end_before_initialize(talk: ServerTalk, link: NewLink) -> None:
     """A server whose input is closed ends although nothing was ever said."""
-    link = await talk.connect()
     await link.wire.finish()
     await _ends(talk, link, "after the end of its input")
 
 
-@case.should("stdio/terminated", "The process ends on SIGTERM.", bindings=STDIO)
-async def terminated(talk: ServerTalk) -> None:
+@case.should("stdio", "The process ends on SIGTERM.", bindings=STDIO)
+async def terminated(talk: ServerTalk, link: OpenLink) -> None:
     """A server that gets SIGTERM ends."""
-    link = await talk.open()
     await talk.process(link).signal(signal.SIGTERM)
     await _ends(talk, link, "after SIGTERM", TERMINATED)
 
 
-@case.must(
-    "shutdown/others-stay", "The other conversation is served as before.", bindings=OWN_CHANNEL
-)
+@case.must("shutdown", "The other conversation is served as before.", bindings=OWN_CHANNEL)
 async def others_stay(talk: ServerTalk) -> None:
     """The end of one conversation is not the end of another."""
     first, second = await talk.open(), await talk.open()
@@ -426,9 +382,7 @@ async def others_stay(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "shutdown/dropped",
-    "The server goes on, for other connections and for new ones.",
-    bindings=OWN_CHANNEL,
+    "shutdown", "The server goes on, for other connections and for new ones.", bindings=OWN_CHANNEL
 )
 async def dropped(talk: ServerTalk) -> None:
     """A client that vanishes in the middle of its requests does no harm."""
@@ -441,7 +395,7 @@ async def dropped(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "timeouts/unanswered-question",
+    "timeouts",
     "The call ends with an error, and the question is cancelled.",
     bindings=frozenset({Binding.CORE}),
     needs=("tool:test_sampling",),
@@ -477,7 +431,7 @@ async def _needs_session(talk: ServerTalk) -> None:
         talk.skip("the server keeps no sessions: it does not see what came before")
 
 
-@case.must("initialization/before-all", "An error, or nothing; over HTTP a status of 4xx.")
+@initialization.must("An error, or nothing; over HTTP a status of 4xx.")
 async def before_all(talk: ServerTalk) -> None:
     """Requests that come before initialize are not served."""
     await _needs_session(talk)
@@ -485,45 +439,36 @@ async def before_all(talk: ServerTalk) -> None:
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
-        reply.message is None or reply.message.kind is not Kind.RESULT,
+        not reply.good,
         f"{method} was served before initialize",
     )
 
 
-@case.should(
-    "initialization/after-refusal",
-    "initialize is answered although another request came first.",
-    bindings=EVERY - {Binding.HTTP},
+@initialization.should(
+    "initialize is answered although another request came first.", bindings=ONE_CHANNEL
 )
-async def after_refusal(talk: ServerTalk) -> None:
+async def after_refusal(talk: ServerTalk, link: NewLink) -> None:
     """A request that came too early does not spoil the connection."""
-    link = await talk.connect()
     await outcome(link, await link.send(*talk.early_request()))
-    _served(await link.request("initialize", link.opening()), "initialize after another request")
+    check_good(await link.request("initialize", link.opening()), "initialize after another request")
 
 
-@case.should("initialization/ping-first", "An empty result.", bindings=EVERY - {Binding.HTTP})
-async def ping_first(talk: ServerTalk) -> None:
+@initialization.should("An empty result.", bindings=ONE_CHANNEL)
+async def ping_first(link: NewLink) -> None:
     """A ping is answered before initialize."""
-    link = await talk.connect()
-    _served(await link.request("ping"), "a ping before initialize")
+    check_good(await link.request("ping"), "a ping before initialize")
 
 
-@case.must("initialization/ping-between", "An empty result.")
-async def ping_between(talk: ServerTalk) -> None:
+@initialization.must("An empty result.")
+async def ping_between(link: NewLink) -> None:
     """A ping is answered between the answer to initialize and notifications/initialized."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
-    _served(await link.request("ping"), "a ping before notifications/initialized")
+    check_good(await link.request("ping"), "a ping before notifications/initialized")
 
 
-@case.should(
-    "initialization/server-waits",
-    "Nothing but pings and log messages comes before notifications/initialized.",
-)
-async def server_waits(talk: ServerTalk) -> None:
+@initialization.should("Nothing but pings and log messages comes before notifications/initialized.")
+async def server_waits(link: NewLink) -> None:
     """Before the client is ready the server asks it for nothing."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
     await link.listen()
     await link.quiet()
@@ -531,40 +476,36 @@ async def server_waits(talk: ServerTalk) -> None:
     check(not asked, f"before notifications/initialized the server sent {', '.join(asked)}")
 
 
-@case.must("initialization/initialized-unanswered", "Nothing; over HTTP 202.")
-async def initialized_unanswered(talk: ServerTalk) -> None:
+@initialization.must("Nothing; over HTTP 202.")
+async def initialized_unanswered(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized is taken and not answered."""
-    link = await talk.connect()
     await link.ask("initialize", link.opening())
     for what, head in (await unanswered(link, {INITIALIZED: notification(INITIALIZED)})).items():
         check(head.status == 202, f"{what} got HTTP status {head.status}, not 202")
-    _served(await link.request(*talk.any_request()), "the first request")
+    check_good(await link.request(*talk.any_request()), "the first request")
 
 
-@case.should("initialization/initialized-again", "Nothing happens; the next request is served.")
-async def initialized_again(talk: ServerTalk) -> None:
+@initialization.should("Nothing happens; the next request is served.")
+async def initialized_again(talk: ServerTalk, link: OpenLink) -> None:
     """A second notifications/initialized does no harm."""
-    link = await talk.open()
     await unanswered(link, {INITIALIZED: notification(INITIALIZED)})
-    _served(await link.request(*talk.any_request()), "the next request")
+    check_good(await link.request(*talk.any_request()), "the next request")
 
 
-@case.should(
-    "initialization/initialized-first",
+@initialization.should(
     "It opens nothing: requests are refused until initialize was answered.",
-    bindings=EVERY - {Binding.HTTP},
+    bindings=ONE_CHANNEL,
 )
-async def initialized_first(talk: ServerTalk) -> None:
+async def initialized_first(talk: ServerTalk, link: NewLink) -> None:
     """notifications/initialized does not stand for initialize."""
-    link = await talk.connect()
     await link.say(notification(INITIALIZED))
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
-        reply.message is None or reply.message.kind is not Kind.RESULT,
+        not reply.good,
         f"{method} was served without initialize",
     )
-    _served(await link.request("initialize", link.opening()), "initialize")
+    check_good(await link.request("initialize", link.opening()), "initialize")
 
 
 async def _again(talk: ServerTalk, link: Link) -> Reply:
@@ -581,27 +522,23 @@ async def _again(talk: ServerTalk, link: Link) -> Reply:
     return reply
 
 
-@case.should("initialization/twice", "An error, or over HTTP a status of 4xx.")
-async def twice(talk: ServerTalk) -> None:
+@initialization.should("An error, or over HTTP a status of 4xx.")
+async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A conversation is opened once: a second initialize is refused."""
-    link = await talk.open()
     reply = await _again(talk, link)
     check(reply.refused, f"the second initialize got {reply}")
 
 
-@case.should("initialization/twice-harmless", "The conversation goes on as it was.")
-async def twice_harmless(talk: ServerTalk) -> None:
+@initialization.should("The conversation goes on as it was.")
+async def twice_harmless(talk: ServerTalk, link: OpenLink) -> None:
     """A second initialize does not take the first conversation away."""
-    link = await talk.open()
     reply = await _again(talk, link)
     check(reply.gone is None, f"the second initialize got {reply}")
-    _served(await link.request(*talk.any_request()), "a request after a second initialize")
+    check_good(await link.request(*talk.any_request()), "a request after a second initialize")
 
 
-@case.should(
-    "initialization/not-batched",
-    "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.",
-    ONLY_2025_03_26,
+@initialization.should(
+    "An error, or over HTTP a status of 4xx; nothing of the batch is carried out.", ONLY_2025_03_26
 )
 async def not_batched(talk: ServerTalk) -> None:
     """Initialize is not part of a batch."""

@@ -31,14 +31,25 @@ from mcpcore_conformance.kit.running import (
     outlasts,
     over_too_soon,
 )
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import (
+    AnyMethod,
+    AnyParams,
+    AnyTool,
+    NewLink,
+    OpenLink,
+    ServerTalk,
+)
 from mcpcore_conformance.kit.tour import check_asked
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
 case = page.server()
+behavior_requirements = case.at("behavior-requirements")
+transport_specific_cancellation = case.at("transport-specific-cancellation")
 
 SLOW = ("tool:test_wait",)
+of_slow = page.server(needs=SLOW)
+of_slow_behavior_requirements = of_slow.at("behavior-requirements")
 LONG = 30.0
 """Seconds of a call that is going to be cancelled."""
 TRIES = 100
@@ -79,24 +90,17 @@ async def _silent(link: Link, cancelled: Mapping[str, Sent]) -> None:
     check(found is None, f"{found and found[0]} was answered: {found and found[1]}")
 
 
-@case.should("behavior-requirements/no-response", "Nothing.", needs=SLOW)
-async def no_response(talk: ServerTalk) -> None:
+@of_slow_behavior_requirements.should("Nothing.")
+async def no_response(talk: ServerTalk, link: OpenLink) -> None:
     """A call that is cancelled while it runs is not answered."""
-    link = await talk.open()
     sent = await waiting(talk, link, LONG)
     await cancel(link, sent)
     await _silent(link, {"a cancelled call": sent})
 
 
-@case.should(
-    "cancellation-flow/reason-optional",
-    "The call is cancelled all the same.",
-    bindings=ONE_CHANNEL,
-    needs=SLOW,
-)
-async def reason_optional(talk: ServerTalk) -> None:
+@of_slow.should("cancellation-flow", "The call is cancelled all the same.", bindings=ONE_CHANNEL)
+async def reason_optional(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation may leave out the reason, or give any."""
-    link = await talk.open()
     calls = {}
     for reason in (None, "", "kün\u2028digung " * 200):
         sent = await waiting(talk, link, LONG)
@@ -113,14 +117,11 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
     return int(result["content"][0]["text"])
 
 
-@case.should(
-    "behavior-requirements/stops-work",
-    "What it did is interrupted within a moment.",
-    needs=(*SLOW, "tool:test_cancelled_count"),
+@behavior_requirements.should(
+    "What it did is interrupted within a moment.", needs=(*SLOW, "tool:test_cancelled_count")
 )
-async def stops_work(talk: ServerTalk) -> None:
+async def stops_work(talk: ServerTalk, link: OpenLink) -> None:
     """The work of a cancelled call stops."""
-    link = await talk.open()
     label = f"stops {talk.fresh_id()}"
     before = await _count(talk, link, label)
     arguments = _arguments(talk.tool("test_wait"), seconds=LONG, label=label)
@@ -135,26 +136,18 @@ async def stops_work(talk: ServerTalk) -> None:
     check(False, "the work went on although its call was cancelled")
 
 
-@case.should(
-    "behavior-requirements/frees-resources",
-    "The next request is served, however many were cancelled.",
-    needs=SLOW,
-)
-async def frees_resources(talk: ServerTalk) -> None:
+@of_slow_behavior_requirements.should("The next request is served, however many were cancelled.")
+async def frees_resources(talk: ServerTalk, link: OpenLink) -> None:
     """Cancelled calls do not use up what the server has for calls."""
-    link = await talk.open()
     for _ in range(3):
         for sent in [await link.send(*talk.slow_call(LONG)) for _ in range(ROUNDS)]:
             await cancel(link, sent)
         await link.ask(*talk.any_request())
 
 
-@case.should(
-    "behavior-requirements/others-unaffected", "The other call runs to its end.", needs=SLOW
-)
-async def others_unaffected(talk: ServerTalk) -> None:
+@of_slow_behavior_requirements.should("The other call runs to its end.")
+async def others_unaffected(talk: ServerTalk, link: OpenLink) -> None:
     """To cancel one call does not cancel another."""
-    link = await talk.open()
     for seconds in LONGER:
         other = await link.send(*talk.slow_call(seconds))
         await cancel(link, await waiting(talk, link, LONG))
@@ -163,15 +156,11 @@ async def others_unaffected(talk: ServerTalk) -> None:
     raise over_too_soon("the cancellation of another one")
 
 
-@case.should(
-    "behavior-requirements/id-type",
-    'A cancellation of "17" does not cancel 17, nor the other way round.',
-    bindings=ONE_CHANNEL,
-    needs=SLOW,
+@of_slow_behavior_requirements.should(
+    'A cancellation of "17" does not cancel 17, nor the other way round.', bindings=ONE_CHANNEL
 )
-async def id_type(talk: ServerTalk) -> None:
+async def id_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation names its request by an id of the same type."""
-    link = await talk.open()
     first = 1017
     for seconds in LONGER:
         pairs: tuple[tuple[Id, Id], ...] = ((first, str(first)), (str(first + 1), first + 1))
@@ -187,12 +176,7 @@ async def id_type(talk: ServerTalk) -> None:
     raise over_too_soon("a cancellation of another id")
 
 
-@case.should(
-    "behavior-requirements/own-requests",
-    "The call runs to its end.",
-    bindings=EVERY - {Binding.STDIO},
-    needs=SLOW,
-)
+@of_slow_behavior_requirements.should("The call runs to its end.", bindings=EVERY - {Binding.STDIO})
 async def own_requests(talk: ServerTalk) -> None:
     """A client cannot cancel what another one has asked for."""
     first, second = await talk.open(), await talk.open()
@@ -208,10 +192,9 @@ async def own_requests(talk: ServerTalk) -> None:
     raise over_too_soon("the cancellation of somebody else")
 
 
-@case.should("error-handling/unknown-request", "Nothing; over HTTP 202 or a status of 4xx.")
-async def unknown_request(talk: ServerTalk) -> None:
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
+async def unknown_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that were never made are ignored."""
-    link = await talk.open()
     said = {
         f"the cancellation of {id!r}": notification(CANCELLED, {"requestId": id})
         for id in (talk.fresh_id(), 987_654_321, -1, "", "x" * 1000)
@@ -220,20 +203,18 @@ async def unknown_request(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should("error-handling/completed-request", "Nothing; over HTTP 202 or a status of 4xx.")
-async def completed_request(talk: ServerTalk) -> None:
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
+async def completed_request(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations of requests that have been answered are ignored."""
-    link = await talk.open()
     id = talk.fresh_id()
     await link.request(*talk.any_request(), id=id)
     await unanswered(link, {"a late cancellation": notification(CANCELLED, {"requestId": id})})
     await link.ask(*talk.any_request())
 
 
-@case.should("error-handling/malformed", "Nothing; over HTTP 202 or a status of 4xx.")
-async def malformed(talk: ServerTalk) -> None:
+@case.should("error-handling", "Nothing; over HTTP 202 or a status of 4xx.")
+async def malformed(talk: ServerTalk, link: OpenLink) -> None:
     """Cancellations that do not name a request are ignored."""
-    link = await talk.open()
     await link.ask(*talk.any_request())  # with a notification first, some take it for the old era
     wrong: tuple[dict[str, Any], ...] = (
         {},
@@ -252,10 +233,9 @@ async def malformed(talk: ServerTalk) -> None:
     await link.ask(*talk.any_request())
 
 
-@case.should("error-handling/before-its-request", "The request is served.")
-async def before_its_request(talk: ServerTalk) -> None:
+@case.should("error-handling", "The request is served.")
+async def before_its_request(talk: ServerTalk, link: OpenLink) -> None:
     """A cancellation does not wait for a request that may come with its id."""
-    link = await talk.open()
     await link.ask(*talk.any_request())  # as above
     id = talk.fresh_id()
     await unanswered(link, {"a cancellation": notification(CANCELLED, {"requestId": id})})
@@ -272,13 +252,10 @@ def _bearable(seconds: float, patience: float) -> int:
 
 
 @case.must(
-    "timing-considerations/races",
-    "Each request is answered once or not at all; the server goes on.",
+    "timing-considerations", "Each request is answered once or not at all; the server goes on."
 )
-async def races(talk: ServerTalk) -> None:
+async def races(talk: ServerTalk, link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
-    link = await talk.open()
-    method, params = talk.any_request()
     started = talk.stage.now()
     await link.ask(method, params)
     rounds = _bearable(talk.stage.now() - started, link.patience)
@@ -299,15 +276,9 @@ async def races(talk: ServerTalk) -> None:
     await link.ask(method, params)
 
 
-@case.should(
-    "timing-considerations/twice",
-    "Nothing more than the first time.",
-    bindings=ONE_CHANNEL,
-    needs=SLOW,
-)
-async def twice(talk: ServerTalk) -> None:
+@of_slow.should("timing-considerations", "Nothing more than the first time.", bindings=ONE_CHANNEL)
+async def twice(talk: ServerTalk, link: OpenLink) -> None:
     """A second cancellation of a request does no harm."""
-    link = await talk.open()
     sent = await waiting(talk, link, LONG)
     await cancel(link, sent)
     await cancel(link, sent)
@@ -318,25 +289,21 @@ async def twice(talk: ServerTalk) -> None:
 # The modern era
 
 
-@case.must(
-    "transport-specific-cancellation/nothing-after",
+@transport_specific_cancellation.must(
     "No progress, no log message, no answer.",
     MODERN,
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
 )
-async def nothing_after(talk: ServerTalk) -> None:
+async def nothing_after(talk: ServerTalk, link: OpenLink) -> None:
     """Once a cancellation has been read nothing more is sent for its request."""
-    link = await talk.open()
     late = await after_cancellation(talk, link, lambda _each: True)
     check(not late, f"after the cancellation came {[each.value for each in late]}")
 
 
-@case.must("behavior-requirements/only-listen", "None of them is cancelled by the server.", MODERN)
-async def only_listen(talk: ServerTalk) -> None:
+@behavior_requirements.must("None of them is cancelled by the server.", MODERN)
+async def only_listen(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """A server sends notifications/cancelled for nothing but subscriptions/listen."""
-    link = await talk.open()
-    tool = talk.any_tool()
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     await cancel(link, await link.send("tools/call", call))
     await link.request("tools/call", call)
@@ -347,30 +314,22 @@ async def only_listen(talk: ServerTalk) -> None:
     check(not said, f"the server sent {said}")
 
 
-@case.should(
-    "transport-specific-cancellation/notification-over-http",
-    "202 or a status of 4xx.",
-    MODERN,
-    bindings=STREAMABLE,
-)
-async def notification_over_http(talk: ServerTalk) -> None:
+@transport_specific_cancellation.should("202 or a status of 4xx.", MODERN, bindings=STREAMABLE)
+async def notification_over_http(talk: ServerTalk, link: OpenLink) -> None:
     """Where closing a stream cancels, a notification to the same end does no harm."""
-    link = await talk.open()
     said = {"a cancellation": notification(CANCELLED, {"requestId": talk.fresh_id()})}
     for what, head in (await unanswered(link, said)).items():
         taken = head.status == 202 or 400 <= head.status < 500
         check(taken, f"{what} got HTTP status {head.status}")
 
 
-@case.must(
-    "behavior-requirements/ends-listen",
+@behavior_requirements.must(
     "notifications/cancelled with the id of the subscription, before the process ends.",
     MODERN,
     bindings=STDIO,
 )
-async def ends_listen(talk: ServerTalk) -> None:
+async def ends_listen(talk: ServerTalk, link: NewLink) -> None:
     """A server that ends a subscription of its own accord says so."""
-    link = await talk.connect()
     sent = await listening(link, {"toolsListChanged": True})
     await talk.process(link).signal(signal.SIGTERM)
     message = await link.wait_for(CANCELLED)
@@ -387,8 +346,7 @@ async def ends_listen(talk: ServerTalk) -> None:
 
 
 @page.server(LEGACY).must(
-    "behavior-requirements/server-own-requests-only",
-    "No cancellation of what the server has not asked.",
+    "behavior-requirements", "No cancellation of what the server has not asked."
 )
 async def server_own_requests_only(talk: ServerTalk) -> None:
     """A server cancels nothing but requests of its own."""

@@ -5,11 +5,12 @@ from typing import Any
 
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.probes import answers, plain_request
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, AnyTool, OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/index")
 case = page.server(MODERN)
+request_and_response = case.at("request-and-response")
 
 ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("test_sampling", {"prompt": "Hello"}),
@@ -19,14 +20,9 @@ ASKING: tuple[tuple[str, dict[str, Any]], ...] = (
 """Tools of the fixture that need something of the client."""
 
 
-@case.must(
-    "request-and-response/no-server-requests",
-    "No request of the server, whatever its tools need of the client.",
-)
-async def no_server_requests(talk: ServerTalk) -> None:
+@request_and_response.must("No request of the server, whatever its tools need of the client.")
+async def no_server_requests(talk: ServerTalk, link: OpenLink, tool: AnyTool) -> None:
     """Every interaction begins with the client."""
-    link = await talk.open()
-    tool = talk.any_tool()
     await link.request("tools/call", {"name": tool.name, "arguments": talk.arguments(tool)})
     for name, arguments in ASKING:
         if name in talk.features.tools:
@@ -36,11 +32,9 @@ async def no_server_requests(talk: ServerTalk) -> None:
     check(not asked, f"the server sent {', '.join(asked)}")
 
 
-@case.must("request-and-response/answered-once", "One result or error for each request.")
-async def answered_once(talk: ServerTalk) -> None:
+@request_and_response.must("One result or error for each request.")
+async def answered_once(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Every request is answered, and answered once: also those that fail."""
-    link = await talk.open()
-    method, params = talk.any_request()
     asked: tuple[tuple[str, dict[str, Any]], ...] = (
         (method, params),
         ("kit/no-such-method", {}),

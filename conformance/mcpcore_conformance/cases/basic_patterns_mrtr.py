@@ -26,10 +26,10 @@ from mcpcore_conformance.kit.readings import read_alike
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.shown import CALL, PROMPT, Asker
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import Round, ask, asker, askers, check_still_asks, last_round
 from mcpcore_conformance.kit.usable import members
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/mrtr")
 
@@ -76,8 +76,7 @@ def accepted(**content: Any) -> dict[str, Any]:
 
 
 @case.must(
-    "inputrequiredresult/shape",
-    "resultType input_required with a map of requests, or a state, or both.",
+    "inputrequiredresult", "resultType input_required with a map of requests, or a state, or both."
 )
 async def shape(talk: ServerTalk) -> None:
     """A result that requires input has the shape that the page gives it."""
@@ -89,7 +88,7 @@ async def shape(talk: ServerTalk) -> None:
         check(not problem, f"the result of {each}: {problem}", each.method)
 
 
-@case.must("server-requirements-basic-workflow/one-of-both", "inputRequests or requestState.")
+@case.must("server-requirements-basic-workflow", "inputRequests or requestState.")
 async def one_of_both(talk: ServerTalk) -> None:
     """A result that requires input has requests, or a state."""
     found = await askers(talk, "input", ELICITATION)
@@ -113,7 +112,7 @@ async def kinds(talk: ServerTalk) -> None:
             check(each.method in QUESTIONS, f"{each.method!r} is asked of the client")
 
 
-@case.must("server-requirements-basic-workflow/unique-keys", "No key of inputRequests twice.")
+@case.must("server-requirements-basic-workflow", "No key of inputRequests twice.")
 async def unique_keys(talk: ServerTalk) -> None:
     """The keys of the requests are unique."""
 
@@ -150,9 +149,8 @@ async def nothing_on_the_wire(talk: ServerTalk) -> None:
 
 
 @case.must("supported-requests/no-others", "A complete result, or an error.", needs=())
-async def supported(talk: ServerTalk) -> None:
+async def supported(talk: ServerTalk, link: OpenLink) -> None:
     """Only tools/call, prompts/get and resources/read are answered with input_required."""
-    link = await talk.open()
     requests: list[tuple[str, dict[str, Any]]] = [("server/discover", {})]
     for capability, methods in (
         ("tools", ("tools/list",)),
@@ -170,7 +168,7 @@ async def supported(talk: ServerTalk) -> None:
         check(not needs_input(reply), f"{method} was answered with input_required")
 
 
-@case.must("supported-requests/prompts", "input_required, and the messages once it is answered.")
+@case.must("supported-requests", "input_required, and the messages once it is answered.")
 async def prompts(talk: ServerTalk) -> None:
     """A prompt may ask for input, too, and is given once there are answers."""
     found = await askers(talk, "input", f"prompt:{ABOUT}")
@@ -182,7 +180,7 @@ async def prompts(talk: ServerTalk) -> None:
     check(not problem, f"the result of prompts/get: {problem}")
 
 
-@case.must("basic-workflow/completed", "A complete result once all is answered.")
+@case.must("basic-workflow", "A complete result once all is answered.")
 async def completed(talk: ServerTalk) -> None:
     """The retry with all answers, and the state, is carried out."""
     which = await asker(talk, "input", SEVERAL)
@@ -196,9 +194,8 @@ async def completed(talk: ServerTalk) -> None:
     "Another question in the second round, and a complete result in the third.",
     needs=(f"tool:{ROUNDS}",),
 )
-async def rounds(talk: ServerTalk) -> None:
+async def rounds(talk: ServerTalk, link: OpenLink) -> None:
     """A server may ask again, and keeps what it was told: shown by a tool that has to ask twice."""
-    link = await talk.open()
     asked = await asker(talk, "input", ROUNDS)
     first = await first_round(link, asked)
     second = await ask(link, asked, **answered(link, first))
@@ -227,7 +224,7 @@ async def independent(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "client-requirements-basic-workflow/calls-apart",
+    "client-requirements-basic-workflow",
     "Each retry gets the result of its own answers.",
     needs=("found:elicitation",),
 )
@@ -310,11 +307,7 @@ for _name in NEEDS:
     _undeclared(_name)
 
 
-@case.should(
-    "error-handling/missing-answer",
-    "The question again, not an error.",
-    needs=("found:elicitation",),
-)
+@case.should("error-handling", "The question again, not an error.", needs=("found:elicitation",))
 async def missing_answer(talk: ServerTalk) -> None:
     """An answer that is missing is asked for again."""
     asked = await asker(talk, "elicitation", ELICITATION)
@@ -333,9 +326,7 @@ async def missing_answer(talk: ServerTalk) -> None:
         check(not missing, f"{', '.join(missing)} is missing and not asked for again")
 
 
-@case.should(
-    "error-handling/further-answers", "A complete result: what nobody asked for is ignored."
-)
+@case.should("error-handling", "A complete result: what nobody asked for is ignored.")
 async def further_answers(talk: ServerTalk) -> None:
     """Answers that nobody asked for are ignored."""
     asked = await asker(talk, "input", ELICITATION)
@@ -346,7 +337,7 @@ async def further_answers(talk: ServerTalk) -> None:
     check(ended(reply) and worked(reply), f"with one answer more than needed: {reply}")
 
 
-@case.should("error-handling/malformed-answers", "An error of the protocol.")
+@case.should("error-handling", "An error of the protocol.")
 async def malformed_answers(talk: ServerTalk) -> None:
     """InputResponses that is no object is an error."""
     asked = await asker(talk, "input", ELICITATION)
@@ -362,7 +353,7 @@ async def malformed_answers(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "error-handling/malformed-answer",
+    "error-handling",
     "An error, or the question again; the answer is not taken for a good one.",
     needs=("found:elicitation",),
 )
@@ -395,6 +386,7 @@ def _texts(request: Any) -> list[str]:
 TAMPERED = "test_input_required_result_tampered_state"
 WITH_ARGUMENT = "test_elicitation"
 case = page.server(MODERN, needs=STATEFUL)
+server_requirements_basic_workflow = case.at("server-requirements-basic-workflow")
 MOST = 3
 """Requests with a state that are tried in one case."""
 VALUES = 6
@@ -451,10 +443,8 @@ def refused(reply: Reply) -> bool:
     return reply.message is not None and reply.message.kind is Kind.ERROR
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-tampered", "An error, wherever the state was changed."
-)
-async def tampered(talk: ServerTalk) -> None:
+@server_requirements_basic_workflow.must("An error, wherever the state was changed.")
+async def state_tampered(talk: ServerTalk) -> None:
     """A state that was tampered with is refused."""
     found = await askers(talk, "state", TAMPERED)
     link = await talk.open()
@@ -532,10 +522,8 @@ def _others(value: Any) -> Iterator[Any]:
             yield f"{value}x"
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-of-nobody", "An error: no such state was ever given."
-)
-async def of_nobody(talk: ServerTalk) -> None:
+@server_requirements_basic_workflow.must("An error: no such state was ever given.")
+async def state_of_nobody(talk: ServerTalk) -> None:
     """A state that the server has not made is refused in a first request."""
     asked = await asker(talk, "state", TAMPERED)
     link = await talk.open()
@@ -547,10 +535,8 @@ async def of_nobody(talk: ServerTalk) -> None:
         seal.check_refused(reply, "that nobody made")
 
 
-@case.must(
-    "server-requirements-basic-workflow/state-of-other-type", "An error: a state is a string."
-)
-async def other_type(talk: ServerTalk) -> None:
+@server_requirements_basic_workflow.must("An error: a state is a string.")
+async def state_of_other_type(talk: ServerTalk) -> None:
     """A state that is no string is refused."""
     asked = await asker(talk, "state", TAMPERED)
     link = await talk.open()
@@ -573,11 +559,8 @@ async def other_tool(talk: ServerTalk) -> None:
     await _on_another(talk, first, [each for each in others if each.method == CALL])
 
 
-@case.should(
-    "server-requirements-basic-workflow/state-of-other-method",
-    "An error: the state is one of a call.",
-)
-async def other_method(talk: ServerTalk) -> None:
+@server_requirements_basic_workflow.should("An error: the state is one of a call.")
+async def state_of_other_method(talk: ServerTalk) -> None:
     """A state is refused on another method."""
     first = (await askers(talk, "state", STATE))[0]
     others = await askers(talk, "input", *([f"prompt:{ABOUT}"] if first.known else []))
@@ -587,8 +570,7 @@ async def other_method(talk: ServerTalk) -> None:
 async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> None:
     """Present the state of one request on another one, which asks as well."""
     others = [each for each in others if each.name != first.name]
-    if not others:
-        talk.skip("no tool, prompt or resource but one gives a requestState")
+    need(others, "no tool, prompt or resource but one gives a requestState")
     link = await talk.open()
     seal = await sealed(talk, link, first)
     state = (await seal.params())["requestState"]
@@ -602,16 +584,12 @@ async def _on_another(talk: ServerTalk, first: Asker, others: list[Asker]) -> No
         check(not taken, f"the state of {first} on {other} got {reply}")
 
 
-@case.should(
-    "server-requirements-basic-workflow/state-of-other-arguments",
-    "An error: the state is one of other arguments.",
-)
-async def other_arguments(talk: ServerTalk) -> None:
+@server_requirements_basic_workflow.should("An error: the state is one of other arguments.")
+async def state_of_other_arguments(talk: ServerTalk) -> None:
     """A state is refused on a call with other arguments."""
     found = await askers(talk, "state", WITH_ARGUMENT)
     pairs = [(each, other) for each in found if (other := _other_arguments(talk, each))]
-    if not pairs:
-        talk.skip("no tool that gives a requestState takes a text of any kind")
+    need(pairs, "no tool that gives a requestState takes a text of any kind")
     link = await talk.open()
     for asked, other in pairs[:MOST]:
         seal = await sealed(talk, link, asked)
@@ -681,10 +659,8 @@ async def other_round(talk: ServerTalk) -> None:
     check(refused(reply) or needs_input(reply), f"a state without answers got {reply}")
 
 
-@case.should(
-    "server-requirements-basic-workflow/not-counted-on",
-    "The same question to the same request without anything.",
-    needs=("found:input",),
+@server_requirements_basic_workflow.should(
+    "The same question to the same request without anything.", needs=("found:input",)
 )
 async def not_counted_on(talk: ServerTalk) -> None:
     """A server does not count on a retry: the request may come again as it was."""

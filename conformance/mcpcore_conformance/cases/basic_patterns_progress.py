@@ -21,7 +21,7 @@ from mcpcore_conformance.kit.probes import fence, outcome, unanswered
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import after_cancellation
 from mcpcore_conformance.kit.shapes import params_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_notified
 from mcpcore_conformance.kit.verdicts import Inconclusive, check
 from mcpcore_conformance.kit.watching import PROGRESS, watched
@@ -30,6 +30,8 @@ page = Page("basic/patterns/progress")
 
 REPORTS = ("found:progress",)
 case = page.server(needs=REPORTS)
+of_any = page.server()
+of_any_progress_flow = of_any.at("progress-flow")
 AFTERWARDS = 0.2
 """Seconds in which what was under way would show: longer than the fixture's steps are apart."""
 
@@ -76,8 +78,7 @@ async def _reported(link: Link, *tokens: Any) -> list[list[Message]]:
     calls = [await _call(link, each) for each in tokens]
     for sent in calls:
         reply = await link.reply(sent)
-        served = reply.message is not None and reply.message.kind is Kind.RESULT
-        check(served, f"the call got {reply}")
+        check(reply.good, f"the call got {reply}")
     by_token = [_reports(link, token) for token in tokens]
     taken = {id(each) for reports in by_token for each in reports}
     link.inbox[:] = [each for each in link.inbox if id(each) not in taken]
@@ -95,31 +96,25 @@ def _of_token(found: list[Message], token: Any) -> None:
         check(same, f"progress for the token {token!r} came with the token {said!r}")
 
 
-@case.must("progress-flow/string-token", "Every report carries the token as it was.")
-async def string_token(talk: ServerTalk) -> None:
+@case.must("progress-flow", "Every report carries the token as it was.")
+async def string_token(link: OpenLink) -> None:
     """Progress comes with the token of the request, also if it looks like a number."""
-    link = await talk.open()
     tokens = ("17", "tök en\u2028 " * 20)
     for token, found in zip(tokens, await _reported(link, *tokens), strict=True):
         _of_token(found, token)
 
 
-@case.must(
-    "progress-flow/integer-token",
-    "Every report carries the token as a number, with the same value.",
-)
-async def integer_token(talk: ServerTalk) -> None:
+@case.must("progress-flow", "Every report carries the token as a number, with the same value.")
+async def integer_token(link: OpenLink) -> None:
     """A progress token may be an integer, zero and negative ones too."""
-    link = await talk.open()
     tokens = (0, -(2**40))
     for token, found in zip(tokens, await _reported(link, *tokens), strict=True):
         _of_token(found, token)
 
 
-@case.must("progress-flow/increases", "Each value is larger than the one before it.")
-async def increases(talk: ServerTalk) -> None:
+@case.must("progress-flow", "Each value is larger than the one before it.")
+async def increases(talk: ServerTalk, link: OpenLink) -> None:
     """The progress of a request only grows."""
-    link = await talk.open()
     (found,) = await _reported(link, talk.fresh_id())
     values = [each.params.get("progress") for each in found]
     numbers = [each for each in values if isinstance(each, (int, float))]
@@ -128,23 +123,18 @@ async def increases(talk: ServerTalk) -> None:
     check(grows, f"progress went {values}")
 
 
-@case.must(
-    "progress-flow/only-grows",
-    "Each value is larger than the one before it, whichever tool is called.",
-    needs=(),
-)
+@of_any_progress_flow.must("Each value is larger than the one before it, whichever tool is called.")
 async def only_grows(talk: ServerTalk) -> None:
     """Whatever is asked for, its progress only grows."""
     await check_notified(talk, Unasked.BACKWARDS)
 
 
 @case.must(
-    "progress-flow/shape",
+    "progress-flow",
     "progressToken, a number progress, perhaps a number total and a string message.",
 )
-async def shape(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk, link: OpenLink) -> None:
     """Reports of progress are what they have to be."""
-    link = await talk.open()
     (found,) = await _reported(link, talk.fresh_id())
     for each in found:
         problem = params_problem(PROGRESS, each.params, link.revision)
@@ -155,13 +145,9 @@ async def shape(talk: ServerTalk) -> None:
             check(number, f"{name} is {value!r}")
 
 
-@case.should(
-    "progress-flow/malformed-token", "The error -32602, or a result without any progress.", needs=()
-)
-async def malformed_token(talk: ServerTalk) -> None:
+@of_any_progress_flow.should("The error -32602, or a result without any progress.")
+async def malformed_token(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A token that is neither a string nor an integer is refused, or brings no progress."""
-    link = await talk.open()
-    method, params = talk.any_request()
     tokens: tuple[Any, ...] = (None, 1.5, True, {}, [1])
     for token in tokens:
         reply = await outcome(link, await link.send(method, params, meta={"progressToken": token}))
@@ -175,34 +161,27 @@ async def malformed_token(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must(
-    "progress-flow/any-request",
-    "A result: progress may be asked for, and need not be given.",
-    needs=(),
-)
-async def any_request(talk: ServerTalk) -> None:
+@of_any_progress_flow.must("A result: progress may be asked for, and need not be given.")
+async def any_request(talk: ServerTalk, link: OpenLink) -> None:
     """Every request may carry a token."""
-    link = await talk.open()
     method, params = talk.any_request()
     token = talk.fresh_id()
     await link.ask(method, params, meta={"progressToken": token})
     _of_token(_reports(link, token), token)
 
 
-@case.must("behavior-requirements/not-asked-for", "No progress.")
-async def not_asked_for(talk: ServerTalk) -> None:
+@case.must("behavior-requirements", "No progress.")
+async def not_asked_for(talk: ServerTalk, link: OpenLink) -> None:
     """A request without a token brings no progress."""
-    link = await talk.open()
     began = talk.stage.now()
     await link.reply(await _call(link))
     await fence(link)
     await _check_strays(link, "progress came that nobody had asked for", talk.stage.now() - began)
 
 
-@case.must("behavior-requirements/own-tokens", "Reports with both tokens, and with no other.")
-async def own_tokens(talk: ServerTalk) -> None:
+@case.must("behavior-requirements", "Reports with both tokens, and with no other.")
+async def own_tokens(talk: ServerTalk, link: OpenLink) -> None:
     """Two calls that run together report with a token each."""
-    link = await talk.open()
     began = talk.stage.now()
     calls = [await _call(link, each) for each in (1, "1")]
     for sent in calls:
@@ -215,14 +194,13 @@ async def own_tokens(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "behavior-requirements/own-stream",
+    "behavior-requirements",
     "Each report comes on the response of the request whose token it has.",
     MODERN,
     bindings=STREAMABLE,
 )
-async def own_stream(talk: ServerTalk) -> None:
+async def own_stream(link: OpenLink) -> None:
     """Progress comes on the stream of its request."""
-    link = await talk.open()
     calls = {token: await _call(link, token) for token in ("a", "b")}
     for sent in calls.values():
         await link.reply(sent)
@@ -234,13 +212,9 @@ async def own_stream(talk: ServerTalk) -> None:
             )
 
 
-@case.must(
-    "implementation-notes/ends-with-response",
-    "All progress comes before the answer, and none after it.",
-)
-async def ends_with_response(talk: ServerTalk) -> None:
+@case.must("implementation-notes", "All progress comes before the answer, and none after it.")
+async def ends_with_response(talk: ServerTalk, link: OpenLink) -> None:
     """Progress stops when the request is answered."""
-    link = await talk.open()
     token = talk.fresh_id()
     await link.reply(await _call(link, token))
     before = len(_reports(link, token))
@@ -251,40 +225,32 @@ async def ends_with_response(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "implementation-notes/ends-with-cancellation",
+    "implementation-notes",
     "No more progress once the cancellation has been read.",
     bindings=ONE_CHANNEL,
     needs=("tool:test_tool_with_progress",),
 )
-async def ends_with_cancellation(talk: ServerTalk) -> None:
+async def ends_with_cancellation(talk: ServerTalk, link: OpenLink) -> None:
     """Progress stops when the request is cancelled.
 
     Other tools than the fixture's may be of those that cannot be cancelled.
     """
-    link = await talk.open()
     late = await after_cancellation(talk, link, lambda each: each.method == PROGRESS)
     check(not late, f"after the cancellation came {[each.params for each in late]}")
 
 
-@case.should("implementation-notes/token-again", "Progress, as the first time.")
-async def token_again(talk: ServerTalk) -> None:
+@case.should("implementation-notes", "Progress, as the first time.")
+async def token_again(talk: ServerTalk, link: OpenLink) -> None:
     """A token may be used again when its request is over."""
-    link = await talk.open()
     token = talk.fresh_id()
     for _ in range(2):
         (found,) = await _reported(link, token)
         _of_token(found, token)
 
 
-@case.should(
-    "behavior-requirements/unknown-token",
-    "Nothing; over HTTP 202 or a status of 4xx.",
-    LEGACY,
-    needs=(),
-)
-async def unknown_token(talk: ServerTalk) -> None:
+@of_any.should("behavior-requirements", "Nothing; over HTTP 202 or a status of 4xx.", LEGACY)
+async def unknown_token(talk: ServerTalk, link: OpenLink) -> None:
     """Progress of the client for a token that the server never gave is ignored."""
-    link = await talk.open()
     wrong: tuple[dict[str, Any], ...] = (
         {"progressToken": talk.fresh_id(), "progress": 1},
         {"progressToken": 99, "progress": 0.5, "total": 1},
@@ -296,10 +262,9 @@ async def unknown_token(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must(
-    "behavior-requirements/active-tokens-only",
+@of_any.must(
+    "behavior-requirements",
     "No progress with a token that was not given, and none after the answer.",
-    needs=(),
 )
 async def active_tokens_only(talk: ServerTalk) -> None:
     """Whatever is asked for, progress has the token of a request that runs."""

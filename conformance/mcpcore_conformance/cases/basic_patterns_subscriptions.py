@@ -20,12 +20,14 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, Binding, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_subscribed
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.server(MODERN)
+acknowledgment = case.at("acknowledgment")
+opening_a_stream = case.at("opening-a-stream")
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 UPDATED = "notifications/resources/updated"
@@ -51,13 +53,9 @@ def _own(link: Link, sent: Sent) -> list[Message]:
     return [each for each in link.inbox if each.kind is Kind.NOTIFICATION and belongs(each, sent)]
 
 
-@case.must(
-    "acknowledgment/shape",
-    "notifications/subscriptions/acknowledged with the filter that is honoured.",
-)
-async def acknowledged_shape(talk: ServerTalk) -> None:
+@acknowledgment.must("notifications/subscriptions/acknowledged with the filter that is honoured.")
+async def shape(talk: ServerTalk, link: OpenLink) -> None:
     """A subscription is acknowledged, with the filter that the server honours."""
-    link = await talk.open()
     sent = await listen(link, {"toolsListChanged": True})
     message = await acknowledged(link, sent)
     await leave(link, sent)
@@ -70,9 +68,8 @@ async def acknowledged_shape(talk: ServerTalk) -> None:
     "Nothing of the subscription before its acknowledgement, however much changes.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
-async def acknowledged_first(talk: ServerTalk) -> None:
+async def acknowledged_first(link: OpenLink) -> None:
     """The acknowledgement is the first message of a subscription."""
-    link = await talk.open()
     calls = [await link.send("tools/call", _change()) for _ in range(2)]
     sent = await listen(link, {"toolsListChanged": True})
     calls += [await link.send("tools/call", _change()) for _ in range(2)]
@@ -92,13 +89,9 @@ def _change() -> dict[str, Any]:
     return {"name": CHANGES[TOOLS][0], "arguments": {}}
 
 
-@case.must(
-    "receiving-notifications/id-of-the-request",
-    "The id of the request, in type and value, in _meta.",
-)
-async def same_id(talk: ServerTalk) -> None:
+@case.must("receiving-notifications", "The id of the request, in type and value, in _meta.")
+async def id_of_the_request(talk: ServerTalk, link: OpenLink) -> None:
     """The subscription id is the id of the request, of the same type and value."""
-    link = await talk.open()
     for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
         sent = await listen(link, {"toolsListChanged": True}, id=id)
         message = await link.until(lambda: _acknowledgement_or_answer(link))
@@ -130,9 +123,8 @@ def _acknowledgement_or_answer(link: Link) -> Message | None:
     "Each notification of the subscription names it in _meta.",
     needs=("tool:test_trigger_tool_change",),
 )
-async def id_everywhere(talk: ServerTalk) -> None:
+async def id_everywhere(talk: ServerTalk, link: OpenLink) -> None:
     """Every notification of a subscription carries its id."""
-    link = await talk.open()
     tried = 0
     for method, (tool, wanted) in CHANGES.items():
         if tool not in talk.features.tools:
@@ -151,10 +143,9 @@ async def id_everywhere(talk: ServerTalk) -> None:
     check(tried, "nothing of what was asked for is honoured")
 
 
-@case.must("acknowledgment/subset", "Nothing in the acknowledged filter that was not asked for.")
-async def subset(talk: ServerTalk) -> None:
+@acknowledgment.must("Nothing in the acknowledged filter that was not asked for.")
+async def subset(talk: ServerTalk, link: OpenLink) -> None:
     """The acknowledged filter is a subset of what was asked for."""
-    link = await talk.open()
     uris = [str(each["uri"]) for each in talk.features.resources[:1]]
     for wanted in ({"promptsListChanged": True}, {"resourceSubscriptions": uris}, {}):
         sent = await listen(link, wanted)
@@ -171,7 +162,7 @@ async def subset(talk: ServerTalk) -> None:
                 check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
 
 
-@case.should("acknowledgment/declared-honoured", "What the capabilities promise is honoured.")
+@acknowledgment.should("What the capabilities promise is honoured.")
 async def declared_honoured(talk: ServerTalk) -> None:
     """What the capabilities promise is in the acknowledged filter."""
     promised = {
@@ -183,8 +174,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
         )
         if talk.features.declares(path)
     }
-    if not promised:
-        talk.skip("no announcements of changes are declared")
+    need(promised, "no announcements of changes are declared")
     link = await talk.open()
     sent = await listen(link, promised)
     message = await acknowledged(link, sent, promised=True)
@@ -194,10 +184,9 @@ async def declared_honoured(talk: ServerTalk) -> None:
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
 
 
-@case.must("acknowledgment/unknown-omitted", "An acknowledgement without it.")
-async def unknown_omitted(talk: ServerTalk) -> None:
+@acknowledgment.must("An acknowledgement without it.")
+async def unknown_omitted(link: OpenLink) -> None:
     """A kind of notification that the server does not know is left out."""
-    link = await talk.open()
     wanted = {"mcpcoreConformanceChanged": True, "toolsListChanged": True}
     sent = await listen(link, wanted)
     message = await acknowledged(link, sent)
@@ -206,10 +195,9 @@ async def unknown_omitted(talk: ServerTalk) -> None:
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
 
-@case.should("opening-a-stream/malformed-filter", "The error -32602.")
-async def malformed_filter(talk: ServerTalk) -> None:
+@opening_a_stream.should("The error -32602.")
+async def malformed_filter(link: OpenLink) -> None:
     """A request without a filter, or with one that is no object, is an error."""
-    link = await talk.open()
     wrong: tuple[dict[str, Any], ...] = (
         {},
         {"notifications": "all"},
@@ -222,14 +210,11 @@ async def malformed_filter(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@case.must(
-    "opening-a-stream/requested-only",
-    "Nothing but what the filter asks for.",
-    needs=("prompts.listChanged", *TRIGGERS),
+@opening_a_stream.must(
+    "Nothing but what the filter asks for.", needs=("prompts.listChanged", *TRIGGERS)
 )
-async def requested_only(talk: ServerTalk) -> None:
+async def requested_only(talk: ServerTalk, link: OpenLink) -> None:
     """Kinds of notifications that were not asked for do not come."""
-    link = await talk.open()
     sent = await listening(link, {"promptsListChanged": True})
     await cause(talk, link, TOOLS)
     await cause(talk, link, PROMPTS)
@@ -240,14 +225,11 @@ async def requested_only(talk: ServerTalk) -> None:
     check(not others, f"asked for were changes of prompts, {', '.join(others)} came")
 
 
-@case.must(
-    "opening-a-stream/nothing-unasked",
-    "No notification without a subscription.",
-    needs=("tool:test_trigger_tool_change",),
+@opening_a_stream.must(
+    "No notification without a subscription.", needs=("tool:test_trigger_tool_change",)
 )
-async def nothing_unasked(talk: ServerTalk) -> None:
+async def nothing_unasked(talk: ServerTalk, link: OpenLink) -> None:
     """Who has not subscribed is told of no changes."""
-    link = await talk.open()
     await cause(talk, link, TOOLS)
     await link.quiet()
     found = {each.method for each in link.inbox if each.kind is Kind.NOTIFICATION}
@@ -255,13 +237,12 @@ async def nothing_unasked(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "notification-filter/per-uri",
+    "notification-filter",
     "Updates of the resources that the filter names, and of no others.",
     needs=("resources.subscribe", "tool:test_trigger_resource_change", f"resource:{WATCHED}"),
 )
-async def per_uri(talk: ServerTalk) -> None:
+async def per_uri(talk: ServerTalk, link: OpenLink) -> None:
     """Updates come of the resources that the filter names."""
-    link = await talk.open()
     sent = await listening(link, {"resourceSubscriptions": ["test://static-text"]})
     await cause(talk, link, UPDATED)
     await link.quiet()
@@ -271,13 +252,12 @@ async def per_uri(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "multiple-concurrent-subscriptions/told-apart",
+    "multiple-concurrent-subscriptions",
     "Each subscription gets what it asks for, under its own id.",
     needs=("tools.listChanged", "prompts.listChanged", *TRIGGERS),
 )
-async def told_apart(talk: ServerTalk) -> None:
+async def told_apart(talk: ServerTalk, link: OpenLink) -> None:
     """Several subscriptions of a client do not mix."""
-    link = await talk.open()
     tools = await listening(link, {"toolsListChanged": True})
     prompts = await listening(link, {"promptsListChanged": True})
     await cause(talk, link, TOOLS)
@@ -290,12 +270,9 @@ async def told_apart(talk: ServerTalk) -> None:
     await leave(link, tools, prompts)
 
 
-@case.should(
-    "opening-a-stream/stays-open", "No answer to the request while nobody ends the subscription."
-)
-async def stays_open(talk: ServerTalk) -> None:
+@opening_a_stream.should("No answer to the request while nobody ends the subscription.")
+async def stays_open(link: OpenLink) -> None:
     """A subscription stays open until somebody ends it."""
-    link = await talk.open()
     sent = await listening(link, {"toolsListChanged": True})
     await link.quiet()
     check(link.answer_to(sent) is None, "the request was answered, and nobody had ended it")
@@ -309,9 +286,8 @@ async def stays_open(talk: ServerTalk) -> None:
     bindings=EVERY - {Binding.CORE},
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
-async def cancelled(talk: ServerTalk) -> None:
+async def cancelled(talk: ServerTalk, link: OpenLink) -> None:
     """A subscription that the client has cancelled brings nothing more."""
-    link = await talk.open()
     sent = await listening(link, {"toolsListChanged": True})
     await link.cancel(sent)
     await link.quiet(0)
@@ -327,9 +303,8 @@ async def cancelled(talk: ServerTalk) -> None:
     "A result of subscriptions/listen that names the subscription.",
     bindings=STDIO,
 )
-async def graceful(talk: ServerTalk) -> None:
+async def graceful(talk: ServerTalk, link: NewLink) -> None:
     """A server that shuts down answers its subscriptions first."""
-    link = await talk.connect()
     sent = await listening(link, {"toolsListChanged": True})
     await talk.process(link).signal(signal.SIGTERM)
     reply = await link.reply(sent)
@@ -340,22 +315,20 @@ async def graceful(talk: ServerTalk) -> None:
     check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
 
 
-@case.must("opening-a-stream/nothing-without-it", "No notification of a change.")
+@opening_a_stream.must("No notification of a change.")
 async def nothing_without_it(talk: ServerTalk) -> None:
     """Who has not opened a subscription is told of no change."""
     await check_asked(talk, Unasked.SUBSCRIBED)
 
 
-@case.must(
-    "acknowledgment/before-changes", "No change before the acknowledgement, whatever causes it."
-)
+@acknowledgment.must("No change before the acknowledgement, whatever causes it.")
 async def before_changes(talk: ServerTalk) -> None:
     """Of a subscription to one kind of change nothing comes before the acknowledgement."""
     await check_subscribed(talk, Unasked.EARLY)
 
 
 @case.must(
-    "receiving-notifications/named-by-all",
+    "receiving-notifications",
     "Every acknowledgement and every change has the id of a subscription that was opened.",
 )
 async def named_by_all(talk: ServerTalk) -> None:
@@ -363,7 +336,7 @@ async def named_by_all(talk: ServerTalk) -> None:
     await check_subscribed(talk, Unasked.UNNAMED)
 
 
-@case.must("opening-a-stream/of-the-kind", "No change of another kind, whatever causes it.")
+@opening_a_stream.must("No change of another kind, whatever causes it.")
 async def of_the_kind(talk: ServerTalk) -> None:
     """On a subscription to one kind of change no other comes, also of the server's own accord."""
     await check_subscribed(talk, Unasked.OTHERWISE)

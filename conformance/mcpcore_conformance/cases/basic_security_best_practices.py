@@ -14,6 +14,7 @@ page = Page("basic/security_best_practices")
 WITH_PAGE = LEGACY_SINCE_2025_06_18
 """Revisions with sessions whose specification has the page."""
 case = page.server(WITH_PAGE, bindings=STREAMABLE)
+session_hijacking = case.at("session-hijacking")
 DIFFER = 12
 """Characters in which two ids differ at least; what else they have may be the same in all of them:
 the claims of a token, a time, the name of a node."""
@@ -23,10 +24,9 @@ SHOWN = 6
 """Characters of an id that are shown of its beginning and of its end."""
 
 
-@case.must(
-    "session-hijacking/ids-not-deterministic",
+@session_hijacking.must(
     "Any two ids differ in 12 characters or more (short ones in half of theirs), whenever"
-    " they were made.",
+    " they were made."
 )
 async def ids_not_deterministic(talk: ServerTalk) -> None:
     """Session ids are not made from a counter or a clock alone."""
@@ -49,7 +49,7 @@ def _cut(id: str) -> str:
     return f"{id[:kept]}...{id[len(id) - kept :]}"
 
 
-@case.should("session-hijacking/ids-not-given-again", "A new id, and 404 for the old one.")
+@session_hijacking.should("A new id, and 404 for the old one.")
 async def ids_not_given_again(talk: ServerTalk) -> None:
     """The id of a session that has ended is given to nobody else."""
     point, session = await ended(talk)
@@ -81,10 +81,7 @@ async def bound_to_users(talk: ServerTalk) -> None:
     check_served(answer, "the session's own user")
 
 
-@case.should(
-    "session-hijacking/ids-not-told",
-    "Nothing that a client is told has another client's session id in it.",
-)
+@session_hijacking.should("Nothing that a client is told has another client's session id in it.")
 async def ids_not_told(talk: ServerTalk) -> None:
     """A client is not told the session ids of others."""
     _, secret = await stateful(talk)

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.endpoint import (
     OK,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
     final,
@@ -30,13 +31,15 @@ from mcpcore_conformance.kit.messages import (
     encode,
 )
 from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, AnyTool, ServerTalk
 from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import MIRROR as FLAW
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/transports/streamable-http")
 case = page.server(MODERN, bindings=STREAMABLE)
+protocol_version_header = case.at("protocol-version-header")
+server_validation = case.at("server-validation")
 
 UNKNOWN = "2099-01-01"
 VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
@@ -86,9 +89,8 @@ def prompt_get(talk: ServerTalk) -> tuple[str, dict[str, Any], str]:
     "Status 400 and -32020; a server that has revisions before 2025-06-18 may take the "
     "request for one of 2025-03-26.",
 )
-async def version_missing(talk: ServerTalk) -> None:
+async def version_missing(point: OpenEndpoint) -> None:
     """A request without MCP-Protocol-Version is not served as one of this revision."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: None})
     check(
         answer.status in CLIENT_ERRORS,
@@ -99,9 +101,8 @@ async def version_missing(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-version-header/other-than-body", "Status 400 and -32020.")
-async def version_other(talk: ServerTalk) -> None:
+async def version_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version header that is not the body's is refused."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: UNKNOWN})
     check_mismatch(answer, f"MCP-Protocol-Version: {UNKNOWN} with another version in the body")
     older = LATEST_LEGACY.name
@@ -115,22 +116,17 @@ async def version_other(talk: ServerTalk) -> None:
 
 
 @case.must("protocol-version-header/body-other-than-header", "Status 400 and -32020.")
-async def version_of_body_other(talk: ServerTalk) -> None:
+async def version_of_body_other(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version of the body that is not the header's is refused."""
-    point = await endpoint(talk)
     message = point.message()
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: talk.revision.name})
     check_mismatch(answer, f"a body of version {UNKNOWN} below a header of {talk.revision.name}")
 
 
-@case.must(
-    "protocol-version-header/unsupported",
-    "Status 400 and -32022, with the versions that are supported.",
-)
-async def version_unsupported(talk: ServerTalk) -> None:
+@protocol_version_header.must("Status 400 and -32022, with the versions that are supported.")
+async def unsupported(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A version that the server does not speak gets 400, and the list of those that it does."""
-    point = await endpoint(talk)
     message = point.message()
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: UNKNOWN})
@@ -146,10 +142,9 @@ async def version_unsupported(talk: ServerTalk) -> None:
     )
 
 
-@case.must("protocol-version-header/unknown-method", "Status 404 and -32601.")
-async def unknown_method(talk: ServerTalk) -> None:
+@protocol_version_header.must("Status 404 and -32601.")
+async def unknown_method(point: OpenEndpoint) -> None:
     """A method that the server does not have gets 404 with an error."""
-    point = await endpoint(talk)
     answer = await point.post(point.message("kit/unknown"))
     check(
         answer.status == NOT_FOUND and answer.code == METHOD_NOT_FOUND,
@@ -157,12 +152,9 @@ async def unknown_method(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "protocol-version-header/removed-method", "Status 404 and -32601 for what older revisions had."
-)
-async def removed_method(talk: ServerTalk) -> None:
+@protocol_version_header.must("Status 404 and -32601 for what older revisions had.")
+async def removed_method(point: OpenEndpoint) -> None:
     """A method of older revisions is unknown in this one, also to a server that speaks them."""
-    point = await endpoint(talk)
     for method in ("ping", "logging/setLevel", "resources/subscribe"):
         answer = await point.post(point.message(method, {"level": "info", "uri": "kit:none"}))
         check(
@@ -171,13 +163,9 @@ async def removed_method(talk: ServerTalk) -> None:
         )
 
 
-@case.may(
-    "protocol-version-header/version-before-method",
-    "-32022: what another version has for methods is not known.",
-)
-async def version_before_method(talk: ServerTalk) -> None:
+@protocol_version_header.may("-32022: what another version has for methods is not known.")
+async def version_before_method(point: OpenEndpoint) -> None:
     """Of an unknown version and an unknown method, the version is refused."""
-    point = await endpoint(talk)
     message = point.message("kit/unknown")
     message["params"]["_meta"][META_PROTOCOL_VERSION] = UNKNOWN
     answer = await point.post(message, headers={VERSION: UNKNOWN})
@@ -187,19 +175,16 @@ async def version_before_method(talk: ServerTalk) -> None:
 # Method and name
 
 
-@case.must("standard-request-headers/method-missing", "Status 400 and -32020.")
-async def method_missing(talk: ServerTalk) -> None:
+@case.must("standard-request-headers", "Status 400 and -32020.")
+async def method_missing(point: OpenEndpoint) -> None:
     """A request without Mcp-Method is refused."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={METHOD: None})
     check_mismatch(answer, "a request without Mcp-Method")
 
 
 @case.must("server-validation/method-other-than-body", "Status 400 and -32020.")
-async def method_other(talk: ServerTalk) -> None:
+async def method_other(point: OpenEndpoint, method: AnyMethod, params: AnyParams) -> None:
     """An Mcp-Method that is not the body's method is refused."""
-    point = await endpoint(talk)
-    method, params = talk.any_request()
     other = "tools/list" if method == point.plain else point.plain
     for found in (other, f"{method}/", ""):
         answer = await point.post(point.message(method, params), headers={METHOD: found})
@@ -207,30 +192,25 @@ async def method_other(talk: ServerTalk) -> None:
 
 
 @case.must("case-sensitivity/values", "Status 400 and -32020.")
-async def values_case(talk: ServerTalk) -> None:
+async def values_case(point: OpenEndpoint) -> None:
     """Header values are compared with regard to case."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={METHOD: point.plain.upper()})
     check_mismatch(answer, f"Mcp-Method: {point.plain.upper()} with {point.plain} in the body")
 
 
-@case.must("standard-request-headers/name-missing-tool", "Status 400 and -32020.", needs=("tools",))
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("tools",))
 async def name_missing_tool(talk: ServerTalk) -> None:
     """A call of a tool without Mcp-Name is refused."""
     await _without_name(talk, tool_call(talk))
 
 
-@case.must(
-    "standard-request-headers/name-missing-resource", "Status 400 and -32020.", needs=("resources",)
-)
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("resources",))
 async def name_missing_resource(talk: ServerTalk) -> None:
     """The reading of a resource without Mcp-Name is refused."""
     await _without_name(talk, resource_read(talk))
 
 
-@case.must(
-    "standard-request-headers/name-missing-prompt", "Status 400 and -32020.", needs=("prompts",)
-)
+@case.must("standard-request-headers", "Status 400 and -32020.", needs=("prompts",))
 async def name_missing_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt without Mcp-Name is refused."""
     await _without_name(talk, prompt_get(talk))
@@ -245,28 +225,20 @@ async def _without_name(talk: ServerTalk, asked: tuple[str, dict[str, Any], str]
     )
 
 
-@case.must(
-    "server-validation/name-other-than-body-tool", "Status 400 and -32020.", needs=("tools",)
-)
-async def name_other_tool(talk: ServerTalk) -> None:
+@server_validation.must("Status 400 and -32020.", needs=("tools",))
+async def name_other_than_body_tool(talk: ServerTalk) -> None:
     """A call of a tool under another name is refused."""
     await _other_names(talk, tool_call(talk))
 
 
-@case.must(
-    "server-validation/name-other-than-body-resource",
-    "Status 400 and -32020.",
-    needs=("resources",),
-)
-async def name_other_resource(talk: ServerTalk) -> None:
+@server_validation.must("Status 400 and -32020.", needs=("resources",))
+async def name_other_than_body_resource(talk: ServerTalk) -> None:
     """The reading of a resource under another URI is refused."""
     await _other_names(talk, resource_read(talk))
 
 
-@case.must(
-    "server-validation/name-other-than-body-prompt", "Status 400 and -32020.", needs=("prompts",)
-)
-async def name_other_prompt(talk: ServerTalk) -> None:
+@server_validation.must("Status 400 and -32020.", needs=("prompts",))
+async def name_other_than_body_prompt(talk: ServerTalk) -> None:
     """The getting of a prompt under another name is refused."""
     await _other_names(talk, prompt_get(talk))
 
@@ -283,10 +255,8 @@ async def _other_names(talk: ServerTalk, asked: tuple[str, dict[str, Any], str])
 # Order and form of refusals
 
 
-@case.should(
-    "server-validation/header-twice",
-    "Status 400: whoever is in front of the server may have read the other one.",
-    needs=("tools",),
+@server_validation.should(
+    "Status 400: whoever is in front of the server may have read the other one.", needs=("tools",)
 )
 async def header_twice(talk: ServerTalk) -> None:
     """A second line of a mirrored header does not hide behind the first."""
@@ -302,10 +272,9 @@ async def header_twice(talk: ServerTalk) -> None:
             check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
 
 
-@case.must("server-validation/error-names-request", "The error has the id of the request.")
-async def error_names_request(talk: ServerTalk) -> None:
+@server_validation.must("The error has the id of the request.")
+async def error_names_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The error of a failed header check carries the request's id."""
-    point = await endpoint(talk)
     identifier = talk.fresh_id()
     answer = await point.post(point.message(id=identifier), headers={METHOD: "kit/other"})
     check_mismatch(answer, "an Mcp-Method other than the body's")
@@ -313,13 +282,9 @@ async def error_names_request(talk: ServerTalk) -> None:
     check(found == identifier, f"the error has the id {found!r}, not {identifier!r}")
 
 
-@case.should(
-    "sending-messages/notification-needs-no-mirrors",
-    "Status 202 or 4xx, never a message that is no error.",
-)
-async def notification_mirrors(talk: ServerTalk) -> None:
+@case.should("sending-messages", "Status 202 or 4xx, never a message that is no error.")
+async def notification_needs_no_mirrors(point: OpenEndpoint) -> None:
     """What headers a notification needs is not laid down: without them it does no harm."""
-    point = await endpoint(talk)
     message = {"jsonrpc": "2.0", "method": "notifications/kit/unknown", "params": {}}
     answer = await point.post(message, headers={METHOD: None, VERSION: None})
     check(answer.result is None, "a notification was answered with a result")
@@ -330,7 +295,6 @@ async def notification_mirrors(talk: ServerTalk) -> None:
 
 MIRROR = "x-mcp-header"
 KINDS = "test_x_mcp_header_kinds"
-case = page.server(MODERN, bindings=STREAMABLE, needs=(f"tool:{KINDS}",))
 
 
 class Call(Struct):
@@ -365,57 +329,47 @@ async def mirrored_call(talk: ServerTalk) -> Call:
     talk.skip(only if found else f"no tool mirrors a string ({MIRROR})")
 
 
-@case.must("server-behavior-for-custom-headers/served", "The call is served.", needs=())
-async def param_served(talk: ServerTalk) -> None:
+@case.must("server-behavior-for-custom-headers/served", "The call is served.")
+async def param_served(call: Annotated[Call, mirrored_call]) -> None:
     """A call with the headers of its mirrored arguments is served."""
-    call = await mirrored_call(talk)
     check_served(await call.made("eu-west", header="eu-west"), "a call with its mirror")
 
 
-@case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.", needs=())
-async def param_missing(talk: ServerTalk) -> None:
+@case.must("server-behavior-for-custom-headers/missing", "Status 400 and -32020.")
+async def param_missing(call: Annotated[Call, mirrored_call]) -> None:
     """An argument whose header is missing is refused."""
-    call = await mirrored_call(talk)
     check_mismatch(await call.made("kit", header=None), f"a call without {call.header}")
 
 
-@case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.", needs=())
-async def param_other(talk: ServerTalk) -> None:
+@case.must("server-behavior-for-custom-headers/other-than-body", "Status 400 and -32020.")
+async def param_other(call: Annotated[Call, mirrored_call]) -> None:
     """A header that is not the argument, letter by letter, is refused."""
-    call = await mirrored_call(talk)
     for found in ("kit-other", "KIT", "ki", sentinel("other")):
         check_mismatch(await call.made("kit", header=found), f"{call.header}: {found} for 'kit'")
 
 
 @case.must(
-    "server-behavior-for-custom-headers/decoded",
-    "The call is served as if the value were there in plain.",
-    needs=(),
+    "server-behavior-for-custom-headers", "The call is served as if the value were there in plain."
 )
-async def param_decoded(talk: ServerTalk) -> None:
+async def decoded(call: Annotated[Call, mirrored_call]) -> None:
     """A value in the Base64 sentinel form is decoded before it is compared."""
-    call = await mirrored_call(talk)
     for value in ("kit", "Hello, \u4e16\u754c", " padded ", "line1\nline2", "=?base64?literal?="):
         answer = await call.made(value, header=sentinel(value))
         check_served(answer, f"{call.header}: {sentinel(value)} for {value!r}")
 
 
 @case.must(
-    "value-encoding/sentinel-look-alike",
-    "What begins or ends like the sentinel, but does not do both, is plain text.",
-    needs=(),
+    "value-encoding", "What begins or ends like the sentinel, but does not do both, is plain text."
 )
-async def sentinel_look_alike(talk: ServerTalk) -> None:
+async def sentinel_look_alike(call: Annotated[Call, mirrored_call]) -> None:
     """Half a sentinel is a value like others."""
-    call = await mirrored_call(talk)
     for value in ("=?base64?a2l0", "a2l0?=", "=?BASE64?a2l0?="):
         check_served(await call.made(value, header=value), f"{call.header}: {value}")
 
 
-@case.must("value-encoding/parameter-broken", "Status 400 and -32020.", needs=())
-async def param_broken(talk: ServerTalk) -> None:
+@case.must("value-encoding/parameter-broken", "Status 400 and -32020.")
+async def param_broken(call: Annotated[Call, mirrored_call]) -> None:
     """What is no Base64 within the sentinel of a parameter is refused."""
-    call = await mirrored_call(talk)
     for inside in ("SGVsbG8", "SGVs!!!bG8=", "SGVsbG8=="):
         found = f"=?base64?{inside}?="
         check_mismatch(await call.made("Hello", header=found), f"{call.header}: {found}")
@@ -424,11 +378,9 @@ async def param_broken(talk: ServerTalk) -> None:
 @case.must(
     "server-behavior-for-custom-headers/invalid-characters",
     "Status 400, also if the bytes are those of the argument.",
-    needs=(),
 )
-async def param_characters(talk: ServerTalk) -> None:
+async def param_characters(call: Annotated[Call, mirrored_call]) -> None:
     """A mirror with bytes outside ASCII is refused."""
-    call = await mirrored_call(talk)
     value = "kit-\u00e9"
     params = {"name": call.tool, "arguments": {**call.arguments, call.argument: value}}
     payload = encode(call.point.message("tools/call", params))
@@ -446,14 +398,16 @@ async def param_characters(talk: ServerTalk) -> None:
     "A parameter header that no argument asks for changes nothing.",
     needs=("tools",),
 )
-async def param_unknown(talk: ServerTalk) -> None:
+async def param_unknown(talk: ServerTalk, tool: AnyTool) -> None:
     """A parameter header that the server does not know is passed over."""
-    tool = talk.any_tool()
     point = await endpoint(talk)
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     message = point.message("tools/call", call)
     answer = await point.post(message, headers={"mcp-param-kit-unknown": "kit"})
     check_served(answer, "a call with a parameter header that nobody asked for")
+
+
+case = page.server(MODERN, bindings=STREAMABLE, needs=(f"tool:{KINDS}",))
 
 
 class Kinds(Struct):
@@ -478,21 +432,17 @@ async def kinds(talk: ServerTalk) -> Kinds:
     "server-behavior-for-custom-headers/nested",
     "Served with the header of the nested argument, refused without and with another.",
 )
-async def param_nested(talk: ServerTalk) -> None:
+async def param_nested(calls: Annotated[Kinds, kinds]) -> None:
     """The header of a nested argument is compared as well."""
-    calls = await kinds(talk)
     arguments = {"place": {"zone": "b"}}
     check_served(await calls.made(arguments, zone="b"), "a nested mirror")
     check_mismatch(await calls.made(arguments), "a nested argument without its header")
     check_mismatch(await calls.made(arguments, zone="c"), "a nested mirror of another value")
 
 
-@case.must(
-    "value-encoding/booleans", "true and false, in small letters; anything else is another value."
-)
-async def param_boolean(talk: ServerTalk) -> None:
+@case.must("value-encoding", "true and false, in small letters; anything else is another value.")
+async def booleans(calls: Annotated[Kinds, kinds]) -> None:
     """Booleans are mirrored as true and false."""
-    calls = await kinds(talk)
     check_served(await calls.made({"dry": True}, dry_run="true"), "true for true")
     check_served(await calls.made({"dry": False}, dry_run="false"), "false for false")
     for found in ("false", "1", "yes"):
@@ -501,9 +451,8 @@ async def param_boolean(talk: ServerTalk) -> None:
 
 
 @case.must("value-encoding/integers", "Decimal digits; another number is another value.")
-async def param_integer(talk: ServerTalk) -> None:
+async def param_integer(calls: Annotated[Kinds, kinds]) -> None:
     """Integers are mirrored in decimal."""
-    calls = await kinds(talk)
     for value in (42, -7, 0, 2**53 - 1):
         check_served(await calls.made({"shard": value}, shard=str(value)), f"{value} for {value}")
     for value, found in ((42, "43"), (42, "0x2a"), (42, "forty-two"), (2**53 - 1, str(2**53 - 2))):
@@ -512,56 +461,46 @@ async def param_integer(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "schema-extension/integers-within-range",
-    "Refused: beyond 2^53 an integer is not the same for every reader.",
+    "schema-extension", "Refused: beyond 2^53 an integer is not the same for every reader."
 )
-async def integers_within_range(talk: ServerTalk) -> None:
+async def integers_within_range(calls: Annotated[Kinds, kinds]) -> None:
     """An integer outside the safe range is not mirrored."""
-    calls = await kinds(talk)
     for value in (2**53, -(2**53), 10**30):
         answer = await calls.made({"shard": value}, shard=str(value))
         served = answer.result is not None and not answer.result.get("isError")
         check(not served, f"Mcp-Param-Shard: {value} was served")
 
 
-@case.should("server-validation/integers-numerically", "42.0 in the header is 42 in the body.")
-async def integers_numerically(talk: ServerTalk) -> None:
+@case.should("server-validation", "42.0 in the header is 42 in the body.")
+async def integers_numerically(calls: Annotated[Kinds, kinds]) -> None:
     """Integers are compared as numbers."""
-    calls = await kinds(talk)
     answer = await calls.made({"shard": 42}, shard="42.0")
     check_served(answer, "Mcp-Param-Shard: 42.0 for 42")
 
 
-@case.must(
-    "server-behavior-for-custom-headers/absent-not-expected",
-    "The call is served without the header.",
-)
-async def absent_not_expected(talk: ServerTalk) -> None:
+@case.must("server-behavior-for-custom-headers", "The call is served without the header.")
+async def absent_not_expected(calls: Annotated[Kinds, kinds]) -> None:
     """An argument that is not given needs no header."""
-    calls = await kinds(talk)
     check_served(await calls.made({}), "a call without arguments and mirrors")
     answer = await calls.made({"place": {}})
     check_served(answer, "a nested argument that is not given")
 
 
 @case.must(
-    "server-behavior-for-custom-headers/null-not-expected",
+    "server-behavior-for-custom-headers",
     "Whatever becomes of the call, its headers are not what is wrong.",
 )
-async def null_not_expected(talk: ServerTalk) -> None:
+async def null_not_expected(calls: Annotated[Kinds, kinds]) -> None:
     """An argument that is null needs no header."""
-    calls = await kinds(talk)
     answer = await calls.made({"note": None})
     check(answer.status == OK, f"an argument that is null, without its header, got {answer}")
 
 
 @case.should(
-    "server-validation/header-without-argument",
-    "Status 400 and -32020: the header claims what the body does not say.",
+    "server-validation", "Status 400 and -32020: the header claims what the body does not say."
 )
-async def header_without_argument(talk: ServerTalk) -> None:
+async def header_without_argument(calls: Annotated[Kinds, kinds]) -> None:
     """The header of an argument that is not there contradicts the body."""
-    calls = await kinds(talk)
     answer = await calls.made({}, note="kit")
     check_mismatch(answer, "a mirror of an argument that is not given")
 
@@ -569,9 +508,10 @@ async def header_without_argument(talk: ServerTalk) -> None:
 # How values stand in headers
 
 case = page.server(MODERN, bindings=STREAMABLE, needs=("tools",))
+schema_extension = case.at("schema-extension")
 
 
-@case.must("value-encoding/name-decoded", "The call is served as if the name were there in plain.")
+@case.must("value-encoding", "The call is served as if the name were there in plain.")
 async def name_decoded(talk: ServerTalk) -> None:
     """An Mcp-Name in the Base64 sentinel form is decoded before it is compared."""
     method, params, name = tool_call(talk)
@@ -580,11 +520,8 @@ async def name_decoded(talk: ServerTalk) -> None:
     check_served(answer, f"{method} with Mcp-Name: {sentinel(name)}")
 
 
-@case.must(
-    "value-encoding/sentinel-small-letters",
-    "Status 400 and -32020: it is the plain text of another name.",
-)
-async def sentinel_case(talk: ServerTalk) -> None:
+@case.must("value-encoding", "Status 400 and -32020: it is the plain text of another name.")
+async def sentinel_small_letters(talk: ServerTalk) -> None:
     """The sentinel in capitals, or half of it, is plain text."""
     method, params, name = tool_call(talk)
     point = await endpoint(talk)
@@ -594,7 +531,7 @@ async def sentinel_case(talk: ServerTalk) -> None:
         check_mismatch(answer, f"Mcp-Name: {found}")
 
 
-@case.must("value-encoding/sentinel-broken", "Status 400 and -32020.")
+@case.must("value-encoding", "Status 400 and -32020.")
 async def sentinel_broken(talk: ServerTalk) -> None:
     """What is no Base64 within the sentinel is refused, not guessed."""
     method, params, name = tool_call(talk)
@@ -607,8 +544,7 @@ async def sentinel_broken(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "server-validation/invalid-characters",
-    "Status 400, with -32020 where the server's HTTP lets the header through.",
+    "server-validation", "Status 400, with -32020 where the server's HTTP lets the header through."
 )
 async def invalid_characters(talk: ServerTalk) -> None:
     """A mirrored value with bytes outside ASCII is refused."""
@@ -632,7 +568,7 @@ COMPOSITION = ("oneOf", "anyOf", "allOf", "not", "if", "then", "else", "items", 
 PRIMITIVE = {"string", "integer", "boolean"}
 
 
-class Annotated(Struct):
+class Mirror(Struct):
     """Where a tool's schema has the annotation."""
 
     tool: str
@@ -642,7 +578,7 @@ class Annotated(Struct):
     """Through ``properties`` alone."""
 
 
-async def annotations(talk: ServerTalk) -> list[Annotated]:
+async def annotations(talk: ServerTalk) -> list[Mirror]:
     """All of them; a server without any has nothing to be tested here."""
     tools = await entries(await talk.open(), "tools/list", "tools")
     found = [
@@ -650,12 +586,11 @@ async def annotations(talk: ServerTalk) -> list[Annotated]:
         for tool in tools
         for each in _within(str(tool.get("name")), tool.get("inputSchema"), True)
     ]
-    if not found:
-        talk.skip(f"no tool has {MIRROR} in its schema")
+    need(found, f"no tool has {MIRROR} in its schema")
     return found
 
 
-def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
+def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Mirror]:
     if isinstance(schema, list):
         for each in schema:
             yield from _within(tool, each, False)
@@ -665,28 +600,25 @@ def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
         if name == "properties" and isinstance(value, dict):
             for rules in value.values():
                 if isinstance(rules, dict) and MIRROR in rules:
-                    yield Annotated(tool, rules[MIRROR], rules, reachable)
+                    yield Mirror(tool, rules[MIRROR], rules, reachable)
                 yield from _within(tool, rules, reachable)
         elif name in COMPOSITION or name in ("$defs", "definitions", "additionalProperties"):
             inner = value.values() if name in ("$defs", "definitions") else (value,)
             for each in inner:
                 if isinstance(each, dict) and MIRROR in each:
-                    yield Annotated(tool, each[MIRROR], each, False)
+                    yield Mirror(tool, each[MIRROR], each, False)
                 yield from _within(tool, each, False)
 
 
-@case.must(
-    "schema-extension/name-is-a-token",
-    "One or more characters that a header name may have, no controls.",
-)
-async def name_is_token(talk: ServerTalk) -> None:
+@schema_extension.must("One or more characters that a header name may have, no controls.")
+async def name_is_a_token(talk: ServerTalk) -> None:
     """The name of a mirror is not empty, and a token of HTTP."""
     for each in await annotations(talk):
         fine = isinstance(each.name, str) and TOKEN.fullmatch(each.name)
         check(fine, f"{MIRROR} of {each.tool} is {each.name!r}", FLAW)
 
 
-@case.must("schema-extension/names-unique", "No two mirrors of one tool differ in case alone.")
+@schema_extension.must("No two mirrors of one tool differ in case alone.")
 async def names_unique(talk: ServerTalk) -> None:
     """The names of a tool's mirrors are unique whatever their case."""
     seen: set[tuple[str, str]] = set()
@@ -696,7 +628,7 @@ async def names_unique(talk: ServerTalk) -> None:
         seen.add(key)
 
 
-@case.must("schema-extension/primitive-types", "string, integer or boolean; no number.")
+@schema_extension.must("string, integer or boolean; no number.")
 async def primitive_types(talk: ServerTalk) -> None:
     """Only arguments of a primitive type are mirrored."""
     for each in await annotations(talk):
@@ -707,10 +639,7 @@ async def primitive_types(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "schema-extension/statically-reachable",
-    "Every step from the root to the annotated property is a key of properties.",
-)
+@schema_extension.must("Every step from the root to the annotated property is a key of properties.")
 async def statically_reachable(talk: ServerTalk) -> None:
     """Mirrored arguments are reached through properties alone."""
     for each in await annotations(talk):

@@ -5,16 +5,17 @@ import json
 from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.endpoint import SINCE_STREAMABLE
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import Kind, encode, request
+from mcpcore_conformance.kit.messages import encode, request
 from mcpcore_conformance.kit.model import MODERN, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import headers_as_for
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/transports/index")
 case = page.server(SINCE_STREAMABLE)
+messages = case.at("messages")
 
 SAMPLES = (
     "\u00e4\u00f6\u00fc\u00df",
@@ -34,7 +35,7 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     sent = await link.say(payload, headers=headers_as_for(link, link.plain))
     reply = await link.reply(Sent(identifier, sent.exchange, link.plain))
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"a request with the id {identifier!r} got {reply}",
     )
     assert reply.message is not None
@@ -43,18 +44,16 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     link.spoilt = spoilt
 
 
-@case.must("messages/utf-8", "Every character comes back as it was sent, in UTF-8.")
-async def utf_8(talk: ServerTalk) -> None:
+@messages.must("Every character comes back as it was sent, in UTF-8.")
+async def utf_8(link: OpenLink) -> None:
     """Messages are UTF-8, both ways."""
-    link = await talk.open()
     for sample in SAMPLES:
         await echoed(link, encode(_request(link, sample)), sample)
 
 
-@case.must("messages/escapes", "An escape is the character that it stands for.")
-async def escapes(talk: ServerTalk) -> None:
+@messages.must("An escape is the character that it stands for.")
+async def escapes(link: OpenLink) -> None:
     """Characters that are escaped in JSON are the same characters."""
-    link = await talk.open()
     for sample in SAMPLES:
         await echoed(link, json.dumps(_request(link, sample)).encode(), sample)
 
@@ -63,11 +62,8 @@ def _request(link: Link, identifier: str) -> dict[str, object]:
     return request(identifier, link.plain, link.params({}))
 
 
-@case.must(
-    "messages/directions",
-    "The server sends responses and notifications only.",
-    MODERN,
-    needs=("found:question",),
+@messages.must(
+    "The server sends responses and notifications only.", MODERN, needs=("found:question",)
 )
 async def directions(talk: ServerTalk) -> None:
     """A server sends no requests, on whatever binding."""
@@ -82,7 +78,7 @@ async def directions(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "custom-transports/connections-apart",
+    "custom-transports",
     "Each connection gets its own answers, though both use the same ids.",
     bindings=ONE_CHANNEL,
 )

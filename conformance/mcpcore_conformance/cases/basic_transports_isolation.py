@@ -23,11 +23,12 @@ from mcpcore_conformance.kit.watching import any_call
 
 page = Page("basic/transports")
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
+session_management = case.at("session-management")
 
 SAMPLING = "sampling/createMessage"
 
 
-@case.should("session-management/equal-ids", "Both are answered, each on its own stream.")
+@session_management.should("Both are answered, each on its own stream.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two sessions use one request id and one progress token at the same time."""
     first, second = await endpoint(talk), await endpoint(talk)
@@ -40,10 +41,8 @@ async def equal_ids(talk: ServerTalk) -> None:
         await check_apart(point, call, reported(answer, token), "a session")
 
 
-@case.should(
-    "session-management/streams-apart",
-    "Nothing of one session's calls comes on another session's stream.",
-    needs=WITH_PROGRESS,
+@session_management.should(
+    "Nothing of one session's calls comes on another session's stream.", needs=WITH_PROGRESS
 )
 async def streams_apart(talk: ServerTalk) -> None:
     """The GET stream of a session brings nothing that concerns another session's calls."""
@@ -64,10 +63,8 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(not strays, f"a session got {strays} of another one")
 
 
-@case.should(
-    "session-management/cancel-own-only",
-    "The call goes on.",
-    needs=("tool:test_wait", "tool:test_cancelled_count"),
+@session_management.should(
+    "The call goes on.", needs=("tool:test_wait", "tool:test_cancelled_count")
 )
 async def cancel_own_only(talk: ServerTalk) -> None:
     """A session cannot cancel the request of another one by its id."""
@@ -88,10 +85,8 @@ async def cancel_own_only(talk: ServerTalk) -> None:
     await first.link.cancel(Sent("kit-shared", sent.exchange, "tools/call"))
 
 
-@case.should(
-    "session-management/answer-own-only",
-    "The question stays open until its own session answers it.",
-    needs=("tool:test_sampling",),
+@session_management.should(
+    "The question stays open until its own session answers it.", needs=("tool:test_sampling",)
 )
 async def answer_own_only(talk: ServerTalk) -> None:
     """A session cannot answer what the server has asked of another one."""

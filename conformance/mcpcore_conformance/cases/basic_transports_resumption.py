@@ -1,7 +1,7 @@
 """Cases of the page basic/transports: streams that break off, are closed, and are picked up."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
 )
@@ -21,14 +22,15 @@ from mcpcore_conformance.kit.heard import Event
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.watching import PROGRESS, behind, parts_of, watched
 
 page = Page("basic/transports")
 
 STREAMED = ("found:event-ids",)
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE, needs=STREAMED)
+resumability_and_redelivery = case.at("resumability-and-redelivery")
 STEPS = [0, 50, 100]
 """What the fixture's tool reports."""
 MARKS = 4
@@ -95,8 +97,7 @@ async def broken(talk: ServerTalk, name: str = "kit", point: Endpoint | None = N
 
 def check_unanswered(talk: ServerTalk, cut: Cut) -> None:
     """Go on only if the stream was cut before its answer: only then something is left of it."""
-    if cut.answered:
-        talk.skip("the first event with an id is the answer: nothing follows it")
+    need(not cut.answered, "the first event with an id is the answer: nothing follows it")
 
 
 def progress(point: Endpoint, exchange: int) -> list[Any]:
@@ -109,17 +110,14 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
     """Pick the stream of a call up, and wait for its end."""
     check_unanswered(talk, cut)
     opened = await cut.point.open(cut.last_event_id, whole=True)
-    if not opened.streams:
-        talk.skip(f"the server does not resume streams ({opened})")
+    need(opened.streams, f"the server does not resume streams ({opened})")
     return await cut.point.answer(opened.exchange)
 
 
 # Event ids
 
 
-@case.must(
-    "resumability-and-redelivery/ids-unique", "No id comes twice in a session, whatever the stream."
-)
+@resumability_and_redelivery.must("No id comes twice in a session, whatever the stream.")
 async def ids_unique(talk: ServerTalk) -> None:
     """Event ids are unique over all streams of a session."""
     point = await endpoint(talk, by_hand=True)
@@ -129,16 +127,12 @@ async def ids_unique(talk: ServerTalk) -> None:
         await point.answer(each.exchange)
     ids = [each.event_id for each in point.link.events if each.event_id]
     ids += [each.source.event_id for each in point.link.inbox if each.source.event_id]
-    if not ids:
-        talk.skip("the server's events have no ids")
+    need(ids, "the server's events have no ids")
     twice = [each for each, times in Counter(ids).items() if times > 1]
     check(not twice, f"the event ids {twice[:3]} came more than once")
 
 
-@case.should(
-    "resumability-and-redelivery/ids-name-their-stream",
-    "Each of two broken streams is picked up by its own id.",
-)
+@resumability_and_redelivery.should("Each of two broken streams is picked up by its own id.")
 async def ids_name_their_stream(talk: ServerTalk) -> None:
     """An event id leads back to the stream that it came on."""
     first = await broken(talk, "kit-0")
@@ -155,13 +149,11 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
 # Picking up
 
 
-@case.may(
-    "resumability-and-redelivery/replayed",
-    "GET with Last-Event-ID brings what was missed, the response included.",
+@resumability_and_redelivery.may(
+    "GET with Last-Event-ID brings what was missed, the response included."
 )
-async def replayed(talk: ServerTalk) -> None:
+async def replayed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream that broke off can be picked up."""
-    cut = await broken(talk)
     check_unanswered(talk, cut)
     opened = await cut.point.open(cut.last_event_id, whole=True)
     check(opened.streams, f"a GET with Last-Event-ID got {opened}")
@@ -169,13 +161,9 @@ async def replayed(talk: ServerTalk) -> None:
     check(answer.result is not None, "the response did not come on the stream picked up")
 
 
-@case.should(
-    "resumability-and-redelivery/exactly-what-followed",
-    "Every message after the last id, in order, and none before.",
-)
-async def exactly_what_followed(talk: ServerTalk) -> None:
+@resumability_and_redelivery.should("Every message after the last id, in order, and none before.")
+async def exactly_what_followed(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """What is replayed is exactly what followed on that stream."""
-    cut = await broken(talk)
     answer = await resumed(talk, cut)
     if (await watched(talk, "event-ids")).known:
         values = progress(cut.point, answer.exchange)
@@ -234,28 +222,23 @@ def _told(messages: list[Message]) -> str:
     return ", ".join(said) or "nothing"
 
 
-@case.should(
-    "resumability-and-redelivery/after-the-end", "The response comes, and the stream ends."
-)
-async def after_the_end(talk: ServerTalk) -> None:
+@resumability_and_redelivery.should("The response comes, and the stream ends.")
+async def after_the_end(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
-    cut = await broken(talk)
     answers = [await resumed(talk, cut), await resumed(talk, cut)]
     check(answers[-1].result is not None, "picked up once more, the stream brings no response")
     check(all(answer.done for answer in answers), "the stream stays open behind the response")
 
 
-@case.may(
-    "resumability-and-redelivery/get-stream-resumed",
+@resumability_and_redelivery.may(
     "What was said meanwhile comes on the stream that is picked up.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
-async def get_stream_resumed(talk: ServerTalk) -> None:
+async def get_stream_resumed(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A GET stream that broke off can be picked up as well.
 
     Only of the fixture it is known what has the server say something there.
     """
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     change = {"name": "test_trigger_tool_change"}
     check_served(await point.post(point.message("tools/call", change)), "the call")
@@ -280,9 +263,8 @@ async def get_stream_resumed(talk: ServerTalk) -> None:
     "sending-messages-to-the-server/disconnect-is-no-cancellation",
     "The call ends as if nothing had happened; its result is there to be picked up.",
 )
-async def disconnect_no_cancellation(talk: ServerTalk) -> None:
+async def disconnect_no_cancellation(talk: ServerTalk, cut: Annotated[Cut, broken]) -> None:
     """A connection that is lost does not cancel its request."""
-    cut = await broken(talk)
     if (await cut.point.answer(cut.sent.exchange)).result is not None:
         talk.skip("the answer had come before the connection was cut")
     answer = await resumed(talk, cut)
@@ -295,10 +277,7 @@ async def disconnect_no_cancellation(talk: ServerTalk) -> None:
 # What is not to be had
 
 
-@case.must(
-    "resumability-and-redelivery/no-other-stream",
-    "Nothing that was or would be delivered on another stream.",
-)
+@resumability_and_redelivery.must("Nothing that was or would be delivered on another stream.")
 async def no_other_stream(talk: ServerTalk) -> None:
     """Picking up one stream brings nothing of another one."""
     point = await endpoint(talk, by_hand=True)
@@ -318,10 +297,7 @@ async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
     return await _brought(cut.point, opened.exchange, 0)
 
 
-@case.must(
-    "resumability-and-redelivery/no-other-session",
-    "A refusal, or a stream without anything of the other session.",
-)
+@resumability_and_redelivery.must("A refusal, or a stream without anything of the other session.")
 async def no_other_session(talk: ServerTalk) -> None:
     """An event id of another session brings nothing of that session."""
     other, _ = await stateful(talk)
@@ -344,14 +320,10 @@ async def no_other_session(talk: ServerTalk) -> None:
     check(not strays, f"another session's {strays} were replayed")
 
 
-@case.should(
-    "resumability-and-redelivery/made-up-ids",
-    "A refusal with 4xx, or a stream on which nothing is replayed.",
-)
-async def made_up_ids(talk: ServerTalk) -> None:
+@resumability_and_redelivery.should("A refusal with 4xx, or a stream on which nothing is replayed.")
+async def made_up_ids(talk: ServerTalk, link: NewLink) -> None:
     """Event ids that were never given bring nothing, and do no harm."""
     # a conversation of its own, so that all the ids that there are have been heard
-    link = await talk.connect()
     await link.initialize()
     link.coming_back.by_hand = True
     point = Endpoint(talk, link)
@@ -391,16 +363,14 @@ async def made_up_ids(talk: ServerTalk) -> None:
 # Streams that a server opens to be polled
 
 case = page.server(WITH_PRIMING, bindings=STREAMABLE, needs=("found:polling",))
+sending_messages_to_the_server = case.at("sending-messages-to-the-server")
 
 
-@case.should(
-    "sending-messages-to-the-server/priming",
-    "The first event of a stream has an id and no data.",
-    needs=("found:event-ids",),
+@sending_messages_to_the_server.should(
+    "The first event of a stream has an id and no data.", needs=("found:event-ids",)
 )
-async def priming(talk: ServerTalk) -> None:
+async def priming(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An event stream opens with an event by which it can be picked up."""
-    point = await endpoint(talk)
     sent = await point.call(await watched(talk, "event-ids"), "kit")
     answer = await point.answer(sent.exchange)
     marks = [each.source.event_id for each in answer.messages if each.source.event_id]
@@ -420,9 +390,7 @@ def _shown(event: Event) -> str:
     return f"id {event.event_id!r}, data {event.data[:40]!r}"
 
 
-@case.should(
-    "sending-messages-to-the-server/retry-before-closing", "retry, then the end of the connection."
-)
+@sending_messages_to_the_server.should("retry, then the end of the connection.")
 async def retry_before_closing(talk: ServerTalk) -> None:
     """A server that closes a connection before the response says when to come back."""
     point = await endpoint(talk, by_hand=True)
@@ -435,9 +403,7 @@ async def retry_before_closing(talk: ServerTalk) -> None:
     check(any(each is not None for each in retries), "the connection was closed without retry")
 
 
-@case.should(
-    "sending-messages-to-the-server/polling", "The response comes when the client is back."
-)
+@sending_messages_to_the_server.should("The response comes when the client is back.")
 async def polling(talk: ServerTalk) -> None:
     """A stream whose connection the server closed brings its response in the end."""
     point = await endpoint(talk, by_hand=True)

@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from typing import Annotated
 
 from mcpcore_conformance.kit.endpoint import (
     BAD_REQUEST,
@@ -12,6 +13,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     WITH_VERSION_HEADER,
     Endpoint,
+    OpenEndpoint,
     check_refused,
     check_served,
     endpoint,
@@ -21,11 +23,12 @@ from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import notification
 from mcpcore_conformance.kit.model import STREAMABLE, Page
 from mcpcore_conformance.kit.readings import read_alike
-from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/transports")
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
+session_management = case.at("session-management")
 
 SESSION = "mcp-session-id"
 MADE_UP = "kit-0123456789abcdef0123456789abcdef"
@@ -40,13 +43,16 @@ async def stateful(talk: ServerTalk) -> tuple[Endpoint, str]:
     talk.skip("the server gives no session ids")
 
 
+StatefulEndpoint = Annotated[Endpoint, stateful]
+Session = Annotated[str, stateful]
+
+
 # The id
 
 
-@case.must("session-management/visible-ascii", "Characters from 0x21 to 0x7E only.")
-async def visible_ascii(talk: ServerTalk) -> None:
+@session_management.must("Characters from 0x21 to 0x7E only.")
+async def visible_ascii(_: StatefulEndpoint, session: Session) -> None:
     """A session id consists of visible ASCII characters."""
-    _, session = await stateful(talk)
     check(session, "the session id is empty")
     check(all("!" <= each <= "~" for each in session), f"the session id is {session!r}")
 
@@ -60,10 +66,9 @@ def _bits(id: str) -> int:
     return len(id) * 6
 
 
-@case.should(
-    "session-management/unpredictable",
+@session_management.should(
     "120 bits or more (a random UUID has 122) that differ from session to session, so that"
-    " none can be guessed.",
+    " none can be guessed."
 )
 async def unpredictable(talk: ServerTalk) -> None:
     """Session ids are unique, long, and do not resemble one another."""
@@ -81,9 +86,8 @@ async def unpredictable(talk: ServerTalk) -> None:
     "session-management/not-chosen-by-client",
     "The new session has an id of the server's choice, or initialize is refused.",
 )
-async def not_chosen(talk: ServerTalk) -> None:
+async def not_chosen(talk: ServerTalk, link: NewLink) -> None:
     """An id that a client brings to initialize does not become a session's id (fixation)."""
-    link = await talk.connect()
     point = Endpoint(talk, link)
     opening = point.message("initialize", link.opening())
     answer = await point.post(opening, headers={SESSION: MADE_UP})
@@ -96,10 +100,7 @@ async def not_chosen(talk: ServerTalk) -> None:
     check(answer.refused, f"a request with the id that the client brought got {answer}")
 
 
-@case.should(
-    "session-management/initialize-spares-others",
-    "The session goes on, with its own revision and state.",
-)
+@session_management.should("The session goes on, with its own revision and state.")
 async def initialize_spares_others(talk: ServerTalk) -> None:
     """An initialize that names somebody's session does not end or take over that session."""
     point, session = await stateful(talk)
@@ -111,10 +112,9 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
     check_served(await point.post(point.message()), "a request of the session that was named")
 
 
-@case.should("session-management/two-ids", "A refusal: the request is of one session or the other.")
-async def two_ids(talk: ServerTalk) -> None:
+@session_management.should("A refusal: the request is of one session or the other.")
+async def two_ids(talk: ServerTalk, point: StatefulEndpoint, _: Session) -> None:
     """A request with two session ids is served in neither session."""
-    point, _ = await stateful(talk)
     other, foreign = await stateful(talk)
     payload = point.plain_payload()
     own = point.head_lines(payload)
@@ -130,37 +130,31 @@ async def two_ids(talk: ServerTalk) -> None:
 # Without one, with a wrong one, after its end
 
 
-@case.should("session-management/missing-post", "Status 400.")
-async def missing_post(talk: ServerTalk) -> None:
+@session_management.should("Status 400.")
+async def missing_post(point: StatefulEndpoint, _: Session) -> None:
     """A POST without the session id that the server has given gets 400."""
-    point, _ = await stateful(talk)
     answer = await point.post(point.message(), headers={SESSION: None})
     check_refused(answer, "a POST without session id", BAD_REQUEST)
 
 
-@case.should("session-management/missing-get", "Status 400; 405 where there are no such streams.")
-async def missing_get(talk: ServerTalk) -> None:
+@session_management.should("Status 400; 405 where there are no such streams.")
+async def missing_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET without the session id gets 400."""
-    point, _ = await stateful(talk)
     answer = await point.open(headers=_without_session(point))
     check_refused(answer, "a GET without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
 
 
-@case.should(
-    "session-management/missing-delete", "Status 400; 405 where clients cannot end sessions."
-)
-async def missing_delete(talk: ServerTalk) -> None:
+@session_management.should("Status 400; 405 where clients cannot end sessions.")
+async def missing_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE without the session id gets 400, and ends nobody's session."""
-    point, _ = await stateful(talk)
     answer = await point.delete(None)
     check_refused(answer, "a DELETE without session id", BAD_REQUEST, METHOD_NOT_ALLOWED)
     check_served(await point.post(point.message()), "a request after a DELETE without session id")
 
 
-@case.should("session-management/missing-notification", "Status 400, not 202.")
-async def missing_notification(talk: ServerTalk) -> None:
+@session_management.should("Status 400, not 202.")
+async def missing_notification(point: StatefulEndpoint, _: Session) -> None:
     """A notification without the session id is not taken."""
-    point, _ = await stateful(talk)
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
     answer = await point.post(cancel, headers={SESSION: None})
     check_refused(answer, "a notification without session id", BAD_REQUEST)
@@ -171,13 +165,11 @@ def _without_session(point: Endpoint) -> list[tuple[str, str]]:
     return [("accept", "text/event-stream"), *kept]
 
 
-@case.should(
-    "session-management/unknown-post",
-    "Status 404: the id may have been one, so that the client opens a new session.",
+@session_management.should(
+    "Status 404: the id may have been one, so that the client opens a new session."
 )
-async def unknown_post(talk: ServerTalk) -> None:
+async def unknown_post(point: StatefulEndpoint, session: Session) -> None:
     """A POST with an id that is no session's gets 404."""
-    point, session = await stateful(talk)
     for found in (MADE_UP, session[:-1], f"{session}x", session[::-1]):
         if read_alike(session, found):
             continue
@@ -185,20 +177,16 @@ async def unknown_post(talk: ServerTalk) -> None:
         check_refused(answer, "a POST with the id of no session", NOT_FOUND)
 
 
-@case.should("session-management/unknown-get", "Status 404; 405 where there are no such streams.")
-async def unknown_get(talk: ServerTalk) -> None:
+@session_management.should("Status 404; 405 where there are no such streams.")
+async def unknown_get(point: StatefulEndpoint, _: Session) -> None:
     """A GET with an id that is no session's gets 404."""
-    point, _ = await stateful(talk)
     answer = await point.open(headers=[*_without_session(point), (SESSION, MADE_UP)])
     check_refused(answer, "a GET with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.should(
-    "session-management/unknown-delete", "Status 404; 405 where clients cannot end sessions."
-)
-async def unknown_delete(talk: ServerTalk) -> None:
+@session_management.should("Status 404; 405 where clients cannot end sessions.")
+async def unknown_delete(point: StatefulEndpoint, _: Session) -> None:
     """A DELETE with an id that is no session's gets 404."""
-    point, _ = await stateful(talk)
     answer = await point.delete(MADE_UP)
     check_refused(answer, "a DELETE with the id of no session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
@@ -207,28 +195,25 @@ async def ended(talk: ServerTalk) -> tuple[Endpoint, str]:
     """A conversation whose session has been ended by DELETE."""
     point, session = await stateful(talk)
     answer = await point.delete(session)
-    if answer.status == METHOD_NOT_ALLOWED:
-        talk.skip("clients cannot end sessions")
+    need(answer.status != METHOD_NOT_ALLOWED, "clients cannot end sessions")
     check(OK <= answer.status < 300, f"the DELETE of a session got {answer}")
     return point, session
 
 
-@case.should(
-    "session-management/delete-ends", "A status of 2xx; 405 where clients cannot end sessions."
-)
+@session_management.should("A status of 2xx; 405 where clients cannot end sessions.")
 async def delete_ends(talk: ServerTalk) -> None:
     """DELETE with the session id ends the session."""
     await ended(talk)
 
 
-@case.must("session-management/ended-post", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_post(talk: ServerTalk) -> None:
     """A POST of a session that has ended gets 404."""
     point, _ = await ended(talk)
     check_refused(await point.post(point.message()), "a POST of an ended session", NOT_FOUND)
 
 
-@case.must("session-management/ended-notification", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_notification(talk: ServerTalk) -> None:
     """A notification of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -236,7 +221,7 @@ async def ended_notification(talk: ServerTalk) -> None:
     check_refused(answer, "a notification of an ended session", NOT_FOUND)
 
 
-@case.must("session-management/ended-get", "Status 404; 405 where there are no such streams.")
+@session_management.must("Status 404; 405 where there are no such streams.")
 async def ended_get(talk: ServerTalk) -> None:
     """A GET of a session that has ended gets 404."""
     point, _ = await ended(talk)
@@ -244,7 +229,7 @@ async def ended_get(talk: ServerTalk) -> None:
     check_refused(answer, "a GET of an ended session", NOT_FOUND, METHOD_NOT_ALLOWED)
 
 
-@case.must("session-management/ended-delete", "Status 404.")
+@session_management.must("Status 404.")
 async def ended_delete(talk: ServerTalk) -> None:
     """A second DELETE of a session gets 404."""
     point, session = await ended(talk)
@@ -252,34 +237,27 @@ async def ended_delete(talk: ServerTalk) -> None:
     check_refused(answer, "a second DELETE of a session", NOT_FOUND)
 
 
-@case.should(
-    "session-management/end-closes-streams", "An open GET stream of the session ends with it."
-)
-async def end_closes_streams(talk: ServerTalk) -> None:
+@session_management.should("An open GET stream of the session ends with it.")
+async def end_closes_streams(point: StatefulEndpoint, session: Session) -> None:
     """The streams of a session end when it does."""
-    point, session = await stateful(talk)
     stream = await point.open()
-    if not stream.streams:
-        talk.skip("the server opens no stream by GET")
+    need(stream.streams, "the server opens no stream by GET")
     answer = await point.delete(session)
-    if answer.status == METHOD_NOT_ALLOWED:
-        talk.skip("clients cannot end sessions")
+    need(answer.status != METHOD_NOT_ALLOWED, "clients cannot end sessions")
     stream = await point.answer(stream.exchange, 2.0)
     check(stream.done is not None, "the GET stream of a session that has ended stays open")
 
 
-@case.should("session-management/end-spares-others", "The other session is served as before.")
-async def end_spares_others(talk: ServerTalk) -> None:
+@session_management.should("The other session is served as before.")
+async def end_spares_others(talk: ServerTalk, other: StatefulEndpoint, _: Session) -> None:
     """The end of one session leaves the others alone."""
-    other, _ = await stateful(talk)
     await ended(talk)
     check_served(await other.post(other.message()), "a request of another session")
 
 
 @case.should("session-management/header-name", "MCP-SESSION-ID is Mcp-Session-Id.")
-async def session_header_name(talk: ServerTalk) -> None:
+async def session_header_name(point: StatefulEndpoint, session: Session) -> None:
     """The name of the session header has no case."""
-    point, session = await stateful(talk)
     message = point.plain_payload()
     own = [each for each in point.wire.headers_for(message) if each[0] != SESSION]
     for name in ("MCP-SESSION-ID", "MCP-Session-Id", "Mcp-Session-Id"):
@@ -295,38 +273,32 @@ VERSION = "mcp-protocol-version"
 
 
 @case.must("protocol-version-header/unsupported", "Status 400.")
-async def version_unsupported(talk: ServerTalk) -> None:
+async def version_unsupported(point: OpenEndpoint) -> None:
     """A request with a version that the server does not speak gets 400."""
-    point = await endpoint(talk)
     for found in ("1999-12-31", "2099-01-01"):
         answer = await point.post(point.message(), headers={VERSION: found})
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
 @case.must("protocol-version-header/invalid", "Status 400.")
-async def version_invalid(talk: ServerTalk) -> None:
+async def version_invalid(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request with a version that is none gets 400."""
-    point = await endpoint(talk)
     for found in ("latest", f"{talk.revision.name}.0", "0", "2025-13-45"):
         answer = await point.post(point.message(), headers={VERSION: found})
         check_refused(answer, f"MCP-Protocol-Version: {found}", BAD_REQUEST)
 
 
 @case.must("protocol-version-header/invalid-notification", "Status 400.")
-async def version_invalid_notification(talk: ServerTalk) -> None:
+async def version_invalid_notification(point: OpenEndpoint) -> None:
     """A notification with a version that is none gets 400."""
-    point = await endpoint(talk)
     cancel = notification("notifications/cancelled", {"requestId": "kit-none"})
     answer = await point.post(cancel, headers={VERSION: "latest"})
     check_refused(answer, "a notification of version 'latest'", BAD_REQUEST)
 
 
-@case.must(
-    "protocol-version-header/invalid-get", "Status 400; 405 where there are no such streams."
-)
-async def version_invalid_get(talk: ServerTalk) -> None:
+@case.must("protocol-version-header", "Status 400; 405 where there are no such streams.")
+async def invalid_get(point: OpenEndpoint) -> None:
     """A GET with a version that is none gets 400."""
-    point = await endpoint(talk)
     own = [each for each in point.wire.headers_for(None) if each[0] != VERSION]
     answer = await point.open(headers=[("accept", "text/event-stream"), *own, (VERSION, "latest")])
     check_refused(answer, "a GET of version 'latest'", BAD_REQUEST, METHOD_NOT_ALLOWED)
@@ -336,9 +308,8 @@ async def version_invalid_get(talk: ServerTalk) -> None:
     "protocol-version-header/invalid-delete",
     "Status 400, and the session goes on; 405 where clients cannot end sessions.",
 )
-async def version_invalid_delete(talk: ServerTalk) -> None:
+async def version_invalid_delete(point: StatefulEndpoint, session: Session) -> None:
     """A DELETE with a version that is none gets 400 and ends nothing."""
-    point, session = await stateful(talk)
     answer = await point.delete(session, (VERSION, "latest"))
     check_refused(answer, "a DELETE of version 'latest'", BAD_REQUEST, METHOD_NOT_ALLOWED)
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
@@ -347,17 +318,15 @@ async def version_invalid_delete(talk: ServerTalk) -> None:
 @case.should(
     "protocol-version-header/absent", "Served: by the version that was agreed on, or as 2025-03-26."
 )
-async def version_absent(talk: ServerTalk) -> None:
+async def version_absent(point: OpenEndpoint) -> None:
     """A request without the version header is served."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={VERSION: None})
     check_served(answer, "a request without MCP-Protocol-Version")
 
 
 @case.should("protocol-version-header/on-initialize", "The handshake succeeds.")
-async def version_on_initialize(talk: ServerTalk) -> None:
+async def version_on_initialize(talk: ServerTalk, link: NewLink) -> None:
     """An initialize that carries the header already is served."""
-    link = await talk.connect()
     point = Endpoint(talk, link)
     message = point.message("initialize", link.opening())
     answer = await point.post(message, headers={VERSION: talk.revision.name})

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.link import Link
@@ -11,13 +11,14 @@ from mcpcore_conformance.kit.model import ALL, LINES, MODERN, SINCE_2025_11_25, 
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.shown import Asker
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, askers, check_still_asks, needy
-from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, check
+from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED, check, need
 from mcpcore_conformance.kit.watching import PROGRESS
 
 page = Page("basic/transports/stdio")
 case = page.server(bindings=LINES)
+stdio = case.at("stdio")
 
 MEBIBYTE = 2**20
 RESTS = 0.5
@@ -57,65 +58,54 @@ async def written(
     link.spoilt = spoilt
 
 
-@case.must(
-    "stdio/no-embedded-newlines",
-    "The answer is one line, however many newlines its strings have.",
-    bare=True,
-)
-async def no_embedded_newlines(talk: ServerTalk) -> None:
+@stdio.must("The answer is one line, however many newlines its strings have.", bare=True)
+async def no_embedded_newlines(talk: ServerTalk, link: OpenLink) -> None:
     """A message with newlines in its strings is sent as one line."""
-    link = await talk.open()
     for identifier in ("one\ntwo", "one\r\ntwo\n\n", "\n", f"one{SEPARATORS}two"):
         line = plain(link, identifier) + b"\n"
         await written(talk, link, [line], [identifier], f"an id with {identifier!r}")
 
 
-@case.must("stdio/separators-within-strings", "Only LF ends a line.")
-async def separators_within_strings(talk: ServerTalk) -> None:
+@stdio.must("Only LF ends a line.")
+async def separators_within_strings(talk: ServerTalk, link: OpenLink) -> None:
     """What Unicode has of line separators does not end a message."""
-    link = await talk.open()
     for separator in "\u2028\u2029\u0085":
         line = plain(link, f"kit{separator}", f"one{separator}two") + b"\n"
         await written(talk, link, [line], [f"kit{separator}"], f"a string with {separator!r}")
 
 
-@case.should("stdio/carriage-returns", "CR before LF is passed over.")
-async def carriage_returns(talk: ServerTalk) -> None:
+@stdio.should("CR before LF is passed over.")
+async def carriage_returns(talk: ServerTalk, link: OpenLink) -> None:
     """Lines that end with CR LF are messages as well."""
-    link = await talk.open()
     data = plain(link, "kit-1") + b"\r\n" + plain(link, "kit-2") + b"\r\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "lines that end with CR LF")
 
 
-@case.should("stdio/blank-lines", "They are passed over, without an answer.")
-async def blank_lines(talk: ServerTalk) -> None:
+@stdio.should("They are passed over, without an answer.")
+async def blank_lines(talk: ServerTalk, link: OpenLink) -> None:
     """Blank lines are no messages, and no mistake either."""
-    link = await talk.open()
     data = b"\n\n" + plain(link, "kit-1") + b"\n\r\n\n" + plain(link, "kit-2") + b"\n\n"
     await written(talk, link, [data], ["kit-1", "kit-2"], "messages among blank lines")
 
 
-@case.should("stdio/blanks-around", "They are white space of JSON.")
-async def blanks_around(talk: ServerTalk) -> None:
+@stdio.should("They are white space of JSON.")
+async def blanks_around(talk: ServerTalk, link: OpenLink) -> None:
     """Blanks and tabs around a message belong to it."""
-    link = await talk.open()
     data = b" \t" + plain(link, "kit-1") + b" \t\n"
     await written(talk, link, [data], ["kit-1"], "a message with blanks around it")
 
 
-@case.must("stdio/byte-by-byte", "The message is read when its newline is there.")
-async def byte_by_byte(talk: ServerTalk) -> None:
+@stdio.must("The message is read when its newline is there.")
+async def byte_by_byte(talk: ServerTalk, link: OpenLink) -> None:
     """A message that comes in single bytes is read."""
-    link = await talk.open()
     line = plain(link, "kit-\u00e9\u4e16\U0001f600") + b"\n"
     pieces = [line[index : index + 1] for index in range(len(line))]
     await written(talk, link, pieces, ["kit-\u00e9\u4e16\U0001f600"], "single bytes")
 
 
-@case.must("stdio/split-within-characters", "A character whose bytes come apart is whole again.")
-async def split_within_characters(talk: ServerTalk) -> None:
+@stdio.must("A character whose bytes come apart is whole again.")
+async def split_within_characters(talk: ServerTalk, link: OpenLink) -> None:
     """A message may be cut within a character, and one cut may hold parts of two messages."""
-    link = await talk.open()
     ids = ["kit-\u4e16-1", "kit-\U0001f600-2"]
     first, second = (plain(link, each) + b"\n" for each in ids)
     middle = first.index("\u4e16".encode()) + 1
@@ -124,35 +114,28 @@ async def split_within_characters(talk: ServerTalk) -> None:
     await written(talk, link, pieces, ids, "messages cut within characters")
 
 
-@case.must("stdio/several-at-once", "Each of them is answered.")
-async def several_at_once(talk: ServerTalk) -> None:
+@stdio.must("Each of them is answered.")
+async def several_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """Several messages that come with one write are several messages."""
-    link = await talk.open()
     ids = [f"kit-{number}" for number in range(20)]
     data = b"".join(plain(link, each) + b"\n" for each in ids)
     await written(talk, link, [data], ids, "twenty messages at once")
 
 
-@case.should(
-    "stdio/many-at-once",
-    "All are answered: reading does not wait for writing, or the other way round.",
-)
-async def many_at_once(talk: ServerTalk) -> None:
+@stdio.should("All are answered: reading does not wait for writing, or the other way round.")
+async def many_at_once(talk: ServerTalk, link: OpenLink) -> None:
     """More messages than the pipes hold do not bring the conversation to a halt."""
-    link = await talk.open()
     ids = [f"kit-{number}" for number in range(300)]
     data = b"".join(plain(link, each, "x" * 500) + b"\n" for each in ids)
     await written(talk, link, [data], ids, "three hundred messages at once")
 
 
-@case.should(
-    "stdio/slow-reader",
+@stdio.should(
     "All are answered: what cannot be written is kept, or nothing more is read meanwhile.",
     bindings=STDIO,
 )
-async def slow_reader(talk: ServerTalk) -> None:
+async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
     """A client that reads nothing while it asks for more than the pipe holds loses no answer."""
-    link = await talk.open()
     spoilt = link.spoilt
     await talk.process(link).rest(RESTS)
     link.spoilt = spoilt
@@ -161,18 +144,16 @@ async def slow_reader(talk: ServerTalk) -> None:
     await written(talk, link, lines, ids, "512 requests before anything is read")
 
 
-@case.should("stdio/large-message", "It is answered as a small one is.")
-async def large_message(talk: ServerTalk) -> None:
+@stdio.should("It is answered as a small one is.")
+async def large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A message of a mebibyte is read."""
-    link = await talk.open()
     line = plain(link, "kit-large", "x" * MEBIBYTE) + b"\n"
     await written(talk, link, [line], ["kit-large"], "a message of 1 MiB")
 
 
-@case.should("stdio/too-large-message", "It is refused or served, and the next line is read.")
-async def too_large_message(talk: ServerTalk) -> None:
+@stdio.should("It is refused or served, and the next line is read.")
+async def too_large_message(talk: ServerTalk, link: OpenLink) -> None:
     """A line that is too long costs itself alone."""
-    link = await talk.open()
     line = plain(link, "kit-large", "x" * 6 * MEBIBYTE) + b"\n"
     await talk.lines(link).write(line)
     await talk.lines(link).write(plain(link, "kit-next") + b"\n")
@@ -181,15 +162,13 @@ async def too_large_message(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must(
-    "stdio/nothing-but-messages",
+@stdio.must(
     "Every line of standard output is a message, from the start to the end.",
     bindings=STDIO,
     bare=True,
 )
-async def nothing_but_messages(talk: ServerTalk) -> None:
+async def nothing_but_messages(talk: ServerTalk, link: NewLink) -> None:
     """The server writes messages to its standard output, and nothing else."""
-    link = await talk.connect()
     if link.revision.handshake:
         await link.initialize()
     method, params = talk.any_request()
@@ -206,25 +185,22 @@ async def nothing_but_messages(talk: ServerTalk) -> None:
     link.check_noise()
 
 
-@case.must(
-    "stdio/noise-kept-away",
+@stdio.must(
     "What handlers, libraries and child processes print goes elsewhere.",
     bindings=STDIO,
     needs=("tool:test_noise",),
 )
-async def noise_kept_away(talk: ServerTalk) -> None:
+async def noise_kept_away(link: OpenLink) -> None:
     """What a handler prints does not get between the messages."""
-    link = await talk.open()
     reply = await link.request("tools/call", {"name": "test_noise"})
     check(not reply.result.get("isError"), f"the call got {reply.result}")
     await link.quiet()
     link.check_noise()
 
 
-@case.may("stdio/stderr-is-text", "UTF-8, if anything.", bindings=STDIO)
-async def stderr_is_text(talk: ServerTalk) -> None:
+@stdio.may("UTF-8, if anything.", bindings=STDIO)
+async def stderr_is_text(talk: ServerTalk, link: OpenLink) -> None:
     """What the server writes to standard error is text in UTF-8."""
-    link = await talk.open()
     await link.request("kit/unknown")
     await link.quiet()
     found = talk.process(link).stderr()
@@ -284,31 +260,23 @@ async def check_ended(
 # The end of input
 
 
-@case.should("shutdown/end-of-input", "The process exits promptly.", ALL)
-async def end_of_input(talk: ServerTalk) -> None:
+@case.should("shutdown", "The process exits promptly.", ALL)
+async def end_of_input(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """A server exits when its standard input has ended."""
-    link = await working(talk)
     await link.wire.finish()
     await check_ended(talk, link, "behind the end of input")
 
 
-@case.should(
-    "shutdown/end-of-input-at-once", "The process exits promptly, though nothing was said."
-)
-async def end_at_once(talk: ServerTalk) -> None:
+@case.should("shutdown", "The process exits promptly, though nothing was said.")
+async def end_of_input_at_once(talk: ServerTalk, link: NewLink) -> None:
     """A server to which nothing is said exits as well."""
-    link = await talk.connect()
     await link.wire.finish()
     # it has to start before it can end
     await check_ended(talk, link, "without any input", times=STARTING)
 
 
-@case.should(
-    "shutdown/end-of-input-with-calls",
-    "The process exits promptly, whatever runs.",
-    needs=("tool:test_wait",),
-)
-async def end_with_calls(talk: ServerTalk) -> None:
+@case.should("shutdown", "The process exits promptly, whatever runs.", needs=("tool:test_wait",))
+async def end_of_input_with_calls(talk: ServerTalk) -> None:
     """A running call does not keep the server when its input has ended."""
     link = await running(talk)
     await link.wire.finish()
@@ -316,9 +284,8 @@ async def end_with_calls(talk: ServerTalk) -> None:
 
 
 @case.should("shutdown/end-within-a-line", "The process exits; half a message is none.")
-async def end_within_line(talk: ServerTalk) -> None:
+async def end_within_line(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """Input that ends within a line is an end as well."""
-    link = await working(talk)
     half = plain(link, "kit-half")[:-5]
     await talk.lines(link).write(half)
     await link.wire.finish()
@@ -328,13 +295,9 @@ async def end_within_line(talk: ServerTalk) -> None:
     check(not good, "half a message was answered with a result")
 
 
-@case.may(
-    "shutdown/answers-before-the-end",
-    "What was asked before the end of input is answered, if it takes no time.",
-)
-async def answers_before_end(talk: ServerTalk) -> None:
+@case.may("shutdown", "What was asked before the end of input is answered, if it takes no time.")
+async def answers_before_the_end(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """Requests that came before the end of input are answered."""
-    link = await working(talk)
     ids = [f"kit-{number}" for number in range(5)]
     data = b"".join(plain(link, each) + b"\n" for each in ids)
     await talk.lines(link).write(data)
@@ -344,19 +307,17 @@ async def answers_before_end(talk: ServerTalk) -> None:
     check(sorted(found) == ids, f"of the requests {ids}, these were answered: {found}")
 
 
-@case.may("shutdown/exit-status", "0: it has done what it was asked.")
-async def exit_status(talk: ServerTalk) -> None:
+@case.may("shutdown", "0: it has done what it was asked.")
+async def exit_status(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """A server whose input has ended exits with status 0."""
-    link = await working(talk)
     await link.wire.finish()
     status = await check_ended(talk, link, "behind the end of input")
     check(status == 0, f"the exit status is {status}")
 
 
 @case.should("shutdown/nothing-left-behind", "No process that the server has started outlives it.")
-async def nothing_left(talk: ServerTalk) -> None:
+async def nothing_left(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """Nothing of the server is left when it has exited."""
-    link = await working(talk)
     tool = talk.features.plainest_tool()
     if tool is not None:
         call = {"name": tool.name, "arguments": talk.arguments(tool)}
@@ -375,17 +336,14 @@ async def nothing_left(talk: ServerTalk) -> None:
 # Signals
 
 
-@case.should("shutdown/terminated", "The process ends.")
-async def terminated(talk: ServerTalk) -> None:
+@case.should("shutdown", "The process ends.")
+async def terminated(talk: ServerTalk, link: Annotated[Link, working]) -> None:
     """SIGTERM ends a server."""
-    link = await working(talk)
     await talk.process(link).signal(signal.SIGTERM)
     await check_ended(talk, link, "after SIGTERM", flaw=TERMINATED)
 
 
-@case.should(
-    "shutdown/terminated-with-calls", "The process ends, whatever runs.", needs=("tool:test_wait",)
-)
+@case.should("shutdown", "The process ends, whatever runs.", needs=("tool:test_wait",))
 async def terminated_with_calls(talk: ServerTalk) -> None:
     """SIGTERM ends a server that has a call running."""
     link = await running(talk)
@@ -397,7 +355,7 @@ async def terminated_with_calls(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "receiving-messages/no-requests",
+    "receiving-messages",
     "What the server wants to know is asked in a result.",
     MODERN,
     bindings=CHANNELS,
@@ -414,19 +372,17 @@ async def no_requests(talk: ServerTalk) -> None:
         reply = await ask(link, which)
         asked |= reply.result.get("resultType") == "input_required"
         check(not link.asked, f"{which} sent the request {[each.method for each in link.asked]}")
-    if not asked:
-        talk.skip("the server wants to know nothing")
+    need(asked, "the server wants to know nothing")
 
 
 @case.should(
-    "sending-messages/response-does-no-harm",
+    "sending-messages",
     "It is refused or passed over; the conversation goes on.",
     MODERN,
     bindings=CHANNELS,
 )
-async def response_does_no_harm(talk: ServerTalk) -> None:
+async def response_does_no_harm(link: OpenLink) -> None:
     """A response that a client writes ends nothing and is answered by no result."""
-    link = await talk.open()
     await link.say(result("kit-none", {"resultType": "complete"}))
     await link.quiet()
     strays = [each.value for each in link.inbox if each.kind is not Kind.ERROR]
@@ -434,15 +390,14 @@ async def response_does_no_harm(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "cancellation/silent-afterwards",
+    "cancellation",
     "Neither a response nor a notification of that request.",
     MODERN,
     bindings=FREE,
     needs=("tool:test_wait",),
 )
-async def silent_afterwards(talk: ServerTalk) -> None:
+async def silent_afterwards(talk: ServerTalk, link: OpenLink) -> None:
     """Nothing more is sent for a request that was cancelled."""
-    link = await talk.open()
     method, params = talk.slow_call()
     sent = await link.send(method, {**params, "_meta": {"progressToken": "kit"}})
     await link.expect("notifications/progress")
@@ -461,7 +416,7 @@ async def silent_afterwards(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "unexpected-termination/nothing-is-kept",
+    "unexpected-termination",
     "What one request declares counts for no other one.",
     MODERN,
     bindings=CHANNELS,

@@ -15,6 +15,7 @@ from mcpcore_conformance.kit.endpoint import (
     SINCE_STREAMABLE,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
     final,
@@ -26,24 +27,24 @@ from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, STREAMABLE, 
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.running import AFTERWARDS, LONGER, over_too_soon, reporting
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker
-from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Inconclusive, check, need
 from mcpcore_conformance.kit.watching import any_call, watched
 
 page = Page("basic/transports/streamable-http")
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE)
+sending_messages = case.at("sending-messages")
+receiving_messages = case.at("receiving-messages")
+case_sensitivity = case.at("case-sensitivity")
+security_endpoint = case.at("security-endpoint")
 
 TOKEN = "kit-progress"  # noqa: S105 - of progress
 
 
-@case.must(
-    "sending-messages/answered-as-json-or-events",
-    "Status 200 with application/json or text/event-stream.",
-)
-async def answered_as_json_or_events(talk: ServerTalk) -> None:
+@sending_messages.must("Status 200 with application/json or text/event-stream.")
+async def answered_as_json_or_events(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A request is answered with one JSON object or with an event stream."""
-    point = await endpoint(talk)
     method, params = talk.any_request()
     for message in (point.message(), point.message(method, params)):
         answer = await point.post(message)
@@ -51,13 +52,9 @@ async def answered_as_json_or_events(talk: ServerTalk) -> None:
         check(answer.kind in KINDS, f"{message['method']} was answered as {answer.kind!r}")
 
 
-@case.must(
-    "sending-messages/one-answer-per-request",
-    "The response to a POST brings exactly one JSON-RPC response, with its id.",
-)
-async def one_answer_per_request(talk: ServerTalk) -> None:
+@sending_messages.must("The response to a POST brings exactly one JSON-RPC response, with its id.")
+async def one_answer_per_request(talk: ServerTalk, point: OpenEndpoint) -> None:
     """The response to the POST of a request brings that request's response, once."""
-    point = await endpoint(talk)
     method, params = talk.any_request()
     identifier = talk.fresh_id()
     answer = await point.post(point.message(method, params, id=identifier))
@@ -65,9 +62,8 @@ async def one_answer_per_request(talk: ServerTalk) -> None:
     check(ids == [identifier], f"the request {identifier!r} was answered with the ids {ids}")
 
 
-@case.must(
-    "sending-messages/notification-accepted",
-    "Status 202; a notification that the server does not take may get an error status.",
+@sending_messages.must(
+    "Status 202; a notification that the server does not take may get an error status."
 )
 async def notification_accepted(talk: ServerTalk) -> None:
     """An accepted notification gets status 202."""
@@ -77,12 +73,11 @@ async def notification_accepted(talk: ServerTalk) -> None:
     check(answer.status == ACCEPTED, f"a notification got {answer}, not status 202")
 
 
-@case.must("sending-messages/accepted-without-body", "Nothing follows the head of a 202.")
+@sending_messages.must("Nothing follows the head of a 202.")
 async def accepted_without_body(talk: ServerTalk) -> None:
     """The 202 for a notification has no body."""
     _, answer = await _notified(talk)
-    if answer.refused:
-        talk.skip("the server takes no such notification")
+    need(not answer.refused, "the server takes no such notification")
     check(not answer.body, f"the response to a notification has the body {answer.body[:100]!r}")
     check(not answer.messages, "the response to a notification brought a message")
 
@@ -96,13 +91,9 @@ async def _notified(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     return point, await point.post(notification("notifications/kit/unknown"))
 
 
-@case.must(
-    "sending-messages/refused-with-error-status",
-    "Status 400 or above, with or without a JSON-RPC error.",
-)
-async def refused_with_error_status(talk: ServerTalk) -> None:
+@sending_messages.must("Status 400 or above, with or without a JSON-RPC error.")
+async def refused_with_error_status(point: OpenEndpoint) -> None:
     """A body that is no JSON-RPC message gets an error status."""
-    point = await endpoint(talk)
     for what, body in (
         ("a body that is no JSON", b'{"jsonrpc":"2.0",'),
         ("an empty body", b""),
@@ -113,25 +104,18 @@ async def refused_with_error_status(talk: ServerTalk) -> None:
         check(answer.status in CLIENT_ERRORS, f"{what} got {answer}, not a status of 4xx")
 
 
-@case.should(
-    "sending-messages/response-refused",
-    "A status of 4xx: clients send no responses in this revision.",
-    MODERN,
-)
-async def response_refused(talk: ServerTalk) -> None:
+@sending_messages.should("A status of 4xx: clients send no responses in this revision.", MODERN)
+async def response_refused(point: OpenEndpoint) -> None:
     """A JSON-RPC response that a client posts is refused."""
-    point = await endpoint(talk)
     answer = await point.post(result(7, {"resultType": "complete"}))
     check(answer.status in CLIENT_ERRORS, f"a response got {answer}, not a status of 4xx")
 
 
-@case.should(
-    "sending-messages/accept-in-any-notation",
-    "An Accept that names both kinds is understood whatever its order, weights and case.",
+@sending_messages.should(
+    "An Accept that names both kinds is understood whatever its order, weights and case."
 )
-async def accept_in_any_notation(talk: ServerTalk) -> None:
+async def accept_in_any_notation(point: OpenEndpoint) -> None:
     """Accept lists both kinds in another order, with weights, in capitals or in two lines."""
-    point = await endpoint(talk)
     for accept in (
         "text/event-stream, application/json",
         "text/event-stream;q=0.9,application/json;q=1.0",
@@ -142,65 +126,50 @@ async def accept_in_any_notation(talk: ServerTalk) -> None:
         check_served(answer, f"Accept: {accept}")
 
 
-@case.may("sending-messages/accept-anything", "Accept: */* is as good as naming both kinds.")
-async def accept_anything(talk: ServerTalk) -> None:
+@sending_messages.may("Accept: */* is as good as naming both kinds.")
+async def accept_anything(point: OpenEndpoint) -> None:
     """A client that accepts everything is served."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={"accept": "*/*"})
     check_served(answer, "Accept: */*")
 
 
-@case.may(
-    "sending-messages/accept-nothing-fitting", "Status 406 where the client takes neither kind."
-)
-async def accept_nothing_fitting(talk: ServerTalk) -> None:
+@sending_messages.may("Status 406 where the client takes neither kind.")
+async def accept_nothing_fitting(point: OpenEndpoint) -> None:
     """A client that accepts neither JSON nor events gets 406."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={"accept": "text/html"})
     check(answer.status == 406, f"Accept: text/html got {answer}, not status 406")
 
 
-@case.should("sending-messages/accept-missing", "The request is served or refused with 4xx.")
-async def accept_missing(talk: ServerTalk) -> None:
+@sending_messages.should("The request is served or refused with 4xx.")
+async def accept_missing(point: OpenEndpoint) -> None:
     """A request without Accept does no harm."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={"accept": None})
     fine = answer.status in CLIENT_ERRORS or answer.result is not None
     check(fine, f"a request without Accept got {answer}")
     await point.link.alive()
 
 
-@case.should(
-    "sending-messages/content-type-parameters",
-    "Content-Type: application/json; charset=utf-8 is JSON, in any case.",
-)
-async def content_type_parameters(talk: ServerTalk) -> None:
+@sending_messages.should("Content-Type: application/json; charset=utf-8 is JSON, in any case.")
+async def content_type_parameters(point: OpenEndpoint) -> None:
     """A parameter of the content type, and its case, mean nothing."""
-    point = await endpoint(talk)
     for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json;"):
         answer = await point.post(point.message(), headers={"content-type": kind})
         check_served(answer, f"Content-Type: {kind}")
 
 
-@case.should(
-    "sending-messages/content-type-other",
-    "Status 415 or another 4xx: pages in browsers may send such bodies to any site.",
+@sending_messages.should(
+    "Status 415 or another 4xx: pages in browsers may send such bodies to any site."
 )
-async def content_type_other(talk: ServerTalk) -> None:
+async def content_type_other(point: OpenEndpoint) -> None:
     """A body that does not call itself JSON is refused."""
-    point = await endpoint(talk)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         answer = await point.post(point.message(), headers={"content-type": kind})
         check(answer.status in CLIENT_ERRORS, f"Content-Type: {kind} got {answer}, not a 4xx")
 
 
-@case.should(
-    "sending-messages/other-methods",
-    "PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.",
-)
-async def other_methods(talk: ServerTalk) -> None:
+@sending_messages.should("PUT and PATCH get 405 (or 404, 501), and are not taken for a POST.")
+async def other_methods(point: OpenEndpoint) -> None:
     """Methods that the endpoint does not have are not served."""
-    point = await endpoint(talk)
     for method in ("PUT", "PATCH"):
         message = point.plain_payload()
         headers = point.wire.headers_for(message)
@@ -211,10 +180,8 @@ async def other_methods(talk: ServerTalk) -> None:
         )
 
 
-@case.should(
-    "receiving-messages/response-ends-stream",
-    "The event stream ends, in order, behind the response.",
-    needs=("found:stream",),
+@receiving_messages.should(
+    "The event stream ends, in order, behind the response.", needs=("found:stream",)
 )
 async def response_ends_stream(talk: ServerTalk) -> None:
     """The response is the last thing on its stream."""
@@ -226,14 +193,11 @@ async def response_ends_stream(talk: ServerTalk) -> None:
     await point.link.alive()
 
 
-@case.must(
-    "receiving-messages/only-related-notifications",
-    "Progress carries the token of the request whose stream it is on.",
-    needs=("found:progress",),
+@receiving_messages.must(
+    "Progress carries the token of the request whose stream it is on.", needs=("found:progress",)
 )
-async def only_related_notifications(talk: ServerTalk) -> None:
+async def only_related_notifications(talk: ServerTalk, point: OpenEndpoint) -> None:
     """Of two calls at a time, each stream carries the notifications of its own call."""
-    point = await endpoint(talk)
     call = await watched(talk, "progress")
     sent = [await point.call(call, f"{TOKEN}-{number}") for number in range(3)]
     for number, each in enumerate(sent):
@@ -245,8 +209,7 @@ async def only_related_notifications(talk: ServerTalk) -> None:
         check(not others, f"the stream of call {number} has progress of {others}")
 
 
-@case.should(
-    "receiving-messages/no-buffering",
+@receiving_messages.should(
     "X-Accel-Buffering: no, so that proxies pass events on at once.",
     MODERN,
     needs=("found:stream",),
@@ -261,8 +224,7 @@ async def no_buffering(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "receiving-messages/no-requests",
+@receiving_messages.must(
     "What the server wants to know is asked in a result; no request is on the stream.",
     MODERN,
     needs=("found:question",),
@@ -284,18 +246,13 @@ async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
     sent = await point.call(await watched(talk, "stream"), TOKEN)
     answer = await point.answer(sent.exchange)
     check_served(answer, "a request with a token for progress")
-    if not answer.streams:
-        talk.skip("the server answers with JSON")
+    need(answer.streams, "the server answers with JSON")
     return point, answer
 
 
-@case.must(
-    "case-sensitivity/header-names",
-    "A request whose header names are all in capitals, or all small, is served.",
-)
-async def header_names(talk: ServerTalk) -> None:
+@case_sensitivity.must("A request whose header names are all in capitals, or all small, is served.")
+async def header_names(point: OpenEndpoint) -> None:
     """Header names are compared without regard to case."""
-    point = await endpoint(talk)
     for change in (str.upper, str.lower, str.title):
         message = point.plain_payload()
         headers = [(change(name), value) for name, value in point.wire.headers_for(message)]
@@ -303,13 +260,9 @@ async def header_names(talk: ServerTalk) -> None:
         check_served(answer, f"a request with names like {headers[0][0]}")
 
 
-@case.must(
-    "case-sensitivity/blanks-around-values",
-    "Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).",
-)
-async def blanks_around_values(talk: ServerTalk) -> None:
+@case_sensitivity.must("Blanks and tabs around a value are not part of it (RFC 9110 section 5.5).")
+async def blanks_around_values(point: OpenEndpoint) -> None:
     """White space around header values is left out before they are looked at."""
-    point = await endpoint(talk)
     payload = point.plain_payload()
     lines = [b":  \t".join(line.split(b": ", 1)) + b" \t " for line in point.head_lines(payload)]
     found = await point.pour(point.bytes_of(payload, b"Connection: close", lines=lines))
@@ -317,13 +270,9 @@ async def blanks_around_values(talk: ServerTalk) -> None:
     check(statuses == [OK], f"a request with blanks around its header values got {statuses}")
 
 
-@case.should(
-    "sending-messages/no-server-error",
-    "What a client does wrong gets a status of 4xx, never one of 5xx.",
-)
-async def no_server_error(talk: ServerTalk) -> None:
+@sending_messages.should("What a client does wrong gets a status of 4xx, never one of 5xx.")
+async def no_server_error(point: OpenEndpoint) -> None:
     """Odd requests are not the server's fault."""
-    point = await endpoint(talk)
     message = point.plain_payload()
     own = point.wire.headers_for(message)
     for what, extra in (
@@ -371,22 +320,15 @@ def local(point: Endpoint) -> bool:
     return urlsplit(point.wire.url).hostname in LOOPBACK
 
 
-@case.must(
-    "security-endpoint/foreign-origin",
-    "Status 403 (before 2025-11-25: a refusal), though Host is right.",
-)
+@security_endpoint.must("Status 403 (before 2025-11-25: a refusal), though Host is right.")
 async def foreign_origin(talk: ServerTalk) -> None:
     """A request that a foreign page has sent is refused."""
     await check_origin(talk, EVIL, "https://evil.example", "http://evil.example:80")
 
 
-@case.must(
-    "security-endpoint/look-alike-origin",
-    "Status 403: what only contains the name of the server is foreign.",
-)
-async def look_alike_origin(talk: ServerTalk) -> None:
+@security_endpoint.must("Status 403: what only contains the name of the server is foreign.")
+async def look_alike_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin whose name begins or ends like the server's is foreign."""
-    point = await endpoint(talk)
     host = urlsplit(point.wire.url).hostname or "localhost"
     for origin in (
         f"http://{host}.evil.example",
@@ -398,16 +340,15 @@ async def look_alike_origin(talk: ServerTalk) -> None:
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.should("security-endpoint/origin-with-user", "Status 403: the host is behind the @.")
-async def origin_with_user(talk: ServerTalk) -> None:
+@security_endpoint.should("Status 403: the host is behind the @.")
+async def origin_with_user(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin that has the server's name where a user's would be is foreign."""
-    point = await endpoint(talk)
     for origin in (f"http://{point.wire.authority}@evil.example", "http://localhost@evil.example"):
         answer = await point.post(point.message(), headers={"origin": origin})
         check_forbidden(talk, answer, f"a request with Origin: {origin}")
 
 
-@case.must("security-endpoint/foreign-address", "Status 403.")
+@security_endpoint.must("Status 403.")
 async def foreign_address(talk: ServerTalk) -> None:
     """Addresses of other machines are foreign, those of IPv6 as well."""
     await check_origin(
@@ -415,40 +356,32 @@ async def foreign_address(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "security-endpoint/opaque-origin",
-    "Status 403: any page can send from a frame that has no origin.",
-)
+@security_endpoint.should("Status 403: any page can send from a frame that has no origin.")
 async def opaque_origin(talk: ServerTalk) -> None:
     """The origin null is nobody's."""
     await check_origin(talk, "null")
 
 
-@case.should("security-endpoint/malformed-origin", "Status 403.")
-async def malformed_origin(talk: ServerTalk) -> None:
+@security_endpoint.should("Status 403.")
+async def malformed_origin(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What is no origin is refused."""
-    point = await endpoint(talk)
     own = point.wire.authority
     await check_origin(
         talk, "evil.example", "://", "file://", "http://", "*", f"http://{own}.evil.example"
     )
 
 
-@case.may(
-    "security-endpoint/other-port", "Status 403: what listens at another port is another program."
-)
-async def other_port(talk: ServerTalk) -> None:
+@security_endpoint.may("Status 403: what listens at another port is another program.")
+async def other_port(talk: ServerTalk, point: OpenEndpoint) -> None:
     """An origin at another port of the same host is another one."""
-    point = await endpoint(talk)
     host = point.wire.authority.rpartition(":")[0] or point.wire.authority
     answer = await point.post(point.message(), headers={"origin": f"http://{host}:1"})
     check_forbidden(talk, answer, f"a request with Origin: http://{host}:1")
 
 
-@case.should("security-endpoint/two-origins", "A refusal: one of them is foreign.")
-async def two_origins(talk: ServerTalk) -> None:
+@security_endpoint.should("A refusal: one of them is foreign.")
+async def two_origins(point: OpenEndpoint) -> None:
     """A second Origin does not hide a foreign one."""
-    point = await endpoint(talk)
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
     for pair in ((own, EVIL), (EVIL, own)):
         payload = point.plain_payload()
@@ -461,34 +394,26 @@ async def two_origins(talk: ServerTalk) -> None:
         )
 
 
-@case.must(
-    "security-endpoint/foreign-origin-get", "Status 403; 405 where there are no such streams."
-)
-async def foreign_origin_get(talk: ServerTalk) -> None:
+@security_endpoint.must("Status 403; 405 where there are no such streams.")
+async def foreign_origin_get(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot open a stream."""
-    point = await endpoint(talk)
     own = point.wire.headers_for(None)
     headers = [("accept", "text/event-stream"), *own, ("origin", EVIL)]
     answer = await point.open(headers=headers)
     check_forbidden(talk, answer, f"a GET with Origin: {EVIL}", METHOD_NOT_ALLOWED)
 
 
-@case.must(
-    "security-endpoint/foreign-origin-delete",
-    "Status 403 and the session goes on; 405 where there is nothing to delete.",
-)
-async def foreign_origin_delete(talk: ServerTalk) -> None:
+@security_endpoint.must("Status 403 and the session goes on; 405 where there is nothing to delete.")
+async def foreign_origin_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A foreign page cannot end a session."""
-    point = await endpoint(talk)
     answer = await point.delete(point.wire.session, ("origin", EVIL))
     check_forbidden(talk, answer, f"a DELETE with Origin: {EVIL}", METHOD_NOT_ALLOWED)
     check_served(await point.post(point.message()), "a request after a DELETE that was refused")
 
 
-@case.must("security-endpoint/foreign-origin-notification", "Status 403, not 202.")
-async def foreign_origin_notification(talk: ServerTalk) -> None:
+@security_endpoint.must("Status 403, not 202.")
+async def foreign_origin_notification(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A notification that a foreign page has sent is refused."""
-    point = await endpoint(talk)
     cancel = {
         "jsonrpc": "2.0",
         "method": "notifications/cancelled",
@@ -498,12 +423,9 @@ async def foreign_origin_notification(talk: ServerTalk) -> None:
     check_forbidden(talk, answer, f"a notification with Origin: {EVIL}")
 
 
-@case.must(
-    "security-endpoint/no-origin", "Served: programs that are no browsers send none.", bare=True
-)
-async def no_origin(talk: ServerTalk) -> None:
+@security_endpoint.must("Served: programs that are no browsers send none.", bare=True)
+async def no_origin(talk: ServerTalk, link: NewLink) -> None:
     """A request without Origin is served."""
-    link = await talk.connect()
     wire = talk.http(link)
     first = await _begin(link)
     if first.refused:
@@ -524,24 +446,20 @@ async def _begin(link: Link) -> Reply:
     return await link.request(plain_request(link))
 
 
-@case.should("security-endpoint/own-origin", "Served.")
-async def own_origin(talk: ServerTalk) -> None:
+@security_endpoint.should("Served.")
+async def own_origin(point: OpenEndpoint) -> None:
     """A request from the server's own origin is served."""
-    point = await endpoint(talk)
     own = f"{urlsplit(point.wire.url).scheme}://{point.wire.authority}"
     answer = await point.post(point.message(), headers={"origin": own})
     check_served(answer, f"a request with Origin: {own}")
 
 
-@case.should(
-    "security-endpoint/foreign-host",
-    "A refusal: a name that was bound anew leads here, and the browser sends no Origin.",
+@security_endpoint.should(
+    "A refusal: a name that was bound anew leads here, and the browser sends no Origin."
 )
-async def foreign_host(talk: ServerTalk) -> None:
+async def foreign_host(point: OpenEndpoint) -> None:
     """A local server does not answer to names that are not its own."""
-    point = await endpoint(talk)
-    if not local(point):
-        talk.skip("the server is not a local one")
+    need(local(point), "the server is not a local one")
     port = point.wire.authority.rpartition(":")[2]
     for host in (
         "evil.example",
@@ -560,24 +478,17 @@ async def foreign_host(talk: ServerTalk) -> None:
         )
 
 
-@case.should(
-    "security-endpoint/nothing-allowed",
-    "No Access-Control-Allow-Origin for a page that may not call.",
-)
-async def nothing_allowed(talk: ServerTalk) -> None:
+@security_endpoint.should("No Access-Control-Allow-Origin for a page that may not call.")
+async def nothing_allowed(point: OpenEndpoint) -> None:
     """A foreign page is not allowed to read answers."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={"origin": EVIL})
     found = answer.header(ALLOW)
     check(found not in ("*", EVIL), f"{ALLOW} is {found!r} for a request from {EVIL}")
 
 
-@case.should(
-    "security-endpoint/preflight", "No Access-Control-Allow-Origin for a page that may not call."
-)
-async def preflight(talk: ServerTalk) -> None:
+@security_endpoint.should("No Access-Control-Allow-Origin for a page that may not call.")
+async def preflight(point: OpenEndpoint) -> None:
     """A foreign page that asks whether it may call is not told that it may."""
-    point = await endpoint(talk)
     headers = [
         ("origin", EVIL),
         ("access-control-request-method", "POST"),
@@ -589,13 +500,9 @@ async def preflight(talk: ServerTalk) -> None:
     check(answer.status < 500, f"a preflight got {answer}")
 
 
-@case.should(
-    "security-endpoint/loopback-only",
-    "A server that runs locally is not to be reached at other addresses.",
-)
-async def loopback_only(talk: ServerTalk) -> None:
+@security_endpoint.should("A server that runs locally is not to be reached at other addresses.")
+async def loopback_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A local server listens at 127.0.0.1, not at every address of the machine."""
-    point = await endpoint(talk)
     if urlsplit(point.wire.url).hostname not in ("127.0.0.1", "localhost"):
         talk.skip("the server is not a local one")
     # who listens everywhere listens at every address of loopback, too
@@ -606,6 +513,8 @@ async def loopback_only(talk: ServerTalk) -> None:
 # Closing, and what older revisions had
 
 case = page.server(MODERN, bindings=STREAMABLE)
+cancellation = case.at("cancellation")
+receiving_messages_cases = case.at("receiving-messages")
 
 SESSION = "mcp-session-id"
 PROGRESS = "notifications/progress"
@@ -616,7 +525,7 @@ async def speaks_older(talk: ServerTalk) -> bool:
     """Whether the server takes the handshake of older revisions, so that it has their verbs."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    return reply.message is not None and reply.message.kind is Kind.RESULT
+    return reply.good
 
 
 async def check_old_verb(talk: ServerTalk, method: str, answer: Answer) -> None:
@@ -637,9 +546,8 @@ async def check_old_verb(talk: ServerTalk, method: str, answer: Answer) -> None:
     "earlier-streamable-http-revisions/get",
     "Status 405; a server of older revisions may miss a session first.",
 )
-async def old_get(talk: ServerTalk) -> None:
+async def old_get(talk: ServerTalk, point: OpenEndpoint) -> None:
     """There is no stream to GET in this revision."""
-    point = await endpoint(talk)
     headers = [("accept", "text/event-stream"), ("mcp-protocol-version", talk.revision.name)]
     await check_old_verb(talk, "GET", await point.open(headers=headers))
 
@@ -648,32 +556,25 @@ async def old_get(talk: ServerTalk) -> None:
     "earlier-streamable-http-revisions/delete",
     "Status 405; a server of older revisions may miss a session first.",
 )
-async def old_delete(talk: ServerTalk) -> None:
+async def old_delete(talk: ServerTalk, point: OpenEndpoint) -> None:
     """There is nothing to DELETE in this revision."""
-    point = await endpoint(talk)
     headers = [("mcp-protocol-version", talk.revision.name)]
     await check_old_verb(talk, "DELETE", await point.fetch("DELETE", headers=headers))
 
 
-@case.should(
-    "earlier-streamable-http-revisions/session-ignored",
-    "The request is served as without the header.",
-)
-async def session_ignored(talk: ServerTalk) -> None:
+@case.should("earlier-streamable-http-revisions", "The request is served as without the header.")
+async def session_ignored(point: OpenEndpoint) -> None:
     """A session id that an older client may send means nothing."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={SESSION: "kit-session-of-nobody"})
     check_served(answer, "a request with Mcp-Session-Id")
 
 
 @case.should(
-    "earlier-streamable-http-revisions/no-session",
+    "earlier-streamable-http-revisions",
     "No response has Mcp-Session-Id, neither a new one nor the client's.",
 )
-async def no_session(talk: ServerTalk) -> None:
+async def no_session(point: OpenEndpoint, method: AnyMethod, params: AnyParams) -> None:
     """The server makes no session ids and repeats none."""
-    point = await endpoint(talk)
-    method, params = talk.any_request()
     for message in (point.message(), point.message(method, params), point.message("kit/none")):
         for headers in ({}, {SESSION: "kit-session-of-nobody"}):
             answer = await point.post(message, headers=headers)
@@ -681,13 +582,9 @@ async def no_session(talk: ServerTalk) -> None:
             check(found is None, f"the response to {message['method']} has the session {found!r}")
 
 
-@case.should(
-    "earlier-streamable-http-revisions/event-id-ignored",
-    "The request is served as without the header.",
-)
-async def event_id_ignored(talk: ServerTalk) -> None:
+@case.should("earlier-streamable-http-revisions", "The request is served as without the header.")
+async def event_id_ignored(point: OpenEndpoint) -> None:
     """A Last-Event-ID means nothing."""
-    point = await endpoint(talk)
     answer = await point.post(point.message(), headers={"last-event-id": "kit-1"})
     check_served(answer, "a request with Last-Event-ID")
 
@@ -714,14 +611,12 @@ async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
     return sent.exchange
 
 
-@case.must(
-    "cancellation/closing-cancels",
+@cancellation.must(
     "The call is cancelled as soon as practical.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
-async def closing_cancels(talk: ServerTalk) -> None:
+async def closing_cancels(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A client that closes the response stream cancels its request."""
-    point = await endpoint(talk)
     label = str(talk.fresh_id())
     before = await cancelled(point, label)
     await point.wire.cut(await waiting(point, label, 20.0, label))
@@ -738,8 +633,7 @@ async def _is_cancelled(point: Endpoint, label: str, before: int) -> bool:
     return False
 
 
-@case.must(
-    "cancellation/closing-spares-others",
+@cancellation.must(
     "The other call, of the same id, runs to its end.",
     needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
@@ -761,7 +655,7 @@ async def closing_spares_others(talk: ServerTalk) -> None:
     raise over_too_soon("the end of the other stream")
 
 
-@case.must("receiving-messages/equal-ids", "Each response is on the response to its own POST.")
+@receiving_messages_cases.must("Each response is on the response to its own POST.")
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
@@ -776,14 +670,12 @@ async def equal_ids(talk: ServerTalk) -> None:
 # Which notification goes where
 
 
-@case.must(
-    "receiving-messages/no-progress-on-listen",
+@receiving_messages_cases.must(
     "Progress and log messages come on the stream of their request alone.",
     needs=("tools.listChanged", "found:progress"),
 )
-async def no_progress_on_listen(talk: ServerTalk) -> None:
+async def no_progress_on_listen(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What belongs to a request does not go over a stream of subscriptions/listen."""
-    point = await endpoint(talk)
     listening = await listen(point.link, {"toolsListChanged": True})
     await acknowledged(point.link, listening)
     sent = await point.call(await watched(talk, "progress"), "kit")
@@ -797,8 +689,7 @@ async def no_progress_on_listen(talk: ServerTalk) -> None:
     check(not strays, f"the stream of subscriptions/listen brought {strays}")
 
 
-@case.must(
-    "receiving-messages/no-changes-on-calls",
+@receiving_messages_cases.must(
     "Changes come on the streams of subscriptions/listen alone.",
     needs=(
         "tools.listChanged",
@@ -806,12 +697,11 @@ async def no_progress_on_listen(talk: ServerTalk) -> None:
         "tool:test_tool_with_progress",
     ),
 )
-async def no_changes_on_calls(talk: ServerTalk) -> None:
+async def no_changes_on_calls(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A change that somebody has subscribed to does not go over the stream of a call.
 
     Only of the fixture it is known what changes a list, and what leaves its stream open meanwhile.
     """
-    point = await endpoint(talk)
     listening = await listen(point.link, {"toolsListChanged": True})
     await acknowledged(point.link, listening)
     change = {"name": "test_trigger_tool_change"}

@@ -21,6 +21,7 @@ from mcpcore_conformance.kit.endpoint import (
     WITH_SESSIONS,
     Answer,
     Endpoint,
+    OpenEndpoint,
     check_served,
     endpoint,
 )
@@ -38,15 +39,17 @@ from mcpcore_conformance.kit.messages import (
 from mcpcore_conformance.kit.model import LEGACY_SSE, ONLY_2024_11_05, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.running import AFTERWARDS, over_too_soon, reporting
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, own_questions, unanswering
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.watching import PROGRESS, any_call, watched
 from mcpcore_conformance.kit.wire import Refused
 
 page = Page("basic/transports")
 case = page.server(WITH_SESSIONS, bindings=STREAMABLE)
+listening_for_messages_from_the_server = case.at("listening-for-messages-from-the-server")
+multiple_connections = case.at("multiple-connections")
 
 LISTS_CHANGED = "notifications/tools/list_changed"
 CHANGES = "test_trigger_tool_change"
@@ -57,8 +60,7 @@ WITH_PROGRESS = ("found:progress",)
 async def listening(talk: ServerTalk, point: Endpoint) -> Answer:
     """An open GET stream; servers need not have any."""
     stream = await point.open()
-    if not stream.streams:
-        talk.skip("the server opens no stream by GET")
+    need(stream.streams, "the server opens no stream by GET")
     return stream
 
 
@@ -85,13 +87,9 @@ async def check_apart(point: Endpoint, call: Watched, values: list[Any], whose: 
     check(len(alone) > len(set(alone)), f"{whose} got the progress of another one: {values}")
 
 
-@case.must(
-    "listening-for-messages-from-the-server/stream-or-405",
-    "Status 200 with text/event-stream, or 405.",
-)
-async def stream_or_405(talk: ServerTalk) -> None:
+@listening_for_messages_from_the_server.must("Status 200 with text/event-stream, or 405.")
+async def stream_or_405(point: OpenEndpoint) -> None:
     """A GET is answered with an event stream or with 405."""
-    point = await endpoint(talk)
     answer = await point.open()
     if answer.status == OK:
         check(answer.kind == EVENT_STREAM, f"GET was answered as {answer.kind!r}")
@@ -103,22 +101,17 @@ async def stream_or_405(talk: ServerTalk) -> None:
     "listening-for-messages-from-the-server/accept",
     "406, 405 or 400: a client that takes no events gets no stream of them.",
 )
-async def get_accept(talk: ServerTalk) -> None:
+async def get_accept(point: OpenEndpoint) -> None:
     """A GET that does not accept events is given none."""
-    point = await endpoint(talk)
     answer = await point.open(
         headers=[("accept", "application/json"), *point.wire.headers_for(None)]
     )
     check(answer.status in CLIENT_ERRORS, f"a GET that accepts JSON only got {answer}")
 
 
-@case.must(
-    "listening-for-messages-from-the-server/no-responses",
-    "Answers come on the responses to their POSTs.",
-)
-async def no_responses(talk: ServerTalk) -> None:
+@listening_for_messages_from_the_server.must("Answers come on the responses to their POSTs.")
+async def no_responses(talk: ServerTalk, point: OpenEndpoint) -> None:
     """No response goes over a GET stream."""
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     method, params = talk.any_request()
     for message in (point.message(), point.message(method, params), point.message("kit/none")):
@@ -129,14 +122,12 @@ async def no_responses(talk: ServerTalk) -> None:
     check(not strays, f"the GET stream brought {len(strays)} responses")
 
 
-@case.should(
-    "listening-for-messages-from-the-server/unrelated-only",
+@listening_for_messages_from_the_server.should(
     "Progress of a running request comes on the stream of its POST, if it has one.",
     needs=WITH_PROGRESS,
 )
-async def unrelated_only(talk: ServerTalk) -> None:
+async def unrelated_only(talk: ServerTalk, point: OpenEndpoint) -> None:
     """What belongs to a running request does not go over the GET stream."""
-    point = await endpoint(talk)
     stream = await listening(talk, point)
     token = str(talk.fresh_id())
     answer = await point.answer((await calling(point, token)).exchange)
@@ -146,8 +137,7 @@ async def unrelated_only(talk: ServerTalk) -> None:
     check(not strays, "the progress of a call came on the GET stream")
 
 
-@case.should(
-    "listening-for-messages-from-the-server/questions-on-their-stream",
+@listening_for_messages_from_the_server.should(
     "A request of the server that a call gives rise to comes on the stream of that call.",
     needs=("found:question",),
 )
@@ -158,17 +148,12 @@ async def questions_on_their_stream(talk: ServerTalk) -> None:
     await listening(talk, point)
     await at_rest(point.link)
     found = await own_questions(point.link, which)
-    if not found:
-        talk.skip("the call asks nothing")
+    need(found, "the call asks nothing")
     for one in found:
         check(one.placed, f"{one.message.method} of a call came on the GET stream")
 
 
-@case.must(
-    "sending-messages-to-the-server/answer-accepted",
-    "Status 202 and no body.",
-    needs=("found:question",),
-)
+@case.must("sending-messages-to-the-server", "Status 202 and no body.", needs=("found:question",))
 async def answer_accepted(talk: ServerTalk) -> None:
     """The POST of an answer to the server's request gets 202 without a body."""
     which = await asker(talk, "question", "test_sampling")
@@ -193,8 +178,7 @@ async def asked(talk: ServerTalk, point: Endpoint, sent: Sent) -> Message:
         return [each for each in own if each.method in QUESTIONS]
 
     await link.until(lambda: found() or link.ended.get(sent.exchange), talk.timing.answer)
-    if not found():
-        talk.skip("the call asks nothing")
+    need(found(), "the call asks nothing")
     return found()[0]
 
 
@@ -212,20 +196,16 @@ def sampled(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": {"type": "text", "text": text}, "model": "kit"}
 
 
-@case.should("sending-messages-to-the-server/unknown-answer", "202 or 4xx; the session goes on.")
-async def unknown_answer(talk: ServerTalk) -> None:
+@case.should("sending-messages-to-the-server", "202 or 4xx; the session goes on.")
+async def unknown_answer(point: OpenEndpoint) -> None:
     """An answer to nothing does no harm."""
-    point = await endpoint(talk)
     answer = await point.post(result("kit-none", {}))
     taken = answer.status == ACCEPTED or answer.status in CLIENT_ERRORS
     check(taken, f"an answer to nothing got {answer}")
     await point.link.alive()
 
 
-@case.should(
-    "sending-messages-to-the-server/stream-kept-open",
-    "The response comes on the stream of its POST.",
-)
+@case.should("sending-messages-to-the-server", "The response comes on the stream of its POST.")
 async def stream_kept_open(talk: ServerTalk) -> None:
     """The stream of a request brings its response before it ends."""
     point = await endpoint(talk, by_hand=not talk.revision.priming)
@@ -235,12 +215,11 @@ async def stream_kept_open(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "sending-messages-to-the-server/each-on-its-own",
+    "sending-messages-to-the-server",
     "Every response is on the response to the POST of its request.",
 )
-async def each_on_its_own(talk: ServerTalk) -> None:
+async def each_on_its_own(talk: ServerTalk, point: OpenEndpoint) -> None:
     """Of several requests at a time, each is answered on its own stream, once."""
-    point = await endpoint(talk)
     ids = [talk.fresh_id() for _ in range(5)]
     call = any_call(talk)
     sent = [await point.call(call, f"kit-{each}", id=each) for each in ids]
@@ -257,31 +236,26 @@ async def each_on_its_own(talk: ServerTalk) -> None:
 # Several streams
 
 
-@case.must(
-    "multiple-connections/beside-a-call",
-    "The other requests are answered while the call runs.",
-    needs=("tool:test_wait",),
+@multiple_connections.must(
+    "The other requests are answered while the call runs.", needs=("tool:test_wait",)
 )
-async def beside_a_call(talk: ServerTalk) -> None:
+async def beside_a_call(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A running call holds up neither requests nor streams of its session."""
-    point = await endpoint(talk)
     method, params = talk.slow_call()
     sent = await point.link.say(point.message(method, params))
     check_served(await point.post(point.message()), "a request beside a running call")
     await point.link.cancel(sent)
 
 
-@case.must(
-    "multiple-connections/no-broadcast",
+@multiple_connections.must(
     "A notification comes on one of the open streams, not on several.",
     needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
-async def no_broadcast(talk: ServerTalk) -> None:
+async def no_broadcast(talk: ServerTalk, point: OpenEndpoint) -> None:
     """With two GET streams and a POST stream open, a notification goes over one of them.
 
     Only of the fixture it is known what changes a list, and what leaves its stream open meanwhile.
     """
-    point = await endpoint(talk)
     streams = [await listening(talk, point)]
     second = await point.open()
     if second.streams:
@@ -304,8 +278,7 @@ async def no_broadcast(talk: ServerTalk) -> None:
             for each in point.link.inbox
             if each.method == LISTS_CHANGED and each.source.exchange in exchanges
         )
-        if not seen:
-            talk.skip(f"{LISTS_CHANGED} came on no stream")
+        need(seen, f"{LISTS_CHANGED} came on no stream")
         # one that comes besides may be of another change: not if it comes twice
         several += len(seen) > 1
         check(several < 2, f"{LISTS_CHANGED} came on {len(seen)} streams of one session")
@@ -314,14 +287,11 @@ async def no_broadcast(talk: ServerTalk) -> None:
     raise over_too_soon("the call that changes the list")
 
 
-@case.must(
-    "multiple-connections/progress-once",
-    "Each report of progress comes once, on one stream.",
-    needs=WITH_PROGRESS,
+@multiple_connections.must(
+    "Each report of progress comes once, on one stream.", needs=WITH_PROGRESS
 )
-async def progress_once(talk: ServerTalk) -> None:
+async def progress_once(point: OpenEndpoint) -> None:
     """With a GET stream and three calls, no report of progress comes twice."""
-    point = await endpoint(talk)
     await point.open()
     sent = [await calling(point, f"kit-{number}") for number in range(3)]
     for each in sent:
@@ -341,6 +311,7 @@ async def progress_once(talk: ServerTalk) -> None:
 FIRST = ONLY_2024_11_05
 """The revision that has this transport."""
 case = page.server(FIRST, bindings=LEGACY_SSE)
+http_with_sse = case.at("http-with-sse")
 EVIL = "http://evil.example"
 ACCEPTS = ("accept", EVENT_STREAM)
 JSON = ("content-type", "application/json")
@@ -392,12 +363,9 @@ def ping(id: Id) -> bytes:
     return encode(request(id, "ping"))
 
 
-@case.must(
-    "http-with-sse/endpoint-first", "An event named endpoint, with a URI, before anything else."
-)
-async def endpoint_first(talk: ServerTalk) -> None:
+@http_with_sse.must("An event named endpoint, with a URI, before anything else.")
+async def endpoint_first(link: NewLink) -> None:
     """The event stream opens with the event that says where to post."""
-    link = await talk.connect()
     found = await endpoint_of(link)
     events = [each for each in link.events if not each.comment]
     check(events[0] is found, f"the first event is {events[0].name or 'one without a name'}")
@@ -405,13 +373,9 @@ async def endpoint_first(talk: ServerTalk) -> None:
     check(found.data.strip(), "the endpoint event has no data")
 
 
-@case.should(
-    "http-with-sse/endpoint-of-same-origin",
-    "A path, or a URL with the scheme, host and port of the event stream.",
-)
-async def endpoint_same_origin(talk: ServerTalk) -> None:
+@http_with_sse.should("A path, or a URL with the scheme, host and port of the event stream.")
+async def endpoint_of_same_origin(link: NewLink) -> None:
     """Messages are posted to where the event stream is."""
-    link = await talk.connect()
     said = (await endpoint_of(link)).data.decode()
     own, other = urlsplit(wire_of(link).url), urlsplit(urljoin(wire_of(link).url, said))
     check(
@@ -420,20 +384,18 @@ async def endpoint_same_origin(talk: ServerTalk) -> None:
     )
 
 
-@case.must("http-with-sse/event-stream", "Status 200 and text/event-stream.")
-async def event_stream(talk: ServerTalk) -> None:
+@http_with_sse.must("Status 200 and text/event-stream.")
+async def event_stream(link: NewLink) -> None:
     """A GET of the first endpoint opens an event stream."""
-    link = await talk.connect()
     exchange = await wire_of(link).fetch("GET", headers=[ACCEPTS])
     await link.until(lambda: link.heads.get(exchange))
     answer = Answer(exchange, link.heads.get(exchange))
     check(answer.streams, f"GET got {answer}, as {answer.kind!r}")
 
 
-@case.should("http-with-sse/post-accepted", "A status of 2xx, 202 as a rule.")
-async def post_accepted(talk: ServerTalk) -> None:
+@http_with_sse.should("A status of 2xx, 202 as a rule.")
+async def post_accepted(talk: ServerTalk, link: OpenLink) -> None:
     """The POST of a message is answered when it is taken."""
-    link = await talk.open()
     target = await target_of(link)
     for message in (ping("kit-1"), encode(notification("notifications/roots/list_changed"))):
         answer = await post(link, target, message)
@@ -441,14 +403,9 @@ async def post_accepted(talk: ServerTalk) -> None:
         talk.should(answer.status == ACCEPTED, f"the POST of a message got {answer}, not 202")
 
 
-@case.must(
-    "http-with-sse/answers-on-the-stream",
-    "The response is a message event on the stream, not the body of the POST.",
-)
-async def answers_on_stream(talk: ServerTalk) -> None:
+@http_with_sse.must("The response is a message event on the stream, not the body of the POST.")
+async def answers_on_the_stream(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Responses come as message events."""
-    link = await talk.open()
-    method, params = talk.any_request()
     for each in (("ping", {}), (method, params)):
         sent = await link.send(*each)
         message = await link.wait_for(lambda found, sent=sent: found.id == sent.id)  # type: ignore[misc]
@@ -457,10 +414,9 @@ async def answers_on_stream(talk: ServerTalk) -> None:
         check(message.source.exchange == 0, f"{each[0]} was answered in the body of the POST")
 
 
-@case.should("http-with-sse/posted-elsewhere", "A status of 4xx, and no answer.")
-async def posted_elsewhere(talk: ServerTalk) -> None:
+@http_with_sse.should("A status of 4xx, and no answer.")
+async def posted_elsewhere(link: OpenLink) -> None:
     """A message that is posted anywhere else than the endpoint is refused."""
-    link = await talk.open()
     target = await target_of(link)
     path, _, query = target.partition("?")
     places = [f"{path}/kit", "/kit-none", urlsplit(wire_of(link).url).path]
@@ -474,10 +430,9 @@ async def posted_elsewhere(talk: ServerTalk) -> None:
     check(not strays, "a message that was posted elsewhere was answered")
 
 
-@case.should("http-with-sse/unknown-session", "A status of 4xx, 404 as a rule.")
-async def unknown_session(talk: ServerTalk) -> None:
+@http_with_sse.should("A status of 4xx, 404 as a rule.")
+async def unknown_session(talk: ServerTalk, link: OpenLink) -> None:
     """A message for a stream that never was is refused."""
-    link = await talk.open()
     for other in _unknown(await target_of(link), await target_of(await talk.connect())):
         answer = await post(link, other, ping("kit-unknown"))
         check(answer.status in CLIENT_ERRORS, f"a POST for an unknown session got {answer}")
@@ -504,10 +459,7 @@ def _unknown(target: str, another: str) -> Iterator[str]:
         yield "".join(alter(each) if n in chosen else each for n, each in enumerate(parts))
 
 
-@case.should(
-    "http-with-sse/endpoints-differ",
-    "Each stream has an endpoint of its own, which nobody can guess.",
-)
+@http_with_sse.should("Each stream has an endpoint of its own, which nobody can guess.")
 async def endpoints_differ(talk: ServerTalk) -> None:
     """The endpoints of two clients differ in more than a number."""
     one, other = [await target_of(await talk.connect()) for _ in range(2)]
@@ -516,9 +468,7 @@ async def endpoints_differ(talk: ServerTalk) -> None:
     check(differ >= 12, f"two endpoints differ in {differ} characters only: {one}, {other}")
 
 
-@case.must(
-    "http-with-sse/streams-apart", "Each client is answered on its own stream, whatever the ids."
-)
+@http_with_sse.must("Each client is answered on its own stream, whatever the ids.")
 async def streams_apart(talk: ServerTalk) -> None:
     """Two clients that use one id get their own answers."""
     one, other = await talk.open(), await talk.open()
@@ -532,10 +482,8 @@ async def streams_apart(talk: ServerTalk) -> None:
     check(len(found) == 1, f"a client got {len(found)} answers to its request")
 
 
-@case.should(
-    "http-with-sse/end-of-the-stream", "A status of 4xx: who has closed the stream has left."
-)
-async def end_of_stream(talk: ServerTalk) -> None:
+@http_with_sse.should("A status of 4xx: who has closed the stream has left.")
+async def end_of_the_stream(talk: ServerTalk) -> None:
     """When a client has closed its stream, nothing more can be posted for it."""
     gone, other = await talk.open(), await talk.open()
     target = await target_of(gone)
@@ -550,10 +498,9 @@ async def end_of_stream(talk: ServerTalk) -> None:
     check(False, f"a POST for a stream that was closed still gets status {status}")
 
 
-@case.should("http-with-sse/malformed", "A status of 4xx; the stream goes on.")
-async def malformed(talk: ServerTalk) -> None:
+@http_with_sse.should("A status of 4xx; the stream goes on.")
+async def malformed(link: OpenLink) -> None:
     """A POST without a message in it is refused, and costs nothing else."""
-    link = await talk.open()
     target = await target_of(link)
     for body in (b"{", b"", b'"ping"'):
         answer = await post(link, target, body)
@@ -563,16 +510,15 @@ async def malformed(talk: ServerTalk) -> None:
 
 
 @case.may("http-with-sse/get-at-the-endpoint", "405: messages are posted there.")
-async def get_at_endpoint(talk: ServerTalk) -> None:
+async def get_at_endpoint(link: OpenLink) -> None:
     """There is nothing to GET where messages are posted."""
-    link = await talk.open()
     exchange = await wire_of(link).fetch("GET", target=await target_of(link), headers=[ACCEPTS])
     await link.until(lambda: link.heads.get(exchange) or link.ended.get(exchange))
     answer = Answer(exchange, link.heads.get(exchange))
     check(answer.status in (METHOD_NOT_ALLOWED, NOT_FOUND), f"GET of the endpoint got {answer}")
 
 
-@case.must("security-warning/foreign-origin-stream", "A status of 4xx (403).")
+@case.must("security-warning", "A status of 4xx (403).")
 async def foreign_origin_stream(talk: ServerTalk) -> None:
     """A foreign page cannot open an event stream."""
     for origin in (EVIL, "http://localhost.evil.example", "null"):
@@ -586,10 +532,9 @@ async def foreign_origin_stream(talk: ServerTalk) -> None:
         check(False, f"a page of {origin} was given an event stream")
 
 
-@case.must("security-warning/foreign-origin-post", "A status of 4xx (403), and no answer.")
-async def foreign_origin_post(talk: ServerTalk) -> None:
+@case.must("security-warning", "A status of 4xx (403), and no answer.")
+async def foreign_origin_post(link: OpenLink) -> None:
     """A foreign page cannot post, though it knew the endpoint."""
-    link = await talk.open()
     target = await target_of(link)
     for origin in (EVIL, "http://localhost.evil.example", "null"):
         answer = await post(link, target, ping("kit-evil"), ("origin", origin))

@@ -2,11 +2,11 @@
 
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import listen_too, questioned
-from mcpcore_conformance.kit.messages import Kind, result
+from mcpcore_conformance.kit.messages import result
 from mcpcore_conformance.kit.model import LEGACY, ONE_CHANNEL, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.running import CANCELLED, cancel
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, ServerTalk
 from mcpcore_conformance.kit.trying import asker, unanswering
 from mcpcore_conformance.kit.verdicts import check
 
@@ -14,21 +14,17 @@ page = Page("basic/utilities/cancellation")
 case = page.server(LEGACY)
 
 
-@case.should(
-    "behavior-requirements/initialize-answered", "The answer to initialize.", bindings=ONE_CHANNEL
-)
-async def initialize_answered(talk: ServerTalk) -> None:
+@case.should("behavior-requirements", "The answer to initialize.", bindings=ONE_CHANNEL)
+async def initialize_answered(link: NewLink) -> None:
     """An initialize cannot be cancelled: it is answered all the same."""
-    link = await talk.connect()
     sent = await link.send("initialize", link.opening())
     await link.notify(CANCELLED, {"requestId": sent.id, "reason": "the kit wants to see it"})
     reply = await link.reply(sent)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"an initialize that was cancelled got {reply}")
+    check(reply.good, f"an initialize that was cancelled got {reply}")
 
 
 @case.should(
-    "behavior-requirements/while-asking",
+    "behavior-requirements",
     "The call is not answered, and what the client says to the question is dropped.",
     needs=("found:question",),
 )

@@ -7,7 +7,7 @@ from mcpcore_conformance.kit.asking import at_rest, call
 from mcpcore_conformance.kit.belonging import waited_for
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
 from mcpcore_conformance.kit.model import ONLY_2025_11_25, OTHER_PRINCIPAL, STREAMABLE, Page
 from mcpcore_conformance.kit.reply import Reply, Sent
 from mcpcore_conformance.kit.running import over_too_soon
@@ -17,13 +17,13 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tasks import (
     RELATED,
     TERMINAL,
+    FollowingLink,
     asked_by_tasks,
     call_of,
     create,
     creation,
     end,
     finish,
-    is_result,
     look,
     looks,
     named,
@@ -33,12 +33,11 @@ from mcpcore_conformance.kit.tasks import (
     until,
 )
 from mcpcore_conformance.kit.trying import MOST
-from mcpcore_conformance.kit.trying_tasks import support, tasker, taskers
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, support, tasker, taskers
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/utilities/tasks")
 
-SLOW = "slow_compute"
 CALLS = "tasks.requests.tools.call"
 NEEDS = (CALLS, "found:task")
 case = page.server(ONLY_2025_11_25, needs=NEEDS)
@@ -55,9 +54,8 @@ SHORTEST_ID = 16
 @case.must(
     "creating-tasks/shape", "A result with a task that has an id, a status, both times and a ttl."
 )
-async def created(talk: ServerTalk) -> None:
+async def created(talk: ServerTalk, link: FollowingLink) -> None:
     """A call that is to be a task is answered with the task."""
-    link = await open_link(talk)
     for tool in await taskers(talk, SLOW):
         found = await creation(link, tool, QUICK)
         task = named(found, tool)
@@ -67,9 +65,8 @@ async def created(talk: ServerTalk) -> None:
 
 
 @case.must("getting-tasks/shape", "The task, with an id, a status, both times and a ttl.")
-async def got(talk: ServerTalk) -> None:
+async def got(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/get gives the whole task."""
-    link = await open_link(talk)
     for tool in await taskers(talk, SLOW):
         task = await create(link, tool, QUICK)
         async for found in looks(link, task, tool):
@@ -80,30 +77,26 @@ async def got(talk: ServerTalk) -> None:
         await finish(link, tool, task)
 
 
-@case.must("task-status-lifecycle/begins-working", "The status working.")
-async def begins_working(talk: ServerTalk) -> None:
+@case.must("task-status-lifecycle", "The status working.")
+async def begins_working(talk: ServerTalk, link: FollowingLink) -> None:
     """A task begins as working."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, SLOW), LATE)
     check(task.get("status") == "working", f"the task begins as {task.get('status')}")
     await end(link, task)
 
 
 @case.should("result-retrieval/created-at-once", "The task, long before its end.")
-async def at_once(talk: ServerTalk) -> None:
+async def at_once(talk: ServerTalk, link: FollowingLink, tool: SlowTasker) -> None:
     """The task is answered as soon as it is accepted."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     await _ids(link, tool, 1)  # a process that starts with the session has started
     reply = await call_of(link, tool, LATE, within=min(2.0, talk.timing.answer))
-    check(is_result(reply), f"a call that is to be a task got {reply}")
+    check(reply.good, f"a call that is to be a task got {reply}")
     await end(link, reply.result.get("task", {"taskId": NOBODY}))
 
 
 @case.must("task-id-requirements/unique", "Another id for each task.")
-async def unique_ids(talk: ServerTalk) -> None:
+async def unique_ids(talk: ServerTalk, link: FollowingLink) -> None:
     """Task ids are unique."""
-    link = await open_link(talk)
     found = await _ids(link, await tasker(talk, SLOW), 5)
     check(len(set(found)) == len(found), f"of five tasks, some have the same id: {found}")
 
@@ -116,13 +109,9 @@ async def _ids(link: Link, tool: Tasker, count: int) -> list[str]:
     return [str(task["taskId"]) for task in tasks]
 
 
-@case.must(
-    "task-isolation-and-access-control/ids-not-guessable",
-    "Long ids that do not follow from each other.",
-)
-async def unguessable_ids(talk: ServerTalk) -> None:
+@case.must("task-isolation-and-access-control", "Long ids that do not follow from each other.")
+async def ids_not_guessable(talk: ServerTalk, link: FollowingLink) -> None:
     """Task ids cannot be guessed from each other."""
-    link = await open_link(talk)
     found = await _ids(link, await tasker(talk, SLOW), 4)
     for id in found:
         check(len(id) >= SHORTEST_ID, f"the id {id!r} has {len(id)} characters")
@@ -131,11 +120,9 @@ async def unguessable_ids(talk: ServerTalk) -> None:
         check(same < len(one) * 3 // 4, f"the ids {one!r} and {other!r} are much alike")
 
 
-@case.must("ttl-and-resource-management/times", "createdAt and lastUpdatedAt as times of ISO 8601.")
-async def times(talk: ServerTalk) -> None:
+@case.must("ttl-and-resource-management", "createdAt and lastUpdatedAt as times of ISO 8601.")
+async def times(link: FollowingLink, tool: SlowTasker) -> None:
     """A task says when it was made and when it was changed, in ISO 8601."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     for found in (task, await look(link, task)):
         names = ("createdAt", "lastUpdatedAt")
@@ -144,11 +131,9 @@ async def times(talk: ServerTalk) -> None:
     await finish(link, tool, task)
 
 
-@case.must("ttl-and-resource-management/ttl", "A ttl in milliseconds, or null.")
-async def ttl(talk: ServerTalk) -> None:
+@case.must("ttl-and-resource-management", "A ttl in milliseconds, or null.")
+async def ttl(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get tells the ttl that the task really has."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK, ttl=60_000)
     found = await look(link, task)
     check("ttl" in found, "tasks/get says nothing of the ttl")
@@ -159,9 +144,8 @@ async def ttl(talk: ServerTalk) -> None:
 
 
 @case.must("result-retrieval/waits-for-the-end", "The result of the call, once there is one.")
-async def waits(talk: ServerTalk) -> None:
+async def waits(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/result of a task that works waits for its end, and gives what the call would have."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end="completed")
     for seconds in LONGER:
         began = talk.stage.now()
@@ -187,9 +171,8 @@ async def _of_the_call(link: Link, tool: Tasker, task: dict[str, Any], reply: Re
 
 
 @case.must("related-task-metadata/of-the-result", "The id of the task in _meta.")
-async def result_related(talk: ServerTalk) -> None:
+async def result_related(talk: ServerTalk, link: FollowingLink) -> None:
     """The result of tasks/result names its task."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, SLOW, end="completed"), QUICK)
     reply = await link.request("tasks/result", {"taskId": task["taskId"]})
     found = related(reply.result)
@@ -201,9 +184,8 @@ async def result_related(talk: ServerTalk) -> None:
     "The error that the call would have had.",
     needs=(CALLS, "tool:protocol_error_job"),
 )
-async def result_error(talk: ServerTalk) -> None:
+async def result_error(talk: ServerTalk, link: FollowingLink) -> None:
     """tasks/result of a call that broke gives its error: shown by a tool whose error is known."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, "protocol_error_job"))
     error = (await link.request("tasks/result", {"taskId": task["taskId"]})).error
     check("always" in error["message"], f"the error is another one: {error['message']!r}")
@@ -216,9 +198,8 @@ async def result_error(talk: ServerTalk) -> None:
     "The status failed, and a result with isError from tasks/result.",
     needs=(CALLS, "tool:failing_job"),
 )
-async def tool_failed(talk: ServerTalk) -> None:
+async def tool_failed(talk: ServerTalk, link: FollowingLink) -> None:
     """A tool that fails makes its task fail: shown by a tool of which it is known that it fails."""
-    link = await open_link(talk)
     task = await create(link, await tasker(talk, "failing_job"))
     result = (await link.request("tasks/result", {"taskId": task["taskId"]})).result
     check(result.get("isError") is True, "the tool failed, and isError is not true")
@@ -226,9 +207,8 @@ async def tool_failed(talk: ServerTalk) -> None:
 
 
 @case.must("task-status-lifecycle/terminal-is-final", "The same status ever after.")
-async def terminal(talk: ServerTalk) -> None:
+async def terminal(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that has ended keeps its status."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end=TERMINAL)
     task = await create(link, tool, QUICK)
     ends = ("completed",) if tool.known else TERMINAL
@@ -239,14 +219,12 @@ async def terminal(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "task-cancellation/cancelled",
+    "task-cancellation",
     "The task with the status cancelled, and no other status from then on.",
     needs=(*NEEDS, "tasks.cancel"),
 )
-async def cancelled(talk: ServerTalk) -> None:
+async def cancelled(talk: ServerTalk, link: FollowingLink, tool: SlowTasker) -> None:
     """A task that is cancelled is cancelled before the answer, and stays so."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     for seconds in LONGER:
         task = await create(link, tool, {"seconds": seconds})
         reply = await link.request("tasks/cancel", {"taskId": task["taskId"]})
@@ -258,17 +236,14 @@ async def cancelled(talk: ServerTalk) -> None:
     check(status == "cancelled", f"the answer has the status {status!r}")
     await talk.advance(seconds + 0.05 if tool.known else 1.0)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
-    if is_result(reply):
+    if reply.good:
         status = reply.result.get("status")
         check(status == "cancelled", f"a cancelled task became {status}")
 
 
-@case.must(
-    "task-cancellation/of-a-finished-task", "The error -32602.", needs=(*NEEDS, "tasks.cancel")
-)
-async def cancel_finished(talk: ServerTalk) -> None:
+@case.must("task-cancellation", "The error -32602.", needs=(*NEEDS, "tasks.cancel"))
+async def of_a_finished_task(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that has ended cannot be cancelled."""
-    link = await open_link(talk)
     tool = await tasker(talk, SLOW, end="completed")
     task = await create(link, tool, QUICK)
     await until(link, task, "completed", tool=tool)
@@ -300,10 +275,8 @@ _unknown("tasks/cancel", (CALLS, "tasks.cancel"))
     "The tasks that tasks/get finds, on one of the pages.",
     needs=(*NEEDS, "tasks.list"),
 )
-async def listed(talk: ServerTalk) -> None:
+async def listed(link: FollowingLink, tool: SlowTasker) -> None:
     """What tasks/get finds is in the list."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     created = [await create(link, tool, QUICK) for _ in range(3)]
     made = {task["taskId"] for task in created}
     found: set[str] = set()
@@ -322,14 +295,13 @@ async def listed(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "task-isolation-and-access-control/other-principal",
+    "task-isolation-and-access-control",
     "Errors for the task of somebody else, which is in no list of theirs.",
     bindings=STREAMABLE,
     needs=(*NEEDS, OTHER_PRINCIPAL),
 )
-async def other_principal(talk: ServerTalk) -> None:
+async def other_principal(talk: ServerTalk, tool: SlowTasker) -> None:
     """A task is there for the principal that has made it, and for no other."""
-    tool = await tasker(talk, SLOW)
     link, other = await open_link(talk), await talk.somebody_else()
     await other.initialize()
     task = await create(link, tool, LATE)
@@ -344,15 +316,14 @@ async def other_principal(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.must("protocol-errors/unknown-cursor", "The error -32602.", needs=("tasks.list",))
-async def unknown_cursor(talk: ServerTalk) -> None:
+@case.must("protocol-errors", "The error -32602.", needs=("tasks.list",))
+async def unknown_cursor(link: FollowingLink) -> None:
     """A cursor of tasks/list that does not exist is an invalid parameter."""
-    link = await open_link(talk)
     reply = await link.request("tasks/list", {"cursor": "mcpcore-conformance"})
     reply.failed_with(INVALID_PARAMS)
 
 
-@case.should("tool-level-negotiation/forbidden", "The error -32601.", needs=(CALLS,))
+@case.should("tool-level-negotiation", "The error -32601.", needs=(CALLS,))
 async def forbidden(talk: ServerTalk) -> None:
     """A tool that allows no tasks is not run as one."""
     for tool in talk.features.tried_tools(MOST):
@@ -364,7 +335,7 @@ async def forbidden(talk: ServerTalk) -> None:
     reply.failed_with(METHOD_NOT_FOUND)
 
 
-@case.must("tool-level-negotiation/required", "The error -32601.", needs=(CALLS, "tools"))
+@case.must("tool-level-negotiation", "The error -32601.", needs=(CALLS, "tools"))
 async def required(talk: ServerTalk) -> None:
     """A tool that runs only as a task cannot be called plainly."""
     known = talk.features.tools.get("failing_job")
@@ -374,8 +345,7 @@ async def required(talk: ServerTalk) -> None:
     else:
         tried = talk.features.tried_tools(MOST)
         found = [each for each in tried if support(each) == "required"]
-    if not found:
-        talk.skip("no tool that may be called has to be a task")
+    need(found, "no tool that may be called has to be a task")
     link = await open_link(talk)
     for tool in found:
         reply = await call(link, tool, talk.arguments(tool))
@@ -383,9 +353,8 @@ async def required(talk: ServerTalk) -> None:
 
 
 @case.must("input-required-status/names-the-task", "The id of the task in _meta of the request.")
-async def asks_for_task(talk: ServerTalk) -> None:
+async def asks_for_task(talk: ServerTalk, link: FollowingLink) -> None:
     """What a task asks of the client names the task."""
-    link = await open_link(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     before, began = await at_rest(link), talk.stage.now()
     task = await create(link, tool, {"filename": "kit"})
@@ -416,9 +385,8 @@ async def _waited_for(link: Link, tool: Tasker, asked: list[Message], took: floa
 
 
 @case.should("input-required-status/status", "The status input_required, until there is an answer.")
-async def input_status(talk: ServerTalk) -> None:
+async def input_status(talk: ServerTalk, link: FollowingLink) -> None:
     """A task that waits for an answer says so."""
-    link = await open_link(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     before = await at_rest(link)
     task = await create(link, tool, {"filename": "kit"})
@@ -438,13 +406,9 @@ async def input_status(talk: ServerTalk) -> None:
     check(after != "input_required", "all was answered, and the task still waits for input")
 
 
-@case.must(
-    "associating-task-related-messages/parameter-decides", "The task that the parameter names."
-)
-async def parameter_decides(talk: ServerTalk) -> None:
+@case.must("associating-task-related-messages", "The task that the parameter names.")
+async def parameter_decides(link: FollowingLink, tool: SlowTasker) -> None:
     """The parameter taskId decides, whatever _meta says."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     one, other = [await create(link, tool, QUICK) for _ in range(2)]
     meta = {RELATED: {"taskId": other["taskId"]}}
     reply = await link.request("tasks/get", {"taskId": one["taskId"]}, meta=meta)
@@ -455,44 +419,36 @@ async def parameter_decides(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "associating-task-related-messages/not-in-get",
+    "associating-task-related-messages",
     "No related task in _meta: the id is in the result already.",
 )
-async def not_in_get(talk: ServerTalk) -> None:
+async def not_in_get(link: FollowingLink, tool: SlowTasker) -> None:
     """Results of tasks/get do not name the task in _meta besides."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     check(related(await look(link, task)) is None, "_meta of tasks/get names the task")
     await finish(link, tool, task)
 
 
 @case.should("task-notifications/status", "The whole task, without a related task in _meta.")
-async def status_notification(talk: ServerTalk) -> None:
+async def status_notification(talk: ServerTalk, link: FollowingLink) -> None:
     """A notification of a task's status has the task, and does not name it in _meta."""
-    link = await open_link(talk)
     await link.listen()
     task = await create(link, await tasker(talk, SLOW, end=TERMINAL), SOON)
     await link.request("tasks/result", {"taskId": task["taskId"]})
     await link.quiet()
     told = [each for each in link.inbox if each.method == "notifications/tasks/status"]
-    if not told:
-        talk.skip("the server sends no notifications of tasks")
+    need(told, "the server sends no notifications of tasks")
     for each in told:
         problem = params_problem(each.method, each.params, talk.revision)
         check(not problem, f"the params of {each.method}: {problem}")
         check(related(each.params) is None, f"_meta of {each.method} names the task")
 
 
-@case.should(
-    "input-required-status/get-not-streamed", "tasks/get is answered as JSON.", bindings=STREAMABLE
-)
-async def not_streamed(talk: ServerTalk) -> None:
+@case.should("input-required-status", "tasks/get is answered as JSON.", bindings=STREAMABLE)
+async def get_not_streamed(link: FollowingLink, tool: SlowTasker) -> None:
     """tasks/get is answered without an event stream."""
-    link = await open_link(talk)
-    tool = await tasker(talk, SLOW)
     task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
-    check(reply.message is not None and reply.message.kind is Kind.RESULT, f"it got {reply}")
+    check(reply.good, f"it got {reply}")
     kind = header(reply.head.headers, "content-type") if reply.head is not None else None
     check(kind is not None and "event-stream" not in kind, f"tasks/get was answered as {kind}")

@@ -5,13 +5,12 @@ from typing import Any
 
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
-from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION
 from mcpcore_conformance.kit.model import MODERN, Binding, Page
 from mcpcore_conformance.kit.reply import Reply
-from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/versioning")
 case = page.server(MODERN)
@@ -20,6 +19,7 @@ BAD_REQUEST = 400
 NOBODY = "1900-01-01"
 """A version that nobody speaks."""
 NEGOTIATION = "protocol-version-negotiation"
+negotiation = case.at(NEGOTIATION)
 COMPATIBILITY = "backward-compatibility-with-initialization-based-versions"
 REMOVED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ping", {}),
@@ -45,17 +45,12 @@ async def _refused(link: Link, version: str, method: str, params: dict[str, Any]
 
 
 def _served(reply: Reply, what: str) -> None:
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}")
+    check(reply.good, f"{what} got {reply}")
 
 
-@case.must(
-    f"{NEGOTIATION}/unsupported",
-    "The error -32022 with the versions that are, over HTTP with the status 400.",
-)
-async def unsupported(talk: ServerTalk) -> None:
+@negotiation.must("The error -32022 with the versions that are, over HTTP with the status 400.")
+async def unsupported(talk: ServerTalk, link: OpenLink) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
-    link = await talk.open()
     for version in (NOBODY, "2999-12-31", "v999.0.0"):
         data = await _refused(link, version, *talk.any_request())
         supported = data.get("supported")
@@ -64,29 +59,24 @@ async def unsupported(talk: ServerTalk) -> None:
         check(version not in supported, f"data.supported has {version!r}, which was refused")
 
 
-@case.must(f"{NEGOTIATION}/requested", "data.requested is the version that was asked for.")
-async def requested(talk: ServerTalk) -> None:
+@negotiation.must("data.requested is the version that was asked for.")
+async def requested(talk: ServerTalk, link: OpenLink) -> None:
     """The refusal of a version repeats it."""
-    link = await talk.open()
     data = await _refused(link, NOBODY, *talk.any_request())
     check(data.get("requested") == NOBODY, f"data.requested is {data.get('requested')!r}")
 
 
-@case.must(
-    f"{NEGOTIATION}/discover-unsupported", "The error -32022 with the versions that are supported."
-)
-async def discover_unsupported(talk: ServerTalk) -> None:
+@negotiation.must("The error -32022 with the versions that are supported.")
+async def discover_unsupported(link: OpenLink) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
-    link = await talk.open()
     need(link.plain == "server/discover", "the server does not serve server/discover")
     data = await _refused(link, NOBODY, "server/discover", {})
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 
 
-@case.should(f"{NEGOTIATION}/same-list", "The versions of the error are those of server/discover.")
-async def same_list(talk: ServerTalk) -> None:
+@negotiation.should("The versions of the error are those of server/discover.")
+async def same_list(talk: ServerTalk, link: OpenLink) -> None:
     """A refusal and server/discover name the same versions."""
-    link = await talk.open()
     found = (await link.ask("server/discover"))["supportedVersions"]
     data = await _refused(link, NOBODY, *talk.any_request())
     supported = data.get("supported")
@@ -96,13 +86,9 @@ async def same_list(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    f"{NEGOTIATION}/list-is-true",
-    "Each version is served: by metadata, or where it has one by its handshake.",
-)
-async def list_is_true(talk: ServerTalk) -> None:
+@negotiation.must("Each version is served: by metadata, or where it has one by its handshake.")
+async def list_is_true(talk: ServerTalk, link: OpenLink) -> None:
     """Every version that the server says it supports, it does."""
-    link = await talk.open()
     for name in (await link.ask("server/discover"))["supportedVersions"]:
         revision = BY_NAME.get(name)
         if revision is None or revision is talk.revision:
@@ -124,9 +110,8 @@ async def list_is_true(talk: ServerTalk) -> None:
     "extension-negotiation/names",
     "Each identifier has a prefix of labels and a slash; each value is an object.",
 )
-async def extension_names(talk: ServerTalk) -> None:
+async def extension_names(talk: ServerTalk, link: OpenLink) -> None:
     """Extensions that the server declares are named as the keys of _meta are."""
-    link = await talk.open()
     declared = (await link.ask("server/discover"))["capabilities"].get("extensions", {})
     check(isinstance(declared, dict), f"capabilities.extensions is {declared!r}")
     for name, settings in declared.items():
@@ -135,12 +120,9 @@ async def extension_names(talk: ServerTalk) -> None:
     talk.note(f"extensions: {', '.join(declared) or 'none'}")
 
 
-@case.must(
-    "extension-negotiation/unknown", "The core protocol: the request is served as without it."
-)
-async def unknown_extension(talk: ServerTalk) -> None:
+@case.must("extension-negotiation", "The core protocol: the request is served as without it.")
+async def unknown(talk: ServerTalk, link: OpenLink) -> None:
     """An extension that only the client has changes nothing."""
-    link = await talk.open()
     extensions = {"org.example/kit-extension": {"mode": "all"}, "org.example.other/x": {}}
     declared = {META_CLIENT_CAPABILITIES: {**link.capabilities, "extensions": extensions}}
     await link.ask(*talk.any_request(), meta=declared)
@@ -171,8 +153,7 @@ async def _legacy(talk: ServerTalk) -> Link:
     """A conversation in the newest legacy version that there is; else the case does not apply."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
-        talk.skip("the server has no initialize")
+    need(reply.good, "the server has no initialize")
     agreed = reply.result.get("protocolVersion")
     if agreed == LATEST_LEGACY.name:
         await link.accepted(await link.notify("notifications/initialized"))
@@ -183,10 +164,9 @@ async def _legacy(talk: ServerTalk) -> Link:
     return await talk.open(revision=spoken)
 
 
-@case.must(f"{COMPATIBILITY}/removed-methods", "The error -32601 for each of them.")
-async def removed_methods(talk: ServerTalk) -> None:
+@case.must(COMPATIBILITY, "The error -32601 for each of them.")
+async def removed_methods(talk: ServerTalk, link: OpenLink) -> None:
     """A request with modern metadata is served by this version, which has fewer methods."""
-    link = await talk.open()
     for method, params in REMOVED:
         reply = await link.request(method, params)
         # but over HTTP the code for initialize is the implementation's choice
@@ -195,14 +175,13 @@ async def removed_methods(talk: ServerTalk) -> None:
 
 
 @case.should(
-    f"{COMPATIBILITY}/initialize-answered",
-    "A result in a legacy version, or an error that names the versions there are.",
+    COMPATIBILITY, "A result in a legacy version, or an error that names the versions there are."
 )
 async def initialize_answered(talk: ServerTalk) -> None:
     """A legacy client is served, or learns from the error what it would have to speak."""
     link = await talk.connect(revision=LATEST_LEGACY)
     reply = await link.request("initialize", link.opening())
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         agreed = reply.result.get("protocolVersion")
         check(agreed != talk.revision.name, f"initialize agreed to {agreed}")
         return
@@ -211,7 +190,7 @@ async def initialize_answered(talk: ServerTalk) -> None:
     check(talk.revision.name in said, f"the error does not name {talk.revision.name}: {error}")
 
 
-@case.must(f"{COMPATIBILITY}/both-eras", "Each client is served by the rules of its own version.")
+@case.must(COMPATIBILITY, "Each client is served by the rules of its own version.")
 async def both_eras(talk: ServerTalk) -> None:
     """A legacy and a modern client are served in turns."""
     older = await _legacy(talk)
@@ -247,10 +226,7 @@ async def one_connection(talk: ServerTalk) -> None:
     await look()
 
 
-@case.may(
-    f"{COMPATIBILITY}/refused-probe",
-    "initialize is answered: a request that was refused decides nothing.",
-)
+@case.may(COMPATIBILITY, "initialize is answered: a request that was refused decides nothing.")
 async def refused_probe(talk: ServerTalk) -> None:
     """A connection whose first request was refused may still go either way."""
     link = await talk.connect(revision=LATEST_LEGACY)
@@ -259,6 +235,6 @@ async def refused_probe(talk: ServerTalk) -> None:
     probe = await link.request("server/discover", {"_meta": meta}, bare=True, headers=headers)
     check(probe.gone is None, f"the probe got {probe}")
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         await _legacy(talk)
         raise Broken(f"after a refused probe initialize got {reply}")

@@ -1,6 +1,12 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
-from mcpcore_conformance.kit.client_sign_in import attend, metadata_asked, protect, signing_in
+from mcpcore_conformance.kit.client_sign_in import (
+    AttendedSite,
+    NewSite,
+    attend,
+    metadata_asked,
+    signing_in,
+)
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import ONLY_2025_03_26, Page
 from mcpcore_conformance.kit.protected import OAUTH_PLACE
@@ -14,23 +20,18 @@ DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register
 
 
 @case.must(
-    "authorization-base-url/client-metadata-at-root",
-    "Metadata are asked for at the root of the server's origin, and used.",
+    "authorization-base-url", "Metadata are asked for at the root of the server's origin, and used."
 )
-async def metadata_at_root(talk: ClientTalk) -> None:
+async def metadata_at_root(talk: ClientTalk, site: AttendedSite) -> None:
     """The authorization base URL is that of the server without its path."""
-    site = await attend(talk)
     found = [each.path for each in metadata_asked(site)]
     check(OAUTH_PLACE in found, f"the client asked for {found or 'no metadata'}")
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{FALLBACKS}/client-default-paths", "/register, /authorize and /token of the server's origin."
-)
-async def default_paths(talk: ClientTalk) -> None:
+@case.must(FALLBACKS, "/register, /authorize and /token of the server's origin.")
+async def default_paths(talk: ClientTalk, site: NewSite) -> None:
     """Without metadata the client uses the default paths."""
-    site = protect(talk)
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     for each, path in DEFAULTS.items():
@@ -38,12 +39,9 @@ async def default_paths(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{FALLBACKS}/client-metadata-first", "The metadata are asked for before any default path."
-)
-async def metadata_first(talk: ClientTalk) -> None:
+@case.must(FALLBACKS, "The metadata are asked for before any default path.")
+async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
     """Metadata are looked for before the default paths are used."""
-    site = protect(talk)
     site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     paths = [each.path for each in site.elsewhere]
@@ -54,12 +52,10 @@ async def metadata_first(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "server-metadata-discovery-headers/client-version-header",
-    "MCP-Protocol-Version with the request for metadata.",
+    "server-metadata-discovery-headers", "MCP-Protocol-Version with the request for metadata."
 )
-async def version_header(talk: ClientTalk) -> None:
+async def version_header(site: AttendedSite) -> None:
     """The request for metadata names the protocol version."""
-    site = await attend(talk)
     found = [each for each in metadata_asked(site) if each.path == OAUTH_PLACE]
     check(found, "the client asked for no metadata at the root")
     check(found[0].header("mcp-protocol-version"), "the request has no MCP-Protocol-Version")

@@ -1,6 +1,8 @@
 """Cases of the page on authorization server discovery for clients: what is asked for, and where."""
 
 from mcpcore_conformance.kit.client_sign_in import (
+    AttendedSite,
+    NewSite,
     attend,
     metadata_asked,
     protect,
@@ -14,26 +16,22 @@ from mcpcore_conformance.kit.protected import (
     OAUTH_PLACE,
     OPENID_PLACE,
     RESOURCE_PLACE,
-    SignInServer,
 )
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/authorization-server-discovery")
 case = signing_in(page, SINCE_2025_11_25)
 
-RESOURCE = "protected-resource-metadata-discovery-requirements"
-SERVER = "authorization-server-metadata-discovery"
+resource = case.at("protected-resource-metadata-discovery-requirements")
+server = case.at("authorization-server-metadata-discovery")
 LOCATION = "authorization-server-location"
 
 
-@case.must(
-    f"{RESOURCE}/client-challenged-place",
-    "The first that is asked for after the 401 is the URL of resource_metadata.",
-    SINCE_2025_06_18,
+@resource.must(
+    "The first that is asked for after the 401 is the URL of resource_metadata.", SINCE_2025_06_18
 )
-async def challenged_place(talk: ClientTalk) -> None:
+async def challenged_place(talk: ClientTalk, site: NewSite) -> None:
     """The metadata of the server are looked for where the challenge says."""
-    site = protect(talk)
     site.place = f"/documents/{talk.random.getrandbits(32):08x}"
     await attend(talk, site)
     first = site.elsewhere[0].path
@@ -41,14 +39,11 @@ async def challenged_place(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{RESOURCE}/client-challenge-syntax",
-    "The URL of resource_metadata is found in any form that RFC 9110 allows.",
-    SINCE_2025_06_18,
+@resource.must(
+    "The URL of resource_metadata is found in any form that RFC 9110 allows.", SINCE_2025_06_18
 )
-async def challenge_syntax(talk: ClientTalk) -> None:
+async def challenge_syntax(talk: ClientTalk, site: NewSite) -> None:
     """A challenge is read as RFC 9110 has it: among others, in any case, with quoted pairs."""
-    site = protect(talk)
     await attend(talk, site)  # whoever does nothing about a plain one has no authorization
     site = protect(talk)
     site.place = f"/documents/{talk.random.getrandbits(32):08x}"
@@ -69,13 +64,9 @@ async def challenge_syntax(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{RESOURCE}/client-path-first",
-    "The well-known URI with the path of the endpoint is asked for before the root.",
-)
-async def path_first(talk: ClientTalk) -> None:
+@resource.must("The well-known URI with the path of the endpoint is asked for before the root.")
+async def path_first(talk: ClientTalk, site: NewSite) -> None:
     """A challenge without the URL leads to the well-known URI of the endpoint's path."""
-    site = protect(talk)
     site.named = False
     await attend(talk, site)
     first = site.elsewhere[0].path
@@ -83,13 +74,9 @@ async def path_first(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{RESOURCE}/client-root-then",
-    "404 at the path: the well-known URI at the root is asked for, and used.",
-)
-async def root_then(talk: ClientTalk) -> None:
+@resource.must("404 at the path: the well-known URI at the root is asked for, and used.")
+async def root_then(talk: ClientTalk, site: NewSite) -> None:
     """Metadata of the server that are at the root alone are found."""
-    site = protect(talk)
     site.named, site.place = False, RESOURCE_PLACE
     await sign_in(talk, site)
     paths = [each.path for each in site.elsewhere if each.path.startswith(RESOURCE_PLACE)]
@@ -98,13 +85,12 @@ async def root_then(talk: ClientTalk) -> None:
 
 
 @case.must(
-    f"{LOCATION}/client-named-server",
+    LOCATION,
     "The authorization server of the metadata is used, not one at the server's own origin.",
     SINCE_2025_06_18,
 )
-async def named_server(talk: ClientTalk) -> None:
+async def named_server(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is the one that the metadata of the server name."""
-    site = protect(talk)
     trap = site.another("")
     site.servers.append(trap)
     await sign_in(talk, site)
@@ -113,14 +99,11 @@ async def named_server(talk: ClientTalk) -> None:
     check(not trap.given and not trap.codes, "the client signed in elsewhere")
 
 
-@case.must(
-    f"{SERVER}/client-endpoints",
-    "Authorization and token requests go to the endpoints that the metadata name.",
-    SINCE_2025_06_18,
+@server.must(
+    "Authorization and token requests go to the endpoints that the metadata name.", SINCE_2025_06_18
 )
-async def endpoints(talk: ClientTalk) -> None:
+async def endpoints(talk: ClientTalk, site: AttendedSite) -> None:
     """The endpoints are those of the authorization server's metadata."""
-    site = await attend(talk)
     check(metadata_asked(site), "the client asked for no metadata of the authorization server")
     check(site.of("authorize"), "the authorization endpoint of the metadata was not used")
     check(site.of("token"), "the token endpoint of the metadata was not used")
@@ -135,10 +118,7 @@ async def _order(talk: ClientTalk, path: str, places: list[str]) -> None:
     check(found == places, f"the client asked for {', '.join(found)}")
 
 
-@case.must(
-    f"{SERVER}/client-order-with-path",
-    "OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.",
-)
+@server.must("OAuth with the path inserted, OpenID with it inserted, OpenID with it in front.")
 async def order_with_path(talk: ClientTalk) -> None:
     """Metadata of an issuer with a path are looked for at three places in their order."""
     path = f"/tenant{talk.random.randrange(100)}"
@@ -146,25 +126,23 @@ async def order_with_path(talk: ClientTalk) -> None:
     await _order(talk, path, places)
 
 
-@case.must(f"{SERVER}/client-order-without-path", "OAuth metadata, then the OpenID configuration.")
+@server.must("OAuth metadata, then the OpenID configuration.")
 async def order_without_path(talk: ClientTalk) -> None:
     """Metadata of an issuer without a path are looked for at two places in their order."""
     await _order(talk, "", [OAUTH_PLACE, OPENID_PLACE])
 
 
-@case.must(f"{SERVER}/client-openid", "An OpenID configuration is used as OAuth metadata are.")
-async def openid(talk: ClientTalk) -> None:
+@server.must("An OpenID configuration is used as OAuth metadata are.")
+async def openid(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that has an OpenID configuration alone is used."""
-    site = protect(talk)
     site.server.places = (OPENID_PLACE + site.server.path,)
     site.server.document = {"subject_types_supported": ["public"], "userinfo_endpoint": None}
     await sign_in(talk, site)
 
 
-@case.must(f"{SERVER}/client-issuer-identical", "None of the endpoints is used.", MODERN)
-async def issuer_identical(talk: ClientTalk) -> None:
+@server.must("None of the endpoints is used.", MODERN)
+async def issuer_identical(talk: ClientTalk, site: NewSite) -> None:
     """Metadata whose issuer is not the one that was asked for are not used."""
-    site = protect(talk)
     issuer = site.server.issuer
     others = ["https://honest.example", issuer + "/", issuer.upper(), issuer.replace("/as", "")]
     site.server.document = {"issuer": talk.random.choice(others)}
@@ -172,18 +150,9 @@ async def issuer_identical(talk: ClientTalk) -> None:
     await stops(talk, site, *endpoints, at=lambda: metadata_asked(site))
 
 
-def _given(server: SignInServer) -> set[str]:
-    return {*server.clients, *server.given, *server.given_refresh}
-
-
-@case.must(
-    f"{LOCATION}/client-state-per-server",
-    "Neither id, secret nor token of the first is shown to the second.",
-    MODERN,
-)
-async def state_per_server(talk: ClientTalk) -> None:
+@case.must(LOCATION, "Neither id, secret nor token of the first is shown to the second.", MODERN)
+async def state_per_server(talk: ClientTalk, site: NewSite) -> None:
     """Credentials and tokens of one authorization server are not tried on another."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     first.document = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     site.servers.append(site.moves_to)
@@ -193,7 +162,7 @@ async def state_per_server(talk: ClientTalk) -> None:
     shown = [each for each in site.visits if each.path in places]
     check(shown, "the client did not come to the second authorization server")
     for visit in shown:
-        for secret in _given(first):
+        for secret in {*first.clients, *first.given, *first.given_refresh}:
             check(
                 secret not in visit.everything, f"{visit.path} was shown what the first has given"
             )

@@ -4,6 +4,8 @@ from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
     FEW,
+    EnteredSite,
+    NewSite,
     attend,
     authorization,
     protect,
@@ -15,7 +17,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_steps import call, listing, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.model import (
     MODERN,
@@ -26,23 +28,23 @@ from mcpcore_conformance.kit.model import (
     Page,
 )
 from mcpcore_conformance.kit.protected import Pairs, ProtectedSite
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/authorization/index")
 
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
+token_handling = case.at("token-handling")
 TOKEN = "Bearer kit-0123456789abcdef"  # noqa: S105 - made up
 HEADERS = {"Authorization": TOKEN}
 
 
 @case.must(
-    "token-requirements/client-every-request",
+    "token-requirements",
     "Authorization on every POST, GET and DELETE, and no token in a URI.",
     **scripted(listing(), call(), headers=HEADERS),
 )
-async def every_request(talk: ClientTalk) -> None:
+async def every_request(talk: ClientTalk, link: ReadyLink) -> None:
     """A token goes with every request to the server."""
-    link = await talk.open()
     await talk.finished()
     for asked in link.asked:
         found = header(asked.headers, "authorization")
@@ -51,14 +53,12 @@ async def every_request(talk: ClientTalk) -> None:
         check("kit-0123" not in asked.target, f"the token is part of {asked.target}")
 
 
-@case.must(
-    "token-handling/client-not-elsewhere",
+@token_handling.must(
     "No request to the other origin carries the token.",
     **scripted(call(timeout=5), headers=HEADERS),
 )
-async def not_elsewhere(talk: ClientTalk) -> None:
+async def not_elsewhere(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A token does not follow a redirect to another origin."""
-    link, message = await talk.expect("tools/call")
     other = talk.host.address.replace("127.0.0.1", "localhost")
     status = talk.random.choice([307, 308])
     http = talk.http(link)
@@ -70,8 +70,7 @@ async def not_elsewhere(talk: ClientTalk) -> None:
         check(not host.startswith("localhost") or found is None, f"{host} was sent the token")
 
 
-@case.may(
-    "token-handling/client-post-stays-post",
+@token_handling.may(
     "The message is posted there, or the call fails; nothing is asked for by GET.",
     **scripted(call(timeout=5)),
 )
@@ -89,6 +88,8 @@ async def post_stays_post(talk: ClientTalk) -> None:
 # The flow, and the tokens of it
 
 case = signing_in(page, MODERN)
+canonical_server_uri = case.at("canonical-server-uri")
+token_handling_cases = case.at("token-handling")
 
 RESPONSE = "authorization-response-validation"
 RESOURCE = "resource-parameter-implementation"
@@ -108,54 +109,44 @@ def _with_iss(site: ProtectedSite, iss: str | None, *more: tuple[str, str]) -> N
 
 
 @case.must(
-    f"{RESPONSE}/client-right-issuer",
+    RESPONSE,
     "The code is redeemed: with a right iss, or where none is advertised and none is sent.",
 )
-async def right_issuer(talk: ClientTalk) -> None:
+async def right_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response of the right issuer is gone on with, and one that need not name it."""
-    site = protect(talk)
     if talk.random.random() < 0.5:
         site.server.document = {"authorization_response_iss_parameter_supported": None}
     await sign_in(talk, site)
 
 
-@case.must(f"{RESPONSE}/client-wrong-issuer", "No token request, whether iss is advertised or not.")
-async def wrong_issuer(talk: ClientTalk) -> None:
+@case.must(RESPONSE, "No token request, whether iss is advertised or not.")
+async def wrong_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response of another issuer is not gone on with."""
-    site = protect(talk)
     if talk.random.random() < 0.5:
         site.server.document = {"authorization_response_iss_parameter_supported": None}
     _with_iss(site, "https://attacker.example")
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(f"{RESPONSE}/client-missing-issuer", "No token request.")
-async def missing_issuer(talk: ClientTalk) -> None:
+@case.must(RESPONSE, "No token request.")
+async def missing_issuer(talk: ClientTalk, site: NewSite) -> None:
     """A response without the issuer that is advertised is not gone on with."""
-    site = protect(talk)
     _with_iss(site, None)
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(
-    f"{RESPONSE}/client-issuer-as-text",
-    "No token request for an iss that is equal after normalization only.",
-)
-async def issuer_as_text(talk: ClientTalk) -> None:
+@case.must(RESPONSE, "No token request for an iss that is equal after normalization only.")
+async def issuer_as_text(talk: ClientTalk, site: NewSite) -> None:
     """The issuer of a response is compared character by character."""
-    site = protect(talk)
     issuer = site.server.issuer
     others = [issuer + "/", issuer.replace("http:", "HTTP:"), issuer.replace("/as", "/%61s")]
     _with_iss(site, talk.random.choice(others))
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.must(
-    f"{RESPONSE}/client-errors-too", "Nothing of the error is shown, and no token request follows."
-)
-async def errors_too(talk: ClientTalk) -> None:
+@case.must(RESPONSE, "Nothing of the error is shown, and no token request follows.")
+async def errors_too(talk: ClientTalk, site: NewSite) -> None:
     """The error of another issuer is not shown."""
-    site = protect(talk)
 
     def refused(pairs: Pairs) -> Pairs:
         state = [each for each in pairs if each[0] == "state"]
@@ -167,23 +158,17 @@ async def errors_too(talk: ClientTalk) -> None:
     check(SHOWN not in talk.state(), f"the error was shown: {talk.state()}")
 
 
-@case.must(f"{RESOURCE}/client-both-requests", "resource is a parameter of both.", SINCE_2025_06_18)
-async def both_requests(talk: ClientTalk) -> None:
+@case.must(RESOURCE, "resource is a parameter of both.", SINCE_2025_06_18)
+async def both_requests(site: EnteredSite) -> None:
     """Authorization request and token request name the resource."""
-    site = await sign_in(talk)
     check("resource" in authorization(site), "the authorization request has no resource")
     for visit in redeeming(site):
         check("resource" in visit.form, "the token request has no resource")
 
 
-@case.must(
-    f"{RESOURCE}/client-names-server",
-    "resource is the identifier of the server, in both.",
-    SINCE_2025_06_18,
-)
-async def names_server(talk: ClientTalk) -> None:
+@case.must(RESOURCE, "resource is the identifier of the server, in both.", SINCE_2025_06_18)
+async def names_server(site: EnteredSite) -> None:
     """The resource is the server that the token is for."""
-    site = await sign_in(talk)
     asked = authorization(site).get("resource")
     check(asked == site.address, f"the authorization request is for {asked!r}")
     for visit in redeeming(site):
@@ -191,14 +176,11 @@ async def names_server(talk: ClientTalk) -> None:
         check(found == site.address, f"the token request is for {found!r}")
 
 
-@case.must(
-    "canonical-server-uri/client-canonical",
-    "An absolute URI without a fragment, scheme and host in lower case.",
-    SINCE_2025_06_18,
+@canonical_server_uri.must(
+    "An absolute URI without a fragment, scheme and host in lower case.", SINCE_2025_06_18
 )
-async def canonical(talk: ClientTalk) -> None:
+async def canonical(site: EnteredSite) -> None:
     """The resource is a canonical URI."""
-    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     parts = urlsplit(found)
     check(parts.scheme and parts.netloc, f"{found!r} is not absolute")
@@ -206,14 +188,11 @@ async def canonical(talk: ClientTalk) -> None:
     check(found.startswith(f"{parts.scheme}://{parts.netloc.lower()}"), f"{found!r}: upper case")
 
 
-@case.should(
-    "canonical-server-uri/client-specific",
-    "The resource has the path of the endpoint, and no slash after it.",
-    SINCE_2025_06_18,
+@canonical_server_uri.should(
+    "The resource has the path of the endpoint, and no slash after it.", SINCE_2025_06_18
 )
-async def specific(talk: ClientTalk) -> None:
+async def specific(site: EnteredSite) -> None:
     """The resource is as specific as the endpoint, without a trailing slash."""
-    site = await sign_in(talk)
     found = authorization(site).get("resource", "")
     check(found.rstrip("/").endswith(site.endpoint), f"{found!r} is not that of the endpoint")
     check(not found.endswith("/"), f"{found!r} ends with a slash")
@@ -224,9 +203,8 @@ async def specific(talk: ClientTalk) -> None:
     "Authorization: Bearer with the token on every request after it was given.",
     SINCE_2025_03_26,
 )
-async def every_request_signed_in(talk: ClientTalk) -> None:
+async def every_request_signed_in(site: EnteredSite) -> None:
     """A token that the client has got goes with every request to the server, in the header."""
-    site = await sign_in(talk)
     (place,) = [n for n, each in enumerate(site.visits) if each in redeeming(site)][:1]
     for visit in site.visits[place:]:
         if visit.path == site.endpoint:
@@ -236,27 +214,19 @@ async def every_request_signed_in(talk: ClientTalk) -> None:
             check(f"{scheme} {token}" == wanted, f"{visit.method} came with {found!r}")
 
 
-@case.must(
-    "token-requirements/client-signed-in-not-in-query",
-    "No access token in any URI.",
-    SINCE_2025_03_26,
-)
-async def not_in_query(talk: ClientTalk) -> None:
+@case.must("token-requirements", "No access token in any URI.", SINCE_2025_03_26)
+async def signed_in_not_in_query(site: EnteredSite) -> None:
     """A token that the client has got is part of no URI."""
-    site = await sign_in(talk)
     for visit in site.visits:
         for token in site.server.given:
             check(token not in visit.asked.target, f"the token is part of {visit.asked.target}")
 
 
-@case.must(
-    "token-handling/client-own-tokens",
-    "After the change of the authorization server only its own tokens are sent.",
-    SINCE_2025_06_18,
+@token_handling_cases.must(
+    "After the change of the authorization server only its own tokens are sent.", SINCE_2025_06_18
 )
-async def own_tokens(talk: ClientTalk) -> None:
+async def own_tokens(talk: ClientTalk, site: NewSite) -> None:
     """Only tokens of the authorization server that the server names are sent to it."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     site.servers.append(site.moves_to)
     site.ends.add("tools/call")
@@ -268,14 +238,12 @@ async def own_tokens(talk: ClientTalk) -> None:
             check(visit.token[1] not in first.given, "a token of the first server was sent again")
 
 
-@case.must(
-    "token-handling/client-server-alone",
+@token_handling_cases.must(
     "The token goes to the endpoint of the server alone, and not after a redirect.",
     SINCE_2025_03_26,
 )
-async def server_alone(talk: ClientTalk) -> None:
+async def server_alone(talk: ClientTalk, site: NewSite) -> None:
     """A token is shown to nobody but the server: not where a redirect leads, nor its issuer."""
-    site = protect(talk)
     site.ends.add("tools/list")  # whoever signs in again has a token that nobody else may see
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
     site.leads["tools/call"] = (talk.random.choice([307, 308]), other)
@@ -287,13 +255,12 @@ async def server_alone(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "error-handling/client-gives-up",
+    "error-handling",
     f"At most {FEW} authorizations for a request, then an error.",
     SINCE_2025_03_26,
 )
-async def gives_up(talk: ClientTalk) -> None:
+async def gives_up(talk: ClientTalk, site: NewSite) -> None:
     """A request that is refused with every token is given up."""
-    site = protect(talk)
     site.server.remembers = False
     await attend(talk, site)
     check(site.of("token"), f"the client got no token: {talk.state()}")
@@ -301,26 +268,18 @@ async def gives_up(talk: ClientTalk) -> None:
     check(count <= FEW, f"there were {count} authorization requests for one request")
 
 
-@case.must(
-    f"{REFRESH}/client-none-assumed",
-    "Signing in again: no token request with a refresh token that was not given.",
-)
-async def none_assumed(talk: ClientTalk) -> None:
+@case.must(REFRESH, "Signing in again: no token request with a refresh token that was not given.")
+async def none_assumed(talk: ClientTalk, site: NewSite) -> None:
     """A client that was given no refresh token does without."""
-    site = protect(talk)
     site.ends.add("tools/call")
     await sign_in(talk, site)
     grants = [each.form.get("grant_type") for each in site.of("token")]
     check("refresh_token" not in grants, "the client has used a refresh token that it has not got")
 
 
-@case.must(
-    f"{REFRESH}/client-confidential",
-    "A refresh token stands in the bodies of token requests of its issuer alone.",
-)
-async def confidential(talk: ClientTalk) -> None:
+@case.must(REFRESH, "A refresh token stands in the bodies of token requests of its issuer alone.")
+async def confidential(talk: ClientTalk, site: NewSite) -> None:
     """A refresh token is shown to its issuer alone, and never in a URI."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
@@ -331,37 +290,27 @@ async def confidential(talk: ClientTalk) -> None:
                 check(token not in visit.everything, f"{visit.path} was shown it")
 
 
-@case.must(
-    f"{RESOURCE}/client-refresh",
-    "A request that refreshes a token names the resource.",
-    SINCE_2025_06_18,
-)
-async def refresh(talk: ClientTalk) -> None:
+@case.must(RESOURCE, "A request that refreshes a token names the resource.", SINCE_2025_06_18)
+async def refresh(talk: ClientTalk, site: NewSite) -> None:
     """A refreshed token is for the same resource."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
     found = [each for each in site.of("token") if each.form.get("grant_type") == "refresh_token"]
-    if not found:
-        talk.skip("the client does not refresh its token")
+    need(found, "the client does not refresh its token")
     for visit in found:
         named = visit.form.get("resource")
         check(named == site.address, f"the refreshed token is for {named!r}")
 
 
-@case.should(
-    f"{REFRESH}/client-grant-type", "refresh_token is one of the grant_types of a registration."
-)
-async def grant_type(talk: ClientTalk) -> None:
+@case.should(REFRESH, "refresh_token is one of the grant_types of a registration.")
+async def grant_type(talk: ClientTalk, site: NewSite) -> None:
     """A client that refreshes tokens says so when it registers."""
-    site = protect(talk)
     site.server.refreshes = True
     site.ends.add("tools/call")
     await sign_in(talk, site)
     grants = [each.form.get("grant_type") for each in site.of("token")]
-    if "refresh_token" not in grants:
-        talk.skip("the client does not refresh its token")
+    need("refresh_token" in grants, "the client does not refresh its token")
     found = registration(talk, site).get("grant_types")
     check(isinstance(found, list) and "refresh_token" in found, f"grant_types is {found!r}")
 
@@ -371,17 +320,13 @@ async def grant_type(talk: ClientTalk) -> None:
 case = signing_in(page, SINCE_2025_11_25)
 
 SELECTION = "scope-selection-strategy"
-STEP_UP = "step-up-authorization-flow"
+step_up = case.at("step-up-authorization-flow")
 TOOLS = "tools/call"
 
 
-@case.should(
-    f"{SELECTION}/client-challenged-scopes",
-    "The scopes of the challenge, and not those of scopes_supported besides.",
-)
-async def challenged_scopes(talk: ClientTalk) -> None:
+@case.should(SELECTION, "The scopes of the challenge, and not those of scopes_supported besides.")
+async def challenged_scopes(talk: ClientTalk, site: NewSite) -> None:
     """The scopes of the challenge are asked for, and no others."""
-    site = protect(talk)
     site.scope = "kit:read kit:list"
     site.resource = {"scopes_supported": ["kit:read", "kit:write", "kit:admin"]}
     await sign_in(talk, site)
@@ -390,12 +335,10 @@ async def challenged_scopes(talk: ClientTalk) -> None:
 
 
 @case.must(
-    f"{SELECTION}/client-challenge-decides",
-    "Scopes of the challenge are asked for whether they are in scopes_supported or not.",
+    SELECTION, "Scopes of the challenge are asked for whether they are in scopes_supported or not."
 )
-async def challenge_decides(talk: ClientTalk) -> None:
+async def challenge_decides(talk: ClientTalk, site: NewSite) -> None:
     """Nothing is assumed of how challenged scopes relate to those that are listed."""
-    site = protect(talk)
     site.scope = "kit:unlisted"
     site.resource = {"scopes_supported": ["kit:read", "kit:write"]}
     site.server.document = {"scopes_supported": ["kit:read", "kit:write"]}
@@ -404,30 +347,25 @@ async def challenge_decides(talk: ClientTalk) -> None:
     check("kit:unlisted" in found, f"the client asked for {sorted(found)}")
 
 
-@case.should(f"{SELECTION}/client-supported-scopes", "All of scopes_supported.")
-async def supported_scopes(talk: ClientTalk) -> None:
+@case.should(SELECTION, "All of scopes_supported.")
+async def supported_scopes(talk: ClientTalk, site: NewSite) -> None:
     """Without scopes in the challenge those that the server's metadata list are asked for."""
-    site = protect(talk)
     site.resource = {"scopes_supported": ["kit:read", "kit:write"]}
     await sign_in(talk, site)
     found = scopes(authorization(site))
     check(found == {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case.should(f"{SELECTION}/client-no-scopes", "The authorization request has no scope.")
-async def no_scopes(talk: ClientTalk) -> None:
+@case.should(SELECTION, "The authorization request has no scope.")
+async def no_scopes(site: EnteredSite) -> None:
     """Where nobody names scopes the parameter is left out."""
-    site = await sign_in(talk)
     found = authorization(site)
     check("scope" not in found, f"the client asked for {found.get('scope')!r}")
 
 
-@case.should(
-    "refresh-tokens/client-offline-where-listed", "offline_access is not asked for.", MODERN
-)
-async def offline_where_listed(talk: ClientTalk) -> None:
+@case.should("refresh-tokens", "offline_access is not asked for.", MODERN)
+async def offline_where_listed(talk: ClientTalk, site: NewSite) -> None:
     """Offline access is not asked for where the authorization server does not list it."""
-    site = protect(talk)
     site.scope = "kit:read"
     site.server.document = {"scopes_supported": ["kit:read", "kit:write"]}
     await sign_in(talk, site)
@@ -445,8 +383,7 @@ async def _stepped_up(talk: ClientTalk) -> ProtectedSite:
     return site
 
 
-@case.should(
-    f"{STEP_UP}/client-asks-for-more",
+@step_up.should(
     "A new authorization with the scopes of the 403, and the call once more.",
     scenario="auth/scope-step-up",
 )
@@ -460,29 +397,20 @@ async def asks_for_more(talk: ClientTalk) -> None:
     check(called, f"the call was not sent again: {talk.state()}")
 
 
-@case.should(
-    f"{STEP_UP}/client-keeps-scopes",
-    "The scopes asked for before, and those of the 403.",
-    MODERN,
-    scenario="auth/scope-step-up",
+@step_up.should(
+    "The scopes asked for before, and those of the 403.", MODERN, scenario="auth/scope-step-up"
 )
 async def keeps_scopes(talk: ClientTalk) -> None:
     """An authorization for more scopes asks for those granted before as well."""
     site = await _stepped_up(talk)
-    if len(site.of("authorize")) < 2:
-        talk.skip("the client asks for no more scopes")
+    need(len(site.of("authorize")) >= 2, "the client asks for no more scopes")
     found = scopes(authorization(site, 1))
     check(found >= {"kit:read", "kit:write"}, f"the client asked for {sorted(found)}")
 
 
-@case.should(
-    f"{STEP_UP}/client-bounded",
-    f"At most {FEW} authorizations, then an error.",
-    scenario="auth/scope-retry-limit",
-)
-async def bounded(talk: ClientTalk) -> None:
+@step_up.should(f"At most {FEW} authorizations, then an error.", scenario="auth/scope-retry-limit")
+async def bounded(talk: ClientTalk, site: NewSite) -> None:
     """A call that is refused whatever its scopes is given up."""
-    site = protect(talk)
     site.scope, site.demands[TOOLS], site.forbids = "kit:read", "kit:write", True
     await attend(talk, site)
     for method in ("add_numbers", "echo"):

@@ -4,9 +4,10 @@ from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, Span
 from mcpcore_conformance.kit.client_sign_in import (
+    EnteredSite,
+    NewSite,
     attend,
     authorization,
-    protect,
     registration,
     sign_in,
     signing_in,
@@ -14,7 +15,7 @@ from mcpcore_conformance.kit.client_sign_in import (
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import MODERN, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import answer
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/authorization/client-registration")
 legacy = Page("basic/authorization")
@@ -23,22 +24,19 @@ case = signing_in(page, MODERN)
 UP_TO_2025_06_18 = Span(BY_NAME["2025-03-26"], BY_NAME["2025-06-18"])
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
 """Credentials by pre-registration."""
-GIVEN_BY = "auth/pre-registration"
+given = signing_in(page, MODERN, scenario="auth/pre-registration", context=GIVEN)
 DOCUMENT = {"client_id_metadata_document_supported": True}
 BINDING = "authorization-server-binding"
-CONSTRAINTS = "application-type-and-redirect-uri-constraints"
+constraints = case.at("application-type-and-redirect-uri-constraints")
 
 
-@case.should(
+@given.should(
     "pre-registration/client-credentials",
     "The given client_id is used, and its secret at the token endpoint.",
     SINCE_2025_11_25,
-    scenario=GIVEN_BY,
-    context=GIVEN,
 )
-async def given_credentials(talk: ClientTalk) -> None:
+async def given_credentials(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration are used where nobody can register."""
-    site = protect(talk)
     site.server.registers = False
     methods = ["client_secret_basic", "client_secret_post"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods}
@@ -47,16 +45,11 @@ async def given_credentials(talk: ClientTalk) -> None:
     check(found == GIVEN["client_id"], f"authorization was asked for by {found!r}")
 
 
-@case.should(
-    "pre-registration/client-before-others",
-    "The given client_id is used; nothing is registered.",
-    SINCE_2025_11_25,
-    scenario=GIVEN_BY,
-    context=GIVEN,
+@given.should(
+    "pre-registration", "The given client_id is used; nothing is registered.", SINCE_2025_11_25
 )
-async def given_first(talk: ClientTalk) -> None:
+async def before_others(talk: ClientTalk, site: NewSite) -> None:
     """Credentials by pre-registration come before documents and registration."""
-    site = protect(talk)
     methods = ["client_secret_basic", "client_secret_post", "none"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods, **DOCUMENT}
     await sign_in(talk, site)
@@ -70,9 +63,8 @@ async def given_first(talk: ClientTalk) -> None:
     "The client_id is the URL of a document; nothing is registered.",
     SINCE_2025_11_25,
 )
-async def document_first(talk: ClientTalk) -> None:
+async def document_first(talk: ClientTalk, site: NewSite) -> None:
     """A client id metadata document comes before registration where it is supported."""
-    site = protect(talk)
     site.server.document = DOCUMENT
     await sign_in(talk, site)
     found = authorization(site).get("client_id", "")
@@ -81,18 +73,16 @@ async def document_first(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "implementation-requirements/client-id-form",
+    "implementation-requirements",
     "A client_id that is a URL has https, a path without dots, no user and no fragment.",
     SINCE_2025_11_25,
 )
-async def id_form(talk: ClientTalk) -> None:
+async def id_form(talk: ClientTalk, site: NewSite) -> None:
     """The URL of a client id metadata document is of https and has a path."""
-    site = protect(talk)
     site.server.document = DOCUMENT
     await sign_in(talk, site)
     found = authorization(site).get("client_id", "")
-    if "://" not in found:
-        talk.skip("the client has no client id metadata document")
+    need("://" in found, "the client has no client id metadata document")
     parts = urlsplit(found)
     check(parts.scheme == "https", f"the client_id is {found}")
     check(parts.path not in ("", "/"), f"{found} has no path")
@@ -106,15 +96,14 @@ async def id_form(talk: ClientTalk) -> None:
     "Without client_id_metadata_document_supported the client_id is a registered one.",
     SINCE_2025_11_25,
 )
-async def looks_for_support(talk: ClientTalk) -> None:
+async def looks_for_support(site: EnteredSite) -> None:
     """A document is not used at an authorization server that does not support it."""
-    site = await sign_in(talk)
     found = authorization(site).get("client_id")
     check(found in site.server.clients, f"authorization was asked for by {found!r}")
 
 
 @signing_in(legacy, UP_TO_2025_06_18).should(
-    "dynamic-client-registration/client-registers", "A client without an id registers itself."
+    "dynamic-client-registration", "A client without an id registers itself."
 )
 async def registers(talk: ClientTalk) -> None:
     """A client without credentials registers at an authorization server that offers it."""
@@ -123,23 +112,16 @@ async def registers(talk: ClientTalk) -> None:
     check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
-@case.must(
-    f"{CONSTRAINTS}/client-application-type", "A registration has application_type, native or web."
-)
-async def application_type(talk: ClientTalk) -> None:
+@constraints.must("A registration has application_type, native or web.")
+async def application_type(talk: ClientTalk, site: EnteredSite) -> None:
     """A registration says what kind of application the client is."""
-    site = await sign_in(talk)
     found = registration(talk, site).get("application_type")
     check(found in ("native", "web"), f"application_type is {found!r}")
 
 
-@case.should(
-    f"{CONSTRAINTS}/client-fitting-type",
-    "native with redirect URIs on loopback or of a scheme of its own, else web.",
-)
-async def fitting_type(talk: ClientTalk) -> None:
+@constraints.should("native with redirect URIs on loopback or of a scheme of its own, else web.")
+async def fitting_type(talk: ClientTalk, site: EnteredSite) -> None:
     """The kind of application fits the redirect URIs."""
-    site = await sign_in(talk)
     made = registration(talk, site)
     parts = [urlsplit(each) for each in made.get("redirect_uris", [])]
     local = [each.scheme != "https" or each.hostname in _LOCAL for each in parts]
@@ -152,23 +134,20 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 REFUSED = {"error": "invalid_redirect_uri", "error_description": "no loopback for web clients"}
 
 
-@case.must(
-    f"{CONSTRAINTS}/client-registration-refused",
-    "The client ends by itself, and asks for no authorization with an id it has not got.",
+@constraints.must(
+    "The client ends by itself, and asks for no authorization with an id it has not got."
 )
-async def registration_refused(talk: ClientTalk) -> None:
+async def registration_refused(talk: ClientTalk, site: NewSite) -> None:
     """A client copes with a registration that is refused for its redirect URIs."""
-    site = protect(talk)
     site.server.no_registration = answer(REFUSED, 400)
     await attend(talk, site)
     registration(talk, site)
     check(not site.of("authorize"), "the client has asked for authorization without an id")
 
 
-@case.should(f"{CONSTRAINTS}/client-refusal-shown", "The client ends with an error.")
-async def refusal_shown(talk: ClientTalk) -> None:
+@constraints.should("The client ends with an error.")
+async def refusal_shown(talk: ClientTalk, site: NewSite) -> None:
     """A refused registration is an error that the client tells."""
-    site = protect(talk)
     site.server.no_registration = answer(REFUSED, 400)
     await attend(talk, site)
     registration(talk, site)
@@ -177,12 +156,10 @@ async def refusal_shown(talk: ClientTalk) -> None:
 
 
 @case.must(
-    f"{BINDING}/client-registers-anew",
-    "The client registers at the new authorization server and uses the id of that one.",
+    BINDING, "The client registers at the new authorization server and uses the id of that one."
 )
-async def registers_anew(talk: ClientTalk) -> None:
+async def registers_anew(talk: ClientTalk, site: NewSite) -> None:
     """Another authorization server in the metadata means another registration."""
-    site = protect(talk)
     first, site.moves_to = site.server, site.another("/other")
     site.servers.append(site.moves_to)
     site.ends.add("tools/call")
@@ -195,15 +172,9 @@ async def registers_anew(talk: ClientTalk) -> None:
     check(found in site.moves_to.clients, f"{found!r} was not given by the second")
 
 
-@case.should(
-    f"{BINDING}/client-mismatch-told",
-    "The credentials are not used at the new authorization server.",
-    scenario=GIVEN_BY,
-    context=GIVEN,
-)
-async def mismatch_told(talk: ClientTalk) -> None:
+@given.should(BINDING, "The credentials are not used at the new authorization server.")
+async def mismatch_told(talk: ClientTalk, site: NewSite) -> None:
     """Given credentials are not tried on another authorization server than before."""
-    site = protect(talk)
     for server in (site.server, second := site.another("/other", registers=False)):
         server.registers = False
         methods = ["client_secret_basic", "client_secret_post"]
@@ -220,12 +191,10 @@ async def mismatch_told(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "client-registration/client-own-id",
-    "Authorization and token request name the client_id of the registration.",
+    "client-registration", "Authorization and token request name the client_id of the registration."
 )
-async def own_id(talk: ClientTalk) -> None:
+async def own_id(talk: ClientTalk, site: NewSite) -> None:
     """The id of the flow is the one that the client has obtained before."""
-    site = protect(talk)
     site.server.registration = {"client_id": "kit/odd id&=%"}
     await sign_in(talk, site)
     registration(talk, site)

@@ -5,6 +5,8 @@ from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
+    EnteredSite,
+    NewSite,
     authorization,
     metadata_asked,
     protect,
@@ -22,19 +24,16 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/authorization/security-considerations")
 case = signing_in(page, SINCE_2025_11_25)
 
-CODE = "authorization-code-protection"
-REDIRECTION = "open-redirection"
+code = case.at("authorization-code-protection")
+redirection = case.at("open-redirection")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-@case.must(
-    f"{CODE}/client-pkce",
-    "A code_challenge, and in the token request the code_verifier that fits it.",
-    SINCE_2025_03_26,
+@code.must(
+    "A code_challenge, and in the token request the code_verifier that fits it.", SINCE_2025_03_26
 )
-async def pkce(talk: ClientTalk) -> None:
+async def pkce(site: EnteredSite) -> None:
     """The code is protected by PKCE: its challenge is made of the verifier that redeems it."""
-    site = await sign_in(talk)
     asked = authorization(site)
     challenge, method = asked.get("code_challenge", ""), asked.get("code_challenge_method", "plain")
     check(challenge, "the authorization request has no code_challenge")
@@ -44,49 +43,40 @@ async def pkce(talk: ClientTalk) -> None:
     check(challenge == wanted, f"the code_verifier does not fit the code_challenge by {method}")
 
 
-@case.must(f"{CODE}/client-s256", "code_challenge_method is S256, though plain is offered as well.")
-async def s256(talk: ClientTalk) -> None:
+@code.must("code_challenge_method is S256, though plain is offered as well.")
+async def s256(talk: ClientTalk, site: NewSite) -> None:
     """The challenge is made by S256."""
-    site = protect(talk)
     site.server.document = {"code_challenge_methods_supported": ["plain", "S256"]}
     await sign_in(talk, site)
     found = authorization(site).get("code_challenge_method")
     check(found == "S256", f"code_challenge_method is {found!r}")
 
 
-@case.must(f"{CODE}/client-no-plain", "No authorization request by another method than S256.")
-async def no_plain(talk: ClientTalk) -> None:
+@code.must("No authorization request by another method than S256.")
+async def no_plain(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that knows the plain method alone does not get it."""
-    site = protect(talk)
     site.server.document = {"code_challenge_methods_supported": ["plain"]}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(f"{CODE}/client-pkce-absent", "No authorization request.")
-async def pkce_absent(talk: ClientTalk) -> None:
+@code.must("No authorization request.")
+async def pkce_absent(talk: ClientTalk, site: NewSite) -> None:
     """OAuth metadata that do not mention PKCE end the flow."""
-    site = protect(talk)
     site.server.document = {"code_challenge_methods_supported": None}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.must(f"{CODE}/client-pkce-absent-openid", "No authorization request.")
-async def pkce_absent_openid(talk: ClientTalk) -> None:
+@code.must("No authorization request.")
+async def pkce_absent_openid(talk: ClientTalk, site: NewSite) -> None:
     """An OpenID configuration that does not mention PKCE ends the flow."""
-    site = protect(talk)
     site.server.places = (OPENID_PLACE + site.server.path,)
     site.server.document = {"code_challenge_methods_supported": None}
     await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
 
 
-@case.may(
-    f"{CODE}/client-code-stays",
-    "Code and verifier are not sent where the token endpoint redirects to.",
-    SINCE_2025_03_26,
-)
-async def code_stays(talk: ClientTalk) -> None:
+@code.may("Code and verifier are not sent where the token endpoint redirects to.", SINCE_2025_03_26)
+async def code_stays(talk: ClientTalk, site: NewSite) -> None:
     """A redirect of the token endpoint is not followed with the code."""
-    site = protect(talk)
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
     site.redirects[site.server.place("token")] = (307, other)
     await stops(talk, site, at=lambda: site.of("token"))
@@ -95,27 +85,23 @@ async def code_stays(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "communication-security/client-redirect-uri",
+    "communication-security",
     "redirect_uri is on loopback, of a scheme of its own, or of https.",
     SINCE_2025_03_26,
 )
-async def redirect_uri(talk: ClientTalk) -> None:
+async def redirect_uri(site: EnteredSite) -> None:
     """The browser is sent back to loopback, or by https."""
-    site = await sign_in(talk)
     found = authorization(site).get("redirect_uri", "")
     parts = urlsplit(found)
     good = parts.scheme == "https" or parts.hostname in LOCAL or "." in parts.scheme
     check(good, f"redirect_uri is {found!r}")
 
 
-@case.must(
-    f"{REDIRECTION}/client-registered-redirect",
-    "redirect_uri is one of the registration, on loopback with any port.",
-    SINCE_2025_06_18,
+@redirection.must(
+    "redirect_uri is one of the registration, on loopback with any port.", SINCE_2025_06_18
 )
-async def registered_redirect(talk: ClientTalk) -> None:
+async def registered_redirect(talk: ClientTalk, site: EnteredSite) -> None:
     """The redirect URI of the request is one that the client has registered."""
-    site = await sign_in(talk)
     known = registration(talk, site).get("redirect_uris")
     found = authorization(site).get("redirect_uri", "")
     texts = [str(each) for each in known] if isinstance(known, list) else []
@@ -130,12 +116,9 @@ def _portless(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.hostname or "", parts.path, parts.query, ""))
 
 
-@case.should(
-    f"{REDIRECTION}/client-state", "The authorization request has a state.", SINCE_2025_06_18
-)
-async def state(talk: ClientTalk) -> None:
+@redirection.should("The authorization request has a state.", SINCE_2025_06_18)
+async def state(site: EnteredSite) -> None:
     """The request carries a state."""
-    site = await sign_in(talk)
     check(authorization(site).get("state"), "the authorization request has no state")
 
 
@@ -150,13 +133,13 @@ async def _state_changed(talk: ClientTalk, value: str | None) -> None:
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 
-@case.should(f"{REDIRECTION}/client-wrong-state", "No token request.", SINCE_2025_06_18)
+@redirection.should("No token request.", SINCE_2025_06_18)
 async def wrong_state(talk: ClientTalk) -> None:
     """A response with another state is dropped."""
     await _state_changed(talk, "of-another-flow")
 
 
-@case.should(f"{REDIRECTION}/client-missing-state", "No token request.", SINCE_2025_06_18)
+@redirection.should("No token request.", SINCE_2025_06_18)
 async def missing_state(talk: ClientTalk) -> None:
     """A response without the state is dropped."""
     await _state_changed(talk, None)

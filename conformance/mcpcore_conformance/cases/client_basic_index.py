@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.client_steps import (
     together,
     under_way,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import (
     METHOD_NOT_FOUND,
     Kind,
@@ -34,19 +34,20 @@ from mcpcore_conformance.kit.messages import (
     result,
 )
 from mcpcore_conformance.kit.model import (
-    EVERY,
     LEGACY,
     MODERN,
+    ONE_CHANNEL,
     ONLY_2025_03_26,
     SINCE_2025_11_25,
     STREAMABLE,
-    Binding,
     Page,
 )
-from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, Broken, check
+from mcpcore_conformance.kit.verdicts import ID, MESSAGE, MISMADE, Broken, check, need
 
 page = Page("basic/index")
 case = page.client()
+messages = case.at("messages")
+responses = case.at("responses")
 
 CALLS = 40
 DEPTH = 20_000
@@ -57,10 +58,8 @@ HELD_BACK = 0.5
 # Messages and requests
 
 
-@case.must(
-    "messages/client-json-rpc",
-    "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
-    bare=True,
+@messages.must(
+    "jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.", bare=True
 )
 async def json_rpc(talk: ClientTalk) -> None:
     """What a client sends, answers too, are JSON-RPC messages."""
@@ -96,10 +95,9 @@ async def id_type(talk: ClientTalk) -> None:
     check(not strange, f"notifications were sent with an id: {strange}")
 
 
-@case.must("requests/client-id-fresh", "No id is used twice in a session.", LEGACY)
-async def id_fresh(talk: ClientTalk) -> None:
+@case.must("requests", "No id is used twice in a session.", LEGACY)
+async def id_fresh(talk: ClientTalk, link: ReadyLink) -> None:
     """A client never uses an id again within a session."""
-    link = await talk.open()
     await talk.finished()
     requests = [each for each in link.session if each.kind is Kind.REQUEST]
     ids = [(type(each.id), each.id) for each in requests if is_id(each.id)]
@@ -107,28 +105,24 @@ async def id_fresh(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "requests/client-id-unique",
+    "requests",
     "Requests that are under way at the same time have different ids.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
-async def id_unique(talk: ClientTalk) -> None:
+async def id_unique(link: ReadyLink) -> None:
     """Forty requests at once have forty ids; of a client that bounds them, as many as it makes."""
-    link = await talk.open()
     held = await under_way(link, "tools/call", CALLS)
-    if len(held) == 1:
-        talk.skip("the client makes one call at a time")
+    need(len(held) != 1, "the client makes one call at a time")
     ids = {(type(each.id), each.id) for each in held}
     check(len(ids) == len(held), f"{len(held)} requests have {len(ids)} ids")
 
 
-@case.should(
-    "responses/client-matches-by-id",
+@responses.should(
     "Each call gets the result that has its id.",
     **scripted(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
 )
-async def matches_by_id(talk: ClientTalk) -> None:
+async def matches_by_id(talk: ClientTalk, link: ReadyLink) -> None:
     """Answers that come in another order reach their own requests."""
-    link = await talk.open()
     left = most = CALLS
     while left:
         held = await under_way(link, "tools/call", min(left, most))
@@ -179,7 +173,7 @@ async def _not_taken(talk: ClientTalk, broken: dict[str, Any], what: str) -> Non
     check(not step.good, f"{what} was taken for a result: {step.result!r}")
 
 
-@case.should("responses/client-result-and-error", "The call fails.", **scripted(call(timeout=2)))
+@responses.should("The call fails.", **scripted(call(timeout=2)))
 async def result_and_error(talk: ClientTalk) -> None:
     """A response with both a result and an error is no result."""
     found = {"code": 1, "message": "an error"}
@@ -187,20 +181,15 @@ async def result_and_error(talk: ClientTalk) -> None:
     await _not_taken(talk, {"result": good, "error": found}, "a response with both")
 
 
-@case.should("responses/client-neither", "The call fails.", **scripted(call(timeout=2)))
+@responses.should("The call fails.", **scripted(call(timeout=2)))
 async def neither(talk: ClientTalk) -> None:
     """A response with neither a result nor an error is no result."""
     await _not_taken(talk, {}, "a response with neither")
 
 
-@case.should(
-    "responses/client-version-member",
-    "The calls fail.",
-    **scripted(together(*[call(timeout=2) for _ in range(4)])),
-)
-async def version_member(talk: ClientTalk) -> None:
+@responses.should("The calls fail.", **scripted(together(*[call(timeout=2) for _ in range(4)])))
+async def version_member(talk: ClientTalk, link: ReadyLink) -> None:
     """A response that does not say that it is JSON-RPC 2.0 is no result."""
-    link = await talk.open()
     for wrong in ({"jsonrpc": "1.0"}, {"jsonrpc": 2.0}, {"jsonrpc": None}, {}):
         message = await link.expect("tools/call")
         good = {**text("of another protocol"), "resultType": "complete"}
@@ -211,9 +200,7 @@ async def version_member(talk: ClientTalk) -> None:
     check(not taken, f"of four responses {len(taken)} were taken for results")
 
 
-@case.should(
-    "responses/client-unknown-id", "They are dropped, and the client's own request gets its answer."
-)
+@responses.should("They are dropped, and the client's own request gets its answer.")
 async def unknown_id(talk: ClientTalk) -> None:
     """Responses with an id that no request has are nobody's answer.
 
@@ -231,11 +218,7 @@ async def unknown_id(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should(
-    "responses/client-id-kind",
-    "It is not the answer: 7 and the string 7 are different ids.",
-    **scripted(call()),
-)
+@responses.should("It is not the answer: 7 and the string 7 are different ids.", **scripted(call()))
 async def id_kind(talk: ClientTalk) -> None:
     """A response whose id has another type than that of the request does not answer it."""
     talk.serving.answer_by = "sse"
@@ -246,36 +229,26 @@ async def id_kind(talk: ClientTalk) -> None:
     wrong = {**text("for another"), "resultType": "complete"}
     await link.say({"jsonrpc": "2.0", "id": other, "result": wrong}, about=message)
     await link.respond(message, text("for this one"))
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == ["for this one"], f"the call got {step.result!r}")
 
 
-@case.must(
-    "resulttype/client-unknown",
-    "The call fails: the result is invalid.",
-    MODERN,
-    **scripted(call()),
-)
-async def result_type_unknown(talk: ClientTalk) -> None:
+@case.must("resulttype", "The call fails: the result is invalid.", MODERN, **scripted(call()))
+async def unknown(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result of a type that the client does not know is invalid."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, {**text("strange"), "resultType": "com.example/half"})
     step = await talk.step()
     check(not step.good, f"a result of the type com.example/half was taken: {step.result!r}")
 
 
 @case.must("resulttype/client-absent", "The result counts as complete.", MODERN)
-async def result_type_absent(talk: ClientTalk) -> None:
+async def result_type_absent(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result without a type is complete."""
-    link, message = await talk.expect("tools/call")
     await link.respond(message, text("as it used to be"), bare=True)
     await talk.succeeded()
 
 
-@case.should(
-    "general-fields/client-unknown-members", "They are kept or ignored; the call succeeds."
-)
+@case.should("general-fields", "They are kept or ignored; the call succeeds.")
 async def unknown_members(talk: ClientTalk) -> None:
     """Members that a client does not know do no harm."""
     strange = {"x": [1, {"y": None}], "n": 1e3}
@@ -291,30 +264,21 @@ async def unknown_members(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.may(
-    "messages/client-survives-depth",
-    "The call fails or not, and the next one succeeds.",
-    **scripted(call(timeout=5), call()),
+@messages.may(
+    "The call fails or not, and the next one succeeds.", **scripted(call(timeout=5), call())
 )
-async def survives_depth(talk: ClientTalk) -> None:
+async def survives_depth(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A result that is nested twenty thousand times does not bring a client down."""
-    link, message = await talk.expect("tools/call")
     deep = b"[" * DEPTH + b"]" * DEPTH
     good = encode(result(message.id, {**text("deep"), "resultType": "complete"}))
     await link.answer(message, good[:-2] + b',"deep":' + deep + b"}}")
     await link.serve_one(await link.expect("tools/call", within=10.0))
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    await talk.good_step("the next call", 1)
 
 
-@case.may(
-    "messages/client-survives-garbage",
-    "The call fails, and the next one succeeds.",
-    **scripted(call(timeout=3), call()),
-)
-async def survives_garbage(talk: ClientTalk) -> None:
+@messages.may("The call fails, and the next one succeeds.", **scripted(call(timeout=3), call()))
+async def survives_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer that is no JSON fails one call at most."""
-    link, message = await talk.expect("tools/call")
     await link.answer(message, b'{"jsonrpc":"2.0","id":')
     await link.serve_one(await link.expect("tools/call"))
     report = await talk.report()
@@ -326,27 +290,24 @@ async def survives_garbage(talk: ClientTalk) -> None:
 # Responses that a client gives
 
 
-@case.must("responses/client-echoes-id", "The answer has the same id, in value and type.", LEGACY)
-async def echoes_id(talk: ClientTalk) -> None:
+@responses.must("The answer has the same id, in value and type.", LEGACY)
+async def echoes_id(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client answers requests of the server with the id that they have."""
-    link, message = await talk.expect("tools/call")
     for each in (0, -7, 7, "7", "", "ø☃", 2**53 - 1, talk.random.getrandbits(40)):
         await link.ask("ping", id=each, about=message)
 
 
-@case.must("responses/client-unknown-method", "The error -32601.", LEGACY)
-async def unknown_method(talk: ClientTalk) -> None:
+@responses.must("The error -32601.", LEGACY)
+async def unknown_method(link: CalledLink, message: Call) -> None:
     """A request of the server that the client does not know gets an error."""
-    link, message = await talk.expect("tools/call")
     answer = await link.ask("com.example/odd", {"a": 1}, about=message)
     check(answer.kind is Kind.ERROR, f"com.example/odd was answered with {answer.value!r}")
     check(answer.code == METHOD_NOT_FOUND, f"com.example/odd got the error {answer.code}")
 
 
-@case.must("notifications/client-no-answer", "Nothing is said about them.")
-async def no_answer(talk: ClientTalk) -> None:
+@case.must("notifications", "Nothing is said about them.")
+async def no_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Notifications are never answered, whatever is wrong with them."""
-    link, message = await talk.expect("tools/call")
     for method, params in (
         ("notifications/com.example/odd", {"a": 1}),
         ("notifications/com.example/odd", None),
@@ -375,9 +336,8 @@ case = page.client(MODERN)
     "Each request of the batch is answered once, notifications are not.",
     ONLY_2025_03_26,
 )
-async def takes_batches(talk: ClientTalk) -> None:
+async def takes_batches(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A batch of requests and notifications is received and answered."""
-    link, message = await talk.expect("tools/call")
     batch = [
         {"jsonrpc": "2.0", "id": "one", "method": "ping"},
         {"jsonrpc": "2.0", "method": "notifications/com.example/odd"},
@@ -398,7 +358,7 @@ async def takes_batches(talk: ClientTalk) -> None:
     "batching/client-takes-responses",
     "Both calls get their results.",
     ONLY_2025_03_26,
-    bindings=EVERY - {Binding.HTTP},
+    bindings=ONE_CHANNEL,
     **scripted(together(call(arguments={"text": "a"}), call(arguments={"text": "b"}))),
 )
 async def takes_batched_responses(talk: ClientTalk) -> None:
@@ -406,8 +366,7 @@ async def takes_batched_responses(talk: ClientTalk) -> None:
     talk.serving.answer_by = "sse"
     link = await talk.open()
     held = await under_way(link, "tools/call", 2)
-    if len(held) == 1:
-        talk.skip("the client makes one call at a time")
+    need(len(held) != 1, "the client makes one call at a time")
     batch = [result(each.id, text(each.params["arguments"]["text"])) for each in reversed(held)]
     await link.say(batch, about=held[0])
     step = await talk.step()
@@ -433,9 +392,8 @@ def _check_meta(message: Any, revision: str) -> None:
 
 
 @case.must("_meta/client-required", "_meta has the protocol version and the client's capabilities.")
-async def meta_required(talk: ClientTalk) -> None:
+async def meta_required(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request carries what a server has to know."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         _check_meta(message, talk.revision.name)
@@ -456,9 +414,8 @@ async def meta_required(talk: ClientTalk) -> None:
         listen(tools=True, changes=1),
     ),
 )
-async def meta_everywhere(talk: ClientTalk) -> None:
+async def meta_everywhere(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Requests of every kind, also those made again, carry what a server has to know."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"a": {"method": "roots/list"}})
     again = await link.wait_for("tools/call")
     await link.serve_one(again or message)
@@ -470,9 +427,8 @@ async def meta_everywhere(talk: ClientTalk) -> None:
 
 
 @case.should("_meta/client-info", "_meta has the client's name and version.")
-async def client_info(talk: ClientTalk) -> None:
+async def client_info(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request says who asks."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         info = message.params.get("_meta", {}).get(META_CLIENT_INFO)
@@ -485,10 +441,8 @@ async def client_info(talk: ClientTalk) -> None:
 # Schemas
 
 
-@case.must(
-    "ref-resolution/client-no-network", "Nothing is asked for at that address.", bindings=STREAMABLE
-)
-async def ref_no_network(talk: ClientTalk) -> None:
+@case.must("ref-resolution", "Nothing is asked for at that address.", bindings=STREAMABLE)
+async def no_network(talk: ClientTalk) -> None:
     """A $ref to the network, in the schemas of a tool, is not fetched."""
     origin = talk.host.address.rpartition("/")[0]
     remote = {"$ref": f"{origin}/canary.json"}
@@ -524,7 +478,7 @@ async def ref_unresolved(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "schema-dialect/client-keeps-schema",
+    "schema-dialect",
     "The schema comes back as it was.",
     SINCE_2025_11_25,
     scenario="json-schema-2020-12-preservation",
@@ -556,6 +510,5 @@ async def keeps_schema(talk: ClientTalk) -> None:
         await link.serve_one(message)
         message = await link.expect("tools/call")
     found = message.params.get("arguments", {}).get("schema")
-    if not found:
-        talk.skip("the client does not know the scenario")
+    need(found, "the client does not know the scenario")
     check(found == schema, f"the schema came back as {found!r}")

@@ -14,7 +14,7 @@ from mcpcore_conformance.kit.client_steps import (
     listing,
     scripted,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
 from mcpcore_conformance.kit.model import (
     EVERY,
@@ -30,19 +30,20 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/lifecycle")
 case = page.client(LEGACY)
+operation = case.at("operation")
+stdio = case.at("stdio")
+begun = page.client(LEGACY, scenario="initialize")
 
 
-@case.must(
-    "initialization/client-identifies-itself",
+@begun.must(
+    "initialization",
     "initialize has a protocol version, capabilities, and the client's name and version.",
-    scenario="initialize",
 )
-async def identifies_itself(talk: ClientTalk) -> None:
+async def identifies_itself(link: ReadyLink) -> None:
     """The first thing that a client says is initialize, with everything that belongs into it.
 
     Who speaks the newer era, too, may have asked before whether the server does.
     """
-    link = await talk.open()
     first = link.session[0]
     check(first.method == "initialize", f"the first message is {first.method or first.kind}")
     info = first.params.get("clientInfo")
@@ -56,11 +57,7 @@ async def identifies_itself(talk: ClientTalk) -> None:
     check(isinstance(capabilities, dict), f"capabilities is {capabilities!r}")
 
 
-@case.must(
-    "initialization/client-sends-initialized",
-    "notifications/initialized comes before any request but pings.",
-    scenario="initialize",
-)
+@begun.must("initialization", "notifications/initialized comes before any request but pings.")
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
     link = await talk.begin()
@@ -76,11 +73,7 @@ async def sends_initialized(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "initialization/client-waits",
-    "No request but ping until initialize is answered.",
-    scenario="initialize",
-)
+@begun.should("initialization", "No request but ping until initialize is answered.")
 async def waits(talk: ClientTalk) -> None:
     """A client asks for nothing before initialize was answered."""
     link, opening = await talk.initializing()
@@ -91,27 +84,18 @@ async def waits(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@case.must(
-    "initialization/client-initialize-not-batched",
-    "initialize is a message of its own.",
-    ONLY_2025_03_26,
-    scenario="initialize",
-)
-async def not_batched(talk: ClientTalk) -> None:
+@begun.must("initialization", "initialize is a message of its own.", ONLY_2025_03_26)
+async def initialize_not_batched(link: ReadyLink) -> None:
     """A client does not send initialize as a part of a batch."""
-    link = await talk.open()
     opening = link.requests("initialize")[0]
     check(not opening.source.data.lstrip().startswith(b"["), "initialize came in a batch")
 
 
-@case.must(
-    "version-negotiation/client-offers-known-version",
-    "protocolVersion is one of the published versions with a handshake.",
-    scenario="initialize",
+@begun.must(
+    "version-negotiation", "protocolVersion is one of the published versions with a handshake."
 )
-async def offers_known_version(talk: ClientTalk) -> None:
+async def offers_known_version(link: ReadyLink) -> None:
     """The version that a client asks for is one that exists."""
-    link = await talk.open()
     offered = link.requests("initialize")[0].params.get("protocolVersion")
     row = BY_NAME.get(offered) if isinstance(offered, str) else None
     check(
@@ -120,10 +104,8 @@ async def offers_known_version(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "version-negotiation/client-disconnects",
-    "The client leaves: no notifications/initialized, no further request.",
-    scenario="initialize",
+@begun.should(
+    "version-negotiation", "The client leaves: no notifications/initialized, no further request."
 )
 async def disconnects(talk: ClientTalk) -> None:
     """A client that does not know the version it is answered with goes away."""
@@ -157,8 +139,7 @@ async def _uses_what_is_declared(talk: ClientTalk) -> None:
     check(not undeclared, f"the server declared only tools; it was asked for {undeclared}")
 
 
-@case.should(
-    "operation/client-keeps-to-capabilities-early",
+@operation.should(
     "No request for a feature that the server did not declare.",
     UNTIL_2025_03_26,
     **scripted(listing("resources"), listing("prompts"), listing("tools")),
@@ -168,8 +149,7 @@ async def keeps_to_capabilities_early(talk: ClientTalk) -> None:
     await _uses_what_is_declared(talk)
 
 
-@case.must(
-    "operation/client-keeps-to-capabilities",
+@operation.must(
     "No request for a feature that the server did not declare.",
     LEGACY_SINCE_2025_06_18,
     **scripted(
@@ -185,14 +165,9 @@ async def keeps_to_capabilities(talk: ClientTalk) -> None:
     await _uses_what_is_declared(talk)
 
 
-@case.should(
-    "operation/client-refuses-undeclared",
-    "The error -32601 (for elicitation also -32602).",
-    **scripted(call(), declare=[]),
-)
-async def refuses_undeclared(talk: ClientTalk) -> None:
+@operation.should("The error -32601 (for elicitation also -32602).", **scripted(call(), declare=[]))
+async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """What a client did not declare it refuses when it is asked for it nevertheless."""
-    link, message = await talk.expect("tools/call")
     text = {"role": "user", "content": {"type": "text", "text": "hello"}}
     asked: dict[str, dict[str, Any]] = {
         "sampling/createMessage": {"messages": [text], "maxTokens": 5},
@@ -213,10 +188,8 @@ async def refuses_undeclared(talk: ClientTalk) -> None:
         )
 
 
-@case.should(
-    "error-handling/client-initialize-refused",
-    "No notifications/initialized and no other requests; the client ends.",
-    scenario="initialize",
+@begun.should(
+    "error-handling", "No notifications/initialized and no other requests; the client ends."
 )
 async def initialize_refused(talk: ClientTalk) -> None:
     """A client whose initialize is refused does not go on."""
@@ -229,7 +202,7 @@ async def initialize_refused(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "timeouts/client-initialize-times-out",
+    "timeouts",
     "The client gives up, and tells its caller.",
     bindings=EVERY - {Binding.SSE},
     **scripted(listing(), timeout=1.0),
@@ -242,21 +215,13 @@ async def initialize_times_out(talk: ClientTalk) -> None:
     check(not report.opened.good, f"the client reports of connecting: {report.opened}")
 
 
-@case.should(
-    "stdio/client-closes-input",
-    "Standard input is closed; no signal to a server that then ends.",
-    bindings=STDIO,
-)
+@stdio.should("Standard input is closed; no signal to a server that then ends.", bindings=STDIO)
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@case.should(
-    "stdio/client-uses-signals",
-    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
-    bindings=STDIO,
-)
+@stdio.should("SIGTERM, then SIGKILL, after some time; nothing is left behind.", bindings=STDIO)
 async def uses_signals(talk: ClientTalk) -> None:
     """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
     await ends_by_force(talk)

@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import (
     ALL,
@@ -19,6 +19,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/cancellation")
 case = page.client(MODERN)
+behavior_requirements = case.at("behavior-requirements")
 
 SHARED = EVERYWHERE - {Binding.HTTP}
 """Where a request has no stream of its own that could be closed."""
@@ -42,14 +43,13 @@ async def _cancellation(link: ClientLink, message: Message) -> None:
 
 
 @case.should(
-    "cancellation-flow/client-notifies",
+    "cancellation-flow",
     "notifications/cancelled with the id of the request.",
     LEGACY,
     **scripted(call(cancel_after=SOON), pause(0.2)),
 )
-async def notifies(talk: ClientTalk) -> None:
+async def notifies(link: ReadyLink) -> None:
     """A request that is no longer wanted is cancelled by a notification."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
 
 
@@ -59,21 +59,19 @@ async def notifies(talk: ClientTalk) -> None:
     bindings=SHARED,
     **scripted(call(cancel_after=SOON)),
 )
-async def notifies_on_shared_channel(talk: ClientTalk) -> None:
+async def notifies_on_shared_channel(link: ReadyLink) -> None:
     """On a shared channel a request is cancelled by a notification."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
 
 
 @case.should(
-    "transport-specific-cancellation/client-closes-stream",
+    "transport-specific-cancellation",
     "The response stream of the request is closed.",
     bindings=STREAMABLE,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def closes_stream(talk: ClientTalk) -> None:
+async def closes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Over Streamable HTTP a request is cancelled by closing its response stream."""
-    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await _cancellation(link, message)
 
@@ -84,17 +82,15 @@ async def closes_stream(talk: ClientTalk) -> None:
     bindings=STREAMABLE,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def no_notification_over_http(talk: ClientTalk) -> None:
+async def no_notification_over_http(talk: ClientTalk, link: ReadyLink) -> None:
     """Over Streamable HTTP no notification says what closing the stream has said."""
-    link = await talk.open()
     await link.expect("tools/call")
     await link.expect("tools/call")
     await talk.finished()
     check(not link.notifications(CANCELLED), f"the client sent {CANCELLED}")
 
 
-@case.must(
-    "behavior-requirements/client-own-requests-only",
+@behavior_requirements.must(
     "Cancellations name requests of the client that are under way, each once.",
     ALL,
     **scripted(call(), call(cancel_after=SOON), call()),
@@ -116,23 +112,21 @@ async def own_requests_only(talk: ClientTalk) -> None:
     SINCE_2025_03_26,
     **scripted(call(timeout=0.3), pause(0.2)),
 )
-async def cancels_on_timeout(talk: ClientTalk) -> None:
+async def cancels_on_timeout(talk: ClientTalk, link: ReadyLink) -> None:
     """A request that is not answered in its own time is cancelled and no longer waited for."""
-    link = await talk.open()
     await _cancellation(link, await link.expect("tools/call"))
     step = await talk.step()
     check(step.failure == "timeout", f"the caller was told of {step}")
 
 
 @case.should(
-    "timeouts/client-maximum",
+    "timeouts",
     "The request is given up although progress comes all the time.",
     SINCE_2025_03_26,
     **scripted(call(timeout=0.4, progress=True), pause(0.2), maximum=1.0),
 )
-async def maximum(talk: ClientTalk) -> None:
+async def maximum(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Progress does not keep a request alive for ever."""
-    link, message = await talk.expect("tools/call")
     meta = message.params.get("_meta")
     if not isinstance(meta, dict) or "progressToken" not in meta:
         talk.skip("the client does not ask for progress, though it is to")
@@ -156,33 +150,25 @@ async def maximum(talk: ClientTalk) -> None:
     check(step.failure == "timeout", f"the caller was told of {step}")
 
 
-@case.should(
-    "behavior-requirements/client-late-response",
+@behavior_requirements.should(
     "It is dropped; the next call gets its own answer.",
     ALL,
     bindings=SHARED,
     **scripted(call(cancel_after=SOON), call()),
 )
-async def late_response(talk: ClientTalk) -> None:
+async def late_response(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """The answer to a request that was cancelled is ignored."""
-    link, message = await talk.expect("tools/call")
     await link.expect(CANCELLED)
     await link.respond(message, {"content": [{"type": "text", "text": "late"}]})
     second = await link.expect("tools/call")
     await link.respond(second, {"content": [{"type": "text", "text": "in time"}]})
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    step = await talk.good_step("the next call", 1)
     check(texts(step.result) == ["in time"], f"the next call got {step.result!r}")
 
 
-@case.should(
-    "error-handling/client-ignores-invalid",
-    "Nothing happens, and the client's own request goes on.",
-    ALL,
-)
-async def ignores_invalid(talk: ClientTalk) -> None:
+@case.should("error-handling", "Nothing happens, and the client's own request goes on.", ALL)
+async def ignores_invalid(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Cancellations of a server that are malformed, or of no known request, are ignored."""
-    link, message = await talk.expect("tools/call")
     for params in (
         {"requestId": "nobody's", "reason": "the kit wants to see it"},
         {"requestId": 987654},
@@ -197,15 +183,13 @@ async def ignores_invalid(talk: ClientTalk) -> None:
     check(not answers, f"a cancellation was answered: {[each.value for each in answers]}")
 
 
-@case.should(
-    "behavior-requirements/client-stops",
+@behavior_requirements.should(
     "No answer.",
     LEGACY_SINCE_2025_06_18,
     **scripted(call(), answer_after=0.4, needs=("elicitation",)),
 )
-async def stops(talk: ClientTalk) -> None:
+async def stops(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client does not answer a request of the server that was cancelled."""
-    link, message = await talk.expect("tools/call")
     form = {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}
     told = await link.tell("elicitation/create", form, about=message)
     reason = "the kit wants to see it"
@@ -219,13 +203,12 @@ async def stops(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "timing-considerations/client-late-cancellation",
+    "timing-considerations",
     "Nothing happens: the client's own request goes on, nothing is answered twice.",
     LEGACY,
 )
-async def late_cancellation(talk: ClientTalk) -> None:
+async def late_cancellation(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A cancellation that comes after the client has answered does no harm."""
-    link, message = await talk.expect("tools/call")
     told = await link.tell("ping", about=message)
     await link.answer_to(told)
     await link.notify(CANCELLED, {"requestId": told.id}, about=message)

@@ -9,8 +9,7 @@ page = Page("basic/patterns/index")
 
 
 @page.client(MODERN).must(
-    "request-and-response/client-no-responses",
-    "No response of any kind, and the client's own request goes on.",
+    "request-and-response", "No response of any kind, and the client's own request goes on."
 )
 async def no_responses(talk: ClientTalk) -> None:
     """A client sends no responses, not even to a server that asks it something on the wire."""

@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.client_steps import (
     together,
     under_way,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import result_problem
@@ -23,6 +23,8 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/patterns/mrtr")
 case = page.client(MODERN)
+client_requirements_basic_workflow = case.at("client-requirements-basic-workflow")
+supported_requests = case.at("supported-requests")
 
 FORM = {
     "method": "elicitation/create",
@@ -49,7 +51,8 @@ STATE = ' {"a":"\\u00e9/=", "b":1.0}\n\t=?☃ø\U0001f600 '
 PARALLEL = 20
 ROUNDS = 60
 
-OFFICIAL = "sep-2322-client-request-state"
+official = page.client(MODERN, needs=("elicitation",), scenario="sep-2322-client-request-state")
+official_client_requirements_basic_workflow = official.at("client-requirements-basic-workflow")
 TOOLS = [
     tool(f"test_mrtr_{kind}") for kind in ("echo_state", "unrelated", "no_state", "no_result_type")
 ]
@@ -75,12 +78,7 @@ async def _round(
     return link, message, await _call(link, kind)
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-echoes-state",
-    "requestState comes back exactly.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
-)
+@official_client_requirements_basic_workflow.must("requestState comes back exactly.")
 async def echoes_state(talk: ClientTalk) -> None:
     """The state comes back as it was, character by character."""
     _, _, again = await _round(talk, "echo_state", STATE)
@@ -88,11 +86,8 @@ async def echoes_state(talk: ClientTalk) -> None:
     check(found == STATE, f"the state {STATE!r} came back as {found!r}")
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-new-id",
-    "Another id than that of the request which is made again.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
+@official_client_requirements_basic_workflow.must(
+    "Another id than that of the request which is made again."
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -100,12 +95,7 @@ async def new_id(talk: ClientTalk) -> None:
     check(again.id != message.id, f"the request was made again with the same id {again.id!r}")
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-no-state",
-    "No requestState.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
-)
+@official_client_requirements_basic_workflow.must("No requestState.")
 async def no_state(talk: ClientTalk) -> None:
     """Where there was no state, none comes back."""
     _, _, again = await _round(talk, "no_state", None)
@@ -115,11 +105,8 @@ async def no_state(talk: ClientTalk) -> None:
     )
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-same-request",
-    "The same params, with inputResponses and requestState added.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
+@official_client_requirements_basic_workflow.must(
+    "The same params, with inputResponses and requestState added."
 )
 async def same_request(talk: ClientTalk) -> None:
     """It is the original request that is made again."""
@@ -131,12 +118,7 @@ async def same_request(talk: ClientTalk) -> None:
     check(before == after, f"the params {before} became {after}")
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-one-retry-only",
-    "Other requests carry neither answers nor state.",
-    needs=("elicitation",),
-    scenario=OFFICIAL,
-)
+@official_client_requirements_basic_workflow.must("Other requests carry neither answers nor state.")
 async def one_retry_only(talk: ClientTalk) -> None:
     """Answers and state go to the request that they belong to, and to no other."""
     link, message, again = await _round(talk, "echo_state", STATE)
@@ -150,8 +132,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
         )
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-fulfils",
+@client_requirements_basic_workflow.must(
     "inputResponses has a result for each input request, of the right shape.",
     **scripted(
         call(),
@@ -162,9 +143,8 @@ async def one_retry_only(talk: ClientTalk) -> None:
         ),
     ),
 )
-async def fulfils(talk: ClientTalk) -> None:
+async def fulfils(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """All that was asked for is there when the request is made again."""
-    link, message = await talk.expect("tools/call")
     requests: dict[str, dict[str, Any]] = {"a form": FORM, "b": SAMPLING, "": ROOTS}
     await require_input(link, message, requests, "s")
     again = await link.expect("tools/call")
@@ -175,8 +155,7 @@ async def fulfils(talk: ClientTalk) -> None:
         problem = _answer_problem(str(asked["method"]), responses[key], link)
         check(not problem, f"the answer to {asked['method']}: {problem}")
     await link.serve_one(again)
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    await talk.good_step()
 
 
 def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
@@ -193,14 +172,12 @@ def _answer_problem(method: str, answer: Any, link: ClientLink) -> str:
     return result_problem(method, answer, link.revision)
 
 
-@case.may(
-    "client-requirements-basic-workflow/client-state-only",
+@client_requirements_basic_workflow.may(
     "The request is made again at once, with the state and without inputResponses.",
     **scripted(call()),
 )
-async def state_only(talk: ClientTalk) -> None:
+async def state_only(link: CalledLink, message: Call) -> None:
     """A server that asks for nothing but gives state may be asked again at once."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, None, STATE)
     again = await link.expect("tools/call")
     found = again.params.get("requestState")
@@ -208,10 +185,8 @@ async def state_only(talk: ClientTalk) -> None:
     check(not again.params.get("inputResponses"), "it came with answers that nobody asked for")
 
 
-@case.may(
-    "client-requirements-basic-workflow/client-bounded",
-    f"The client gives up before {ROUNDS} rounds.",
-    **scripted(call()),
+@client_requirements_basic_workflow.may(
+    f"The client gives up before {ROUNDS} rounds.", **scripted(call())
 )
 async def bounded(talk: ClientTalk) -> None:
     """A server that asks again and again does not keep a client busy for ever."""
@@ -228,14 +203,12 @@ async def bounded(talk: ClientTalk) -> None:
     check(not step.good, f"the call ended with {step}")
 
 
-@case.must(
-    "supported-requests/client-all-three",
+@supported_requests.must(
     "Each is made again with the answers, and its result reaches the caller.",
     **scripted(call(), prompt("greet", {"who": "kit"}), read("test://kit/one"), needs=("roots",)),
 )
-async def all_three(talk: ClientTalk) -> None:
+async def all_three(talk: ClientTalk, link: ReadyLink) -> None:
     """Input may be asked for by tools/call, prompts/get and resources/read."""
-    link = await talk.open()
     for method in ("tools/call", "prompts/get", "resources/read"):
         await require_input(link, await link.expect(method), {"r": ROOTS}, method)
         again = await link.expect(method)
@@ -247,16 +220,14 @@ async def all_three(talk: ClientTalk) -> None:
     check(not bad and len(report.steps) == 3, f"the steps ended with {bad}")
 
 
-@case.must(
-    "client-requirements-basic-workflow/client-parallel",
+@client_requirements_basic_workflow.must(
     "Each call comes again with its own state.",
     **scripted(
         together(*[call(arguments={"text": str(n)}) for n in range(PARALLEL)]), needs=("roots",)
     ),
 )
-async def parallel(talk: ClientTalk) -> None:
+async def parallel(talk: ClientTalk, link: ReadyLink) -> None:
     """Twenty calls that all need input at the same time do not mix up their states."""
-    link = await talk.open()
     asked: set[str] = set()
     left = most = PARALLEL
     while left:
@@ -281,21 +252,19 @@ async def parallel(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "server-requirements-basic-workflow/client-refuses-undeclared",
+    "server-requirements-basic-workflow",
     "No answer is made up; the call fails.",
     **scripted(call(timeout=5), declare=[]),
 )
-async def refuses_undeclared(talk: ClientTalk) -> None:
+async def refuses_undeclared(link: CalledLink, message: Call) -> None:
     """A client that is asked for what it did not declare does not answer it."""
-    link, message = await talk.expect("tools/call")
     await require_input(link, message, {"r": ROOTS}, "s")
     again = await link.wait_for("tools/call", within=1.0)
     made_up = again is not None and "r" in again.params.get("inputResponses", {})
     check(not made_up, "undeclared roots/list was answered")
 
 
-@case.may(
-    "supported-requests/client-refuses-elsewhere",
+@supported_requests.may(
     "The request fails, and is not made again.",
     **scripted({"do": "list", "what": "prompts"}, needs=("roots",)),
 )
@@ -324,7 +293,7 @@ KEY = "asked"
         together(*[call(arguments={"text": str(n)}) for n in range(CALLS)]), needs=("roots",)
     ),
 ).must(
-    "client-requirements-basic-workflow/client-hundred",
+    "client-requirements-basic-workflow",
     "Each call comes again with the state of its own round, each time with another id.",
 )
 async def hundred(talk: ClientTalk) -> None:

@@ -6,19 +6,27 @@ from typing import Any
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, result
-from mcpcore_conformance.kit.model import EVERY, MODERN, STDIO, STREAMABLE, Binding, Page
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.model import (
+    MODERN,
+    ONE_CHANNEL,
+    STDIO,
+    STREAMABLE,
+    Binding,
+    Page,
+)
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
 case = page.client(MODERN, **scripted(listen(tools=True, changes=5)))
+receiving_notifications = case.at("receiving-notifications")
 
 LISTEN = "subscriptions/listen"
 TOOLS = "notifications/tools/list_changed"
 PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
-SHARED = EVERY - {Binding.HTTP}
+SHARED = ONE_CHANNEL
 
 
 async def _change(link: ClientLink, stream: Message, method: str, **params: Any) -> None:
@@ -31,7 +39,7 @@ def _methods(outcome: Any) -> list[str]:
 
 
 @case.must(
-    "notification-filter/client-asks",
+    "notification-filter",
     "notifications has what is wanted, and nothing else that is true.",
     **scripted(listen(tools=True, uris=["test://kit/one"])),
 )
@@ -55,23 +63,20 @@ async def checks_acknowledgment(talk: ClientTalk) -> None:
     link, stream = await talk.expect(LISTEN)
     await link.acknowledge(stream, {"toolsListChanged": True})
     await _change(link, stream, TOOLS)
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     honoured = {name: each for name, each in step.result["honoured"].items() if each}
     check(honoured == {"toolsListChanged": True}, f"its owner was told {honoured}")
 
 
-@case.must(
-    "receiving-notifications/client-tells-apart",
+@receiving_notifications.must(
     "Each stream gets what has its own id.",
     bindings=SHARED,
     **scripted(
         together(listen(tools=True, changes=1), listen(tools=True, prompts=True, changes=2))
     ),
 )
-async def tells_apart(talk: ClientTalk) -> None:
+async def tells_apart(talk: ClientTalk, link: ReadyLink) -> None:
     """Two streams on one channel are told apart by the id of the subscription."""
-    link = await talk.open()
     streams = [await link.expect(LISTEN) for _ in range(2)]
     both = next(each for each in streams if each.params["notifications"].get("promptsListChanged"))
     first = next(each for each in streams if each is not both)
@@ -91,10 +96,8 @@ async def tells_apart(talk: ClientTalk) -> None:
     check(found == [[TOOLS], [TOOLS, PROMPTS]], f"the streams heard {found}")
 
 
-@case.may(
-    "receiving-notifications/client-unknown-subscription",
-    "It is no change of the stream.",
-    **scripted(listen(tools=True, prompts=True, changes=1)),
+@receiving_notifications.may(
+    "It is no change of the stream.", **scripted(listen(tools=True, prompts=True, changes=1))
 )
 async def unknown_subscription(talk: ClientTalk) -> None:
     """What has the id of no subscription belongs to none."""
@@ -103,13 +106,12 @@ async def unknown_subscription(talk: ClientTalk) -> None:
     meta = {META_SUBSCRIPTION_ID: "nobody's"}
     await link.notify(PROMPTS, {"_meta": meta}, about=stream)
     await _change(link, stream, TOOLS)
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     check(_methods(step) == [TOOLS], f"the stream heard {_methods(step)}")
 
 
 @case.must(
-    "cancellation/client-cancels",
+    "cancellation",
     "notifications/cancelled with its id; over HTTP the end of its stream.",
     **scripted(listen(tools=True, changes=1), listing("prompts"), pause(0.2)),
 )
@@ -128,9 +130,7 @@ async def cancels(talk: ClientTalk) -> None:
         check(named == stream.id, f"{named!r} was cancelled, not {stream.id!r}")
 
 
-@case.should(
-    "graceful-closure/client-hears-the-end", "The stream has ended, by the server, in good order."
-)
+@case.should("graceful-closure", "The stream has ended, by the server, in good order.")
 async def hears_the_end(talk: ClientTalk) -> None:
     """The response to a subscription is its end."""
     link, stream = await talk.expect(LISTEN)
@@ -138,14 +138,13 @@ async def hears_the_end(talk: ClientTalk) -> None:
     await _change(link, stream, TOOLS)
     ended = {"resultType": "complete", "_meta": {META_SUBSCRIPTION_ID: stream.id}}
     await link.answer(stream, result(stream.id, ended))
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     check(_methods(step) == [TOOLS], f"the stream heard {_methods(step)}")
     check(step.result["ended"], "the client does not know that the server has ended the stream")
 
 
 @case.must(
-    "graceful-closure/client-listens-again",
+    "graceful-closure",
     "subscriptions/listen with the same filter, to the server that was started again.",
     bindings=STDIO,
     **scripted(listen(tools=True, uris=["test://kit/one"], changes=5)),
@@ -158,8 +157,7 @@ async def listens_again(talk: ClientTalk) -> None:
     await talk.process(link).exit(-signal.SIGKILL)
     await link.ended()
     found = await talk.until(lambda: len(talk.links) > before)
-    if not found:
-        talk.skip("the client does not start a server again")
+    need(found, "the client does not start a server again")
 
     def again() -> list[Message]:
         return [each for new in talk.links[before:] for each in new.requests(LISTEN)]
@@ -171,7 +169,7 @@ async def listens_again(talk: ClientTalk) -> None:
     check(asked == wanted, f"the filter {wanted} became {asked}")
 
 
-@case.may("graceful-closure/client-reopens", "subscriptions/listen again.", bindings=STREAMABLE)
+@case.may("graceful-closure", "subscriptions/listen again.", bindings=STREAMABLE)
 async def reopens(talk: ClientTalk) -> None:
     """A stream that breaks off without a response is opened anew."""
     link, stream = await talk.expect(LISTEN)

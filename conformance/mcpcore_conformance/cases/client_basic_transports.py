@@ -3,7 +3,7 @@
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import text
 from mcpcore_conformance.kit.client_steps import call, pause, scripted, texts
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import Kind, Message, encode, notification, result
@@ -16,11 +16,13 @@ from mcpcore_conformance.kit.model import (
     STREAMABLE,
     Page,
 )
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 page = Page("basic/transports")
 
 case = page.client(LEGACY_SINCE_2025_03_26, bindings=STREAMABLE)
+listening_for_messages_from_the_server = case.at("listening-for-messages-from-the-server")
+resumability_and_redelivery = case.at("resumability-and-redelivery")
 POLLING = ONLY_2025_11_25
 SESSION = "!~kit-{Session}/+=%20;,"
 """Visible ASCII, and nothing that a client might be tempted to tidy up."""
@@ -32,7 +34,7 @@ RETRY = 600
 
 
 @case.must(
-    "session-management/client-sends-session",
+    "session-management",
     "Mcp-Session-Id, exactly as it was given, on every request after initialize.",
 )
 async def sends_session(talk: ClientTalk) -> None:
@@ -54,10 +56,7 @@ def _after_initialize(link: ClientLink) -> list[Asked]:
     return link.asked[place + 1 :]
 
 
-@case.may(
-    "session-management/client-without-session",
-    "No Mcp-Session-Id, and no DELETE; the call succeeds.",
-)
+@case.may("session-management", "No Mcp-Session-Id, and no DELETE; the call succeeds.")
 async def without_session(talk: ClientTalk) -> None:
     """Where the server gave no session, a client has none."""
     talk.serving.session = None
@@ -70,13 +69,9 @@ async def without_session(talk: ClientTalk) -> None:
     check(not link.posts("DELETE"), "a session that there is not was deleted")
 
 
-@case.must(
-    "session-management/client-initializes-again",
-    "initialize, without the id of the session that is lost, once.",
-)
-async def initializes_again(talk: ClientTalk) -> None:
+@case.must("session-management", "initialize, without the id of the session that is lost, once.")
+async def initializes_again(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """404 for a session makes a client begin a new one."""
-    link, message = await talk.expect("tools/call")
     talk.serving.session = "another-session"
     await talk.http(link).reply(message.source.exchange, 404)
     again = await link.until(lambda: link.requests("initialize")[1:])
@@ -91,10 +86,7 @@ async def initializes_again(talk: ClientTalk) -> None:
     check(not strange, f"{[each.method for each in strange]} did not come with the new session")
 
 
-@case.must(
-    "session-management/client-initializes-again-by-get",
-    "initialize, without the id of the session that is lost, once.",
-)
+@case.must("session-management", "initialize, without the id of the session that is lost, once.")
 async def initializes_again_by_get(talk: ClientTalk) -> None:
     """404 to a GET that names the session makes a client begin a new one, too."""
     talk.serving.hold.add("GET")
@@ -121,10 +113,9 @@ async def initializes_again_by_get(talk: ClientTalk) -> None:
     check(found is None, f"the new initialize came with the session {found!r}")
 
 
-@case.should("session-management/client-deletes", "One DELETE with the id of the session.")
-async def deletes(talk: ClientTalk) -> None:
+@case.should("session-management", "One DELETE with the id of the session.")
+async def deletes(talk: ClientTalk, link: ReadyLink) -> None:
     """A client that leaves ends its session."""
-    link = await talk.open()
     await talk.finished()
     found = link.posts("DELETE")
     check(len(found) == 1, f"the session was deleted {len(found)} times")
@@ -132,7 +123,7 @@ async def deletes(talk: ClientTalk) -> None:
     check(session == talk.serving.session, f"the session {session!r} was deleted")
 
 
-@case.should("session-management/client-delete-refused", "It is no failure.")
+@case.should("session-management", "It is no failure.")
 async def delete_refused(talk: ClientTalk) -> None:
     """A server may refuse to have its session ended, with 405."""
     talk.serving.hold.add("DELETE")
@@ -149,13 +140,12 @@ async def delete_refused(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "protocol-version-header/client-sends-version",
+    "protocol-version-header",
     "MCP-Protocol-Version on every request after initialize.",
     LEGACY_SINCE_2025_06_18,
 )
-async def sends_version(talk: ClientTalk) -> None:
+async def sends_version(talk: ClientTalk, link: ReadyLink) -> None:
     """Every request after initialize names the version of the protocol."""
-    link = await talk.open()
     await talk.finished()
     for asked in _after_initialize(link):
         found = header(asked.headers, "mcp-protocol-version")
@@ -169,21 +159,17 @@ async def sends_version(talk: ClientTalk) -> None:
 # Streams
 
 
-@case.must(
-    "listening-for-messages-from-the-server/client-accept", "Accept lists text/event-stream."
-)
-async def get_accept(talk: ClientTalk) -> None:
+@listening_for_messages_from_the_server.must("Accept lists text/event-stream.")
+async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """A GET says that it wants a stream."""
-    link = await talk.open()
     await talk.finished()
-    if not link.posts("GET"):
-        talk.skip("the client does not listen by GET")
+    need(link.posts("GET"), "the client does not listen by GET")
     for asked in link.posts("GET"):
         found = header(asked.headers, "accept") or ""
         check("text/event-stream" in found, f"GET came with Accept: {found!r}")
 
 
-@case.must("listening-for-messages-from-the-server/client-takes-405", "It is no failure.")
+@listening_for_messages_from_the_server.must("It is no failure.")
 async def takes_405(talk: ClientTalk) -> None:
     """A server may have no stream for GET, and say so by 405."""
     talk.serving.get_stream = False
@@ -191,20 +177,15 @@ async def takes_405(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.must(
-    "listening-for-messages-from-the-server/client-hears",
-    "A ping on the GET stream is answered by POST.",
-)
-async def hears(talk: ClientTalk) -> None:
+@listening_for_messages_from_the_server.must("A ping on the GET stream is answered by POST.")
+async def hears(talk: ClientTalk, link: ReadyLink) -> None:
     """What a server asks on the stream of a GET is answered."""
-    link = await talk.open()
     http = talk.http(link)
 
     def listening() -> list[Asked]:
         return [each for each in link.posts("GET") if http.streaming(each.exchange)]
 
-    if not await link.until(listening, within=2.0):
-        talk.skip("the client does not listen by GET")
+    need(await link.until(listening, within=2.0), "the client does not listen by GET")
     ping = {"jsonrpc": "2.0", "id": "by-get", "method": "ping"}
     await http.event(listening()[-1].exchange, encode(ping))
     answer = await link.expect(lambda each: each.kind is Kind.RESULT and each.id == "by-get")
@@ -257,9 +238,8 @@ async def _returned(link: ClientLink, within: float | None = None) -> Asked | No
     return None
 
 
-@case.should(
-    "resumability-and-redelivery/client-resumes",
-    "GET with Last-Event-ID, the id of the last event; the answer is taken from there.",
+@resumability_and_redelivery.should(
+    "GET with Last-Event-ID, the id of the last event; the answer is taken from there."
 )
 async def resumes(talk: ClientTalk) -> None:
     """A stream that breaks off before the answer is resumed."""
@@ -274,9 +254,7 @@ async def resumes(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should(
-    "resumability-and-redelivery/client-resumes-again", "GET again, after the newest event."
-)
+@resumability_and_redelivery.should("GET again, after the newest event.")
 async def resumes_again(talk: ClientTalk) -> None:
     """A stream that was resumed, and breaks off again, is resumed again."""
     link, answer = await _broken(talk, "1", retry=10)
@@ -297,7 +275,7 @@ async def resumes_again(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "sending-messages-to-the-server/client-retry",
+    "sending-messages-to-the-server",
     f"Not before {RETRY} ms are over.",
     POLLING,
     scenario="sse-retry",
@@ -319,10 +297,8 @@ async def retry(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.may(
-    "resumability-and-redelivery/client-gives-up",
-    "The call fails in the end, after fewer than fifty attempts.",
-    **scripted(call(timeout=10)),
+@resumability_and_redelivery.may(
+    "The call fails in the end, after fewer than fifty attempts.", **scripted(call(timeout=10))
 )
 async def gives_up(talk: ClientTalk) -> None:
     """A stream that cannot be resumed is not tried for ever."""
@@ -338,10 +314,8 @@ async def gives_up(talk: ClientTalk) -> None:
     check(not step.good, "a call without an answer succeeded")
 
 
-@case.should(
-    "resumability-and-redelivery/client-one-answer",
-    "Each call gets its own answer, once.",
-    **scripted(call(), call(), pause(0.1)),
+@resumability_and_redelivery.should(
+    "Each call gets its own answer, once.", **scripted(call(), call(), pause(0.1))
 )
 async def one_answer(talk: ClientTalk) -> None:
     """An answer that is replayed, after it had been taken, does no harm."""
@@ -362,7 +336,7 @@ async def one_answer(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "http-with-sse/client-posts-to-endpoint",
+    "http-with-sse",
     "Every message is posted to the address of the endpoint event.",
     ONLY_2024_11_05,
     bindings=LEGACY_SSE,
@@ -380,7 +354,7 @@ async def posts_to_endpoint(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "security-warning/client-foreign-endpoint",
+    "security-warning",
     "Nothing is posted there.",
     ONLY_2024_11_05,
     bindings=LEGACY_SSE,

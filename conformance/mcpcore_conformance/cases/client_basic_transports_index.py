@@ -1,7 +1,7 @@
 """Cases of the page basic/transports/index for clients."""
 
 from mcpcore_conformance.kit.client_steps import call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk
 from mcpcore_conformance.kit.messages import encode, result
 from mcpcore_conformance.kit.model import ALL, EVERY, SINCE_2025_03_26, Binding, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -13,13 +13,10 @@ WORDS = "é ☃ 世界 \U0001f600 \x7f"
 
 
 @case.must(
-    "messages/client-writes-utf-8",
-    "The text, in UTF-8 or escaped.",
-    **scripted(call(arguments={"text": WORDS})),
+    "messages", "The text, in UTF-8 or escaped.", **scripted(call(arguments={"text": WORDS}))
 )
-async def writes_utf8(talk: ClientTalk) -> None:
+async def writes_utf_8(_: CalledLink, message: Call) -> None:
     """What a client sends is UTF-8."""
-    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == WORDS, f"the text {WORDS!r} came as {found!r}")
 
@@ -31,9 +28,8 @@ async def writes_utf8(talk: ClientTalk) -> None:
     bindings=EVERY - {Binding.SSE},
     **scripted(call(timeout=2), call(timeout=10)),
 )
-async def refuses_bad_utf8(talk: ClientTalk) -> None:
+async def refuses_bad_utf8(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Bytes that are no UTF-8 are not replaced by something that is."""
-    link, message = await talk.expect("tools/call")
     content = {"content": [{"type": "text", "text": "MARK"}], "resultType": "complete"}
     bad = encode(result(message.id, content)).replace(b"MARK", b"\xff\xfe\xc0\x80")
     await link.answer(message, bad)

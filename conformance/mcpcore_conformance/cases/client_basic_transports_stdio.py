@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.client_steps import (
     texts,
     together,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -40,6 +40,10 @@ from mcpcore_conformance.kit.verdicts import ARRAY, MISMADE, check
 
 page = Page("basic/transports/stdio")
 case = page.client(bindings=LINES)
+basic_transports_stdio = case.at("basic-transports-stdio")
+of_process = page.client(MODERN, bindings=STDIO)
+negotiating = page.client(MODERN, bindings=LINES, **scripted(listing(), negotiate=True))
+negotiating_backward_compatibility = negotiating.at("backward-compatibility")
 
 AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
@@ -54,19 +58,17 @@ SHARED = EVERY - {Binding.HTTP, Binding.SSE}
 # Framing
 
 
-@case.must(
-    "basic-transports-stdio/client-one-line",
+@basic_transports_stdio.must(
     "Each message is one line, and its text is what it was.",
     **scripted(call(arguments={"text": AWKWARD})),
 )
-async def one_line(talk: ClientTalk) -> None:
+async def one_line(_: CalledLink, message: Call) -> None:
     """Text with line breaks of all kinds stays within one line, unchanged."""
-    _, message = await talk.expect("tools/call")
     found = message.params["arguments"].get("text")
     check(found == AWKWARD, f"the text {AWKWARD!r} came as {found!r}")
 
 
-@case.must("basic-transports-stdio/client-nothing-else", "Nothing but messages.", bare=True)
+@basic_transports_stdio.must("Nothing but messages.", bare=True)
 async def nothing_else(talk: ClientTalk) -> None:
     """What a client writes to the server's input are messages, from the first byte to the last.
 
@@ -82,10 +84,8 @@ async def nothing_else(talk: ClientTalk) -> None:
         check(data[:1] in b"{[", f"the client wrote {data[:60]!r}")
 
 
-@case.must(
-    "basic-transports-stdio/client-individual-messages",
-    "No arrays of messages, but in 2025-03-26, which has batches.",
-    bare=True,
+@basic_transports_stdio.must(
+    "No arrays of messages, but in 2025-03-26, which has batches.", bare=True
 )
 async def individual_messages(talk: ClientTalk) -> None:
     """What a client writes are single requests, notifications and responses."""
@@ -94,19 +94,17 @@ async def individual_messages(talk: ClientTalk) -> None:
     await talk.finished()
 
 
-@case.may("basic-transports-stdio/client-takes-crlf", "They are read as if they were not there.")
-async def takes_crlf(talk: ClientTalk) -> None:
+@basic_transports_stdio.may("They are read as if they were not there.")
+async def takes_crlf(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Lines that end with CR and LF, and blank lines, do no harm."""
-    link, message = await talk.expect("tools/call")
     value = {**text("8"), "resultType": "complete"}
     await talk.lines(link).write(b"\r\n\n" + encode(result(message.id, value)) + b"\r\n\n")
     await talk.succeeded()
 
 
-@case.should("basic-transports-stdio/client-takes-pieces", "They are put together.")
-async def takes_pieces(talk: ClientTalk) -> None:
+@basic_transports_stdio.should("They are put together.")
+async def takes_pieces(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message that comes byte by byte, and several that come at once, are all read."""
-    link, message = await talk.expect("tools/call")
     lines = talk.lines(link)
     log = {"jsonrpc": "2.0", "method": "notifications/com.example/odd", "params": {"n": "ø☃"}}
     value = {**text("é☃\U0001f600"), "resultType": "complete"}
@@ -118,28 +116,19 @@ async def takes_pieces(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.should(
-    "basic-transports-stdio/client-takes-long-lines", "The whole text.", **scripted(call())
-)
-async def takes_long_lines(talk: ClientTalk) -> None:
+@basic_transports_stdio.should("The whole text.", **scripted(call()))
+async def takes_long_lines(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A message of several hundred thousand bytes is read whole."""
-    link, message = await talk.expect("tools/call")
     long = "ø☃\U0001f600x" * (BIG // 10)
     await link.respond(message, text(long))
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     found = texts(step.result)
     check(found == [long], f"of {len(long)} characters came {sum(map(len, found))}")
 
 
-@case.may(
-    "basic-transports-stdio/client-skips-noise",
-    "It is passed over, and the call succeeds.",
-    bindings=STDIO,
-)
-async def skips_noise(talk: ClientTalk) -> None:
+@basic_transports_stdio.may("It is passed over, and the call succeeds.", bindings=STDIO)
+async def skips_noise(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """What a server prints on its output that is no message does not end the conversation."""
-    link, message = await talk.expect("tools/call")
     await talk.lines(link).write(b"Loading model ... 42%\n\x1b[31mwarning:\x1b[0m {oops\n")
     await link.serve_one(message)
     await talk.succeeded()
@@ -151,9 +140,8 @@ async def skips_noise(talk: ClientTalk) -> None:
     SINCE_2025_11_25,
     bindings=STDIO,
 )
-async def stderr_is_no_error(talk: ClientTalk) -> None:
+async def stderr_is_no_error(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A server that writes a lot to its standard error neither blocks nor fails a client."""
-    link, message = await talk.expect("tools/call")
     process = talk.process(link)
     line = b"ERROR: nothing is wrong, only said loudly\n" * 100
     for _ in range(STDERR // len(line)):
@@ -162,8 +150,7 @@ async def stderr_is_no_error(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.may(
-    "basic-transports-stdio/client-deaf-server",
+@basic_transports_stdio.may(
     "It reads on meanwhile; all calls succeed once the server reads again.",
     bindings=STDIO,
     **scripted(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
@@ -189,37 +176,26 @@ async def deaf_server(talk: ClientTalk) -> None:
 # The end
 
 
-@case.should(
-    "shutdown/client-closes-input",
-    "Standard input is closed; no signal to a server that then ends.",
-    MODERN,
-    bindings=STDIO,
-)
+@of_process.should("shutdown", "Standard input is closed; no signal to a server that then ends.")
 async def closes_input(talk: ClientTalk) -> None:
     """A client ends a server by closing its input, and waits for it."""
     await ends_in_order(talk)
 
 
-@case.should(
-    "shutdown/client-uses-force",
-    "SIGTERM, then SIGKILL, after some time; nothing is left behind.",
-    MODERN,
-    bindings=STDIO,
-)
+@of_process.should("shutdown", "SIGTERM, then SIGKILL, after some time; nothing is left behind.")
 async def uses_force(talk: ClientTalk) -> None:
     """A server that does not end by itself is ended."""
     await ends_by_force(talk)
 
 
 @case.should(
-    "unexpected-termination/client-notices",
+    "unexpected-termination",
     "The call fails at once: it does not wait for its timeout.",
     bindings=SHARED,
     **scripted(call()),
 )
-async def notices(talk: ClientTalk) -> None:
+async def notices(talk: ClientTalk, link: ReadyLink) -> None:
     """A call under way ends when the server dies."""
-    link = await talk.open()
     await link.expect("tools/call")
     if talk.binding is Binding.STDIO:
         await talk.process(link).exit(3)
@@ -232,16 +208,13 @@ async def notices(talk: ClientTalk) -> None:
     check(step.failure != "timeout", f"the call waited {talk.host.now() - started:.1f} s")
 
 
-@case.should(
-    "unexpected-termination/client-restarts",
+@of_process.should(
+    "unexpected-termination",
     "The server is started again, and the next request succeeds.",
-    MODERN,
-    bindings=STDIO,
     **scripted(call(timeout=3), listing("prompts", timeout=10)),
 )
-async def restarts(talk: ClientTalk) -> None:
+async def restarts(talk: ClientTalk, link: ReadyLink) -> None:
     """A server that died is started again."""
-    link = await talk.open()
     await link.expect("tools/call")
     before = len(talk.links)
     await talk.process(link).exit(-signal.SIGKILL)
@@ -272,12 +245,7 @@ def _initialized(talk: ClientTalk, since: int = 0) -> bool:
     return any(link.requests("initialize") for link in talk.links[since:])
 
 
-@case.should(
-    "backward-compatibility/client-probes",
-    "server/discover, with the preferred version in _meta.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
-)
+@negotiating_backward_compatibility.should("server/discover, with the preferred version in _meta.")
 async def probes(talk: ClientTalk) -> None:
     """A client that speaks both eras asks first which one the server speaks."""
     link = await talk.accept()
@@ -285,16 +253,10 @@ async def probes(talk: ClientTalk) -> None:
     first = link.seen[0]
     check(first.method == "server/discover", f"the client began with {first.method}")
     check(isinstance(first.params.get("_meta"), dict), "the probe has no _meta")
-    step = await talk.step()
-    check(step.good, f"the list ended with {step}")
+    await talk.good_step("the list")
 
 
-@case.must(
-    "backward-compatibility/client-falls-back",
-    "initialize, whatever the code of the error is.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
-)
+@negotiating_backward_compatibility.must("initialize, whatever the code of the error is.")
 async def falls_back(talk: ClientTalk) -> None:
     """A server that refuses the probe with any other error is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -306,12 +268,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.finished()
 
 
-@case.must(
-    "backward-compatibility/client-falls-back-on-silence",
-    "initialize, after a while.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
-)
+@negotiating_backward_compatibility.must("initialize, after a while.")
 async def falls_back_on_silence(talk: ClientTalk) -> None:
     """A server that does not answer the probe is one of the older era."""
     talk.revision = LATEST_LEGACY
@@ -321,12 +278,7 @@ async def falls_back_on_silence(talk: ClientTalk) -> None:
     check(_initialized(talk), "a server that did not answer the probe was not initialized")
 
 
-@case.must(
-    "backward-compatibility/client-stays-modern",
-    "No initialize.",
-    MODERN,
-    **scripted(listing(), negotiate=True),
-)
+@negotiating_backward_compatibility.must("No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A server that refuses the probe with an error of this era is never initialized."""
     for code in (UNSUPPORTED_VERSION, MISSING_CAPABILITY):

@@ -20,7 +20,7 @@ from mcpcore_conformance.kit.client_steps import (
     scripted,
     texts,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -43,11 +43,12 @@ from mcpcore_conformance.kit.model import (
     Page,
 )
 from mcpcore_conformance.kit.usable import members
-from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, Broken, check
+from mcpcore_conformance.kit.verdicts import BATCH, MISMADE, Broken, check, need
 
 page = Page("basic/transports/streamable-http")
 
 case = page.client(SINCE_2025_03_26, bindings=STREAMABLE)
+receiving_messages = case.at("receiving-messages")
 streamed = page.client(SINCE_2025_03_26, bindings=STREAMABLE, **scripted(call(timeout=5)))
 BIG = 400_000
 JSON = ("content-type", "application/json")
@@ -61,10 +62,9 @@ def _types(value: str | None) -> list[str]:
 # Sending
 
 
-@case.must("sending-messages/client-accept", "Accept lists application/json and text/event-stream.")
-async def accept(talk: ClientTalk) -> None:
+@case.must("sending-messages", "Accept lists application/json and text/event-stream.")
+async def accept(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says that both kinds of answers are understood."""
-    link = await talk.open()
     await talk.finished()
     for message in link.seen:
         found = _types(link.header(message, "accept"))
@@ -73,20 +73,18 @@ async def accept(talk: ClientTalk) -> None:
             check(wanted in found, f"{what} came with Accept: {link.header(message, 'accept')}")
 
 
-@case.may("sending-messages/client-content-type", "application/json.")
-async def content_type(talk: ClientTalk) -> None:
+@case.may("sending-messages", "application/json.")
+async def content_type(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST says what its body is."""
-    link = await talk.open()
     await talk.finished()
     for message in link.seen:
         found = link.header(message, "content-type")
         check(_types(found) == ["application/json"], f"{message.method} came with {found!r}")
 
 
-@case.must("sending-messages/client-post", "A POST to the endpoint for each message.")
-async def post(talk: ClientTalk) -> None:
+@case.must("sending-messages", "A POST to the endpoint for each message.")
+async def post(talk: ClientTalk, link: ReadyLink) -> None:
     """Every message is a POST of its own to the one endpoint."""
-    link = await talk.open()
     await talk.finished()
     exchanges = [each.source.exchange for each in link.seen]
     apart = talk.revision.batches or len(set(exchanges)) == len(exchanges)
@@ -97,9 +95,7 @@ async def post(talk: ClientTalk) -> None:
     check(not others, f"the client sent {', '.join(sorted(others))}")
 
 
-@case.must(
-    "sending-messages/client-single-message", "One JSON object.", SINCE_2025_06_18, bare=True
-)
+@case.must("sending-messages", "One JSON object.", SINCE_2025_06_18, bare=True)
 async def single_message(talk: ClientTalk) -> None:
     """The body of a POST is a single message, not an array."""
     talk.forgives = MISMADE - {BATCH}
@@ -112,7 +108,7 @@ async def single_message(talk: ClientTalk) -> None:
 # Receiving
 
 
-@case.must("sending-messages/client-takes-json", "The call succeeds.")
+@case.must("sending-messages", "The call succeeds.")
 async def takes_json(talk: ClientTalk) -> None:
     """An answer may be JSON, where that to the request before was a stream."""
     talk.serving.answer_by = "sse"
@@ -122,23 +118,17 @@ async def takes_json(talk: ClientTalk) -> None:
     await talk.succeeded()
 
 
-@case.must("sending-messages/client-takes-stream", "The call succeeds.")
-async def takes_stream(talk: ClientTalk) -> None:
+@case.must("sending-messages", "The call succeeds.")
+async def takes_stream(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An answer may be a stream, where that to the request before was JSON."""
-    link, message = await talk.expect("tools/call")
     talk.serving.answer_by = "sse"
     await link.serve_one(message)
     await talk.succeeded()
 
 
-@case.should(
-    "sending-messages/client-takes-any-framing",
-    "All calls succeed.",
-    **scripted(call(), call(), call()),
-)
-async def takes_any_framing(talk: ClientTalk) -> None:
+@case.should("sending-messages", "All calls succeed.", **scripted(call(), call(), call()))
+async def takes_any_framing(talk: ClientTalk, link: ReadyLink) -> None:
     """A response may have a length, come in chunks, or end with the connection."""
-    link = await talk.open()
     # what comes on a connection that is kept and closed after all is nobody's fault
     start = (
         b"HTTP/1.1 200 OK\r\ncontent-TYPE:application/JSON ; charset=UTF-8\r\nConnection: close\r\n"
@@ -165,15 +155,11 @@ def _answer(link: ClientLink, message: Message, words: str = "8") -> bytes:
     return encode(result(message.id, made))
 
 
-@case.should(
-    "receiving-messages/client-stream-without-answer",
-    "The call fails at once: such a stream cannot be resumed.",
-    MODERN,
-    **scripted(call(), call()),
+@receiving_messages.should(
+    "The call fails at once: such a stream cannot be resumed.", MODERN, **scripted(call(), call())
 )
-async def stream_without_answer(talk: ClientTalk) -> None:
+async def stream_without_answer(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A stream that ends without the answer ends the call."""
-    link, message = await talk.expect("tools/call")
     await talk.http(link).stream(message.source.exchange)
     await talk.http(link).event(message.source.exchange, comment="that was all")
     await talk.http(link).end(message.source.exchange)
@@ -188,14 +174,9 @@ async def stream_without_answer(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "receiving-messages/client-error-status",
-    "The caller gets the error of the body.",
-    **scripted(call(), call()),
-)
-async def error_status(talk: ClientTalk) -> None:
+@receiving_messages.should("The caller gets the error of the body.", **scripted(call(), call()))
+async def error_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A JSON-RPC error under a status of 400 or 404 is the answer to the request."""
-    link = await talk.open()
     wanted = [(400, INVALID_PARAMS)]
     if talk.revision.modern:
         wanted.append((404, METHOD_NOT_FOUND))
@@ -209,14 +190,11 @@ async def error_status(talk: ClientTalk) -> None:
         check(step.error["code"] == code, f"{code} came as {step}")  # type: ignore[index]
 
 
-@case.may(
-    "receiving-messages/client-empty-status",
-    "The calls fail, and do not wait.",
-    **scripted(*[call(timeout=5) for _ in range(3)]),
+@receiving_messages.may(
+    "The calls fail, and do not wait.", **scripted(*[call(timeout=5) for _ in range(3)])
 )
-async def empty_status(talk: ClientTalk) -> None:
+async def empty_status(talk: ClientTalk, link: ReadyLink) -> None:
     """A request that gets a status and nothing else fails at once."""
-    link = await talk.open()
     for status in (500, 202, 403):
         message = await link.expect("tools/call")
         await talk.http(link).reply(message.source.exchange, status)
@@ -242,20 +220,17 @@ async def _by_stream(
     for chunk in chunks(_answer(link, message, words)):
         await http.write(exchange, chunk)
     await http.end(exchange)
-    step = await talk.step()
-    check(step.good, f"the call ended with {step}")
+    step = await talk.good_step()
     check(texts(step.result) == [words], f"the text came as {str(step.result)[:200]}")
 
 
-@streamed.must("receiving-messages/client-sse-cr", "Lines may end with CR.")
+@streamed.must("receiving-messages", "Lines may end with CR.")
 async def sse_cr(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR alone."""
     await _by_stream(talk, lambda body: [b"event: message\rdata: " + body + b"\r\r"])
 
 
-@streamed.must(
-    "receiving-messages/client-sse-crlf", "Lines may end with CR LF, also between two packets."
-)
+@streamed.must("receiving-messages", "Lines may end with CR LF, also between two packets.")
 async def sse_crlf(talk: ClientTalk) -> None:
     """Lines of a stream may end with CR LF, and a packet between the two."""
     await _by_stream(
@@ -263,15 +238,13 @@ async def sse_crlf(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must(
-    "receiving-messages/client-sse-bom", "One byte order mark at the beginning is passed over."
-)
+@streamed.must("receiving-messages", "One byte order mark at the beginning is passed over.")
 async def sse_bom(talk: ClientTalk) -> None:
     """A stream may begin with a byte order mark."""
     await _by_stream(talk, lambda body: [b"\xef\xbb", b"\xbfdata: " + body + b"\n\n"])
 
 
-@streamed.must("receiving-messages/client-sse-comments", "Comments carry nothing.")
+@streamed.must("receiving-messages", "Comments carry nothing.")
 async def sse_comments(talk: ClientTalk) -> None:
     """Comments, between events and within them, are passed over."""
     await _by_stream(
@@ -280,7 +253,7 @@ async def sse_comments(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must("receiving-messages/client-sse-fields", "Fields that are not known are passed over.")
+@streamed.must("receiving-messages", "Fields that are not known are passed over.")
 async def sse_fields(talk: ClientTalk) -> None:
     """Unknown fields and events of unknown names are passed over; a blank is optional."""
     await _by_stream(
@@ -292,7 +265,7 @@ async def sse_fields(talk: ClientTalk) -> None:
     )
 
 
-@streamed.must("receiving-messages/client-sse-lines", "The lines of the data are joined by LF.")
+@streamed.must("receiving-messages", "The lines of the data are joined by LF.")
 async def sse_lines(talk: ClientTalk) -> None:
     """Data may have several lines."""
 
@@ -307,21 +280,19 @@ _CRUMBS = re.compile(rb"[\n\x80-\xff]|[^\n\x80-\xff]{1,4}")
 """Line ends and the bytes of long characters one by one: a busy kit takes its time for each."""
 
 
-@streamed.must("receiving-messages/client-sse-pieces", "Characters of several bytes may be cut.")
+@streamed.must("receiving-messages", "Characters of several bytes may be cut.")
 async def sse_pieces(talk: ClientTalk) -> None:
     """A stream may come in pieces of a few bytes, and of one."""
     await _by_stream(talk, lambda body: _CRUMBS.findall(b"id: 1\ndata: " + body + b"\n\n"))
 
 
-@streamed.must("receiving-messages/client-sse-long", "The whole text.")
+@streamed.must("receiving-messages", "The whole text.")
 async def sse_long(talk: ClientTalk) -> None:
     """An event may have several hundred thousand bytes."""
     await _by_stream(talk, lambda body: [b"data: " + body + b"\n\n"], "ø☃" * (BIG // 5))
 
 
-@streamed.must(
-    "receiving-messages/client-sse-joined", "Several events of one packet are taken one by one."
-)
+@streamed.must("receiving-messages", "Several events of one packet are taken one by one.")
 async def sse_joined(talk: ClientTalk) -> None:
     """Several events may come at once."""
     odd = encode({"jsonrpc": "2.0", "method": "notifications/com.example/odd"})
@@ -330,14 +301,12 @@ async def sse_joined(talk: ClientTalk) -> None:
     )
 
 
-@case.should(
-    "receiving-messages/client-keep-alive",
+@receiving_messages.should(
     "The first call succeeds, the second ends when its time is over.",
     **scripted(call(), call(timeout=1)),
 )
-async def keep_alive(talk: ClientTalk) -> None:
+async def keep_alive(talk: ClientTalk, link: ReadyLink) -> None:
     """Comments keep a stream open, and are no answer: a call with nothing else times out."""
-    link = await talk.open()
     http = talk.http(link)
     message = await link.expect("tools/call")
     exchange = message.source.exchange
@@ -365,26 +334,23 @@ async def keep_alive(talk: ClientTalk) -> None:
     check(failure == "timeout", f"a call with comments alone ended with {report.steps[1]}")
 
 
-@case.may(
-    "receiving-messages/client-sse-garbage",
-    "The next call succeeds, whatever became of the first.",
-    **scripted(call(timeout=5), call()),
+@receiving_messages.may(
+    "The next call succeeds, whatever became of the first.", **scripted(call(timeout=5), call())
 )
-async def sse_garbage(talk: ClientTalk) -> None:
+async def sse_garbage(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """An event that is no JSON does no harm beyond its stream."""
-    link, message = await talk.expect("tools/call")
     http, exchange = talk.http(link), message.source.exchange
     await http.stream(exchange)
     await http.write(exchange, b"data: {oops\n\ndata: " + _answer(link, message) + b"\n\n")
     await http.end(exchange)
     await link.serve_one(await link.expect("tools/call"))
-    step = await talk.step(1)
-    check(step.good, f"the next call ended with {step}")
+    await talk.good_step("the next call", 1)
 
 
 # Servers of the older era
 
 case = page.client(MODERN, bindings=STREAMABLE)
+negotiating = page.client(MODERN, bindings=STREAMABLE, **scripted(listing(), negotiate=True))
 
 OLD = "httpsse-transport-2024-11-05"
 AS_JSON = [("content-type", "application/json")]
@@ -408,9 +374,7 @@ async def _refused(talk: ClientTalk, refusal: Refusal) -> tuple[ClientLink, Mess
     return link, first
 
 
-@case.should(
-    "backward-compatibility/client-falls-back", "initialize.", **scripted(listing(), negotiate=True)
-)
+@negotiating.should("backward-compatibility", "initialize.")
 async def falls_back(talk: ClientTalk) -> None:
     """A 400 without an error of the newer era means a server of the older one."""
     talk.revision = LATEST_LEGACY
@@ -431,11 +395,7 @@ async def falls_back(talk: ClientTalk) -> None:
         await talk.until(lambda: talk.ended)
 
 
-@case.should(
-    "backward-compatibility/client-stays-modern",
-    "No initialize.",
-    **scripted(listing(), negotiate=True),
-)
+@negotiating.should("backward-compatibility", "No initialize.")
 async def stays_modern(talk: ClientTalk) -> None:
     """A 400 with an error of the newer era is no reason to initialize."""
     data = {"supported": [LATEST.name], "requested": LATEST.name, "requiredCapabilities": {}}
@@ -445,18 +405,13 @@ async def stays_modern(talk: ClientTalk) -> None:
         talk.serving.hold |= {"server/discover", "tools/list"}
         link = talk.links[0] if talk.links else await talk.accept()
         first = await link.expect(lambda each: "id" in each.value, talk.timing.start)
-        if first.method == "initialize":
-            talk.skip("the client does not try the newer era first")
+        need(first.method != "initialize", "the client does not try the newer era first")
         await link.fail(first, code, "refused by the kit", data, status=400)
         await talk.finished()
         check(not link.requests("initialize"), f"after the error {code} the client initialized")
 
 
-@case.may(
-    "backward-compatibility/client-other-statuses",
-    "No initialize: they say nothing of the era.",
-    **scripted(listing(), negotiate=True),
-)
+@negotiating.may("backward-compatibility", "No initialize: they say nothing of the era.")
 async def other_statuses(talk: ClientTalk) -> None:
     """401, 403, 429 and 5xx are no reason to initialize."""
     for status in (401, 403, 429, 500, 503):
@@ -511,11 +466,7 @@ async def falls_back_to_sse(talk: ClientTalk) -> None:
     check(link.posts("GET"), "there was no GET")
 
 
-@case.may(
-    f"{OLD}/client-falls-back-from-modern",
-    "GET, and after the endpoint event initialize to the address that it names.",
-    **scripted(listing(), negotiate=True),
-)
+@negotiating.may(OLD, "GET, and after the endpoint event initialize to the address that it names.")
 async def falls_back_from_modern(talk: ClientTalk) -> None:
     """A client of both eras finds a server of HTTP+SSE too."""
     talk.revision = LATEST_LEGACY
@@ -528,7 +479,8 @@ async def falls_back_from_modern(talk: ClientTalk) -> None:
 # Headers that mirror
 
 PREFIX, SUFFIX = "=?base64?", "?="
-CUSTOM = "http-custom-headers"
+custom = page.client(MODERN, bindings=STREAMABLE, scenario="http-custom-headers")
+custom_client_behavior = custom.at("client-behavior")
 """The official scenario: list the tools, then make the calls of the context."""
 
 
@@ -556,9 +508,8 @@ def _check_plain(value: str) -> None:
     "protocol-version-header/client",
     "MCP-Protocol-Version equals the version of _meta, on every POST.",
 )
-async def version_header(talk: ClientTalk) -> None:
+async def version_header(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST names the version of the protocol."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         wanted = members(message.params.get("_meta")).get(META_PROTOCOL_VERSION)
@@ -568,9 +519,8 @@ async def version_header(talk: ClientTalk) -> None:
 
 
 @case.must("standard-request-headers/client-method", "Mcp-Method equals the method, on every POST.")
-async def method_header(talk: ClientTalk) -> None:
+async def method_header(talk: ClientTalk, link: ReadyLink) -> None:
     """Every POST names the method."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         found = link.header(message, "mcp-method")
@@ -578,9 +528,8 @@ async def method_header(talk: ClientTalk) -> None:
 
 
 @case.must("standard-request-headers/client-name", "Mcp-Name equals the tool's name.")
-async def name_header(talk: ClientTalk) -> None:
+async def name_header(link: CalledLink, message: Call) -> None:
     """A call names the tool."""
-    link, message = await talk.expect("tools/call")
     found = link.header(message, "mcp-name")
     wanted = message.params.get("name")
     check(wanted is not None, "tools/call came without a name")
@@ -588,15 +537,14 @@ async def name_header(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "standard-request-headers/client-all-methods",
+    "standard-request-headers",
     "Mcp-Name for tools/call, resources/read and prompts/get; Mcp-Method always.",
     **scripted(
         call("echo"), read("test://kit/a%20b?c=d"), prompt("greet"), complete(), listing("prompts")
     ),
 )
-async def all_methods(talk: ClientTalk) -> None:
+async def all_methods(talk: ClientTalk, link: ReadyLink) -> None:
     """Requests of all methods have the headers of their method."""
-    link = await talk.open()
     await talk.finished()
     for message in _asked(link):
         found = link.header(message, "mcp-method")
@@ -651,10 +599,9 @@ async def _next_call(talk: ClientTalk, link: ClientLink) -> Message:
     return message
 
 
-@case.must(
-    "custom-headers-from-tool-parameters/client-mirrors",
+@custom.must(
+    "custom-headers-from-tool-parameters",
     "Mcp-Param headers with the values, and none for other parameters.",
-    scenario=CUSTOM,
     context=_calls({"region": "us west 1", "count": -7, "dry": False, "empty": "", "query": "q"}),
 )
 async def mirrors(talk: ClientTalk) -> None:
@@ -682,10 +629,9 @@ async def mirrors(talk: ClientTalk) -> None:
 HOSTILE = ("Hello, 世界", " padded ", "line1\r\nX-Injected: yes", "=?base64?literal?=", "nul\0l")
 
 
-@case.must(
+@custom.must(
     "value-encoding/client-base64",
     "The sentinel form of base64, which decodes to the value.",
-    scenario=CUSTOM,
     context=_calls(*[{"text": each} for each in HOSTILE]),
 )
 async def value_encoded(talk: ClientTalk) -> None:
@@ -705,10 +651,9 @@ async def value_encoded(talk: ClientTalk) -> None:
         check(_decoded(found) == wanted, f"{wanted!r} came as {found!r}")
 
 
-@case.must(
-    "value-encoding/client-no-injection",
+@custom.must(
+    "value-encoding",
     "No header that the client did not mean to send.",
-    scenario=CUSTOM,
     context=_calls({"text": "a\r\nX-Injected: yes"}, {"text": "a\nX-Injected: yes"}),
 )
 async def no_injection(talk: ClientTalk) -> None:
@@ -722,10 +667,9 @@ async def no_injection(talk: ClientTalk) -> None:
     check(len(link.requests("tools/call")) >= 2, "the calls were not made")
 
 
-@case.must(
-    "schema-extension/client-nested",
+@custom.must(
+    "schema-extension",
     "The value at the path of the property; no header where there is none.",
-    scenario=CUSTOM,
     context=_calls({"place": {"region": "north", "more": {"n": 3}}}, {"place": {}}),
 )
 async def nested(talk: ClientTalk) -> None:
@@ -742,10 +686,9 @@ async def nested(talk: ClientTalk) -> None:
     check(found == [None, None], f"values that are not there came as {found}")
 
 
-@case.must(
-    "server-behavior-for-custom-headers/client-omits",
+@custom.must(
+    "server-behavior-for-custom-headers",
     "No header.",
-    scenario=CUSTOM,
     context=_calls({"a": None, "b": "x"}, {"b": "x"}),
 )
 async def omits(talk: ClientTalk) -> None:
@@ -777,7 +720,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @case.must(
-    "schema-extension/client-leaves-out",
+    "schema-extension",
     "Only the tool whose annotations are right is called.",
     scenario="http-invalid-tool-headers",
 )
@@ -795,11 +738,8 @@ async def leaves_out(talk: ClientTalk) -> None:
     check("valid_tool" in called, "the tool whose annotations are right was not called")
 
 
-@case.should(
-    "client-behavior/client-refreshes",
-    "tools/list, then the call once more with the header.",
-    scenario=CUSTOM,
-    context=_calls({"region": "north"}),
+@custom_client_behavior.should(
+    "tools/list, then the call once more with the header.", context=_calls({"region": "north"})
 )
 async def refreshes(talk: ClientTalk) -> None:
     """A call whose headers are refused is made again after a look at the tools."""
@@ -814,11 +754,8 @@ async def refreshes(talk: ClientTalk) -> None:
     check(found == "north", f"the call was made again with Mcp-Param-Region {found!r}")
 
 
-@case.may(
-    "client-behavior/client-refreshes-once",
-    "The call is given up after a few attempts.",
-    scenario=CUSTOM,
-    context=_calls({"region": "north"}),
+@custom_client_behavior.may(
+    "The call is given up after a few attempts.", context=_calls({"region": "north"})
 )
 async def refreshes_once(talk: ClientTalk) -> None:
     """A server that always refuses the headers is not asked for ever."""
@@ -844,7 +781,7 @@ COMMENTS = 15
 @page.client(
     MODERN, bindings=STREAMABLE, **scripted(listen(tools=True, changes=1), timeout=PATIENCE)
 ).must(
-    "receiving-messages/client-listens-on",
+    "receiving-messages",
     "They are passed over, and the stream stays open; the change that comes then is heard.",
 )
 async def listens_on(talk: ClientTalk) -> None:
@@ -859,7 +796,6 @@ async def listens_on(talk: ClientTalk) -> None:
     meta = {META_SUBSCRIPTION_ID: stream.id}
     change = {"jsonrpc": "2.0", "method": CHANGED, "params": {"_meta": meta}}
     await http.write(exchange, b"data: " + encode(change) + b"\n\n")
-    step = await talk.step()
-    check(step.good, f"the stream ended with {step}")
+    step = await talk.good_step("the stream")
     found = [each["method"] for each in step.result["changes"]]
     check(found == [CHANGED], f"the client heard {found}")

@@ -15,17 +15,14 @@ index_case = index.client(LEGACY)
 lifecycle_case = lifecycle.client(LEGACY_SINCE_2025_06_18)
 
 
-@index_case.must(
-    "result-responses/client-answers-once", "One answer to each request of the server."
-)
+@index_case.must("result-responses", "One answer to each request of the server.")
 async def answers_once(talk: ClientTalk) -> None:
     """What a client has answered it does not answer again."""
     await check_client(talk, Unasked.TWICE)
 
 
 @index_case.must(
-    "result-responses/client-answers-requests",
-    "Every answer has the id of a request of the server, of the same type.",
+    "result-responses", "Every answer has the id of a request of the server, of the same type."
 )
 async def answers_requests(talk: ClientTalk) -> None:
     """A client answers nothing that nobody has asked."""
@@ -47,7 +44,7 @@ async def uses_negotiated(talk: ClientTalk) -> None:
 
 
 @progress.client(LEGACY).must(
-    "behavior-requirements/client-active-tokens-only",
+    "behavior-requirements",
     "No progress with a token that the server has not given, and none after the answer.",
 )
 async def active_tokens_only(talk: ClientTalk) -> None:
@@ -56,17 +53,14 @@ async def active_tokens_only(talk: ClientTalk) -> None:
 
 
 @cancellation.client(LEGACY).must(
-    "behavior-requirements/client-cancels-what-it-asked",
-    "No cancellation of what the client has not asked.",
+    "behavior-requirements", "No cancellation of what the client has not asked."
 )
-async def cancels_own(talk: ClientTalk) -> None:
+async def cancels_what_it_asked(talk: ClientTalk) -> None:
     """A client cancels nothing but requests of its own."""
     await check_client(talk, Unasked.CANCELLED)
 
 
-@utilities.client(LEGACY).must(
-    "behavior-requirements/client-leaves-initialize", "No cancellation of initialize."
-)
+@utilities.client(LEGACY).must("behavior-requirements", "No cancellation of initialize.")
 async def leaves_initialize(talk: ClientTalk) -> None:
     """A client never cancels initialize, nor when it was answered."""
     await check_client(talk, Unasked.INITIALIZE)

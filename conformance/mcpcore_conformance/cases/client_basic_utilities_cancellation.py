@@ -9,10 +9,9 @@ page = Page("basic/utilities/cancellation")
 
 
 @page.client(LEGACY, bindings=EVERY - {Binding.SSE}, **scripted(listing(), timeout=0.5)).must(
-    "behavior-requirements/client-initialize",
-    "No notifications/cancelled with the id of initialize.",
+    "behavior-requirements", "No notifications/cancelled with the id of initialize."
 )
-async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
+async def initialize(talk: ClientTalk) -> None:
     """A client that gives up its initialize does not cancel it."""
     talk.serving.by["initialize"] = lambda message: None
     link, opening = await talk.initializing()

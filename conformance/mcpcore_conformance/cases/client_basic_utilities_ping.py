@@ -1,7 +1,7 @@
 """Cases of the page basic/utilities/ping for clients."""
 
 from mcpcore_conformance.kit.client_link import ClientLink
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import LEGACY, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -22,19 +22,14 @@ async def _ping(link: ClientLink, about: Message | None) -> None:
     _check_pong(await link.ask("ping", about=about))
 
 
-@case.must("behavior-requirements/client-answers", "An empty result, before the call is answered.")
-async def answers(talk: ClientTalk) -> None:
+@case.must("behavior-requirements", "An empty result, before the call is answered.")
+async def answers(link: CalledLink, message: Call) -> None:
     """A client answers a ping while a call of its own is under way."""
-    link, message = await talk.expect("tools/call")
     await _ping(link, message)
     await link.serve_one(message)
 
 
-@case.must(
-    "behavior-requirements/client-answers-before-initialized",
-    "An empty result.",
-    scenario="initialize",
-)
+@case.must("behavior-requirements", "An empty result.", scenario="initialize")
 async def answers_before_initialized(talk: ClientTalk) -> None:
     """A client answers a ping that comes before the answer to initialize."""
     link, opening = await talk.initializing()
@@ -43,13 +38,9 @@ async def answers_before_initialized(talk: ClientTalk) -> None:
     await link.serve_one(opening)
 
 
-@case.must(
-    "behavior-requirements/client-answers-each",
-    "One empty result for each of fifty pings that come at once.",
-)
-async def answers_each(talk: ClientTalk) -> None:
+@case.must("behavior-requirements", "One empty result for each of fifty pings that come at once.")
+async def answers_each(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Pings that come close together are answered once each."""
-    link, message = await talk.expect("tools/call")
     told = [await link.tell("ping", about=message) for _ in range(MANY)]
     for each in told:
         _check_pong(await link.answer_to(each))

@@ -10,12 +10,11 @@ from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("basic/versioning")
 case = page.client(MODERN)
+protocol_version_negotiation = case.at("protocol-version-negotiation")
 
 
-@case.should(
-    "protocol-version-negotiation/client-retries",
-    "The request again, with a version of the list.",
-    scenario="request-metadata",
+@protocol_version_negotiation.should(
+    "The request again, with a version of the list.", scenario="request-metadata"
 )
 async def retries(talk: ClientTalk) -> None:
     """A client whose version is refused asks again with one that the server speaks."""
@@ -31,10 +30,8 @@ async def retries(talk: ClientTalk) -> None:
     check(version == talk.revision.name, f"it asked again with the version {version!r}")
 
 
-@case.should(
-    "protocol-version-negotiation/client-no-common-version",
-    "An error for the owner; no further attempts.",
-    scenario="request-metadata",
+@protocol_version_negotiation.should(
+    "An error for the owner; no further attempts.", scenario="request-metadata"
 )
 async def no_common_version(talk: ClientTalk) -> None:
     """A client that has no version in common with the server does not ask again and again."""
@@ -55,7 +52,7 @@ async def no_common_version(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "backward-compatibility-with-initialization-based-versions/client-remembers",
+    "backward-compatibility-with-initialization-based-versions",
     "The second conversation begins with initialize.",
     bindings=STREAMABLE,
     **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
@@ -85,7 +82,7 @@ async def remembers(talk: ClientTalk) -> None:
     bindings=STREAMABLE,
     **scripted(listing(), {"do": "close"}, {"do": "open"}, listing("prompts"), negotiate=True),
 ).should(
-    "backward-compatibility-with-initialization-based-versions/client-probes-again",
+    "backward-compatibility-with-initialization-based-versions",
     "The second conversation is one of the newer era.",
 )
 async def probes_again(talk: ClientTalk) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_serving import tool
 from mcpcore_conformance.kit.client_steps import Asking, ask_client, call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import (
     LEGACY_SINCE_2025_06_18,
@@ -15,7 +15,7 @@ from mcpcore_conformance.kit.model import (
     STREAMABLE,
     Page,
 )
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("client/elicitation")
 
@@ -64,9 +64,7 @@ declared(case, "elicitation", "can be asked", LEGACY_SINCE_2025_06_18, DEFAULTS_
 
 
 @case.must(
-    "elicitation-requests/client-default-mode",
-    "It is answered as a form.",
-    **scripted(call(), needs=("elicitation",)),
+    "elicitation-requests", "It is answered as a form.", **scripted(call(), needs=("elicitation",))
 )
 async def default_mode(talk: ClientTalk) -> None:
     """A request without a mode is a form."""
@@ -75,7 +73,7 @@ async def default_mode(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "requested-schema/client-defaults",
+    "requested-schema",
     "The defaults of the fields that were left out.",
     needs=("elicitation",),
     scenario=DEFAULTS_SCENARIO,
@@ -91,7 +89,7 @@ async def defaults(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "form-mode-security/client-validates",
+    "form-mode-security",
     "Content that keeps to the schema.",
     **scripted(call(), needs=("elicitation",)),
 )
@@ -116,7 +114,7 @@ async def validates(talk: ClientTalk) -> None:
 
 
 @case.may(
-    "response-actions/client-declines",
+    "response-actions",
     "The action decline, without content.",
     SINCE_2025_06_18,
     **scripted(call(), elicitation="decline", needs=("elicitation",)),
@@ -130,7 +128,7 @@ async def declines(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "error-handling/client-undeclared-mode",
+    "error-handling",
     "The error -32602.",
     ONLY_2025_11_25,
     **scripted(call(), declare=["elicitation"], needs=("elicitation",)),
@@ -140,8 +138,7 @@ async def undeclared_mode(talk: ClientTalk) -> None:
     url = {"mode": "url", "message": "Look", "url": "https://example.com/", "elicitationId": "1"}
     link, message = await talk.expect("tools/call")
     declared = link.client_capabilities.get("elicitation", {})
-    if "url" in declared:
-        talk.skip("the client declares the mode url")
+    need("url" not in declared, "the client declares the mode url")
     asking = await ask_client(link, message, ELICIT, url)
     check(asking.error is not None, f"a URL was answered with {asking.result!r}")
     code = (asking.error or {}).get("code")
@@ -149,7 +146,7 @@ async def undeclared_mode(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "safe-url-handling/client-no-prefetch",
+    "safe-url-handling",
     "Nothing is asked for at that address.",
     bindings=STREAMABLE,
     **scripted(call(), declare=["elicitation", "elicitation.url"]),
@@ -175,9 +172,8 @@ async def no_prefetch(talk: ClientTalk) -> None:
     "Nothing happens, and the call succeeds.",
     ONLY_2025_11_25,
 )
-async def unknown_completion(talk: ClientTalk) -> None:
+async def unknown_completion(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Word that something is complete which nobody knows is ignored."""
-    link, message = await talk.expect("tools/call")
     params = {"elicitationId": "nobody's"}
     await link.notify("notifications/elicitation/complete", params, about=message)
     await link.serve_one(message)

@@ -2,7 +2,7 @@
 
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, listing, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND
 from mcpcore_conformance.kit.model import ALL, LEGACY, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -18,14 +18,13 @@ declared(case, "roots", "has roots", LEGACY, "initialize")
 
 
 @case.must(
-    "root/client-file-uris",
+    "root",
     "A list of objects with file:// URIs: those that the client was given.",
     ALL,
     **scripted(call(), roots=ROOTS, needs=("roots",)),
 )
-async def file_uris(talk: ClientTalk) -> None:
+async def file_uris(link: ReadyLink) -> None:
     """Roots are file URIs."""
-    link = await talk.open()
     asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
     check(asking.result is not None, f"roots/list got the error {asking.error}")
     found = (asking.result or {}).get("roots")
@@ -36,14 +35,9 @@ async def file_uris(talk: ClientTalk) -> None:
     check(uris == ROOTS, f"the roots are {uris}")
 
 
-@case.should(
-    "error-handling/client-without-roots",
-    "The error -32601.",
-    **scripted(call(), declare=["sampling"]),
-)
-async def without_roots(talk: ClientTalk) -> None:
+@case.should("error-handling", "The error -32601.", **scripted(call(), declare=["sampling"]))
+async def without_roots(link: ReadyLink) -> None:
     """A client without roots says so."""
-    link = await talk.open()
     asking = await ask_client(link, await link.expect("tools/call"), "roots/list", {})
     check(asking.error is not None, f"roots/list got {asking.result!r}")
     code = (asking.error or {}).get("code")
@@ -51,7 +45,7 @@ async def without_roots(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "root-list-changes/client-notifies",
+    "root-list-changes",
     f"{CHANGED}; asked again, the client gives the new ones.",
     **scripted(
         call(),

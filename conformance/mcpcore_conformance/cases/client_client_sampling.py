@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore_conformance.cases.client_declared import declared
 from mcpcore_conformance.kit.client_steps import ask_client, call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.model import ALL, LEGACY, ONLY_2025_11_25, Page
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.verdicts import check
@@ -29,14 +29,13 @@ declared(case, "sampling", "samples", LEGACY, "initialize")
 
 
 @case.must(
-    "creating-messages/client-answers",
+    "creating-messages",
     "A result with role, content and model.",
     ALL,
     **scripted(call(), needs=("sampling",)),
 )
-async def answers(talk: ClientTalk) -> None:
+async def answers(link: ReadyLink) -> None:
     """A request for a message is answered with one."""
-    link = await talk.open()
     params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "systemPrompt": "Be brief."}
     asking = await ask_client(link, await link.expect("tools/call"), CREATE, params)
     check(asking.result is not None, f"it got the error {asking.error}")
@@ -50,13 +49,10 @@ async def answers(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "tools-in-sampling/client-undeclared",
-    "An error.",
-    **scripted(call(), declare=["sampling"], needs=("sampling",)),
+    "tools-in-sampling", "An error.", **scripted(call(), declare=["sampling"], needs=("sampling",))
 )
-async def tools_undeclared(talk: ClientTalk) -> None:
+async def undeclared(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Tools are refused by a client that has not declared that it takes them."""
-    link, message = await talk.expect("tools/call")
     if "tools" in link.client_capabilities.get("sampling", {}):
         talk.skip("the client declares sampling.tools")
     params = {"messages": [_said("user", TEXT)], "maxTokens": 10, "tools": TOOLS}
@@ -65,13 +61,12 @@ async def tools_undeclared(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "error-handling/client-unbalanced",
+    "error-handling",
     "The error -32602.",
     **scripted(call(), declare=["sampling", "sampling.tools"]),
 )
-async def unbalanced(talk: ClientTalk) -> None:
+async def unbalanced(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Uses of tools without results, and results among other content, are refused."""
-    link, message = await talk.expect("tools/call")
     if "tools" not in link.client_capabilities.get("sampling", {}):
         talk.skip("the client does not declare sampling.tools")
     for messages, what in (

@@ -2,12 +2,12 @@
 
 from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_steps import call, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, Cases, ClientPlay
+from mcpcore_conformance.kit.client_talk import ReadyLink
+from mcpcore_conformance.kit.model import MODERN, Cases
 from mcpcore_conformance.kit.verdicts import check
 
 
-def declared(case: Cases[ClientPlay], what: str, who: str, revisions: Span, scenario: str) -> None:
+def declared(case: Cases, what: str, who: str, revisions: Span, scenario: str) -> None:
     """A capability that a client declares in either era's way; ``who``: what such a client does."""
 
     @case.must(
@@ -18,8 +18,7 @@ def declared(case: Cases[ClientPlay], what: str, who: str, revisions: Span, scen
         scenario=scenario,
         summary=f"A client that {who} says so when it initializes.",
     )
-    async def once(talk: ClientTalk) -> None:
-        link = await talk.open()
+    async def once(link: ReadyLink) -> None:
         found = link.requests("initialize")[0].params.get("capabilities", {}).get(what)
         check(isinstance(found, dict), f"{what} is declared as {found!r}")
         if what == "roots":
@@ -33,8 +32,7 @@ def declared(case: Cases[ClientPlay], what: str, who: str, revisions: Span, scen
         summary=f"A client that {who} says so with every request.",
         **scripted(call(), call(), needs=(what,)),
     )
-    async def each_time(talk: ClientTalk) -> None:
-        link = await talk.open()
+    async def each_time(link: ReadyLink) -> None:
         for _ in range(2):
             message = await link.expect("tools/call")
             found = link.client_capabilities.get(what)

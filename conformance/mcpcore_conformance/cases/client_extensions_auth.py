@@ -1,10 +1,17 @@
 """Cases of the authorization extensions, and of DPoP, for clients that know their scenarios."""
 
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit import es256
-from mcpcore_conformance.kit.client_sign_in import attend, protect, sign_in, signing_in, stops
+from mcpcore_conformance.kit.client_sign_in import (
+    NewSite,
+    attend,
+    protect,
+    sign_in,
+    signing_in,
+    stops,
+)
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import (
@@ -24,17 +31,30 @@ enterprise = Page("extensions/auth/enterprise-managed-authorization")
 rfc7523 = Page("rfc7523")
 rfc9449 = Page("rfc9449")
 credentials_case = signing_in(credentials, SINCE_2025_11_25)
-enterprise_case = signing_in(enterprise, SINCE_2025_11_25)
-rfc7523_case = signing_in(rfc7523, SINCE_2025_11_25)
-rfc9449_case = signing_in(rfc9449, SINCE_2025_11_25)
 
 GIVEN = {"client_id": "kit-registered", "client_secret": "kit-secret-of-registered"}
+enterprise_case = signing_in(
+    enterprise,
+    SINCE_2025_11_25,
+    scenario="auth/enterprise-managed-authorization",
+    context=GIVEN,
+)
+rfc7523_case = signing_in(
+    rfc7523,
+    SINCE_2025_11_25,
+    scenario="auth/wif-jwt-bearer",
+    context={
+        "client_id": "kit-registered",
+        "valid_jwt": "kit.valid.jwt",
+        "wrong_audience_jwt": "kit.wrong.jwt",
+        "expired_jwt": "kit.expired.jwt",
+    },
+)
+rfc9449_case = signing_in(rfc9449, SINCE_2025_11_25, scenario="auth/dpop")
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
 JAG = "kit.id.jag"
 SIGNED_IN = "kit.id.token"
-AGE = 300
-"""Seconds that a proof may be old."""
 
 
 def _of_grant(site: ProtectedSite, grant: str) -> list[HttpVisit]:
@@ -47,9 +67,8 @@ def _of_grant(site: ProtectedSite, grant: str) -> list[HttpVisit]:
     scenario="auth/client-credentials-basic",
     context=GIVEN,
 )
-async def with_secret(talk: ClientTalk) -> None:
+async def with_secret(talk: ClientTalk, site: NewSite) -> None:
     """A program gets a token for itself by its secret."""
-    site = protect(talk)
     methods = ["client_secret_basic", "client_secret_post"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods}
     await sign_in(talk, site)
@@ -67,9 +86,8 @@ async def with_secret(talk: ClientTalk) -> None:
     "An assertion of the client about itself for this server, signed with its key.",
     scenario="auth/client-credentials-jwt",
 )
-async def with_key(talk: ClientTalk) -> None:
+async def with_key(talk: ClientTalk, site: NewSite) -> None:
     """A program gets a token for itself by an assertion that it signs."""
-    site = protect(talk)
     site.server.document = {
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
@@ -122,14 +140,10 @@ def _about(provider: SignInServer) -> dict[str, str]:
 
 
 @enterprise_case.must(
-    "flow/client-exchange",
-    "An ID-JAG is asked for, for the issuer and the resource, with the id token.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
+    "flow", "An ID-JAG is asked for, for the issuer and the resource, with the id token."
 )
-async def exchange(talk: ClientTalk) -> None:
+async def exchange(talk: ClientTalk, site: NewSite) -> None:
     """The identity provider is asked for an ID-JAG for this server."""
-    site = protect(talk)
     provider = _provider(site)
     await sign_in(talk, site, _about(provider))
     found = _of_grant(site, EXCHANGE)
@@ -147,15 +161,9 @@ async def exchange(talk: ClientTalk) -> None:
     check(not wrong, f"the exchange has {wrong}")
 
 
-@enterprise_case.must(
-    "flow/client-assertion-grant",
-    "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
-)
-async def assertion_grant(talk: ClientTalk) -> None:
+@enterprise_case.must("flow", "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.")
+async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is asked for a token with the ID-JAG, and no person is."""
-    site = protect(talk)
     await sign_in(talk, site, _about(_provider(site)))
     check(not site.of("authorize"), "a person was asked for authorization")
     found = _of_grant(site, JWT_BEARER)
@@ -164,15 +172,9 @@ async def assertion_grant(talk: ClientTalk) -> None:
     check(found[0].path == site.server.place("token"), f"{found[0].path} was sent the ID-JAG")
 
 
-@enterprise_case.must(
-    "flow/client-other-type",
-    "A token of another type than asked for is not used as an assertion.",
-    scenario="auth/enterprise-managed-authorization",
-    context=GIVEN,
-)
-async def other_type(talk: ClientTalk) -> None:
+@enterprise_case.must("flow", "A token of another type than asked for is not used as an assertion.")
+async def other_type(talk: ClientTalk, site: NewSite) -> None:
     """What the identity provider gives in place of an ID-JAG is passed on to nobody."""
-    site = protect(talk)
     kind = "urn:ietf:params:oauth:token-type:access_token"
     provider = _provider(site, issued_token_type=kind, token_type="Bearer")  # noqa: S106
     await attend(talk, site, _about(provider))
@@ -181,19 +183,10 @@ async def other_type(talk: ClientTalk) -> None:
 
 
 @rfc7523_case.must(
-    "section-2.1/client-grant",
-    "The assertion of the platform is that of a JWT bearer grant.",
-    scenario="auth/wif-jwt-bearer",
-    context={
-        "client_id": "kit-registered",
-        "valid_jwt": "kit.valid.jwt",
-        "wrong_audience_jwt": "kit.wrong.jwt",
-        "expired_jwt": "kit.expired.jwt",
-    },
+    "section-2.1/client-grant", "The assertion of the platform is that of a JWT bearer grant."
 )
-async def workload(talk: ClientTalk) -> None:
+async def workload(talk: ClientTalk, site: NewSite) -> None:
     """A workload gets a token for the assertion of its platform."""
-    site = protect(talk)
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
     await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
@@ -202,20 +195,9 @@ async def workload(talk: ClientTalk) -> None:
     check(found[0].form.get("assertion") == "kit.valid.jwt", "the assertion is another one")
 
 
-@rfc7523_case.should(
-    "section-3.1/client-no-retry",
-    "One token request, and no other grant.",
-    scenario="auth/wif-jwt-bearer",
-    context={
-        "client_id": "kit-registered",
-        "valid_jwt": "kit.valid.jwt",
-        "wrong_audience_jwt": "kit.wrong.jwt",
-        "expired_jwt": "kit.expired.jwt",
-    },
-)
-async def no_retry(talk: ClientTalk) -> None:
+@rfc7523_case.should("section-3.1", "One token request, and no other grant.")
+async def no_retry(talk: ClientTalk, site: NewSite) -> None:
     """A refused assertion is not sent again, and nothing else is tried in its place."""
-    site = protect(talk)
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
     site.server.refusals = [answer({"error": "invalid_grant"}, 400)] * 10
     await stops(talk, site, "authorize", at=lambda: site.of("token"))
@@ -260,26 +242,18 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
 
 
 @rfc9449_case.must(
-    "section-5/client-token-request",
-    "A proof for POST and the token endpoint, signed with the key that it names.",
-    scenario="auth/dpop",
+    "section-5", "A proof for POST and the token endpoint, signed with the key that it names."
 )
-async def token_request(talk: ClientTalk) -> None:
+async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """The token request has a proof."""
-    site = _dpop(talk)
     await sign_in(talk, site)
     for visit in site.of("token"):
         _proof(visit, site.origin + visit.path)
 
 
-@rfc9449_case.must(
-    "section-7/client-every-request",
-    "Authorization: DPoP, and a proof for the request and the token.",
-    scenario="auth/dpop",
-)
-async def every_request(talk: ClientTalk) -> None:
+@rfc9449_case.must("section-7", "Authorization: DPoP, and a proof for the request and the token.")
+async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Every request to the server has the token by its scheme, and a proof."""
-    site = _dpop(talk)
     await sign_in(talk, site)
     for visit in site.let_in:
         scheme, token = visit.token
@@ -287,10 +261,9 @@ async def every_request(talk: ClientTalk) -> None:
         _proof(visit, site.address, token)
 
 
-@rfc9449_case.must("section-4.2/client-new-proof", "No jti is there twice.", scenario="auth/dpop")
-async def new_proof(talk: ClientTalk) -> None:
+@rfc9449_case.must("section-4.2", "No jti is there twice.")
+async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Each request has a proof of its own."""
-    site = _dpop(talk)
     await sign_in(talk, site)
     proofs = [each.header("dpop") for each in site.visits]
     found = [decoded(each, 1).get("jti") for each in proofs if each is not None]
@@ -299,13 +272,10 @@ async def new_proof(talk: ClientTalk) -> None:
 
 
 @rfc9449_case.must(
-    "section-8/client-nonce",
-    "The token request is sent once more, with the nonce.",
-    scenario="auth/dpop-nonce",
+    "section-8", "The token request is sent once more, with the nonce.", scenario="auth/dpop-nonce"
 )
-async def nonce(talk: ClientTalk) -> None:
+async def nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """A nonce that the authorization server demands is in the next proof."""
-    site = _dpop(talk)
     site.server.nonce = site.server.secret("nonce")
     await sign_in(talk, site)
     last = site.of("token")[-1].header("dpop")
@@ -314,13 +284,12 @@ async def nonce(talk: ClientTalk) -> None:
 
 
 @rfc9449_case.must(
-    "section-9/client-server-nonce",
+    "section-9",
     "The request is sent once more, with the nonce and the same token.",
     scenario="auth/dpop-nonce",
 )
-async def server_nonce(talk: ClientTalk) -> None:
+async def server_nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """A nonce that the server demands is in the next proof."""
-    site = _dpop(talk)
     site.nonce = site.server.secret("nonce")
     await sign_in(talk, site)
     check(len(site.of("authorize")) == 1, "the client has signed in again for want of a nonce")

@@ -1,7 +1,7 @@
 """Cases of the extension io.modelcontextprotocol/skills for clients: what of it may be used."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.client_serving import Answer
 from mcpcore_conformance.kit.client_steps import directory, listing, scripted, skill
@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
 from mcpcore_conformance.kit.model import MODERN, Page
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import digest
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("extensions/skills")
 case = page.client(MODERN)
@@ -84,10 +84,11 @@ class _Skills:
         return {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": self.files[uri]}]}
 
 
+Served = Annotated[_Skills, _Skills]
+
+
 @loading.must(
-    "getting-a-skill/client-loads",
-    "The contents of the files.",
-    **scripted(skill(URI, "references/guide.md")),
+    "getting-a-skill", "The contents of the files.", **scripted(skill(URI, "references/guide.md"))
 )
 async def loads(talk: ClientTalk) -> None:
     """A skill that is not listed is loaded by its URI, and its files are read."""
@@ -98,9 +99,8 @@ async def loads(talk: ClientTalk) -> None:
 
 
 @loading.must("integrity-and-verification/client-digest", "The skill is not loaded.")
-async def other_bytes(talk: ClientTalk) -> None:
+async def other_bytes(served: Served) -> None:
     """A SKILL.md with another digest than its entry says is not used."""
-    served = _Skills(talk)
     served.change(URI, FILES[URI].replace("guide", "Guide"))
     check(not (await served.loaded()).good, "it was loaded")
 
@@ -110,87 +110,70 @@ async def other_bytes(talk: ClientTalk) -> None:
     "The file is not used.",
     **scripted(skill(URI, "references/guide.md")),
 )
-async def other_file(talk: ClientTalk) -> None:
+async def other_file(served: Served) -> None:
     """A supporting file with another digest than its entry says is not used."""
-    served = _Skills(talk)
     served.change(GUIDE, FILES[GUIDE].replace("twice", "never"))
     check(not (await served.loaded()).good, "it was used")
 
 
 @loading.must("integrity-and-verification/client-size", "The skill is not loaded.")
-async def other_size(talk: ClientTalk) -> None:
+async def other_size(served: Served) -> None:
     """A SKILL.md with another size than its entry says is not used, whatever its digest."""
-    served = _Skills(talk)
     served.entry["resources"][0]["size"] += 1
     check(not (await served.loaded()).good, "it was loaded")
 
 
 @loading.must("integrity-and-verification/client-frontmatter", "The skill is not loaded.")
-async def other_frontmatter(talk: ClientTalk) -> None:
+async def other_frontmatter(served: Served) -> None:
     """A SKILL.md whose front matter is not that of its entry is not used."""
-    served = _Skills(talk)
     served.describe(URI, FILES[URI].replace("Says what the kit says", "Reads your mail"))
     check(not (await served.loaded()).good, "it was loaded")
 
 
-@loading.must("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
-async def unlisted_field(talk: ClientTalk) -> None:
+@loading.must("integrity-and-verification", "The skill is not loaded.")
+async def unlisted_field(served: Served) -> None:
     """A field of the front matter that the entry does not have is a difference."""
-    served = _Skills(talk)
     served.describe(URI, FILES[URI].replace("\n---\n\n", "\nallowed-tools: Bash\n---\n\n"))
     check(not (await served.loaded()).good, "it was loaded")
 
 
 @loading.must(
-    "integrity-and-verification/client-unlisted-file",
-    "The file is not asked for.",
-    **scripted(skill(URI, "other.md")),
+    "integrity-and-verification", "The file is not asked for.", **scripted(skill(URI, "other.md"))
 )
-async def unlisted_file(talk: ClientTalk) -> None:
+async def unlisted_file(served: Served) -> None:
     """A file that the entry does not list is not read."""
-    served = _Skills(talk)
     outcome = await served.loaded()
     check(OTHER not in served.read, "it was asked for")
     check(not outcome.good, "it was used")
 
 
-@case.must("resources/client-no-resources", "The skill is not loaded.", **scripted(skill(URI)))
-async def no_resources(talk: ClientTalk) -> None:
+@case.must("resources", "The skill is not loaded.", **scripted(skill(URI)))
+async def no_resources(talk: ClientTalk, served: Served) -> None:
     """An entry without resources is invalid."""
-    served = _Skills(talk)
     del served.entry["resources"]
     await talk.open()
     outcome = await talk.step()
-    if not served.asked:
-        talk.skip(f"the client does not load skills: {outcome}")
+    need(served.asked, f"the client does not load skills: {outcome}")
     check(not outcome.good, "it was loaded")
 
 
-@case.must(
-    "integrity-and-verification/client-no-prefetch",
-    "No resources/read.",
-    **scripted(listing("skills")),
-)
-async def no_prefetch(talk: ClientTalk) -> None:
+@case.must("integrity-and-verification", "No resources/read.", **scripted(listing("skills")))
+async def no_prefetch(talk: ClientTalk, served: Served) -> None:
     """Listing skills fetches no files of theirs."""
-    served = _Skills(talk)
     await talk.open()
     outcome = await talk.step()
-    if not served.asked:
-        talk.skip(f"the client does not list skills: {outcome}")
+    need(served.asked, f"the client does not list skills: {outcome}")
     check(not served.read, f"{served.read[:1]} was read")
 
 
 @case.must(
-    "capability-negotiation/client-no-directories",
+    "capability-negotiation",
     "No resources/directory/read.",
     **scripted(listing("skills"), directory(ROOT)),
 )
-async def no_directories(talk: ClientTalk) -> None:
+async def no_directories(talk: ClientTalk, served: Served) -> None:
     """Directories are not read where the server does not declare directoryRead."""
-    served = _Skills(talk)
     await talk.open()
     outcome = await talk.step(1)
-    if "skills/list" not in served.asked:
-        talk.skip(f"the client does not list skills: {outcome}")
+    need("skills/list" in served.asked, f"the client does not list skills: {outcome}")
     check("resources/directory/read" not in served.asked, "a directory was read")

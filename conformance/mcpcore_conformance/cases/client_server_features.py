@@ -2,7 +2,7 @@
 
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.client_steps import call, complete, listing, read, scripted
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import Call, CalledLink, ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND
 from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.verdicts import check
@@ -19,13 +19,12 @@ UPDATED = "notifications/resources/updated"
 
 
 @resources_case.should(
-    "error-handling/client-not-found",
+    "error-handling",
     "Both reach the caller as errors of the server.",
     **scripted(read("test://kit/none"), read("test://kit/none")),
 )
-async def not_found(talk: ClientTalk) -> None:
+async def not_found(talk: ClientTalk, link: ReadyLink) -> None:
     """That a resource is not there may be said by -32602, and by -32002 as it used to be."""
-    link = await talk.open()
     codes = (INVALID_PARAMS, RESOURCE_NOT_FOUND)
     for code in codes:
         await link.fail(await link.expect("resources/read"), code, "no such resource")
@@ -34,9 +33,7 @@ async def not_found(talk: ClientTalk) -> None:
     check(found == [*codes], f"the errors {codes} came as {found}")
 
 
-@resources_case.may(
-    "reading-resources/client-exact-uri", "The URI as it was given.", ALL, **scripted(read(ODD))
-)
+@resources_case.may("reading-resources", "The URI as it was given.", ALL, **scripted(read(ODD)))
 async def exact_uri(talk: ClientTalk) -> None:
     """A URI is sent as it was given, whatever a client thinks of it."""
     _, message = await talk.expect("resources/read")
@@ -55,9 +52,8 @@ async def exact_uri(talk: ClientTalk) -> None:
         {"do": "unsubscribe", "uri": ODD},
     ),
 )
-async def hears_updates(talk: ClientTalk) -> None:
+async def hears_updates(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """A client that subscribes to a resource hears of its changes."""
-    link, message = await talk.expect("tools/call")
     await link.notify(UPDATED, {"uri": ODD}, about=message)
     await link.serve_one(message)
     report = await talk.report()
@@ -75,9 +71,8 @@ async def hears_updates(talk: ClientTalk) -> None:
     "logging/setLevel with the level.",
     **scripted({"do": "level", "level": "warning"}, listing()),
 )
-async def sets_level(talk: ClientTalk) -> None:
+async def sets_level(talk: ClientTalk, link: ReadyLink) -> None:
     """The level of log messages is set by a request."""
-    link = await talk.open()
     await talk.finished()
     levels = [each.params.get("level") for each in link.requests("logging/setLevel")]
     check(levels == ["warning"], f"the levels that were set are {levels}")
@@ -89,9 +84,8 @@ async def sets_level(talk: ClientTalk) -> None:
     MODERN,
     **scripted(call(), {"do": "level", "level": "warning"}, call()),
 )
-async def asks_for_level(talk: ClientTalk) -> None:
+async def asks_for_level(talk: ClientTalk, link: ReadyLink) -> None:
     """The level of log messages is part of each request that wants any."""
-    link = await talk.open()
     levels = []
     for _ in range(2):
         message = await link.expect("tools/call")
@@ -108,9 +102,8 @@ async def asks_for_level(talk: ClientTalk) -> None:
     ALL,
     **scripted({"do": "level", "level": "debug"}, call()),
 )
-async def hears_messages(talk: ClientTalk) -> None:
+async def hears_messages(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """Log messages reach the owner with their data as it was."""
-    link, message = await talk.expect("tools/call")
     said = [
         {"level": "error", "logger": "kit", "data": {"error": "é☃", "n": [1, None]}},
         {"level": "debug", "data": "text"},
@@ -131,9 +124,8 @@ async def hears_messages(talk: ClientTalk) -> None:
     "The values that there are, none if there are none.",
     **scripted(complete(), complete(), listing()),
 )
-async def partial_results(talk: ClientTalk) -> None:
+async def partial_results(talk: ClientTalk, link: ReadyLink) -> None:
     """Results without a total, without a word on whether there are more, or without values."""
-    link = await talk.open()
     for values in (["kit"], []):
         message = await link.expect("completion/complete")
         await link.respond(message, {"completion": {"values": values}})

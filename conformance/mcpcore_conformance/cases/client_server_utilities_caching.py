@@ -12,13 +12,15 @@ from mcpcore_conformance.kit.client_steps import (
     require_input,
     scripted,
 )
-from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import MODERN, STREAMABLE, Page
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/caching")
 case = page.client(MODERN, **scripted(listing(), listing()))
+cache_key = case.at("cache-key")
+freshness_calculation = case.at("freshness-calculation")
 
 LONG = 600_000
 """Milliseconds: longer than any case."""
@@ -45,8 +47,7 @@ def _listed(talk: ClientTalk) -> int:
     return sum(len(link.requests("tools/list")) for link in talk.links)
 
 
-@case.must(
-    "cache-key/client-other-params",
+@cache_key.must(
     "A request of its own for each.",
     **scripted(read(A), read(B), listing("resources"), listing("templates")),
 )
@@ -68,14 +69,9 @@ async def other_params(talk: ClientTalk) -> None:
     check(found == [A, B], f"it got {found}")
 
 
-@case.must(
-    "cache-key/client-not-after-input",
-    "Both times a request.",
-    **scripted(read(A), read(A), needs=("roots",)),
-)
-async def not_after_input(talk: ClientTalk) -> None:
+@cache_key.must("Both times a request.", **scripted(read(A), read(A), needs=("roots",)))
+async def not_after_input(talk: ClientTalk, link: ReadyLink) -> None:
     """A result that took input is not cached."""
-    link = await talk.open()
     for words in ("one", "two"):
         message = await link.wait_for("resources/read")
         if message is None:
@@ -91,7 +87,7 @@ async def not_after_input(talk: ClientTalk) -> None:
 
 
 @case.must(
-    "cache-scope-field/client-private",
+    "cache-scope-field",
     "A request with each of the tokens.",
     bindings=STREAMABLE,
     **scripted(
@@ -116,21 +112,21 @@ async def private(talk: ClientTalk) -> None:
     check(len(shown) == 2, f"a private list was asked for with {len(shown)} of two tokens")
 
 
-@case.should("time-to-live-ttl-field/client-zero", "Both times a request.")
+@case.should("time-to-live-ttl-field", "Both times a request.")
 async def zero(talk: ClientTalk) -> None:
     """A ttlMs of 0 is over at once."""
     _tools(talk, ttlMs=0, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with ttlMs 0 was taken for fresh")
 
 
-@case.should("time-to-live-ttl-field/client-negative", "Both times a request, and no failure.")
+@case.should("time-to-live-ttl-field", "Both times a request, and no failure.")
 async def negative(talk: ClientTalk) -> None:
     """A negative ttlMs counts as 0."""
     _tools(talk, ttlMs=-LONG, cacheScope="public")
     check(await _lists(talk) >= 2, "a list with a negative ttlMs was taken for fresh")
 
 
-@case.should("time-to-live-ttl-field/client-absent", "Both times a request, and no failure.")
+@case.should("time-to-live-ttl-field", "Both times a request, and no failure.")
 async def absent(talk: ClientTalk) -> None:
     """Without ttlMs a result is over at once, and is no failure."""
     talk.serving.hold.add("tools/list")
@@ -144,7 +140,7 @@ async def absent(talk: ClientTalk) -> None:
     check(await _lists(talk) >= 2, "a list without ttlMs was taken for fresh")
 
 
-@case.may("time-to-live-ttl-field/client-positive", "One request.")
+@case.may("time-to-live-ttl-field", "One request.")
 async def positive(talk: ClientTalk) -> None:
     """A result is taken for fresh as long as the server says."""
     _tools(talk, ttlMs=LONG, cacheScope="public")
@@ -152,21 +148,15 @@ async def positive(talk: ClientTalk) -> None:
     check(found == 1, f"a list that is fresh for ten minutes was asked for {found} times")
 
 
-@case.should(
-    "freshness-calculation/client-stale",
-    "Both times a request.",
-    **scripted(listing(), pause(0.3), listing()),
-)
+@freshness_calculation.should("Both times a request.", **scripted(listing(), pause(0.3), listing()))
 async def stale(talk: ClientTalk) -> None:
     """A result is asked for again once its time is over."""
     _tools(talk, ttlMs=100, cacheScope="public")
     check(await _lists(talk) >= 2, "a list that was stale was taken for fresh")
 
 
-@case.should(
-    "freshness-calculation/client-no-polling",
-    "No request that nobody wanted.",
-    **scripted(listing(), pause(0.4), listing("prompts")),
+@freshness_calculation.should(
+    "No request that nobody wanted.", **scripted(listing(), pause(0.4), listing("prompts"))
 )
 async def no_polling(talk: ClientTalk) -> None:
     """The end of its time is no reason to ask for a result again."""
@@ -176,7 +166,7 @@ async def no_polling(talk: ClientTalk) -> None:
 
 
 @case.should(
-    "interaction-with-notifications/client-forgets",
+    "interaction-with-notifications",
     "A request after the change, although the list was fresh.",
     **scripted(listing(), listen(tools=True, changes=1), listing()),
 )
@@ -192,11 +182,7 @@ async def forgets(talk: ClientTalk) -> None:
     check(_listed(talk) > before, "the list that had changed was taken for fresh")
 
 
-@case.must(
-    "cache-key/client-cursors",
-    "All entries of both pages, both times.",
-    **scripted(listing(), call(), listing()),
-)
+@cache_key.must("All entries of both pages, both times.", **scripted(listing(), call(), listing()))
 async def cursors(talk: ClientTalk) -> None:
     """Pages of a list are different results."""
     pages = {None: (talk.serving.tools[:1], "2"), "2": (talk.serving.tools[1:], None)}

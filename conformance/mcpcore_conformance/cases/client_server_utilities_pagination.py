@@ -11,6 +11,7 @@ from mcpcore_conformance.kit.verdicts import check
 
 page = Page("server/utilities/pagination")
 case = page.client(**scripted(listing()))
+implementation_guidelines = case.at("implementation-guidelines")
 
 CURSORS = ("eyJwIjoxfQ==", ' {"page": 2} ', "ø☃\n%20&a=b", "0", "null")
 """What a client that reads, trims or encodes a cursor would change."""
@@ -48,42 +49,31 @@ async def _whole_list(talk: ClientTalk, cursors: list[str], sizes: list[int]) ->
     check(found == wanted, f"the list has {found}, not {wanted}")
 
 
-@case.must(
-    "implementation-guidelines/client-opaque",
-    "Each cursor comes back exactly, and all entries are there.",
-)
+@implementation_guidelines.must("Each cursor comes back exactly, and all entries are there.")
 async def opaque(talk: ClientTalk) -> None:
     """Cursors are sent back as they were given."""
     await _whole_list(talk, [*CURSORS], [1] * (len(CURSORS) + 1))
 
 
-@case.must("pagination-model/client-page-size", "All entries of pages of 3, 0, 1 and 5.")
+@case.must("pagination-model", "All entries of pages of 3, 0, 1 and 5.")
 async def page_size(talk: ClientTalk) -> None:
     """Pages have any number of entries, and none as well."""
     await _whole_list(talk, ["a", "b", "c"], [3, 0, 1, 5])
 
 
-@case.should(
-    "implementation-guidelines/client-end", "One request; a list that has no pages is complete."
-)
+@implementation_guidelines.should("One request; a list that has no pages is complete.")
 async def end(talk: ClientTalk) -> None:
     """A list without nextCursor is at its end."""
     await _whole_list(talk, [], [4])
 
 
-@case.must(
-    "implementation-guidelines/client-empty-cursor",
-    "The empty cursor is sent back, and the next page is read.",
-    MODERN,
-)
+@implementation_guidelines.must("The empty cursor is sent back, and the next page is read.", MODERN)
 async def empty_cursor(talk: ClientTalk) -> None:
     """An empty string is a cursor like any other."""
     await _whole_list(talk, [""], [2, 2])
 
 
-@case.may(
-    "implementation-guidelines/client-loop", f"The client ends, after fewer than {LOOPS} requests."
-)
+@implementation_guidelines.may(f"The client ends, after fewer than {LOOPS} requests.")
 async def loop(talk: ClientTalk) -> None:
     """A server that gives the same cursor again and again does not keep a client for ever."""
     talk.serving.by["tools/list"] = lambda message: {"tools": [], "nextCursor": "again"}
@@ -96,9 +86,7 @@ async def loop(talk: ClientTalk) -> None:
     check(talk.ended, "the client did not end")
 
 
-@case.may(
-    "error-handling/client-refused-cursor", "The list fails, or begins anew; the client ends."
-)
+@case.may("error-handling", "The list fails, or begins anew; the client ends.")
 async def refused_cursor(talk: ClientTalk) -> None:
     """A cursor that the server refuses ends the list."""
 

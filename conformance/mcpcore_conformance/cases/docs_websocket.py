@@ -15,16 +15,18 @@ from mcpcore_conformance.cases.rfc6455 import (
     refused,
     replaced,
 )
-from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
+from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, WebSocketWire, encoded
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.messages import PARSE_ERROR, UNSUPPORTED_VERSION, Kind
 from mcpcore_conformance.kit.model import LEGACY, WEBSOCKET, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import check
-from mcpcore_conformance.kit.wire import FramesWire, Refused
+from mcpcore_conformance.kit.wire import Refused
 
 page = Page("docs/websocket")
 case = page.server(bindings=WEBSOCKET)
+subprotocols = case.at("subprotocols")
+how_it_ends = case.at("how-it-ends")
 
 FORBIDDEN, NOT_FOUND, MISDIRECTED = 403, 404, 421
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
@@ -35,7 +37,7 @@ VERSIONED, TOKEN = "mcp.version.", "mcp.auth."
 # Who is let in
 
 
-@case.should("who-is-let-in/other-path", "Status 404.")
+@case.should("who-is-let-in", "Status 404.")
 async def other_path(talk: ServerTalk) -> None:
     """There is a WebSocket at one path only."""
     await refused(talk, "another path", (NOT_FOUND,), path="/kit/none")
@@ -48,7 +50,7 @@ async def origin_forbidden(talk: ServerTalk) -> None:
     await refused(talk, "a foreign Origin", (FORBIDDEN,), headers=headers)
 
 
-@case.should("who-is-let-in/foreign-host", "Status 403, or 421.")
+@case.should("who-is-let-in", "Status 403, or 421.")
 async def foreign_host(talk: ServerTalk) -> None:
     """A local server does not answer to names that are not its own."""
     for host in (b"evil.example", b"localhost.evil.example", b"[2001:db8::1]:80"):
@@ -74,7 +76,7 @@ async def none_offered(talk: ServerTalk) -> None:
     check(wire.subprotocol is None, f"unasked, the server has chosen {wire.subprotocol!r}")
 
 
-@case.should("subprotocols/unknown-only", "Status 400.")
+@subprotocols.should("Status 400.")
 async def unknown_only(talk: ServerTalk) -> None:
     """Offers without any that is spoken are refused."""
     for offers in (["kit.other"], ["MCP"], ["mcp2", "graphql-ws"]):
@@ -89,17 +91,15 @@ async def version_offered(talk: ServerTalk) -> None:
     check(wire.subprotocol == offer, f"of {offer} the server has chosen {wire.subprotocol!r}")
 
 
-@case.should("subprotocols/version-unknown", "Status 400.")
+@subprotocols.should("Status 400.")
 async def version_unknown(talk: ServerTalk) -> None:
     """Revisions of which none is spoken are refused."""
     offers = [f"{VERSIONED}2099-01-01", f"{VERSIONED}latest"]
     await refused(talk, f"the offers {offers}", (BAD_REQUEST,), offers=offers)
 
 
-@case.should(
-    "subprotocols/version-decides",
-    "initialize is answered with the revision that was offered, whatever it asks for.",
-    LEGACY,
+@subprotocols.should(
+    "initialize is answered with the revision that was offered, whatever it asks for.", LEGACY
 )
 async def version_decides(talk: ServerTalk) -> None:
     """The revision that was offered is the only one on the connection."""
@@ -118,10 +118,7 @@ async def version_decides(talk: ServerTalk) -> None:
     )
 
 
-@case.must(
-    "subprotocols/token-not-echoed",
-    "A token that was offered is in no header of the response, and never chosen.",
-)
+@subprotocols.must("A token that was offered is in no header of the response, and never chosen.")
 async def token_not_echoed(talk: ServerTalk) -> None:
     """An access token among the offers is not sent back."""
     token = f"{TOKEN}{SECRET}"
@@ -135,7 +132,7 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
     """Check that no header of the response has the token; says whether the opening is accepted."""
     chosen, where = None, ""
     try:
-        wire = cast("FramesWire", await talk.wire(offers=offers))
+        wire = cast("WebSocketWire", await talk.wire(offers=offers))
     except Refused as error:
         told, where = error.headers, " of the refusal"
     else:
@@ -151,12 +148,11 @@ async def _not_echoed(talk: ServerTalk, offers: list[str]) -> bool:
 
 
 @case.should(
-    "what-is-bounded/slow-reader",
+    "what-is-bounded",
     "All are answered: what cannot be sent is kept, or nothing more is read meanwhile.",
 )
-async def slow_reader(talk: ServerTalk) -> None:
+async def slow_reader(talk: ServerTalk, link: OpenLink) -> None:
     """A client that reads nothing while it asks for more than a socket holds loses no answer."""
-    link = await talk.open()
     wire = talk.frames(link)
     await wire.rest(RESTS)
     ids = long_ids()
@@ -170,29 +166,24 @@ async def slow_reader(talk: ServerTalk) -> None:
 # How it ends
 
 
-@case.should("how-it-ends/binary", "Closed with 1003.")
-async def binary(talk: ServerTalk) -> None:
+@how_it_ends.should("Closed with 1003.")
+async def binary(talk: ServerTalk, link: OpenLink) -> None:
     """Messages are text: a binary frame ends the connection."""
-    link = await talk.open()
     await talk.frames(link).frame(BINARY, plain(link, "kit-binary"))
     gone = await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
     check(gone.code == UNSUPPORTED_DATA, f"a binary frame was closed with {gone.code}, not 1003")
 
 
-@case.should("how-it-ends/behind-the-answers", "The request before it is answered first.")
-async def behind_the_answers(talk: ServerTalk) -> None:
+@how_it_ends.should("The request before it is answered first.")
+async def behind_the_answers(talk: ServerTalk, link: OpenLink) -> None:
     """What ends a connection costs no answer to what came before."""
-    link = await talk.open()
     data = encoded(TEXT, plain(link, "kit-before")) + encoded(BINARY, b"kit")
     await talk.frames(link).raw(data)
     await answered(link, "kit-before", "a request before a binary frame")
     await failed(talk, link, "a binary frame", UNSUPPORTED_DATA)
 
 
-@case.should(
-    "how-it-ends/too-large",
-    "Closed with 1009 when the length is announced, before the payload is there.",
-)
+@how_it_ends.should("Closed with 1009 when the length is announced, before the payload is there.")
 async def too_large(talk: ServerTalk) -> None:
     """A message that is too large is not waited for."""
     head = bytes([0x80 | TEXT, 0x80 | 127]) + struct.pack("!Q", 2**40) + bytes(4)
@@ -200,7 +191,7 @@ async def too_large(talk: ServerTalk) -> None:
     check(gone.code == TOO_BIG, f"a frame of a terabyte was closed with {gone.code}, not 1009")
 
 
-@case.should("how-it-ends/heads-at-once", "Closed with 1002 before the payload is there.")
+@how_it_ends.should("Closed with 1002 before the payload is there.")
 async def heads_at_once(talk: ServerTalk) -> None:
     """What is wrong with a frame's head is wrong before its payload."""
     for what, first in (("a reserved bit", 0xC0 | TEXT), ("an unknown opcode", 0x80 | 3)):
@@ -208,22 +199,19 @@ async def heads_at_once(talk: ServerTalk) -> None:
         await fails(talk, f"half a frame with {what}", head, fence=False)
 
 
-@case.should(
-    "how-it-ends/text-at-the-first-byte", "Closed with 1007 though the message has not ended."
-)
-async def text_at_first_byte(talk: ServerTalk) -> None:
+@how_it_ends.should("Closed with 1007 though the message has not ended.")
+async def text_at_the_first_byte(talk: ServerTalk) -> None:
     """Text that is no UTF-8 is wrong at its first bad byte."""
     data = encoded(TEXT, b'{"jsonrpc":"2.0","\xff', fin=False)
     await fails(talk, "a fragment that is no UTF-8", data, NOT_UTF8)
 
 
 @case.must(
-    "websocket/one-message-per-frame",
+    "websocket",
     "Two messages in one frame are no message; each message of the server has its frame.",
 )
-async def one_message_per_frame(talk: ServerTalk) -> None:
+async def one_message_per_frame(link: OpenLink) -> None:
     """A text frame is one JSON-RPC message."""
-    link = await talk.open()
     both = plain(link, "kit-1") + b"\n" + plain(link, "kit-2")
     sent = await link.say(both)
     reply = await link.reply(sent)
@@ -231,18 +219,15 @@ async def one_message_per_frame(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.must(
-    "websocket/newlines-mean-nothing", "A message with newlines between its members is served."
-)
-async def newlines_mean_nothing(talk: ServerTalk) -> None:
+@case.must("websocket", "A message with newlines between its members is served.")
+async def newlines_mean_nothing(talk: ServerTalk, link: OpenLink) -> None:
     """Frames end messages, newlines do not."""
-    link = await talk.open()
     payload = plain(link, "kit-lines").replace(b",", b",\r\n").replace(b"{", b"{\n\n")
     await talk.frames(link).frame(TEXT, payload)
     await answered(link, "kit-lines", "a request over several lines")
 
 
-@case.should("websocket/sessions-apart", "Each connection has its own handshake.", LEGACY)
+@case.should("websocket", "Each connection has its own handshake.", LEGACY)
 async def sessions_apart(talk: ServerTalk) -> None:
     """A connection is a session: one that is open opens no other one."""
     await talk.open()
@@ -254,9 +239,7 @@ async def sessions_apart(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should(
-    "who-is-let-in/nothing-told", "No Access-Control-Allow-Origin for a page that may not call."
-)
+@case.should("who-is-let-in", "No Access-Control-Allow-Origin for a page that may not call.")
 async def nothing_told(talk: ServerTalk) -> None:
     """A foreign page learns nothing from the refusal."""
     error = await refused(talk, "a foreign Origin", headers=[("origin", "http://evil.example")])

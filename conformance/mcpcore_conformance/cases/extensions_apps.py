@@ -10,7 +10,7 @@ from mcpcore_conformance.kit.shapes import APPS
 from mcpcore_conformance.kit.skills import contents
 from mcpcore_conformance.kit.talk import ServerTalk, all_capabilities
 from mcpcore_conformance.kit.usable import members, objects
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("extensions/apps")
 
@@ -29,8 +29,7 @@ _TYPES = {"csp": dict, "permissions": dict, "domain": str, "prefersBorder": bool
 
 async def _opened(talk: ServerTalk) -> tuple[Link, list[dict[str, Any]]]:
     """Open a connection of a client that shows apps; return it with the tools that have some."""
-    if "tools" not in talk.features.capabilities:
-        talk.skip("the server does not declare tools")
+    need("tools" in talk.features.capabilities, "the server does not declare tools")
     extensions = {APPS: {"mimeTypes": [TYPE]}}
     link = await talk.open(
         capabilities={**all_capabilities(talk.revision), "extensions": extensions}
@@ -46,7 +45,7 @@ def _uris(tools: list[dict[str, Any]]) -> list[str]:
 
 
 @case.must(
-    "resource-discovery/metadata",
+    "resource-discovery",
     "A resourceUri that begins with ui://, and model, app or both as visibility.",
 )
 async def metadata(talk: ServerTalk) -> None:
@@ -65,7 +64,7 @@ async def metadata(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "content-requirements/document",
+    "content-requirements",
     "Contents with that URI and type, as text or base64, with a doctype of HTML5.",
 )
 async def document(talk: ServerTalk) -> None:
@@ -80,7 +79,7 @@ async def document(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "ui-resource-format/rules",
+    "ui-resource-format",
     "Lists of origins by their use, objects as permissions, in _meta.ui of the contents.",
 )
 async def rules(talk: ServerTalk) -> None:
@@ -103,25 +102,19 @@ async def rules(talk: ServerTalk) -> None:
             check(isinstance(value, dict), f"the permission {name} of {uri} is {value!r:.80}")
 
 
-@case.must(
-    "ui-resource-format/listed", "The same URI and media type as where it is read, or no entry."
-)
+@case.must("ui-resource-format", "The same URI and media type as where it is read, or no entry.")
 async def listed(talk: ServerTalk) -> None:
     """The resource of an app, where it is listed, is what hosts read."""
     _, tools = await _opened(talk)
     apps, found = _uris(tools), talk.features.resources
     own = [each for each in objects(found) if each.get("uri") in apps]
-    if not own:
-        talk.skip("no app is listed, as a server may leave them out")
+    need(own, "no app is listed, as a server may leave them out")
     for each in own:
         kind = each.get("mimeType")
         check(kind == TYPE, f"the media type of {each['uri']} is listed as {kind!r:.80}")
 
 
-@case.should(
-    "server-behavior/by-capability",
-    "No tool that refers to an app, and none that is for apps alone.",
-)
+@case.should("server-behavior", "No tool that refers to an app, and none that is for apps alone.")
 async def by_capability(talk: ServerTalk) -> None:
     """A client that does not declare the extension gets tools without apps."""
     await _opened(talk)

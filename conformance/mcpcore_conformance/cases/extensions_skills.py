@@ -11,6 +11,8 @@ from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import (
     FILE,
     MOST,
+    Skills,
+    SkillsLink,
     address,
     contents,
     declared,
@@ -23,7 +25,7 @@ from mcpcore_conformance.kit.skills import (
 )
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import members, objects, whole
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("extensions/skills")
 case = page.server(MODERN)
@@ -37,7 +39,7 @@ _NAME = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 
 
 @case.must(
-    "capability-negotiation/with-resources",
+    "capability-negotiation",
     "The capability resources, beside the extension with an object as its settings.",
 )
 async def with_resources(talk: ServerTalk) -> None:
@@ -64,13 +66,9 @@ async def listed(talk: ServerTalk) -> None:
         check(not missing, f"skills/list has no {' and no '.join(missing)}")
 
 
-@case.must(
-    "resource-mapping/name-in-uri",
-    "A URI that ends with the name in the front matter and /SKILL.md.",
-)
-async def name_in_uri(talk: ServerTalk) -> None:
+@case.must("resource-mapping", "A URI that ends with the name in the front matter and /SKILL.md.")
+async def name_in_uri(_: SkillsLink, skills: Skills) -> None:
     """The name of a skill is the last segment of its path, and keeps to the rules for names."""
-    _, skills = await opened(talk)
     for skill in skills:
         uri, name = address(skill), members(skill.get("frontmatter")).get("name")
         check(uri.endswith(FILE), f"{uri!r:.200} does not end with {FILE}")
@@ -78,12 +76,9 @@ async def name_in_uri(talk: ServerTalk) -> None:
         check(_NAME.fullmatch(str(name)), f"{name!r:.80} is no name of a skill")
 
 
-@case.must(
-    "resources/complete", "SKILL.md and files below its directory, each once, with digest and size."
-)
-async def complete(talk: ServerTalk) -> None:
+@case.must("resources", "SKILL.md and files below its directory, each once, with digest and size.")
+async def complete(_: SkillsLink, skills: Skills) -> None:
     """The files of an entry are its SKILL.md and files below its directory, each once."""
-    _, skills = await opened(talk)
     for skill in skills:
         uri, found = address(skill), files(skill)
         if skill.get("resources") == "dynamic":
@@ -99,12 +94,10 @@ async def complete(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "resources/nested",
-    "Each file of a skill that lies inside of another one among the files of both.",
+    "resources", "Each file of a skill that lies inside of another one among the files of both."
 )
-async def nested(talk: ServerTalk) -> None:
+async def nested(_: SkillsLink, skills: Skills) -> None:
     """A skill lists the files of the skills that are nested in it."""
-    _, skills = await opened(talk)
     inner = 0
     for outer in skills:
         own = {each["uri"] for each in files(outer)}
@@ -113,17 +106,14 @@ async def nested(talk: ServerTalk) -> None:
                 inner += 1
                 missing = {each["uri"] for each in files(skill)} - own
                 check(not missing, f"{address(outer)} does not list {sorted(missing)[:1]}")
-    if not inner:
-        talk.skip("no listed skill is nested in another one")
+    need(inner, "no listed skill is nested in another one")
 
 
 @case.must(
-    "integrity-and-verification/digest-and-size",
-    "Bytes whose number and SHA-256 digest are those of the entry.",
+    "integrity-and-verification", "Bytes whose number and SHA-256 digest are those of the entry."
 )
-async def verified(talk: ServerTalk) -> None:
+async def digest_and_size(link: SkillsLink, skills: Skills) -> None:
     """What is read is what the entry says, in each file."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         for each in files(skill)[:MOST]:
             _, data = await contents(link, each["uri"])
@@ -133,12 +123,10 @@ async def verified(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "frontmatter/identical",
-    "The fields of the file's front matter, with their values, and no others.",
+    "frontmatter", "The fields of the file's front matter, with their values, and no others."
 )
-async def identical(talk: ServerTalk) -> None:
+async def identical(link: SkillsLink, skills: Skills) -> None:
     """The front matter of an entry is that of its SKILL.md."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         _, data = await contents(link, address(skill))
         text, names = front_matter(data.decode(errors="replace"))
@@ -152,10 +140,9 @@ async def identical(talk: ServerTalk) -> None:
             check(there, f"{name} in the entry of {address(skill)} is not what the file says")
 
 
-@case.should("limits/within", "No more than 512 files and 16 MiB in one skill.")
-async def within(talk: ServerTalk) -> None:
+@case.should("limits", "No more than 512 files and 16 MiB in one skill.")
+async def within(_: SkillsLink, skills: Skills) -> None:
     """Skills keep to the limits that every host supports."""
-    _, skills = await opened(talk)
     for skill in skills:
         found = files(skill)
         size = sum(whole(each.get("size")) for each in found)
@@ -163,16 +150,15 @@ async def within(talk: ServerTalk) -> None:
         check(size <= MOST_BYTES, f"{address(skill)} has {size} bytes")
 
 
-@case.should("names/unique", "No name twice.")
-async def unique(talk: ServerTalk) -> None:
+@case.should("names", "No name twice.")
+async def unique(_: SkillsLink, skills: Skills) -> None:
     """Names are unique in a listing."""
-    _, skills = await opened(talk)
     names = [str(members(each.get("frontmatter")).get("name")) for each in skills]
     twice = sorted({name for name in names if names.count(name) > 1})
     check(not twice, f"several skills have the name {', '.join(twice[:5])}")
 
 
-@case.must("listing-skills/once", "Each skill once, whole, on one page.")
+@case.must("listing-skills", "Each skill once, whole, on one page.")
 async def once(talk: ServerTalk) -> None:
     """An entry is not split across pages."""
     declared(talk)
@@ -183,9 +169,8 @@ async def once(talk: ServerTalk) -> None:
     "resource-metadata/skill-file",
     "text/markdown, and in resources/list the name and description of the front matter.",
 )
-async def metadata(talk: ServerTalk) -> None:
+async def metadata(talk: ServerTalk, link: SkillsLink, skills: Skills) -> None:
     """The resource of a SKILL.md says what its front matter says."""
-    link, skills = await opened(talk)
     resources = {each.get("uri"): each for each in talk.features.resources}
     for skill in skills[:MOST]:
         uri, said = address(skill), members(skill.get("frontmatter"))
@@ -197,10 +182,9 @@ async def metadata(talk: ServerTalk) -> None:
             check(value == said.get(name), f"the {name} of the resource {uri} is {value!r:.80}")
 
 
-@case.must("getting-a-skill/same-entry", "The entry that skills/list has, without a cursor.")
-async def same_entry(talk: ServerTalk) -> None:
+@case.must("getting-a-skill", "The entry that skills/list has, without a cursor.")
+async def same_entry(link: SkillsLink, skills: Skills) -> None:
     """skills/get gives the entry of a listed skill."""
-    link, skills = await opened(talk)
     for skill in skills[:MOST]:
         found = await link.ask("skills/get", {"uri": address(skill)})
         check(found["skill"] == skill, f"the entry of {address(skill)} is another than its listed")
@@ -209,7 +193,7 @@ async def same_entry(talk: ServerTalk) -> None:
         check(not missing, f"skills/get has no {' and no '.join(missing)}")
 
 
-@case.must("getting-a-skill/unknown", "The error -32602.")
+@case.must("getting-a-skill", "The error -32602.")
 async def unknown(talk: ServerTalk) -> None:
     """skills/get of what is no skill is an invalid parameter."""
     declared(talk)
@@ -218,10 +202,9 @@ async def unknown(talk: ServerTalk) -> None:
         (await link.request("skills/get", {"uri": uri})).failed_with(INVALID_PARAMS)
 
 
-@case.must("error-handling/unknown-file", "The error -32602.")
-async def unknown_file(talk: ServerTalk) -> None:
+@case.must("error-handling", "The error -32602.")
+async def unknown_file(link: SkillsLink, skills: Skills) -> None:
     """Reading a file that a skill does not have is an invalid parameter."""
-    link, skills = await opened(talk)
     for path in ("mcpcore-conformance-no-such-file", "../SKILL.md", "%2e%2e/%2e%2e/etc/passwd"):
         uri = f"{root(skills[0])}/{path}"
         (await link.request("resources/read", {"uri": uri})).failed_with(INVALID_PARAMS)
@@ -242,7 +225,7 @@ async def _children(talk: ServerTalk, uri: str) -> dict[str, dict[str, Any]]:
 
 
 @case.must(
-    "reading-directories/children",
+    "reading-directories",
     "Its files and its directories, the latter as inode/directory, and nothing below them.",
 )
 async def children(talk: ServerTalk) -> None:
@@ -264,7 +247,7 @@ async def children(talk: ServerTalk) -> None:
                 check((kind == DIRECTORY) is is_directory, f"the media type of {uri} is {kind!r}")
 
 
-@case.must("reading-directories/no-directory", "The error -32602.")
+@case.must("reading-directories", "The error -32602.")
 async def no_directory(talk: ServerTalk) -> None:
     """What is no directory, or is not there, is an invalid parameter."""
     link, skills = await opened(talk, "directoryRead")

@@ -1,6 +1,6 @@
 """Cases of the extension io.modelcontextprotocol/tasks."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import call, check_asks
@@ -29,15 +29,15 @@ from mcpcore_conformance.kit.tasks import (
     time_of,
     until,
 )
-from mcpcore_conformance.kit.trying_tasks import tasker, taskers
+from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, tasker, taskers
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("extensions/tasks")
 
-SLOW = "slow_compute"
 TASK = ("found:task",)
 case = page.server(MODERN, needs=TASK)
+task_update_requests = case.at("task-update-requests")
 EXTENSION = f"extensions.{TASKS}"
 QUICK: dict[str, Any] = {"seconds": 0}
 SOON: dict[str, Any] = {"seconds": 0.1}
@@ -68,12 +68,10 @@ async def update(link: Link, task: dict[str, Any], answers: dict[str, Any]) -> d
 
 
 @case.must(
-    "task-creation/shape",
-    "resultType task, and a task that has an id, a status, both times and ttlMs.",
+    "task-creation", "resultType task, and a task that has an id, a status, both times and ttlMs."
 )
-async def created(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A call that becomes a task is answered with the task."""
-    link = await opened(talk)
     for tool in await taskers(talk, SLOW):
         found = await creation(link, tool, LATE)
         task = named(found, tool)
@@ -89,9 +87,8 @@ async def created(talk: ServerTalk) -> None:
 
 
 @case.must("task-creation/resolves-at-once", "The task by its id, at once.")
-async def resolves(talk: ServerTalk) -> None:
+async def resolves(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that was answered can be looked at."""
-    link = await opened(talk)
     task = await create(link, await tasker(talk, SLOW), LATE)
     found = await look(link, task)
     check(found.get("taskId") == task["taskId"], "another task came")
@@ -100,10 +97,9 @@ async def resolves(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.must("capability-negotiation/undeclared", "A result, or an error; no task.")
-async def undeclared(talk: ServerTalk) -> None:
+@case.must("capability-negotiation", "A result, or an error; no task.")
+async def undeclared(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A client that does not declare the extension gets no task, whatever it declared before."""
-    link = await opened(talk)
     for tool in await taskers(talk, SLOW):
         await end(link, await create(link, tool, LATE))
         arguments = QUICK if tool.known else tool.arguments
@@ -112,15 +108,14 @@ async def undeclared(talk: ServerTalk) -> None:
         if not tool.known and reply.silent:
             talk.skip(f"{tool} takes too long without a task")
         check(reply.message is not None, f"the call got {reply}")
-        if reply.message is not None and reply.message.kind is Kind.RESULT:
+        if reply.good:
             kind = reply.result.get("resultType")
             check(kind != "task", "a task for a client that has not declared the extension")
 
 
-@case.must("task-polling/completed", "The result in the task, and resultType complete.")
-async def completed(talk: ServerTalk) -> None:
+@case.must("task-polling", "The result in the task, and resultType complete.")
+async def completed(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that is completed carries the result of the call."""
-    link = await opened(talk)
     tool = await tasker(talk, SLOW, end="completed")
     task = await create(link, tool, {**SOON, "label": "the kit"})
     found = await until(link, task, "completed", tool=tool)
@@ -134,12 +129,11 @@ async def completed(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "task-polling/every-look",
+    "task-polling",
     "One of the five statuses, with what belongs to it, and the same one after an end.",
 )
-async def every_look(talk: ServerTalk) -> None:
+async def every_look(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task is whole whenever one looks at it, and keeps the status with which it has ended."""
-    link = await opened(talk)
     for tool in await taskers(talk, SLOW):
         task = await create(link, tool, SOON)
         ended = ""
@@ -159,9 +153,8 @@ async def every_look(talk: ServerTalk) -> None:
 
 
 @case.must("task-execution-errors/failed", "The status failed, and the error in the task.")
-async def broken(talk: ServerTalk) -> None:
+async def broken(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task whose call broke is failed, and carries the error."""
-    link = await opened(talk)
     tool = await tasker(talk, "protocol_error_job", end="failed")
     found = await until(link, await create(link, tool), "failed", tool=tool)
     error = inside(found, "error")
@@ -176,9 +169,8 @@ async def broken(talk: ServerTalk) -> None:
     "The status completed, and a result with isError.",
     needs=("tool:failing_job",),
 )
-async def tool_failed(talk: ServerTalk) -> None:
+async def tool_failed(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task whose tool failed is completed: shown by a tool of which it is known that it fails."""
-    link = await opened(talk)
     tool = await tasker(talk, "failing_job")
     found = await until(link, await create(link, tool), "completed")
     check(
@@ -190,9 +182,8 @@ async def tool_failed(talk: ServerTalk) -> None:
     "task-cancellation/acknowledged",
     "An empty result, for a task that works and for one that has ended.",
 )
-async def cancelled(talk: ServerTalk) -> None:
+async def cancelled(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A request to cancel a task is acknowledged with an empty result."""
-    link = await opened(talk)
     task = await create(link, await tasker(talk, SLOW), LATE)
     for _ in range(2):
         found = (await link.request("tasks/cancel", {"taskId": task["taskId"]})).result
@@ -204,21 +195,16 @@ async def cancelled(talk: ServerTalk) -> None:
 @case.should(
     "task-cancellation/cancelled", "A status that is an end, soon.", needs=(f"tool:{SLOW}",)
 )
-async def cancelled_soon(talk: ServerTalk) -> None:
+async def cancelled_soon(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that was cancelled comes to its end: shown by a tool that is known to stop."""
-    link = await opened(talk)
     task = await create(link, await tasker(talk, SLOW), LATE)
     await end(link, task)
     await until(link, task, "cancelled", "completed", "failed")
 
 
-@case.must(
-    "task-update-requests/answered",
-    "input_required with the requests, and a result once they are answered.",
-)
-async def answered(talk: ServerTalk) -> None:
+@task_update_requests.must("input_required with the requests, and a result once they are answered.")
+async def answered(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task that needs input says which, and goes on once it has it."""
-    link = await opened(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     task = await create(link, tool, {"filename": "kit"})
     found = await until(link, task, "input_required", tool=tool)
@@ -236,10 +222,9 @@ async def answered(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.should("task-update-requests/unknown-keys", "An acknowledgement, and the request as it was.")
-async def unknown_keys(talk: ServerTalk) -> None:
+@task_update_requests.should("An acknowledgement, and the request as it was.")
+async def unknown_keys(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """Answers that nobody asked for are ignored."""
-    link = await opened(talk)
     tool = await tasker(talk, "confirm_delete", questions=1)
     task = await create(link, tool, {"filename": "kit"})
     before = await until(link, task, "input_required", tool=tool)
@@ -251,12 +236,9 @@ async def unknown_keys(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.must(
-    "task-update-requests/partial", "The other requests only, until they are answered as well."
-)
-async def partial(talk: ServerTalk) -> None:
+@task_update_requests.must("The other requests only, until they are answered as well.")
+async def partial(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """All requests that are not answered yet are there, and no others."""
-    link = await opened(talk)
     tool = await tasker(talk, "multi_input", questions=2)
     task = await create(link, tool)
     found = await until(link, task, "input_required", tool=tool)
@@ -280,9 +262,8 @@ async def partial(talk: ServerTalk) -> None:
     "input_required for the call, and the task for its retry.",
     needs=("tool:test_tool_with_task",),
 )
-async def input_first(talk: ServerTalk) -> None:
+async def input_first(link: Annotated[Link, opened]) -> None:
     """What is asked first is asked in rounds of the call: shown by a tool that asks, then works."""
-    link = await opened(talk)
     params = {"name": "test_tool_with_task", "arguments": {}}
     first = await link.request("tools/call", params)
     check_asks(first, "the call")
@@ -295,10 +276,8 @@ async def input_first(talk: ServerTalk) -> None:
 
 
 @case.must("security-considerations/ids-not-guessable", "Long ids, another one each time.")
-async def unguessable(talk: ServerTalk) -> None:
+async def unguessable(link: Annotated[Link, opened], tool: SlowTasker) -> None:
     """Task ids cannot be guessed."""
-    link = await opened(talk)
-    tool = await tasker(talk, SLOW)
     tasks = [await create(link, tool, QUICK) for _ in range(4)]
     found = [each["taskId"] for each in tasks]
     check(len(set(found)) == len(found), f"tasks have the same id: {found}")
@@ -313,10 +292,8 @@ async def unguessable(talk: ServerTalk) -> None:
     "backwards-compatibility/nothing-of-2025-11-25",
     "No tasks/list, no tasks/result, no capability tasks, no related task in _meta.",
 )
-async def nothing_old(talk: ServerTalk) -> None:
+async def nothing_old(talk: ServerTalk, link: Annotated[Link, opened], tool: SlowTasker) -> None:
     """The experimental tasks of 2025-11-25 are gone."""
-    link = await opened(talk)
-    tool = await tasker(talk, SLOW)
     for method in ("tasks/list", "tasks/result"):
         reply = await link.request(method, {"taskId": NOBODY})
         reply.failed_with(METHOD_NOT_FOUND)
@@ -328,12 +305,9 @@ async def nothing_old(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.must(
-    "task-status-notifications/whole-task", "The same that tasks/get gives, under the subscription."
-)
-async def notified(talk: ServerTalk) -> None:
+@case.must("task-status-notifications", "The same that tasks/get gives, under the subscription.")
+async def whole_task(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A notification of a task has the whole task."""
-    link = await opened(talk)
     tool = await tasker(talk, SLOW, end="completed")
     for seconds in LONGER:
         task = await create(link, tool, {"seconds": seconds})
@@ -386,9 +360,7 @@ def check_missing(error: dict[str, Any]) -> None:
 
 
 @case.must(
-    "capability-negotiation/task-needed",
-    "The error -32021, which names the extension.",
-    needs=("found:task",),
+    "capability-negotiation", "The error -32021, which names the extension.", needs=("found:task",)
 )
 async def task_needed(talk: ServerTalk) -> None:
     """A tool that runs only as a task demands the extension."""
@@ -418,7 +390,7 @@ for _method in ("tasks/get", "tasks/update", "tasks/cancel"):
     _undeclared(_method)
 
 
-@case.must("protocol-errors/undeclared-listen", "The error -32021, which names the extension.")
+@case.must("protocol-errors", "The error -32021, which names the extension.")
 async def undeclared_listen(talk: ServerTalk) -> None:
     """A subscription to tasks of a client that has not declared the extension is refused."""
     link = await plain(talk)
@@ -435,14 +407,13 @@ async def undeclared_listen(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "security-considerations/other-principal",
+    "security-considerations",
     "Errors for the task of somebody else.",
     bindings=STREAMABLE,
     needs=("found:task", OTHER_PRINCIPAL),
 )
-async def other_principal(talk: ServerTalk) -> None:
+async def other_principal(talk: ServerTalk, link: Annotated[Link, opened]) -> None:
     """A task is there for the principal that has made it, and for no other who knows its id."""
-    link = await opened(talk)
     tool = await tasker(talk, SLOW)
     other = await talk.somebody_else()
     other.capabilities = link.capabilities
@@ -455,18 +426,16 @@ async def other_principal(talk: ServerTalk) -> None:
     await end(link, task)
 
 
-@case.must("protocol-errors/unknown-get", "The error -32602.")
-async def unknown_get(talk: ServerTalk) -> None:
+@case.must("protocol-errors", "The error -32602.")
+async def unknown_get(link: Annotated[Link, opened]) -> None:
     """tasks/get of a task that does not exist is an invalid parameter."""
-    link = await opened(talk)
     for id in (NOBODY, ""):
         (await link.request("tasks/get", {"taskId": id})).failed_with(INVALID_PARAMS)
 
 
 @case.should("protocol-errors/unknown-update-and-cancel", "The error -32602.")
-async def unknown_others(talk: ServerTalk) -> None:
+async def unknown_others(link: Annotated[Link, opened]) -> None:
     """tasks/update and tasks/cancel of a task that does not exist are invalid."""
-    link = await opened(talk)
     for method in ("tasks/update", "tasks/cancel"):
         params = {"taskId": NOBODY, "inputResponses": {}}
         (await link.request(method, params)).failed_with(INVALID_PARAMS)

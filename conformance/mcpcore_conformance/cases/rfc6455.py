@@ -14,6 +14,7 @@ from mcpcore_conformance.kit.bindings.websocket import (
     PING,
     PONG,
     TEXT,
+    WebSocketWire,
     encoded,
 )
 from mcpcore_conformance.kit.heard import Event, Gone, header
@@ -21,9 +22,9 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Id, Kind
 from mcpcore_conformance.kit.model import WEBSOCKET, Page
 from mcpcore_conformance.kit.reply import Sent
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
-from mcpcore_conformance.kit.wire import FramesWire, Refused
+from mcpcore_conformance.kit.wire import Refused
 
 page = Page("rfc6455")
 case = page.server(bindings=WEBSOCKET)
@@ -95,10 +96,9 @@ def fragments(payload: bytes, *cuts: int) -> list[bytes]:
 # Frames
 
 
-@case.must("section-5.1/unmasked", "The server closes the connection, with 1002.")
-async def unmasked(talk: ServerTalk) -> None:
+@case.must("section-5.1", "The server closes the connection, with 1002.")
+async def unmasked(talk: ServerTalk, link: OpenLink) -> None:
     """A frame of a client that is not masked is not taken."""
-    link = await talk.open()
     data = encoded(TEXT, plain(link, "kit-unmasked"), masked=False)
     await talk.frames(link).raw(data)
     await failed(talk, link, "a frame without mask", PROTOCOL_ERROR)
@@ -106,7 +106,7 @@ async def unmasked(talk: ServerTalk) -> None:
     check(not strays, "a frame without mask was answered")
 
 
-@case.must("section-5.2/reserved-bits", "The server fails the connection, with 1002.")
+@case.must("section-5.2", "The server fails the connection, with 1002.")
 async def reserved_bits(talk: ServerTalk) -> None:
     """A frame with a reserved bit that nobody has agreed on is not taken."""
     for bit in RESERVED_BITS:
@@ -115,17 +115,16 @@ async def reserved_bits(talk: ServerTalk) -> None:
         await fails(talk, f"a frame with the reserved bit {bit:#x}", bytes(frame))
 
 
-@case.must("section-5.2/reserved-opcodes", "The server fails the connection, with 1002.")
+@case.must("section-5.2", "The server fails the connection, with 1002.")
 async def reserved_opcodes(talk: ServerTalk) -> None:
     """A frame of a kind that does not exist is not taken."""
     for opcode in RESERVED_OPCODES:
         await fails(talk, f"a frame with opcode {opcode}", encoded(opcode, b""))
 
 
-@case.must("section-5.2/lengths", "Served, whichever way the length is written.")
-async def lengths(talk: ServerTalk) -> None:
+@case.must("section-5.2", "Served, whichever way the length is written.")
+async def lengths(talk: ServerTalk, link: OpenLink) -> None:
     """Frames with lengths of 7, 16 and 64 bits are read."""
-    link = await talk.open()
     for size in (0, 126, 65_535, 65_536):
         identifier = f"kit-{size}"
         await talk.frames(link).frame(TEXT, plain(link, identifier, "x" * size))
@@ -136,9 +135,8 @@ async def lengths(talk: ServerTalk) -> None:
 
 
 @case.must("section-5.4/fragments", "The message is put together, empty fragments included.")
-async def fragments_served(talk: ServerTalk) -> None:
+async def fragments_served(talk: ServerTalk, link: OpenLink) -> None:
     """A message in several frames is one message."""
-    link = await talk.open()
     payload = plain(link, "kit-fragments")
     for cuts in ((10,), (0, 1, 2, 2, 20), tuple(range(1, len(payload)))):
         for each in fragments(payload, *cuts):
@@ -146,13 +144,9 @@ async def fragments_served(talk: ServerTalk) -> None:
         await answered(link, "kit-fragments", f"a request in {len(cuts) + 1} frames")
 
 
-@case.must(
-    "section-5.4/control-between-fragments",
-    "The ping is answered at once, and the message is served.",
-)
-async def control_between(talk: ServerTalk) -> None:
+@case.must("section-5.4", "The ping is answered at once, and the message is served.")
+async def control_between_fragments(talk: ServerTalk, link: OpenLink) -> None:
     """A ping between the fragments of a message disturbs nothing."""
-    link = await talk.open()
     first, second = fragments(plain(link, "kit-between"), 12)
     wire = talk.frames(link)
     await wire.raw(first)
@@ -162,7 +156,7 @@ async def control_between(talk: ServerTalk) -> None:
     await answered(link, "kit-between", "a request with a ping in it")
 
 
-@case.must("section-5.4/continuation-of-nothing", "The server fails the connection, with 1002.")
+@case.must("section-5.4", "The server fails the connection, with 1002.")
 async def continuation_of_nothing(talk: ServerTalk) -> None:
     """A continuation where no message has begun is not taken."""
     await fails(talk, "a continuation of nothing", encoded(CONTINUATION, b"{}"))
@@ -172,7 +166,7 @@ async def continuation_of_nothing(talk: ServerTalk) -> None:
     await failed(talk, link, "a continuation behind a whole message", PROTOCOL_ERROR)
 
 
-@case.must("section-5.4/message-within-message", "The server fails the connection, with 1002.")
+@case.must("section-5.4", "The server fails the connection, with 1002.")
 async def message_within_message(talk: ServerTalk) -> None:
     """A new message before the last one has ended is not taken."""
     for opcode in (TEXT, BINARY):
@@ -183,23 +177,22 @@ async def message_within_message(talk: ServerTalk) -> None:
 # Control frames
 
 
-@case.must("section-5.5/control-in-fragments", "The server fails the connection, with 1002.")
+@case.must("section-5.5", "The server fails the connection, with 1002.")
 async def control_in_fragments(talk: ServerTalk) -> None:
     """A control frame in fragments is not taken."""
     for opcode in (PING, PONG, CLOSE):
         await fails(talk, f"a fragment of opcode {opcode}", encoded(opcode, b"", fin=False))
 
 
-@case.must("section-5.5/control-too-long", "The server fails the connection, with 1002.")
+@case.must("section-5.5", "The server fails the connection, with 1002.")
 async def control_too_long(talk: ServerTalk) -> None:
     """A control frame of more than 125 bytes is not taken."""
     await fails(talk, "a ping of 126 bytes", encoded(PING, b"x" * 126))
 
 
-@case.must("section-5.5.2/ping-answered", "A pong with the ping's payload.")
-async def ping_answered(talk: ServerTalk) -> None:
+@case.must("section-5.5.2", "A pong with the ping's payload.")
+async def ping_answered(talk: ServerTalk, link: OpenLink) -> None:
     """A ping is answered by a pong that repeats its payload."""
-    link = await talk.open()
     for payload in (b"", b"kit", bytes(range(125))):
         await talk.frames(link).frame(PING, payload)
         await ponged(link, payload)
@@ -214,10 +207,9 @@ async def ponged(link: Link, payload: bytes) -> None:
     check(pongs[-1].data == payload, f"the pong has {pongs[-1].data!r}, not {payload!r}")
 
 
-@case.must("section-5.5.3/pong-unasked", "It is passed over.")
-async def pong_unasked(talk: ServerTalk) -> None:
+@case.must("section-5.5.3", "It is passed over.")
+async def pong_unasked(talk: ServerTalk, link: OpenLink) -> None:
     """A pong that nobody has asked for means nothing."""
-    link = await talk.open()
     await talk.frames(link).frame(PONG, b"kit")
     await talk.frames(link).frame(TEXT, plain(link, "kit-pong"))
     await answered(link, "kit-pong", "a request behind a pong")
@@ -226,7 +218,7 @@ async def pong_unasked(talk: ServerTalk) -> None:
 # The end
 
 
-@case.must("section-5.5.1/close-answered", "A closing frame, and the end of the connection.")
+@case.must("section-5.5.1", "A closing frame, and the end of the connection.")
 async def close_answered(talk: ServerTalk) -> None:
     """A closing frame is answered by one, whatever its code and reason."""
     for payload, codes in (
@@ -245,10 +237,9 @@ async def close_answered(talk: ServerTalk) -> None:
         talk.should(gone.code in codes, f"the closing frame {payload!r} got the code {gone.code}")
 
 
-@case.should("section-5.5.1/nothing-behind-close", "It is not answered any more.")
-async def nothing_behind_close(talk: ServerTalk) -> None:
+@case.should("section-5.5.1", "It is not answered any more.")
+async def nothing_behind_close(talk: ServerTalk, link: OpenLink) -> None:
     """What comes behind a closing frame is not read."""
-    link = await talk.open()
     data = encoded(CLOSE, struct.pack("!H", NORMAL)) + encoded(TEXT, plain(link, "kit-late"))
     await talk.frames(link).raw(data)
     await link.until(lambda: link.gone)
@@ -258,7 +249,7 @@ async def nothing_behind_close(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "section-5.5.1/close-malformed",
+    "section-5.5.1",
     "The server fails the connection, with 1002 (1007 for a reason that is no UTF-8).",
 )
 async def close_malformed(talk: ServerTalk) -> None:
@@ -268,7 +259,7 @@ async def close_malformed(talk: ServerTalk) -> None:
     await fails(talk, "a reason that is no UTF-8", encoded(CLOSE, broken), NOT_UTF8)
 
 
-@case.should("section-7.4/codes-that-are-none", "1002.")
+@case.should("section-7.4", "1002.")
 async def codes_that_are_none(talk: ServerTalk) -> None:
     """Codes that must not be sent are not taken."""
     for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):
@@ -280,7 +271,7 @@ async def codes_that_are_none(talk: ServerTalk) -> None:
 # Text
 
 
-@case.must("section-8.1/not-utf8", "The server fails the connection, with 1007.")
+@case.must("section-8.1", "The server fails the connection, with 1007.")
 async def not_utf8(talk: ServerTalk) -> None:
     """Text that is no UTF-8 is not taken."""
     for bad in (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe4\xb8"):
@@ -288,10 +279,9 @@ async def not_utf8(talk: ServerTalk) -> None:
         await fails(talk, f"text with {bad!r}", data, NOT_UTF8)
 
 
-@case.must("section-5.6/characters-over-fragments", "The character is whole again.")
-async def characters_over_fragments(talk: ServerTalk) -> None:
+@case.must("section-5.6", "The character is whole again.")
+async def characters_over_fragments(talk: ServerTalk, link: OpenLink) -> None:
     """A character whose bytes are in different frames is read."""
-    link = await talk.open()
     identifier = "kit-\U0001f600"
     payload = plain(link, identifier)
     cut = payload.index("\U0001f600".encode()) + 2
@@ -334,7 +324,7 @@ async def refused(
     raise Broken(f"{what} was accepted")
 
 
-async def opened(talk: ServerTalk, what: str, **options: object) -> FramesWire:
+async def opened(talk: ServerTalk, what: str, **options: object) -> WebSocketWire:
     """Check that an opening is accepted, and that the connection works."""
     try:
         link = await talk.connect(**options)  # type: ignore[arg-type]
@@ -358,7 +348,7 @@ def replaced(name: str, value: bytes) -> Callable[[bytes], bytes]:
 
 
 @case.must(
-    "section-4.2.1/other-version",
+    "section-4.2.1",
     "A status of 4xx (426), and Sec-WebSocket-Version with the version that is spoken.",
 )
 async def other_version(talk: ServerTalk) -> None:
@@ -373,7 +363,7 @@ async def other_version(talk: ServerTalk) -> None:
         )
 
 
-@case.must("section-4.2.1/key-malformed", "A status of 4xx, 400 above all.")
+@case.must("section-4.2.1", "A status of 4xx, 400 above all.")
 async def key_malformed(talk: ServerTalk) -> None:
     """An opening without a key of 16 bytes is refused."""
     await refused(talk, "an opening without key", edit=without("sec-websocket-key"))
@@ -382,7 +372,7 @@ async def key_malformed(talk: ServerTalk) -> None:
         await refused(talk, f"the key {value!r}", edit=edit)
 
 
-@case.must("section-4.2.1/no-upgrade", "A status of 4xx (426).")
+@case.must("section-4.2.1", "A status of 4xx (426).")
 async def no_upgrade(talk: ServerTalk) -> None:
     """A request that does not ask for a WebSocket does not get one."""
     await refused(talk, "an opening without Upgrade", edit=without("upgrade"))
@@ -390,14 +380,14 @@ async def no_upgrade(talk: ServerTalk) -> None:
     await refused(talk, "an opening without Connection", edit=without("connection"))
 
 
-@case.must("section-4.2.1/other-method", "A status of 4xx (405).")
+@case.must("section-4.2.1", "A status of 4xx (405).")
 async def other_method(talk: ServerTalk) -> None:
     """Only GET opens a WebSocket."""
     edit: Callable[[bytes], bytes] = lambda data: data.replace(b"GET ", b"POST ", 1)  # noqa: E731
     await refused(talk, "an opening with POST", edit=edit)
 
 
-@case.must("section-4.2.1/upgrade-in-any-case", "Accepted: WebSocket and UPGRADE, in a list.")
+@case.must("section-4.2.1", "Accepted: WebSocket and UPGRADE, in a list.")
 async def upgrade_in_any_case(talk: ServerTalk) -> None:
     """The words of the opening have no case, and may be in a list."""
 
@@ -409,7 +399,7 @@ async def upgrade_in_any_case(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "section-4.2.2/chosen-from-offered",
+    "section-4.2.2",
     "The subprotocol that is chosen is one of those that were offered, or there is none.",
 )
 async def chosen_from_offered(talk: ServerTalk) -> None:
@@ -420,9 +410,7 @@ async def chosen_from_offered(talk: ServerTalk) -> None:
         check(found is None or found in offers, f"of {offers} the server has chosen {found!r}")
 
 
-@case.must(
-    "section-9.1/no-extension-unasked", "No Sec-WebSocket-Extensions for a client that offers none."
-)
+@case.must("section-9.1", "No Sec-WebSocket-Extensions for a client that offers none.")
 async def no_extension_unasked(talk: ServerTalk) -> None:
     """The server agrees on no extension that the client has not offered."""
     wire = await opened(talk, "an opening without extensions")
@@ -430,7 +418,7 @@ async def no_extension_unasked(talk: ServerTalk) -> None:
     check(found is None, f"the server has chosen the extensions {found!r}")
 
 
-@case.should("section-10.2/foreign-origin", "A status of 4xx (403).")
+@case.should("section-10.2", "A status of 4xx (403).")
 async def foreign_origin(talk: ServerTalk) -> None:
     """A foreign page cannot open a WebSocket, which browsers would let it do."""
     for origin in (
@@ -444,9 +432,7 @@ async def foreign_origin(talk: ServerTalk) -> None:
         await refused(talk, f"Origin: {origin}", headers=[("origin", origin)])
 
 
-@case.must(
-    "section-10.2/no-origin", "Accepted: programs that are no browsers send none.", bare=True
-)
+@case.must("section-10.2", "Accepted: programs that are no browsers send none.", bare=True)
 async def no_origin(talk: ServerTalk) -> None:
     """An opening without Origin is accepted."""
     try:

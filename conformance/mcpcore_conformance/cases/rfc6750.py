@@ -39,7 +39,7 @@ def bearers(found: Response) -> list[Challenge]:
     return [each for each in read if each.scheme == "bearer"]
 
 
-@case.must("section-3/attributes", "Each attribute once, with the characters that it may have.")
+@case.must("section-3", "Each attribute once, with the characters that it may have.")
 async def attributes(talk: ServerTalk) -> None:
     """The attributes of a challenge are well formed, also where a token is quoted to it."""
     link, plain = await stranger(talk)
@@ -56,10 +56,7 @@ async def attributes(talk: ServerTalk) -> None:
                 check(good, f"{name} has characters that it may not have: {value!r}")
 
 
-@case.should(
-    "section-3.1/no-error-without-token",
-    "A challenge without error: nothing was wrong with a token.",
-)
+@case.should("section-3.1", "A challenge without error: nothing was wrong with a token.")
 async def no_error_without_token(talk: ServerTalk) -> None:
     """A request without credentials is not told of an error."""
     _, found = await stranger(talk)
@@ -67,7 +64,7 @@ async def no_error_without_token(talk: ServerTalk) -> None:
     check(error is None, f"the challenge to a request without a token has the error {error!r}")
 
 
-@case.should("section-3.1/one-token", "400 or 401: which of the two counts would be a guess.")
+@case.should("section-3.1", "400 or 401: which of the two counts would be a guess.")
 async def one_token(talk: ServerTalk) -> None:
     """A request with two tokens is refused, though one of them is good."""
     token = token_of(talk)

@@ -7,7 +7,7 @@ metadata.  A nonce that it asks for goes with every proof.
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -25,6 +25,7 @@ page = Page("rfc9449")
 OK = 200
 NEEDS = (PROTECTED,)
 case = page.server(SINCE_STREAMABLE, bindings=STREAMABLE, needs=NEEDS)
+section_4_3 = case.at("section-4.3")
 WINDOW = 600
 """Seconds by which times are wrong: twice the five minutes that SEP-1932 allows."""
 ACCEPTED = "rfc9449/section-7.1/accepted"
@@ -92,9 +93,7 @@ async def holder(talk: ServerTalk) -> Holder:
     return made
 
 
-@case.must(
-    "section-7.1/accepted", "A good answer, once the nonce that the server wants is in the proof."
-)
+@case.must("section-7.1", "A good answer, once the nonce that the server wants is in the proof.")
 async def accepted(talk: ServerTalk) -> None:
     """A bound token with its proof lets in."""
     try:
@@ -103,16 +102,14 @@ async def accepted(talk: ServerTalk) -> None:
         raise Broken(error.detail.partition(":")[0]) from None
 
 
-@case.should("section-7.1/algs", "algs in the challenge of DPoP.", needs=())
+@case.should("section-7.1", "algs in the challenge of DPoP.", needs=())
 async def algs(talk: ServerTalk) -> None:
     """The challenge says by which algorithms proofs may be signed."""
     _, challenge = await supported(talk)
     check((challenge.get("algs") or "").split(), "the challenge of DPoP has no algs")
 
 
-@case.must(
-    "section-11.6/asymmetric", "401 for the algorithms none and HS256, which are not among algs."
-)
+@case.must("section-11.6", "401 for the algorithms none and HS256, which are not among algs.")
 async def asymmetric(talk: ServerTalk) -> None:
     """Proofs are signed by asymmetric algorithms alone."""
     _, challenge = await supported(talk)
@@ -132,30 +129,25 @@ async def asymmetric(talk: ServerTalk) -> None:
     )
 
 
-@case.must("section-7.2/bound-as-bearer", "401, with a proof beside it or without.")
-async def bound_as_bearer(talk: ServerTalk) -> None:
+@case.must("section-7.2", "401, with a proof beside it or without.")
+async def bound_as_bearer(client: Annotated[Holder, holder]) -> None:
     """A bound token is not taken as a bearer token."""
-    client = await holder(talk)
     for proofs in ((), (client.proof(),)):
         found = await client.sends(*proofs, scheme="Bearer")
         check(found.status == UNAUTHORIZED, f"a bound token as Bearer got {found.status}, not 401")
 
 
-@case.must(
-    "section-7.1/not-bound", "401: such a token has nothing that the proof could be held to."
-)
-async def not_bound(talk: ServerTalk) -> None:
+@case.must("section-7.1", "401: such a token has nothing that the proof could be held to.")
+async def not_bound(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A token that is bound to no key is not taken by the scheme DPoP."""
-    client = await holder(talk)
     token = talk.tokens.good
     found = await client.sends(client.proof(token=token), token=token)
     check(found.status == UNAUTHORIZED, f"a token that is not bound got {found.status}, not 401")
 
 
-@case.must("section-4.3/one-proof", "401 without a proof, 400 or 401 with two.")
-async def one_proof(talk: ServerTalk) -> None:
+@section_4_3.must("401 without a proof, 400 or 401 with two.")
+async def one_proof(client: Annotated[Holder, holder]) -> None:
     """A request has exactly one proof."""
-    client = await holder(talk)
     found = await client.sends()
     check(found.status == UNAUTHORIZED, f"a request without a proof got {found.status}, not 401")
     found = await client.sends(client.proof(), client.proof())
@@ -163,13 +155,9 @@ async def one_proof(talk: ServerTalk) -> None:
     check(refused, f"a request with two proofs got {found.status}")
 
 
-@case.must(
-    "section-4.3/well-formed",
-    "401 for what is no JWT, of another type, without a claim, with a private key.",
-)
-async def well_formed(talk: ServerTalk) -> None:
+@section_4_3.must("401 for what is no JWT, of another type, without a claim, with a private key.")
+async def well_formed(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is a JWT of its type, with all that it needs and no private key."""
-    client = await holder(talk)
     private = {**public_part(talk.tokens.holder), "d": encoded(b"d" * 32)}
     made = [
         ("that is no JWT", "kit"),
@@ -185,17 +173,15 @@ _CLAIMS = ("jti", "htm", "htu", "iat")
 
 
 @case.must("section-4.3/signature", "401: the key in the proof has not signed it.")
-async def proof_signature(talk: ServerTalk) -> None:
+async def proof_signature(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """The signature of a proof is that of the key in it."""
-    client = await holder(talk)
     forged = client.proof(sign=talk.tokens.stranger.sign)
     await client.check_refused([("that another key has signed", forged)])
 
 
-@case.must("section-4.3/method-and-url", "401 for another method, another path and another host.")
-async def method_and_url(talk: ServerTalk) -> None:
+@section_4_3.must("401 for another method, another path and another host.")
+async def method_and_url(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one method and one URL."""
-    client = await holder(talk)
     url = talk.tokens.resource
     made = [
         ("for GET", client.proof(claims={"htm": "GET"})),
@@ -205,13 +191,11 @@ async def method_and_url(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@case.must(
-    "section-4.3/access-token",
-    "401 for the hash of another token, for none, and for a key that it is not bound to.",
+@section_4_3.must(
+    "401 for the hash of another token, for none, and for a key that it is not bound to."
 )
-async def access_token(talk: ServerTalk) -> None:
+async def access_token(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A proof is for one token, which is bound to the key that has signed it."""
-    client = await holder(talk)
     made = [
         ("without ath", client.proof(token=None)),
         ("with the ath of another token", client.proof(token=talk.tokens.good)),
@@ -220,13 +204,11 @@ async def access_token(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@case.must(
-    "section-4.3/age",
-    "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows.",
+@section_4_3.must(
+    "401 for a proof of ten minutes ago, or in ten minutes: five are what SEP-1932 allows."
 )
-async def age(talk: ServerTalk) -> None:
+async def age(client: Annotated[Holder, holder]) -> None:
     """A proof is good for a short time."""
-    client = await holder(talk)
     now = time.time()
     made = [
         ("of ten minutes ago", client.proof(wall=now - WINDOW)),
@@ -235,10 +217,9 @@ async def age(talk: ServerTalk) -> None:
     await client.check_refused(made)
 
 
-@case.must("section-7.1/says-why", "A challenge of DPoP with error, where a proof is refused.")
-async def says_why(talk: ServerTalk) -> None:
+@case.must("section-7.1", "A challenge of DPoP with error, where a proof is refused.")
+async def says_why(client: Annotated[Holder, holder]) -> None:
     """The refusal of a proof says that it is wrong."""
-    client = await holder(talk)
     found = await client.sends(client.proof(claims={"htm": "GET"}))
     if found.status != UNAUTHORIZED:
         raise Inconclusive(f"a proof for GET got {found.status}: see section-4.3/method-and-url")
@@ -252,9 +233,8 @@ async def says_why(talk: ServerTalk) -> None:
     "section-9/nonce",
     'error="use_dpop_nonce" with a DPoP-Nonce, which is taken; one made up is not.',
 )
-async def nonces(talk: ServerTalk) -> None:
+async def nonces(talk: ServerTalk, client: Annotated[Holder, holder]) -> None:
     """A server that wants nonces gives them, and takes its own alone."""
-    client = await holder(talk)
     if client.nonce is None:
         talk.skip("the server wants no nonces")
     for what, nonce in (("without a nonce", None), ("with a nonce made up", "kit-nonce")):
@@ -266,12 +246,9 @@ async def nonces(talk: ServerTalk) -> None:
         check(found.header("dpop-nonce"), f"the refusal of a proof {what} has no DPoP-Nonce")
 
 
-@case.may(
-    "section-11.1/replay", "401 for the second use of a proof, where the server remembers them."
-)
-async def replay(talk: ServerTalk) -> None:
+@case.may("section-11.1", "401 for the second use of a proof, where the server remembers them.")
+async def replay(client: Annotated[Holder, holder]) -> None:
     """A proof is good once."""
-    client = await holder(talk)
     same = client.proof()
     first = await client.sends(same)
     if first.status != OK:
@@ -280,10 +257,8 @@ async def replay(talk: ServerTalk) -> None:
     check(again.status == UNAUTHORIZED, f"a proof that was used before got {again.status}")
 
 
-@case.must(
-    "section-7/audience", "401: that the token is bound does not make it one for this server."
-)
-async def bound_audience(talk: ServerTalk) -> None:
+@case.must("section-7", "401: that the token is bound does not make it one for this server.")
+async def audience(talk: ServerTalk) -> None:
     """A bound token for another resource is refused."""
     client, tokens = await holder(talk), talk.tokens
     token = tokens.changed(of=tokens.bound, aud="https://mcp.example.com/mcp")

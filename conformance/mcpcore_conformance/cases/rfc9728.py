@@ -13,6 +13,7 @@ page = Page("rfc9728")
 
 WITH_METADATA = SINCE_2025_06_18
 case = page.server(WITH_METADATA, bindings=STREAMABLE)
+section_2 = case.at("section-2")
 FORM = "basic/authorization/protected-resource-metadata-discovery-requirements/found"
 """The case about a document that is no JSON object."""
 RESOURCE = "basic/authorization/authorization-server-location/resource"
@@ -57,7 +58,7 @@ MEMBERS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-@case.must("section-2/members", "resource, and members of the types that they have there.")
+@section_2.must("resource, and members of the types that they have there.")
 async def members(talk: ServerTalk) -> None:
     """The members of the metadata have their types."""
     found = await document(talk)
@@ -75,7 +76,7 @@ async def json_document(talk: ServerTalk) -> None:
     check(kind == "application/json", f"the metadata is served as {kind or 'nothing'}")
 
 
-@case.must("section-3.3/identical", "The resource whose metadata was asked for, to the letter.")
+@case.must("section-3.3", "The resource whose metadata was asked for, to the letter.")
 async def identical(talk: ServerTalk) -> None:
     """The resource in the metadata is the URL of the server that points to it."""
     named = (await document(talk)).get("resource")
@@ -85,10 +86,8 @@ async def identical(talk: ServerTalk) -> None:
     check(named == own, f"resource is {named!r}, which {own!r} begins with and does not equal")
 
 
-@case.must(
-    "section-2/own-issuer",
-    "authorization_servers with the issuer that the server was told of.",
-    needs=(PROTECTED,),
+@section_2.must(
+    "authorization_servers with the issuer that the server was told of.", needs=(PROTECTED,)
 )
 async def own_issuer(talk: ServerTalk) -> None:
     """The metadata names the authorization server whose tokens are taken."""

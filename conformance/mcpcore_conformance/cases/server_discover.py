@@ -5,11 +5,13 @@ from typing import Any
 from mcpcore_conformance.kit.apart import SCOPE, TTL
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind
 from mcpcore_conformance.kit.model import MODERN, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, check
 
 page = Page("server/discover")
 case = page.server(MODERN)
+response = case.at("response")
+discoverresult = case.at("discoverresult")
 
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -22,66 +24,49 @@ LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Capability, and a request that it promises."""
 
 
-@case.must(
-    "response/answered",
-    "A result with supportedVersions, a list of strings, and capabilities, an object.",
-    bare=True,
+@response.must(
+    "A result with supportedVersions, a list of strings, and capabilities, an object.", bare=True
 )
-async def answered(talk: ServerTalk) -> None:
+async def answered(link: OpenLink) -> None:
     """server/discover is implemented, and says what the server speaks and can do."""
-    link = await talk.open()
     found = await link.ask("server/discover")
     versions = found["supportedVersions"]
     check(versions, "supportedVersions is empty")
     check(all(versions), "a supported version is an empty string")
 
 
-@case.must("response/first-message", "A result: nothing has to come before.", bare=True)
-async def first_message(talk: ServerTalk) -> None:
+@response.must("A result: nothing has to come before.", bare=True)
+async def first_message(link: NewLink) -> None:
     """server/discover may be the first message of a connection."""
-    link = await talk.connect()
     await link.ask("server/discover")
 
 
-@case.must(
-    "discoverresult/own-version",
-    "The version of the request is among the supported ones.",
-    bare=True,
-)
-async def own_version(talk: ServerTalk) -> None:
+@discoverresult.must("The version of the request is among the supported ones.", bare=True)
+async def own_version(link: OpenLink) -> None:
     """A request that was served was served in a version that is supported."""
-    link = await talk.open()
     versions = (await link.ask("server/discover"))["supportedVersions"]
     check(link.revision.name in versions, f"{link.revision.name} is not among {versions}")
 
 
-@case.should("discoverresult/versions-once", "No version is listed twice.")
-async def versions_once(talk: ServerTalk) -> None:
+@discoverresult.should("No version is listed twice.")
+async def versions_once(link: OpenLink) -> None:
     """Each supported version is named once."""
-    link = await talk.open()
     versions = (await link.ask("server/discover"))["supportedVersions"]
     check(len(set(versions)) == len(versions), f"supportedVersions is {versions}")
 
 
-@case.should(
-    "discoverresult/server-info",
-    "_meta has io.modelcontextprotocol/serverInfo with a name and a version.",
-)
-async def server_info(talk: ServerTalk) -> None:
+@discoverresult.should("_meta has io.modelcontextprotocol/serverInfo with a name and a version.")
+async def server_info(link: OpenLink) -> None:
     """The result says which software the server is."""
-    link = await talk.open()
     meta = (await link.ask("server/discover")).get("_meta", {})
     info = meta.get(SERVER_INFO)
     named = isinstance(info, dict) and isinstance(info.get("name"), str) and info["name"].strip()
     check(named and isinstance(info.get("version"), str), f"serverInfo is {info!r}")
 
 
-@case.must(
-    "response/capabilities-served", "No request of a declared capability is an unknown method."
-)
-async def capabilities_served(talk: ServerTalk) -> None:
+@response.must("No request of a declared capability is an unknown method.")
+async def capabilities_served(talk: ServerTalk, link: OpenLink) -> None:
     """What the server declares, it serves."""
-    link = await talk.open()
     declared = (await link.ask("server/discover"))["capabilities"]
     for capability, method, params in LISTS:
         if capability not in declared or not talk.features.serves(method):
@@ -93,13 +78,9 @@ async def capabilities_served(talk: ServerTalk) -> None:
         check(not unknown, f"{capability} is declared, but {method} got {reply}")
 
 
-@case.should(
-    "response/capabilities-complete",
-    "Requests of capabilities that are not declared get the error -32601.",
-)
-async def capabilities_complete(talk: ServerTalk) -> None:
+@response.should("Requests of capabilities that are not declared get the error -32601.")
+async def capabilities_complete(talk: ServerTalk, link: OpenLink) -> None:
     """What the server does not declare, it does not serve."""
-    link = await talk.open()
     declared = (await link.ask("server/discover"))["capabilities"]
     tried = []
     for capability, method, params in LISTS:
@@ -111,12 +92,9 @@ async def capabilities_complete(talk: ServerTalk) -> None:
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 
-@case.must(
-    "response/cache-hints", "ttlMs is an integer of at least 0, cacheScope public or private."
-)
-async def cache_hints(talk: ServerTalk) -> None:
+@response.must("ttlMs is an integer of at least 0, cacheScope public or private.")
+async def cache_hints(link: OpenLink) -> None:
     """The result says for how long it may be kept, and by whom."""
-    link = await talk.open()
     found = (await link.request("server/discover")).result
     time = found.get("ttlMs")
     check(
@@ -128,17 +106,15 @@ async def cache_hints(talk: ServerTalk) -> None:
     check(scope in ("public", "private"), f"cacheScope is {scope!r}", SCOPE)
 
 
-@case.should("response/repeatable", "The same result again.")
-async def repeatable(talk: ServerTalk) -> None:
+@response.should("The same result again.")
+async def repeatable(link: OpenLink) -> None:
     """To ask twice changes nothing."""
-    link = await talk.open()
     first, second = [await link.ask("server/discover") for _ in range(2)]
     for name in ("supportedVersions", "capabilities", "instructions"):
         check(first.get(name) == second.get(name), f"{name} is another one the second time")
 
 
-@case.should("request/more-params", "A result: what is not known is left alone.")
-async def more_params(talk: ServerTalk) -> None:
+@case.should("request", "A result: what is not known is left alone.")
+async def more_params(link: OpenLink) -> None:
     """Parameters that nobody knows are no reason to refuse."""
-    link = await talk.open()
     await link.ask("server/discover", {"detail": "all", "org.example/x": {}})

@@ -9,10 +9,10 @@ from mcpcore_conformance.kit.lists import (
     check_same_everywhere,
     check_shape,
 )
-from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Cases, ServerPlay
+from mcpcore_conformance.kit.model import ALL, LEGACY, MODERN, Cases
 
 
-def listed(case: Cases[ServerPlay], what: str, entries: str) -> None:
+def listed(case: Cases, what: str, entries: str) -> None:
     """A list that is declared, and whose ``entries`` have the shape of the revision."""
     case.must(
         "capabilities/declared",
@@ -29,7 +29,7 @@ def listed(case: Cases[ServerPlay], what: str, entries: str) -> None:
     )(partial(check_shape, method=f"{what}/list"))
 
 
-def steady(case: Cases[ServerPlay], what: str, key: str) -> None:
+def steady(case: Cases, what: str, key: str) -> None:
     """A list that is the same for everybody, and whatever else is asked for."""
     case.must(
         "capabilities/list-not-per-connection",
@@ -45,7 +45,7 @@ def steady(case: Cases[ServerPlay], what: str, key: str) -> None:
     )(partial(check_no_side_effect, what=what, key=key))
 
 
-def announced(case: Cases[ServerPlay], what: str, tool: str, change: str) -> None:
+def announced(case: Cases, what: str, tool: str, change: str) -> None:
     """A ``change`` made by a tool, which either era announces in its own way."""
     method = f"notifications/{what}/list_changed"
     for slug, revisions, where, whom in (

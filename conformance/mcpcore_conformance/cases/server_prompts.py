@@ -18,6 +18,8 @@ from mcpcore_conformance.kit.verdicts import Inconclusive, check
 
 page = Page("server/prompts")
 case = page.server(needs=("prompts",))
+getting_a_prompt = case.at("getting-a-prompt")
+error_handling = case.at("error-handling")
 
 NOBODY = "mcpcore-conformance.no-such-prompt"
 UNKNOWN = "mcpcore_conformance"
@@ -63,13 +65,13 @@ listed(case, "prompts", "names")
 steady(case, "prompts", "name")
 
 
-@case.should("prompt/name-unique", "No name twice.")
+@case.should("prompt", "No name twice.")
 async def name_unique(talk: ServerTalk) -> None:
     """Each prompt is identified by its name."""
     await check_unique(talk, "prompts", "name")
 
 
-@case.should("prompt/arguments-unique", "No argument of a prompt twice.")
+@case.should("prompt", "No argument of a prompt twice.")
 async def arguments_unique(talk: ServerTalk) -> None:
     """The arguments of a prompt have names of their own."""
     for prompt in await entries(await talk.open(), "prompts/list", "prompts"):
@@ -92,22 +94,20 @@ async def get_shape(talk: ServerTalk) -> None:
     await each_answer(talk, "prompts/get", offers, look)
 
 
-@case.must("getting-a-prompt/no-arguments", "The prompt: the member arguments is optional.")
+@getting_a_prompt.must("The prompt: the member arguments is optional.")
 async def no_arguments(talk: ServerTalk) -> None:
     """A prompt that needs no arguments can be had without the member arguments."""
     found = [each for each in _plain(talk) if not _needed(each)]
     prompt = (found or talk.skip("every prompt needs arguments"))[0]
     reply = await get(await talk.open(), prompt["name"])
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"{prompt['name']} without arguments got {reply}",
     )
 
 
-@case.should(
-    "getting-a-prompt/arguments-used",
-    "Both arguments are in the messages.",
-    needs=("prompt:test_prompt_with_arguments",),
+@getting_a_prompt.should(
+    "Both arguments are in the messages.", needs=("prompt:test_prompt_with_arguments",)
 )
 async def arguments_used(talk: ServerTalk) -> None:
     """A prompt is customized by its arguments."""
@@ -118,13 +118,13 @@ async def arguments_used(talk: ServerTalk) -> None:
         check(value in said, f"the argument {value} is in no message")
 
 
-@case.should("error-handling/unknown-prompt", "The error -32602.")
+@error_handling.should("The error -32602.")
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist is an invalid parameter."""
     (await get(await talk.open(), NOBODY)).failed_with(INVALID_PARAMS)
 
 
-@case.should("error-handling/missing-argument", "The error -32602.")
+@error_handling.should("The error -32602.")
 async def missing_argument(talk: ServerTalk) -> None:
     """A required argument that is missing is an invalid parameter."""
     prompt = _demanding(talk)
@@ -134,9 +134,7 @@ async def missing_argument(talk: ServerTalk) -> None:
     (await get(link, prompt["name"], dict.fromkeys(needed[1:], "kit"))).failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "implementation-considerations/argument-type", "The error -32602: arguments are strings."
-)
+@case.should("implementation-considerations", "The error -32602: arguments are strings.")
 async def argument_type(talk: ServerTalk) -> None:
     """Arguments are checked before they are used: they are strings."""
     prompt = _demanding(talk)
@@ -146,16 +144,13 @@ async def argument_type(talk: ServerTalk) -> None:
         (await get(link, prompt["name"], arguments)).failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "implementation-considerations/further-argument",
-    "A result that leaves it out, or the error -32602.",
-)
+@case.should("implementation-considerations", "A result that leaves it out, or the error -32602.")
 async def further_argument(talk: ServerTalk) -> None:
     """An argument that the prompt does not have does no harm."""
     prompt, link = _some(talk), await talk.open()
     needed = dict.fromkeys(_needed(prompt), "kit")
     reply = await get(link, prompt["name"], {**needed, UNKNOWN: "kit"})
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         if failed(await get(link, prompt["name"], needed)):
             raise Inconclusive(f"{prompt['name']} fails without it as well")
         reply.failed_with(INVALID_PARAMS)
@@ -163,10 +158,7 @@ async def further_argument(talk: ServerTalk) -> None:
     check_result(talk, "prompts/get", reply.result, "prompts/get")
 
 
-@case.should(
-    "error-handling/malformed",
-    "The error -32602: the request does not follow the schema of prompts/get.",
-)
+@error_handling.should("The error -32602: the request does not follow the schema of prompts/get.")
 async def malformed(talk: ServerTalk) -> None:
     """A request without a name, or with arguments that are no object, is an error."""
     prompt = _some(talk)

@@ -15,9 +15,9 @@ from mcpcore_conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND,
 from mcpcore_conformance.kit.model import LEGACY, MODERN, SINCE_2025_06_18, Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("server/resources")
 case = page.server(needs=("resources",))
@@ -50,11 +50,9 @@ listed(case, "resources", "URIs and names")
 
 
 @case.must(
-    "resource-templates/shape",
-    "Pages of templates with URI templates and names.",
-    needs=LISTED_TEMPLATES,
+    "resource-templates", "Pages of templates with URI templates and names.", needs=LISTED_TEMPLATES
 )
-async def template_shape(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk) -> None:
     """Every page of resources/templates/list has the shape of its revision."""
     await check_shape(talk, TEMPLATES)
 
@@ -62,7 +60,7 @@ async def template_shape(talk: ServerTalk) -> None:
 steady(case, "resources", "uri")
 
 
-@case.should("resource/uri-unique", "No URI twice.")
+@case.should("resource", "No URI twice.")
 async def uri_unique(talk: ServerTalk) -> None:
     """Each resource is identified by its URI."""
     await check_unique(talk, "resources", "uri")
@@ -73,9 +71,8 @@ async def uri_unique(talk: ServerTalk) -> None:
     "A scheme, a colon, and characters that RFC 3986 allows.",
     SINCE_2025_06_18,
 )
-async def uri_valid(talk: ServerTalk) -> None:
+async def uri_valid(talk: ServerTalk, link: OpenLink) -> None:
     """The URIs of resources follow RFC 3986."""
-    link = await talk.open()
     found = await entries(link, "resources/list", "resources")
     for resource in found or talk.skip("the server lists no resources"):
         uri = str(resource.get("uri"))
@@ -88,9 +85,8 @@ async def uri_valid(talk: ServerTalk) -> None:
     "Expressions in braces that are closed and not empty, and a scheme.",
     needs=LISTED_TEMPLATES,
 )
-async def template_valid(talk: ServerTalk) -> None:
+async def template_valid(talk: ServerTalk, link: OpenLink) -> None:
     """URI templates follow RFC 6570."""
-    link = await talk.open()
     found = await entries(link, TEMPLATES, "resourceTemplates")
     for template in found or talk.skip("the server lists no templates"):
         text = str(template.get("uriTemplate"))
@@ -124,7 +120,7 @@ async def blobs(talk: ServerTalk) -> None:
     link, found = await talk.open(), 0
     for resource in _some(talk):
         reply = await read(link, resource["uri"])
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             continue
         for each in reply.result.get("contents", []):
             if isinstance(each, dict) and "blob" in each:
@@ -132,12 +128,11 @@ async def blobs(talk: ServerTalk) -> None:
                 text = isinstance(each["blob"], str)
                 check(text, f"the blob of {resource['uri']} is no string", "resources/read")
                 check_base64(each["blob"], f"the blob of {resource['uri']}", "resources/read")
-    if not found:
-        talk.skip("none of the first resources is binary")
+    need(found, "none of the first resources is binary")
 
 
 @case.should(
-    "text-content/text",
+    "text-content",
     "Contents with the URI that was asked for, its MIME type and a text.",
     needs=("resource:test://static-text",),
 )
@@ -167,9 +162,8 @@ async def binary(talk: ServerTalk) -> None:
 
 
 @case.should("resource/mime-type", "A type and a subtype wherever there is a MIME type.")
-async def mime_types(talk: ServerTalk) -> None:
+async def mime_types(talk: ServerTalk, link: OpenLink) -> None:
     """MIME types have a type and a subtype."""
-    link = await talk.open()
     found = await entries(link, "resources/list", "resources")
     if talk.features.serves(TEMPLATES):
         found += await entries(link, TEMPLATES, "resourceTemplates")
@@ -178,7 +172,7 @@ async def mime_types(talk: ServerTalk) -> None:
         check_mime_type(each["mimeType"], f"the MIME type of {each.get('name')}")
 
 
-@case.should("resource/size", "As many bytes as were listed.")
+@case.should("resource", "As many bytes as were listed.")
 async def size(talk: ServerTalk) -> None:
     """The size that is listed is the number of bytes, before any encoding."""
     listed = await entries(await talk.open(), "resources/list", "resources")
@@ -196,7 +190,7 @@ async def size(talk: ServerTalk) -> None:
         check(bytes_ == each["size"], f"{each['uri']} has {bytes_} bytes, listed: {each['size']}")
 
 
-@case.should("annotations/last-modified", "A time of ISO 8601.", SINCE_2025_06_18)
+@case.should("annotations", "A time of ISO 8601.", SINCE_2025_06_18)
 async def last_modified(talk: ServerTalk) -> None:
     """LastModified is a time of ISO 8601."""
     found = [
@@ -230,6 +224,7 @@ TOOL = "test_trigger_resource_change"
 UPDATED = "notifications/resources/updated"
 FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
 case = page.server(LEGACY, needs=FIXTURE)
+subscriptions = case.at("subscriptions")
 
 
 async def change(talk: ServerTalk, link: Link) -> None:
@@ -263,7 +258,7 @@ async def _nothing_of(link: Link, uri: str, why: str) -> None:
     check(not _updates(link, uri), f"an update of {uri} came, {why}")
 
 
-@case.must("subscriptions/accepted", "Empty results.", needs=("resources.subscribe",))
+@subscriptions.must("Empty results.", needs=("resources.subscribe",))
 async def accepted(talk: ServerTalk) -> None:
     """A server that declares it takes subscriptions to its resources, and takes them back."""
     resources = talk.features.resources or talk.skip("the server lists no resources")
@@ -272,10 +267,9 @@ async def accepted(talk: ServerTalk) -> None:
     await _subscribe(link, resources[0]["uri"], un=True)
 
 
-@case.should("subscriptions/updated", "notifications/resources/updated with the URI.")
-async def updated(talk: ServerTalk) -> None:
+@subscriptions.should("notifications/resources/updated with the URI.")
+async def updated(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to who has subscribed to it."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await change(talk, link)
@@ -291,9 +285,8 @@ async def updated(talk: ServerTalk) -> None:
     "Nothing of a resource that nobody has subscribed to.",
     needs=(*FIXTURE, f"resource:{OTHER}"),
 )
-async def only_subscribed(talk: ServerTalk) -> None:
+async def only_subscribed(talk: ServerTalk, link: OpenLink) -> None:
     """Only changes of the resources that were subscribed to are told."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, OTHER)
     await change(talk, link)
@@ -301,10 +294,9 @@ async def only_subscribed(talk: ServerTalk) -> None:
     await _take_back(link, OTHER)
 
 
-@case.should("subscriptions/unsubscribed", "Nothing after resources/unsubscribe.")
-async def unsubscribed(talk: ServerTalk) -> None:
+@subscriptions.should("Nothing after resources/unsubscribe.")
+async def unsubscribed(talk: ServerTalk, link: OpenLink) -> None:
     """After unsubscribing, changes are told no more."""
-    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await _subscribe(link, WATCHED, un=True)
@@ -316,7 +308,7 @@ async def unsubscribed(talk: ServerTalk) -> None:
     link.inbox.clear()
 
 
-@case.must("subscriptions/per-session", "Nothing for a client that has not subscribed.")
+@subscriptions.must("Nothing for a client that has not subscribed.")
 async def per_session(talk: ServerTalk) -> None:
     """A subscription is one of its session and of no other."""
     first = await talk.open()
@@ -330,14 +322,9 @@ async def per_session(talk: ServerTalk) -> None:
     other.inbox.clear()
 
 
-@case.should(
-    "subscriptions/updated-to-listeners",
-    "notifications/resources/updated with the URI, on the subscription.",
-    MODERN,
-)
-async def updated_to_listeners(talk: ServerTalk) -> None:
+@subscriptions.should("notifications/resources/updated with the URI, on the subscription.", MODERN)
+async def updated_to_listeners(talk: ServerTalk, link: OpenLink) -> None:
     """A change of a resource is told to a subscription that names it."""
-    link = await talk.open()
     sent = await listening(link, {"resourceSubscriptions": [WATCHED]})
     await change(talk, link)
     message = await link.expect(UPDATED)
@@ -350,7 +337,7 @@ async def updated_to_listeners(talk: ServerTalk) -> None:
 announced(case, "resources", TOOL, "list of resources")
 
 
-@case.should("subscriptions/nothing-without-one", "No notifications/resources/updated.", needs=())
+@subscriptions.should("No notifications/resources/updated.", needs=())
 async def nothing_without_one(talk: ServerTalk) -> None:
     """Who has subscribed to nothing is told of no update."""
     await check_asked(talk, Unasked.SUBSCRIBED)
@@ -377,7 +364,7 @@ WAYS_OUT = (
 )
 
 
-@case.should("error-handling/not-found", "The error -32002.", LEGACY)
+@case.should("error-handling", "The error -32002.", LEGACY)
 async def not_found(talk: ServerTalk) -> None:
     """A resource that does not exist gets the error of its own."""
     (await read(await talk.open(), NOWHERE)).failed_with(RESOURCE_NOT_FOUND)
@@ -389,17 +376,15 @@ async def not_found_modern(talk: ServerTalk) -> None:
     (await read(await talk.open(), NOWHERE)).failed_with(INVALID_PARAMS)
 
 
-@case.must(
-    "error-handling/not-found-not-empty", "An error, not a result with empty contents.", MODERN
-)
-async def not_empty(talk: ServerTalk) -> None:
+@case.must("error-handling", "An error, not a result with empty contents.", MODERN)
+async def not_found_not_empty(talk: ServerTalk) -> None:
     """A resource that does not exist is not answered with empty contents."""
     reply = await read(await talk.open(), NOWHERE)
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply.good:
         check(reply.result.get("contents") != [], "what does not exist has empty contents")
 
 
-@case.should("error-handling/not-found-uri", "data of the error has the member uri.")
+@case.should("error-handling", "data of the error has the member uri.")
 async def not_found_uri(talk: ServerTalk) -> None:
     """The error names the resource that was not found."""
     error = (await read(await talk.open(), NOWHERE)).error
@@ -409,8 +394,7 @@ async def not_found_uri(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "reading-resources/no-uri",
-    "An error: the request does not follow the schema of resources/read.",
+    "reading-resources", "An error: the request does not follow the schema of resources/read."
 )
 async def no_uri(talk: ServerTalk) -> None:
     """A request that names no resource is an error."""
@@ -419,21 +403,19 @@ async def no_uri(talk: ServerTalk) -> None:
 
 
 @case.must("security-considerations/invalid-uri", "An error.")
-async def invalid_uris(talk: ServerTalk) -> None:
+async def invalid_uris(link: OpenLink) -> None:
     """What is no URI is refused."""
-    link = await talk.open()
     for uri in ("", "no uri", "://", "%zz", "test://%zz/\u0000", 17, None, ["test://x"]):
         reply = await read(link, uri)
         check(failed(reply), f"the URI {uri!r} got {reply}")
 
 
 @case.must(
-    "security-considerations/traversal",
+    "security-considerations",
     "Nothing of a file outside, whatever the variables of a template are.",
 )
-async def traversal(talk: ServerTalk) -> None:
+async def traversal(talk: ServerTalk, link: OpenLink) -> None:
     """No template leads to files outside of what it is for."""
-    link = await talk.open()
     templates = talk.features.templates[:MOST] or talk.skip("the server lists no templates")
     for template in templates:
         for way in WAYS_OUT:
@@ -442,17 +424,16 @@ async def traversal(talk: ServerTalk) -> None:
             await _nothing_of_it(link, uri)
 
 
-@case.must("security-considerations/unlisted-files", "An error, or something else than that file.")
-async def unlisted_files(talk: ServerTalk) -> None:
+@case.must("security-considerations", "An error, or something else than that file.")
+async def unlisted_files(link: OpenLink) -> None:
     """Files that nobody offers cannot be read by their URI."""
-    link = await talk.open()
     for uri in ("file:///etc/passwd", "file:/etc/passwd", "file:///../etc/passwd", "/etc/passwd"):
         await _nothing_of_it(link, uri)
 
 
 async def _nothing_of_it(link: Link, uri: str) -> None:
     reply = await read(link, uri)
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         return
     for each in reply.result.get("contents", []):
         said = str(each.get("text", "")) if isinstance(each, dict) else ""

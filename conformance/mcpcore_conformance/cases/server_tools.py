@@ -33,13 +33,14 @@ from mcpcore_conformance.kit.model import (
 )
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import result_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyTool, OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ARGUMENTS as ASKING
 from mcpcore_conformance.kit.usable import items, members
-from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import MIRROR, Inconclusive, check, need
 
 page = Page("server/tools")
 case = page.server(MODERN, needs=("tools",))
+tool_cases = case.at("tool")
 
 LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
@@ -66,8 +67,7 @@ async def _tools(talk: ServerTalk) -> list[dict[str, Any]]:
     return found or talk.skip("the server lists no tools")
 
 
-@case.must(
-    "tool/input-schema",
+@tool_cases.must(
     "inputSchema is a valid JSON Schema (2020-12 unless it says otherwise) of an object.",
     SINCE_2025_11_25,
 )
@@ -83,7 +83,7 @@ async def input_schema(talk: ServerTalk) -> None:
         check(not problem, f"tool {tool.get('name')}: {problem}", flaw)
 
 
-@case.must("tool/input-schema-type", 'inputSchema says "type": "object".', ALL)
+@tool_cases.must('inputSchema says "type": "object".', ALL)
 async def input_schema_type(talk: ServerTalk) -> None:
     """The input schema of every tool is one of an object."""
     for tool in await _tools(talk):
@@ -93,14 +93,11 @@ async def input_schema_type(talk: ServerTalk) -> None:
         check(kind == "object", what, "tools/list")
 
 
-@case.must(
-    "tool/output-schema", "outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18
-)
+@tool_cases.must("outputSchema, if there is one, is a valid JSON Schema.", SINCE_2025_06_18)
 async def output_schema(talk: ServerTalk) -> None:
     """The output schema of every tool that has one is a valid JSON Schema."""
     found = [tool for tool in await _tools(talk) if "outputSchema" in tool]
-    if not found:
-        talk.skip("no tool has an output schema")
+    need(found, "no tool has an output schema")
     for tool in found:
         schema = tool["outputSchema"]
         check(isinstance(schema, dict), f"outputSchema of {tool.get('name')} is {schema!r:.60}")
@@ -117,11 +114,9 @@ async def name_length(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "tool-names/characters",
-    "Names of ASCII letters, digits, underscore, hyphen and dot.",
-    SINCE_2025_11_25,
+    "tool-names", "Names of ASCII letters, digits, underscore, hyphen and dot.", SINCE_2025_11_25
 )
-async def name_characters(talk: ServerTalk) -> None:
+async def characters(talk: ServerTalk) -> None:
     """Tool names have letters, digits, underscore, hyphen and dot only."""
     for tool in await _tools(talk):
         name = str(tool.get("name"))
@@ -134,23 +129,18 @@ async def name_unique(talk: ServerTalk) -> None:
     await check_unique(talk, "tools", "name")
 
 
-@case.may(
-    "tool/description",
-    "A description that is not empty, so that a model knows what the tool is for.",
-    ALL,
-)
+@tool_cases.may("A description that is not empty, so that a model knows what the tool is for.", ALL)
 async def description(talk: ServerTalk) -> None:
     """Every tool has a description."""
     for tool in await _tools(talk):
         check(tool.get("description"), f"the tool {tool.get('name')} has no description")
 
 
-@case.should("tool/icons", "Icons by http, https or data URIs.", SINCE_2025_11_25)
+@tool_cases.should("Icons by http, https or data URIs.", SINCE_2025_11_25)
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
     found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
-    if not found:
-        talk.skip("no tool has icons")
+    need(found, "no tool has icons")
     for tool in found:
         for icon in tool["icons"]:
             source = str(icon.get("src")) if isinstance(icon, dict) else repr(icon)
@@ -199,10 +189,8 @@ async def header_token(talk: ServerTalk) -> None:
             check(good, f"{name} has x-mcp-header {value!r:.60}", MIRROR)
 
 
-@case.must(
-    "x-mcp-header/unique", "No two values of x-mcp-header of a tool that differ in case only."
-)
-async def header_unique(talk: ServerTalk) -> None:
+@case.must("x-mcp-header", "No two values of x-mcp-header of a tool that differ in case only.")
+async def unique(talk: ServerTalk) -> None:
     """No two parameters of a tool are mirrored into the same header."""
     for name, found in await _annotated(talk):
         values = [str(rules["x-mcp-header"]).lower() for rules, _ in found]
@@ -232,6 +220,7 @@ async def header_reachable(talk: ServerTalk) -> None:
 # Calling tools, and what they answer
 
 case = page.server(needs=("tools",))
+error_handling = case.at("error-handling")
 
 UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
@@ -249,12 +238,11 @@ WRONG: dict[str, Any] = {
 
 
 @case.must(
-    "calling-tools/result-shape",
+    "calling-tools",
     "A result with an array of content, each block whole, whichever tool is called.",
 )
-async def result_shape(talk: ServerTalk) -> None:
+async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
     """The results of calls have the shape of their revision."""
-    tool = talk.any_tool()
     await called(talk, tool.name, talk.arguments(tool))
     plain = talk.features.plain_tools(MOST)[1:]
     # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
@@ -268,14 +256,10 @@ async def result_shape(talk: ServerTalk) -> None:
     await each_answer(talk, "tools/call", offers, look)
 
 
-@case.must(
-    "calling-tools/no-arguments", "The same as with empty arguments: the member is optional."
-)
-async def no_arguments(talk: ServerTalk) -> None:
+@case.must("calling-tools", "The same as with empty arguments: the member is optional.")
+async def no_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """A tool that needs no arguments can be called without the member arguments."""
-    tool = talk.any_tool()
-    if tool.input_schema.get("required"):
-        talk.skip("no harmless tool is there that needs no arguments")
+    need(not tool.input_schema.get("required"), "no harmless tool is there that needs no arguments")
     link = await talk.open()
     listed = await entries(link, "tools/list", "tools")
     if not _told([each for each in listed if each.get("name") == tool.name]):
@@ -297,8 +281,7 @@ def _told(listed: list[dict[str, Any]]) -> bool:
 def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
     """A tool with a required argument of one plain type: the tool, the argument, good ones."""
     found = [each for each in talk.features.tools.values() if talk.features.may_call(each)]
-    if not found:
-        talk.skip(NONE_MAY_BE_CALLED)
+    need(found, NONE_MAY_BE_CALLED)
     for tool in sorted(found, key=lambda each: not each.reads):
         good = sampled(tool.input_schema)
         properties = tool.input_schema.get("properties", {})
@@ -316,10 +299,7 @@ async def _invalid(talk: ServerTalk) -> Reply:
     return await call(await talk.open(), tool, {**good, name: WRONG[kind]})
 
 
-@case.must(
-    "security-considerations/missing-argument",
-    "An error of the protocol, or a result with isError.",
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def missing_argument(talk: ServerTalk) -> None:
     """A call without a required argument does not reach the tool."""
     tool, name, good = _checked_tool(talk)
@@ -328,19 +308,14 @@ async def missing_argument(talk: ServerTalk) -> None:
     check(failed(reply), f"{tool.name} without {name} got {reply}")
 
 
-@case.must(
-    "security-considerations/wrong-type", "An error of the protocol, or a result with isError."
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def wrong_type(talk: ServerTalk) -> None:
     """A call with an argument of another type does not reach the tool."""
     reply = await _invalid(talk)
     check(failed(reply), f"a call with an argument of another type got {reply}")
 
 
-@case.must(
-    "security-considerations/further-argument",
-    "An error of the protocol, or a result with isError.",
-)
+@case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def further_argument(talk: ServerTalk) -> None:
     """A call with an argument that additionalProperties forbids does not reach the tool."""
     for tool in talk.features.plain_tools():
@@ -388,7 +363,7 @@ async def invalid_result(talk: ServerTalk) -> None:
     """Arguments that break the tool's schema give a result with isError."""
     reply = await _invalid(talk)
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT and failed(reply),
+        reply.good and failed(reply),
         f"invalid arguments got {reply}, not a result with isError",
     )
 
@@ -399,20 +374,15 @@ async def invalid_error(talk: ServerTalk) -> None:
     (await _invalid(talk)).failed_with(INVALID_PARAMS)
 
 
-@case.should("error-handling/unknown-tool", "The error -32602, no result.")
+@error_handling.should("The error -32602, no result.")
 async def unknown_tool(talk: ServerTalk) -> None:
     """A call of a tool that does not exist is an error of the protocol."""
     (await call(await talk.open(), NOBODY, {})).failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "tool-names/case-sensitive",
-    "The name in another case is that of an unknown tool.",
-    SINCE_2025_11_25,
-)
-async def case_sensitive(talk: ServerTalk) -> None:
+@case.should("tool-names", "The name in another case is that of an unknown tool.", SINCE_2025_11_25)
+async def case_sensitive(talk: ServerTalk, tool: AnyTool) -> None:
     """Tool names are case-sensitive."""
-    tool = talk.any_tool()
     name = tool.name.swapcase()
     if name in talk.features.tools or name in talk.features.withheld:
         talk.skip("there is a tool with that name in both cases")
@@ -421,10 +391,9 @@ async def case_sensitive(talk: ServerTalk) -> None:
     check(failed(reply), f"a call of {name} got {reply}, not an error")
 
 
-@case.should("error-handling/no-name", "The error -32602.")
-async def no_name(talk: ServerTalk) -> None:
+@error_handling.should("The error -32602.")
+async def no_name(link: OpenLink) -> None:
     """A call that names no tool is an error of the protocol."""
-    link = await talk.open()
     reply = await link.request("tools/call", {"arguments": {}})
     check(
         reply.message is not None and reply.message.kind is Kind.ERROR,
@@ -432,13 +401,9 @@ async def no_name(talk: ServerTalk) -> None:
     )
 
 
-@case.should(
-    "error-handling/malformed-arguments",
-    "The error -32602: the request does not follow the schema of tools/call.",
-)
-async def malformed_arguments(talk: ServerTalk) -> None:
+@error_handling.should("The error -32602: the request does not follow the schema of tools/call.")
+async def malformed_arguments(talk: ServerTalk, tool: AnyTool) -> None:
     """Arguments that are no object are an error of the protocol."""
-    tool = talk.any_tool()
     link = await talk.open()
     wrong: tuple[Any, ...] = ([], "text", 1)
     for arguments in wrong:
@@ -446,8 +411,7 @@ async def malformed_arguments(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-@case.should(
-    "error-handling/tool-error",
+@error_handling.should(
     "A result with isError and a text that says what went wrong.",
     needs=("tool:test_error_handling",),
 )
@@ -517,9 +481,8 @@ async def resource_link(talk: ServerTalk) -> None:
     UNTIL_2025_03_26,
     needs=("tool:test_resource_link",),
 )
-async def kinds(talk: ServerTalk) -> None:
+async def kinds(talk: ServerTalk, link: OpenLink) -> None:
     """No content of a kind is sent that the revision does not have."""
-    link = await talk.open()
     for name in ("test_resource_link", "test_audio_content"):
         if name not in talk.features.tools:
             continue
@@ -554,7 +517,7 @@ async def embedding_capability(talk: ServerTalk) -> None:
     link = await talk.open()
     reply = await link.request("resources/list")
     check(
-        reply.message is not None and reply.message.kind is Kind.RESULT,
+        reply.good,
         f"resources are embedded, and resources/list got {reply}",
     )
 
@@ -600,12 +563,8 @@ def _same(text: str, value: Any) -> bool:
         return False
 
 
-@case.must(
-    "structured-content/object",
-    "structuredContent is an object.",
-    LEGACY_SINCE_2025_06_18,
-)
-async def structured_object(talk: ServerTalk) -> None:
+@case.must("structured-content", "structuredContent is an object.", LEGACY_SINCE_2025_06_18)
+async def object(talk: ServerTalk) -> None:
     """Structured content is an object."""
     for tool in _structured(talk):
         result = await called(talk, tool.name, talk.arguments(tool))

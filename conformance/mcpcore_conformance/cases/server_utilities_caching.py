@@ -8,9 +8,9 @@ from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind
 from mcpcore_conformance.kit.model import MODERN, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, check_still_asks
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("server/utilities/caching")
 case = page.server(MODERN)
@@ -38,8 +38,7 @@ async def results(talk: ServerTalk, method: str, link: Link | None = None) -> li
     reply = await link.request(method, params)
     if reply.message is not None and reply.message.kind is Kind.ERROR:
         talk.skip(f"{method} got {reply}")
-    if needs_input(reply):
-        talk.skip(f"{method} needs input")
+    need(not needs_input(reply), f"{method} needs input")
     return [reply.result]
 
 
@@ -78,7 +77,7 @@ for _method, _needed in LISTS.items():
 _hinted("resources/read", ("resources",))
 
 
-@case.must("time-to-live-ttl-field/not-negative", "An integer of at least 0.")
+@case.must("time-to-live-ttl-field", "An integer of at least 0.")
 async def not_negative(talk: ServerTalk) -> None:
     """TtlMs is a number of milliseconds that is not negative."""
     for method, each in await all_results(talk):
@@ -96,21 +95,18 @@ async def known_scope(talk: ServerTalk) -> None:
         check(value in SCOPES, f"cacheScope of {method} is {value!r}", SCOPE)
 
 
-@case.must("interaction-with-pagination/same-scope", "The same cacheScope on every page of a list.")
-async def same_scope(talk: ServerTalk) -> None:
+@case.must("interaction-with-pagination", "The same cacheScope on every page of a list.")
+async def same_scope(talk: ServerTalk, link: OpenLink) -> None:
     """All pages of a list have the same scope."""
-    link = await talk.open()
     for method in _lists(talk):
         scopes = {str(each.get("cacheScope")) for each in await results(talk, method, link)}
         check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
 
 
 @case.should(
-    "cacheable-results/not-of-interim-results",
-    "No hints on a result that requires input.",
-    needs=("found:input",),
+    "cacheable-results", "No hints on a result that requires input.", needs=("found:input",)
 )
-async def interim(talk: ServerTalk) -> None:
+async def not_of_interim_results(talk: ServerTalk) -> None:
     """A result that requires input carries no hints."""
     asked = await asker(talk, "input", "test_input_required_result_elicitation")
     reply = await ask(await talk.open(), asked)

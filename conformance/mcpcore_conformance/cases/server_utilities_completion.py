@@ -1,19 +1,21 @@
 """Cases of the page server/utilities/completion."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore.spec.methods import lookup
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
 from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, Page
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.usable import objects
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 page = Page("server/utilities/completion")
 case = page.server()
+completion_results = case.at("completion-results")
+error_handling = case.at("error-handling")
 
 COMPLETE = "completion/complete"
 DECLARED = SINCE_2025_03_26
@@ -58,7 +60,7 @@ async def _complete(
     reply = await link.request(COMPLETE, params)
     if not talk.revision.handshake or talk.features.declares("completions"):
         found = reply.result.get("completion")
-    elif reply.message is None or reply.message.kind is not Kind.RESULT:
+    elif not reply.good:
         # where there is no capability for it, a server need not have completion
         talk.skip(f"{COMPLETE} got {reply}")
     else:
@@ -69,29 +71,24 @@ async def _complete(
 
 
 @case.must(
-    "capabilities/declared",
-    "completions is among the capabilities of a server that completes.",
-    DECLARED,
+    "capabilities", "completions is among the capabilities of a server that completes.", DECLARED
 )
-async def declared(talk: ServerTalk) -> None:
+async def declared(talk: ServerTalk, link: OpenLink) -> None:
     """A server that completes declares it."""
-    link = await talk.open()
     capabilities = await capabilities_of(link)
     refs = [*_prompts(talk), *_templates(talk)] or [({"type": "ref/prompt", "name": "kit"}, "x")]
     ref, name = refs[0]
     params = {"ref": ref, "argument": {"name": name, "value": ""}}
     reply = await link.request(COMPLETE, params)
-    completes = reply.message is not None and reply.message.kind is Kind.RESULT
+    completes = reply.good
     check("completions" in capabilities or not completes, "it completes, and does not declare it")
 
 
-@case.must(
-    "completion-results/shape",
-    "values, a list of strings; perhaps an integer total and a boolean hasMore.",
+@completion_results.must(
+    "values, a list of strings; perhaps an integer total and a boolean hasMore."
 )
-async def shape(talk: ServerTalk) -> None:
+async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """Completions are what they have to be."""
-    targets = _targets(talk)
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")
@@ -104,7 +101,7 @@ async def shape(talk: ServerTalk) -> None:
         check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
-@case.must("completion-results/at-most-a-hundred", "No more than 100 values.")
+@completion_results.must("No more than 100 values.")
 async def at_most_a_hundred(talk: ServerTalk) -> None:
     """An answer has no more than 100 values."""
     targets = _targets(talk)
@@ -114,13 +111,11 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
         check(len(values) <= MOST, f"{len(values)} values came for {name}")
 
 
-@case.should(
-    "completion-results/has-more",
-    "total is not less than there are values, and hasMore says whether it is more.",
+@completion_results.should(
+    "total is not less than there are values, and hasMore says whether it is more."
 )
-async def has_more(talk: ServerTalk) -> None:
+async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _targets]) -> None:
     """What is said about the rest fits what has come."""
-    targets = _targets(talk)
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")
@@ -131,7 +126,7 @@ async def has_more(talk: ServerTalk) -> None:
         check(more is (total > count) or "total" not in found, f"hasMore is {more} for {name}")
 
 
-@case.must("reference-types/prompt", "A result with completion.")
+@case.must("reference-types", "A result with completion.")
 async def prompt(talk: ServerTalk) -> None:
     """Arguments of a prompt can be completed."""
     _targets(talk)
@@ -139,7 +134,7 @@ async def prompt(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@case.must("reference-types/resource", "A result with completion.")
+@case.must("reference-types", "A result with completion.")
 async def resource(talk: ServerTalk) -> None:
     """Variables of a resource template can be completed."""
     _targets(talk)
@@ -147,7 +142,7 @@ async def resource(talk: ServerTalk) -> None:
     await _complete(talk, await talk.open(), *found[0], "")
 
 
-@case.must("requesting-completions/context", "A result with completion.", WITH_CONTEXT)
+@case.must("requesting-completions", "A result with completion.", WITH_CONTEXT)
 async def context(talk: ServerTalk) -> None:
     """A request may say which arguments have been settled."""
     ref, name = _targets(talk)[0]
@@ -157,7 +152,7 @@ async def context(talk: ServerTalk) -> None:
     await _complete(talk, link, ref, name, "", context={})
 
 
-@case.should("requesting-completions/any-text", "A result with completion, perhaps without values.")
+@case.should("requesting-completions", "A result with completion, perhaps without values.")
 async def any_text(talk: ServerTalk) -> None:
     """What was typed may be any text."""
     ref, name = _targets(talk)[0]
@@ -171,7 +166,7 @@ async def _refused(link: Link, params: dict[str, Any]) -> None:
     reply.failed_with(INVALID_PARAMS, what=f"{COMPLETE} with {params}")
 
 
-@case.should("error-handling/unknown-prompt", "The error -32602.", DECLARED, needs=("completions",))
+@error_handling.should("The error -32602.", DECLARED, needs=("completions",))
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist cannot be completed."""
     ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
@@ -179,9 +174,7 @@ async def unknown_prompt(talk: ServerTalk) -> None:
     await _refused(link, {"ref": ref, "argument": {"name": "x", "value": ""}})
 
 
-@case.should(
-    "error-handling/missing", "The error -32602 for each of them.", DECLARED, needs=("completions",)
-)
+@error_handling.should("The error -32602 for each of them.", DECLARED, needs=("completions",))
 async def missing(talk: ServerTalk) -> None:
     """A request that leaves out what is needed is refused."""
     ref, name = _targets(talk)[0]
@@ -199,7 +192,7 @@ async def missing(talk: ServerTalk) -> None:
 
 
 @case.must(
-    "security/inputs-validated",
+    "security",
     "An error; where it is -32603, nobody can tell who raised it.",
     DECLARED,
     needs=("completions",),
@@ -230,7 +223,7 @@ async def inputs_validated(talk: ServerTalk) -> None:
 
 
 @case.should(
-    "requesting-completions/typed",
+    "requesting-completions",
     "Values that go with what was typed, fewer than without it.",
     needs=("prompt:test_prompt_with_arguments",),
 )
@@ -240,8 +233,7 @@ async def typed(talk: ServerTalk) -> None:
     link = await talk.open()
     ref = {"type": "ref/prompt", "name": "test_prompt_with_arguments"}
     every = (await _complete(talk, link, ref, "arg1", ""))["values"]
-    if not every:
-        talk.skip("the argument arg1 has no completions")
+    need(every, "the argument arg1 has no completions")
     wanted = every[-1]
     fewer = (await _complete(talk, link, ref, "arg1", wanted))["values"]
     check(wanted in fewer, f"{wanted!r}, typed to its end, is not among {fewer}")

@@ -7,12 +7,12 @@ from mcpcore_conformance.kit.account import Unasked
 from mcpcore_conformance.kit.asking import capabilities_of
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import acknowledged
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
 from mcpcore_conformance.kit.model import ALL, EVERY, LEGACY, MODERN, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.probes import fence
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import params_problem
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.talk import AnyMethod, AnyParams, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_notified
 from mcpcore_conformance.kit.verdicts import check
 from mcpcore_conformance.kit.watched import LOGGING
@@ -25,6 +25,8 @@ WRONG: tuple[Any, ...] = ("verbose", "", "INFO", "warn", 3, None, ["info"])
 DECLARED = ("logging",)
 LOGS = ("logging", "found:logs")
 case = page.server(MODERN, needs=LOGS)
+setting_log_level = case.at("setting-log-level")
+per_request_log_level = case.at("per-request-log-level")
 
 
 def _logged(link: Link) -> list[Message]:
@@ -43,8 +45,7 @@ async def _call(link: Link, level: str | None = None) -> tuple[Sent, list[Messag
     """Call a tool that logs, and return what it logged."""
     sent = await _send(link, level)
     reply = await link.reply(sent)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"the call got {reply}")
+    check(reply.good, f"the call got {reply}")
     await fence(link)
     found = _logged(link)
     link.inbox[:] = [each for each in link.inbox if each not in found]
@@ -76,10 +77,7 @@ async def _asked(talk: ServerTalk, level: str) -> list[Message]:
 
 
 @case.must(
-    "capabilities/declared",
-    "logging is among the capabilities, if any log message comes.",
-    ALL,
-    needs=(),
+    "capabilities", "logging is among the capabilities, if any log message comes.", ALL, needs=()
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that logs declares it."""
@@ -95,10 +93,8 @@ async def declared(talk: ServerTalk) -> None:
     check("logging" in capabilities or not _logged(link), "it logs, and does not declare logging")
 
 
-@case.must(
-    "log-levels/known", "One of the eight levels, data, and perhaps the name of a logger.", ALL
-)
-async def known_levels(talk: ServerTalk) -> None:
+@case.must("log-levels", "One of the eight levels, data, and perhaps the name of a logger.", ALL)
+async def known(talk: ServerTalk) -> None:
     """Log messages are what they have to be."""
     for each in await _asked(talk, "debug"):
         problem = params_problem(MESSAGE, each.params, talk.revision)
@@ -107,7 +103,7 @@ async def known_levels(talk: ServerTalk) -> None:
         check("data" in each.params, f"a log message has no data: {each.params}")
 
 
-@case.may("log-message-notifications/sent", "At least one log message.", ALL)
+@case.may("log-message-notifications", "At least one log message.", ALL)
 async def sent(talk: ServerTalk) -> None:
     """What the server logs reaches a client that wants it all."""
     check(await _asked(talk, "debug"), "no log message came, although the tool logs")
@@ -124,7 +120,7 @@ async def _nothing_below(talk: ServerTalk) -> None:
             )
 
 
-@case.must("log-levels/nothing-below", "Nothing below the level that was asked for.")
+@case.must("log-levels", "Nothing below the level that was asked for.")
 async def nothing_below(talk: ServerTalk) -> None:
     """Messages that are less grave than the request wants do not come."""
     await _nothing_below(talk)
@@ -133,42 +129,29 @@ async def nothing_below(talk: ServerTalk) -> None:
 # The legacy era: one level for the conversation
 
 
-@case.should(
-    "log-levels/nothing-below-the-one-set", "Nothing below the level that was set.", LEGACY
-)
+@case.should("log-levels", "Nothing below the level that was set.", LEGACY)
 async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     """Messages that are less grave than the level of the conversation do not come."""
     await _nothing_below(talk)
 
 
-@case.must(
-    "setting-log-level/accepted",
-    "An empty result for each of the eight levels.",
-    LEGACY,
-    needs=DECLARED,
-)
-async def accepted(talk: ServerTalk) -> None:
+@setting_log_level.must("An empty result for each of the eight levels.", LEGACY, needs=DECLARED)
+async def accepted(link: OpenLink) -> None:
     """Each of the eight levels can be set."""
-    link = await talk.open()
     for level in LEVELS:
         found = await link.ask("logging/setLevel", {"level": level})
         check(set(found) <= {"_meta"}, f"logging/setLevel {level} was answered with {found}")
 
 
-@case.should("error-handling/invalid-level", "The error -32602.", LEGACY, needs=DECLARED)
-async def invalid_level(talk: ServerTalk) -> None:
+@case.should("error-handling", "The error -32602.", LEGACY, needs=DECLARED)
+async def invalid_level(link: OpenLink) -> None:
     """A level that does not exist is refused."""
-    link = await talk.open()
     for params in (*({"level": each} for each in WRONG), {}):
         reply = await link.request("logging/setLevel", params)
         reply.failed_with(INVALID_PARAMS, what=f"logging/setLevel with {params}")
 
 
-@case.should(
-    "setting-log-level/changed",
-    "Messages come while the level lets them, and not afterwards.",
-    LEGACY,
-)
+@setting_log_level.should("Messages come while the level lets them, and not afterwards.", LEGACY)
 async def changed(talk: ServerTalk) -> None:
     """The level can be changed at any time."""
     link = await _opened(talk, "debug")
@@ -180,11 +163,8 @@ async def changed(talk: ServerTalk) -> None:
     talk.note(f"{len(before)} messages before the change")
 
 
-@case.should(
-    "setting-log-level/of-one-client",
-    "The level of the other client is as it was.",
-    LEGACY,
-    bindings=EVERY - {Binding.STDIO},
+@setting_log_level.should(
+    "The level of the other client is as it was.", LEGACY, bindings=EVERY - {Binding.STDIO}
 )
 async def of_one_client(talk: ServerTalk) -> None:
     """The level that one client sets is not that of another."""
@@ -200,36 +180,30 @@ async def of_one_client(talk: ServerTalk) -> None:
 # The modern era: a level for each request
 
 
-@case.must("per-request-log-level/not-asked-for", "No log message.")
+@per_request_log_level.must("No log message.")
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a level brings no log messages."""
     found = [each.params for each in (await _call(await talk.open()))[1]]
     check(not found, f"log messages came that nobody had asked for: {found}")
 
 
-@case.must(
-    "per-request-log-level/only-where-asked-for",
-    "No log message, whichever tool is called.",
-    needs=(),
-)
+@per_request_log_level.must("No log message, whichever tool is called.", needs=())
 async def only_where_asked_for(talk: ServerTalk) -> None:
     """Whatever is asked for without a level, nothing is logged to the client."""
     await check_notified(talk, Unasked.UNLEVELLED)
 
 
-@case.must("per-request-log-level/not-kept", "No log message for the request without a level.")
-async def not_kept(talk: ServerTalk) -> None:
+@per_request_log_level.must("No log message for the request without a level.")
+async def not_kept(link: OpenLink) -> None:
     """The level of one request is not that of the next."""
-    link = await talk.open()
     await _call(link, "debug")
     found = [each.params for each in (await _call(link))[1]]
     check(not found, f"the level of an earlier request was kept: {found}")
 
 
-@case.must("per-request-log-level/before-response", "All log messages come before the answer.")
-async def before_response(talk: ServerTalk) -> None:
+@per_request_log_level.must("All log messages come before the answer.")
+async def before_response(link: OpenLink) -> None:
     """Nothing is logged for a request that has been answered."""
-    link = await talk.open()
     await link.reply(await _send(link, "debug"))
     before = len(_logged(link))
     await link.quiet()
@@ -237,14 +211,9 @@ async def before_response(talk: ServerTalk) -> None:
     check(not late, f"after the answer came {late}")
 
 
-@case.must(
-    "per-request-log-level/own-stream",
-    "On the response of its request, and on no other.",
-    bindings=STREAMABLE,
-)
-async def own_stream(talk: ServerTalk) -> None:
+@per_request_log_level.must("On the response of its request, and on no other.", bindings=STREAMABLE)
+async def own_stream(link: OpenLink) -> None:
     """Log messages come on the stream of the request that asked for them."""
-    link = await talk.open()
     asking, other = await _send(link, "debug"), await _send(link)
     await link.reply(asking)
     await link.reply(other)
@@ -253,14 +222,9 @@ async def own_stream(talk: ServerTalk) -> None:
         check(own, f"a log message came on the response of another request: {each.params}")
 
 
-@case.must(
-    "per-request-log-level/not-on-listen",
-    "Nothing on the stream of subscriptions/listen.",
-    bindings=STREAMABLE,
-)
-async def not_on_listen(talk: ServerTalk) -> None:
+@per_request_log_level.must("Nothing on the stream of subscriptions/listen.", bindings=STREAMABLE)
+async def not_on_listen(link: OpenLink) -> None:
     """Log messages do not come on a stream of subscriptions/listen."""
-    link = await talk.open()
     wanted = {"toolsListChanged": True}
     listening = await link.send(
         "subscriptions/listen", {"notifications": wanted}, meta={META_LOG_LEVEL: "debug"}
@@ -273,11 +237,9 @@ async def not_on_listen(talk: ServerTalk) -> None:
     await link.cancel(listening)
 
 
-@case.should("error-handling/invalid-request-level", "The error -32602.", needs=("logging",))
-async def invalid_request_level(talk: ServerTalk) -> None:
+@case.should("error-handling", "The error -32602.", needs=("logging",))
+async def invalid_request_level(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """A request with a level that does not exist is refused."""
-    link = await talk.open()
-    method, params = talk.any_request()
     for level in (each for each in WRONG if each is not None):
         reply = await link.request(method, params, meta={META_LOG_LEVEL: level})
         reply.failed_with(INVALID_PARAMS, what=f"a request with the logLevel {level!r}")

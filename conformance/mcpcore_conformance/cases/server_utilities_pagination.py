@@ -11,8 +11,8 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import INVALID_PARAMS
 from mcpcore_conformance.kit.model import EVERY, Binding, Page
 from mcpcore_conformance.kit.readings import read_alike
-from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 page = Page("server/utilities/pagination")
 case = page.server()
@@ -113,22 +113,18 @@ for _slug, _one, _list, _method, _needs in (
     )(partial(_whole, method=_method))
 
 
-@case.must(
-    "response-format/next-cursor", "nextCursor is a string; where nothing follows it is not there."
-)
-async def next_cursor(talk: ServerTalk) -> None:
+@case.must("response-format", "nextCursor is a string; where nothing follows it is not there.")
+async def next_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """The cursor of the next page is a string, or there is none."""
-    link = await talk.open()
     for method in _there(talk):
         for each in await pages(link, method):
             value = each.get("nextCursor", "")
             check(isinstance(value, str), f"{method}: nextCursor is {value!r}", CURSOR)
 
 
-@case.should("error-handling/invalid-cursor", "The error -32602.")
-async def invalid_cursor(talk: ServerTalk) -> None:
+@case.should("error-handling", "The error -32602.")
+async def invalid_cursor(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that the server never gave is refused."""
-    link = await talk.open()
     for method in _there(talk):
         for cursor in FORGED:
             reply = await link.request(method, {"cursor": cursor})
@@ -136,10 +132,9 @@ async def invalid_cursor(talk: ServerTalk) -> None:
     await link.alive()
 
 
-@case.should("error-handling/cursor-type", "The error -32602.")
-async def cursor_type(talk: ServerTalk) -> None:
+@case.should("error-handling", "The error -32602.")
+async def cursor_type(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor that is no string is refused."""
-    link = await talk.open()
     cursors: tuple[Any, ...] = (1, 0.5, True, {}, ["x"])
     for method in _there(talk):
         for cursor in cursors:
@@ -147,10 +142,9 @@ async def cursor_type(talk: ServerTalk) -> None:
             reply.failed_with(INVALID_PARAMS, what=f"{method} with the cursor {cursor!r}")
 
 
-@case.must("request-format/pages-differ", "The second page has other entries than the first.")
-async def pages_differ(talk: ServerTalk) -> None:
+@case.must("request-format", "The second page has other entries than the first.")
+async def pages_differ(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor leads on from where its page ended."""
-    link = await talk.open()
     method, first, cursor = await _paged(talk, link)
     second, following = await _page(link, method, cursor)
     if following == cursor:
@@ -159,10 +153,9 @@ async def pages_differ(talk: ServerTalk) -> None:
     check(not again, f"{method} lists {sorted(again)} on both pages")
 
 
-@case.should("implementation-guidelines/stable", "The same page, as often as it is asked for.")
-async def stable(talk: ServerTalk) -> None:
+@case.should("implementation-guidelines", "The same page, as often as it is asked for.")
+async def stable(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor may be used again, and leads to the same page."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     first, following = await _page(link, method, cursor)
     await _page(link, method)
@@ -172,10 +165,9 @@ async def stable(talk: ServerTalk) -> None:
     check((following is None) is (later is None), "only one of them says that more follows")
 
 
-@case.should("implementation-guidelines/altered", "The error -32602.")
-async def altered(talk: ServerTalk) -> None:
+@case.should("implementation-guidelines", "The error -32602.")
+async def altered(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor with something behind it is another one, and refused."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     altered = f"{cursor}x"
     if read_alike(cursor, altered):
@@ -185,22 +177,18 @@ async def altered(talk: ServerTalk) -> None:
     reply.failed_with(INVALID_PARAMS, what=f"{method} with a cursor that has something behind it")
 
 
-@case.may("implementation-guidelines/of-another-list", "The error -32602.")
-async def of_another_list(talk: ServerTalk) -> None:
+@case.may("implementation-guidelines", "The error -32602.")
+async def of_another_list(talk: ServerTalk, link: OpenLink) -> None:
     """A cursor of one list is no cursor of another."""
-    link = await talk.open()
     method, _, cursor = await _paged(talk, link)
     others = [each for each in _there(talk) if each != method]
-    if not others:
-        talk.skip("the server has one list only")
+    need(others, "the server has one list only")
     reply = await link.request(others[0], {"cursor": cursor})
     reply.failed_with(INVALID_PARAMS, what=f"{others[0]} with a cursor of {method}")
 
 
 @case.should(
-    "pagination-model/same-whole",
-    "The same entries in the same order.",
-    bindings=EVERY - {Binding.STDIO},
+    "pagination-model", "The same entries in the same order.", bindings=EVERY - {Binding.STDIO}
 )
 async def same_whole(talk: ServerTalk) -> None:
     """Two clients that follow the cursors side by side find the same list."""

@@ -11,8 +11,6 @@ from mcpcore_conformance.diff.rendering import FORMATS
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import ConnectOptions, Opt, Texts, connecting
 
-__all__ = ["command"]
-
 FormatName = Literal["text", "json", "markdown", "sarif"]
 KindName = Literal["breaking", "risky", "additive"]
 

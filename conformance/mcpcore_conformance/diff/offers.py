@@ -22,8 +22,6 @@ from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import wrong
 from mcpcore_transports.commands.target import converse, split_target
 
-__all__ = ["Offer", "described", "of_trace", "offer_of"]
-
 Offer = dict[str, Any]
 """Declarations by list, and ``instructions``; what is unknown is absent."""
 

@@ -9,8 +9,6 @@ import msgspec
 
 from mcpcore.policy.differences import Difference, DifferenceKind
 
-__all__ = ["FORMATS", "counted"]
-
 _SARIF = {"breaking": "error", "risky": "warning", "additive": "note"}
 _RULES = {
     "breaking": "A client that worked with the one may fail with the other.",

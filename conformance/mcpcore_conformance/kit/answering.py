@@ -24,10 +24,6 @@ class Answering(Struct):
         return found(message) if found is not None else None
 
 
-def _ping(_message: Message) -> dict[str, Any]:
-    return {}
-
-
 def _sample(_message: Message) -> dict[str, Any]:
     content = {"type": "text", "text": "said by the kit"}
     return {"role": "assistant", "content": content, "model": "kit", "stopReason": "endTurn"}
@@ -40,13 +36,9 @@ def _elicit(message: Message) -> dict[str, Any]:
     return {"action": "accept", "content": sample_form(schema)}
 
 
-def _roots(_message: Message) -> dict[str, Any]:
-    return {"roots": [{"uri": "file:///kit", "name": "kit"}]}
-
-
 _ANSWERS: Mapping[str, Callable[[Message], dict[str, Any] | None]] = {
-    "ping": _ping,
+    "ping": lambda _message: {},
     "sampling/createMessage": _sample,
     "elicitation/create": _elicit,
-    "roots/list": _roots,
+    "roots/list": lambda _message: {"roots": [{"uri": "file:///kit", "name": "kit"}]},
 }

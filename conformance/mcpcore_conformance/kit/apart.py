@@ -17,6 +17,3 @@ def shape_problem(method: str, result: dict[str, Any], revision: Revision) -> st
     if not isinstance(result.get(CURSOR, ""), str):
         del rest[CURSOR]
     return result_problem(method, rest, revision)
-
-
-__all__ = ["AGREED", "CURSOR", "SCOPE", "TTL", "shape_problem"]

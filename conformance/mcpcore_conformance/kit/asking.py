@@ -11,7 +11,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import Kind, Message
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.reply import Reply, Sent
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 if TYPE_CHECKING:
     from mcpcore_conformance.kit.talk import ServerTalk
@@ -39,7 +39,7 @@ class Asked(Struct):
         """
         found = self.of(method)
         if not self.requests and not needs_input(self.reply):
-            need(not answered(self.reply), f"the tool did not ask for {method}: {self.reply}")
+            need(not self.reply.good, f"the tool did not ask for {method}: {self.reply}")
         check(found, f"no {method} came: {self.reply}")
         return found[0]
 
@@ -141,15 +141,12 @@ async def asking_link(talk: "ServerTalk", declared: dict[str, Any], answering: A
 
 def needs_input(reply: Reply) -> bool:
     """Return True if the answer is ``input_required``."""
-    message = reply.message
-    if message is None or message.kind is not Kind.RESULT:
-        return False
-    return bool(message.result.get("resultType") == "input_required")
+    return reply.good and bool(reply.result.get("resultType") == "input_required")
 
 
 def check_asks(reply: Reply, what: str) -> None:
     """Check that input is required; a result that does not say its type has another fault."""
-    untold = answered(reply) and "resultType" not in reply.result
+    untold = reply.good and "resultType" not in reply.result
     detail = f"{what} got {reply}, not input_required"
     check(needs_input(reply), detail, "tools/call" if untold else "")
 
@@ -164,11 +161,6 @@ def embedded(reply: Reply) -> list[Message]:
     return [Message(Kind.REQUEST, each, Text(b"")) for each in found.values()]
 
 
-def answered(reply: Reply) -> bool:
-    """Return True if a result came, be it one with ``isError``."""
-    return reply.message is not None and reply.message.kind is Kind.RESULT
-
-
 def failed(reply: Reply) -> bool:
     """Return True if a call failed: an error of the protocol, or a result with ``isError``.
 
@@ -176,15 +168,14 @@ def failed(reply: Reply) -> bool:
     """
     if reply.gone is not None:
         raise Broken(f"{reply.sent.method} ended the connection ({reply.gone.reason})")
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
-        return reply.message.result.get("isError") is True
+    if reply.good:
+        return reply.result.get("isError") is True
     return reply.refused
 
 
 def worked(reply: Reply) -> bool:
     """Return True if a call succeeded: a result without ``isError``."""
-    message = reply.message
-    return message is not None and message.kind is Kind.RESULT and not failed(reply)
+    return reply.good and not failed(reply)
 
 
 def ended(reply: Reply) -> bool:
@@ -245,9 +236,3 @@ async def capabilities_of(link: Link) -> dict[str, Any]:
 def only(capabilities: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return the named ones of the capabilities."""
     return {name: value for name, value in capabilities.items() if name in names}
-
-
-def need(condition: object, reason: str) -> None:
-    """Go on only if ``condition`` holds; otherwise the case does not apply."""
-    if not condition:
-        raise NotApplicable(reason)

@@ -47,6 +47,3 @@ def of_session(seen: Iterable[Message]) -> list[Message]:
 
 def _key(id: object) -> object:
     return type(id), id
-
-
-__all__ = ["Overture", "is_modern", "of_session"]

@@ -133,7 +133,7 @@ class ClientLink(ClientRecord):
         self, method: str | Callable[[Message], bool], within: float | None = None
     ) -> Message | None:
         """Wait for a message and take it out of the inbox; None if none comes."""
-        wanted = _by_method(method) if isinstance(method, str) else method
+        wanted = (lambda message: message.method == method) if isinstance(method, str) else method
         found: Message | None = await self.until(
             lambda: next(filter(wanted, self.inbox), None), within, wanted=wanted
         )
@@ -491,7 +491,3 @@ def _later(message: Message) -> bool:
     """Return True for a request of a client that takes the handshake for done."""
     known = message.method in ("initialize", "ping")
     return message.kind is Kind.REQUEST and not known and not is_modern(message)
-
-
-def _by_method(method: str) -> Callable[[Message], bool]:
-    return lambda message: message.method == method

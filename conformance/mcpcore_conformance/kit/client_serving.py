@@ -181,10 +181,6 @@ def _discover(serving: Serving, message: Message, revision: Revision) -> Answer:
     return made
 
 
-def _call(serving: Serving, message: Message, revision: Revision) -> Answer:
-    return text("said by the kit")
-
-
 def _read(serving: Serving, message: Message, revision: Revision) -> Answer:
     uri = message.params.get("uri")
     return {"contents": [{"uri": uri, "mimeType": "text/plain", "text": "read from the kit"}]}
@@ -210,20 +206,8 @@ _ANSWERS: dict[str, Callable[[Serving, Message, Revision], Answer | None]] = {
     "logging/setLevel": _empty,
     "resources/subscribe": _empty,
     "resources/unsubscribe": _empty,
-    "tools/call": _call,
+    "tools/call": lambda serving, message, revision: text("said by the kit"),
     "resources/read": _read,
     "prompts/get": _prompt,
     "completion/complete": _complete,
 }
-
-__all__ = [
-    "HELD",
-    "SERVER_INFO",
-    "Answer",
-    "Serving",
-    "completed",
-    "default_tools",
-    "failing",
-    "text",
-    "tool",
-]

@@ -88,6 +88,3 @@ def _shapes(revision: Revision) -> dict[str, Shape]:
         "tasks/update": record({"taskId": string, "inputResponses": mapping(structure)}, meta),
         "tasks/list": page,
     }
-
-
-__all__ = ["sent_problem"]

@@ -1,7 +1,7 @@
 """Parts of cases about clients that sign in: the site, the client's run, and what came of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Unpack
 
 from mcpcore.spec.revisions import Span
 from mcpcore_conformance.kit.client_talk import ClientTalk
@@ -9,14 +9,13 @@ from mcpcore_conformance.kit.client_wire import Ended
 from mcpcore_conformance.kit.model import (
     SINCE_2025_03_26,
     SINCE_2025_06_18,
-    SINCE_2025_11_25,
     STREAMABLE,
     Cases,
-    ClientPlay,
     Page,
+    Traits,
 )
 from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, HttpVisit, ProtectedSite
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check, need
 
 PERSON = "auth/metadata-default"
 """Scenario of a client whose person consents to everything."""
@@ -24,9 +23,10 @@ FEW = 3
 """Authorizations that one request may cause."""
 
 
-def signing_in(page: Page, revisions: Span = SINCE_2025_03_26) -> Cases[ClientPlay]:
+def signing_in(page: Page, revisions: Span = SINCE_2025_03_26, **common: Unpack[Traits]) -> Cases:
     """Cases of a page about clients that sign in."""
-    return page.client(revisions, bindings=STREAMABLE, scenario=PERSON)
+    made: Traits = {"bindings": STREAMABLE, "scenario": PERSON, **common}
+    return page.client(revisions, **made)
 
 
 def protect(talk: ClientTalk) -> ProtectedSite:
@@ -35,6 +35,9 @@ def protect(talk: ClientTalk) -> ProtectedSite:
     site = ProtectedSite(talk.host.address, talk.random, published=published)
     talk.serving.site = site.visit
     return site
+
+
+NewSite = Annotated[ProtectedSite, protect]
 
 
 async def attend(
@@ -54,9 +57,11 @@ async def attend(
     ended = await talk.finished()
     if not any(each.path == site.endpoint for each in site.visits):
         raise Inconclusive(f"the client sent no request to the server: {talk.state()}")
-    if not site.elsewhere:
-        talk.skip(f"the client does not act on 401; it ended with status {ended.code}")
+    need(site.elsewhere, f"the client does not act on 401; it ended with status {ended.code}")
     return site
+
+
+AttendedSite = Annotated[ProtectedSite, attend]
 
 
 async def sign_in(
@@ -69,6 +74,9 @@ async def sign_in(
     if site.let_in:
         return site
     raise Broken(f"the client did not sign in; {_asked(site)}; {talk.state()}")
+
+
+EnteredSite = Annotated[ProtectedSite, sign_in]
 
 
 async def stops(
@@ -119,30 +127,10 @@ def metadata_asked(site: ProtectedSite) -> list[HttpVisit]:
 def registration(talk: ClientTalk, site: ProtectedSite) -> dict[str, Any]:
     """The metadata with which the client has registered; skips the case if it does not."""
     found = site.of("register")
-    if not found:
-        talk.skip("the client does not register itself")
+    need(found, "the client does not register itself")
     return found[0].value
 
 
 def scopes(params: Mapping[str, str]) -> set[str]:
     """The scopes that a request asks for."""
     return {*params.get("scope", "").split()}
-
-
-__all__ = [
-    "FEW",
-    "PERSON",
-    "SINCE_2025_03_26",
-    "SINCE_2025_06_18",
-    "SINCE_2025_11_25",
-    "attend",
-    "authorization",
-    "metadata_asked",
-    "protect",
-    "redeeming",
-    "registration",
-    "scopes",
-    "sign_in",
-    "signing_in",
-    "stops",
-]

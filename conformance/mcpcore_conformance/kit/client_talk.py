@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Never, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -14,16 +14,16 @@ from mcpcore_conformance.kit.client_wire import (
     Arrival,
     Came,
     Ended,
-    FramesHostWire,
     Host,
     HostWire,
-    HttpHostWire,
-    LinesHostWire,
-    ProcessHostWire,
 )
+from mcpcore_conformance.kit.hosts.http import HttpWire
+from mcpcore_conformance.kit.hosts.lines import LinesWire
+from mcpcore_conformance.kit.hosts.stdio import StdioWire
+from mcpcore_conformance.kit.hosts.ws import WsWire
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import Binding, Case
-from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
+from mcpcore_conformance.kit.verdicts import Broken, Findings, Inconclusive, check
 
 EPILOGUE = 0.5
 """Seconds for a client to end that has left; how it does says why."""
@@ -102,7 +102,7 @@ class Launcher(Struct):
     """Sends a signal to the client's process group."""
 
 
-class ClientTalk:
+class ClientTalk(Findings):
     """View of a client for one case.  It is started when the case first waits for it."""
 
     def __init__(
@@ -120,6 +120,7 @@ class ClientTalk:
         forgives: Collection[str] = (),
         endless: bool = False,
     ) -> None:
+        super().__init__()
         self.case = case
         self.host = host
         self.revision = revision
@@ -137,8 +138,6 @@ class ClientTalk:
         self.forgives = forgives
         """Flaws of messages that are passed over, of ``MISMADE``: each is taken as it is meant."""
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
-        self.notes: list[str] = []
-        self.weaknesses: list[str] = []
         self.links: list[ClientLink] = []
         self.ended: Ended | None = None
         self._launcher = launcher
@@ -269,8 +268,7 @@ class ClientTalk:
     async def succeeded(self, within: float | None = None) -> None:
         """Let the client come to its end; Broken if it ends with an error (its exit status)."""
         ended = await self.finished(within)
-        if ended.code != 0:
-            raise Broken(f"the client failed: {self.state()}")
+        check(ended.code == 0, f"the client failed: {self.state()}")
 
     async def report(self) -> Report:
         """Let the client come to its end and read what it reports of the scenario ``script``."""
@@ -286,6 +284,12 @@ class ClientTalk:
         if len(report.steps) <= number:
             raise Broken(f"the client reports {len(report.steps)} steps; it got {report.opened}")
         return report.steps[number]
+
+    async def good_step(self, what: str = "the call", number: int = 0) -> Outcome:
+        """As :meth:`step`; Broken if ``what`` it was about has no result."""
+        step = await self.step(number)
+        check(step.good, f"{what} ended with {step}")
+        return step
 
     def _written(self) -> Report | None:
         """Return the client's report.  Skips the case if the client cannot do the script."""
@@ -327,21 +331,21 @@ class ClientTalk:
 
     # Wires as what they are
 
-    def http(self, link: ClientLink) -> HttpHostWire:
+    def http(self, link: ClientLink) -> HttpWire:
         """For cases of HTTP only."""
-        return cast("HttpHostWire", link.wire)
+        return cast("HttpWire", link.wire)
 
-    def lines(self, link: ClientLink) -> LinesHostWire:
+    def lines(self, link: ClientLink) -> LinesWire:
         """For cases of newline framing only."""
-        return cast("LinesHostWire", link.wire)
+        return cast("LinesWire", link.wire)
 
-    def process(self, link: ClientLink) -> ProcessHostWire:
+    def process(self, link: ClientLink) -> StdioWire:
         """For cases of stdio only."""
-        return cast("ProcessHostWire", link.wire)
+        return cast("StdioWire", link.wire)
 
-    def frames(self, link: ClientLink) -> FramesHostWire:
+    def frames(self, link: ClientLink) -> WsWire:
         """For cases of WebSocket only."""
-        return cast("FramesHostWire", link.wire)
+        return cast("WsWire", link.wire)
 
     # Time and judgement
 
@@ -349,15 +353,12 @@ class ClientTalk:
         """Let time pass."""
         await self.host.pause(seconds)
 
-    def note(self, text: str) -> None:
-        """Say something worth knowing that decides nothing."""
-        self.notes.append(text)
 
-    def should(self, condition: object, detail: str) -> None:
-        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
-        if not condition:
-            self.weaknesses.append(detail)
+async def call(talk: ClientTalk) -> tuple[ClientLink, Message]:
+    """The first call of a tool, which is the case's to answer, and the connection that has it."""
+    return await talk.expect("tools/call")
 
-    def skip(self, reason: str) -> Never:
-        """End the case: the client does not have what it is about."""
-        raise NotApplicable(reason)
+
+CalledLink = Annotated[ClientLink, call]
+Call = Annotated[Message, call]
+ReadyLink = Annotated[ClientLink, ClientTalk.open]

@@ -4,7 +4,7 @@ The mirror image of :mod:`mcpcore_conformance.kit.wire`.  A host listens; everyt
 connections brings comes through one queue, in order of arrival, each thing with its wire.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -54,15 +54,9 @@ Arrival = Heard | Asked | Signal | Ended | Came
 class HostWire(Protocol):
     """Connection of a client.  Over HTTP all exchanges of a case are one connection."""
 
-    @property
-    def binding(self) -> Binding:
-        """Binding by which messages travel."""
-        ...
-
-    @property
-    def number(self) -> int:
-        """Within the case, from 1."""
-        ...
+    binding: Binding
+    number: int
+    """Within the case, from 1."""
 
     async def say(self, payload: bytes, exchange: int = 0) -> bool:
         """Send one message to the client, framed as the binding does it.
@@ -79,90 +73,6 @@ class HostWire(Protocol):
 
     async def cut(self, exchange: int = 0) -> None:
         """Drop an exchange, or all of the connection, without any goodbye."""
-
-
-class HttpHostWire(HostWire, Protocol):
-    """All that a client does at one HTTP endpoint."""
-
-    async def reply(
-        self,
-        exchange: int,
-        status: int,
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> bool:
-        """Answer an exchange with a whole response; content-length is added."""
-
-    async def stream(
-        self, exchange: int, headers: Sequence[tuple[str, str]] = (), status: int = 200
-    ) -> bool:
-        """Begin a response that is an event stream."""
-
-    async def event(
-        self,
-        exchange: int,
-        data: bytes | None = None,
-        *,
-        id: str | None = None,
-        name: str | None = None,
-        retry: int | None = None,
-        comment: str | None = None,
-    ) -> bool:
-        """Send one event on a stream."""
-
-    async def write(self, exchange: int, data: bytes) -> bool:
-        """Send bytes of the body of a response that has begun, as one chunk."""
-
-    async def end(self, exchange: int) -> bool:
-        """End a response that has begun in good order."""
-
-    async def raw(self, exchange: int, data: bytes, *, close: bool = True) -> bool:
-        """Send bytes in place of a response, as they are, and close the connection."""
-
-    def open(self, exchange: int) -> bool:
-        """Return True if the exchange can still be answered, or its response can go on."""
-
-    def streaming(self, exchange: int) -> bool:
-        """Return True if the response of the exchange is an event stream under way."""
-
-
-class LinesHostWire(HostWire, Protocol):
-    """A connection with newlines between messages."""
-
-    async def write(self, data: bytes) -> bool:
-        """Send bytes as they are."""
-
-
-class ProcessHostWire(LinesHostWire, Protocol):
-    """The kit in the place of a server process: what the client has started is a relay."""
-
-    pid: int
-    """Of the process that the client has started."""
-
-    async def stderr(self, data: bytes) -> bool:
-        """Write to the standard error of the process."""
-
-    async def exit(self, status: int = 0) -> bool:
-        """End the process with a status, negative: by that signal."""
-
-    async def stubborn(self) -> bool:
-        """From now on neither the end of input nor SIGTERM ends the process."""
-
-    async def deaf(self, now: bool) -> bool:
-        """Stop (``now``: True) or resume the process's reading of the client's messages."""
-
-    def alive(self) -> bool:
-        """Return True if the process is still there."""
-
-
-class FramesHostWire(HostWire, Protocol):
-    """A WebSocket."""
-
-    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> bool:
-        """Send one frame as it is (RFC 6455 section 5.2)."""
-
-    async def raw(self, data: bytes) -> bool:
-        """Send bytes as they are."""
 
 
 class HostSettings(Struct, kw_only=True):
@@ -190,15 +100,9 @@ class Host(Protocol):
     settings: HostSettings
     """To be changed before the client is started."""
 
-    @property
-    def log(self) -> Log:
-        """The transcript of the case."""
-        ...
-
-    @property
-    def binding(self) -> Binding:
-        """Binding by which messages travel."""
-        ...
+    log: Log
+    """The transcript of the case."""
+    binding: Binding
 
     @property
     def address(self) -> str:
@@ -225,19 +129,3 @@ class Host(Protocol):
 
     async def drained(self, within: float) -> None:
         """Wait until no connection is open any more, or that time is over."""
-
-
-__all__ = [
-    "Arrival",
-    "Asked",
-    "Came",
-    "Ended",
-    "FramesHostWire",
-    "Host",
-    "HostSettings",
-    "HostWire",
-    "HttpHostWire",
-    "LinesHostWire",
-    "ProcessHostWire",
-    "Signal",
-]

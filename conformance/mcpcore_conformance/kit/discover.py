@@ -114,7 +114,7 @@ def _last(link: Link) -> str:
 async def _handshake(talk: ServerTalk, features: Features) -> None:
     link = await talk.connect()
     reply = await link.request("initialize", link.opening())
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         _refused(reply, features)
         return
     found = reply.result
@@ -156,7 +156,7 @@ async def _metadata(talk: ServerTalk, features: Features) -> None:
     versions: Any = []
     if reply is None:
         features.declined = False
-    elif reply.message is not None and reply.message.kind is Kind.RESULT:
+    elif reply.good:
         found = reply.result
         versions = found.get("supportedVersions")
         features.capabilities = _object(found.get("capabilities"))
@@ -166,7 +166,7 @@ async def _metadata(talk: ServerTalk, features: Features) -> None:
     if isinstance(versions, list) and talk.revision.name in versions:
         features.revision = talk.revision.name
     else:
-        if reply is not None and reply.message is not None and reply.message.kind is Kind.RESULT:
+        if reply is not None and reply.good:
             features.problems.append(f"server/discover names the versions {versions!r}")
             features.declined = isinstance(versions, list)
         link = link if link.gone is None else await talk.connect()
@@ -257,7 +257,7 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
         if method == TEMPLATES and is_unknown(reply.message):
             features.unknown.add(method)
             break
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             features.problems.append(f"{method} got {reply}")
             features.unlisted.add(method)
             break

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ from mcpcore_conformance.kit.model import (
 from mcpcore_conformance.kit.probes import plain_request
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 from mcpcore_conformance.kit.watched import Watched
 from mcpcore_conformance.kit.wire import Overrides, Plain, Poured
 
@@ -200,8 +200,7 @@ class Endpoint:
         await self.link.until(
             lambda: self.link.ended.get(exchange) or self.so_far(exchange).messages, BEGINNING
         )
-        if not self.so_far(exchange).streams:
-            self.talk.skip("the server does not answer with an event stream")
+        need(self.so_far(exchange).streams, "the server does not answer with an event stream")
 
     # Bytes
 
@@ -253,6 +252,9 @@ async def endpoint(talk: ServerTalk, *, by_hand: bool = False, **options: Any) -
     link = await talk.open(**options)
     link.coming_back.by_hand |= by_hand
     return Endpoint(talk, link)
+
+
+OpenEndpoint = Annotated[Endpoint, endpoint]
 
 
 def final(found: Poured) -> list[Plain]:

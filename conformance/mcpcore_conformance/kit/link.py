@@ -190,19 +190,10 @@ class Link(LinkRecord):
         return await self._say(messages.notification(method, params), headers=headers)
 
     async def request(
-        self,
-        method: str,
-        params: Any = UNSET,
-        *,
-        id: Any = UNSET,
-        meta: dict[str, Any] | None = None,
-        bare: bool = False,
-        headers: Overrides | None = None,
-        within: float | None = None,
+        self, method: str, params: Any = UNSET, *, within: float | None = None, **rest: Any
     ) -> Reply:
-        """Send a request and wait for what comes of it."""
-        sent = await self.send(method, params, id=id, meta=meta, bare=bare, headers=headers)
-        return await self.reply(sent, within)
+        """Send a request, as :meth:`send`, and wait for what comes of it."""
+        return await self.reply(await self.send(method, params, **rest), within)
 
     async def ask(self, method: str, params: Any = UNSET, **rest: Any) -> dict[str, Any]:
         """Send a request that has to succeed, check the shape of its result, and return it.
@@ -239,7 +230,7 @@ class Link(LinkRecord):
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
         reply = await self.request("initialize", self.opening())
-        if reply.message is None or reply.message.kind is not Kind.RESULT:
+        if not reply.good:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
         if isinstance(agreed, str) and agreed != self.revision.name:
@@ -359,7 +350,7 @@ class Link(LinkRecord):
         self, method: str | Callable[[Message], bool], within: float | None = None
     ) -> Message | None:
         """Wait for a message of the server and take it out of the inbox; None if none comes."""
-        matches = _by_method(method) if isinstance(method, str) else method
+        matches = (lambda message: message.method == method) if isinstance(method, str) else method
         found = await self.until(lambda: next(filter(matches, self.inbox), None), within)
         if found is not None:
             self.inbox.remove(found)
@@ -464,10 +455,6 @@ class Link(LinkRecord):
             value = messages.result(question.id, answer)
         await self._say(value, method=f"the answer to {question.method}")
         return True
-
-
-def _by_method(method: str) -> Callable[[Message], bool]:
-    return lambda message: message.method == method
 
 
 def _embedded(request: Any) -> Message:

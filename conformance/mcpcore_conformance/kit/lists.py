@@ -5,14 +5,14 @@ from typing import Any
 from msgspec import UNSET
 
 from mcpcore_conformance.kit.apart import shape_problem
-from mcpcore_conformance.kit.asking import call, capabilities_of, entries, need, pages
+from mcpcore_conformance.kit.asking import call, capabilities_of, entries, pages
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Inconclusive, check, need
 
 
 async def check_declared(talk: ServerTalk, what: str) -> None:
@@ -20,7 +20,7 @@ async def check_declared(talk: ServerTalk, what: str) -> None:
     link = await talk.open()
     declared = await capabilities_of(link)
     reply = await link.request(f"{what}/list")
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
+    if not reply.good:
         check(what not in declared, f"{what} is declared, but {what}/list got {reply}")
         talk.skip(f"the server has no {what}")
     if reply.result.get(what):

@@ -272,27 +272,3 @@ def _name(value: Any) -> str:
 
 def _invalid(value: Any, text: Text, detail: str) -> Message:
     return Message(Kind.INVALID, value, text, detail)
-
-
-__all__ = [
-    "HEADER_MISMATCH",
-    "INTERNAL_ERROR",
-    "INVALID_PARAMS",
-    "INVALID_REQUEST",
-    "METHOD_NOT_FOUND",
-    "MISSING_CAPABILITY",
-    "PARSE_ERROR",
-    "RESOURCE_NOT_FOUND",
-    "UNSUPPORTED_VERSION",
-    "Id",
-    "Kind",
-    "Message",
-    "encode",
-    "error",
-    "is_id",
-    "meant",
-    "notification",
-    "parse",
-    "request",
-    "result",
-]

@@ -2,16 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
+from inspect import Parameter, isawaitable, signature
+from itertools import groupby
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from msgspec import Struct
 
 from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
 from mcpcore_conformance.kit.clauses import clause_in
-
-if TYPE_CHECKING:
-    from mcpcore_conformance.kit.client_talk import ClientTalk
-    from mcpcore_conformance.kit.talk import ServerTalk
 
 SPECIFICATION = "https://modelcontextprotocol.io/specification"
 RFC_EDITOR = "https://www.rfc-editor.org/rfc"
@@ -216,9 +214,12 @@ class Line(Struct):
     """Bytes at its end that were not kept."""
 
 
-ServerPlay = Callable[["ServerTalk"], Awaitable[None]]
-ClientPlay = Callable[["ClientTalk"], Awaitable[None]]
-Play = TypeVar("Play", ServerPlay, ClientPlay)
+Play = TypeVar("Play", bound=Callable[..., Awaitable[None]])
+"""A dialogue.
+
+A parameter ``Annotated`` with a function is given what that returns for the talk; parameters beside
+one another that name the same function share a tuple of it.  Any other parameter is the talk.
+"""
 
 
 class Traits(TypedDict, total=False):
@@ -239,20 +240,21 @@ class Page:
         self.name = name
         self.cases: list[Case] = []
 
-    def server(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ServerPlay]":
+    def server(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases":
         """Cases for servers."""
         return Cases(self, Side.SERVER, revisions, common)
 
-    def client(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases[ClientPlay]":
+    def client(self, revisions: Span = ALL, **common: Unpack[Traits]) -> "Cases":
         """Cases for clients, which play the scenario ``tools_call`` if no other is named."""
         return Cases(self, Side.CLIENT, revisions, {"scenario": "tools_call", **common})
 
 
-class Cases(Generic[Play]):
+class Cases:
     """Cases of one side on a page, with what holds for those that do not say otherwise.
 
-    Each method makes a dialogue the case of ``section/slug``; its docstring sums it up, where no
-    ``summary`` is given.
+    Each method makes a dialogue the case of ``section/slug``.  Its name is the slug (of clients
+    behind ``client-``) where the place is a section alone, its docstring the summary where none is
+    given.
     """
 
     def __init__(self, page: Page, side: Side, revisions: Span, common: Traits) -> None:
@@ -291,22 +293,77 @@ class Cases(Generic[Play]):
 
         def add(play: Play) -> Play:
             section, _, slug = place.partition("/")
+            slug = slug or self._slug(play)
             summed = (play.__doc__ or "").strip().partition("\n")[0]
             made: Traits = {"summary": summed, **self._common, **traits}
             if not section or not slug or not made["summary"]:
-                raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
+                raise ValueError(f"a case needs a section, a name and a docstring: {place!r}")
             case = Case(
-                id=f"{self._page.name}/{place}",
+                id=f"{self._page.name}/{section}/{slug}",
                 page=self._page.name,
                 section=section,
                 strength=strength,
                 revisions=revisions or self._revisions,
                 side=self._side,
                 expects=expects,
-                play=play,
+                play=_provided(play),
                 **made,
             )
             self._page.cases.append(case)
             return play
 
         return add
+
+    def at(self, section: str) -> "Section":
+        """Those of one section."""
+        return Section(self, section)
+
+    def _slug(self, play: Callable[..., Awaitable[None]]) -> str:
+        name = getattr(play, "__name__", "").replace("_", "-")
+        return f"client-{name}" if name and self._side is Side.CLIENT else name
+
+
+class Section:
+    """Cases of one section: those of :class:`Cases` without their place."""
+
+    def __init__(self, cases: Cases, name: str) -> None:
+        self._cases = cases
+        self._name = name
+
+    def must(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MUST or MUST NOT."""
+        return self._cases.must(self._name, expects, revisions, **traits)
+
+    def should(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a SHOULD."""
+        return self._cases.should(self._name, expects, revisions, **traits)
+
+    def may(
+        self, expects: str, revisions: Span | None = None, **traits: Unpack[Traits]
+    ) -> Callable[[Play], Play]:
+        """Add the case of a MAY."""
+        return self._cases.may(self._name, expects, revisions, **traits)
+
+
+def _provided(play: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """A dialogue that takes a talk, and gives it to the functions that its parameters name."""
+    named = [
+        getattr(each.annotation, "__metadata__", (None,))[0]
+        for each in signature(play).parameters.values()
+        if each.default is Parameter.empty
+    ]
+    sources = [(source, len([*same])) for source, same in groupby(named)]
+
+    async def provided(talk: Any) -> None:
+        given: list[Any] = []
+        for source, count in sources:
+            found = talk if source is None else source(talk)
+            found = await found if isawaitable(found) else found
+            given += [found] if count == 1 else found
+        await play(*given)
+
+    return provided

@@ -97,6 +97,11 @@ async def rejected(
     return reply
 
 
+def check_good(reply: Reply, what: str) -> None:
+    """Check that something got a result."""
+    check(reply.good, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
+
+
 def answers(link: Link) -> list[Message]:
     """Results and errors that have come and were not waited for."""
     return [each for each in link.inbox if each.kind in ANSWERS]

@@ -64,6 +64,11 @@ class Reply(Struct):
         return header(self.head.headers, name) if self.head is not None else None
 
     @property
+    def good(self) -> bool:
+        """True if there is a result, be it one with ``isError``."""
+        return self.message is not None and self.message.kind is Kind.RESULT
+
+    @property
     def result(self) -> dict[str, Any]:
         """The good result; raises Broken if it is anything else."""
         if self.message is None or self.message.kind is not Kind.RESULT:

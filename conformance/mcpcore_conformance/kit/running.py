@@ -49,8 +49,7 @@ async def outlasts(link: Link, sent: Sent, seconds: float, what: str) -> bool:
     await fence(link)
     early = link.answer_to(sent)
     reply = await link.reply(sent, link.patience + seconds)
-    served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}")
+    check(reply.good, f"{what} got {reply}")
     return early is None
 
 

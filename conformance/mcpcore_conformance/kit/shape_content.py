@@ -275,6 +275,3 @@ def extension_task(requests: Shape) -> Shape:
         return record({member: shape})(value, at)
 
     return look
-
-
-__all__ = ["ID", "ROLE", "TASK", "Shared", "extension_task"]

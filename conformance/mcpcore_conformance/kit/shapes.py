@@ -298,6 +298,3 @@ class _Tables:
             return shape(value, at)
 
         return look
-
-
-__all__ = ["params_problem", "result_problem"]

@@ -4,14 +4,14 @@ import base64
 import binascii
 import re
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.asking import entries
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import members, objects
-from mcpcore_conformance.kit.verdicts import Broken
+from mcpcore_conformance.kit.verdicts import Broken, check, need
 
 FILE = "/SKILL.md"
 MOST = 5
@@ -23,8 +23,7 @@ _FIELD = re.compile(r"""^["']?([A-Za-z_][\w.-]*)["']?[ \t]*:""", re.MULTILINE)
 def declared(talk: ServerTalk, setting: str = "") -> dict[str, Any]:
     """Return the settings of the extension; the case does not apply without it, or without one."""
     extensions = members(talk.features.capabilities.get("extensions"))
-    if SKILLS not in extensions:
-        talk.skip(f"the server does not declare extensions.{SKILLS}")
+    need(SKILLS in extensions, f"the server does not declare extensions.{SKILLS}")
     settings = members(extensions[SKILLS])
     if setting and settings.get(setting) is not True:
         talk.skip(f"the server does not declare {setting} of the extension")
@@ -36,6 +35,10 @@ async def opened(talk: ServerTalk, setting: str = "") -> tuple[Link, list[dict[s
     declared(talk, setting)
     link = await talk.open()
     return link, await entries(link, "skills/list", "skills") or talk.skip("no skill is listed")
+
+
+SkillsLink = Annotated[Link, opened]
+Skills = Annotated[list[dict[str, Any]], opened]
 
 
 def address(skill: dict[str, Any]) -> str:
@@ -60,8 +63,7 @@ async def contents(link: Link, uri: str) -> tuple[dict[str, Any], bytes]:
     """Read a file; return what stands around its contents, and its bytes."""
     found = objects((await link.ask("resources/read", {"uri": uri})).get("contents"))
     own = [each for each in found if each.get("uri") == uri]
-    if len(own) != 1:
-        raise Broken(f"{uri} was read, and {len(own)} of {len(found)} contents have that URI")
+    check(len(own) == 1, f"{uri} was read, and {len(own)} of {len(found)} contents have that URI")
     if isinstance(own[0].get("text"), str):
         return own[0], own[0]["text"].encode("utf-8", "surrogatepass")
     try:

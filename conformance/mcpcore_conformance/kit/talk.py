@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Never, cast
+from typing import Annotated, Any, cast
 
 from msgspec import Struct
 
@@ -11,6 +11,10 @@ from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.account import Account
 from mcpcore_conformance.kit.answering import Answering
+from mcpcore_conformance.kit.bindings.http import HttpWire
+from mcpcore_conformance.kit.bindings.lines import LinesWire
+from mcpcore_conformance.kit.bindings.stdio import StdioWire
+from mcpcore_conformance.kit.bindings.websocket import WebSocketWire
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Features, Tool, sample
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.link import Link
@@ -18,13 +22,9 @@ from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import Id
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
-from mcpcore_conformance.kit.verdicts import Inconclusive, NotApplicable
+from mcpcore_conformance.kit.verdicts import Findings, Inconclusive, NotApplicable
 from mcpcore_conformance.kit.wire import (
-    FramesWire,
-    HttpWire,
     Kept,
-    LinesWire,
-    ProcessWire,
     Refused,
     Stage,
     Wire,
@@ -42,7 +42,7 @@ class Timing(Struct, frozen=True):
     """For something that must not come, after the server has shown that it is there."""
 
 
-class ServerTalk:
+class ServerTalk(Findings):
     """View of a server for one case.  Everything that it opens is closed when the case ends."""
 
     def __init__(
@@ -56,6 +56,7 @@ class ServerTalk:
         seed: int,
         thorough: bool = False,
     ) -> None:
+        super().__init__()
         self.stage = stage
         self.revision = revision
         self.features = features
@@ -64,8 +65,6 @@ class ServerTalk:
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
         self.thorough = thorough
         """True if races are to be run again and again."""
-        self.notes: list[str] = []
-        self.weaknesses: list[str] = []
         self.links: list[Link] = []
         self.shared: list[Link] = []
         self.skips_noise = features.noisy
@@ -240,34 +239,21 @@ class ServerTalk:
         link.spoilt = True
         return cast("LinesWire", link.wire)
 
-    def process(self, link: Link) -> ProcessWire:
+    def process(self, link: Link) -> StdioWire:
         """The link's wire as what it is, for cases of stdio only."""
         link.spoilt = True
-        return cast("ProcessWire", link.wire)
+        return cast("StdioWire", link.wire)
 
-    def frames(self, link: Link) -> FramesWire:
+    def frames(self, link: Link) -> WebSocketWire:
         """The link's wire as what it is, for cases of WebSocket only."""
         link.spoilt = True
-        return cast("FramesWire", link.wire)
+        return cast("WebSocketWire", link.wire)
 
     # Time and judgement
 
     async def advance(self, seconds: float) -> None:
         """Let time pass; on virtual time it passes at once."""
         await self.stage.pause(seconds)
-
-    def note(self, text: str) -> None:
-        """Say something worth knowing that decides nothing."""
-        self.notes.append(text)
-
-    def should(self, condition: object, detail: str) -> None:
-        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
-        if not condition:
-            self.weaknesses.append(detail)
-
-    def skip(self, reason: str) -> Never:
-        """End the case: the server does not have what it is about."""
-        raise NotApplicable(reason)
 
     # What the server offers
 
@@ -316,6 +302,13 @@ class ServerTalk:
     def fresh_id(self) -> Id:
         """An id that no other request of this case has."""
         return f"kit-{self.random.getrandbits(48):012x}"
+
+
+OpenLink = Annotated[Link, ServerTalk.open]
+NewLink = Annotated[Link, ServerTalk.connect]
+AnyTool = Annotated[Tool, ServerTalk.any_tool]
+AnyMethod = Annotated[str, ServerTalk.any_request]
+AnyParams = Annotated[dict[str, Any], ServerTalk.any_request]
 
 
 def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:

@@ -3,12 +3,12 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import QUESTIONS, send_call
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import Kind, Message
+from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import TASKS
 from mcpcore_conformance.kit.shown import Tasker
@@ -32,12 +32,13 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)"
 
 async def open_link(talk: ServerTalk, answering: Answering | None = None) -> Link:
     """Open a connection as a client that follows tasks: in the extension it says so."""
-    if not talk.revision.modern:
-        if answering is None:
-            return await talk.open()
-        return await talk.open(answering=answering)
-    declared = {**all_capabilities(talk.revision), "extensions": {TASKS: {}}}
-    return await talk.open(capabilities=declared, answering=answering or Answering())
+    declared = None
+    if talk.revision.modern:
+        declared = {**all_capabilities(talk.revision), "extensions": {TASKS: {}}}
+    return await talk.open(capabilities=declared, answering=answering)
+
+
+FollowingLink = Annotated[Link, open_link]
 
 
 async def create(
@@ -180,8 +181,3 @@ def inside(task: dict[str, Any], member: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Broken(f"{member} of a task that is {task.get('status')} is {found!r:.80}")
     return found
-
-
-def is_result(reply: Any) -> bool:
-    """Return True if a reply is a good answer."""
-    return reply.message is not None and reply.message.kind is Kind.RESULT

@@ -6,14 +6,13 @@ from msgspec import UNSET
 
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.account import Unasked
-from mcpcore_conformance.kit.asking import need
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import FILTERS, lacks_subscriptions, leave, listen
 from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.pace import is_slow
 from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.talk import ServerTalk
-from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Inconclusive, check, need
 
 AFTERWARDS = 0.6
 """Seconds in which something may come late that should not come at all."""

@@ -36,7 +36,7 @@ from mcpcore_conformance.kit.shown import (
     kind_of,
 )
 from mcpcore_conformance.kit.talk import ServerTalk, all_capabilities
-from mcpcore_conformance.kit.verdicts import Broken, Ended
+from mcpcore_conformance.kit.verdicts import Broken, Ended, check
 
 MOST = 12
 """Tools that are tried, at most."""
@@ -199,8 +199,7 @@ async def last_round(talk: ServerTalk, link: Link, asked: Asker) -> Round:
             return Round(asked, rounds, reply.result)
         params = _again(link, reply)
     endless = f"{asked} asks again and again"
-    if asked.known:
-        raise Broken(endless)
+    check(not asked.known, endless)
     talk.skip(f"no tool takes what the kit makes up: {endless}")
 
 

@@ -4,7 +4,7 @@ This is done as in :mod:`mcpcore_conformance.kit.trying`: once, apart from all c
 there is nothing of the fixture.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import structs
 
@@ -27,6 +27,8 @@ from mcpcore_conformance.kit.trying import MOST, PATIENCE, SILENT, tried_until
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Ended
 
+SLOW = "slow_compute"
+"""Tool of the fixture that takes as long as it is told."""
 LONG = 2.0
 """Seconds for which a task is looked at; less where answers have less."""
 WHAT = "no tool that may be called becomes a task"
@@ -70,6 +72,9 @@ async def tasker(
 ) -> Tasker:
     """The first of them."""
     return (await taskers(talk, *names, end=end, questions=questions))[0]
+
+
+SlowTasker = Annotated[Tasker, lambda talk: tasker(talk, SLOW)]
 
 
 def support(tool: Tool) -> str:

@@ -1,4 +1,6 @@
-"""Exceptions that end a dialogue early."""
+"""Exceptions that end a dialogue early, and what it finds besides."""
+
+from typing import Never
 
 ERROR, NOISE = "error", "noise"
 """The flaws of an error whose form is wrong, and of a line of a process that is no JSON."""
@@ -46,6 +48,27 @@ class Slow(Inconclusive):
     """End of a dialogue whose request takes longer than an answer may: its outcome is unknown."""
 
 
+class Findings:
+    """What a dialogue finds besides what ends it."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.weaknesses: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing that decides nothing."""
+        self.notes.append(text)
+
+    def should(self, condition: object, detail: str) -> None:
+        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
+        if not condition:
+            self.weaknesses.append(detail)
+
+    def skip(self, reason: str) -> Never:
+        """End the case: the program does not have what it is about."""
+        raise NotApplicable(reason)
+
+
 def check(condition: object, detail: str, flaw: str = "") -> None:
     """Go on only if ``condition`` holds; otherwise the clause is broken, as ``detail`` says.
 
@@ -53,3 +76,9 @@ def check(condition: object, detail: str, flaw: str = "") -> None:
     """
     if not condition:
         raise Broken(detail, flaw)
+
+
+def need(condition: object, reason: str) -> None:
+    """Go on only if ``condition`` holds; otherwise the case does not apply."""
+    if not condition:
+        raise NotApplicable(reason)

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.asking import needs_input
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.messages import Kind, Message
+from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -198,7 +198,7 @@ class _Watch:
         polled = sent.exchange in link.coming_back.polled
         took = self.talk.stage.now() - began
         found = _Came(request, marked=-1, polled=polled, took=took)
-        if reply.message is None or reply.message.kind is not Kind.RESULT or needs_input(reply):
+        if not reply.good or needs_input(reply):
             return found
         if self.logs:
             await link.fence()

@@ -4,7 +4,7 @@ The methods are coroutines.  Those of a real binding wait; those of the core on 
 do, so that a whole dialogue runs in one step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -22,15 +22,9 @@ Overrides = Mapping[str, str | None]
 class Wire(Protocol):
     """A connection (a process, a socket, a session over HTTP) from the kit to a server."""
 
-    @property
-    def binding(self) -> Binding:
-        """Binding by which messages travel."""
-        ...
-
-    @property
-    def number(self) -> int:
-        """Within the case, from 1."""
-        ...
+    binding: Binding
+    number: int
+    """Within the case, from 1."""
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """Send one message, framed as the binding does it, and return its exchange (HTTP) or 0.
@@ -47,6 +41,7 @@ class Wire(Protocol):
 
         Returns its exchange; 0 where nothing needs to be opened.
         """
+        return 0
 
     async def cut(self, exchange: int = 0) -> None:
         """Drop an exchange, or all of the connection, without any goodbye."""
@@ -56,32 +51,6 @@ class Wire(Protocol):
 
     async def close(self) -> None:
         """Leave as the specification asks a client to, and free everything; never raises."""
-
-
-class LinesWire(Wire, Protocol):
-    """A wire with newlines between messages."""
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
-
-
-class ProcessWire(LinesWire, Protocol):
-    """A server that is a child process, over stdio."""
-
-    async def rest(self, seconds: float) -> None:
-        """Read nothing from now on, until nothing was written for so many seconds."""
-
-    async def signal(self, number: int) -> None:
-        """Send a signal to the process."""
-
-    async def exited(self, within: float) -> int | None:
-        """Wait for the end of the process; its status (negative: the signal), or None."""
-
-    def stderr(self) -> bytes:
-        """Return the last 64 KiB of its standard error."""
-
-    def descendants(self) -> list[int]:
-        """Return the ids of processes that it has started and that are still there."""
 
 
 class Plain(Struct):
@@ -105,78 +74,6 @@ class Poured(Struct):
     """True if something came that is no HTTP."""
 
 
-class HttpWire(Wire, Protocol):
-    """A session over Streamable HTTP."""
-
-    url: str
-    authority: str
-    """Host and port, as Host has them."""
-    path: str
-    session: str | None
-    """The id that the server gave; sent with everything from then on.  May be set."""
-
-    def headers_for(self, payload: bytes | None) -> Headers:
-        """The headers that a message goes with; None: those of a request without a message."""
-        ...
-
-    async def fetch(
-        self,
-        method: str,
-        *,
-        target: str | None = None,
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes | None = None,
-    ) -> int:
-        """Send one request exactly as given (Host and framing are added); returns its exchange."""
-
-    async def raw(self, data: bytes, *, finish: bool = False) -> int:
-        """Send bytes on a new TCP (or TLS) connection, as they are; the response is heard."""
-
-    async def visit(self, url: str) -> int:
-        """GET what is at a URL, on any host, with nothing of the session; returns its exchange."""
-
-    async def more(self, exchange: int, data: bytes) -> None:
-        """Send more bytes on the connection of a ``raw`` exchange."""
-
-    async def pour(
-        self,
-        *pieces: bytes,
-        within: float = 2.0,
-        first: float = 2.0,
-        methods: Sequence[str] = (),
-        wait: bool = False,
-    ) -> Poured:
-        """Send bytes on a connection of their own and return all that came of them.
-
-        Ends when the server closes, or with ``within`` seconds of silence, ``first`` of them as
-        long as nothing has come, for a server that is busy elsewhere.  ``methods``: of the
-        requests that are meant, by default POST; ``wait``: each piece but the first is sent when
-        something has come.
-        """
-
-    async def reachable(self, host: str) -> bool:
-        """Return True if the server's port can be reached at another address."""
-
-
-class FramesWire(Wire, Protocol):
-    """A WebSocket."""
-
-    url: str
-    accepted: Headers
-    """Headers of the upgrade's response."""
-    subprotocol: str | None
-    """The one that the server has chosen."""
-
-    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
-        """Send one frame as it is (RFC 6455 section 5.2), masked."""
-
-    async def raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
-
-    async def rest(self, seconds: float) -> None:
-        """Read nothing from now on, until nothing was written for so many seconds."""
-
-
 class Kept(Struct, frozen=True):
     """An open conversation that waits for another case."""
 
@@ -192,15 +89,11 @@ class Kept(Struct, frozen=True):
 class Stage(Protocol):
     """A server that is there for dialogues: where its connections come from, and its clock."""
 
-    @property
-    def binding(self) -> Binding:
-        """Binding by which messages travel."""
-        ...
-
-    @property
-    def target(self) -> str:
-        """Tested program, for reports."""
-        ...
+    binding: Binding
+    target: str
+    """Tested program, for reports."""
+    keeps: bool = False
+    """True if conversations are kept for other cases, as opening one costs much."""
 
     def now(self) -> float:
         """Seconds, of an origin of its own."""
@@ -217,20 +110,17 @@ class Stage(Protocol):
         Raises Refused if the server does not take the connection.
         """
 
-    @property
-    def keeps(self) -> bool:
-        """True if conversations are kept for other cases, as opening one costs much."""
-        ...
-
     async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> "Kept | None":
         """Take a conversation that was kept; or None.
 
         ``said``: what was declared at its beginning; ``wait``: a while for one that another case
         has, as long as opening one would take.
         """
+        return None
 
     def keep(self, revision: Revision, said: str, kept: "Kept") -> None:
         """Keep an open conversation for another case."""
+        raise AssertionError(f"{self.target} keeps nothing")
 
 
 class Refused(Exception):

@@ -84,7 +84,7 @@ def _lost(ended: Ended) -> Xml.Element:
 def _case(report: Report, entry: Entry) -> Xml.Element:
     case = _named(report, entry.case, entry.place, entry.seconds)
     # a case has no properties in the schemas: what it is about stands in its output
-    out = [_about(entry), *entry.notes]
+    out = [f"{entry.case.strength} {entry.case.link_in(entry.revision)}", *entry.notes]
     if entry.judged is Judged.UNEXPECTED_PASS:
         message = f"unexpected pass: {entry.reason}"
         case.append(_element("failure", message=message, type="unexpected pass"))
@@ -102,11 +102,6 @@ def _case(report: Report, entry: Entry) -> Xml.Element:
         out.insert(1, f"{entry.verdict}: {entry.detail}")
     Xml.SubElement(case, "system-out").text = "\n".join(out)
     return case
-
-
-def _about(entry: Entry) -> str:
-    """How binding the clause is, and where it stands."""
-    return f"{entry.case.strength} {entry.case.link_in(entry.revision)}"
 
 
 def account(entry: Entry) -> str:

@@ -223,7 +223,7 @@ async def _protected(
     own, other = ({"authorization": f"Bearer {each}"} for each in (tokens.good, tokens.other))
     given = target.headers or {}
     options: dict[str, Any] = {"tls": tls, "headers": {**given, **own}, "tokens": tokens}
-    if not isinstance(target, WebSocketTarget):
+    if isinstance(target, HttpTarget):
         options["other_headers"] = {**given, **other}
     kind = _WEB.get(binding_of(target), HttpStage)
     return await stack.enter_async_context(kind(target.url, **options))

@@ -11,7 +11,6 @@ from mcpcore_conformance.strategies.malformed import Malformed, malformed
 from mcpcore_conformance.strategies.messages import (
     batches,
     ids,
-    json_values,
     messages,
     notifications,
     params_of,
@@ -22,6 +21,7 @@ from mcpcore_conformance.strategies.messages import (
 )
 from mcpcore_conformance.strategies.sequences import conversations
 from mcpcore_conformance.strategies.streams import EventStream, StreamEvent, chunks, event_streams
+from mcpcore_conformance.strategies.types import json_values
 
 __all__ = [
     "EventStream",

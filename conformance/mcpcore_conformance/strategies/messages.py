@@ -15,22 +15,8 @@ from mcpcore.spec.types.base import (
 )
 from mcpcore_conformance.strategies.types import json_objects, json_values, text, values_of
 
-__all__ = [
-    "batches",
-    "ids",
-    "json_values",
-    "messages",
-    "notifications",
-    "params_of",
-    "progress_tokens",
-    "requests",
-    "responses",
-    "results_of",
-]
-
 Message = dict[str, Any]
 _HUGE = 10**30
-_ODD_IDS = (0, -1, 1, "1", "", "0", 2**53, 2**53 + 1, 2**63, _HUGE, "null")
 
 
 def known(revision: str) -> Revision:

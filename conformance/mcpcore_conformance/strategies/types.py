@@ -49,7 +49,7 @@ def _of(info: inspect.Type, depth: int) -> SearchStrategy[Any]:
         case inspect.StructType():
             return _struct(info, depth)
         case inspect.UnionType(types=types):
-            return _union(types, depth)
+            return st.one_of([_of(each, depth) for each in types])
         case inspect.LiteralType(values=values):
             return st.sampled_from(sorted(values, key=str))
         case inspect.ListType(item_type=item) | inspect.CollectionType(item_type=item):
@@ -75,10 +75,6 @@ def _of(info: inspect.Type, depth: int) -> SearchStrategy[Any]:
         case inspect.Metadata(type=inner):
             return _of(inner, depth)
     raise NotImplementedError(f"no values are known for {info!r}")
-
-
-def _union(types: tuple[inspect.Type, ...], depth: int) -> SearchStrategy[Any]:
-    return st.one_of([_of(each, depth) for each in types])
 
 
 def _struct(info: inspect.StructType, depth: int) -> SearchStrategy[dict[str, Any]]:

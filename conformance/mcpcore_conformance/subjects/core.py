@@ -9,43 +9,23 @@ from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.heard import Gone, Heard, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
-from mcpcore_conformance.kit.wire import Kept, Overrides
+from mcpcore_conformance.kit.wire import Overrides, Stage, Wire
 from mcpcore_conformance.subjects.core_app import CoreApp
 from mcpcore_conformance.subjects.core_server import make_server
 
 T = TypeVar("T")
 
 
-class CoreStage:
+class CoreStage(Stage):
     """Makes conversations with one server object, and is their clock."""
+
+    binding = Binding.CORE
+    target = "the sans-IO core"
 
     def __init__(self) -> None:
         self._server = make_server()
         self._time = 0.0
         self._wires: list[CoreWire] = []
-
-    @property
-    def binding(self) -> Binding:
-        """The core."""
-        return Binding.CORE
-
-    @property
-    def target(self) -> str:
-        """What is tested."""
-        return "the sans-IO core"
-
-    @property
-    def keeps(self) -> bool:
-        """Opening costs nothing."""
-        return False
-
-    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        return None
-
-    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> "CoreStage":
         """There is nothing to get ready."""
@@ -91,26 +71,18 @@ class CoreStage:
             self._wires.remove(wire)
 
 
-class CoreWire:
+class CoreWire(Wire):
     """A conversation with a Peer, line by line."""
+
+    binding = Binding.CORE
 
     def __init__(self, stage: CoreStage, app: CoreApp, log: Log) -> None:
         self.heard: deque[Heard] = deque()
-        self._number = log.number()
+        self.number = log.number()
         self._stage = stage
         self._app = app
         self._log = log
         self._ended = False
-
-    @property
-    def binding(self) -> Binding:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return Binding.CORE
-
-    @property
-    def number(self) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return self._number
 
     @property
     def deadline(self) -> float | None:
@@ -128,8 +100,8 @@ class CoreWire:
         return 0
 
     async def write(self, data: bytes) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.LinesWire`."""
-        self._log.add(True, self._number, "message", data)
+        """Send bytes as they are."""
+        self._log.add(True, self.number, "message", data)
         if not self._ended:
             self._app.peer.receive_data(data, now=self._stage.now())
             self._app.turn(self._stage.now())
@@ -141,13 +113,9 @@ class CoreWire:
             self._stage.pass_until(self._stage.now() + within, self)
         return self.heard.popleft() if self.heard else None
 
-    async def listen(self, last_event_id: str | None = None) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return 0
-
     async def finish(self) -> None:
         """Say that nothing more comes; answers still do."""
-        self._log.add(True, self._number, "close", b"")
+        self._log.add(True, self.number, "close", b"")
         self._app.peer.receive_eof(now=self._stage.now(), half=True)
         self._app.turn(self._stage.now())
         self._collect()
@@ -175,7 +143,7 @@ class CoreWire:
         """Take what the Peer has to send."""
         for line in self._app.peer.lines_to_send().split(b"\n"):
             if line:
-                self._log.add(False, self._number, "message", line + b"\n")
+                self._log.add(False, self.number, "message", line + b"\n")
                 self.heard.append(Text(line, at=self._stage.now()))
 
 

@@ -24,8 +24,6 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, CapabilityMissin
 from mcpcore.spec.methods import METHODS
 from mcpcore_transports.schema import compile_schema
 
-__all__ = ["CoreApp", "CoreContext", "Steps"]
-
 
 class Wait(Struct, frozen=True):
     """Go on after so many seconds."""

@@ -7,7 +7,6 @@ Peer (:mod:`mcpcore_conformance.subjects.core_conversation`), and nothing that w
 import traceback
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from msgspec import Raw
@@ -156,12 +155,7 @@ class _Connecting:
             self._conversation.leave()
             raise
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: Any) -> None:
         if self._conversation is not None:
             self._conversation.leave()
 
@@ -215,6 +209,3 @@ class _Cache(ServerCache):
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""
         super().put(method, params, result, mark, now=self._strands.now)
-
-
-__all__ = ["CoreClient"]

@@ -318,6 +318,3 @@ class Conversation:
             self.peer.fail(key, error.error)
         except Exception:
             self.peer.fail(key, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
-
-
-__all__ = ["Conversation"]

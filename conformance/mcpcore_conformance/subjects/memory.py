@@ -58,25 +58,17 @@ def memory_streams() -> tuple[MemoryStream, MemoryStream]:
 class MemoryStage(Staging):
     """Serves ``server`` for as long as the context lasts."""
 
+    binding = Binding.MEMORY
+
     def __init__(
         self, server: Service, *, target: str = "memory", settings: ServeSettings | None = None
     ) -> None:
         super().__init__()
         self._server = server
-        self._target = target
+        self.target = target
         self._settings = settings
         self._accept: Accept
         self._ready = anyio.Event()
-
-    @property
-    def binding(self) -> Binding:
-        """Memory."""
-        return Binding.MEMORY
-
-    @property
-    def target(self) -> str:
-        """The name of the server."""
-        return self._target
 
     async def __aenter__(self) -> "MemoryStage":
         """Start serving."""

@@ -205,6 +205,3 @@ class Strands:
 
 async def _done(work: Work) -> None:
     await work()
-
-
-__all__ = ["Bell", "Cancelled", "Strand", "Strands", "Work"]

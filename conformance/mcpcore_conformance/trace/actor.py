@@ -18,8 +18,6 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.dialogue import Said
 
-__all__ = ["Actor", "Machine", "Own"]
-
 _INITIALIZED = "notifications/initialized"
 
 

@@ -22,8 +22,6 @@ from mcpcore_conformance.trace.conversations import Line, script
 from mcpcore_conformance.trace.dialogue import Said
 from mcpcore_conformance.trace.reading import TraceFile
 
-__all__ = ["Options", "Outcome", "Wire", "play"]
-
 _MOST = 5
 """Differences told of one message."""
 _ACCEPTED = 2

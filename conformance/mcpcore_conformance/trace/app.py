@@ -10,7 +10,8 @@ import msgspec
 import typer
 
 from mcpcore.errors import BadTrace
-from mcpcore_conformance.trace.check import Finding, LineChecker, shown, summary, total
+from mcpcore_conformance.trace.book import Finding
+from mcpcore_conformance.trace.check import LineChecker, shown, summary, total
 from mcpcore_conformance.trace.check import check as run_check
 from mcpcore_conformance.trace.conversations import chosen
 from mcpcore_conformance.trace.reading import TraceFile, follow, read
@@ -25,8 +26,6 @@ from mcpcore_transports.commands.options import (
 from mcpcore_transports.commands.output import Exit, Failure, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.stream.settings import parse_address
-
-__all__ = ["app"]
 
 app = typer.Typer(
     help="""Show, check and replay what --trace has recorded.

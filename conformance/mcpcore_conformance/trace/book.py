@@ -15,8 +15,6 @@ from mcpcore.trace.format import TO_SERVER, Direction
 from mcpcore_conformance.trace.dialogue import Exchange, Said
 from mcpcore_conformance.trace.rules import RULES
 
-__all__ = ["KEPT", "Asked", "Book", "Conversation", "Finding", "sender_of"]
-
 KEPT = 10_000
 """Settled requests that a check remembers, of all conversations together."""
 _KEPT_CHARACTERS = 1 << 26

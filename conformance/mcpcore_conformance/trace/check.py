@@ -6,7 +6,7 @@ race only the side that recorded can tell who was late.
 
 from collections.abc import Iterable, Mapping
 
-from mcpcore.spec.methods import Method, lookup
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
 from mcpcore.trace.format import MESSAGES, TO_SERVER, Header
 from mcpcore_conformance.run.transcript import INCOMPLETE
@@ -31,8 +31,6 @@ from mcpcore_conformance.trace.book import (
 )
 from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.reading import Entry, LineParser, TraceFile
-
-__all__ = ["Finding", "check"]
 
 _INITIALIZE = "initialize"
 
@@ -121,7 +119,11 @@ class Checker:
         revision = self._revision(talk, said, sender)
         row = None if revision is None else lookup(said.method, sender, revision)
         if said.method == _INITIALIZE:
-            row = _row_of_initialize()
+            row = next(
+                row
+                for row in (lookup(_INITIALIZE, "client", each) for each in BY_NAME.values())
+                if row
+            )
         asked = Asked(said, sender, revision, row)
         if said.message is None:  # it was cut: all that is known of it is its id
             talk.add(asked)
@@ -229,13 +231,6 @@ class Checker:
         return talk.initialize is None and any(
             asked.revision is not None and asked.revision.modern for asked in talk.requests.values()
         )
-
-
-def _row_of_initialize() -> Method | None:
-    """It is the same in every revision that has it."""
-    return next(
-        row for row in (lookup(_INITIALIZE, "client", each) for each in BY_NAME.values()) if row
-    )
 
 
 class LineChecker:

@@ -310,16 +310,3 @@ def _is_pipe(talk: Conversation) -> bool:
 def said_first(exchange: Exchange) -> Said | None:
     """The message of a request's body."""
     return exchange.asked[0] if exchange.asked else None
-
-
-__all__ = [
-    "check_end",
-    "check_event",
-    "check_other",
-    "check_post",
-    "check_response",
-    "check_told",
-    "learn_tools",
-    "revision_of",
-    "said_first",
-]

@@ -156,7 +156,7 @@ def check_notification(book: Book, talk: Conversation, said: Said, revision: Rev
     if method == "notifications/message":
         _check_log(book, talk, said, revision)
     identity = said.meta.get(META_SUBSCRIPTION_ID)
-    filtered = _filter_of(method)
+    filtered = _FILTERED.get(method)
     if identity is None:
         if (filtered is not None or method == _ACKNOWLEDGED) and not talk.blind:
             text = f"{method} without {META_SUBSCRIPTION_ID}"
@@ -190,10 +190,6 @@ def listen_ended(book: Book, said: Said, asked: Asked) -> None:
         book.find("acknowledged-first", said.line, "server", text, asked.revision)
 
 
-def _filter_of(method: str) -> str | None:
-    return _FILTERED.get(method)
-
-
 def _wants(wanted: Any, member: str, params: dict[str, Any]) -> bool:
     value = wanted.get(member) if isinstance(wanted, dict) else None
     if isinstance(value, list) and member == _FILTERS["task_ids"]:
@@ -209,13 +205,3 @@ def _check_log(book: Book, talk: Conversation, said: Said, revision: Revision) -
     if not any(META_LOG_LEVEL in each.meta for each in asking) and not talk.blind:
         text = "no request that runs has asked for log messages"
         book.find("log-level", said.line, "server", text, revision)
-
-
-__all__ = [
-    "check_meta",
-    "check_notification",
-    "check_request",
-    "check_result",
-    "check_state",
-    "listen_ended",
-]

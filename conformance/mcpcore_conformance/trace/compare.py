@@ -7,8 +7,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-__all__ = ["Memory", "differences", "same_but_hidden"]
-
 _HIDDEN = re.compile(r"<hidden-\d+>|<\.\.\.>")
 _GIVEN = frozenset(("requestState", "nextCursor", "taskId", "elicitationId"))
 """Values that a side makes up and gets back: each conversation has its own."""

@@ -8,17 +8,6 @@ from mcpcore_conformance.trace.dialogue import Router, Said
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 from mcpcore_transports.tracing.tracing import ABORTED, LEFT
 
-__all__ = [
-    "Line",
-    "apart",
-    "check_choice",
-    "chosen",
-    "connections",
-    "conversations",
-    "places",
-    "script",
-]
-
 
 class Line(Struct):
     """A record of a conversation, in which something was said or given up."""

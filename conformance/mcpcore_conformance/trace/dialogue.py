@@ -23,8 +23,6 @@ from mcpcore.trace.format import (
 )
 from mcpcore_conformance.trace.reading import Entry
 
-__all__ = ["Exchange", "Head", "Router", "Said", "parse_head"]
-
 Key = Hashable
 
 

@@ -25,8 +25,6 @@ from mcpcore_conformance.kit.hosts.ws import WsHost
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.trace.book import id_key
 
-__all__ = ["Hosted", "Place", "hosted"]
-
 Place = tuple[str, int]
 """A host and a port, 0 for a free one."""
 _PATIENCE = 30.0

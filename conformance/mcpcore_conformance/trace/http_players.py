@@ -22,8 +22,6 @@ from mcpcore_conformance.trace.reading import Entry
 from mcpcore_conformance.trace.unasked import answer
 from mcpcore_transports.tracing.tracing import ABORTED, LEFT
 
-__all__ = ["HttpClientPlayer", "HttpServerPlayer"]
-
 _SESSION = "mcp-session-id"
 _BODY = frozenset((*MESSAGES, "http-body"))
 _FORBIDDEN = 403

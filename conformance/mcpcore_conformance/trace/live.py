@@ -24,8 +24,6 @@ from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.targets import Target
 
-__all__ = ["play_client", "play_listening", "play_server", "revision_of"]
-
 Tell = Callable[[str], object]
 
 

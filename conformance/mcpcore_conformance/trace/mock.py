@@ -31,8 +31,6 @@ from mcpcore_transports.link import Link
 from mcpcore_transports.serve.assembling import Application, ServedRoute
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 
-__all__ = ["Mock", "run"]
-
 _SHOWN = 300
 """Characters of the params of a request that is missed."""
 _INPUT = "input_required"

@@ -8,8 +8,6 @@ from mcpcore.trace.framing import Lines
 from mcpcore_conformance.kit.heard import Gone, Heard, Text
 from mcpcore_transports.stream.descriptors import DescriptorReader, open_reader
 
-__all__ = ["OwnStdio"]
-
 _LIMIT = 64 * 1024 * 1024
 
 

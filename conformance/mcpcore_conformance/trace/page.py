@@ -24,8 +24,6 @@ from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_conformance.trace.replay import Step, describe_record, replay
 from mcpcore_conformance.trace.show import laid_out
 
-__all__ = ["MOST_RECORDS", "page"]
-
 MOST_RECORDS = 5000
 """Maximum records of a page, the first ones; it says how many there are beside them."""
 _MOST_LANES = 400

@@ -14,8 +14,6 @@ from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 from mcpcore_conformance.trace.unasked import OFFERS, answer, begins_without
 
-__all__ = ["PeerPlayer", "Player", "config_for", "player_for"]
-
 _INFO = Implementation(name="replay", version="1")
 
 

@@ -12,8 +12,6 @@ from msgspec import Struct
 from mcpcore.errors import BadTrace
 from mcpcore.trace.format import FORMAT, Header, Record, decode_line
 
-__all__ = ["BadTrace", "Entry", "LineParser", "TraceFile", "follow", "parse", "read"]
-
 _LONGEST = 1 << 28
 """Maximum bytes of a line of a file that is followed."""
 

@@ -18,8 +18,6 @@ from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.players import Player, player_for
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 
-__all__ = ["Part", "Step", "describe_record", "parts", "play_part", "replay"]
-
 _UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info", "skim"))
 _SHOWN = 100
 

@@ -10,8 +10,6 @@ from msgspec import Struct
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.requirements import REQUIREMENTS, Requirement
 
-__all__ = ["RULES", "Rule", "Verdict"]
-
 _ROWS = {row.id: row for row in REQUIREMENTS}
 
 

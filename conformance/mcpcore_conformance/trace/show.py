@@ -8,8 +8,6 @@ from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 
-__all__ = ["laid_out", "timeline"]
-
 _ARROWS = {TO_SERVER: "->", TO_CLIENT: "<-", None: "  "}
 _BORING = ("jsonrpc", "id", "method")
 

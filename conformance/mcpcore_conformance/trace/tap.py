@@ -22,8 +22,6 @@ from mcpcore_transports.commands.serve import in_folder, serve_with
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.tracing.tracing import Trace
 
-__all__ = ["command"]
-
 _FILE = "tap.jsonl"
 
 

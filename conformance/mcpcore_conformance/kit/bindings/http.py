@@ -6,7 +6,6 @@ The syntax of HTTP/1.1 is h11's; which headers go with a message is the kit's ow
 
 import ssl
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +25,7 @@ from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.unreachable import reason_of
 from mcpcore_conformance.kit.verdicts import Broken
-from mcpcore_conformance.kit.wire import Overrides, Poured, Refused
+from mcpcore_conformance.kit.wire import Overrides, Poured, Refused, Wire
 
 CHUNK = 65536
 BROKEN = b"broken off"
@@ -42,6 +41,8 @@ class HttpStage(Staging):
     ``tokens``: those of the authorization server that the server was told of.
     """
 
+    binding = Binding.HTTP
+
     def __init__(
         self,
         url: str,
@@ -54,7 +55,7 @@ class HttpStage(Staging):
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
-        self.url = url
+        self.url = self.target = url
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.authority = parts.netloc.rpartition("@")[2]
@@ -66,27 +67,12 @@ class HttpStage(Staging):
         self.reuses = reuses
         self._idle: list[tuple[ByteStream, h11.Connection]] = []
 
-    @property
-    def binding(self) -> Binding:
-        """Streamable HTTP."""
-        return Binding.HTTP
-
-    @property
-    def target(self) -> str:
-        """The URL."""
-        return self.url
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Close all connections."""
         with anyio.CancelScope(shield=True):
             for stream, _ in self._idle:
                 await anyio.aclose_forcefully(stream)
-        return await super().__aexit__(kind, value, trace)
+        return await super().__aexit__(*raised)
 
     async def connect(
         self,
@@ -155,7 +141,7 @@ class _Exchange:
         self.stream: ByteStream | None = None
 
 
-class HttpWire:
+class HttpWire(Wire):
     """A conversation over HTTP: the session's id and version are kept as a client has to."""
 
     binding = Binding.HTTP
@@ -164,6 +150,7 @@ class HttpWire:
         self.number = log.number()
         self.url, self.authority, self.path = stage.url, stage.authority, stage.path
         self.session: str | None = None
+        """The id that the server gave; sent with everything from then on.  May be set."""
         self._stage = stage
         self._revision = revision
         self._log = log
@@ -189,7 +176,7 @@ class HttpWire:
         return exchange.number
 
     def headers_for(self, payload: bytes | None) -> Headers:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """The headers that a message goes with; None: those of a request without a message."""
         if payload is None:
             return [*self._headers, *self._of_session()]
         made = {**dict(self._headers), **for_message(payload, self._revision, self._agreed)}
@@ -215,7 +202,7 @@ class HttpWire:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """Send one request exactly as given (Host and framing are added); returns its exchange."""
         exchange = self._new()
         await self._fetch(exchange, method, target, headers, body)
         return exchange.number
@@ -241,7 +228,7 @@ class HttpWire:
         await self._start(exchange, request, body)
 
     async def raw(self, data: bytes, *, finish: bool = False) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """Send bytes on a new TCP (or TLS) connection, as they are; the response is heard."""
         exchange = self._new()
         exchange.stream = stream = await self._connected()
         connection = h11.Connection(h11.CLIENT)
@@ -256,7 +243,7 @@ class HttpWire:
         return exchange.number
 
     async def visit(self, url: str) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """GET what is at a URL, on any host, with nothing of the session; returns its exchange."""
         elsewhere = HttpStage(url)
         exchange = self._new()
         try:
@@ -273,7 +260,7 @@ class HttpWire:
         return exchange.number
 
     async def more(self, exchange: int, data: bytes) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """Send more bytes on the connection of a ``raw`` exchange."""
         stream = self._exchanges[exchange].stream
         assert stream is not None
         self._log.add(True, self.number, "bytes", data, exchange)
@@ -287,7 +274,13 @@ class HttpWire:
         methods: Sequence[str] = (),
         wait: bool = False,
     ) -> Poured:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """Send bytes on a connection of their own and return all that came of them.
+
+        Ends when the server closes, or with ``within`` seconds of silence, ``first`` of them as
+        long as nothing has come, for a server that is busy elsewhere.  ``methods``: of the
+        requests that are meant, by default POST; ``wait``: each piece but the first is sent when
+        something has come.
+        """
         number = self._new().number
         stream = await self._connected()
         try:
@@ -307,7 +300,7 @@ class HttpWire:
         return found
 
     async def reachable(self, host: str) -> bool:
-        """See :class:`~mcpcore_conformance.kit.wire.HttpWire`."""
+        """Return True if the server's port can be reached at another address."""
         return await self._stage.reachable(host)
 
     async def _start(self, exchange: _Exchange, request: h11.Request, body: bytes | None) -> None:

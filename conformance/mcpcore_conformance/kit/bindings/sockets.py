@@ -22,21 +22,11 @@ class SocketStage(Staging):
     def __init__(self, target: str, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         parts = urlsplit(target)
-        self._target = target
+        self.target = target
         self._path = unquote(parts.path)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 0)
-        self._binding = Binding.UNIX if parts.scheme == "unix" else Binding.TCP
+        self.binding = Binding.UNIX if parts.scheme == "unix" else Binding.TCP
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "tls" else None
-
-    @property
-    def binding(self) -> Binding:
-        """TCP or Unix."""
-        return self._binding
-
-    @property
-    def target(self) -> str:
-        """The address."""
-        return self._target
 
     async def connect(self, revision: Revision, *, log: Log, **_options: Any) -> LinesWire:
         """Open a connection."""
@@ -44,13 +34,13 @@ class SocketStage(Staging):
             with anyio.fail_after(self.patience):
                 stream = await self._open()
         except (OSError, TimeoutError) as error:
-            raise Refused(f"{self._target}: {reason_of(error)}") from error
-        wire = LinesWire(self, self._binding, stream, log)
+            raise Refused(f"{self.target}: {reason_of(error)}") from error
+        wire = LinesWire(self, self.binding, stream, log)
         self.tasks.start_soon(wire.read)
         return wire
 
     async def _open(self) -> ByteStream:
-        if self._binding is Binding.UNIX:
+        if self.binding is Binding.UNIX:
             return await anyio.connect_unix(self._path)
         if self._tls is None:
             return await anyio.connect_tcp(*self._address)

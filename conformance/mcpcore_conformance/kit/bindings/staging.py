@@ -3,16 +3,13 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from mcpcore.spec.revisions import Revision
-from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.verdicts import Broken
-from mcpcore_conformance.kit.wire import Kept
+from mcpcore_conformance.kit.wire import Stage
 
 PATIENCE = 5.0
 """Seconds for a connection, and for each step of leaving, if nobody says others."""
@@ -22,7 +19,7 @@ HURRY = 0.3
 """Seconds for all goodbyes, once the run is interrupted; one that begins later has a tenth."""
 
 
-class Staging:
+class Staging(Stage):
     """An asynchronous context in which connections are read.
 
     A run is interrupted by cancelling what this context is part of.
@@ -44,15 +41,10 @@ class Staging:
         self.tasks.start_soon(self._watch)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Stop what still reads."""
         self.tasks.cancel_scope.cancel()
-        return await self.tasks.__aexit__(kind, value, trace)
+        return await self.tasks.__aexit__(*raised)
 
     @contextmanager
     def writing(self, data: bytes) -> Iterator[None]:
@@ -91,19 +83,6 @@ class Staging:
             self._hurry = anyio.current_time() + HURRY
             for scope in self._goodbyes:
                 scope.deadline = min(scope.deadline, self._hurry)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether conversations are kept; here, opening one costs little."""
-        return False
-
-    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        return None
-
-    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
-        raise NotImplementedError
 
     def now(self) -> float:
         """Seconds of the event loop's clock."""

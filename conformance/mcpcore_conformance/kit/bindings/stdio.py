@@ -6,22 +6,21 @@ import signal as signals
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import anyio
 from anyio.abc import Process
+from anyio.streams.stapled import StapledByteStream
 
 from mcpcore.spec.revisions import Revision
-from mcpcore_conformance.kit.bindings.inbox import Inbox, Rest
-from mcpcore_conformance.kit.bindings.lines import ENDLESS, Splitter
+from mcpcore_conformance.kit.bindings.lines import ENDLESS, LinesWire, Splitter
 from mcpcore_conformance.kit.bindings.staging import Staging
-from mcpcore_conformance.kit.heard import Gone, Heard, Text
+from mcpcore_conformance.kit.heard import Gone
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.unreachable import reason_of
 from mcpcore_conformance.kit.verdicts import END_OF_INPUT, TERMINATED
-from mcpcore_conformance.kit.wire import Kept, Overrides, Refused
+from mcpcore_conformance.kit.wire import Kept, Refused
 
 KEPT = 8
 """Processes that wait for further cases."""
@@ -35,6 +34,9 @@ BRIEFLY = 0.2
 class StdioStage(Staging):
     """Starts the command for each connection."""
 
+    binding = Binding.STDIO
+    keeps = True
+
     def __init__(
         self,
         command: Sequence[str],
@@ -43,7 +45,7 @@ class StdioStage(Staging):
         cwd: str | None = None,
     ) -> None:
         super().__init__()
-        self.command = command
+        self.command, self.target = command, shlex.join(command)
         self._env, self._cwd = env, cwd
         self._kept: list[tuple[Revision, str, StdioWire, Kept]] = []
         self._lent: dict[object, tuple[Revision, str]] = {}
@@ -59,11 +61,6 @@ class StdioStage(Staging):
         """Steps of leaving (the end of input, SIGTERM) at which the last process did not end.
 
         That is a finding of the cases about it; the others do not wait for it again and again."""
-
-    @property
-    def keeps(self) -> bool:
-        """To start a process costs much."""
-        return True
 
     async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
         """See :class:`~mcpcore_conformance.kit.wire.Stage`."""
@@ -103,30 +100,15 @@ class StdioStage(Staging):
         if len(self._kept) > KEPT:
             self.tasks.start_soon(self._kept.pop(0)[2].close)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Close what was kept."""
         try:
             async with anyio.create_task_group() as tasks:
                 for _, _, wire, _ in self._kept:
                     tasks.start_soon(wire.close)
         finally:
-            ended = await super().__aexit__(kind, value, trace)
+            ended = await super().__aexit__(*raised)
         return ended
-
-    @property
-    def binding(self) -> Binding:
-        """Standard input and output."""
-        return Binding.STDIO
-
-    @property
-    def target(self) -> str:
-        """The command."""
-        return shlex.join(self.command)
 
     async def connect(
         self, revision: Revision, *, log: Log, said: str | None = None, **_options: Any
@@ -159,10 +141,10 @@ class StdioStage(Staging):
         return StdioWire(process, log, self, lease=lease, begun=heard, over=over)
 
 
-class StdioWire:
+class StdioWire(LinesWire):
     """The pipes of one process."""
 
-    binding = Binding.STDIO
+    _stage: StdioStage
 
     def __init__(
         self,
@@ -174,20 +156,18 @@ class StdioWire:
         begun: Callable[[], None],
         over: Callable[[], None],
     ) -> None:
-        self.number = log.number()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pipes = StapledByteStream(process.stdin, process.stdout)
+        super().__init__(stage, Binding.STDIO, pipes, log)
         self._process = process
-        self._log = log
-        self._inbox = Inbox(anyio.current_time)
-        self._rest = Rest()
         self._stderr = b""
         self._silent = False
         """Whether its output has ended."""
         self._closing = False
         self._begun: Callable[[], None] | None = begun
         self.lease = lease
-        self._over = over
-        self._scope = anyio.CancelScope()
-        self._stage = stage
+        self._gives_back = over
         stage.tasks.start_soon(self._serve)
 
     @property
@@ -201,48 +181,13 @@ class StdioWire:
         self._log, self.number = log, log.number()
         log.resume(self.number, opening)
 
-    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        await self.write(payload + b"\n")
-        return 0
-
-    async def write(self, data: bytes) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.LinesWire`."""
-        assert self._process.stdin is not None
-        self._log.add(True, self.number, "message", data)
-        try:
-            with self._stage.writing(data):
-                await self._process.stdin.send(data)
-            self._rest.wrote()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # whether that is a fault is for the case to say: the end will be heard
-            self._log.add(True, self.number, "note", b"the server does not read any more")
-
-    async def rest(self, seconds: float) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
-        self._rest.begin(seconds)
-
-    async def hear(self, within: float) -> Heard | None:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return await self._inbox.get(within)
-
-    async def listen(self, last_event_id: str | None = None) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return 0
-
     async def cut(self, exchange: int = 0) -> None:
         """Kill the process."""
         self._kill(signals.SIGKILL)
         await self.exited(self._stage.patience)
 
-    async def finish(self) -> None:
-        """Close the standard input."""
-        assert self._process.stdin is not None
-        self._log.add(True, self.number, "close", b"")
-        await self._process.stdin.aclose()
-
     async def signal(self, number: int) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
+        """Send a signal to the process."""
         self._log.add(True, self.number, "note", signals.Signals(number).name.encode())
         if self._process.returncode is None:
             # asyncio's own looks first whether the process runs, and takes the exit status of one
@@ -251,28 +196,27 @@ class StdioWire:
                 os.kill(self._process.pid, number)
 
     async def exited(self, within: float) -> int | None:
-        """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
+        """Wait for the end of the process; its status (negative: the signal), or None."""
         with anyio.move_on_after(within):
             return await self._process.wait()
         return self._process.returncode
 
     def stderr(self) -> bytes:
-        """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
+        """Return the last 64 KiB of its standard error."""
         return self._stderr
 
     def descendants(self) -> list[int]:
-        """See :class:`~mcpcore_conformance.kit.wire.ProcessWire`."""
+        """Return the ids of processes that it has started and that are still there."""
         return _group(self._process.pid)
 
     async def close(self) -> None:
         """Close the input, wait, terminate, kill; nothing of its group is left."""
-        self._over()
+        self._gives_back()
         with anyio.CancelScope(shield=True):
             try:
                 if self._process.returncode is None:
-                    assert self._process.stdin is not None
                     self._closing = True
-                    await self._process.stdin.aclose()
+                    await self._stream.send_eof()
                     await self._leaves(END_OF_INPUT)
                 if self._process.returncode is None:
                     self._kill(signals.SIGTERM)
@@ -307,24 +251,13 @@ class StdioWire:
                 await self._read()
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
         splitter = Splitter(self._line)
-        endless = False
-        try:
-            async for data in self._process.stdout:
-                if not splitter.feed(data):
-                    endless = True
-                    break
-                await self._rest.over()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            pass
+        lost = await self._taken(splitter)
         splitter.end()
         self._silent = True
-        if endless:
+        if lost == ENDLESS:
             # it goes on writing where nobody reads: that it ends is not to be waited for
-            reason = f"the kit reads no further: {ENDLESS}"
-            self._log.add(False, self.number, "close", reason.encode())
-            self._inbox.put(Gone(reason))
+            self._over(lost)
             return
         status = await self.exited(self._stage.patience)
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
@@ -336,9 +269,7 @@ class StdioWire:
             self._stage.withheld |= self._closing
             self._begun()
             self._begun = None
-        self._log.add(False, self.number, "message", line + b"\n")
-        if line.strip(b"\r"):
-            self._inbox.put(Text(line))
+        super()._line(line)
 
     async def _read_stderr(self) -> None:
         assert self._process.stderr is not None

@@ -28,7 +28,7 @@ from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.unreachable import reason_of
 from mcpcore_conformance.kit.verdicts import Broken
-from mcpcore_conformance.kit.wire import Overrides, Refused
+from mcpcore_conformance.kit.wire import Overrides, Refused, Wire
 
 CHUNK = 65536
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -43,6 +43,8 @@ class WebSocketStage(Staging):
     ``tokens``: those of the authorization server that the server was told of.
     """
 
+    binding = Binding.WS
+
     def __init__(
         self,
         url: str,
@@ -54,7 +56,7 @@ class WebSocketStage(Staging):
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
-        self._url = url
+        self.target = url
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or (443 if parts.scheme == "wss" else 80)
         self._authority = parts.netloc.rpartition("@")[2]
@@ -63,16 +65,6 @@ class WebSocketStage(Staging):
         self.headers = dict(headers or {})
         self.tokens = tokens
         self._offers = offers
-
-    @property
-    def binding(self) -> Binding:
-        """WebSocket."""
-        return Binding.WS
-
-    @property
-    def target(self) -> str:
-        """The URL."""
-        return self._url
 
     async def connect(
         self,
@@ -106,7 +98,7 @@ class WebSocketStage(Staging):
                 stream = await self._open()
                 return await self._upgraded(stream, request, log, edit)
         except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            raise Refused(f"{self._url}: {reason_of(error)}") from error
+            raise Refused(f"{self.target}: {reason_of(error)}") from error
 
     async def _open(self) -> ByteStream:
         if self._tls is None:
@@ -157,8 +149,10 @@ class WebSocketStage(Staging):
                     await anyio.aclose_forcefully(stream)
 
 
-class WebSocketWire:
+class WebSocketWire(Wire):
     """One WebSocket; pings are answered, pongs are heard as events of that name."""
+
+    binding = Binding.WS
 
     def __init__(
         self,
@@ -171,10 +165,11 @@ class WebSocketWire:
     ) -> None:
         self.url = stage.target
         self.accepted = _plain(opened.extra_headers)
+        """Headers of the upgrade's response."""
         self.subprotocol = opened.subprotocol
         """The one that the server has chosen."""
         self._stage = stage
-        self._number = number
+        self.number = number
         self._stream = stream
         self._socket = socket
         self._log = log
@@ -186,42 +181,28 @@ class WebSocketWire:
         self._done = anyio.Event()
         self._writing = anyio.Lock()
 
-    @property
-    def binding(self) -> Binding:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return Binding.WS
-
-    @property
-    def number(self) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return self._number
-
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        self._log.add(True, self._number, "message", payload)
+        self._log.add(True, self.number, "message", payload)
         await self._write(encoded(TEXT, payload))
         return 0
 
     async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.FramesWire`."""
+        """Send one frame as it is (RFC 6455 section 5.2), masked."""
         await self.raw(encoded(opcode, payload, fin=fin))
 
     async def raw(self, data: bytes) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.FramesWire`."""
-        self._log.add(True, self._number, "bytes", data)
+        """Send bytes as they are."""
+        self._log.add(True, self.number, "bytes", data)
         await self._write(data)
 
     async def rest(self, seconds: float) -> None:
-        """See :class:`~mcpcore_conformance.kit.wire.FramesWire`."""
+        """Read nothing from now on, until nothing was written for so many seconds."""
         self._rest.begin(seconds)
 
     async def hear(self, within: float) -> Heard | None:
         """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
         return await self._inbox.get(within)
-
-    async def listen(self, last_event_id: str | None = None) -> int:
-        """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
-        return 0
 
     async def finish(self) -> None:
         """Send the closing frame, with 1000."""
@@ -231,7 +212,7 @@ class WebSocketWire:
 
     async def cut(self, exchange: int = 0) -> None:
         """Drop the connection without a closing frame."""
-        self._log.add(True, self._number, "close", b"dropped")
+        self._log.add(True, self.number, "close", b"dropped")
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await anyio.aclose_forcefully(self._stream)
@@ -253,7 +234,7 @@ class WebSocketWire:
             self._rest.wrote()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # the end, which will be heard, says why
-            self._log.add(True, self._number, "note", b"the server does not read any more")
+            self._log.add(True, self.number, "note", b"the server does not read any more")
 
     async def _reply(self, opcode: int, payload: bytes) -> None:
         with suppress(Broken):
@@ -268,7 +249,7 @@ class WebSocketWire:
                 while gone is None:
                     await self._rest.over()
                     data = await self._stream.receive(CHUNK)
-                    self._log.add(False, self._number, "bytes", data)
+                    self._log.add(False, self.number, "bytes", data)
                     self._socket.receive_data(data)
                     gone = await self._frames(self._take())
             except RemoteProtocolError as error:

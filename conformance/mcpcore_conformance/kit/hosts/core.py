@@ -65,7 +65,7 @@ MakeClient = Callable[[Door], VirtualClient]
 
 
 class CoreWire:
-    """One connection of a client; see ``LinesHostWire``."""
+    """One connection of a client."""
 
     binding = Binding.CORE
 
@@ -81,7 +81,7 @@ class CoreWire:
         return await self.write(payload + b"\n")
 
     async def write(self, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.LinesHostWire`."""
+        """Send bytes as they are."""
         self._host.log.add(True, self.number, "message", data)
         if self._over:
             return False

@@ -61,7 +61,7 @@ class Exchange:
 
 
 class HttpWire:
-    """All exchanges of one client; see ``HttpHostWire``."""
+    """All that a client does at one HTTP endpoint."""
 
     binding: Binding = Binding.HTTP
 
@@ -71,12 +71,12 @@ class HttpWire:
         self.exchanges: dict[int, Exchange] = {}
 
     def open(self, exchange: int) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Return True if the exchange can still be answered, or its response can go on."""
         found = self.exchanges.get(exchange)
         return found is not None and not found.over.is_set()
 
     def streaming(self, exchange: int) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Return True if the response of the exchange is an event stream under way."""
         return self.open(exchange) and self.exchanges[exchange].events
 
     async def reply(
@@ -86,7 +86,7 @@ class HttpWire:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Answer an exchange with a whole response; content-length is added."""
         if not self.open(exchange) or self.exchanges[exchange].begun:
             return False
         found = self.exchanges[exchange]
@@ -104,7 +104,7 @@ class HttpWire:
     async def stream(
         self, exchange: int, headers: Sequence[tuple[str, str]] = (), status: int = 200
     ) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Send one event on a stream."""
         if not self.open(exchange) or self.exchanges[exchange].begun:
             return False
         given = {name.lower() for name, _ in headers}
@@ -125,7 +125,7 @@ class HttpWire:
         retry: int | None = None,
         comment: str | None = None,
     ) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Send one event on a stream."""
         lines = []
         if comment is not None:
             lines.append(f":{comment}".encode())
@@ -140,14 +140,14 @@ class HttpWire:
         return await self.write(exchange, b"\n".join(lines) + b"\n\n")
 
     async def write(self, exchange: int, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Send bytes of the body of a response that has begun, as one chunk."""
         if not self.open(exchange):
             return False
         self._log(exchange, "bytes", data)
         return await self.exchanges[exchange].send(h11.Data(data=data))
 
     async def end(self, exchange: int) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """End a response that has begun in good order."""
         if not self.open(exchange):
             return False
         self._log(exchange, "end", b"")
@@ -156,7 +156,7 @@ class HttpWire:
         return sent
 
     async def raw(self, exchange: int, data: bytes, *, close: bool = True) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.HttpHostWire`."""
+        """Send bytes in place of a response, as they are, and close the connection."""
         if not self.open(exchange):
             return False
         found = self.exchanges[exchange]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 import anyio
@@ -18,7 +17,7 @@ LINE_LIMIT = 64 * 1024 * 1024
 
 
 class LinesWire:
-    """One connection; see :class:`~mcpcore_conformance.kit.client_wire.LinesHostWire`."""
+    """A connection with newlines between messages."""
 
     binding = Binding.TCP
 
@@ -33,7 +32,7 @@ class LinesWire:
         return await self.write(payload + b"\n")
 
     async def write(self, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.LinesHostWire`."""
+        """Send bytes as they are."""
         self.host.log.add(True, self.number, "message", data)
         if self.stream is None:
             return False
@@ -122,14 +121,9 @@ class UnixHost(TcpHost):
     async def _listen(self) -> Listener[Any]:
         return Door(await anyio.create_unix_listener(self._path))
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Stop listening and remove the socket."""
         try:
-            return await super().__aexit__(kind, value, trace)
+            return await super().__aexit__(*raised)
         finally:
             self._directory.cleanup()

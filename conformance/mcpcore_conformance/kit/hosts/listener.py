@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import anyio
@@ -39,16 +38,11 @@ class ListeningHost:
         self.tasks.start_soon(self._listener.serve, self._accept)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> bool | None:
         """Close all connections and stop listening."""
         self.tasks.cancel_scope.cancel()
         try:
-            return await self.tasks.__aexit__(kind, value, trace)
+            return await self.tasks.__aexit__(*raised)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._listener.aclose()

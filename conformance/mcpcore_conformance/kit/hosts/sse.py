@@ -86,6 +86,3 @@ class SseHost(HttpHost):
         wire = self.owner(exchange)
         if isinstance(wire, SseWire) and wire.down == exchange.number:
             self.put(wire, Gone("the client has closed the stream"))
-
-
-__all__ = ["SseHost", "SseWire"]

@@ -23,13 +23,14 @@ _FIRST_LINE = 200
 
 
 class StdioWire(LinesWire):
-    """One relay; see :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+    """The kit in the place of a server process: what the client has started is a relay."""
 
     binding = Binding.STDIO
 
     def __init__(self, host: ListeningHost, pid: int) -> None:
         super().__init__(host)
         self.pid = pid
+        """Of the process that the client has started."""
         self.unbending = False
         self.control: ByteStream | None = None
         self.bytes_over = anyio.Event()
@@ -38,27 +39,27 @@ class StdioWire(LinesWire):
         self._ordering = anyio.Lock()
 
     async def stderr(self, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+        """Write to the standard error of the process."""
         self.host.log.add(True, self.number, "note", b"stderr: " + data)
         return await self._order(f"stderr {data.hex()}")
 
     async def exit(self, status: int = 0) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+        """End the process with a status, negative: by that signal."""
         self.host.log.add(True, self.number, "close", f"exit {status}".encode())
         return await self._order(f"exit {status}")
 
     async def stubborn(self) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+        """From now on neither the end of input nor SIGTERM ends the process."""
         self.unbending = True
         return True
 
     async def deaf(self, now: bool) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+        """Stop (``now``: True) or resume the process's reading of the client's messages."""
         self.host.log.add(True, self.number, "note", b"reads nothing" if now else b"reads again")
         return await self._order("deaf" if now else "hear")
 
     def alive(self) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.ProcessHostWire`."""
+        """Return True if the process is still there."""
         try:
             os.kill(self.pid, 0)
         except OSError:

@@ -19,7 +19,7 @@ SWITCHING = 101
 
 
 class WsWire:
-    """One WebSocket; see :class:`~mcpcore_conformance.kit.client_wire.FramesHostWire`."""
+    """A WebSocket."""
 
     binding = Binding.WS
 
@@ -38,7 +38,7 @@ class WsWire:
         return await self.frame(Opcode.TEXT, payload)
 
     async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.FramesHostWire`."""
+        """Send one frame as it is (RFC 6455 section 5.2)."""
         size = len(payload)
         head = bytes([(0x80 if fin else 0) | opcode])
         if size < 126:
@@ -52,7 +52,7 @@ class WsWire:
         return await self._write(head + payload)
 
     async def raw(self, data: bytes) -> bool:
-        """See :class:`~mcpcore_conformance.kit.client_wire.FramesHostWire`."""
+        """Send bytes as they are."""
         self.host.log.add(True, self.number, "bytes", data)
         return await self._write(data)
 
