@@ -92,7 +92,7 @@ class Router:
         self.unwatched: list[tuple[Exchange, float]] = []
         """Exchanges without a deadline yet, as most need none, with the start of the wait."""
         self._waiting: deque[tuple[Exchange, float]] = deque()
-        """Exchanges that were not answered at once, with the start of the wait; all wait as long."""
+        """Exchanges that were not answered at once, with the start of the wait."""
         self.watched = False
         """True if an exchange was given a deadline since the earliest one was last asked for."""
         self.interval = settings.heartbeat or settings.stall_timeout
