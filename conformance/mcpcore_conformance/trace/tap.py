@@ -102,12 +102,13 @@ def tap(
     *,
     options: TapOptions,
 ) -> None:
-    """Stand before one server, change nothing, and record what passes on both sides.
+    """Stand before one server, pass on what both say, and record both sides.
 
-    Clients come by every binding of "mcpcore serve", in any revision. With --trace traffic.jsonl,
-    traffic.client.jsonl is what passes between clients and here, traffic.server.jsonl between here
-    and the server; default: tap.jsonl. Both are for "mcpcore trace show" and "replay". With
-    --check, what breaks a rule of the specification is said at once, with its line and clause.
+    Clients come by every binding of "mcpcore serve", in any revision; the server is spoken to in
+    its newest, or that of --server-revision. With --trace traffic.jsonl, traffic.client.jsonl is
+    what passes between clients and here, traffic.server.jsonl between here and the server; default:
+    tap.jsonl. Both are for "mcpcore trace show" and "replay". With --check, what breaks a rule of
+    the specification is said at once, with its line and clause.
 
     Exit status: 1 if a MUST was broken, or with --strict a SHOULD.
 
