@@ -6,6 +6,7 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
@@ -410,10 +411,7 @@ class TrustPolicy:
         return Raw(msgspec.json.encode(_with_addresses(before, after)))
 
     def questions(self, method: str, requests: Mapping[str, Raw]) -> Mapping[str, Raw] | None:
-        """Return the questions about a request as they are passed on, None if one is blocked.
-
-        Raises msgspec.MsgspecError for one that is no request.
-        """
+        """Return the questions about a request as they are passed on, None if one is blocked."""
         passed = {}
         for name, request in requests.items():
             asked = self.question(method, request)
@@ -423,8 +421,13 @@ class TrustPolicy:
         return passed
 
     def result(self, method: str, result: Raw) -> Raw | None:
-        """Return a result as it is passed on, None if it is blocked."""
-        value = msgspec.json.decode(result)
+        """Return a result as it is passed on, None if it is blocked or cannot be looked at."""
+        try:
+            value = msgspec.json.decode(result)
+        except msgspec.MsgspecError as error:  # such as a number out of range
+            unreadable = Alarm("unreadable", str(error))
+            self.report(Notice(method, "", (), (unreadable,), blocked=True))
+            return None
         alarms, settings = tuple(screen_value(value)), self.settings
         blocked = bool(alarms) and settings.results is Treatment.BLOCK
         if alarms:
@@ -464,10 +467,8 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _mapped(value: Any, change: Callable[[str], str], keep: tuple[str, ...] = ()) -> Any:
-    """Return a JSON value with its texts changed, but for those of some members."""
-    if isinstance(value, str):
-        return change(value)
+def _mapped(value: Any, change: Callable[[Any], Any], keep: tuple[str, ...] = ()) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for those of some members."""
     if isinstance(value, list):
         return [_mapped(each, change, keep) for each in value]
     if isinstance(value, dict):
@@ -475,11 +476,11 @@ def _mapped(value: Any, change: Callable[[str], str], keep: tuple[str, ...] = ()
             change(name): inner if name in keep else _mapped(inner, change, keep)
             for name, inner in value.items()
         }
-    return value
+    return change(value)
 
 
-def _screened(text: str) -> str:
-    return SCREENED if screen(text) else text
+def _screened(value: Any) -> Any:
+    return SCREENED if isinstance(value, str) and screen(value) else value
 
 
 def template_matches(template: str, uri: str) -> bool:
@@ -524,7 +525,8 @@ def redact(result: Raw) -> Raw:
     """Return a JSON value without secrets, as traces are, and without personal data.
 
     Personal data are mail addresses, payment cards, IBANs, US social security numbers, and phone
-    numbers with a country code.  What looks like one by chance is hidden as well.
+    numbers with a country code.  What looks like one by chance is hidden as well.  A number that is
+    hidden becomes a text.
     """
     redactor = Redactor()
     text = bytes(result).decode()
@@ -536,7 +538,22 @@ def redact(result: Raw) -> Raw:
     return result if safe == text else Raw(safe.encode())
 
 
-def _without_personal(redactor: Redactor, text: str) -> str:
+def _without_personal(redactor: Redactor, value: Any) -> Any:
+    """Return a text or number without personal data; a text that is JSON stays JSON."""
+    if isinstance(value, int):
+        text = str(value)
+        return value if (hidden := _hidden(redactor, text)) == text else hidden
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith(("{", "[")):
+        with suppress(msgspec.MsgspecError, RecursionError):
+            decoded = msgspec.json.decode(value)
+            found = _mapped(decoded, partial(_without_personal, redactor))
+            return value if found == decoded else msgspec.json.encode(found).decode()
+    return _hidden(redactor, value)
+
+
+def _hidden(redactor: Redactor, text: str) -> str:
     for pattern, is_one in _PERSONAL:
         for found in set(pattern.findall(text)):
             if is_one(found):
@@ -549,7 +566,12 @@ def _always(text: str) -> bool:
 
 
 def _is_card(text: str) -> bool:
-    """Return True if the check digit is right (ISO/IEC 7812-1, annex B)."""
+    """Return True if a number begins as payment cards do, and its check digit is right.
+
+    ISO/IEC 7812-1, section 4.2 and annex B.  Times in milliseconds begin with 1.
+    """
+    if text[0] not in "23456":
+        return False
     digits = [int(each) for each in reversed(text) if each.isdigit()]
     doubled = (sum(divmod(2 * each, 10)) for each in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -281,6 +281,15 @@ def test_questions_that_raise_an_alarm(treatment: Treatment) -> None:
     assert [each.alarms[0].rule for each in notices] == ["override"]
 
 
+def test_what_cannot_be_looked_at_is_blocked() -> None:
+    policy, notices = made(None)
+    number = Raw(b'{"n": 1e999}')
+    assert policy.error("tools/call", ErrorData(7, "no", number)) == ErrorData(7, BLOCKED)
+    assert policy.questions("tools/call", {"a": number}) is None
+    assert policy.passed("tools/call", number) is None
+    assert [(each.alarms[0].rule, each.blocked) for each in notices] == [("unreadable", True)] * 3
+
+
 def test_a_call_without_a_name_has_an_empty_one() -> None:
     policy, _ = made(None, deny=("*",))
     assert policy.refusal_of("tools/call", {}) == "'' is not allowed here"
@@ -402,6 +411,9 @@ def test_what_raises_nothing_stays_as_it_is() -> None:
     assert policy.result("tools/call", raw) is raw
 
 
+CARD_IN_JSON = '{"n":"<hidden-1>","m":[1.5,true,null]}'
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -414,11 +426,21 @@ def test_what_raises_nothing_stays_as_it_is() -> None:
         ("078-05-1120", "<hidden-1>"),
         ("at 2024-01-31 10:00", "at 2024-01-31 10:00"),
         ("password=hunter22", "password=<hidden-1>"),
+        ('{"n": 4111111111111111, "m": [1.5, true, null]}', CARD_IN_JSON),
+        ('[{"card 4111111111111111":"a"}]', '[{"card <hidden-1>":"a"}]'),
+        ('{"a":"{\\"mail\\":\\"ada@example.com\\"}"}', '{"a":"{\\"mail\\":\\"<hidden-1>\\"}"}'),
+        (' {"n": 1, "at": 1700000000004}', ' {"n": 1, "at": 1700000000004}'),
+        ("{n: 4111111111111111}", "{n: <hidden-1>}"),  # no JSON
+        ("[" * 5000 + "ada@example.com", "[" * 5000 + "<hidden-1>"),
+        (4111111111111111, "<hidden-1>"),
+        (1700000000004, 1700000000004),  # a time: its check digit is right by chance
+        (10**30, 10**30),
+        (True, True),
     ],
 )
-def test_redaction(text: str, expected: str) -> None:
-    raw = Raw(msgspec.json.encode({"text": text, "number": 4111111111111111}))
-    assert msgspec.json.decode(redact(raw)) == {"text": expected, "number": 4111111111111111}
+def test_redaction(text: object, expected: object) -> None:
+    raw = Raw(msgspec.json.encode({"structuredContent": {"n": text}}))
+    assert msgspec.json.decode(redact(raw)) == {"structuredContent": {"n": expected}}
 
 
 def test_names_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
