@@ -25,7 +25,7 @@ from mcpcore.policy.differences import (
     pinned_members,
 )
 from mcpcore.policy.screening import Alarm, screen, screen_value
-from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
+from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import Body, to_json
 
@@ -114,7 +114,7 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Settings of the trust in one server.
 
     Globs have ``*`` for any characters, and are for the names of tools and prompts, the URIs of
-    resources and the templates of URIs.
+    resources and skills, and the templates of URIs.
     """
 
     allow: tuple[str, ...] = ("*",)
@@ -126,9 +126,11 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     strict: bool = False
     """True if a name without a pin is blocked; else it is only told."""
     descriptions: Treatment = Treatment.NOTE
+    """Treatment of declarations and instructions that raise an alarm."""
     results: Treatment = Treatment.NOTE
+    """Treatment of results, errors and questions that do."""
     redact: bool = False
-    """True if secrets and personal data in results are hidden."""
+    """True if secrets and personal data in results, errors and questions are hidden."""
 
 
 class Notice(Struct, frozen=True):
@@ -137,7 +139,7 @@ class Notice(Struct, frozen=True):
     method: str
     """Request that showed it; "initialize" for the instructions."""
     name: str
-    """Name of what is concerned, "" for the instructions or a whole result."""
+    """Name of what is concerned, "" for the instructions, a result, an error or a question."""
     differences: tuple[Difference, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     blocked: bool = False
@@ -145,7 +147,7 @@ class Notice(Struct, frozen=True):
 
 
 class TrustPolicy:
-    """Trust in one server, as it is set; it is asked for each list, call and result.
+    """Trust in one server, as it is set; it is asked about calls, and about what the server says.
 
     ``pins``: the approved description; None: there is none, and nothing is compared.  ``report``:
     function for the notices, which raises nothing.
@@ -215,6 +217,8 @@ class TrustPolicy:
         """
         if self._stopped is not None:
             return self._stopped
+        if method == "resources/read" and (reason := self._refusal_of_file(name)) is not None:
+            return reason
         listed = CALLS[method][0]
         if name in self._seen.get(listed, ()):
             return None
@@ -235,10 +239,13 @@ class TrustPolicy:
         for template, reason in self._refused.get(TEMPLATES, {}).items():
             if template_matches(template, uri):
                 return reason
-        for skill, reason in self._refused.get(SKILLS, {}).items():
-            if uri.startswith(skill.rpartition("/")[0] + "/"):
-                return reason
         return None
+
+    def _refusal_of_file(self, uri: str) -> str | None:
+        """Return the reason why a URI must not be read that may be a file of a blocked skill."""
+        skills = self._refused.get(SKILLS, {}).items()
+        within = (why for skill, why in skills if uri.startswith(skill.rpartition("/")[0] + "/"))
+        return next(within, None)
 
     def refusal_of(self, method: str, params: Body) -> str | None:
         """Return the reason why a request with these params must not be sent, None if it may be.
@@ -390,6 +397,8 @@ class TrustPolicy:
 
     def error(self, method: str, error: ErrorData) -> ErrorData:
         """Return an error as it is passed on; one that is blocked keeps only its code."""
+        if method in PINNED_LISTS and error.code == METHOD_NOT_FOUND:
+            self.ended(method)
         said = Raw(msgspec.json.encode([error.message, error.data]))
         if error.code == URL_ELICITATION_REQUIRED:
             passed = self.question(method, said)
@@ -441,8 +450,8 @@ class TrustPolicy:
 
 def _with_addresses(before: Any, after: Any) -> Any:
     """Return the JSON value ``after`` with the addresses that are in the same places before."""
-    if isinstance(before, list):
-        return [_with_addresses(*each) for each in zip(before, after, strict=True)]
+    if isinstance(before, list) and isinstance(after, list):
+        return [_with_addresses(*each) for each in zip(before, after, strict=False)]
     if isinstance(before, dict) and isinstance(after, dict):
         return {
             name: before[name] if name in _ADDRESSES else _with_addresses(before.get(name), inner)
