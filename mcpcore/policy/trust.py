@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.errors import TemplateError, UnsafeValue
 from mcpcore.policy.differences import (
     Declaration,
     Difference,
@@ -492,16 +491,18 @@ def _screened(value: Any) -> Any:
     return SCREENED if isinstance(value, str) and screen(value) else value
 
 
-def template_matches(template: str, uri: str) -> bool:
-    """Return True if a URI may be one of a template: for sure if the template is not understood."""
-    from mcpcore.service.uri_templates import UriTemplate  # late: few templates are blocked
+_EXPRESSION = re.compile(r"\{[^{}]*\}")
+_WITH_SLASHES = frozenset("+#/*")
+"""Characters of expressions whose values may have slashes (RFC 6570)."""
 
-    try:
-        return UriTemplate(template).match(uri) is not None
-    except UnsafeValue:
-        return True
-    except TemplateError:
-        return uri.startswith(template.partition("{")[0])
+
+def template_matches(template: str, uri: str) -> bool:
+    """Return True if a URI may be one of a template: its literal texts are there in order."""
+    glob = _EXPRESSION.sub("*", template)
+    if not glob_matches(glob, uri):
+        return False
+    expressions = "".join(_EXPRESSION.findall(template))
+    return uri.count("/") == glob.count("/") or not _WITH_SLASHES.isdisjoint(expressions)
 
 
 def glob_matches(glob: str, name: str) -> bool:

@@ -169,9 +169,11 @@ def test_an_entry_that_no_list_had_is_compared_as_it_comes() -> None:
     [
         ("notes://{id}", "notes://7", True),
         ("notes://{id}", "other://7", False),
-        ("notes://{+id}", "notes://../7", True),  # a value that the server would not take
-        ("notes://{id:3}", "notes://7", True),  # a template that is not understood
-        ("notes://{id:3}", "other://7", False),
+        ("notes://{id}/of", "notes://7", False),
+        ("notes://{id}", "notes://7/of", False),
+        ("notes://{+id}", "notes://7/of", True),
+        ("notes://{id:3}{?line}", "notes://7?line=1", True),
+        ("{any}", "notes:7", True),
         ("notes://{id}", "notes://listed", False),
     ],
 )
