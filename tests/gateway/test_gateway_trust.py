@@ -20,13 +20,15 @@ from mcpcore import (
     connect,
     read_description,
 )
+from mcpcore.engine.config import Limits
 from mcpcore.errors import BadConfig, CallFailed, McpError
 from mcpcore.policy.differences import ServerDescription
-from mcpcore.policy.trust import Treatment, TrustSettings
+from mcpcore.policy.trust import BLOCKED, Treatment, TrustSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types import ElicitParams
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
@@ -160,6 +162,22 @@ async def test_a_question_is_held_as_a_result_is(
             outcome = await called(client, "ask")
     assert told == ([] if heard is None else [heard])
     assert outcome == "decline" if heard else "blocked" in outcome
+
+
+async def test_a_blocked_question_holds_no_place_at_the_server() -> None:
+    limits = Limits(pending=2)
+    options = GatewaySettings(
+        guard={"s": TrustSettings(results=Treatment.BLOCK)},
+        relay=RelaySettings(naming=Naming.NEVER),
+        client=ClientSettings(limits=limits),
+    )
+    callbacks = Callbacks(elicitation=lambda params: None)
+    async with (
+        gateway({"s": MemoryTarget(talker)}, options) as front,
+        connect(front.url, callbacks=callbacks) as client,
+    ):
+        for _ in range(2 * limits.pending):
+            assert await called(client, "ask") == f"{BLOCKED} (-32603)"
 
 
 @pytest.mark.parametrize(
