@@ -169,7 +169,8 @@ def guard_server(
 ) -> ServerTrust:
     """Return middleware that guards the application from one server.
 
-    A request for what is blocked raises RequestRefused, a blocked result InvalidResponse.
+    A request for what is blocked raises RequestRefused, a blocked result InvalidResponse; a blocked
+    error keeps its code, and a blocked question is answered with an error.
     ``pins``: the approved description (``mcpcore pins approve``); None: nothing is compared.
     ``ask`` decides about changes where they are to be asked about; without it they are blocked.
     ``report`` takes what differs or raises an alarm; it raises nothing.
