@@ -349,7 +349,8 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
-            return Raw(msgspec.json.encode(_mapped(declaration, _screened, (key,))))
+            screened = _mapped(declaration, _screened, lambda member, _: member == key)
+            return Raw(msgspec.json.encode(screened))
         return raw
 
     def _note(self, method: str, name: str, reason: str | None) -> None:
@@ -443,7 +444,7 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.results is Treatment.REDACT:
-            result = Raw(msgspec.json.encode(_mapped(value, _screened, ("uri", "data"))))
+            result = Raw(msgspec.json.encode(_mapped(value, _screened, _no_text)))
         return redact(result) if settings.redact else result
 
 
@@ -475,13 +476,22 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _mapped(value: Any, change: Callable[[Any], Any], keep: tuple[str, ...] = ()) -> Any:
-    """Return a JSON value with its texts and numbers changed, but for those of some members."""
+def _no_text(member: str, value: Any) -> bool:
+    """Return True for a member of a result that nobody reads: an address, or media as base64."""
+    return member == "uri" or (member == "data" and isinstance(value, str) and " " not in value)
+
+
+def _mapped(
+    value: Any,
+    change: Callable[[Any], Any],
+    stays: Callable[[str, Any], bool] = lambda member, value: False,
+) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for members that stay."""
     if isinstance(value, list):
-        return [_mapped(each, change, keep) for each in value]
+        return [_mapped(each, change, stays) for each in value]
     if isinstance(value, dict):
         return {
-            change(name): inner if name in keep else _mapped(inner, change, keep)
+            change(name): inner if stays(name, inner) else _mapped(inner, change, stays)
             for name, inner in value.items()
         }
     return change(value)

@@ -1,6 +1,7 @@
 """Trust in a server: what is told, what is stopped, and that the rest stays byte for byte."""
 
 import time
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -404,12 +405,15 @@ def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
 def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, results=treatment)
     link = {"type": "resource_link", "uri": ATTACK}  # an address stays what it is
-    given = Raw(msgspec.json.encode({"content": [{"type": "text", "text": ATTACK}, link]}))
+    image = {"type": "image", "data": b64encode(ATTACK.encode()).decode()}
+    said: S = {"content": [{"type": "text", "text": ATTACK}, link, image, {"data": ATTACK}]}
+    given = Raw(msgspec.json.encode(said))
     told = policy.result("tools/call", given)
     kept = None if told is None else msgspec.json.decode(told)["content"]
     expected = {Treatment.NOTE: ATTACK, Treatment.REDACT: SCREENED}
     text = expected.get(treatment)
-    assert kept == (None if text is None else [{"type": "text", "text": text}, link])
+    seen = [{"type": "text", "text": text}, link, image, {"data": text}]
+    assert kept == (None if text is None else seen)
     [notice] = notices
     assert (notice.method, notice.name, notice.differences) == ("tools/call", "", ())
     assert notice.blocked is (treatment is Treatment.BLOCK)
