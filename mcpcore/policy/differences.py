@@ -1,9 +1,9 @@
 """Differences between two descriptions of a server: breaking, risky or additive.
 
 A description holds the texts and schemas by which a server presents itself to a model: its
-instructions, tools, prompts, resource templates and resources.  For a caller, an input may widen
-and an output may narrow; the other way breaks it.  A text that changes is risky, as a model obeys
-it.
+instructions, tools, prompts, resource templates, skills and resources.  For a caller, an input may
+widen and an output may narrow; the other way breaks it.  A text that changes is risky, as a model
+obeys it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +18,12 @@ from mcpcore.spec import types
 
 PINNED = (
     *("name", "title", "description", "inputSchema", "outputSchema", "annotations", "arguments"),
-    *("uriTemplate", "mimeType"),
+    *("uriTemplate", "mimeType", "frontmatter", "resources"),
 )
 """Members of a declaration that are compared; besides them ``ui`` of its ``_meta``."""
 
 Declaration = Mapping[str, Any]
-"""Declaration of a tool, prompt or template as JSON, with the members of :data:`PINNED`."""
+"""Declaration of a tool, prompt, template or skill as JSON, with the members of :data:`PINNED`."""
 
 
 class DifferenceKind(Enum):
@@ -47,7 +47,7 @@ class Difference(Struct, frozen=True):
 
 
 class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Description of a server; declarations by name, templates and resources by their URI.
+    """Description of a server: declarations by name; templates, skills and resources by URI.
 
     Resources come and go, and are not pinned.
     """
@@ -56,6 +56,7 @@ class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel", omit_
     tools: dict[str, dict[str, Any]] = {}
     prompts: dict[str, dict[str, Any]] = {}
     resource_templates: dict[str, dict[str, Any]] = {}
+    skills: dict[str, dict[str, Any]] = {}
     resources: dict[str, dict[str, Any]] = {}
 
 
@@ -65,6 +66,7 @@ def describe_server(
     tools: Iterable[types.Tool] = (),
     prompts: Iterable[types.Prompt] = (),
     resource_templates: Iterable[types.ResourceTemplate] = (),
+    skills: Iterable[types.Skill] = (),
     resources: Iterable[types.Resource] = (),
 ) -> ServerDescription:
     """Return the description of a server from what it has listed."""
@@ -73,6 +75,7 @@ def describe_server(
         tools={each.name: pinned(each) for each in tools},
         prompts={each.name: pinned(each) for each in prompts},
         resource_templates={each.uri_template: pinned(each) for each in resource_templates},
+        skills={each.uri: pinned(each) for each in skills},
         resources={each.uri: _without_times(pinned(each)) for each in resources},
     )
 
@@ -84,7 +87,7 @@ def _without_times(declaration: dict[str, Any]) -> dict[str, Any]:
 
 
 def pinned(
-    declared: types.Tool | types.Prompt | types.ResourceTemplate | types.Resource,
+    declared: types.Tool | types.Prompt | types.ResourceTemplate | types.Skill | types.Resource,
 ) -> dict[str, Any]:
     """Return the compared members of a declaration, as JSON."""
     return pinned_members(msgspec.to_builtins(declared))
@@ -109,6 +112,7 @@ _LISTS = {
     "tools": "tools",
     "prompts": "prompts",
     "resource_templates": "resourceTemplates",
+    "skills": "skills",
     "resources": "resources",
 }
 """Members of a description with declarations, and their names in JSON."""
@@ -159,8 +163,8 @@ def body_of(declaration: Declaration) -> bytes:
 def compare_declarations(
     before: Declaration, after: Declaration, place: str = ""
 ) -> Iterator[Difference]:
-    """Yield the differences between two declarations of one tool, prompt or template."""
-    for name in ("name", "title", "description", "_meta"):
+    """Yield the differences between two declarations of one tool, prompt, template or skill."""
+    for name in ("name", "title", "description", "_meta", "frontmatter", "resources"):
         yield from _plain(f"{place}/{name}", before.get(name), after.get(name))
     yield from _plain(
         f"{place}/mimeType",

@@ -25,7 +25,8 @@ class Alarm(Struct, frozen=True):
     """Finding in a text of a server."""
 
     rule: str
-    """Name of the rule: one of :data:`RULES`, :data:`MARKS` or "hidden", "image", "length"."""
+    """Name of the rule: one of :data:`RULES`, :data:`MARKS` or "hidden", "image", "length",
+    or "unreadable" of what cannot be decoded."""
     excerpt: str
     """Words that met the rule, from the decoded text, or the characters that were hidden."""
 

@@ -1,11 +1,12 @@
 """Trust in a server: pins of its description, allowed names, screening and redaction.
 
-A :class:`TrustPolicy` sees the lists and results of one server as raw JSON, and the calls before
-they are sent.  Bodies that raise nothing stay byte for byte.
+A :class:`TrustPolicy` sees the lists, results, errors and questions of one server as raw JSON, and
+the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.policy.differences import (
+    Declaration,
     Difference,
     DifferenceKind,
     ServerDescription,
@@ -22,39 +24,51 @@ from mcpcore.policy.differences import (
     pinned_members,
 )
 from mcpcore.policy.screening import Alarm, screen, screen_value
+from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import Body, to_json
 
 K = TypeVar("K")
 V = TypeVar("V")
 
+TEMPLATES = "resources/templates/list"
+SKILLS = "skills/list"
 LISTS = {
     "tools/list": ("tools", "name"),
     "prompts/list": ("prompts", "name"),
     "resources/list": ("resources", "uri"),
-    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+    TEMPLATES: ("resourceTemplates", "uriTemplate"),
+    SKILLS: ("skills", "uri"),
 }
 """Lists that are looked at: the member with the declarations, and their member with the name."""
+DECLARING = {**{method: method for method in LISTS}, "skills/get": SKILLS}
+"""Requests whose results hold declarations, and the lists that these are of."""
 PINNED_LISTS = {
     "tools/list": "tools",
     "prompts/list": "prompts",
-    "resources/templates/list": "resource_templates",
+    TEMPLATES: "resource_templates",
+    SKILLS: "skills",
 }
 """Lists that have pins, and the member of a description that holds them."""
 CALLS = {
     "tools/call": ("tools/list", "name"),
     "prompts/get": ("prompts/list", "name"),
     "resources/read": ("resources/list", "uri"),
+    "skills/get": (SKILLS, "uri"),
 }
 """Requests that name one of a list: that list, and the member with the name."""
 CHANGES = {
     "notifications/tools/list_changed": ("tools/list",),
     "notifications/prompts/list_changed": ("prompts/list",),
-    "notifications/resources/list_changed": ("resources/list", "resources/templates/list"),
+    "notifications/resources/list_changed": ("resources/list", TEMPLATES, SKILLS),
 }
 """Lists that a notification is about."""
-RESULTS = frozenset({*CALLS, "tasks/result", "tasks/get"})
+RESULTS = frozenset(
+    {*CALLS, "completion/complete", "resources/directory/read", "tasks/result", "tasks/get"}
+)
 """Requests whose results are screened and redacted."""
+BLOCKED = "what the server said is not trusted, and is blocked"
+"""Text in place of what is blocked."""
 UNCHECKED = "its declaration is not checked yet: list it first"
 """Refusal of a name that no list has had since the last change."""
 
@@ -62,6 +76,15 @@ UNCHECKED = "its declaration is not checked yet: list it first"
 MAX_NAMES = 10_000
 """Maximum names of a list whose state is kept; of those that may be used the oldest are forgotten
 first, and more that may not stop every call."""
+
+
+_NULL = Raw(b"null")
+_ADDRESSES = ("url", "elicitationId")
+"""Members of a question that are kept as they are: a person visits the address."""
+
+
+class _Entry(Struct):
+    skill: Raw
 
 
 class Reaction(Enum):
@@ -90,7 +113,7 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Settings of the trust in one server.
 
     Globs have ``*`` for any characters, and are for the names of tools and prompts, the URIs of
-    resources and the templates of URIs.
+    resources and skills, and the templates of URIs.
     """
 
     allow: tuple[str, ...] = ("*",)
@@ -102,9 +125,11 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     strict: bool = False
     """True if a name without a pin is blocked; else it is only told."""
     descriptions: Treatment = Treatment.NOTE
+    """Treatment of declarations and instructions that raise an alarm."""
     results: Treatment = Treatment.NOTE
+    """Treatment of results, errors and questions that do."""
     redact: bool = False
-    """True if secrets and personal data in results are hidden."""
+    """True if secrets and personal data in results, errors and questions are hidden."""
 
 
 class Notice(Struct, frozen=True):
@@ -113,7 +138,7 @@ class Notice(Struct, frozen=True):
     method: str
     """Request that showed it; "initialize" for the instructions."""
     name: str
-    """Name of what is concerned, "" for the instructions or a whole result."""
+    """Name of what is concerned, "" for the instructions, a result, an error or a question."""
     differences: tuple[Difference, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     blocked: bool = False
@@ -121,7 +146,7 @@ class Notice(Struct, frozen=True):
 
 
 class TrustPolicy:
-    """Trust in one server, as it is set; it is asked for each list, call and result.
+    """Trust in one server, as it is set; it is asked about calls, and about what the server says.
 
     ``pins``: the approved description; None: there is none, and nothing is compared.  ``report``:
     function for the notices, which raises nothing.
@@ -146,6 +171,12 @@ class TrustPolicy:
         """Names that may be used, by the method of their list."""
         self._refused: dict[str, dict[str, str]] = {}
         """Reasons why others may not."""
+        self._missing: dict[str, dict[str, Any]] = {}
+        """Pins of a list that no page has had since the last change, once one was read."""
+        self._whole: dict[str, None] = {}
+        """Lists that were read to their end since the last change."""
+        self._bodies: dict[str, dict[bytes, list[str]]] = {}
+        """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
 
     def greeted(self, instructions: str | None) -> None:
@@ -167,8 +198,8 @@ class TrustPolicy:
 
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
-        self._refused.pop(method, None)
-        self._seen.pop(method, None)
+        for table in (self._refused, self._seen, self._missing, self._whole):
+            table.pop(method, None)
 
     def decide(self, method: str, name: str, approved: bool) -> None:
         """Take the decision about a change that was asked about; the list is to be read again."""
@@ -180,10 +211,13 @@ class TrustPolicy:
     def refusal(self, method: str, name: str) -> str | None:
         """Return the reason why a request must not be sent, None if it may be.
 
-        :data:`UNCHECKED` if there are pins and the name was in no list since the last change.
+        :data:`UNCHECKED` if there are pins and the name was in no list since the last change; for
+        a URI, if its template may be blocked and the templates were not read since then.
         """
         if self._stopped is not None:
             return self._stopped
+        if method == "resources/read" and (reason := self._refusal_of_file(name)) is not None:
+            return reason
         listed = CALLS[method][0]
         if name in self._seen.get(listed, ()):
             return None
@@ -191,7 +225,26 @@ class TrustPolicy:
             return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
-        return UNCHECKED if self.pins is not None and listed in PINNED_LISTS else None
+        if method == "resources/read":
+            return self._refusal_of_uri(name)
+        compared = self.pins is None or method in DECLARING  # the result is, if it declares
+        return None if compared else UNCHECKED
+
+    def _refusal_of_uri(self, uri: str) -> str | None:
+        """Return the reason why a URI that is no listed resource must not be read."""
+        pins, whole = self.pins, TEMPLATES in self._whole
+        if pins is not None and not whole and (pins.resource_templates or self.settings.strict):
+            return UNCHECKED
+        for template, reason in self._refused.get(TEMPLATES, {}).items():
+            if template_matches(template, uri):
+                return reason
+        return None
+
+    def _refusal_of_file(self, uri: str) -> str | None:
+        """Return the reason why a URI must not be read that may be a file of a blocked skill."""
+        skills = self._refused.get(SKILLS, {}).items()
+        within = (why for skill, why in skills if uri.startswith(skill.rpartition("/")[0] + "/"))
+        return next(within, None)
 
     def refusal_of(self, method: str, params: Body) -> str | None:
         """Return the reason why a request with these params must not be sent, None if it may be.
@@ -223,11 +276,25 @@ class TrustPolicy:
         member, key = LISTS[method]
         page = msgspec.json.decode(result, type=dict[str, Raw])
         raw = msgspec.json.decode(page.get(member, b"[]"), type=list[Raw])
-        kept = [each for each in (self._declared(method, key, each) for each in raw) if each]
+        declared = [msgspec.json.decode(each, type=dict[str, Any]) for each in raw]
+        missing = self._missing.setdefault(method, dict(self._pins_of(method)))
+        for declaration in declared:
+            missing.pop(_name(declaration, key), None)
+        found = map(partial(self._declared, method, key), raw, declared)
+        kept = [each for each in found if each]
+        if page.get("nextCursor", _NULL) == _NULL:
+            self.ended(method)
         if len(kept) == len(raw) and all(map(_is, kept, raw)):
             return result
         page[member] = Raw(msgspec.json.encode(kept))
         return Raw(msgspec.json.encode(page))
+
+    def ended(self, method: str) -> None:
+        """Take note that a list was read to its end, or is not offered, and tell what is gone."""
+        self._whole[method] = None
+        gone = (Difference(DifferenceKind.BREAKING, "", "removed"),)
+        for name in self._missing.get(method, self._pins_of(method)):
+            self.report(Notice(method, name, gone))
 
     def passed(self, method: str, result: Raw) -> Raw | None:
         """Return a list or result as it is passed on, None if it is blocked.
@@ -236,18 +303,36 @@ class TrustPolicy:
         """
         if method in LISTS:
             return self.listed(method, result)
+        if method in DECLARING:
+            return self._entry(method, result)
         return self.result(method, result) if method in RESULTS else result
 
-    def _declared(self, method: str, key: str, raw: Raw) -> Raw | None:
+    def _entry(self, method: str, result: Raw) -> Raw | None:
+        """Return the result with one declaration of a list, None if it is blocked."""
+        listed = DECLARING[method]
+        entry = msgspec.json.decode(result, type=_Entry).skill
+        declaration = msgspec.json.decode(entry, type=dict[str, Any])
+        kept = self._declared(listed, LISTS[listed][1], entry, declaration)
+        if kept is None or kept is entry:
+            return None if kept is None else result
+        members = msgspec.json.decode(result, type=dict[str, Raw])
+        return Raw(msgspec.json.encode({**members, "skill": kept}))
+
+    def _pins_of(self, method: str) -> Mapping[str, Declaration]:
+        """Return the pins of a list by name, none if it has no pins."""
+        if self.pins is None or method not in PINNED_LISTS:
+            return {}
+        pins: Mapping[str, Declaration] = getattr(self.pins, PINNED_LISTS[method])
+        return pins
+
+    def _declared(self, method: str, key: str, raw: Raw, declaration: Declaration) -> Raw | None:
         """Return a declaration as it is passed on, None if it is blocked."""
-        declaration = msgspec.json.decode(raw, type=dict[str, Any])
-        name = str(declaration.get(key, ""))
+        name = _name(declaration, key)
         if not self.allows(name):
             return None
-        differences, unpinned = self._differences(method, name, declaration)
+        differences, stopped = self._differences(method, name, declaration)
         alarms = tuple(screen_value(declaration))
         settings = self.settings
-        stopped = settings.strict if unpinned else settings.changed is not Reaction.WARN
         changed = bool(differences) and stopped and not self._approval(method, name, raw)
         blocked = changed or (bool(alarms) and settings.descriptions is Treatment.BLOCK)
         self._note(
@@ -264,7 +349,8 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
-            return Raw(msgspec.json.encode(_mapped(declaration, _screened, (key,))))
+            screened = _mapped(declaration, _screened, lambda member, _: member == key)
+            return Raw(msgspec.json.encode(screened))
         return raw
 
     def _note(self, method: str, name: str, reason: str | None) -> None:
@@ -285,24 +371,72 @@ class TrustPolicy:
         return self._approved.get((method, name)) == bytes(raw)
 
     def _differences(
-        self, method: str, name: str, declaration: Mapping[str, Any]
+        self, method: str, name: str, declaration: Declaration
     ) -> tuple[tuple[Difference, ...], bool]:
-        """Return the differences from the pin, and whether there is no pin of the name."""
+        """Return the differences from the pin, and whether they are stopped.
+
+        A declaration is renamed if a pin that is the same but for the name is no longer listed.
+        """
         if self.pins is None or method not in PINNED_LISTS:
             return (), False
-        pins = getattr(self.pins, PINNED_LISTS[method])
+        pins, missing = self._pins_of(method), self._missing.get(method, {})
+        strict, changes = self.settings.strict, self.settings.changed is not Reaction.WARN
         declaration = pinned_members(declaration)
         if name in pins:
-            return tuple(compare_declarations(pins[name], declaration)), False
-        body = body_of(declaration)
-        twin = next((old for old, pin in pins.items() if body_of(pin) == body), None)
+            return tuple(compare_declarations(pins[name], declaration)), changes
+        if method not in self._bodies:
+            bodies = self._bodies.setdefault(method, {})
+            for pin, approved in pins.items():
+                bodies.setdefault(body_of(approved), []).append(pin)
+        twins = self._bodies[method].get(body_of(declaration), ())
+        twin = next((each for each in twins if each in missing), None)
         if twin is None:
-            return (Difference(DifferenceKind.ADDITIVE, "", "added"),), True
-        return (Difference(DifferenceKind.BREAKING, "", f"renamed from {twin!r}"),), True
+            return (Difference(DifferenceKind.ADDITIVE, "", "added"),), strict
+        text = f"renamed from {twin!r}"
+        return (Difference(DifferenceKind.BREAKING, "", text),), strict or changes
+
+    def error(self, method: str, error: ErrorData) -> ErrorData:
+        """Return an error as it is passed on; one that is blocked keeps only its code."""
+        if method in PINNED_LISTS and error.code == METHOD_NOT_FOUND:
+            self.ended(method)
+        said = Raw(msgspec.json.encode([error.message, error.data]))
+        if error.code == URL_ELICITATION_REQUIRED:
+            passed = self.question(method, said)
+        else:
+            passed = self.result(method, said)
+        if passed is said:
+            return error
+        if passed is None:
+            return ErrorData(error.code, BLOCKED)
+        message, data = msgspec.json.decode(passed, type=tuple[str, Raw])
+        return ErrorData(error.code, message, None if error.data is None else data)
+
+    def question(self, method: str, params: Raw) -> Raw | None:
+        """Return the params of a question as they are passed on, None if it is blocked."""
+        passed = self.result(method, params)
+        if passed is None or passed is params:
+            return passed
+        before, after = msgspec.json.decode(params), msgspec.json.decode(passed)
+        return Raw(msgspec.json.encode(_with_addresses(before, after)))
+
+    def questions(self, method: str, requests: Mapping[str, Raw]) -> Mapping[str, Raw] | None:
+        """Return the questions about a request as they are passed on, None if one is blocked."""
+        passed = {}
+        for name, request in requests.items():
+            asked = self.question(method, request)
+            if asked is None:
+                return None
+            passed[name] = asked
+        return passed
 
     def result(self, method: str, result: Raw) -> Raw | None:
-        """Return a result as it is passed on, None if it is blocked."""
-        value = msgspec.json.decode(result)
+        """Return a result as it is passed on, None if it is blocked or cannot be looked at."""
+        try:
+            value = msgspec.json.decode(result)
+        except msgspec.MsgspecError as error:  # such as a number out of range
+            unreadable = Alarm("unreadable", str(error))
+            self.report(Notice(method, "", (), (unreadable,), blocked=True))
+            return None
         alarms, settings = tuple(screen_value(value)), self.settings
         blocked = bool(alarms) and settings.results is Treatment.BLOCK
         if alarms:
@@ -310,8 +444,25 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.results is Treatment.REDACT:
-            result = Raw(msgspec.json.encode(_mapped(value, _screened, ("uri", "data"))))
+            result = Raw(msgspec.json.encode(_mapped(value, _screened, _no_text)))
         return redact(result) if settings.redact else result
+
+
+def _with_addresses(before: Any, after: Any) -> Any:
+    """Return the JSON value ``after`` with the addresses that are in the same places before."""
+    if isinstance(before, list) and isinstance(after, list):
+        return [_with_addresses(*each) for each in zip(before, after, strict=False)]
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {
+            name: before[name] if name in _ADDRESSES else _with_addresses(before.get(name), inner)
+            for name, inner in after.items()
+        }
+    return after
+
+
+def _name(declaration: Declaration, key: str) -> str:
+    """Return the name of a declaration, which is in the member ``key``."""
+    return str(declaration.get(key, ""))
 
 
 def _put(table: dict[K, V], key: K, value: V) -> None:
@@ -325,22 +476,43 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _mapped(value: Any, change: Callable[[str], str], keep: tuple[str, ...] = ()) -> Any:
-    """Return a JSON value with its texts changed, but for those of some members."""
-    if isinstance(value, str):
-        return change(value)
+def _no_text(member: str, value: Any) -> bool:
+    """Return True for a member of a result that nobody reads: an address, or media as base64."""
+    return member == "uri" or (member == "data" and isinstance(value, str) and " " not in value)
+
+
+def _mapped(
+    value: Any,
+    change: Callable[[Any], Any],
+    stays: Callable[[str, Any], bool] = lambda member, value: False,
+) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for members that stay."""
     if isinstance(value, list):
-        return [_mapped(each, change, keep) for each in value]
+        return [_mapped(each, change, stays) for each in value]
     if isinstance(value, dict):
         return {
-            change(name): inner if name in keep else _mapped(inner, change, keep)
+            change(name): inner if stays(name, inner) else _mapped(inner, change, stays)
             for name, inner in value.items()
         }
-    return value
+    return change(value)
 
 
-def _screened(text: str) -> str:
-    return SCREENED if screen(text) else text
+def _screened(value: Any) -> Any:
+    return SCREENED if isinstance(value, str) and screen(value) else value
+
+
+_EXPRESSION = re.compile(r"\{[^{}]*\}")
+_WITH_SLASHES = frozenset("+#/*")
+"""Characters of expressions whose values may have slashes (RFC 6570)."""
+
+
+def template_matches(template: str, uri: str) -> bool:
+    """Return True if a URI may be one of a template: its literal texts are there in order."""
+    glob = _EXPRESSION.sub("*", template)
+    if not glob_matches(glob, uri):
+        return False
+    expressions = "".join(_EXPRESSION.findall(template))
+    return uri.count("/") == glob.count("/") or not _WITH_SLASHES.isdisjoint(expressions)
 
 
 def glob_matches(glob: str, name: str) -> bool:
@@ -373,7 +545,8 @@ def redact(result: Raw) -> Raw:
     """Return a JSON value without secrets, as traces are, and without personal data.
 
     Personal data are mail addresses, payment cards, IBANs, US social security numbers, and phone
-    numbers with a country code.  What looks like one by chance is hidden as well.
+    numbers with a country code.  What looks like one by chance is hidden as well.  A number that is
+    hidden becomes a text.
     """
     redactor = Redactor()
     text = bytes(result).decode()
@@ -385,7 +558,22 @@ def redact(result: Raw) -> Raw:
     return result if safe == text else Raw(safe.encode())
 
 
-def _without_personal(redactor: Redactor, text: str) -> str:
+def _without_personal(redactor: Redactor, value: Any) -> Any:
+    """Return a text or number without personal data; a text that is JSON stays JSON."""
+    if isinstance(value, int):
+        text = str(value)
+        return value if (hidden := _hidden(redactor, text)) == text else hidden
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith(("{", "[")):
+        with suppress(msgspec.MsgspecError, RecursionError):
+            decoded = msgspec.json.decode(value)
+            found = _mapped(decoded, partial(_without_personal, redactor))
+            return value if found == decoded else msgspec.json.encode(found).decode()
+    return _hidden(redactor, value)
+
+
+def _hidden(redactor: Redactor, text: str) -> str:
     for pattern, is_one in _PERSONAL:
         for found in set(pattern.findall(text)):
             if is_one(found):
@@ -398,7 +586,12 @@ def _always(text: str) -> bool:
 
 
 def _is_card(text: str) -> bool:
-    """Return True if the check digit is right (ISO/IEC 7812-1, annex B)."""
+    """Return True if a number begins as payment cards do, and its check digit is right.
+
+    ISO/IEC 7812-1, section 4.2 and annex B.  Times in milliseconds begin with 1.
+    """
+    if text[0] not in "23456":
+        return False
     digits = [int(each) for each in reversed(text) if each.isdigit()]
     doubled = (sum(divmod(2 * each, 10)) for each in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -1,16 +1,25 @@
 """A guarded client: a server that changes, in this process, and what the application sees."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from mcpcore import Server, connect, connect_all, read_description
+from mcpcore import Callbacks, Context, Server, connect, connect_all, read_description
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.errors import CallFailed, InvalidResponse, PeerError, RequestRefused
+from mcpcore.errors import (
+    CallFailed,
+    InputFailed,
+    InvalidResponse,
+    McpError,
+    PeerError,
+    RequestRefused,
+)
 from mcpcore.policy.differences import ServerDescription, describe_server
 from mcpcore.policy.trust import Notice, Reaction, Treatment, TrustSettings
+from mcpcore.spec.types import ElicitParams
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.guarding import guard_answers, guard_server, log_notice
 from mcpcore_transports.client.listen import Change
@@ -116,9 +125,141 @@ async def test_a_result_that_raises_an_alarm_is_blocked(caplog: pytest.LogCaptur
         assert len(await client.tools()) == 1
         with pytest.raises(InvalidResponse, match="blocked"):
             await client.call_tool("add")
-    assert "tools/list: 'add' passed on: override" in caplog.text
+    assert "tools/list: 'add' noted: override" in caplog.text
     assert "tools/call: '' blocked: override" in caplog.text
     log_notice(Notice("tools/list", "a\nb"))
+
+
+def failing() -> Server:
+    server = Server("s")
+
+    @server.tool()
+    def fail() -> str:
+        raise McpError(7, ATTACK, {"mail": "ada@example.com"})
+
+    return server
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "data"),
+    [
+        ({}, ATTACK, "ada@example.com"),
+        ({"redact": True}, ATTACK, "<hidden-1>"),
+        ({"results": Treatment.REDACT}, "<screened>", "ada@example.com"),
+        ({"results": Treatment.BLOCK}, "blocked", ""),
+    ],
+)
+@pytest.mark.parametrize("at_the_server", [True, False])
+async def test_an_error_is_held_as_a_result_is(
+    at_the_server: bool, settings: dict[str, Any], message: str, data: str
+) -> None:
+    trust = TrustSettings(**settings)
+    middleware = (guard_answers(trust),) if at_the_server else ()
+    target = MemoryTarget(failing(), RuntimeSettings(middleware=middleware))
+    async with connect(target, middleware=[] if middleware else [guard_server(trust)]) as client:
+        with pytest.raises(PeerError) as caught:
+            await client.call_tool("fail")
+    error = caught.value.error
+    assert (error.code, message in error.message) == (7, True)
+    assert data in bytes(error.data or b"").decode()
+    assert caught.value.method == "tools/call"
+
+
+@pytest.mark.parametrize(
+    ("settings", "heard"),
+    [
+        ({}, f"{ATTACK} ada@example.com"),
+        ({"redact": True}, f"{ATTACK} <hidden-1>"),
+        ({"results": Treatment.REDACT}, "<screened>"),
+        ({"results": Treatment.BLOCK}, None),
+    ],
+)
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+async def test_a_question_is_held_as_a_result_is(
+    revision: str, settings: dict[str, Any], heard: str | None
+) -> None:
+    server = Server("s")
+
+    @server.tool()
+    async def ask(context: Context) -> str:
+        form = {"type": "object", "properties": {}}
+        return (await context.elicit(f"{ATTACK} ada@example.com", form)).action
+
+    told: list[str | None] = []
+
+    def fill(params: ElicitParams) -> None:
+        told.append(params.message)
+
+    guard = guard_server(TrustSettings(**settings))
+    callbacks = Callbacks(elicitation=fill)
+    async with connect(
+        server, middleware=[guard], callbacks=callbacks, revisions=(revision,)
+    ) as client:
+        if heard is None:
+            with suppress(InputFailed):
+                assert "blocked" in (await client.call_tool("ask")).text
+        else:
+            assert (await client.call_tool("ask")).text == "decline"
+    assert told == ([] if heard is None else [heard])
+
+
+async def test_pins_that_are_gone_are_told_as_the_connection_opens() -> None:
+    server = made("Other.", name="other")
+    server.add_skills({"refunds/SKILL.md": b"---\nname: refunds\ndescription: x\n---\n"})
+    async with connect(server) as client:
+        pins = await read_description(client)
+    assert list(pins.skills) == ["skill://refunds/SKILL.md"]
+    notices: list[Notice] = []
+    async with connect(server, middleware=[guard_server(pins=pins, report=notices.append)]):
+        assert notices == []
+    guard = guard_server(pins=pins, report=notices.append)
+    async with connect(made(), middleware=[guard]):
+        assert [(each.name, each.differences[0].text) for each in notices] == [
+            ("add", "added"),
+            ("other", "removed"),
+            ("skill://refunds/SKILL.md", "removed"),
+        ]
+
+
+async def test_a_changed_skill_is_neither_listed_nor_loaded() -> None:
+    def skilled(description: str) -> Server:
+        text = f"---\nname: refunds\ndescription: {description}\n---\n"
+        server = Server("s")
+        server.add_skills({"refunds/SKILL.md": text.encode()})
+        return server
+
+    async with connect(skilled("Refunds.")) as client:
+        pins = await read_description(client)
+    asked: list[str] = []
+
+    def ask(notice: Notice) -> bool:
+        asked.append(notice.name)
+        return False
+
+    guard = guard_server(TrustSettings(changed=Reaction.ASK), pins=pins, ask=ask)
+    async with connect(skilled("Refunds!"), middleware=[guard]) as client:
+        assert await client.skills() == []
+        with pytest.raises(RequestRefused, match="differs from its pin"):
+            await client.load_skill("skill://refunds/SKILL.md")
+        guard.policy.changed("skills/list")
+        with pytest.raises(InvalidResponse, match="blocked"):
+            await client.get_skill("skill://refunds/SKILL.md")
+    assert set(asked) == {"skill://refunds/SKILL.md"}
+
+
+async def test_a_uri_of_a_changed_template_is_not_read() -> None:
+    def noted(description: str) -> Server:
+        server = Server("s")
+        server.resource("notes://{id}", description=description)(lambda id: id)
+        return server
+
+    async with connect(noted("Notes.")) as client:
+        pins = await read_description(client)
+    async with connect(noted("Notes!"), middleware=[guard_server(pins=pins)]) as client:
+        for _ in range(2):
+            with pytest.raises(RequestRefused, match="differs from its pin"):
+                await client.read_resource("notes://7")
+            client._core.assume(Change("notifications/resources/list_changed"))
 
 
 @pytest.mark.parametrize(

@@ -82,5 +82,5 @@ def test_the_commands(tmp_path: Path) -> None:
     assert (difference["kind"], difference["place"]) == ("risky", "/tools/add/description")
     status, said = pins("list", "--json")
     assert status == 0
-    counts = {"server": "s", "tools": 1, "prompts": 0, "templates": 0}
+    counts = {"server": "s", "tools": 1, "prompts": 0, "templates": 0, "skills": 0}
     assert json.loads(said) == {"file": str(tmp_path / "pins.json"), "servers": [counts]}

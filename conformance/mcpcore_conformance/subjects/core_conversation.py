@@ -5,7 +5,7 @@ is tested needs it; :class:`~mcpcore_transports.client.client.Client` stands on 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -202,14 +202,18 @@ class Conversation:
         assert waiter.outcome is not None
         return waiter.outcome
 
+    def answer(
+        self, params: Raw, context: CallbackContext
+    ) -> CallbackAnswer | Awaitable[CallbackAnswer]:
+        """Answer a question of the server."""
+        return self.callbacks.answer(params, context)
+
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         answers: dict[str, CallbackAnswer] = {}
 
         def answering(key: str, question: Raw) -> Work:
             async def answer() -> None:
-                answers[key] = await answer_input(
-                    question, key, asked.method, self.callbacks, self.revision
-                )
+                answers[key] = await answer_input(question, key, asked.method, self.as_core())
 
             return answer
 

@@ -25,10 +25,9 @@ from mcpcore.spec.errors import (
     busy_code,
 )
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
-from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, Callbacks, meta_of
+from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, meta_of
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.running.functions import called, failure_of, first_of, is_awaitable
 from mcpcore_transports.running.pending import Handlers, Run
@@ -37,7 +36,7 @@ from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
 
 if TYPE_CHECKING:  # types alone: the core makes use of this module
-    from mcpcore_transports.client.core import ClientCore, ClientSettings
+    from mcpcore_transports.client.core import ClientCore
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -98,7 +97,7 @@ class ClientDesk(TaskDesk):
 
         async def work() -> None:
             try:
-                answer = self._core.callbacks.answer(event.params, context)
+                answer = self._core.answer(event.params, context)
                 if is_awaitable(answer):
                     answer = await answer
                 self.host.complete(record, Raw(to_json(answer)))
@@ -191,7 +190,7 @@ class Answers:
             return
         context = _context(event, partial(self._report, event.key))
         try:
-            answer = self._core.callbacks.answer(event.params, context)
+            answer = self._core.answer(event.params, context)
         except BaseException as error:
             self._fail(event, failure_of(error))
             return
@@ -236,22 +235,22 @@ class Answers:
 
 
 async def answer_questions(
-    questions: Mapping[str, Raw], method: str, callbacks: Callbacks, revision: Revision
+    questions: Mapping[str, Raw], method: str, core: "ClientCore"
 ) -> dict[str, CallbackAnswer]:
     """Answer the questions of ``method`` concurrently, each a request without id.
 
-    At most ``callbacks.at_once`` run at a time.  Raises InputFailed if an input cannot or may not
+    At most ``Callbacks.at_once`` run at a time.  Raises InputFailed if an input cannot or may not
     be given, and any exception of a callback; the other callbacks are cancelled then.
     """
     if len(questions) == 1:
         [(key, question)] = questions.items()
-        return {key: await answer_input(question, key, method, callbacks, revision)}
+        return {key: await answer_input(question, key, method, core)}
     answers: dict[str, CallbackAnswer] = {}
-    free = anyio.Semaphore(callbacks.at_once)
+    free = anyio.Semaphore(core.callbacks.at_once)
 
     async def work(key: str, question: Raw) -> None:
         async with free:
-            answers[key] = await answer_input(question, key, method, callbacks, revision)
+            answers[key] = await answer_input(question, key, method, core)
 
     try:
         async with anyio.create_task_group() as group:
@@ -263,15 +262,13 @@ async def answer_questions(
     return {key: answers[key] for key in questions}
 
 
-async def answer_input(
-    raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
-) -> CallbackAnswer:
+async def answer_input(raw: Raw, key: str, method: str, core: "ClientCore") -> CallbackAnswer:
     """Answer one question.  Raises InputFailed, and any exception of the callback."""
     wanted = promised(raw, types.EmbeddedRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
-        context = CallbackContext(wanted.method, revision, meta_of(params))
-        return await called(callbacks.answer, params, context)
+        context = CallbackContext(wanted.method, core.revision, meta_of(params))
+        return await called(core.answer, params, context)
     except BaseException as raised:
         error = failure_of(raised)
         if isinstance(error, errors.Malformed):
@@ -294,9 +291,8 @@ class Visits:
     Source: elicitation page of 2025-11-25, sections on URL mode.
     """
 
-    def __init__(self, callbacks: Callbacks, settings: "ClientSettings") -> None:
-        self._callbacks = callbacks
-        self._settings = settings
+    def __init__(self, core: "ClientCore") -> None:
+        self._core = core
         self._under_way: dict[str, anyio.Event] = {}
 
     def asked(self, event: RequestReceived) -> None:
@@ -321,12 +317,12 @@ class Visits:
             visit.set()
         return visit is not None
 
-    async def make(self, error: errors.PeerError, revision: Revision) -> bool:
+    async def make(self, error: errors.PeerError) -> bool:
         """Ask for the visits that ``error`` requires; return True if a retry is useful."""
         if (
             not isinstance(error, errors.UrlElicitationRequired)
-            or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
-            or self._callbacks.elicitation_url is None
+            or self._core.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
+            or self._core.callbacks.elicitation_url is None
         ):
             return False
         questions: dict[str, Raw] = {}
@@ -335,11 +331,11 @@ class Visits:
             self._expect(key)
             question = {"method": "elicitation/create", "params": wanted}
             questions[key] = Raw(msgspec.json.encode(question))
-        answers = await answer_questions(questions, error.method, self._callbacks, revision)
+        answers = await answer_questions(questions, error.method, self._core)
         for answer in answers.values():
             if not isinstance(answer, types.ElicitResult) or answer.action != "accept":
                 return False
-        with anyio.move_on_after(self._settings.visit_timeout):
+        with anyio.move_on_after(self._core.settings.visit_timeout):
             for elicitation_id in questions:
                 if (visit := self._under_way.get(elicitation_id)) is not None:
                     await visit.wait()
@@ -347,5 +343,5 @@ class Visits:
 
     def _expect(self, elicitation_id: str) -> None:
         self._under_way.setdefault(elicitation_id, anyio.Event())
-        if len(self._under_way) > self._settings.max_visits:
+        if len(self._under_way) > self._core.settings.max_visits:
             del self._under_way[next(iter(self._under_way))]

@@ -36,7 +36,7 @@ from mcpcore_transports.client.answers import (
     answer_questions,
 )
 from mcpcore_transports.client.cache import EraCache, ResultCache
-from mcpcore_transports.client.callbacks import CallbackAnswer, Callbacks
+from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
 from mcpcore_transports.client.listen import (
     LIST_CHANGES,
@@ -205,8 +205,10 @@ class ClientCore:
         """URIs of the resources to which this session is subscribed (legacy)."""
         self.raised = raised
         """Exceptions of a server in this process, for its callers to raise."""
-        self._visits = Visits(callbacks, self.settings)
+        self._visits = Visits(self)
         self._chain = Chain(middleware) if middleware else None
+        hearing = (getattr(each, "heard", None) for each in middleware)
+        self._hearing = tuple(each for each in hearing if each is not None)
         self._repeatable_tools = repeatable_tools
         self._authorizer = authorizer
         self._generation = 0
@@ -387,7 +389,7 @@ class ClientCore:
             tries += 1
             if not isinstance(error, errors.PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
-            if not await self._visits.make(error, self.revision):
+            if not await self._visits.make(error):
                 refused = await self._step_up(error, outgoing.params, machine, generation, refused)
             request, rounds = None, 0
 
@@ -438,9 +440,7 @@ class ClientCore:
         try:
             answers: dict[str, CallbackAnswer] = {}
             if asked.requests:
-                answers = await answer_questions(
-                    asked.requests, asked.method, self.callbacks, self.revision
-                )
+                answers = await answer_questions(asked.requests, asked.method, self)
             else:  # the server waits for something outside of this conversation
                 await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
             if self.closed is not None:
@@ -525,6 +525,17 @@ class ClientCore:
     def _on_request(self, event: events.RequestReceived) -> None:
         self._visits.asked(event)
         self._answers.begin(event)
+
+    def answer(
+        self, params: Raw, context: CallbackContext
+    ) -> CallbackAnswer | Awaitable[CallbackAnswer]:
+        """Answer a question of the server, as the middleware lets it be heard.
+
+        Raises McpError, TypeError, ValueError.
+        """
+        for hear in self._hearing:
+            params = hear(context.method, params)
+        return self.callbacks.answer(params, context)
 
     def _on_progress(self, event: events.ProgressReceived) -> None:
         callback = self.progress.get(event.request)

@@ -19,10 +19,12 @@ from msgspec import Raw, Struct
 from mcpcore import errors
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import (
+    BLOCKED,
     CALLS,
+    DECLARING,
     LISTS,
     PINNED_LISTS,
-    RESULTS,
+    TEMPLATES,
     UNCHECKED,
     Notice,
     TrustPolicy,
@@ -30,6 +32,8 @@ from mcpcore.policy.trust import (
 )
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
+from mcpcore.spec.methods import lookup
+from mcpcore_transports.client.errors import peer_error
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import CallNext, Steps
@@ -52,7 +56,7 @@ class _Cursor(Struct, rename="camel"):
 def log_notice(notice: Notice, server: str = "") -> None:
     """Log a notice as warnings, one for each difference and alarm; ``server`` is its name."""
     name = ascii(f"{server} {notice.name}".strip())[1:-1][:200]
-    state = "blocked" if notice.blocked else "passed on"
+    state = "blocked" if notice.blocked else "noted"
     for difference in notice.differences:
         where = ascii(difference.place)[1:-1][:200]
         text = f"{difference.kind.value}: {where} {difference.text}"
@@ -80,12 +84,13 @@ class ServerTrust:
         self.policy.greeted(instructions)
         for method in LISTS:
             self.policy.changed(method)
-            capability = method.partition("/")[0]
-            if self._is_pinned(method) and declares(core.capabilities, capability):
+            if self.policy.pins is None or method not in PINNED_LISTS:
+                continue
+            row = lookup(method, "client", core.revision)
+            if row is not None and declares(core.capabilities, row.capability or ""):
                 await self._read(core, method)
-
-    def _is_pinned(self, method: str) -> bool:
-        return self.policy.pins is not None and method in PINNED_LISTS
+            else:
+                self.policy.ended(method)
 
     async def _read(self, core: "ClientCore", method: str) -> None:
         """Read a list to its end through the middleware, past the cache."""
@@ -102,41 +107,57 @@ class ServerTrust:
         method = request.method
         if method in CALLS:
             await self._admit(method, request)
-        outcome = await call_next()
-        if method in LISTS:
-            outcome.result = await self._listed(method, outcome.result)
-        elif method in RESULTS:
-            result = self.policy.result(method, outcome.result)
-            if result is None:
-                raise errors.InvalidResponse(method, "the result raised an alarm, and is blocked")
-            outcome.result = result
+        try:
+            outcome = await call_next()
+        except errors.PeerError as error:
+            told = self.policy.error(method, error.error)
+            if told is not error.error:
+                raise peer_error(method, told) from None
+            raise
+        outcome.result = await self._passed(method, outcome.result)
         return outcome
+
+    def heard(self, method: str, params: Raw) -> Raw:
+        """Return the params of a question as a callback gets them.
+
+        Raises McpError for one that is blocked.
+        """
+        passed = self.policy.question(method, params)
+        if passed is None:
+            raise errors.McpError(INVALID_PARAMS, BLOCKED)
+        return passed
 
     async def _admit(self, method: str, request: OutgoingRequest) -> None:
         reason = self.policy.refusal_of(method, request.params)
         if reason is UNCHECKED and self._core is not None:
             if (ready := self._core.ready) is not None:
                 self.policy.greeted(ready.instructions)  # it may be another process by now
-            await self._read(self._core, CALLS[method][0])
+            listed = CALLS[method][0]
+            await self._read(self._core, listed if listed in PINNED_LISTS else TEMPLATES)
             reason = self.policy.refusal_of(method, request.params)
         if reason is not None:
             raise errors.RequestRefused(method, reason)
 
-    async def _listed(self, method: str, result: Raw) -> Raw:
+    async def _passed(self, method: str, result: Raw) -> Raw:
+        """Return a result as it is passed on, once the application has decided what it is asked.
+
+        Raises InvalidResponse for one that is blocked or malformed.
+        """
+        policy, listed = self.policy, DECLARING.get(method)
         try:
-            kept = self.policy.listed(method, result)
-            waiting = [
-                each for (listed, _), each in self.policy.waiting.items() if listed == method
-            ]
-            if self._ask is None or not waiting:
-                return kept
-            for notice in waiting:
-                answer = self._ask(notice)
-                approved = await answer if is_awaitable(answer) else answer
-                self.policy.decide(method, notice.name, bool(approved))
-            return self.policy.listed(method, result)
+            passed = policy.passed(method, result)
+            waiting = [each for (of, _), each in policy.waiting.items() if of == listed]
+            if self._ask is not None and waiting:
+                for notice in waiting:
+                    answer = self._ask(notice)
+                    approved = await answer if is_awaitable(answer) else answer
+                    policy.decide(notice.method, notice.name, bool(approved))
+                passed = policy.passed(method, result)
         except msgspec.MsgspecError as error:
-            raise errors.InvalidResponse(method, f"the list is malformed: {error}") from None
+            raise errors.InvalidResponse(method, f"the result is malformed: {error}") from None
+        if passed is None:
+            raise errors.InvalidResponse(method, BLOCKED)
+        return passed
 
 
 def guard_server(
@@ -148,7 +169,8 @@ def guard_server(
 ) -> ServerTrust:
     """Return middleware that guards the application from one server.
 
-    A request for what is blocked raises RequestRefused, a blocked result InvalidResponse.
+    A request for what is blocked raises RequestRefused, a blocked result InvalidResponse; a blocked
+    error keeps its code, and a blocked question is answered with an error.
     ``pins``: the approved description (``mcpcore pins approve``); None: nothing is compared.
     ``ask`` decides about changes where they are to be asked about; without it they are blocked.
     ``report`` takes what differs or raises an alarm; it raises nothing.
@@ -170,10 +192,16 @@ def guard_answers(
         refusal = policy.refusal_of(request.method, request.params)
         if refusal is not None:
             raise errors.McpError(INVALID_PARAMS, refusal)
-        answer = yield
+        try:
+            answer = yield
+        except errors.McpError as error:
+            told = policy.error(request.method, error.error)
+            if told is not error.error:
+                raise errors.McpError.of(told) from None
+            raise
         passed = policy.passed(request.method, answer.result)
         if passed is None:
-            raise errors.McpError(INTERNAL_ERROR, "the result raised an alarm, and is blocked")
+            raise errors.McpError(INTERNAL_ERROR, BLOCKED)
         answer.result = passed
 
     return guarded

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import ServerDescription, describe_server
-from mcpcore.spec.capabilities import declares
+from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.config import replace_file
 
@@ -69,10 +69,12 @@ async def read_description(client: Client) -> ServerDescription:
     Raises PeerError and CallFailed.
     """
     capabilities = client.capabilities
-    offered = {kind: declares(capabilities, kind) for kind in ("tools", "prompts", "resources")}
+    kinds = ("tools", "prompts", "resources", f"extensions.{SKILLS_EXTENSION}")
+    tools, prompts, resources, skills = (declares(capabilities, kind) for kind in kinds)
     return describe_server(
         instructions=client.instructions,
-        tools=await client.tools() if offered["tools"] else (),
-        prompts=await client.prompts() if offered["prompts"] else (),
-        resource_templates=await client.resource_templates() if offered["resources"] else (),
+        tools=await client.tools() if tools else (),
+        prompts=await client.prompts() if prompts else (),
+        resource_templates=await client.resource_templates() if resources else (),
+        skills=await client.skills() if skills else (),
     )

@@ -191,7 +191,7 @@ class Follower:
                 limit = self._options.questions
                 raise errors.InputFailed(CALL, f"the task asked more than {limit} questions")
             self._answered.add(key)
-            answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
+            answers[key] = await answer_input(question, key, CALL, core)
         if answers:
             params = {"taskId": state.task_id, "inputResponses": answers}
             # Repeating is safe: a server ignores answers to questions that are no longer open.

@@ -67,6 +67,7 @@ _PINNED = {
     "tools": "tools",
     "prompts": "prompts",
     "resourceTemplates": "resource_templates",
+    "skills": "skills",
 }
 """Names that :func:`describe_server` has for lists, by their members."""
 _OTHER_NAME = "correct the name in the URL, or give the server a certificate for it"

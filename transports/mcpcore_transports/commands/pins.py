@@ -19,11 +19,11 @@ FILE = "pins.json"
 def list_pins(options: PinsListOptions) -> int:
     """List the servers of a pins file; return the exit status.  Raises Failure."""
     path = pins_path(options.config, options.pins)
+    kinds = ("tools", "prompts", "resource_templates", "skills")
     rows = [
-        (name, *(len(getattr(each, kind)) for kind in ("tools", "prompts", "resource_templates")))
-        for name, each in _known(path).items()
+        (name, *(len(getattr(each, kind)) for kind in kinds)) for name, each in _known(path).items()
     ]
-    columns = ("server", "tools", "prompts", "templates")
+    columns = ("server", "tools", "prompts", "templates", "skills")
     if options.as_json:
         servers = [dict(zip(columns, row, strict=True)) for row in rows]
         output.print_json({"file": str(path), "servers": servers})

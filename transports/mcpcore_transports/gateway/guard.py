@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 import msgspec
 from msgspec import structs
@@ -14,13 +14,14 @@ from mcpcore.policy.breaker import Breaker, Circuit, Permit
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.policy.trust import Notice, TrustPolicy
+from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
 from mcpcore.relay.link import Address, PassedCall
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
-from mcpcore.wire.message import Body
+from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.running.audit import log_decision
+from mcpcore_transports.running.audit import log_decision, session_label
+from mcpcore_transports.server.failures import operation
 from mcpcore_transports.server.log_labels import label_server
 
 logger = logging.getLogger("mcpcore.gateway")
@@ -31,7 +32,8 @@ _NONE = RequestFailure()
 class ServerGuard:
     """Guard of one server, as the relay asks for it.
 
-    ``refused`` is told of each request that is not sent: ``trust`` or ``circuit``.
+    ``refused`` is told of each request that is not sent, and of what is blocked: ``trust`` or
+    ``circuit``.
     """
 
     def __init__(
@@ -62,9 +64,7 @@ class ServerGuard:
         """
         refusal = None if self._trust is None else self._trust.refusal_of(method, params)
         if refusal is not None:
-            with label_server(self.name):
-                log_decision(f"server {self.name}", method, refusal)
-            self._refused("trust")
+            self._refuse(_label(caller), operation(method, to_json(params)), refusal)
             raise LocalProtocolError(refusal)
         breaker = self.breaker
         if breaker is None:
@@ -78,8 +78,11 @@ class ServerGuard:
             )
         return permit
 
-    def passed(self, event: Event) -> Event:
-        """Return an event of the server as clients may see it: without what is blocked."""
+    def passed(self, event: Event, calls: Mapping[RequestId, PassedCall]) -> Event | None:
+        """Return an event of the server as clients may see it, None for a blocked request.
+
+        ``calls``: those that the server has yet to answer, by id there.
+        """
         trust = self._trust
         if trust is None:
             return event
@@ -87,16 +90,49 @@ class ServerGuard:
             trust.greeted(event.instructions)
         elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
             trust.notified(event.method)
+        elif isinstance(event, events.RequestReceived):
+            params = trust.question(event.method, event.params)
+            if params is None:
+                self._refuse(f"server {self.name}", event.method, BLOCKED)
+                return None
+            return structs.replace(event, params=params)
+        elif isinstance(event, events.ErrorReceived):
+            error = trust.error(event.method, event.error)
+            if error.message is BLOCKED:
+                self._refuse_call(calls.get(event.request), event.method)
+            return structs.replace(event, error=error)
+        elif isinstance(event, events.InputRequired):
+            requests = trust.questions(event.method, event.requests)
+            if requests is None:
+                return self._blocked(event, calls)
+            return structs.replace(event, requests=requests)
         elif isinstance(event, events.ResultReceived):
             try:
-                screened = trust.passed(event.method, event.result)
+                result = trust.passed(event.method, event.result)
             except msgspec.MsgspecError as error:
-                return _blocked(event, f"the result is malformed: {error}")
-            if screened is None:
-                return _blocked(event, "the result raised an alarm, and is blocked")
-            if screened is not event.result:
-                return structs.replace(event, result=screened)
+                return _failed(event, f"the result is malformed: {error}")
+            if result is None:
+                return self._blocked(event, calls)
+            return structs.replace(event, result=result)
         return event
+
+    def _blocked(
+        self,
+        event: events.ResultReceived | events.InputRequired,
+        calls: Mapping[RequestId, PassedCall],
+    ) -> Event:
+        self._refuse_call(calls.get(event.request), event.method)
+        return _failed(event, BLOCKED)
+
+    def _refuse_call(self, call: PassedCall | None, method: str) -> None:
+        """Tell that the answer to a request is blocked: that of a call, else of the relay's own."""
+        what = method if call is None else operation(method, call.params)
+        self._refuse(_label(None if call is None else call.caller), what, BLOCKED)
+
+    def _refuse(self, who: str, what: str, reason: str) -> None:
+        with label_server(self.name):
+            log_decision(who, f"{what} of server {self.name}", reason)
+        self._refused("trust")
 
     def _report(self, notice: Notice) -> None:
         log_notice(notice, self.name)
@@ -144,8 +180,18 @@ class ServerGuard:
         return delay
 
 
-def _blocked(event: events.ResultReceived, reason: str) -> Event:
+def _failed(event: events.ResultReceived | events.InputRequired, reason: str) -> Event:
     return events.ErrorReceived(event.request, event.method, ErrorData.make(INTERNAL_ERROR, reason))
+
+
+def _label(caller: Hashable) -> str:
+    """Return a caller as the audit log has it."""
+    if isinstance(caller, str):
+        return f"address {caller}" if isinstance(caller, Address) else f"principal {caller}"
+    if not isinstance(caller, tuple):
+        return "the gateway"
+    machine, session = caller
+    return f"session {session_label(session)}" if session else f"connection {id(machine):x}"
 
 
 def _failure(event: Event) -> RequestFailure:

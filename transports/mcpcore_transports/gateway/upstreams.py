@@ -13,20 +13,24 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import (
     ConnectionEnded,
+    ErrorReceived,
     Event,
     FaultKind,
+    InputRequired,
     NegotiationFailed,
     Ready,
     RequestEnded,
+    RequestReceived,
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import AuthorizationError, LifespanError, LinkError
 from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.breaker import Breaker
+from mcpcore.policy.trust import BLOCKED
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
-from mcpcore.spec.errors import INTERNAL_ERROR
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
@@ -344,7 +348,14 @@ class Conversation:
 
     def _take(self, event: Event) -> None:
         upstream = self.upstream
-        upstream.take(self, upstream.guard.passed(event))
+        passed = upstream.guard.passed(event, self.link.calls)
+        if passed is not None:
+            if isinstance(event, InputRequired) and isinstance(passed, ErrorReceived):
+                self.machine.abandon(event.request)
+            upstream.take(self, passed)
+        elif isinstance(event, RequestReceived):
+            self.machine.fail(event.key, ErrorData.make(INVALID_PARAMS, BLOCKED))
+            self.carrier.flush_soon()
 
     def _shown(self, text: str) -> str:
         """Return a text for clients, which are not told where the server is."""
