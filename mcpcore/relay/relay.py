@@ -599,7 +599,8 @@ class Relay:
         # Over HTTP a conversation outlasts its connections; without a fault one was reset.
         fault = event.fault
         gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
-        if gone and not link.ended and event.request not in link.listens:
+        outlasts = not link.ended and not link.refused
+        if gone and outlasts and event.request not in link.listens:
             self._went_away(link.target)
         call = link.calls.get(event.request)
         if call is not None:

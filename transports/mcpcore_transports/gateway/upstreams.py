@@ -375,7 +375,9 @@ class Conversation:
                 upstream.fleet.processes[upstream.name] -= counts
                 self._started.set()
                 if not self._begun:
-                    self._end(closed or "closed by this side")
+                    self.link.refused = True
+                    upstream.relayed.fault = closed or "closed by this side"
+                    self._end(upstream.relayed.fault)
                 upstream.ended(self)
 
     async def _share_start(self) -> None:
