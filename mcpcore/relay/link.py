@@ -105,6 +105,8 @@ class Target(Struct, eq=False):
     """Work that needs to know the era of the server."""
     fault: str = ""
     """End of the last conversation, in words."""
+    trusted_from: float = 0.0
+    """Time before which an answer is no reason to negotiate again, as that was just done."""
 
     def party(self, principal: str | None) -> tuple[str | None, Hashable]:
         """Return the principal, at a personal server with its rights, which tell its tokens."""

@@ -32,14 +32,22 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
+from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Seal
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
+from mcpcore.relay.cells import (
+    CELLS,
+    Cell,
+    error_in,
+    result_in,
+    tells_other_era,
+    url_questions,
+    with_elicitation_id,
+)
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
     STILL_ASKS,
@@ -74,6 +82,7 @@ from mcpcore.spec.errors import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
     URL_ELICITATION_REQUIRED,
     ErrorData,
     LocalProtocolError,
@@ -86,6 +95,8 @@ from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
+_TRUSTED = 5.0
+"""Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
 """Reason for which a question is refused."""
@@ -296,6 +307,9 @@ class Relay:
         target, again = link.target, link.greeted
         if link.ended:
             return
+        if target.greeting is not None and target.modern != event.revision.modern:
+            self._negotiate_again(target)
+            return
         if target.greeting is not None and target.greeting.capabilities != event.capabilities:
             self.lists.forget(target)
         target.greeting, link.greeted = event, True
@@ -314,19 +328,26 @@ class Relay:
         for work in waiting:
             work()
 
-    def _lost(
-        self, link: UpstreamLink, event: events.NegotiationFailed | events.ConnectionEnded
+    def _speaks_otherwise(self, target: Target, error: ErrorData | None, opening: bool) -> bool:
+        if error is None or target.greeting is None or self.now < target.trusted_from:
+            return False
+        return tells_other_era(error, modern=target.modern, opening=opening)
+
+    def _negotiate_again(self, target: Target) -> None:
+        """Forget the era of a server and end what is open there; a new conversation tells it."""
+        target.greeting, target.trusted_from = None, self.now + _TRUSTED
+        self._went_away(target)
+        for links in [*self._links.values()]:
+            for link in [each for each in links.values() if each.target is target]:
+                self.close_link(link)
+                self._end_all(link, EndReason.CLOSED, "the server speaks another revision now")
+                self.subscriptions.lost(link)
+        self.open(target, now=self.now)
+
+    def _end_all(
+        self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
     ) -> None:
-        """Forget a conversation that has ended, once its requests have."""
-        if link.ended:
-            return
-        self._forget(link)
-        if isinstance(event, events.NegotiationFailed):
-            told, reason, fault = event.message, EndReason.REFUSED, event.fault
-        else:
-            told, reason, fault = event.reason, EndReason.CLOSED, None
-        if not link.refused:
-            link.target.fault = told
+        """End the requests of a conversation that has ended."""
         for asked in link.asked.values():
             self._withdraw(asked, "the server is gone")
         link.asked.clear()
@@ -335,6 +356,29 @@ class Relay:
                 request=id, method="", reason=reason, message=told, fault=fault
             )
             self._ended(link, end)
+
+    def _lost(
+        self, link: UpstreamLink, event: events.NegotiationFailed | events.ConnectionEnded
+    ) -> None:
+        """Forget a conversation that has ended, once its requests have."""
+        if link.ended:
+            return
+        if isinstance(event, events.NegotiationFailed):
+            told, reason, fault = event.message, EndReason.REFUSED, event.fault
+            if not link.refused and self._speaks_otherwise(link.target, event.error, True):
+                unsent = [] if link.greeted else [*link.calls.values()]
+                for call in unsent:
+                    del link.calls[call.request]
+                self._negotiate_again(link.target)
+                for call in unsent:
+                    self._send_again(call)
+                return
+        else:
+            told, reason, fault = event.reason, EndReason.CLOSED, None
+        self._forget(link)
+        if not link.refused:
+            link.target.fault = told
+        self._end_all(link, reason, told, fault)
         if not link.refused and not link.target.open_links:
             self._went_away(link.target)
         self._go_ahead(link.target)  # each finds out that the server does not answer
@@ -521,8 +565,10 @@ class Relay:
         self.calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
-        if self.calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
-            self._send(call.link.target, call.arrival, call.params, b"", call)
+        target, arrival = call.link.target, call.arrival
+        if self.calls.pop(arrival.place, None) is not None:  # it was not cancelled meanwhile
+            send = partial(self._send, target, arrival, call.params, b"", call)
+            self.when_known(target, send, arrival)
 
     def ask(
         self,
@@ -620,8 +666,14 @@ class Relay:
         self._heard(link, event)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
+        refusal = event.error if isinstance(event, events.ErrorReceived) else None
+        changed = self._speaks_otherwise(link.target, refusal, False)
+        if changed:
+            self._negotiate_again(link.target)
         if own is not None:
             own(outcome)
+        elif call is not None and changed and call.fresh and call.waiting:
+            self._send_again(call)
         elif call is not None and not self._sent_again(call, event, outcome):
             self.settle(call, partial(self._deliver, call, outcome))
         link.used_at = self.now
@@ -681,6 +733,8 @@ class Relay:
                 return
             if outcome.code == FORBIDDEN:  # about the relay's credentials, not those of the client
                 outcome = target.error("the gateway may not do this there")
+            if outcome.code == UNSUPPORTED_PROTOCOL_VERSION:  # nor about the client's revision
+                outcome = target.error(outcome.message)
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
                 data = self.names.outward_in(f"{method} error", target.name, error.data)

@@ -37,14 +37,14 @@ from tests.warm import PYTHON
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 ERAS = (LEGACY, MODERN)
+ROOT = str(Path(__file__).parents[2])
 PROGRAM = str(Path(__file__).with_name("backend.py"))
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 
 def command(name: str, revision: str) -> StdioTarget:
     """The server as a program."""
-    root = str(Path(__file__).parents[2])
-    return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": root})
+    return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": ROOT})
 
 
 def add(a: int, b: int) -> int:

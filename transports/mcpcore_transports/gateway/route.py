@@ -248,9 +248,9 @@ class GatewayRoute(ServedRoute):
                 self._flush()
 
     async def _find(self, upstream: ServerBehind) -> None:
-        """Open the first conversation with a server, again and again until it tells its era."""
-        while upstream.relayed.greeting is None:
-            if not upstream.conversations:
+        """Open a conversation with a server, again and again, while its era is not known."""
+        while True:
+            if upstream.relayed.greeting is None and not upstream.conversations:
                 await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 self.relay.open(upstream.relayed, now=clock())
                 self._flush()

@@ -188,7 +188,7 @@ class ServerBehind:
     def _config(self) -> Config:
         settings, greeting = self.settings, self.relayed.greeting
         negotiation = self.negotiation
-        if greeting is not None:
+        if greeting is not None and not self.failures:  # else the era may be another one
             modern = greeting.revision.modern
             negotiation = Negotiation.MODERN if modern else Negotiation.LEGACY
         return Config(
@@ -330,6 +330,8 @@ class Conversation:
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.
                 self.upstream.negotiation = Negotiation.LEGACY
+            elif self.failed and self.opened is None:
+                self.upstream.negotiation = self.settings.negotiation
         labels = self.upstream.fleet.labels
         if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
             with labelled(call.arrival.event):
