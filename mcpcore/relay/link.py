@@ -105,6 +105,8 @@ class Target(Struct, eq=False):
     """Work that needs to know the era of the server."""
     fault: str = ""
     """End of the last conversation, in words."""
+    told_at: float = 0.0
+    """Time at which it was last asked what it declares."""
     trusted_from: float = 0.0
     """Time before which an answer is no reason to negotiate again, as that was just done."""
 

@@ -33,6 +33,7 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, RequestReceived
+from mcpcore.engine.negotiation import discovered
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Seal
 from mcpcore.engine.subscriptions import TOPICS
@@ -91,10 +92,12 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.types.base import EmbeddedRequest, LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
+_LOOKS = 5.0
+"""Minimum seconds before a modern server is asked again what it declares."""
 _TRUSTED = 5.0
 """Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -160,6 +163,10 @@ class Relay:
         """Log levels that legacy clients have set, by session."""
         self.deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
+        self._looks = {
+            name: Delayed(partial(self._look_if_used, target)) for name, target in listed
+        }
+        """Work that is due when what a modern server declares is old, by its name."""
         self.lists = Lists(self)
         self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
@@ -312,9 +319,8 @@ class Relay:
             return
         if target.greeting is not None and target.greeting.capabilities != event.capabilities:
             self.lists.forget(target)
-        target.greeting, link.greeted = event, True
-        target.tasks = any(map(target.offers, CAPABILITIES))
-        self.declared()
+        self._introduced(target, event)
+        link.greeted = True
         target.open_links += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None
@@ -322,6 +328,45 @@ class Relay:
         self.subscriptions.greeted(link, again)
         self._came_back(target)
         self._go_ahead(target)
+
+    def _introduced(self, target: Target, event: events.Ready) -> None:
+        target.greeting, target.told_at = event, self.now
+        target.tasks = any(map(target.offers, CAPABILITIES))
+        self.declared()
+        if target.modern:
+            due = self.now + max(event.ttl_ms / 1000, _LOOKS)
+            self.deadlines.set(self._looks[target.name], due)
+
+    def _shared_links(self, target: Target) -> list[UpstreamLink]:
+        links = self._links.get(None, {}).values()
+        return [each for each in links if each.target is target and not each.audience.principal]
+
+    def _look_if_used(self, target: Target) -> None:
+        """Ask a modern server anew what it declares, unless nobody has used it since."""
+        if any(each.used_at > target.told_at for each in self._shared_links(target)):
+            self._look(target)
+
+    def _look(self, target: Target) -> None:
+        link = next((each for each in self._shared_links(target) if each.greeted), None)
+        if target.modern and link is not None:
+            self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
+            self.ask(link, "server/discover", {}, partial(self._looked, target))
+
+    def _looked(self, target: Target, outcome: Outcome) -> None:
+        """Take what a modern server declares now, or that it is none any longer."""
+        target.told_at, before = self.now, target.greeting
+        if before is None or not target.modern:
+            return
+        if isinstance(outcome, ErrorData):  # of the server, if it is not internal
+            answered = outcome.code != INTERNAL_ERROR
+            if answered and self._speaks_otherwise(target, outcome, True):
+                self._negotiate_again(target)
+            return
+        with suppress(msgspec.MsgspecError):
+            found = msgspec.json.decode(outcome, type=DiscoverResult)
+            self._introduced(target, discovered(before.revision, found))
+            if found.capabilities != before.capabilities:
+                self._lists_changed(target)
 
     def _go_ahead(self, target: Target) -> None:
         waiting, target.waiting = target.waiting, []
@@ -488,6 +533,8 @@ class Relay:
         ``within``: seconds after which it is done all the same.
         """
         if target.greeting is not None:
+            if self._looks[target.name].deadline is None:
+                self._look(target)
             work()
             return
         if arrival is not None:
@@ -659,8 +706,9 @@ class Relay:
         guard = link.target.guard
         if guard is not None and guard.open:
             self._went_away(link.target)
-        elif not isinstance(event, events.RequestEnded):
+        elif not isinstance(event, events.RequestEnded) and link.target.away is not None:
             self._came_back(link.target)
+            self._look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
         self._heard(link, event)

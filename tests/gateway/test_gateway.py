@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, Server, connect
+from mcpcore.engine.events import Ready
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.policy.breaker import BreakerSettings
@@ -21,6 +22,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.revisions import parse_revisions
+from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
@@ -408,6 +410,22 @@ async def test_clients_learn_what_a_server_declares_that_comes_late(client: str)
             async with connect(url, revision=client) as second:
                 assert (second.instructions, second.server_info) == ("Add.", late.info)
                 assert second.capabilities.prompts is None
+
+
+@pytest.mark.parametrize(
+    ("ttls", "told"), [((60_000, 5_000), 5_000), ((60_000, None), 60_000), ((None,), 3_600_000)]
+)
+async def test_clients_keep_what_servers_declare_no_longer_than_any_of_them_allows(
+    ttls: tuple[int | None, ...], told: int
+) -> None:
+    """One of the legacy era (None) allows nothing and forbids nothing."""
+    targets = {f"s{number}": MemoryTarget(backend()) for number in range(len(ttls))}
+    route = Gateway(targets).routes[None]
+    for behind, ttl in zip(route.upstreams.values(), ttls, strict=True):
+        [revision] = parse_revisions([LEGACY if ttl is None else MODERN])
+        declared = ServerCapabilities()
+        behind.relayed.greeting = Ready(revision, None, declared, ttl_ms=ttl or 0)
+    assert route.config(RuntimeSettings()).discover_ttl_ms == told
 
 
 @pytest.mark.parametrize("client", ERAS)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # late: few have middleware, limit rates, or observe
 logger = logging.getLogger("mcpcore.gateway")
 
 _DISCOVER_TTL = 3_600_000
-"""Milliseconds for which clients may keep what all servers declare, once they are known."""
+"""Maximum milliseconds for which clients may keep what all servers declare, once they are known."""
 
 
 class RouteSeal(Seal):
@@ -120,12 +120,13 @@ class GatewayRoute(ServedRoute):
         only = next(iter(self.upstreams.values())).relayed.greeting
         if len(self.upstreams) == 1 and only is not None:
             info, instructions = only.info or info, only.instructions
-        known = all(each.relayed.greeting for each in self.upstreams.values())
+        greetings = [each.relayed.greeting for each in self.upstreams.values()]
+        ttls = (each.ttl_ms for each in greetings if each is not None and each.revision.modern)
         return Config(
             info=info,
             capabilities=self.relay.capabilities(),
             instructions=instructions,
-            discover_ttl_ms=_DISCOVER_TTL if known else 0,
+            discover_ttl_ms=min((_DISCOVER_TTL, *ttls)) if all(greetings) else 0,
             revisions=settings.revisions,
             limits=settings.limits,
             header_params=self.relay.header_params,
@@ -143,7 +144,10 @@ class GatewayRoute(ServedRoute):
     def _declare(self) -> None:
         """Tell the machines of clients what the servers declare now."""
         greetings = [each.relayed.greeting for each in self.upstreams.values()]
-        told = [each and (each.info, each.capabilities, each.instructions) for each in greetings]
+        told = [
+            each and (each.info, each.capabilities, each.instructions, each.ttl_ms)
+            for each in greetings
+        ]
         if told != self._told:
             self._told = told
             for machine, runtime in self.runtimes.items():
