@@ -237,6 +237,12 @@ async def test_the_end_of_a_process_ends_its_calls_and_the_next_call_starts_anot
         assert await process_of(client) != first
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings of a gateway."""
+    records = [each for each in caplog.records if each.name == "mcpcore.gateway"]
+    return [each.getMessage() for each in records if each.levelname == "WARNING"]
+
+
 DYING = "import sys; print('a secret', file=sys.stderr); sys.exit(4)"
 
 
@@ -248,8 +254,9 @@ DYING = "import sys; print('a secret', file=sys.stderr); sys.exit(4)"
     ],
 )
 async def test_a_process_that_ends_at_once_is_an_error_at_once(
-    words: tuple[str, ...], said: str
+    words: tuple[str, ...], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log has one warning, with its last words."""
     settings = GatewaySettings(start_time=1000.0, first_delay=1000.0, max_delay=1000.0)
     async with (
         gateway({"only": StdioTarget(words)}, settings, http=ANY_PORT) as front,
@@ -260,6 +267,9 @@ async def test_a_process_that_ends_at_once_is_an_error_at_once(
     error = str(refused.value)
     assert re.match(f"only: the server cannot be reached: .*{said}; the next attempt", error)
     assert "secret" not in error
+    [warning] = warnings(caplog)
+    assert re.match(f"only: cannot be reached: .*{said}", warning)
+    assert ("ends with: a secret" in warning) is (DYING in words)
 
 
 async def test_a_call_that_may_be_repeated_is_sent_again_to_the_next_process(
@@ -384,7 +394,9 @@ async def test_clients_are_not_told_where_a_server_is(
             await client.call_tool("add")
     assert str(refused.value).startswith("far: the server cannot be reached: ")
     assert place not in str(refused.value)
-    assert place in caplog.text
+    [warning] = warnings(caplog)
+    assert warning.startswith("far: cannot be reached: ")
+    assert place in warning
 
 
 @pytest.mark.parametrize("client", ERAS)

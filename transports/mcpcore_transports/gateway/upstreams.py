@@ -262,9 +262,9 @@ class ServerBehind:
         """Take note of the end of a conversation."""
         self.conversations.pop(conversation.link, None)
         self.change()
-        if conversation.opened is not None:
-            self.failures, self.ready_at = 0, 0.0
-        elif conversation.failed:
+        if conversation.opened is None and conversation.failed:
+            level = logging.INFO if self.failures else logging.WARNING
+            logger.log(level, "%s: cannot be reached: %s", self.name, conversation.obituary)
             settings = self.fleet.settings
             delay, self.fault = 0.0, self.relayed.fault
             if self.failures:  # the next attempt after the first failure is made at once
@@ -290,11 +290,19 @@ class Conversation:
         """True if it ended by a failure."""
         self._closing = False
         self._begun = False
+        self._end_text = ""
+        """Reason of an end, which may tell where the server is."""
         self._unopened = ""
         """Reason for which the link does not run."""
         self._started = anyio.Event()
         """Event that is set once the negotiation has succeeded, or the link has ended."""
         self._scope = anyio.CancelScope()
+
+    @property
+    def obituary(self) -> str:
+        """Reason of the end for the log, with the last words of a process."""
+        words = getattr(self.carrier, "last_error_line", "")
+        return self._end_text + (words and f"; its standard error ends with: {words}")
 
     def flush(self) -> None:
         """Write what the machine has to send, without a turn of the event loop where possible."""
@@ -307,7 +315,10 @@ class Conversation:
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
         if told := _TEXTS.get(type(event)):
-            event = structs.replace(event, **{told: self._shown(getattr(event, told))})
+            text = getattr(event, told)
+            if not isinstance(event, RequestEnded):
+                self._end_text = self._end_text or text
+            event = structs.replace(event, **{told: self._shown(text)})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
         if isinstance(event, RequestEnded) and fault is not None:
             event = structs.replace(event, fault=fault)
@@ -318,6 +329,7 @@ class Conversation:
             return
         if isinstance(event, Ready):
             self.opened = clock()
+            self.upstream.failures, self.upstream.ready_at = 0, 0.0
             self._started.set()
             self.upstream.change()
         elif isinstance(event, (NegotiationFailed, ConnectionEnded)):
@@ -367,7 +379,8 @@ class Conversation:
                     self._begun = True
                     await self.carrier.run()
             except LinkError as error:
-                logger.warning("%s: %s", upstream.name, error)
+                if self.opened is not None:
+                    logger.warning("%s: %s", upstream.name, error)
             except LifespanError as error:
                 logger.warning("%s: %s", upstream.name, error)
                 self._end("the lifespan of the server has failed")  # its text is for the log alone

@@ -84,6 +84,11 @@ class ProcessLink(StreamConnection):
         """Last lines of the child's standard error."""
         return list(self._errors.tail)
 
+    @property
+    def last_error_line(self) -> str:
+        """Last line of the child's standard error that is not empty."""
+        return self._errors.last
+
     # Start
 
     async def _open(self) -> None:
@@ -293,6 +298,8 @@ class ErrorLines:
         self._fd = -1
         self._reader: descriptors.DescriptorReader | None = None
         self.tail: deque[str] = deque()
+        self.last = ""
+        """Last line that is not empty, cut as the tail is."""
         self.ended = anyio.Event()
 
     def attach(self, fd: int | None) -> None:
@@ -345,8 +352,9 @@ class ErrorLines:
         """Pass on the first ``length`` buffered bytes as a line, and keep it for the error."""
         text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
         del self._part[:length]
+        last = text[-self._size :] if self._size else ""
+        self.last = last.strip() or self.last
         if self._lines > 0:
-            last = text[-self._size :] if self._size else ""
             self.tail.append(last)
             self._kept += len(last)
             while len(self.tail) > self._lines or self._kept > self._size:
