@@ -29,7 +29,9 @@ from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.serve.wsgi import wsgi_app
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.clock import patience
@@ -312,6 +314,12 @@ async def test_rates_are_limited() -> None:
         await process_of(client)
         with pytest.raises(PeerError, match="busy: too many tool calls"):
             await process_of(client)
+
+
+@pytest.mark.parametrize("make", [asgi_app, wsgi_app])
+async def test_a_gateway_is_no_application_of_another_web_server(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"Gateway: it is served with serve\(\) or run\(\)"):
+        make(Gateway({"only": MemoryTarget(backend())}))
 
 
 CHALLENGE = 'Bearer resource_metadata="https://of-the-server.example/metadata", scope="x"'
