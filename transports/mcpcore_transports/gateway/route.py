@@ -165,10 +165,11 @@ class GatewayRoute(ServedRoute):
             while not upstream.known:
                 await upstream.changed.wait()
 
-    def close(self, group: TaskGroup) -> None:
-        """End the conversations with the servers, in tasks of ``group``."""
+    def close(self, group: TaskGroup, seconds: float) -> None:
+        """End the conversations with the servers within a time, in tasks of ``group``."""
         for upstream in self.upstreams.values():
             for conversation in list(upstream.conversations.values()):
+                conversation.hurry(seconds)
                 group.start_soon(conversation.close)
 
     # Machines

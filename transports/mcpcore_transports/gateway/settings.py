@@ -86,7 +86,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_delay: float = 30.0
     """Limit of that growth."""
     close_time: float = 5.0
-    """Maximum time for the end of the conversations with servers, after the last client's."""
+    """Maximum time for the end of the conversations with servers, after the last client's, within
+    what is left of the time for draining."""
 
     def check_servers(self, known: Collection[str]) -> None:
         """Raise ValueError if a server is named that is not ``known``."""

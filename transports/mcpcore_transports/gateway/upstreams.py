@@ -411,6 +411,11 @@ class Conversation:
         while (event := machine.next_event()) is not None:
             self.handle(event)
 
+    def hurry(self, seconds: float) -> None:
+        """Let a process have no more than a time to end."""
+        if isinstance(self.carrier, StreamConnection):
+            self.carrier.hurry(seconds)
+
     async def close(self) -> None:
         """End the conversation; return once its link has ended."""
         self._closing = True

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+from msgspec import structs
 
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
@@ -202,6 +203,15 @@ class ProcessLink(StreamConnection):
             delay = min(delay * 2, 0.05)
 
     # Shutdown
+
+    def hurry(self, seconds: float) -> None:
+        """Let the process end within a time, half of it after SIGTERM; then it is killed."""
+        settings, half = self._process_settings, seconds / 2
+        self._process_settings = structs.replace(
+            settings,
+            close_wait=min(settings.close_wait, half),
+            term_wait=min(settings.term_wait, half),
+        )
 
     async def aclose(self) -> None:
         """Implement :meth:`Link.aclose`; a second Ctrl-C kills the server at once."""
