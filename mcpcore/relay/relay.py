@@ -347,9 +347,11 @@ class Relay:
             self._look(target)
 
     def _look(self, target: Target) -> None:
+        if not target.modern:
+            return
+        self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
         link = next((each for each in self._shared_links(target) if each.greeted), None)
-        if target.modern and link is not None:
-            self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
+        if link is not None:
             self.ask(link, "server/discover", {}, partial(self._looked, target))
 
     def _looked(self, target: Target, outcome: Outcome) -> None:
@@ -382,8 +384,9 @@ class Relay:
         """Forget the era of a server and end what is open there; a new conversation tells it."""
         target.greeting, target.trusted_from = None, self.now + _TRUSTED
         self._went_away(target)
-        for links in [*self._links.values()]:
-            for link in [each for each in links.values() if each.target is target]:
+        links = [link for each in self._links.values() for link in each.values()]
+        for link in links:
+            if link.target is target and not link.ended:
                 self.close_link(link)
                 self._end_all(link, EndReason.CLOSED, "the server speaks another revision now")
                 self.subscriptions.lost(link)
@@ -533,7 +536,7 @@ class Relay:
         ``within``: seconds after which it is done all the same.
         """
         if target.greeting is not None:
-            if self._looks[target.name].deadline is None:
+            if target.modern and self._looks[target.name].deadline is None:
                 self._look(target)
             work()
             return
