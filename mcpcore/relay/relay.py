@@ -81,6 +81,8 @@ from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY_BUSY,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
@@ -98,6 +100,8 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 _ANYBODY = Audience()
 _LOOKS = 5.0
 """Minimum seconds before a modern server is asked again what it declares."""
+_DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
+"""Codes by which legacy servers ask for a session, among other things."""
 _TRUSTED = 5.0
 """Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -349,6 +353,7 @@ class Relay:
     def _look(self, target: Target) -> None:
         if not target.modern:
             return
+        target.told_at = self.now
         self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
         link = next((each for each in self._shared_links(target) if each.greeted), None)
         if link is not None:
@@ -719,8 +724,11 @@ class Relay:
         call = link.calls.pop(event.request, None)
         refusal = event.error if isinstance(event, events.ErrorReceived) else None
         changed = self._speaks_otherwise(link.target, refusal, False)
+        doubtful = refusal is not None and refusal.code in _DOUBTFUL
         if changed:
             self._negotiate_again(link.target)
+        elif doubtful and self.now >= link.target.told_at + _LOOKS:
+            self._look(link.target)
         if own is not None:
             own(outcome)
         elif call is not None and changed and call.fresh and call.waiting:

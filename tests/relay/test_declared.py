@@ -7,8 +7,10 @@ import pytest
 from msgspec import structs
 
 from mcpcore.engine import Peer, Role
+from mcpcore.engine.events import RequestReceived
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from tests.relay.bench import MODERN, Backend, Scene, tools
+from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
 
 
 def redeployed(backend: Backend, **more: Any) -> None:
@@ -51,3 +53,22 @@ def test_a_modern_server_that_was_away_is_asked_again_for_what_it_declares() -> 
     scene.relay.targets["a"].away = scene.now
     scene.call("echo")
     assert declares_prompts(scene)
+
+
+@pytest.mark.parametrize(("code", "asks"), [(INVALID_REQUEST, True), (INVALID_PARAMS, False)])
+def test_a_modern_server_whose_errors_are_those_of_another_is_asked_again(
+    code: int, asks: bool
+) -> None:
+    """A legacy one at its address asks for a session so."""
+
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(code, "Bad Request: Missing session ID"))
+
+    backend = Backend("a", MODERN, refuses, tools={})
+    scene = Scene(LEGACY, backend)
+    redeployed(backend, tools={}, prompts={})
+    scene.error("tools/call", {"name": "echo"})
+    assert not declares_prompts(scene)  # it was asked just now
+    scene.now = 5.0
+    scene.error("tools/call", {"name": "echo"})
+    assert declares_prompts(scene) is asks
