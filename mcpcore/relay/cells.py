@@ -9,12 +9,13 @@ from enum import Enum
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.engine.negotiation import proves_modern
 from mcpcore.relay.rewriting import Change, members_of, path, rewrite
 from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY_BUSY,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
@@ -47,6 +48,8 @@ class Cell(Enum):
 CELLS = {cell.value: cell for cell in Cell}
 CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
 """Methods whose results carry caching hints, where there are any."""
+_LEGACY_REFUSALS = frozenset({METHOD_NOT_FOUND, INVALID_REQUEST, INVALID_PARAMS, LEGACY_BUSY})
+"""Codes by which legacy servers refuse ``server/discover``."""
 _NO_META = "invalid params: _meta is missing "
 """Beginning of what a modern server says of a request of the legacy era."""
 _HINTS = ("ttlMs", "cacheScope")
@@ -146,7 +149,7 @@ def tells_other_era(error: ErrorData, *, modern: bool, opening: bool) -> bool:
     if error.code == UNSUPPORTED_PROTOCOL_VERSION:
         return True
     if modern:
-        return opening and not proves_modern(error.code)
+        return opening and error.code in _LEGACY_REFUSALS
     refused = opening and error.code == METHOD_NOT_FOUND
     return refused or (error.code == INVALID_PARAMS and error.message.startswith(_NO_META))
 

@@ -102,6 +102,8 @@ _LOOKS = 5.0
 """Minimum seconds before a modern server is asked again what it declares."""
 _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
+_UNFIT = frozenset({400, 404, 405})
+"""Statuses of HTTP by which they refuse a request without one."""
 _TRUSTED = 5.0
 """Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -360,14 +362,11 @@ class Relay:
             self.ask(link, "server/discover", {}, partial(self._looked, target))
 
     def _looked(self, target: Target, outcome: Outcome) -> None:
-        """Take what a modern server declares now, or that it is none any longer."""
+        """Take what a modern server declares now."""
         target.told_at, before = self.now, target.greeting
         if before is None or not target.modern:
             return
-        if isinstance(outcome, ErrorData):  # of the server, if it is not internal
-            answered = outcome.code != INTERNAL_ERROR
-            if answered and self._speaks_otherwise(target, outcome, True):
-                self._negotiate_again(target)
+        if isinstance(outcome, ErrorData):
             return
         with suppress(msgspec.MsgspecError):
             found = msgspec.json.decode(outcome, type=DiscoverResult)
@@ -722,9 +721,14 @@ class Relay:
         self._heard(link, event)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
-        refusal = event.error if isinstance(event, events.ErrorReceived) else None
-        changed = self._speaks_otherwise(link.target, refusal, False)
-        doubtful = refusal is not None and refusal.code in _DOUBTFUL
+        refusal, doubtful = None, False
+        opening = event.method == "server/discover"
+        if isinstance(event, events.ErrorReceived):
+            refusal, doubtful = event.error, event.error.code in _DOUBTFUL
+        elif isinstance(event, events.RequestEnded) and event.fault is not None:
+            doubtful = link.target.modern and event.fault.status in _UNFIT
+            refusal = ErrorData(INVALID_REQUEST, event.message) if doubtful and opening else None
+        changed = self._speaks_otherwise(link.target, refusal, opening)
         if changed:
             self._negotiate_again(link.target)
         elif doubtful and self.now >= link.target.told_at + _LOOKS:
