@@ -253,6 +253,8 @@ class Ready(Event, frozen=True, gc=False):
     instructions: str | None = None
     supported: tuple[str, ...] = ()
     """Client, modern: the revisions that the server named."""
+    ttl_ms: int = 0
+    """Client, modern: milliseconds for which all this may be kept."""
     session: str | None = None
     principal: str | None = None
     """Server: the principal that has finished the handshake."""

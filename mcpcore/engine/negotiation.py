@@ -34,6 +34,9 @@ from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, Initi
 from mcpcore.wire.jsontext import shortened
 from mcpcore.wire.message import to_json
 
+_DAY = 86_400_000
+"""Maximum milliseconds for which what a server tells of itself is kept."""
+
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
     """Return True if a request that a server received is modern, else it is legacy."""
@@ -114,6 +117,17 @@ class NegotiationStep(Struct, frozen=True):
     verdict: NegotiationVerdict
     revision: Revision | None = None
     message: str = ""
+
+
+def discovered(revision: Revision, found: DiscoverResult) -> Ready:
+    """Return what a modern server tells of itself as the event of a negotiation."""
+    identity = (found.meta or {}).get(META_SERVER_INFO)
+    try:
+        info = msgspec.convert(identity, Implementation | None)
+    except msgspec.ValidationError:
+        info = None
+    supported, ttl = tuple(found.supported_versions), min(max(found.ttl_ms or 0, 0), _DAY)
+    return Ready(revision, info, found.capabilities, found.instructions, supported, ttl_ms=ttl)
 
 
 def _impossible(message: str) -> NegotiationStep:
@@ -400,7 +414,10 @@ class Negotiator(Struct, weakref=False, eq=False):
         elif verdict is NegotiationVerdict.RETRY or first:
             self._probe(revision, now, tries, probe_timeout(state.config))
         else:
-            self._open_modern(revision, None)
+            info, supported = state.peer_info, (revision.name,)
+            self._open_modern(
+                Ready(revision, info, ServerCapabilities(), supported=supported), None
+            )
 
     def _ask(self, method: str, body: bytes, now: float, **members: Any) -> None:
         """Send a request of the engine's own; ``members``: further ones of the Outbound."""
@@ -462,23 +479,16 @@ class Negotiator(Struct, weakref=False, eq=False):
 
     def _open_discovered(self, revision: Revision, found: DiscoverResult) -> None:
         self._forget(Purpose.INITIALIZE)
-        identity = (found.meta or {}).get(META_SERVER_INFO)
-        try:
-            self._state.peer_info = msgspec.convert(identity, Implementation | None)
-        except msgspec.ValidationError:
-            self._state.peer_info = None
-        self._open_modern(revision, found)
+        ready = discovered(revision, found)
+        self._state.peer_info = ready.info
+        self._open_modern(ready, found.capabilities)
 
-    def _open_modern(self, revision: Revision, found: DiscoverResult | None) -> None:
+    def _open_modern(self, ready: Ready, declared: ServerCapabilities | None) -> None:
         state = self._state
         state.move(SessionSignal.DISCOVERED)
-        self._agree(revision)
-        instructions, supported, state.peer_capabilities = None, [revision.name], None
-        if found is not None:
-            instructions, supported = found.instructions, found.supported_versions
-            state.peer_capabilities = found.capabilities
-        declared = state.peer_capabilities or ServerCapabilities()
-        state.emit(Ready(revision, state.peer_info, declared, instructions, tuple(supported)))
+        self._agree(ready.revision)
+        state.peer_capabilities = declared
+        state.emit(ready)
         self._sender.send_held()
 
     def _initialize_answered(self, result: Raw) -> None:

@@ -11,7 +11,16 @@ from msgspec.json import Decoder
 
 from mcpcore.relay.rewriting import Change, members_of, path, rewrite
 from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
-from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
+from mcpcore.spec.errors import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY_BUSY,
+    METHOD_NOT_FOUND,
+    RESOURCE_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    ErrorData,
+)
 from mcpcore.spec.methods import METHODS
 from mcpcore.wire.message import splice, to_json
 
@@ -39,6 +48,10 @@ class Cell(Enum):
 CELLS = {cell.value: cell for cell in Cell}
 CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
 """Methods whose results carry caching hints, where there are any."""
+_LEGACY_REFUSALS = frozenset({METHOD_NOT_FOUND, INVALID_REQUEST, INVALID_PARAMS, LEGACY_BUSY})
+"""Codes by which legacy servers refuse ``server/discover``."""
+_NO_META = "invalid params: _meta is missing "
+"""Beginning of what a modern server says of a request of the legacy era."""
 _HINTS = ("ttlMs", "cacheScope")
 _OUTPUT_SCHEMA, _CONTENT = path("tools/*/outputSchema"), path("structuredContent")
 
@@ -125,6 +138,20 @@ def with_elicitation_id(params: Raw, id: str) -> Raw:
     if members.get("mode") != Raw(b'"url"') or "elicitationId" in members:
         return params
     return Raw(splice(to_json(params), b'"elicitationId":"%b"' % id.encode()))
+
+
+def tells_other_era(error: ErrorData, *, modern: bool, opening: bool) -> bool:
+    """Return True if an error shows that a server speaks another era than it did.
+
+    ``modern``: True for the era that it spoke; ``opening``: True if it has refused a handshake or
+    a discovery.  No text that a server may repeat after a client is enough.
+    """
+    if error.code == UNSUPPORTED_PROTOCOL_VERSION:
+        return True
+    if modern:
+        return opening and error.code in _LEGACY_REFUSALS
+    refused = opening and error.code == METHOD_NOT_FOUND
+    return refused or (error.code == INVALID_PARAMS and error.message.startswith(_NO_META))
 
 
 def error_in(cell: Cell, method: str, error: ErrorData) -> ErrorData:

@@ -55,7 +55,7 @@ class Guard(Protocol):
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
         """Take the outcome of a request: a result, an error, an end, or that input is required.
 
-        ``caller``: the client whose request it was; None: the relay's own.
+        ``caller``: the client whose own fault a failure may be; None: it is no client's alone.
         """
 
     @property
@@ -109,6 +109,10 @@ class Target(Struct, eq=False):
     """Work that needs to know the era of the server."""
     fault: str = ""
     """End of the last conversation, in words."""
+    told_at: float = 0.0
+    """Time at which it was last asked what it declares."""
+    trusted_from: float = 0.0
+    """Time before which an answer is no reason to negotiate again, as that was just done."""
 
     def party(self, principal: str | None) -> tuple[str | None, Hashable]:
         """Return the principal, at a personal server with its rights, which tell its tokens."""
@@ -284,8 +288,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     listens: dict[RequestId, Any] = {}
     """Requests that listen to a modern server, by id."""
     refused: bool = False
-    """True if it ended by the credentials of a client, as the driver tells before that event: this
-    says nothing of the server."""
+    """True if it ended by the credentials of a client or was never begun, as the driver tells
+    before that event: this says nothing of the server."""
     greeted: bool = False
     """True once the server has been reached."""
     ended: bool = False
@@ -342,7 +346,20 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         if guard is not None and event.request in self.permits:
             call = self.calls.get(event.request)
             caller = None if call is None else call.caller
+            if isinstance(event, RequestEnded):
+                event, caller = self._end_of(event)
             guard.settle(self.permits.pop(event.request), event, now, caller)
+
+    def _end_of(self, event: RequestEnded) -> tuple[RequestEnded, Hashable]:
+        """Return an end as the guard judges it, and the client whose fault it may be.
+
+        The session that has a conversation for itself may have ended it, such as by a crash.
+        """
+        if self.refused:
+            return structs.replace(_UNANSWERED, request=event.request), None
+        closed = event.reason is EndReason.CLOSED and event.fault is None
+        own = self.audience.session if closed else None
+        return event, own and (self.audience.principal or own)
 
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""

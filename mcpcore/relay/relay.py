@@ -32,14 +32,22 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
+from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, RequestReceived
+from mcpcore.engine.negotiation import discovered
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Seal
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions
+from mcpcore.relay.cells import (
+    CELLS,
+    Cell,
+    error_in,
+    result_in,
+    tells_other_era,
+    url_questions,
+)
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
     UNSENDABLE,
@@ -69,8 +77,11 @@ from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY_BUSY,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
     URL_ELICITATION_REQUIRED,
     ErrorData,
     LocalProtocolError,
@@ -78,10 +89,18 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
+_LOOKS = 5.0
+"""Minimum seconds before a modern server is asked again what it declares."""
+_DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
+"""Codes by which legacy servers ask for a session, among other things."""
+_UNFIT = frozenset({400, 404, 405})
+"""Statuses of HTTP by which they refuse a request without one."""
+_TRUSTED = 5.0
+"""Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 
 
@@ -140,6 +159,10 @@ class Relay:
         """Log levels that legacy clients have set, by session."""
         self.deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
+        self._looks = {
+            name: Delayed(partial(self._look_if_used, target)) for name, target in listed
+        }
+        """Work that is due when what a modern server declares is old, by its name."""
         self.lists = Lists(self)
         self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
@@ -298,12 +321,13 @@ class Relay:
         target, again = link.target, link.greeted
         if link.ended:
             return
+        if target.greeting is not None and target.modern != event.revision.modern:
+            self._negotiate_again(target)
+            return
         if target.greeting is not None and target.greeting.capabilities != event.capabilities:
             self.lists.forget(target)
-        target.greeting, link.greeted = event, True
-        target.tasks = any(map(target.offers, CAPABILITIES))
-        target.logs = target.offers("logging")
-        self.declared()
+        self._introduced(target, event)
+        link.greeted = True
         target.open_links += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None
@@ -312,10 +336,83 @@ class Relay:
         self._came_back(target)
         self._go_ahead(target)
 
+    def _introduced(self, target: Target, event: events.Ready) -> None:
+        target.greeting, target.told_at = event, self.now
+        target.tasks = any(map(target.offers, CAPABILITIES))
+        target.logs = target.offers("logging")
+        self.declared()
+        if target.modern:
+            due = self.now + max(event.ttl_ms / 1000, _LOOKS)
+            self.deadlines.set(self._looks[target.name], due)
+
+    def _shared_links(self, target: Target) -> list[UpstreamLink]:
+        links = self._links.get(None, {}).values()
+        return [each for each in links if each.target is target and not each.audience.principal]
+
+    def _look_if_used(self, target: Target) -> None:
+        """Ask a modern server anew what it declares, unless nobody has used it since."""
+        if any(each.used_at > target.told_at for each in self._shared_links(target)):
+            self._look(target)
+
+    def _look_if_due(self, target: Target) -> None:
+        """Ask it if that was put off until it is used."""
+        if target.modern and self._looks[target.name].deadline is None:
+            self._look(target)
+
+    def _look(self, target: Target) -> None:
+        if not target.modern:
+            return
+        target.told_at = self.now
+        self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
+        link = next((each for each in self._shared_links(target) if each.greeted), None)
+        if link is not None:
+            self.ask(link, "server/discover", {}, partial(self._looked, target))
+
+    def _looked(self, target: Target, outcome: Outcome) -> None:
+        """Take what a modern server declares now."""
+        target.told_at, before = self.now, target.greeting
+        if before is None or not target.modern:
+            return
+        if isinstance(outcome, ErrorData):
+            return
+        with suppress(msgspec.MsgspecError):
+            found = msgspec.json.decode(outcome, type=DiscoverResult)
+            self._introduced(target, discovered(before.revision, found))
+            if found.capabilities != before.capabilities:
+                self._lists_changed(target)
+
     def _go_ahead(self, target: Target) -> None:
         waiting, target.waiting = target.waiting, []
         for work in waiting:
             work()
+
+    def _speaks_otherwise(self, target: Target, error: ErrorData | None, opening: bool) -> bool:
+        if error is None or target.greeting is None or self.now < target.trusted_from:
+            return False
+        return tells_other_era(error, modern=target.modern, opening=opening)
+
+    def _negotiate_again(self, target: Target) -> None:
+        """Forget the era of a server and end what is open there; a new conversation tells it."""
+        target.greeting, target.trusted_from = None, self.now + _TRUSTED
+        self._went_away(target)
+        links = [link for each in self._links.values() for link in each.values()]
+        for link in links:
+            if link.target is target and not link.ended:
+                self.close_link(link)
+                self._end_all(link, EndReason.CLOSED, "the server speaks another revision now")
+                self.subscriptions.lost(link)
+        self.open(target, now=self.now)
+
+    def _end_all(
+        self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
+    ) -> None:
+        """End the requests of a conversation that has ended."""
+        self.questions.lost(link)
+        for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
+            end = events.RequestEnded(
+                request=id, method="", reason=reason, message=told, fault=fault
+            )
+            self._ended(link, end)
 
     def _lost(
         self, link: UpstreamLink, event: events.NegotiationFailed | events.ConnectionEnded
@@ -323,16 +420,22 @@ class Relay:
         """Forget a conversation that has ended, once its requests have."""
         if link.ended:
             return
-        self._forget(link)
         if isinstance(event, events.NegotiationFailed):
-            end = events.RequestEnded(0, "", EndReason.REFUSED, event.message, event.fault)
+            told, reason, fault = event.message, EndReason.REFUSED, event.fault
+            if not link.refused and self._speaks_otherwise(link.target, event.error, True):
+                unsent = [] if link.greeted else [*link.calls.values()]
+                for call in unsent:
+                    del link.calls[call.request]
+                self._negotiate_again(link.target)
+                for call in unsent:
+                    self._send_again(call)
+                return
         else:
-            end = events.RequestEnded(0, "", EndReason.CLOSED, event.reason)
+            told, reason, fault = event.reason, EndReason.CLOSED, None
+        self._forget(link)
         if not link.refused:
-            link.target.fault = end.message
-        self.questions.lost(link)
-        for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
-            self._ended(link, msgspec.structs.replace(end, request=id))
+            link.target.fault = told
+        self._end_all(link, reason, told, fault)
         if not link.refused and not link.target.open_links:
             self._went_away(link.target)
         self._go_ahead(link.target)  # each finds out that the server does not answer
@@ -438,6 +541,7 @@ class Relay:
         ``within``: seconds after which it is done all the same.
         """
         if target.greeting is not None:
+            self._look_if_due(target)
             work()
             return
         if arrival is not None:
@@ -456,6 +560,7 @@ class Relay:
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
         if target.greeting is not None:  # the usual case
+            self._look_if_due(target)
             self._send(target, arrival, params, members)
             return
         self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
@@ -517,8 +622,10 @@ class Relay:
         self.calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
-        if self.calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
-            self._send(call.link.target, call.arrival, call.params, b"", call)
+        target, arrival = call.link.target, call.arrival
+        if self.calls.pop(arrival.place, None) is not None:  # it was not cancelled meanwhile
+            send = partial(self._send, target, arrival, call.params, b"", call)
+            self.when_known(target, send, arrival)
 
     def ask(
         self,
@@ -589,7 +696,8 @@ class Relay:
         # Over HTTP a conversation outlasts its connections; without a fault one was reset.
         fault = event.fault
         gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
-        if gone and not link.ended and event.request not in link.listens:
+        outlasts = not link.ended and not link.refused
+        if gone and outlasts and event.request not in link.listens:
             self._went_away(link.target)
         call = link.calls.get(event.request)
         if call is not None:
@@ -602,15 +710,30 @@ class Relay:
         guard = link.target.guard
         if guard is not None and guard.open:
             self._went_away(link.target)
-        elif not isinstance(event, events.RequestEnded):
+        elif not isinstance(event, events.RequestEnded) and link.target.away is not None:
             self._came_back(link.target)
+            self._look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
         self._heard(link, event)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
+        refusal, doubtful = None, False
+        opening = event.method == "server/discover"
+        if isinstance(event, events.ErrorReceived):
+            refusal, doubtful = event.error, event.error.code in _DOUBTFUL
+        elif isinstance(event, events.RequestEnded) and event.fault is not None:
+            doubtful = link.target.modern and event.fault.status in _UNFIT
+            refusal = ErrorData(INVALID_REQUEST, event.message) if doubtful and opening else None
+        changed = self._speaks_otherwise(link.target, refusal, opening)
+        if changed:
+            self._negotiate_again(link.target)
+        elif doubtful and self.now >= link.target.told_at + _LOOKS:
+            self._look(link.target)
         if own is not None:
             own(outcome)
+        elif call is not None and changed and call.fresh and call.waiting:
+            self._send_again(call)
         elif call is not None and not self._sent_again(call, event, outcome):
             self.settle(call, partial(self.deliver, call, outcome))
         link.used_at = self.now
@@ -670,6 +793,8 @@ class Relay:
                 return
             if outcome.code == FORBIDDEN:  # about the relay's credentials, not those of the client
                 outcome = target.error("the gateway may not do this there")
+            if outcome.code == UNSUPPORTED_PROTOCOL_VERSION:  # nor about the client's revision
+                outcome = target.error(outcome.message)
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
                 data = self.names.outward_in(f"{method} error", target.name, error.data)

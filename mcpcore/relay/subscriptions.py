@@ -625,8 +625,13 @@ class Subscriptions:
             self._relay.later(delay, partial(self._reopen, stream))
 
     def _reopen(self, stream: Stream) -> None:
-        current = stream.watcher.streams.get(stream.target.name)
-        if current is stream and stream.move(ListenSignal.REOPEN):
+        target = stream.target
+        if stream.watcher.streams.get(target.name) is not stream:
+            return
+        if target.greeting is None:  # its era is being asked for
+            delay = stream.delay(self._relay.settings.listen_delay)
+            self._relay.later(delay, partial(self._reopen, stream))
+        elif stream.move(ListenSignal.REOPEN):
             self._open_stream(stream)
 
     def _close(self, stream: Stream) -> None:

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, Server, connect
+from mcpcore.engine.events import Ready
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.policy.breaker import BreakerSettings
@@ -21,13 +22,16 @@ from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.revisions import parse_revisions
+from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.serve.wsgi import wsgi_app
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.clock import patience
@@ -37,14 +41,14 @@ from tests.warm import PYTHON
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 ERAS = (LEGACY, MODERN)
+ROOT = str(Path(__file__).parents[2])
 PROGRAM = str(Path(__file__).with_name("backend.py"))
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 
 def command(name: str, revision: str) -> StdioTarget:
     """The server as a program."""
-    root = str(Path(__file__).parents[2])
-    return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": root})
+    return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": ROOT})
 
 
 def add(a: int, b: int) -> int:
@@ -190,8 +194,11 @@ async def test_who_shares_a_process_can_be_set(server: str, shared: bool) -> Non
 
 
 async def test_processes_are_limited() -> None:
-    relay = RelaySettings(link_idle=0.1)
-    settings = GatewaySettings(relay=relay, processes_per_server=1)
+    settings = GatewaySettings(
+        relay=RelaySettings(link_idle=0.1),
+        processes_per_server=1,
+        breaker=BreakerSettings(consecutive=2),
+    )
     async with (
         gateway({"only": command("a", LEGACY)}, settings, http=ANY_PORT) as front,
         connect(front.url, revision=LEGACY) as one,
@@ -204,8 +211,9 @@ async def test_processes_are_limited() -> None:
                     first = await process_of(one)
                 except PeerError:
                     await anyio.sleep(0.01)
-        with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
-            await process_of(other)
+        for _ in range(3):  # which says nothing of the server
+            with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
+                await process_of(other)
         assert await process_of(one) == first
 
 
@@ -231,6 +239,12 @@ async def test_the_end_of_a_process_ends_its_calls_and_the_next_call_starts_anot
         assert await process_of(client) != first
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings of a gateway."""
+    records = [each for each in caplog.records if each.name == "mcpcore.gateway"]
+    return [each.getMessage() for each in records if each.levelname == "WARNING"]
+
+
 DYING = "import sys; print('a secret', file=sys.stderr); sys.exit(4)"
 
 
@@ -242,8 +256,9 @@ DYING = "import sys; print('a secret', file=sys.stderr); sys.exit(4)"
     ],
 )
 async def test_a_process_that_ends_at_once_is_an_error_at_once(
-    words: tuple[str, ...], said: str
+    words: tuple[str, ...], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The log has one warning, with its last words."""
     settings = GatewaySettings(start_time=1000.0, first_delay=1000.0, max_delay=1000.0)
     async with (
         gateway({"only": StdioTarget(words)}, settings, http=ANY_PORT) as front,
@@ -254,6 +269,9 @@ async def test_a_process_that_ends_at_once_is_an_error_at_once(
     error = str(refused.value)
     assert re.match(f"only: the server cannot be reached: .*{said}; the next attempt", error)
     assert "secret" not in error
+    [warning] = warnings(caplog)
+    assert re.match(f"only: cannot be reached: .*{said}", warning)
+    assert ("ends with: a secret" in warning) is (DYING in words)
 
 
 async def test_a_call_that_may_be_repeated_is_sent_again_to_the_next_process(
@@ -296,6 +314,12 @@ async def test_rates_are_limited() -> None:
         await process_of(client)
         with pytest.raises(PeerError, match="busy: too many tool calls"):
             await process_of(client)
+
+
+@pytest.mark.parametrize("make", [asgi_app, wsgi_app])
+async def test_a_gateway_is_no_application_of_another_web_server(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"Gateway: it is served with serve\(\) or run\(\)"):
+        make(Gateway({"only": MemoryTarget(backend())}))
 
 
 CHALLENGE = 'Bearer resource_metadata="https://of-the-server.example/metadata", scope="x"'
@@ -378,7 +402,9 @@ async def test_clients_are_not_told_where_a_server_is(
             await client.call_tool("add")
     assert str(refused.value).startswith("far: the server cannot be reached: ")
     assert place not in str(refused.value)
-    assert place in caplog.text
+    [warning] = warnings(caplog)
+    assert warning.startswith("far: cannot be reached: ")
+    assert place in warning
 
 
 @pytest.mark.parametrize("client", ERAS)
@@ -404,6 +430,22 @@ async def test_clients_learn_what_a_server_declares_that_comes_late(client: str)
             async with connect(url, revision=client) as second:
                 assert (second.instructions, second.server_info) == ("Add.", late.info)
                 assert second.capabilities.prompts is None
+
+
+@pytest.mark.parametrize(
+    ("ttls", "told"), [((60_000, 5_000), 5_000), ((60_000, None), 60_000), ((None,), 3_600_000)]
+)
+async def test_clients_keep_what_servers_declare_no_longer_than_any_of_them_allows(
+    ttls: tuple[int | None, ...], told: int
+) -> None:
+    """One of the legacy era (None) allows nothing and forbids nothing."""
+    targets = {f"s{number}": MemoryTarget(backend()) for number in range(len(ttls))}
+    route = Gateway(targets).routes[None]
+    for behind, ttl in zip(route.upstreams.values(), ttls, strict=True):
+        [revision] = parse_revisions([LEGACY if ttl is None else MODERN])
+        declared = ServerCapabilities()
+        behind.relayed.greeting = Ready(revision, None, declared, ttl_ms=ttl or 0)
+    assert route.config(RuntimeSettings()).discover_ttl_ms == told
 
 
 @pytest.mark.parametrize("client", ERAS)

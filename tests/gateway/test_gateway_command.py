@@ -1,10 +1,13 @@
 """`mcpcore gateway`: what it refuses, its configuration file, its page."""
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from mcpcore import PeerError, connect
+from mcpcore.auth.api_keys import digest_of, make_key
 from mcpcore.errors import BadConfig
 from mcpcore.policy.breaker import BreakerSettings
 from mcpcore.policy.retrying import RetrySettings
@@ -12,8 +15,15 @@ from mcpcore.relay.names import Naming
 from mcpcore_transports.commands.gateway import gateway_settings
 from mcpcore_transports.commands.options import GatewayOptions
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
+from mcpcore_transports.targets import HttpTarget
 from tests.command import mcpcore_here
 from tests.docs.blocks import ROOT
+from tests.gateway.commanded import commanded
+from tests.gateway.test_gateway import MODERN, PROGRAM, text
+from tests.transports.redis_server import redis_server
+from tests.warm import PYTHON
+
+AWAY = "http://127.0.0.1:1/mcp"
 
 
 def config(folder: Path, gateway: object, **servers: object) -> Path:
@@ -40,6 +50,41 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
     assert (made.retry, made.breaker) == (RetrySettings(attempts=2), None)
     assert read_settings(config(tmp_path, {})).breaker == BreakerSettings()
     assert read_settings(config(tmp_path, {})).processes == GatewaySettings().processes
+
+
+@pytest.mark.anyio
+async def test_rates_of_a_file_limit_the_clients_of_all_that_share_a_store(tmp_path: Path) -> None:
+    command, *arguments = [*PYTHON, PROGRAM, "a", MODERN]
+    server = {"command": command, "args": arguments, "env": {"PYTHONPATH": str(ROOT)}}
+    written = {"rates": {"tools": {"amount": 1, "per": 1000.0}}, "suspicion": {"violations": 5}}
+    file, keys = config(tmp_path, written, a=server), tmp_path / "keys.jsonl"
+    id, key = make_key(bytes(range(40)))
+    keys.write_text(json.dumps({"id": id, "digest": digest_of(key), "principal": "ann"}))
+    async with AsyncExitStack() as stack:
+        words = ["--config", str(file), "--auth-keys", str(keys)]
+        words += ["--store", stack.enter_context(redis_server()).url]
+        for number in range(2):
+            url = await stack.enter_async_context(commanded("--http", "127.0.0.1:0", *words))
+            target = HttpTarget(url, headers={"Authorization": f"Bearer {key}"})
+            client = await stack.enter_async_context(connect(target))
+            if number == 0:
+                assert text(await client.call_tool("echo", {"text": "hi"})) == "a: hi"
+            with pytest.raises(PeerError, match="busy: too many tool calls"):
+                await client.call_tool("echo", {"text": "hi"})
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"rates": {"tool": 1}}, "gateway.rates.tool: expected a table"),
+        ({"rates": {"tolls": {"amount": 1}}}, "gateway.rates has the unknown member 'tolls'"),
+        ({"suspicion": {"violations": "5"}}, "gateway.suspicion: expected numbers"),
+    ],
+)
+def test_policies_for_clients_that_are_refused(tmp_path: Path, written: object, said: str) -> None:
+    done = mcpcore_here("gateway", "--config", str(config(tmp_path, written, a={"url": AWAY})))
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
 
 
 def test_options_come_before_the_file(tmp_path: Path) -> None:
@@ -107,7 +152,7 @@ def test_words_that_are_refused(words: list[str], said: str) -> None:
 def test_settings_for_a_server_that_is_not_there(
     tmp_path: Path, member: str, value: object
 ) -> None:
-    file = config(tmp_path, {member: value}, a={"url": "http://127.0.0.1:1/mcp"})
+    file = config(tmp_path, {member: value}, a={"url": AWAY})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
     assert f"{file}: gateway.{member}: there is no server 'b'" in done.stderr
@@ -117,7 +162,7 @@ def test_settings_for_a_server_that_is_not_there(
 def test_workers_do_not_start_a_process_each_for_one_session(
     tmp_path: Path, shared: dict[str, bool]
 ) -> None:
-    servers = {"a": {"command": "true"}, "b": {"url": "http://127.0.0.1:1/mcp"}}
+    servers = {"a": {"command": "true"}, "b": {"url": AWAY}}
     file = config(tmp_path, {"shared": shared}, **servers)
     done = mcpcore_here("gateway", "--config", str(file), "--workers", "2")
     assert done.returncode == 2
@@ -125,7 +170,7 @@ def test_workers_do_not_start_a_process_each_for_one_session(
 
 
 def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:
-    file = config(tmp_path, {}, **{"my server": {"url": "http://127.0.0.1:1/mcp"}})
+    file = config(tmp_path, {}, **{"my server": {"url": AWAY}})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
     assert "'my server' cannot name a server" in done.stderr

@@ -1,5 +1,6 @@
 """Sessions through a gateway: ended at the servers, begun again, and closed when it stops."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
@@ -11,6 +12,7 @@ from mcpcore import Callbacks, CallFailed, connect
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.relay.link import Audience, UpstreamLink
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
@@ -19,8 +21,9 @@ from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet, ServerBehind
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.targets import parse_target
-from tests.clock import patience
+from mcpcore_transports.stream.settings import ProcessSettings
+from mcpcore_transports.targets import StdioTarget, parse_target
+from tests.clock import HOUR, patience
 from tests.gateway.backend import backend
 from tests.gateway.test_gateway import LEGACY, MODERN, gateway, text
 from tests.transports.served import ANY_PORT, Served, served
@@ -207,6 +210,50 @@ async def test_a_gateway_that_stops_waits_no_longer_than_it_may(tool: str) -> No
         assert origin.sessions("DELETE") == origin.sessions()
         origin.release.set()
         group.cancel_scope.cancel()
+
+
+async def test_a_gateway_that_stops_does_not_wait_for_a_server_that_hangs() -> None:
+    """A session that is being ended there has what is left of the time for draining."""
+    ends, settled = anyio.Event(), anyio.Event()
+
+    async def hang(request: HttpRequest) -> Principal:
+        if request.method == "DELETE":
+            ends.set()
+            await settled.wait()
+        return Principal("gateway")
+
+    client = ClientSettings(
+        http=HttpClientSettings(notify_timeout=HOUR),
+        http_link=HttpClientLinkSettings(close_time=HOUR),
+    )
+    patient = GatewaySettings(close_time=HOUR, client=client)
+    rules = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
+    behind = ServeSettings(http_link=HttpServerSettings(authenticate=hang, authenticate_time=HOUR))
+    async with (
+        served(backend(), revisions=[LEGACY], settings=behind) as origin,
+        gateway(
+            {"only": parse_target(origin.url)}, patient, http=ANY_PORT, settings_of=rules
+        ) as front,
+    ):
+        async with connect(front.url, revision=MODERN) as connected:
+            assert text(await connected.call_tool("echo", {"text": "hi"})) == "backend: hi"
+        front.stop.set()
+        await ends.wait()
+        await front.ended.wait()
+        settled.set()
+
+
+async def test_a_gateway_that_stops_ends_a_process_that_does_not_want_to_end() -> None:
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(999)"
+    process = ProcessSettings(close_wait=HOUR, term_wait=HOUR)
+    settings = GatewaySettings(
+        close_time=HOUR, start_time=0.01, client=ClientSettings(process=process)
+    )
+    target = StdioTarget((sys.executable, "-c", stubborn))
+    rules = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
+    async with gateway({"only": target}, settings, http=ANY_PORT, settings_of=rules) as front:
+        front.stop.set()
+        await front.ended.wait()
 
 
 async def test_sessions_leave_connections_of_a_modern_server_to_calls() -> None:

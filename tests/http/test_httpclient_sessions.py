@@ -9,6 +9,7 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
+    ErrorReceived,
     Fault,
     FaultKind,
     NotificationReceived,
@@ -537,4 +538,52 @@ def test_the_probe_of_a_server_without_sessions_is_no_loss() -> None:
     hand.reply(hand.next(), 404)
     ended = hand.take(RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    assert hand.sent == []
+
+
+BEGUN = {"level": "info", "data": "begun"}
+
+
+def refusal(id: Any, code: int, text: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": text}}
+
+
+@pytest.mark.parametrize("way", ["json", "stream", "later", "status"])
+@pytest.mark.parametrize(
+    ("code", "text", "lost"),
+    [
+        (-32001, "Session not found", True),
+        (-32000, "Bad Request: No valid session ID provided", True),
+        (-32600, "invalid request: unknown session", True),
+        (-32001, "Request timed out", False),
+        (-32000, "busy: the session has too many requests", False),
+        (-32603, "Session not found", False),
+    ],
+)
+def test_an_error_that_says_that_the_session_is_lost(
+    way: str, code: int, text: str, lost: bool
+) -> None:
+    """It counts as 404 does: the request is sent once more, in the next session."""
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy()
+
+    def refuse(send: HttpSend) -> None:
+        body = refusal(hand.body_of(send)["id"], code, text)
+        if way == "stream":
+            hand.stream(send, body)
+            hand.end(send)
+        elif way == "later":
+            hand.stream(send, note("notifications/message", BEGUN), body)
+            hand.end(send)
+        else:
+            hand.reply(send, 200 if way == "json" else 400, body)
+
+    hand.client.request("tools/call", {"name": "book"}, now=hand.now)
+    first = hand.next()
+    refuse(first)
+    if lost and way != "later":  # then it has begun with the request
+        reopen(hand)
+        second = hand.next()
+        assert (second.body, hand.fields_of(second)["mcp-session-id"]) == (first.body, "s-2")
+        refuse(second)
+    assert hand.take(ErrorReceived).error.code == code
     assert hand.sent == []

@@ -18,7 +18,14 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    CapabilityMissing,
+    ErrorData,
+    LocalProtocolError,
+)
 from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet
@@ -53,6 +60,39 @@ def test_the_server_learns_the_capabilities_of_the_client(client: str, server: s
     assert declared.sampling is None
     with pytest.raises(CapabilityMissing):  # the server may not ask
         scene.ask("tools/call", {"name": "ask"})
+
+
+NO_META = "invalid params: _meta is missing 'io.modelcontextprotocol/protocolVersion'"
+
+
+@pytest.mark.parametrize(
+    ("server", "code", "message", "tells"),
+    [
+        (MODERN, UNSUPPORTED_PROTOCOL_VERSION, "of another revision", True),
+        (LEGACY, INVALID_PARAMS, NO_META, True),
+        (MODERN, INVALID_PARAMS, NO_META, False),
+        (LEGACY, INVALID_PARAMS, f"unknown tool: {NO_META}", False),  # as the client has named it
+    ],
+)
+def test_a_server_whose_errors_tell_of_another_era_but_which_opens_in_its_own(
+    server: str, code: int, message: str, tells: bool
+) -> None:
+    """A conversation is begun anew and the call sent again, once in a while."""
+
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(code, message))
+
+    backend = Backend("a", server, refuses)
+    scene = Scene(LEGACY, backend)
+    for sent in (1 + tells, 2 + tells):
+        error = scene.error("tools/call", {"name": "echo"})
+        assert error.message.endswith(message)
+        assert len(backend.requests("tools/call")) == sent
+    scene.wait(5.0)
+    scene.error("tools/call", {"name": "echo"})
+    assert len(backend.requests("tools/call")) == 3 + 2 * tells
+    if code == UNSUPPORTED_PROTOCOL_VERSION:
+        assert (error.code, error.message) == (INTERNAL_ERROR, f"a: {message}")
 
 
 @cells

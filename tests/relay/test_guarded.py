@@ -37,6 +37,18 @@ def crash(scene: Scene, backend: Backend) -> None:
     scene.move()
 
 
+def test_a_session_that_ends_its_own_conversations_keeps_no_other_from_the_server() -> None:
+    backend = Backend("a", LEGACY, tools)
+    ann = Scene(LEGACY, backend)
+    bob = Scene(LEGACY, backend, beside=ann, principal="bob")
+    made = guard(ann, "a", consecutive=3)
+    for _ in range(3):
+        crash(ann, backend)
+    assert circuit(made) is Circuit.CLOSED
+    crash(bob, backend)
+    assert circuit(made) is Circuit.OPEN
+
+
 def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
     if event.method != "tools/list":
         tools(backend, peer, event)

@@ -322,3 +322,18 @@ def test_a_missing_header_makes_the_relay_read_the_tools_once(prefix: str, misse
     assert (answer is None) is (misses == 2)
     failed = [event.error.code for event in web.front.client_saw(ErrorReceived)]
     assert failed == [INVALID_PARAMS] * (misses - 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(400, True), (404, True), (403, False), (503, False)]
+)
+def test_a_modern_server_that_refuses_even_to_be_discovered(status: int, again: bool) -> None:
+    """So does a legacy one, which wants a session: it is negotiated with anew."""
+    web = Web(MODERN, MODERN, Backend("a", MODERN, tools))
+    [wire] = web.backs
+    wire.down, wire.fault = True, Fault(FaultKind.STATUS, status)
+    web.front.now += 6.0
+    assert web.ask("tools/call", {"name": "echo"}) is None
+    assert len(web.backs) == 1 + again
+    if again:
+        assert web.ask("tools/call", {"name": "echo"}) is not None

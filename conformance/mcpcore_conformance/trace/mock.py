@@ -163,7 +163,7 @@ class Mock(Application, ServedRoute):
         """See :meth:`ServedRoute.runtime`."""
         return MockRuntime(self, machine, settings)
 
-    async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
+    async def run(self, offer: Callable[[], Awaitable[float]], settings: RuntimeSettings) -> None:
         """See :meth:`Application.run`."""
         await offer()
 

@@ -13,6 +13,7 @@ session that the server has lost is opened anew, once, however many requests not
 application sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
+import re
 from typing import cast
 
 import msgspec
@@ -68,6 +69,12 @@ _EVENTS, _ERROR = ResponseKind.EVENTS, ResponseKind.ERROR
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _SHOWN = 200
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
+_LOSS_CODES = frozenset({-32000, -32001, -32600})
+"""Codes of errors by which servers say that they do not know a session."""
+_LOSS = re.compile(
+    "(?is)(?=.*session).*(not found|not exist|unknown|valid|missing|expired|terminated)"
+)
+"""Text of such an error."""
 _PASSING = frozenset({429, 502, 503, 504})
 """Statuses of a server that restarts, or of an intermediary in front of it."""
 _FINAL = frozenset({401, 403, 405})
@@ -293,6 +300,7 @@ class HttpClient:
                 return
         call.status = status
         frame = call.frame
+        call.sent = frame if call.in_session else None
         if frame is not None and not frame.repeatable:
             call.frame = None
         if call.purpose is _DELETE:
@@ -646,11 +654,35 @@ class HttpClient:
             )
             return
         for part in frame if isinstance(frame, list) else (frame,):
+            if call.sent is not None and self._refuses_session(call, part, now):
+                return
+            call.sent = None  # the server has begun with it
             item = self._expected(call, part, now)
             if item is not None:
                 state.peer.receive(
                     item, now=now, route=call.route, proves_modern=modern, request=asked
                 )
+
+    def _refuses_session(self, call: Call, item: Message | Reject, now: float) -> bool:
+        """Handle an error that stands for a 404, as some servers of 2025 answer for lost sessions.
+
+        The codes mean other things as well, such as a timeout, so that the text decides.
+        """
+        if call.request is None or not isinstance(item, Message):
+            return False
+        if item.kind is not Kind.ERROR or item.id not in (UNSET, call.request):
+            return False
+        error = _decode_error(cast(Raw, item.error))
+        if error.code not in _LOSS_CODES or _LOSS.match(error.message) is None:
+            return False
+        if not self._tells_loss(call, now):
+            return False
+        state = self._state
+        call.over = True
+        if call.route in state.calls:
+            state.deadlines.set(call, now + state.settings.linger)
+        state.lost(call, call.sent, now)
+        return True
 
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """Return the item, with its id filled in if missing; None if it does not belong here."""

@@ -20,9 +20,10 @@ from mcpcore_transports.commands.options import (
 )
 from mcpcore_transports.commands.output import wrong
 from mcpcore_transports.commands.serve import in_folder, serve_with
+from mcpcore_transports.commands.settled import settled_policies
 from mcpcore_transports.commands.target import config_path, fitted
 from mcpcore_transports.gateway.gateway import Gateway
-from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
+from mcpcore_transports.gateway.settings import GatewaySettings, read_settings, section_of
 
 _NAMINGS = {
     "always": Naming.ALWAYS,
@@ -45,6 +46,10 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
         servers, settings = _targets(urls, options), gateway_settings(options)
         _check_servers(servers, settings, options)
         _check_workers(servers, settings, options.workers)
+        if options.config is not None:
+            path = config_path(options.config)
+            policies = settled_policies(section_of(path), f"{path}: gateway")
+            options = structs.replace(options, settled=policies)
     except (BadTarget, BadConfig, UrlRefused) as error:
         raise wrong(str(error)) from error
     return serve_with(maker(servers, settings, options), options, words=words)

@@ -19,6 +19,7 @@ import typer
 from msgspec import Struct
 from typer.core import TyperCommand
 
+from mcpcore.errors import BadConfig
 from mcpcore_transports.commands.options import PREFIX
 
 if TYPE_CHECKING:  # imported where a file has them: each command waits for what is imported here
@@ -254,6 +255,15 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for inner, each in value.items():
         yield from _leaves(f"{name}.{inner}", each)
+
+
+def settled_policies(table: Mapping[str, Any], where: str) -> Settled:
+    """Return what ``rates`` and ``suspicion`` of a table say.  Raises BadConfig, with its place."""
+    try:
+        rates, suspicion = _rates(table.get("rates")), _suspicion(table.get("suspicion"))
+    except (ValueError, typer.BadParameter) as error:
+        raise BadConfig(f"{where}.{error}") from error
+    return Settled(rates=rates, suspicion=suspicion)
 
 
 def _rates(table: Any) -> Rates | None:

@@ -16,6 +16,9 @@ from mcpcore_transports.server.log_labels import without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import parse_target
 
+_MOMENT = 0.2
+"""Minimum seconds to end the conversations with servers."""
+
 
 class Gateway(Application):
     """Application that serves what several servers offer together.
@@ -66,7 +69,7 @@ class Gateway(Application):
         self._fleet.subjects = Subjects(hook, self.settings.subjects)
         return self._fleet.subjects
 
-    async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
+    async def run(self, offer: Callable[[], Awaitable[float]], settings: RuntimeSettings) -> None:
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""
         routes = self.routes.values()
         if settings.observer is not None:
@@ -79,9 +82,9 @@ class Gateway(Application):
             with anyio.move_on_after(self.settings.start_time):
                 for route in routes:
                     await route.known()
-            await offer()
-            with anyio.move_on_after(self.settings.close_time):
+            left = min(max(await offer(), _MOMENT), self.settings.close_time)
+            with anyio.move_on_after(left):
                 async with anyio.create_task_group() as closing:
                     for route in routes:
-                        route.close(closing)
+                        route.close(closing, left)
             group.cancel_scope.cancel()

@@ -148,14 +148,14 @@ class ServerGuard:
         """Tell the circuit breaker of an outcome; that of a cancelled request says nothing.
 
         An error that blames the server may be that of one client alone: it counts by ``caller``,
-        and without one as that of a probe only.
+        and without one as that of a probe only.  An end counts by ``caller`` if there is one.
         """
         breaker = self.breaker
         if breaker is None or permit is None:
             return
         failed: bool | None = _failure(event).blames_server
         if isinstance(event, events.RequestEnded):
-            failed, caller = failed or None, None
+            failed = failed or None
         elif failed and caller is None and breaker.state is Circuit.CLOSED:
             failed = None
         several = isinstance(caller, Address)

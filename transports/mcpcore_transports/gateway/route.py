@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # late: few have middleware, limit rates, or observe
 logger = logging.getLogger("mcpcore.gateway")
 
 _DISCOVER_TTL = 3_600_000
-"""Milliseconds for which clients may keep what all servers declare, once they are known."""
+"""Maximum milliseconds for which clients may keep what all servers declare, once they are known."""
 
 
 class RouteSeal(Seal):
@@ -121,12 +121,13 @@ class GatewayRoute(ServedRoute):
         only = next(iter(self.upstreams.values())).relayed.greeting
         if len(self.upstreams) == 1 and only is not None:
             info, instructions = only.info or info, only.instructions
-        known = all(each.relayed.greeting for each in self.upstreams.values())
+        greetings = [each.relayed.greeting for each in self.upstreams.values()]
+        ttls = (each.ttl_ms for each in greetings if each is not None and each.revision.modern)
         return Config(
             info=info,
             capabilities=self.relay.capabilities(),
             instructions=instructions,
-            discover_ttl_ms=_DISCOVER_TTL if known else 0,
+            discover_ttl_ms=min((_DISCOVER_TTL, *ttls)) if all(greetings) else 0,
             revisions=settings.revisions,
             limits=settings.limits,
             header_params=self.relay.header_params,
@@ -144,7 +145,10 @@ class GatewayRoute(ServedRoute):
     def _declare(self) -> None:
         """Tell the machines of clients what the servers declare now."""
         greetings = [each.relayed.greeting for each in self.upstreams.values()]
-        told = [each and (each.info, each.capabilities, each.instructions) for each in greetings]
+        told = [
+            each and (each.info, each.capabilities, each.instructions, each.ttl_ms)
+            for each in greetings
+        ]
         if told != self._told:
             self._told = told
             for machine, runtime in self.runtimes.items():
@@ -162,10 +166,11 @@ class GatewayRoute(ServedRoute):
             while not upstream.known:
                 await upstream.changed.wait()
 
-    def close(self, group: TaskGroup) -> None:
-        """End the conversations with the servers, in tasks of ``group``."""
+    def close(self, group: TaskGroup, seconds: float) -> None:
+        """End the conversations with the servers within a time, in tasks of ``group``."""
         for upstream in self.upstreams.values():
             for conversation in list(upstream.conversations.values()):
+                conversation.hurry(seconds)
                 group.start_soon(conversation.close)
 
     # Machines
@@ -249,9 +254,9 @@ class GatewayRoute(ServedRoute):
                 self._flush()
 
     async def _find(self, upstream: ServerBehind) -> None:
-        """Open the first conversation with a server, again and again until it tells its era."""
-        while upstream.relayed.greeting is None:
-            if not upstream.conversations:
+        """Open a conversation with a server, again and again, while its era is not known."""
+        while True:
+            if upstream.relayed.greeting is None and not upstream.conversations:
                 await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 self.relay.open(upstream.relayed, now=clock())
                 self._flush()

@@ -7,6 +7,8 @@ for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two t
     {"gateway": {"processes": 20, "relay": {"naming": "on conflict"}, "retry": null,
                  "routes": {"/mcp": ["a", "b"], "/billing": ["c"]}},
      "mcpServers": {...}}
+
+Its members ``rates`` and ``suspicion`` are about the clients, and are read by the command.
 """
 
 import re
@@ -84,7 +86,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     max_delay: float = 30.0
     """Limit of that growth."""
     close_time: float = 5.0
-    """Maximum time for the end of the conversations with servers, after the last client's."""
+    """Maximum time for the end of the conversations with servers, after the last client's, within
+    what is left of the time for draining."""
 
     def check_servers(self, known: Collection[str]) -> None:
         """Raise ValueError if a server is named that is not ``known``."""
@@ -114,7 +117,14 @@ _PARTS: Mapping[str, type[Struct]] = {
     "retry": RetrySettings,
     "breaker": BreakerSettings,
 }
+_OF_CLIENTS = frozenset({"rates", "suspicion"})
 _MAY_BE_NULL = frozenset({"retry", "breaker"})
+
+
+def section_of(path: Path) -> Any:
+    """Return the member ``gateway`` of a configuration file.  Raises BadConfig."""
+    _, top = parse_file(path)
+    return top.get("gateway", {}) if isinstance(top, dict) else {}
 
 
 def read_settings(path: Path) -> GatewaySettings:
@@ -122,11 +132,11 @@ def read_settings(path: Path) -> GatewaySettings:
 
     Raises BadConfig.
     """
-    _, top = parse_file(path)
+    section = section_of(path)
     where = f"{path}: gateway"
-    given = _members(
-        GatewaySettings, top.get("gateway", {}) if isinstance(top, dict) else {}, where
-    )
+    if isinstance(section, dict):
+        section = {name: each for name, each in section.items() if name not in _OF_CLIENTS}
+    given = _members(GatewaySettings, section, where)
     made: dict[str, Any] = {}
     for name, value in given.items():
         kind = _PARTS.get(name)

@@ -193,7 +193,7 @@ class ServerBehind:
     def _config(self) -> Config:
         settings, greeting = self.settings, self.relayed.greeting
         negotiation = self.negotiation
-        if greeting is not None:
+        if greeting is not None and not self.failures:  # else the era may be another one
             modern = greeting.revision.modern
             negotiation = Negotiation.MODERN if modern else Negotiation.LEGACY
         return Config(
@@ -267,9 +267,9 @@ class ServerBehind:
         """Take note of the end of a conversation."""
         self.conversations.pop(conversation.link, None)
         self.change()
-        if conversation.opened is not None:
-            self.failures, self.ready_at = 0, 0.0
-        elif conversation.failed:
+        if conversation.opened is None and conversation.failed:
+            level = logging.INFO if self.failures else logging.WARNING
+            logger.log(level, "%s: cannot be reached: %s", self.name, conversation.obituary)
             settings = self.fleet.settings
             delay, self.fault = 0.0, self.relayed.fault
             if self.failures:  # the next attempt after the first failure is made at once
@@ -295,11 +295,19 @@ class Conversation:
         """True if it ended by a failure."""
         self._closing = False
         self._begun = False
+        self._end_text = ""
+        """Reason of an end, which may tell where the server is."""
         self._unopened = ""
         """Reason for which the link does not run."""
         self._started = anyio.Event()
         """Event that is set once the negotiation has succeeded, or the link has ended."""
         self._scope = anyio.CancelScope()
+
+    @property
+    def obituary(self) -> str:
+        """Reason of the end for the log, with the last words of a process."""
+        words = getattr(self.carrier, "last_error_line", "")
+        return self._end_text + (words and f"; its standard error ends with: {words}")
 
     def flush(self) -> None:
         """Write what the machine has to send, without a turn of the event loop where possible."""
@@ -318,6 +326,7 @@ class Conversation:
             return
         if isinstance(event, Ready):
             self.opened = clock()
+            self.upstream.failures, self.upstream.ready_at = 0, 0.0
             self._started.set()
             self.upstream.change()
         elif told := _TEXTS.get(type(event)):
@@ -331,10 +340,12 @@ class Conversation:
 
     def _ended(self, event: Event, told: str) -> Event:
         """Take note of the end of a request or all of them; return the event as clients see it."""
-        event = structs.replace(event, **{told: self._shown(getattr(event, told))})
+        text = getattr(event, told)
+        event = structs.replace(event, **{told: self._shown(text)})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
         if isinstance(event, RequestEnded):
             return event if fault is None else structs.replace(event, fault=fault)
+        self._end_text = self._end_text or text
         denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
         personal = self.upstream.relayed.personal and self.link.audience.principal is not None
         self.link.refused |= denied and personal
@@ -344,6 +355,8 @@ class Conversation:
         if upset and self.upstream.negotiation is Negotiation.AUTO:
             # Some legacy servers end when they are asked server/discover.
             self.upstream.negotiation = Negotiation.LEGACY
+        elif self.failed and self.opened is None:
+            self.upstream.negotiation = self.settings.negotiation
         return event
 
     def _take(self, event: Event) -> None:
@@ -381,7 +394,8 @@ class Conversation:
                     self._begun = True
                     await self.carrier.run()
             except LinkError as error:
-                logger.warning("%s: %s", upstream.name, error)
+                if self.opened is not None:
+                    logger.warning("%s: %s", upstream.name, error)
             except LifespanError as error:
                 logger.warning("%s: %s", upstream.name, error)
                 self._end("the lifespan of the server has failed")  # its text is for the log alone
@@ -391,7 +405,9 @@ class Conversation:
                 upstream.fleet.processes[upstream.name] -= counts
                 self._started.set()
                 if not self._begun:
-                    self._end(closed or "closed by this side")
+                    self.link.refused = True
+                    upstream.relayed.fault = closed or "closed by this side"
+                    self._end(upstream.relayed.fault)
                 upstream.ended(self)
 
     async def _share_start(self) -> None:
@@ -409,6 +425,11 @@ class Conversation:
             machine.close(now=clock())
         while (event := machine.next_event()) is not None:
             self.handle(event)
+
+    def hurry(self, seconds: float) -> None:
+        """Let a process have no more than a time to end."""
+        if isinstance(self.carrier, StreamConnection):
+            self.carrier.hurry(seconds)
 
     async def close(self) -> None:
         """End the conversation; return once its link has ended."""

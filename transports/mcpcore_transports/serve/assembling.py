@@ -99,8 +99,8 @@ class Application(ABC):
         return hook
 
     @abstractmethod
-    async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
-        """Begin, run ``offer``, which serves all bindings, and end."""
+    async def run(self, offer: Callable[[], Awaitable[float]], settings: RuntimeSettings) -> None:
+        """Begin, run ``offer``, which serves all bindings, and end in the seconds it returns."""
 
 
 Served = Service | Application

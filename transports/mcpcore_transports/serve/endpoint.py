@@ -52,6 +52,7 @@ from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
 from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.serve.assembling import (
+    Application,
     Runtime,
     assemble_http,
     make_task_host,
@@ -83,9 +84,10 @@ class HttpEndpoint:
     ``write_time``, ``write_size``, ``drain_time``, ``authenticate``, ``authenticate_time`` and
     ``trusted_proxies``; under ASGI also ``linger_time``, ``shared`` and ``websocket``.
     ``revisions`` names the revisions to speak, in place of those in ``settings``; ``trace`` records
-    the traffic.  Raises ValueError for settings that cannot be read.  Each event loop that brings
-    requests has its own sessions.  The tasks of an endpoint end with :meth:`aclose` or with the
-    loop; they run in the context in which the endpoint was made.
+    the traffic.  Raises ValueError for settings that cannot be read, TypeError for an Application
+    such as a gateway.  Each event loop that brings requests has its own sessions.  The tasks of an
+    endpoint end with :meth:`aclose` or with the loop; they run in the context in which the endpoint
+    was made.
     """
 
     def __init__(
@@ -96,6 +98,9 @@ class HttpEndpoint:
         revisions: Sequence[str] | None = None,
         trace: "Trace | None" = None,
     ) -> None:
+        if isinstance(server, Application):  # it runs once, in one event loop
+            name = type(server).__name__
+            raise TypeError(f"{name}: it is served with serve() or run(), by no other web server")
         settings = settings or ServeSettings()
         if trace is not None:
             settings = structs.replace(settings, trace=trace)

@@ -28,7 +28,7 @@ from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
 from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import App, Handshake, Link, LinkFactory
+from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.serve.assembling import (
     Application,
     Runtime,
@@ -114,6 +114,15 @@ class Bindings:
         self._websockets: list[WebSocketServer] = []
         self._runtimes = dict.fromkeys(self._routes, sealing(settings.runtime))
         self._tasks: TaskHost | None = None
+        self._stopped: float | None = None
+        """Time at which they were told to close."""
+
+    @property
+    def time_left(self) -> float:
+        """Seconds that are left of the time for running work to finish."""
+        link = self._settings.http_link
+        passed = 0.0 if self._stopped is None else clock() - self._stopped
+        return link.notice_time + link.drain_time - passed
 
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
@@ -273,6 +282,7 @@ class Bindings:
     async def close_after(self, stop: anyio.Event) -> None:
         """Wait for ``stop``; let running work finish, for a bounded time; end every binding."""
         await stop.wait()
+        self._stopped = clock()
         for server in self._sockets:
             server.stop()
         for websocket in self._websockets:
@@ -421,8 +431,12 @@ async def serve(
                         watching.start_soon(bindings.close_after, stop)
                 watching.cancel_scope.cancel()
 
+        async def offer_all() -> float:
+            await offer()
+            return bindings.time_left
+
         if isinstance(server, Application):
-            await server.run(offer, settings.runtime)
+            await server.run(offer_all, settings.runtime)
         elif server.lifespan is None:
             await offer()
         else:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+from msgspec import structs
 
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
@@ -83,6 +84,11 @@ class ProcessLink(StreamConnection):
     def stderr_tail(self) -> list[str]:
         """Last lines of the child's standard error."""
         return list(self._errors.tail)
+
+    @property
+    def last_error_line(self) -> str:
+        """Last line of the child's standard error that is not empty."""
+        return self._errors.last
 
     # Start
 
@@ -198,6 +204,15 @@ class ProcessLink(StreamConnection):
 
     # Shutdown
 
+    def hurry(self, seconds: float) -> None:
+        """Let the process end within a time, half of it after SIGTERM; then it is killed."""
+        settings, half = self._process_settings, seconds / 2
+        self._process_settings = structs.replace(
+            settings,
+            close_wait=min(settings.close_wait, half),
+            term_wait=min(settings.term_wait, half),
+        )
+
     async def aclose(self) -> None:
         """Implement :meth:`Link.aclose`; a second Ctrl-C kills the server at once."""
         try:
@@ -293,6 +308,8 @@ class ErrorLines:
         self._fd = -1
         self._reader: descriptors.DescriptorReader | None = None
         self.tail: deque[str] = deque()
+        self.last = ""
+        """Last line that is not empty, cut as the tail is."""
         self.ended = anyio.Event()
 
     def attach(self, fd: int | None) -> None:
@@ -345,8 +362,9 @@ class ErrorLines:
         """Pass on the first ``length`` buffered bytes as a line, and keep it for the error."""
         text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
         del self._part[:length]
+        last = text[-self._size :] if self._size else ""
+        self.last = last.strip() or self.last
         if self._lines > 0:
-            last = text[-self._size :] if self._size else ""
             self.tail.append(last)
             self._kept += len(last)
             while len(self.tail) > self._lines or self._kept > self._size:

@@ -274,6 +274,9 @@ class StreamConnection:
         """Return further tasks that run as long as the connection."""
         return ()
 
+    def hurry(self, seconds: float) -> None:
+        """Let the end of what is at the other side take no longer than a time, if it takes any."""
+
     async def _close(self) -> None:
         """Release everything, also after a failed :meth:`_open`; shielded, so it bounds itself."""
         if self._channel is not None:
