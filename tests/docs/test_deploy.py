@@ -71,7 +71,7 @@ def test_the_workers_are_read_only_and_read_their_files() -> None:
 def test_nginx_reads_its_file(tmp_path: Path) -> None:
     site = (DEPLOY / "nginx.conf").read_text()
     for name in WORKERS:
-        assert f"server {name}:8000;" in site
+        assert f"server {name}:8000 " in site
         site = site.replace(f"server {name}:", "server 127.0.0.1:")
     whole = f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}"
     (tmp_path / "nginx.conf").write_text(whole)
