@@ -29,7 +29,13 @@ from mcpcore_transports.commands.options import (
     QueryOptions,
     recording,
 )
-from mcpcore_transports.commands.target import config_path, connection, converse, split_target
+from mcpcore_transports.commands.target import (
+    config_path,
+    connection,
+    converse,
+    pins_path,
+    split_target,
+)
 from mcpcore_transports.targets import Target, describe
 
 
@@ -41,6 +47,7 @@ def call(options: CallOptions) -> int:
     callbacks, tool = _callbacks(options), options.tool
 
     async def talk(client: Client) -> types.CallToolResult:
+        await _compare(client, options)
         known = {listed.name: listed for listed in await client.tools()}
         if tool not in known:
             names = ", ".join(known) or "none"
@@ -63,6 +70,14 @@ def call(options: CallOptions) -> int:
         if result.is_error:
             output.errors.print("[bold red]the tool failed[/]")
     return output.Exit.REFUSED if result.is_error else output.Exit.OK
+
+
+async def _compare(client: Client, options: CallOptions | QueryOptions) -> None:
+    """Warn of a server that is not as approved, where anything was.  Raises Failure."""
+    if pins_path(options.config).is_file():
+        from mcpcore_transports.commands.pins import warn_of_changes  # late: few have pins
+
+        await warn_of_changes(client, options)
 
 
 def parse_pairs(words: Sequence[str]) -> dict[str, str]:
@@ -210,6 +225,7 @@ def list_offers(options: QueryOptions) -> int:
         )
 
     async def talk(client: Client) -> dict[str, list[Any]]:
+        await _compare(client, options)
         found = {}
         for kind in rest or KINDS:
             listing = KINDS[kind]

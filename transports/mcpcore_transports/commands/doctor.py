@@ -16,8 +16,13 @@ from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
 from mcpcore_transports.commands.options import PinsOptions
-from mcpcore_transports.commands.pins import pins_path
-from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
+from mcpcore_transports.commands.target import (
+    config_path,
+    configured,
+    fitted,
+    pins_path,
+    split_target,
+)
 
 __all__ = ["doctor"]
 

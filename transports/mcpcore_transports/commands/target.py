@@ -45,6 +45,8 @@ if TYPE_CHECKING:  # imported where there is a token, or is to be one
 T = TypeVar("T")
 
 
+PINS = "pins.json"
+"""Name of the pins file beside the configuration file."""
 WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
 """Targets that tokens are for."""
 _FLAGS = {"headers": "--header", "ca": "--cacert"}
@@ -81,6 +83,14 @@ def config_path(chosen: str | None) -> Path:
             f" variable {config.VARIABLE} name others"
         )
     return found
+
+
+def pins_path(chosen: str | None, pins: str | None = None) -> Path:
+    """Return the pins file of a command line: ``pins``, or the one beside the configuration."""
+    if pins is not None:
+        return Path(pins)
+    found = Path(chosen) if chosen is not None else config.find_config()
+    return Path(PINS) if found is None else found.with_name(PINS)
 
 
 def configured(name: str, chosen: str | None) -> config.ConfiguredServer:
