@@ -16,7 +16,7 @@ from mcpcore.errors import BadTarget
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.revisions import LEGACY
+from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
@@ -33,6 +33,7 @@ from mcpcore_transports.commands.target import (
     config_path,
     connection,
     converse,
+    era_doubt,
     pins_path,
     split_target,
 )
@@ -297,6 +298,8 @@ def probe(options: ProbeOptions) -> int:
 
     async def talk(client: Client) -> dict[str, Any]:
         connected = time.perf_counter() - began
+        if doubt := era_doubt(client, connected, options):
+            output.print_warning(f"{doubt} (--revision {LATEST.name} asks for no other era)")
         return {
             "target": describe(target),
             "era": "modern" if client.revision.modern else "legacy",

@@ -277,6 +277,20 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
     return settings if found is None and options.login else found
 
 
+def era_doubt(client: Client, seconds: float, options: ConnectOptions) -> str | None:
+    """Return why a server that was taken for a legacy one may be modern, None if it is not.
+
+    ``seconds``: until it had opened.
+    """
+    patience = client_settings(options).limits.probe_timeout
+    if client.revision.modern or options.revisions is not None or seconds < patience:
+        return None
+    return (
+        f"it took {seconds:.2f} s, and one that does not answer server/discover within "
+        f"{patience:g} s is taken for a legacy one, also if it is modern and slow to start"
+    )
+
+
 def _keeps_tokens() -> bool:
     """Return True if this user may have tokens; most have none, and need no more modules."""
     from mcpcore_transports.auth.file_store import default_folder  # late: few authorize
