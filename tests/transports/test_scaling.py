@@ -363,8 +363,8 @@ async def test_nobody_notices_a_rolling_restart_behind_nginx(tmp_path: Path) -> 
 
         def started(port: int) -> AbstractAsyncContextManager[Serving]:
             words = ("--config", str(DEPLOY / "server.toml"), "--notice", "0.5")
-            words = (*words, "--allow-host", "127.0.0.1")  # nginx passes it on without the port
-            return serving(*words, "--http", f"127.0.0.1:{port}")
+            host = "127.0.0.1"  # nginx passes it on without the port
+            return serving(*words, "--allow-host", host, "--http", f"{host}:{port}")
 
         async def end(one: Serving) -> None:
             await callers.more()

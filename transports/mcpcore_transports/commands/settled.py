@@ -136,7 +136,8 @@ def _read_limits(known: Collection[str]) -> dict[str, tuple[str, ...]]:
 
     limits = {f"{PREFIX}{each.name.upper()}": each.name for each in LIMITS.values()}
     names = {*known, *map(_without_file, limits)}
-    found, strange = {}, []
+    found: dict[str, tuple[str, ...]] = {}
+    strange: list[str] = []
     for variable in unread:
         if variable in limits:
             found[variable] = (f"{limits[variable]}={os.environ[variable]}",)
