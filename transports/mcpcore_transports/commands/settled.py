@@ -35,7 +35,7 @@ _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
 _OTHERS = ("CONFIG", "PRINCIPAL", "SCOPES", "ROLES")
 """Further variables of this program with names that users choose the values of."""
 _OWN = ("LIFELINE", "LIFELINE_PLACE", "DEV", "PROCESS", "BENCH_PROFILE")
-"""Those that its processes set for each other."""
+"""Variables that processes of this program set for each other."""
 _LIKE, _NEAR = 0.8, 0.5
 """Similarities from which a name is taken for a mistyped one, and from which it may be one."""
 _POLICIES = ("rates", "suspicion", "supervision")
