@@ -11,11 +11,14 @@ COPY --from=build /opt/mcpcore /opt/mcpcore
 ENV PATH=/opt/mcpcore/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    MCPCORE_HTTP=0.0.0.0:8000
+    HEALTH_URL=http://127.0.0.1:8000/mcp
+# A file is the last to be asked: variables go before it, and another one can be mounted there.
+RUN mkdir /etc/mcpcore && echo 'http = ["0.0.0.0:8000"]' > /etc/mcpcore/server.toml
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s \
-    CMD ["mcpcore", "probe", "--health", "http://127.0.0.1:8000/mcp"]
+    CMD mcpcore probe --health "$HEALTH_URL"
 ENTRYPOINT ["mcpcore", "serve"]
+CMD ["--config", "/etc/mcpcore/server.toml"]

@@ -145,6 +145,12 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{path!r} is no path for a document")
 
     @property
+    def health_paths(self) -> tuple[str, ...]:
+        """Paths of all health checks."""
+        base = self.health_path
+        return () if base is None else (base, f"{base}/live", f"{base}/ready")
+
+    @property
     def places(self) -> tuple[str, ...]:
         """Paths of Streamable HTTP and of HTTP+SSE."""
         streamable = () if self.path is None else (self.path,)

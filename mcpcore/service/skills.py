@@ -97,6 +97,9 @@ class SkillEntry(Declaration):
 def declare(server: "Server", files: Mapping[str, bytes], options: SkillOptions) -> None:
     """Implement :meth:`Server.add_skills`."""
     declarations.check_options(options, SkillOptions)
+    if not isinstance(files, Mapping):
+        got = type(files).__name__  # type: ignore[unreachable]
+        raise TypeError(f"expected files by path, got {got}; read_skills(directory) returns them")
     prefix = options.get("prefix", "")
     placed = {f"{prefix}/{path}" if prefix else path: data for path, data in files.items()}
     for path, data in placed.items():

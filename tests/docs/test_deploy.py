@@ -25,11 +25,24 @@ def test_the_image_runs_as_nobody_and_checks_itself() -> None:
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     assert "slim" in DOCKERFILE
     assert "curl" not in DOCKERFILE
-    assert '"mcpcore", "probe", "--health"' in DOCKERFILE
+    assert re.search(r'CMD mcpcore probe --health "\$HEALTH_URL"$', DOCKERFILE, re.MULTILINE)
     variables = re.findall(r"(MCPCORE_\w+)=", DOCKERFILE)
     shown = mcpcore_here("serve", "--show-config", cwd=None, **dict.fromkeys(variables, "x:1"))
     assert shown.returncode == 0, shown.stderr
     assert {line.rpartition("# ")[2] for line in shown.stdout.splitlines()} >= {*variables}
+
+
+def test_the_image_listens_where_a_file_says(tmp_path: Path) -> None:
+    (written, path) = re.findall(r"echo '(.*)' > (\S+)", DOCKERFILE)[0]
+    assert f'CMD ["--config", "{path}"]' in DOCKERFILE
+    assert COMPOSE["services"]["one"]["command"] == ["--config", path]
+    for text in (written, 'http = ["0.0.0.0:9000"]'):
+        (tmp_path / "server.toml").write_text(text)
+        variables = dict(re.findall(r"^(?:ENV)? +(MCPCORE_\w+)=(\S+)", DOCKERFILE, re.MULTILINE))
+        shown = mcpcore_here(
+            "serve", "--config", "server.toml", "--show-config", cwd=tmp_path, **variables
+        )
+        assert f"{text}  # server.toml" in shown.stdout
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "docs/how-to/configuration.md"])
@@ -71,7 +84,7 @@ def test_the_workers_are_read_only_and_read_their_files() -> None:
 def test_nginx_reads_its_file(tmp_path: Path) -> None:
     site = (DEPLOY / "nginx.conf").read_text()
     for name in WORKERS:
-        assert f"server {name}:8000;" in site
+        assert f"server {name}:8000 " in site
         site = site.replace(f"server {name}:", "server 127.0.0.1:")
     whole = f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}"
     (tmp_path / "nginx.conf").write_text(whole)

@@ -155,6 +155,8 @@ def test_what_cannot_be_declared_is_named_and_leaves_nothing(
 
 
 def test_files_are_bytes_and_options_known() -> None:
+    with pytest.raises(TypeError, match=r"got str; read_skills\(directory\) returns them"):
+        Server("s").add_skills("skills")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"a/SKILL\.md: expected bytes, got str"):
         Server("s").add_skills({"a/SKILL.md": "text"})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="there is no option 'title'"):

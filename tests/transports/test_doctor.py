@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import AnyByteStream, SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSListener
 
 from mcpcore.policy.differences import ServerDescription
@@ -21,6 +22,7 @@ from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.targets import StdioTarget, Target, parse_target
 from mcpcore_transports.tls import server_tls
+from tests.clock import Clock, until
 from tests.command import mcpcore_here
 from tests.transports.certificates import Authority
 from tests.transports.served import served
@@ -304,6 +306,73 @@ async def test_what_a_status_says(status: str, lines: tuple[str, ...], told: str
     assert told in found.detail
     assert fix in found.fix
     assert bool(fix) is (found.state != "ok")
+
+
+@pytest.mark.parametrize("words", [(), ("a",)])
+def test_a_file_that_cannot_be_read_has_failed(words: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text("{")
+    done = mcpcore_here("doctor", *words, "--json", "--config", str(file))
+    assert done.returncode == 1
+    ((name, found),) = json.loads(done.stdout)["servers"].items()
+    assert name == (words[0] if words else str(file))
+    assert [each["stage"] for each in found] == list(STAGES)
+    assert (found[0]["state"], found[0]["fix"]) == ("failed", "correct the file")
+    assert found[0]["detail"].startswith(f"{file}: not JSON")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("revisions", [None, ("2025-11-25",)])
+async def test_a_server_that_is_slow_to_answer_may_be_modern(
+    revisions: tuple[str, ...] | None, clock: Clock
+) -> None:
+    asked: list[str] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.IncompleteRead):
+                await answer_all(stream, BufferedByteReceiveStream(stream))
+
+    async def answer_all(stream: SocketStream, lines: BufferedByteReceiveStream) -> None:
+        while True:
+            request = json.loads(await lines.receive_until(b"\n", 65536))
+            asked.append(request["method"])
+            if request["method"] == "initialize":
+                info = {"name": "s", "version": "1"}
+                result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info}
+                reply = {"jsonrpc": "2.0", "id": request["id"], "result": result}
+                await stream.send(json.dumps(reply).encode() + b"\n")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        target = parse_target(f"tcp://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+        results: list[list[StageResult]] = []
+
+        async def examine() -> None:
+            examination = Examination(ConnectOptions(revisions=revisions), target=target)
+            results.append(await examination.run())
+            group.cancel_scope.cancel()
+
+        group.start_soon(examine)
+        await until(lambda: asked)
+        if revisions is None:
+            await clock.skip(5)
+    (era,) = [each for each in results[0] if each.stage == "era"]
+    if revisions is None:
+        assert (era.state, "within 5 s" in era.detail) == ("warning", True)
+        assert era.fix == "--revision 2026-07-28 shows whether it is modern"
+    else:
+        assert (era.state, era.detail) == ("ok", "legacy: it wants initialize")
+
+
+@pytest.mark.anyio
+async def test_noise_of_a_program_that_does_not_answer_is_told() -> None:
+    target = StdioTarget(("sh", "-c", "echo starting up..."))
+    found = {each.stage: each for each in await Examination(ConnectOptions(), target=target).run()}
+    assert found["era"].state == "failed"
+    assert "starting up" in found["era"].detail
+    assert found["era"].fix == "write logs to standard error"
 
 
 NOISY = """

@@ -24,10 +24,12 @@ from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.client.request_log import RequestRecord
 from mcpcore_transports.http.server.log import HttpLog, log_judgement
 from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision, session_label
+from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.log_labels import LogLabels, label_logs
 from mcpcore_transports.server.violations import caller_of
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 logger = logging.getLogger("shop")
@@ -78,6 +80,19 @@ async def test_records_of_handlers_name_their_request(
     assert inside["time"].endswith("Z")
     assert inside["level"] == "info"
     assert outside.keys() == {"time", "level", "logger", "message"}
+
+
+async def test_requests_of_one_id_are_told_apart_over_http(
+    shown: pytest.LogCaptureFixture,
+) -> None:
+    settings = ServeSettings(runtime=RuntimeSettings(middleware=(label_logs(),)))
+    async with served(shop(), settings=settings) as here:
+        for _ in range(2):
+            async with connect(here.url, revision="2026-07-28") as client:
+                await client.call_tool("pay", {"amount": 1})
+    first, second = [each for each in lines(shown) if each["logger"] == "shop"]
+    assert first["request_id"] == second["request_id"]
+    assert first["exchange"] < second["exchange"]
 
 
 async def test_a_masked_exception_has_the_id_that_the_client_was_told(

@@ -133,17 +133,21 @@ async def test_the_page_and_sessions_over_http() -> None:
     board = Board()
     pages = HttpSettings(pages={"/metrics": board.meters.page})
     settings = ServeSettings(runtime=board.runtime, http=pages)
-    async with served(shop(), settings=settings) as front:
+    server = shop()
+    server.health_check(lambda: False)
+    async with served(server, settings=settings) as front:
         async with connect(front.url, revision=LEGACY) as client:
             await client.call_tool("pay", {"amount": 3})
             assert board.read("mcp_server_active_sessions") == 1
             base = front.url.removesuffix("/mcp")
             assert b"mcp_server_active_sessions 1.0" in await page_of(f"{base}/metrics")
         assert b"nothing is served" in await page_of(f"{base}/other")
+        assert b" 503 " in await page_of(f"{base}/health")
     assert board.read("mcp_server_active_sessions") == 0
     assert board.read("mcp_server_session_duration_seconds_count") == 1
     refused = {"mcp_refusal_by": "http", "error_type": "404"}
     assert board.read("mcp_server_refusals_total", **refused) == 1
+    assert board.read("mcp_server_refusals_total") == 1  # a health check is no refusal
 
 
 async def page_of(url: str) -> bytes:

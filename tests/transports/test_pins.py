@@ -21,6 +21,9 @@ run(server)
 """
 ONE = ServerDescription(tools={"add": {"name": "add"}})
 
+USING = {"call": ("add", "s"), "list": ("tools", "s")}
+"""Words of commands that talk to the server."""
+
 
 def test_a_file_of_pins(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "pins.json"
@@ -63,11 +66,14 @@ def test_the_commands(tmp_path: Path) -> None:
     options = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
     config = tmp_path / "mcp.json"
 
-    def pins(*words: str) -> tuple[int, str]:
+    def run(*words: str) -> tuple[int, str]:
         server = {"command": PYTHON[0], **options, "args": [*PYTHON[1:], *options["args"]]}
         config.write_text(json.dumps({"mcpServers": {"s": server}}))
-        done = mcpcore_here("pins", *words, "--config", str(config), cwd=tmp_path)
+        done = mcpcore_here(*words, "--config", str(config), cwd=tmp_path)
         return done.returncode, done.stdout + done.stderr
+
+    def pins(*words: str) -> tuple[int, str]:
+        return run("pins", *words)
 
     status, said = pins("diff", "s")
     assert status == 1
@@ -75,11 +81,18 @@ def test_the_commands(tmp_path: Path) -> None:
     status, said = pins("approve", "s")
     assert status == 0
     assert "/tools/add" in said
+    for command, words in USING.items():
+        status, said = run(command, *words)
+        assert (status, "approved" in said) == (0, False)
     options["args"] = ["server.py", "Adds!"]
     status, said = pins("diff", "s", "--json")
     assert status == 1
     (difference,) = json.loads(said)["differences"]
     assert (difference["kind"], difference["place"]) == ("risky", "/tools/add/description")
+    warning = "s is not as approved: risky /tools/add/description: 'Adds.' became 'Adds!'"
+    for command, words in USING.items():
+        status, said = run(command, *words)
+        assert (status, said.count("warning:"), warning in said) == (0, 1, True)
     status, said = pins("list", "--json")
     assert status == 0
     counts = {"server": "s", "tools": 1, "prompts": 0, "templates": 0, "skills": 0}

@@ -27,6 +27,7 @@ from tests.transports.serving import APP, ROOT, Serving, gone, kill, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
+DEPLOY = ROOT / "docs" / "deploy"
 SESSIONS = 50
 CALLS = 20
 EACH_ITS_OWN = ClientSettings(http_link=HttpClientLinkSettings(idle_time=0.0))
@@ -194,7 +195,13 @@ async def test_sessions_go_on_when_a_process_is_killed(
 @asynccontextmanager
 async def nginx(ports: list[int], folder: Path) -> AsyncIterator[str]:
     """Run nginx with the configuration of the page; yields its URL."""
-    port, config = configured("nginx", ports)
+    async with nginx_with(*configured("nginx", ports), folder) as url:
+        yield url
+
+
+@asynccontextmanager
+async def nginx_with(port: int, config: str, folder: Path) -> AsyncIterator[str]:
+    """Run nginx with a configuration by which it listens on ``port``; yields its URL."""
     (folder / "logs").mkdir()
     temp = "\n".join(
         f"{each}_temp_path {folder}/{each};"
@@ -293,6 +300,88 @@ async def test_balancers_configured_as_the_page_says(kind: str, tmp_path: Path) 
                 await first.wait()  # it is passed on while the request runs
                 assert done == []
         assert done == ["waited"]
+
+
+@asynccontextmanager
+async def nginx_as_shipped(ports: list[int], folder: Path) -> AsyncIterator[str]:
+    """Run nginx with the file for containers, before servers of this machine; yields its URL."""
+    port, config = free_port(), (DEPLOY / "nginx.conf").read_text()
+    places = zip(("one:8000", "two:8000", "8080"), (*ports, port), strict=True)
+    for given, own in places:
+        assert config.count(given) == 1
+        config = config.replace(given, f"127.0.0.1:{own}")
+    async with nginx_with(port, config, folder) as url:
+        yield url
+
+
+class Callers:
+    """Clients that call the tool ``pid`` until they are told to ``stop``; what came of it."""
+
+    def __init__(self, url: str, count: int = 4) -> None:
+        self.said = Counter[str]()
+        self._url = url
+        self._count = count
+        self._over = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def run(self) -> None:
+        """All of them, to the end."""
+        async with anyio.create_task_group() as group:
+            for _ in range(self._count):
+                group.start_soon(self._call)
+        self._ended.set()
+
+    async def _call(self) -> None:
+        async with connect(self._url, revision="2026-07-28") as client:
+            while not self._over.is_set():
+                try:
+                    self.said[(await client.call_tool("pid", timeout=PATIENCE)).text] += 1
+                except (CallFailed, PeerError) as error:
+                    self.said[str(error)] += 1
+                await anyio.sleep(0.02)
+
+    async def more(self, count: int = 50) -> None:
+        """Wait for so many more calls."""
+        until = self.said.total() + count
+        with patience():
+            while self.said.total() < until:  # noqa: ASYNC110 - an event for each call is no less
+                await anyio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Wait for their end."""
+        self._over.set()
+        await self._ended.wait()
+
+
+async def test_nobody_notices_a_rolling_restart_behind_nginx(tmp_path: Path) -> None:
+    ports = [free_port(), free_port()]
+    async with nginx_as_shipped(ports, tmp_path) as url:
+
+        def started(port: int) -> AbstractAsyncContextManager[Serving]:
+            words = ("--config", str(DEPLOY / "server.toml"), "--notice", "0.5")
+            host = "127.0.0.1"  # nginx passes it on without the port
+            return serving(*words, "--allow-host", host, "--http", f"{host}:{port}")
+
+        async def end(one: Serving) -> None:
+            await callers.more()
+            one.process.terminate()
+            assert await one.ended() == 0
+            await callers.more()  # nginx finds nobody there
+
+        callers = Callers(url)
+        async with (
+            started(ports[0]) as one,
+            started(ports[1]) as two,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(callers.run)
+            await end(one)
+            async with started(ports[0]) as three:
+                await end(two)
+                async with started(ports[1]) as four:
+                    await callers.more()
+                    await callers.stop()
+    assert {*callers.said} == {str(each.process.pid) for each in (one, two, three, four)}
 
 
 async def test_tasks_are_served_by_all_and_fail_with_the_process_that_runs_them(

@@ -74,7 +74,7 @@ def test_a_file_has_every_kind_of_value(tmp_path: Path) -> None:
         "drain": "2.0",
         "log_http": "true",
         "store": "***",
-        "limits.max_body": '"1M"',
+        "limits.HttpSettings.max_body": "1048576",
         "limits.HttpSettings.max_sessions": "7",
         "rates.tools.amount": "10",
         "rates.tools.per": "2",
@@ -125,12 +125,53 @@ def test_variables_need_no_file(tmp_path: Path) -> None:
     }
 
 
+def test_limits_are_shown_once_and_resolved(tmp_path: Path) -> None:
+    variables = {"MCPCORE_MAX_BODY": "2M", "MCPCORE_MAX_SESSIONS": "8", "MCPCORE_HEAD_TIME": "3"}
+    found = values(shown(tmp_path, "--limit", "HttpSettings.max_body=3M", **variables))
+    assert {name: each for name, each in found.items() if name.startswith("limit")} == {
+        "limits.HttpSettings.max_body": ("3145728", "command line"),
+        "limits.HttpSettings.max_sessions": ("8", "MCPCORE_MAX_SESSIONS"),
+        "limits.HttpServerSettings.head_time": ("3.0", "MCPCORE_HEAD_TIME"),
+    }
+    wrong = shown(tmp_path, MCPCORE_MAX_BODY="big")
+    assert (wrong.returncode, "max_body: expected a number of bytes" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_credentials_are_shown_as_set(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "hush").write_text("hush")
+    variables = [f"MCPCORE_AUTH_CLIENT_{name}{suffix}" for name in ("ID", "SECRET")]
+    found = values(shown(tmp_path, text=None, **dict.fromkeys(variables, "hush")))
+    assert found == {
+        "auth_client_id": ("***", variables[0]),
+        "auth_client_secret": ("***", variables[1]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("MCPCORE_METRICS", "read by nobody; did you mean MCPCORE_METRICS_PATH?"),
+        ("MCPCORE_QQQ", "MCPCORE_QQQ is read by nobody\n"),
+        ("MCPCORE_LIFELINE_PLACE", None),
+        ("MCPCORE_PROCESS", None),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_told(
+    tmp_path: Path, variable: str, told: str | None
+) -> None:
+    done = shown(tmp_path, text=None, **{variable: "1"})
+    assert done.returncode == 0
+    assert done.stderr == "" if told is None else told in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "meant"),
     [
         ("MCPCORE_WORKER", "MCPCORE_WORKERS"),
         ("MCPCORE_STORES_FILE", "MCPCORE_STORE"),
         ("MCPCORE_ALLOWED_HOST", "MCPCORE_ALLOW_HOST"),
+        ("MCPCORE_MAX_BODDY", "MCPCORE_MAX_BODY"),
         ("MCPCORE_AUTH_JWKS_URI", "MCPCORE_AUTH_JWKS_URL"),
         ("MCPCORE_AUTH_CLIENT_SECRETS", "MCPCORE_AUTH_CLIENT_SECRET"),
         ("MCPCORE_VERSION", None),
@@ -229,7 +270,7 @@ def test_a_file_is_found_and_read_before_the_command_runs(tmp_path: Path) -> Non
 
 def test_limits_and_policies_reach_the_settings() -> None:
     rates = Rates(rates={Activity.TOOLS: Rate(1, 60.0)}, per_tool={"search": Rate(2)}, callers=9)
-    settled = Settled(limits=("max_body=1M", "max_sessions=7"), rates=rates)
+    settled = Settled(limits={"file": ("max_body=1M", "max_sessions=7")}, rates=rates)
     options = ServeOptions(http=("127.0.0.1:0",), limit=("max_body=2M",), settled=settled)
     settings = _settings(options, develop=False)
     assert (settings.http.max_body, settings.http.max_sessions) == (2 << 20, 7)

@@ -156,10 +156,8 @@ class Gate:
         ``unready``: what a health check says if the server is not ready; nothing if it is.
         """
         exchange.extra = self._lines
-        base = self._settings.health_path
-        checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
-        if head.path in checks and head.method in ("GET", "HEAD"):
-            if head.path == f"{base}/live" or not unready:
+        if head.path in self._settings.health_paths and head.method in ("GET", "HEAD"):
+            if head.path == f"{self._settings.health_path}/live" or not unready:
                 exchange.reply(200, b'{"status":"ok"}\n')
             else:
                 body = to_json({"status": "unavailable", **unready}) + b"\n"

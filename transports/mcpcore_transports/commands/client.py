@@ -16,7 +16,7 @@ from mcpcore.errors import BadTarget
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.revisions import LEGACY
+from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
@@ -29,7 +29,14 @@ from mcpcore_transports.commands.options import (
     QueryOptions,
     recording,
 )
-from mcpcore_transports.commands.target import config_path, connection, converse, split_target
+from mcpcore_transports.commands.target import (
+    config_path,
+    connection,
+    converse,
+    era_doubt,
+    pins_path,
+    split_target,
+)
 from mcpcore_transports.targets import Target, describe
 
 
@@ -41,6 +48,7 @@ def call(options: CallOptions) -> int:
     callbacks, tool = _callbacks(options), options.tool
 
     async def talk(client: Client) -> types.CallToolResult:
+        await _compare(client, options)
         known = {listed.name: listed for listed in await client.tools()}
         if tool not in known:
             names = ", ".join(known) or "none"
@@ -63,6 +71,14 @@ def call(options: CallOptions) -> int:
         if result.is_error:
             output.errors.print("[bold red]the tool failed[/]")
     return output.Exit.REFUSED if result.is_error else output.Exit.OK
+
+
+async def _compare(client: Client, options: CallOptions | QueryOptions) -> None:
+    """Warn of a server that is not as approved, where anything was.  Raises Failure."""
+    if pins_path(options.config).is_file():
+        from mcpcore_transports.commands.pins import warn_of_changes  # late: few have pins
+
+        await warn_of_changes(client, options)
 
 
 def parse_pairs(words: Sequence[str]) -> dict[str, str]:
@@ -210,6 +226,7 @@ def list_offers(options: QueryOptions) -> int:
         )
 
     async def talk(client: Client) -> dict[str, list[Any]]:
+        await _compare(client, options)
         found = {}
         for kind in rest or KINDS:
             listing = KINDS[kind]
@@ -281,6 +298,8 @@ def probe(options: ProbeOptions) -> int:
 
     async def talk(client: Client) -> dict[str, Any]:
         connected = time.perf_counter() - began
+        if doubt := era_doubt(client, connected, options):
+            output.print_warning(f"{doubt} (--revision {LATEST.name} asks for no other era)")
         return {
             "target": describe(target),
             "era": "modern" if client.revision.modern else "legacy",

@@ -11,13 +11,18 @@ from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports import targets
-from mcpcore_transports.client.config import read_config
+from mcpcore_transports.client.config import ConfiguredServer, read_config
 from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
 from mcpcore_transports.commands.options import PinsOptions
-from mcpcore_transports.commands.pins import pins_path
-from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
+from mcpcore_transports.commands.target import (
+    config_path,
+    configured,
+    fitted,
+    pins_path,
+    split_target,
+)
 
 __all__ = ["doctor"]
 
@@ -25,7 +30,7 @@ __all__ = ["doctor"]
 def doctor(options: PinsOptions) -> int:
     """Examine the servers, one after another; return the exit status.
 
-    Raises BadTarget, BadConfig for servers that cannot be told from the words and the file.
+    Raises BadTarget, BadConfig for words that name no server.
     """
     reports: dict[str, list[StageResult]] = {}
     for name, examination in _examinations(options):
@@ -47,16 +52,33 @@ def _examinations(options: PinsOptions) -> Iterator[tuple[str, Examination]]:
         name = targets.describe(target)
         yield name, Examination(options, target=target, pins=pins(shlex.join(options.command)))
         return
-    words = options.words or tuple(read_config(config_path(options.config)))
-    for word in words:
+    for word in options.words or _names(options):
         if "://" in word:
             target = fitted(targets.parse_target(word), options)
             known = pins(shown_url(word))
             yield targets.describe(target), Examination(options, target=target, pins=known)
         else:
-            server = read_config(config_path(options.config)).get(word)
-            server = server or configured(word, options.config)
-            yield word, Examination(options, configured=server, pins=pins(word))
+            entry = _entry(word, options)
+            yield word, Examination(options, configured=entry, pins=pins(word))
+
+
+def _names(options: PinsOptions) -> tuple[str, ...]:
+    """Return the names of the file's servers; the file's own if it cannot be read."""
+    path = config_path(options.config)
+    try:
+        return tuple(read_config(path))
+    except BadConfig:
+        return (str(path),)
+
+
+def _entry(name: str, options: PinsOptions) -> ConfiguredServer | BadConfig:
+    """Return a server of the file, or why that cannot be read."""
+    path = config_path(options.config)
+    try:
+        server = read_config(path).get(name)
+    except BadConfig as error:
+        return error
+    return server or configured(name, options.config)
 
 
 def _pins(options: PinsOptions) -> Callable[[str], ServerDescription | BadConfig | None]:

@@ -42,6 +42,7 @@ from mcpcore_transports.commands.target import (
     WEB,
     client_settings,
     connection,
+    era_doubt,
     fitted,
     is_unauthorized,
 )
@@ -73,6 +74,7 @@ _PINNED = {
 _OTHER_NAME = "correct the name in the URL, or give the server a certificate for it"
 _CERTIFICATES = {10: "renew its certificate", 62: _OTHER_NAME, 64: _OTHER_NAME}
 """Advice by the code of OpenSSL: expired, another name, another address."""
+_QUIET = "write logs to standard error"
 _SCRIPTS = (".py", ".js", ".mjs", ".ts", ".rb", ".sh")
 
 
@@ -96,15 +98,16 @@ class Examination:
         self,
         options: ConnectOptions,
         *,
-        configured: ConfiguredServer | None = None,
+        configured: ConfiguredServer | BadConfig | None = None,
         target: targets.Target | None = None,
         pins: ServerDescription | BadConfig | None = None,
     ) -> None:
-        """``pins``: what was approved of the server, or why that cannot be read."""
+        """``configured``: its entry; ``pins``: what was approved; or why that cannot be read."""
         self._options = options
         self._pins = pins
         self._described = ServerDescription()
-        self._configured = configured
+        self._flaw = configured if isinstance(configured, BadConfig) else None
+        self._configured = None if isinstance(configured, BadConfig) else configured
         self._target = target
         self._client: Client | None = None
         self._proxy: Proxy | None = None
@@ -140,6 +143,8 @@ class Examination:
 
     def file(self) -> StageResult:
         """Look at the entry in the configuration file."""
+        if self._flaw is not None:
+            return StageResult(FAILED, str(self._flaw), "correct the file")
         server = self._configured
         if server is None:
             return StageResult(NOT_CHECKED, "the server is not one of a configuration file")
@@ -363,12 +368,18 @@ class Examination:
             if isinstance(self._target, WEB):
                 login = f"mcpcore auth login {shown_url(self._target.url)}"
                 fix = login if is_unauthorized(error) else ""
+            if self._noise:
+                return StageResult(FAILED, f"{error}\n{self._noise[0]}", _QUIET)
             return StageResult(FAILED, str(error), fix)
         finally:
             recorder.close()
         self._client = client
-        how = "it answers server/discover" if client.revision.modern else "it wants initialize"
-        return StageResult(OK, f"{'modern' if client.revision.modern else 'legacy'}: {how}")
+        if client.revision.modern:
+            return StageResult(OK, "modern: it answers server/discover")
+        if doubt := era_doubt(client, self._took, self._options):
+            fix = f"--revision {LATEST.name} shows whether it is modern"
+            return StageResult(WARNING, f"legacy, or so it seems: {doubt}", fix)
+        return StageResult(OK, "legacy: it wants initialize")
 
     def handshake(self) -> StageResult:
         """Say what was agreed, with whom, and how long the start took."""
@@ -417,10 +428,10 @@ class Examination:
     def lint(self) -> StageResult:
         """Say what is doubtful in the lists, and what was noise."""
         if self._noise:
-            self._doubts.append(f"its standard output has what is no message: {self._noise[0]}")
+            self._doubts.append(self._noise[0])
         if not self._doubts:
             return StageResult(OK)
-        fix = "write logs to standard error" if self._noise else "see docs/how-to/doctor.md"
+        fix = _QUIET if self._noise else "see docs/how-to/doctor.md"
         return StageResult(WARNING, "\n".join(self._doubts), fix)
 
     def pins(self) -> StageResult:
@@ -453,7 +464,8 @@ class Examination:
     def _hear(self, line: bytes) -> None:
         item = decode_line(line)
         if isinstance(item, Record) and item.kind == "invalid" and item.direction == TO_CLIENT:
-            self._noise.append(ascii((item.text or "")[:80]))
+            said = ascii((item.text or "")[:80])
+            self._noise.append(f"its standard output has what is no message: {said}")
 
 
 _SHOWING_APPS = Callbacks(extensions={APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}})

@@ -6,14 +6,16 @@ from pathlib import Path
 from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import Difference, ServerDescription, compare_servers
 from mcpcore.wire.redaction import shown_url
-from mcpcore_transports.client.config import find_config
+from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.pins import read_description, read_pins, write_pins
 from mcpcore_transports.commands import output
-from mcpcore_transports.commands.options import PinsListOptions, PinsOptions
-from mcpcore_transports.commands.target import converse, split_target
-
-FILE = "pins.json"
-"""Name of the pins file beside the configuration file."""
+from mcpcore_transports.commands.options import (
+    CallOptions,
+    PinsListOptions,
+    PinsOptions,
+    QueryOptions,
+)
+from mcpcore_transports.commands.target import converse, pins_path, split_target
 
 
 def list_pins(options: PinsListOptions) -> int:
@@ -59,15 +61,34 @@ def approve(options: PinsOptions) -> int:
     return output.Exit.OK
 
 
+async def warn_of_changes(client: Client, options: CallOptions | QueryOptions) -> None:
+    """Print a warning if the server is not as approved.  Raises Failure."""
+    name = _named(options)
+    pins = _known(pins_path(options.config)).get(name)
+    if pins is None:
+        return
+    found = compare_servers(pins, await read_description(client))
+    if found:
+        first = f"{found[0].kind.value} {found[0].place}: {found[0].text}"
+        count = f"1 of {len(found)}, see " if len(found) > 1 else ""
+        told = f"{name} is not as approved: {first} ({count}mcpcore pins diff)"
+        output.print_warning(output.escaped(told))
+
+
+def _named(options: CallOptions | QueryOptions) -> str:
+    """Return the name in a pins file of the server that the words mean."""
+    if options.command is not None:
+        return shlex.join(options.command)
+    word = options.words[-1]
+    return shown_url(word) if "://" in word else word
+
+
 def _described(options: PinsOptions) -> tuple[str, ServerDescription]:
     """Return the name of the server that the words mean, and what it says about itself."""
     rest, target = split_target(options.words, options)
     if rest:
         raise output.wrong(f"{rest[0]!r} was not expected; give one server")
-    command = options.command
-    word = shlex.join(command) if command is not None else options.words[-1]
-    name = shown_url(word) if command is None and "://" in word else word
-    return name, converse(target, options, read_description)
+    return _named(options), converse(target, options, read_description)
 
 
 def _show(name: str, differences: list[Difference], options: PinsOptions) -> None:
@@ -76,14 +97,6 @@ def _show(name: str, differences: list[Difference], options: PinsOptions) -> Non
         return
     rows = [(each.kind.value, ascii(each.place)[1:-1], each.text) for each in differences]
     output.print_table(f"{name} ({len(rows)})", ("kind", "place", "difference"), rows)
-
-
-def pins_path(config: str | None, pins: str | None = None) -> Path:
-    """Return the pins file of a command line: ``pins``, or the one beside the configuration."""
-    if pins is not None:
-        return Path(pins)
-    found = Path(config) if config is not None else find_config()
-    return Path(FILE) if found is None else found.with_name(FILE)
 
 
 def _known(path: Path) -> dict[str, ServerDescription]:

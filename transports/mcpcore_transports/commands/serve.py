@@ -143,7 +143,16 @@ def serve_with(
 def show(shown: Iterable[tuple[str, str, str]], options: ServeOptions) -> int:
     """Print names, values and origins of options; return the exit status.  Raises Failure."""
     with_limits(ServeSettings(), options)  # unknown ones are refused here, too
-    for name, value, origin in shown:
+    rows = {name: (value, origin) for name, value, origin in shown}
+    own = rows.pop("limit", ("", ""))[1]
+    settled = {} if options.settled is None else options.settled.limits
+    for origin, limits in [*settled.items(), (own, options.limit)]:
+        for text in limits:
+            name, _, value = text.partition("=")
+            limit = _find(name, _serving(options))
+            number = _value(limit, value)
+            rows[f"limits.{limit.whole}"] = ('"none"' if number is None else f"{number}", origin)
+    for name, (value, origin) in rows.items():
         sys.stdout.write(f"{name} = {value}  # {origin}\n")
     return Exit.OK
 
@@ -503,14 +512,23 @@ LIMITS = {
 
 
 def with_limits(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
-    """Return ``settings`` changed by the limits of file and command line.  Raises Failure."""
+    """Return ``settings`` changed by the limits of file, variables and command line.
+
+    Raises Failure.
+    """
+    settled = {} if options.settled is None else options.settled.limits
+    for limits in (*settled.values(), options.limit):
+        settings = limited(settings, limits, serving=_serving(options))
+    return settings
+
+
+def _serving(options: ServeOptions) -> frozenset[str]:
+    """Return the given options of bindings, with ``--store`` and ``--workers``."""
     names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix")
     serving = [f"--{name}" for name in names if getattr(options, name)] or ["--http"]
     serving += ["--store"] if options.store else []
     serving += ["--workers"] if options.workers > 1 else []
-    for limits in (() if options.settled is None else options.settled.limits, options.limit):
-        settings = limited(settings, limits, serving=serving)
-    return settings
+    return frozenset(serving)
 
 
 def limited(

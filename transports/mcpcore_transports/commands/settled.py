@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 
 from mcpcore.errors import BadConfig
 from mcpcore_transports.commands.options import PREFIX
+from mcpcore_transports.commands.output import print_warning
 
 if TYPE_CHECKING:  # imported where a file has them: each command waits for what is imported here
     from mcpcore.policy.rates import Activity, Rate
@@ -34,9 +35,12 @@ _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
 """Variables that are no options and may be in files, without their prefix."""
 _OTHERS = ("CONFIG", "PRINCIPAL", "SCOPES", "ROLES")
 """Further variables of this program with names that users choose the values of."""
-_LIKE = 0.8
-"""Similarity from which a name is taken for a mistyped one."""
-_TABLES = ("limits", "rates", "suspicion", "supervision")
+_OWN = ("LIFELINE", "LIFELINE_PLACE", "DEV", "PROCESS", "BENCH_PROFILE")
+"""Variables that processes of this program set for each other."""
+_LIKE, _NEAR = 0.8, 0.5
+"""Similarities from which a name is taken for a mistyped one, and from which it may be one."""
+_POLICIES = ("rates", "suspicion", "supervision")
+"""Tables of a file beside its limits."""
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
 _LARGEST = 1 << 20
@@ -63,8 +67,8 @@ class Settled(Struct, kw_only=True):
     """Options whose values are secrets."""
     tables: dict[str, Any] = {}
     """Values in the tables of the file, by their whole names."""
-    limits: tuple[str, ...] = ()
-    """Limits in the form ``NAME=VALUE``."""
+    limits: dict[str, tuple[str, ...]] = {}
+    """Limits in the form ``NAME=VALUE``, by their origin; those of a later one go before."""
     rates: Rates | None = None
     suspicion: "Suspicion | None" = None
     supervision: Mapping[str, float] | None = None
@@ -79,7 +83,7 @@ class SettledCommand(TyperCommand):
         settled = ctx.meta[SETTLED] = Settled()
         ctx.default_map = {}
         names = [*(each.name.upper() for each in self.params if each.name), *_CREDENTIALS]
-        _check_variables({*names, *_OTHERS, *_own_variables(self.params)})
+        limits = _read_limits({*names, *_OTHERS, *_OWN, *_own_variables(self.params)})
         for name in names:
             variable = f"{PREFIX}{name}_FILE"
             path = os.environ.get(variable)
@@ -90,13 +94,16 @@ class SettledCommand(TyperCommand):
             value = _content(path, variable).decode("utf-8", "replace").removesuffix("\n")
             if name in _CREDENTIALS:
                 os.environ[f"{PREFIX}{name}"] = value
+                settled.origins[name.lower()] = variable
                 del os.environ[variable]  # else further processes find both
             else:
                 ctx.default_map[name.lower()] = value
                 settled.origins[name.lower()] = variable
                 settled.hidden.add(name.lower())
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            settled.limits.update(limits)  # behind those of the configuration file
+            return rest
         except typer.BadParameter as error:
             param: str = getattr(error.param, "name", None) or ""
             if _source(ctx, param) == "DEFAULT_MAP":
@@ -112,18 +119,45 @@ def _own_variables(params: Iterable[Any]) -> Iterator[str]:
             yield variable.removeprefix(PREFIX)
 
 
-def _check_variables(known: Collection[str]) -> None:
-    """Raise typer.BadParameter for a variable with nearly the name of one that is known.
+def _read_limits(known: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the limits that variables with their names set; warn of variables that nobody reads.
 
-    Others with the prefix may be those of another program.
+    Raises typer.BadParameter for a variable with nearly the name of one that is known; others with
+    the prefix may be those of another program.
     """
-    for variable in os.environ:
-        name = variable.removeprefix(PREFIX)
-        if name == variable or name in known or name.removesuffix("_FILE") in known:
+    unread = [
+        variable
+        for variable in os.environ
+        if variable.startswith(PREFIX)
+        and not {variable.removeprefix(PREFIX), _without_file(variable)} & {*known}
+    ]
+    if not unread:
+        return {}
+    from mcpcore_transports.commands.serve import LIMITS  # late: few set any
+
+    limits = {f"{PREFIX}{each.name.upper()}": each.name for each in LIMITS.values()}
+    names = {*known, *map(_without_file, limits)}
+    found: dict[str, tuple[str, ...]] = {}
+    strange: list[str] = []
+    for variable in unread:
+        if variable in limits:
+            found[variable] = (f"{limits[variable]}={os.environ[variable]}",)
             continue
-        if near := get_close_matches(name.removesuffix("_FILE"), known, n=1, cutoff=_LIKE):
-            meant = f"{PREFIX}{near[0]}"
-            raise typer.BadParameter(f"there is no variable {variable}; did you mean {meant}?")
+        name, hint = _without_file(variable), ""
+        if near := get_close_matches(name, names, n=1, cutoff=_NEAR):
+            hint = f"; did you mean {PREFIX}{near[0]}?"
+            if get_close_matches(name, near, cutoff=_LIKE):
+                raise typer.BadParameter(f"there is no variable {variable}{hint}")
+        strange.append(f"{variable} is read by nobody{hint}")
+    if PREFIX + "LIFELINE" not in os.environ:  # else the supervisor has said so
+        for said in strange:
+            print_warning(said)
+    return found
+
+
+def _without_file(variable: str) -> str:
+    """Return the name that a variable is for, without what says that a file has the value."""
+    return variable.removeprefix(PREFIX).removesuffix("_FILE")
 
 
 def read_config(context: typer.Context, path: str | None) -> str | None:
@@ -144,12 +178,12 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     given = {name.replace("-", "_"): value for name, value in table.items()}
     options = {each.name: each for each in context.command.params if each.name != "config"}
     options.pop("show_config", None)
-    _check_known(given, [*filter(None, options), *_TABLES, "secrets"], path)
+    _check_known(given, [*filter(None, options), *_POLICIES, "limits", "secrets"], path)
     try:
         secrets = _hook(given.pop("secrets", None))
-        for name in _TABLES:
+        for name in _POLICIES:
             settled.tables.update(_leaves(name, given.get(name, {})))
-        settled.limits = tuple(_limits(given.pop("limits", {})))
+        settled.limits[path] = tuple(_limits(given.pop("limits", {})))
         settled.rates = _rates(given.pop("rates", None))
         settled.suspicion = _suspicion(given.pop("suspicion", None))
         settled.supervision = _supervision(given.pop("supervision", None))
@@ -185,6 +219,9 @@ def shown_options(context: typer.Context) -> Iterator[tuple[str, str, str]]:
                 origin = "default"
         hidden = name in settled.hidden and source == "DEFAULT_MAP"
         yield name, "***" if hidden else _shown(value), origin
+    for name in _CREDENTIALS:
+        if (variable := f"{PREFIX}{name}") in os.environ:
+            yield name.lower(), "***", settled.origins.get(name.lower(), variable)
     for name, value in settled.tables.items():
         yield name, _shown(value), settled.path
 

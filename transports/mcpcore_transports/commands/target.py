@@ -45,6 +45,8 @@ if TYPE_CHECKING:  # imported where there is a token, or is to be one
 T = TypeVar("T")
 
 
+PINS = "pins.json"
+"""Name of the pins file beside the configuration file."""
 WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
 """Targets that tokens are for."""
 _FLAGS = {"headers": "--header", "ca": "--cacert"}
@@ -81,6 +83,14 @@ def config_path(chosen: str | None) -> Path:
             f" variable {config.VARIABLE} name others"
         )
     return found
+
+
+def pins_path(chosen: str | None, pins: str | None = None) -> Path:
+    """Return the pins file of a command line: ``pins``, or the one beside the configuration."""
+    if pins is not None:
+        return Path(pins)
+    found = Path(chosen) if chosen is not None else config.find_config()
+    return Path(PINS) if found is None else found.with_name(PINS)
 
 
 def configured(name: str, chosen: str | None) -> config.ConfiguredServer:
@@ -265,6 +275,20 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
         return settings
     found = await as_kept(target.url, settings, person=options.login)
     return settings if found is None and options.login else found
+
+
+def era_doubt(client: Client, seconds: float, options: ConnectOptions) -> str | None:
+    """Return why a server that was taken for a legacy one may be modern, None if it is not.
+
+    ``seconds``: until it had opened.
+    """
+    patience = client_settings(options).limits.probe_timeout
+    if client.revision.modern or options.revisions is not None or seconds < patience:
+        return None
+    return (
+        f"it took {seconds:.2f} s, and one that does not answer server/discover within "
+        f"{patience:g} s is taken for a legacy one, also if it is modern and slow to start"
+    )
 
 
 def _keeps_tokens() -> bool:

@@ -23,6 +23,8 @@ class LogLabels(Struct, frozen=True, kw_only=True):
     """Request and server that log records belong to."""
 
     request_id: str | None = None
+    exchange: int | None = None
+    """Number of the HTTP exchange, as clients choose the same ids."""
     method: str | None = None
     session: str | None = None
     """Label of the session, from which its id cannot be had."""
@@ -40,10 +42,11 @@ LABELS: ContextVar[LogLabels] = ContextVar("mcpcore_log_labels", default=_NO_LAB
 
 def labels_of(request: Context | RequestReceived) -> LogLabels:
     """Return the labels of a request of a client."""
-    id = request.request_id if isinstance(request, Context) else request.id
+    event = request._event if isinstance(request, Context) else request
     session, who, trace = request.session, request.principal, request.meta.traceparent
     return LogLabels(
-        request_id=printable(str(id)),
+        request_id=printable(str(event.id)),
+        exchange=event.route or None,
         method=printable(request.method),
         session=None if session is None else session_label(session),
         principal=None if who is None else printable(str(who)),

@@ -248,7 +248,9 @@ class _ObservedRuntime:
             self._observer.refused("protocol", event.code)
 
     def _answered(self, event: ExchangeEnded) -> None:
-        if event.status is not None and event.status >= _ERRORS:
+        if event.status is None or event.status < _ERRORS or isinstance(self.machine, Peer):
+            return
+        if event.path not in self.machine.settings.health_paths:
             self._observer.refused("http", event.status)
 
 
