@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Negotiation
 from mcpcore.engine.events import (
     EndReason,
     Fault,
@@ -21,8 +21,6 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http.client.call import Planner, Recovery
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
 from tests.http.test_httpclient_resume import broken, cursor

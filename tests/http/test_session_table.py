@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore import HttpSettings, LocalProtocolError
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.sessions import SessionClosed, SessionTable, SessionUse
-from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request
 from tests.http.test_httpserver_streams import CALL, methods
 

@@ -6,11 +6,8 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from mcpcore import ExchangeEnded, HttpRequest, HttpServer, Refusal
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import ExchangeEnded
-from mcpcore.http.server.server import HttpServer
 from tests.http.support import META, initialize, make_server, request
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
 

@@ -19,11 +19,8 @@ import pytest
 import sniffio
 from msgspec import Struct
 
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.state import Endpoint
+from mcpcore import Endpoint, HttpClient, LocalError, Peer
 from mcpcore.errors import RequestTimeout, StoreUnavailableError
-from mcpcore.http.client.client import HttpClient
-from mcpcore.spec.errors import LocalError
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import backend_options
 from tests.bindings.stories import Ledger, children
