@@ -288,10 +288,11 @@ class Run:
                 self.problems.append(f"{name} waits for its deadline")
         if isinstance(story.refused, RequestTimeout) and not self.row.silent:
             self.problems.append("connecting waits for its deadline")
+        last = story.act.last[0].__name__
         if not self.watch.failed or (point is not None and point.kind in HARMLESS):
             if (wrong or story.refused) and not story.act.fickle:
                 self.problems.append(f"it fails for no reason: {_flat(story.refused)} {wrong}")
-        elif story.stopped and not story.act.fickle and (last := story.act.last.__name__) in wrong:
+        elif story.stopped and not story.act.fickle and last in wrong:
             self.problems.append(f"after cancelled calls no other: {wrong[last]!r}")
 
     def _judge_server(self, stage: Stage) -> None:
