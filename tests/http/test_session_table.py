@@ -162,8 +162,6 @@ def test_a_handshake_whose_answer_takes_time_to_leave_is_no_use() -> None:
         ("192.0.2.1:1", "192.0.2.1:2", True),
         ("192.0.2.1:1", "192.0.2.2:1", False),
         ("192.0.2.1:1", "[::ffff:192.0.2.1]:1", True),
-        ("[2001:db8::1]:1", "[2001:db8::2]:1", True),
-        ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", False),
         (None, None, True),
     ],
 )
