@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mcpcore import AssertionGrant, AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.authorization import (
     AUTHORIZATION,
     Authorization,
@@ -56,12 +57,6 @@ from mcpcore.auth.records import (
     written,
 )
 from mcpcore.auth.registration import client_key
-from mcpcore.auth.settings import (
-    AssertionGrant,
-    AuthorizationSettings,
-    ClientCredentialsGrant,
-    CodeGrant,
-)
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
 from tests.auth.world import (

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 import pytest
 from msgspec.structs import replace
 
+from mcpcore import AssertionGrant, ClientCredentialsGrant, ClientIdentity, CodeGrant, SigningKey
 from mcpcore.auth.authorization import Authorization, AuthState, Refused
-from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
 from mcpcore.auth.needs import (
     Fetch,
@@ -25,11 +25,6 @@ from mcpcore.auth.needs import (
 )
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record
 from mcpcore.auth.registration import client_key
-from mcpcore.auth.settings import (
-    AssertionGrant,
-    ClientCredentialsGrant,
-    CodeGrant,
-)
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (
     AS,

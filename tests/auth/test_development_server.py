@@ -19,6 +19,7 @@ import anyio
 import pytest
 import trustme
 
+from mcpcore import AssertionGrant, ClientCredentialsGrant, DpopKey, EnterpriseGrant
 from mcpcore.auth.authorization import Authorization, AuthState
 from mcpcore.auth.grants import (
     ACCESS_TOKEN,
@@ -48,12 +49,6 @@ from mcpcore.auth.needs import (
 )
 from mcpcore.auth.proofs import make_proof, thumbprint
 from mcpcore.auth.resource_server import Dpop, principal_name
-from mcpcore.auth.settings import (
-    AssertionGrant,
-    ClientCredentialsGrant,
-    DpopKey,
-    EnterpriseGrant,
-)
 from mcpcore.auth.tokens import Grant, read_jws
 from mcpcore.http.principals import ClientCertificate
 from mcpcore_conformance.auth import serving

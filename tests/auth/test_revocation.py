@@ -5,13 +5,12 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from mcpcore import AuthorizationSettings, ClientIdentity
 from mcpcore.auth.endpoints import Endpoints
-from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.needs import Load, Lock, NeedFailed, Save, Stored, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, token_key, written
 from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
-from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.errors import AuthorizationError
 from tests.auth.world import AS, GONE, ISSUER, KEY, SEED, SERVER, World, answer, basic
 

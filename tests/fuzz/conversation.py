@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from mcpcore.engine import Config, Peer, Role
+from mcpcore import Config, InputRequest, Peer, Role
 from mcpcore.engine.events import (
     ConnectionEnded,
     ErrorReceived,
@@ -25,7 +25,6 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body, Message, Reject, decode

@@ -5,8 +5,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mcpcore.wire.message import Message, decode
-from mcpcore.wire.sse import SseDecoder
+from mcpcore import Message, SseDecoder, decode
 from tests.fuzz import messages
 from tests.fuzz.messages import Identity
 from tests.http.support import Reply

@@ -6,19 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from mcpcore.engine.config import Limits
+from mcpcore import HttpRequest, HttpSettings, Limits, Message, SseDecoder, decode
 from mcpcore.engine.events import (
     RequestCancelled,
     RequestReceived,
     SubscriptionClosed,
     SubscriptionOpened,
 )
-from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.wire.message import Message, decode
-from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import Identity

@@ -26,12 +26,8 @@ import msgspec
 import trio._core._run
 from msgspec import Struct, structs
 
-from mcpcore.engine.config import Config, Limits
+from mcpcore import Config, HttpServer, HttpSettings, Implementation, Limits, ServerCapabilities
 from mcpcore.engine.events import RequestCancelled, RequestReceived
-from mcpcore.http.server.server import HttpServer
-from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings, ParserName
 from mcpcore_transports.tls import server_tls

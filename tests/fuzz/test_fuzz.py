@@ -19,11 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcpcore.engine import Limits, Peer, Role
-from mcpcore.engine.events import MAIN
+from mcpcore import MAIN, FrameKind, HttpSettings, Limits, Peer, Role
 from mcpcore.engine.lifecycle import RequestSignal, RequestState
-from mcpcore.engine.transmit import FrameKind
-from mcpcore.http.settings import HttpSettings
 from mcpcore_conformance.strategies import Malformed, malformed, messages
 from mcpcore_transports.stream.settings import ConnectionSettings
 from tests.clock import PATIENCE

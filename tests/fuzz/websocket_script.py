@@ -10,10 +10,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from mcpcore.engine import Limits, Negotiation, Peer, Role
-from mcpcore.engine.config import Config
+from mcpcore import CapabilityMissing, Config, Limits, LocalProtocolError, Negotiation, Peer, Role
 from mcpcore.engine.events import Event, RequestCancelled, RequestReceived
-from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from tests.engine.bench import client_config
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices

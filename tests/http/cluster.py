@@ -7,16 +7,12 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from mcpcore.engine.config import Config
+from mcpcore import Config, HttpServer, HttpSettings, Implementation, ServerCapabilities
 from mcpcore.engine.events import Event, RequestCancelled, RequestReceived
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.stored.sessions import StoredSessions
-from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore

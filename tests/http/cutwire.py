@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import Limits, Negotiation, Recovery, SseDecoder, StreamInterrupted
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -15,11 +15,9 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.wire.sse import SseDecoder
 from tests.http.cluster import Cluster, Worker
 from tests.http.support import Wire, make_client, make_server
 

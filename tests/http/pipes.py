@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from mcpcore.http.server.server import HttpServer
-from mcpcore.http.settings import HttpSettings, SsePaths
+from mcpcore import HttpServer, HttpSettings, SsePaths
 from mcpcore.wire.sse import ServerSentEvent
 from tests.http.support import Bench, Reply, initialize, make_server, note
 

@@ -31,12 +31,8 @@ class StoreBench(Bench):
         while True:
             self._events()
             if not self.slow:
-                self.worker.carry_out(1_000, EPOCH + self.now)
-                while self.worker.outcomes:
-                    self.worker.learn(0, self.now)
-                self.worker.read_mail()
-                while self.worker.notes:
-                    self.stored.note(self.worker.notes.popleft(), now=self.now)
+                self.work()
+                self.mail()
                 self._events()
             open_routes = [route for route, reply in self.replies.items() if reply.end is None]
             written = [self.write(route, 1 << 20) for route in open_routes]
@@ -76,15 +72,13 @@ class StoreBench(Bench):
             if count < 0:
                 break
             together += 1
-        self.worker.carry_out(together, EPOCH + self.now)
-        while self.worker.outcomes:
-            self.worker.learn(0, self.now)
+        self.work(together)
         self.pump()
 
-    def work(self) -> None:
+    def work(self, most: int = 1_000) -> None:
         """Let the store do what is asked, and write nothing to clients."""
         self._events()
-        self.worker.carry_out(100, EPOCH + self.now)
+        self.worker.carry_out(most, EPOCH + self.now)
         while self.worker.outcomes:
             self.worker.learn(0, self.now)
 

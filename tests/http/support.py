@@ -9,17 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from mcpcore import HttpClient, HttpServer, Implementation, Refusal, StreamInterrupted
 from mcpcore.engine.config import Config, Limits, Negotiation
 from mcpcore.engine.events import Event
 from mcpcore.http import headers
-from mcpcore.http.client.call import StreamInterrupted
-from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
-from mcpcore.http.principals import Refusal
-from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder, encode_event
 

@@ -14,8 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mcpcore.http.client.call import Recovery
-from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore import HttpClientSettings, HttpSettings, Recovery
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
 from tests.shares import Some
@@ -131,10 +130,8 @@ class Schedules(RuleBasedStateMachine):
         if hasattr(self, "talk"):
             self.talk.check()
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         """The network has mended: let everything come to its end."""
-        if not hasattr(self, "talk"):
-            return
         wire, talk = self.wire, self.talk
         for exchange in sorted(wire.half_open):
             wire.tell(exchange)
@@ -143,6 +140,13 @@ class Schedules(RuleBasedStateMachine):
             talk.answer(call)
         wire.pass_time(400)
         talk.check_end()
+        assert wire.client.exchanges == wire.server.exchanges == 1
+
+    def teardown(self) -> None:
+        if not hasattr(self, "talk"):
+            return
+        self.end()
+        talk = self.talk
         given_up = {
             event.request for event in talk.interruptions if event.recovery is Recovery.FAIL
         }
@@ -151,14 +155,12 @@ class Schedules(RuleBasedStateMachine):
             # a stream that had ids was picked up, and only what had none could end
             assert ended or request not in given_up
         assert not talk.asked or any(each == ["ended"] for each in talk.outcomes.values())
-        assert wire.client.exchanges == 1
-        assert wire.server.exchanges == 1
 
 
-def check(examples: int, steps: int) -> None:
+def check(examples: int, steps: int, schedules: type[Schedules] = Schedules) -> None:
     """What must hold does, whatever happens in whatever order."""
     run_state_machine_as_test(
-        Schedules,
+        schedules,
         settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
     )
 

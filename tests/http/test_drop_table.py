@@ -2,9 +2,8 @@
 
 import pytest
 
+from mcpcore import HttpSend, Recovery
 from mcpcore.engine.events import EndReason, RequestEnded
-from mcpcore.http.client.call import Recovery
-from mcpcore.http.messages import HttpSend
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
 

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore import ExchangeEnded, HttpEnd, HttpHead, HttpRequest, HttpSettings, SsePaths
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.headers import PIECE, Packing, takes_gzip, unpacker
-from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.server.exchange import ExchangeEnded
-from mcpcore.http.settings import HttpSettings, SsePaths
 from tests.http.support import (
     META,
     MODERN,

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from mcpcore import HttpRequest, HttpServer, HttpSettings, Refusal
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     DECIDING,
@@ -18,10 +19,6 @@ from mcpcore.http.headers import (
     Headers,
     decides,
 )
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal
-from mcpcore.http.server.server import HttpServer
-from mcpcore.http.settings import HttpSettings
 from tests.http.support import LEGACY, META, MODERN, initialize, make_server, request
 
 BODY = msgspec.json.encode(request("tools/call", {"name": "echo", "arguments": {}, "_meta": META}))

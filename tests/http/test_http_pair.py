@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcpcore import ErrorData, HttpClientSettings, HttpSettings, InputRequest, SessionClosed
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -27,10 +28,6 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
-from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.http.settings import HttpClientSettings, HttpSettings
-from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS
 from mcpcore.spec.revisions import REVISIONS, Revision

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Limits, LocalProtocolError, Negotiation, SseUse
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -19,9 +19,6 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import step
 from mcpcore.http.client.challenges import ADMISSION, Admission, AdmissionSignal, Unauthorized
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings, SseUse
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Negotiation
 from mcpcore.engine.events import (
     EndReason,
     Fault,
@@ -21,8 +21,6 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http.client.call import Planner, Recovery
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
 from tests.http.test_httpclient_resume import broken, cursor
@@ -462,30 +460,24 @@ def test_batches_on_the_standalone_stream(version: str, taken: bool) -> None:
 # Storms
 
 
-def test_events_alone_do_not_let_a_server_have_us_come_back_at_any_rate() -> None:
-    settings = HttpClientSettings(max_resumes=3, retry_delay=1.0)
-    hand, _ = broken(settings=settings)
+@pytest.mark.parametrize(
+    ("stood", "resumes", "expected"),
+    [(0.0, 3, [1.0, 0.1, 0.1, *[1.0] * 7]), (1.0, 1, [1.0, *[0.1] * 5])],
+    ids=["events alone", "connections that stood"],
+)
+def test_how_soon_we_come_back_where_a_server_wants_us_at_once(
+    stood: float, resumes: int, expected: list[float]
+) -> None:
+    hand, _ = broken(settings=HttpClientSettings(max_resumes=resumes, retry_delay=1.0))
     waits = []
-    for number in range(10):
+    for number in range(len(expected)):
         send = hand.next()
         waits.append(send.after)
         hand.stream(send)
         hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
+        hand.now += stood
         hand.end(send)
-    assert waits == [1.0, 0.1, 0.1, *[1.0] * 7]
-
-
-def test_a_connection_that_stood_ends_the_haste() -> None:
-    hand, _ = broken(settings=HttpClientSettings(max_resumes=1, retry_delay=1.0))
-    waits = []
-    for number in range(6):
-        send = hand.next()
-        waits.append(send.after)
-        hand.stream(send)
-        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
-        hand.now += 1.0
-        hand.end(send)
-    assert waits == [1.0, *[0.1] * 5]
+    assert waits == expected
 
 
 # What asks for nothing

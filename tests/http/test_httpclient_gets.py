@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mcpcore import HttpClientSettings, HttpSend
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready, RequestEnded, ResultReceived
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import ECHO, Hand, initialize_result, note, starting
 from tests.http.test_httpclient_resume import broken
 from tests.http.test_httpclient_rules import result

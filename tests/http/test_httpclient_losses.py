@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -20,8 +20,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     StreamDrained,
 )
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore import HttpClientSettings, HttpSend, LocalProtocolError, ReconnectSettings
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
@@ -18,10 +19,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import CutWire, Point
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client

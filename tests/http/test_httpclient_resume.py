@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore import HttpClientSettings, HttpSend
 from mcpcore.engine.events import (
     EndReason,
     Fault,
@@ -16,8 +17,6 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.client.call import Backoff, Recovery
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import ECHO, Hand, note, starting
 from tests.http.test_httpclient_rules import legacy, result
 from tests.http.test_httpclient_sessions import reopen, streaming

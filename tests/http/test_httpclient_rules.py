@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import ErrorData, HttpClientSettings, Limits, LocalProtocolError, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -25,8 +25,6 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,

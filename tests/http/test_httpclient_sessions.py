@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Limits, Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -18,8 +18,6 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
 from tests.http.test_httpclient_rules import legacy, modern, result
 

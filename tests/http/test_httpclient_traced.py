@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Negotiation
-from mcpcore.http.settings import HttpClientSettings
+from mcpcore import HttpClientSettings, Negotiation
 from tests.http.support import DISCOVERED, Hand, make_client
 
 TRACE = {"traceparent": "00-a-b-01", "tracestate": "k=v", "baggage": "user=1"}

@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
+from mcpcore import HttpRequest, HttpSettings, LocalProtocolError, Principal
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal
-from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.storebench import party
 from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request

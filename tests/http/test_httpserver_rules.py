@@ -5,16 +5,13 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import ANY_EXTENSION, Limits
+from mcpcore import ANY_EXTENSION, HttpRequest, HttpServer, HttpSettings, Limits
 from mcpcore.engine.events import (
     NotificationReceived,
     RequestCancelled,
     RequestReceived,
     Violation,
 )
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.server.server import HttpServer
-from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS

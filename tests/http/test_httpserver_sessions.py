@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits
+from mcpcore import HttpSettings, Limits
 from mcpcore.engine.events import (
     EndReason,
     Ready,
@@ -15,7 +15,6 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened, SessionTable
-from mcpcore.http.settings import HttpSettings
 from tests.http.support import SECRET, Bench, in_session, initialize, make_server, note, request
 from tests.http.test_httpserver_streams import CALL, methods
 

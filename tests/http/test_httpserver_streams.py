@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Limits
+from mcpcore import HttpChunk, HttpSettings, Limits, LocalProtocolError
 from mcpcore.engine.events import (
     EndReason,
     RequestCancelled,
@@ -18,9 +18,6 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
-from mcpcore.http.messages import HttpChunk
-from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import LEGACY, META, SECURITY, Bench, in_session, make_server, note, request
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Limits, LocalProtocolError, Negotiation, SseUse
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -23,9 +23,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings, SseUse
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.wire.sse import encode_event
 from tests.http.pipes import sse_server

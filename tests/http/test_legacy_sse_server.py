@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcpcore import HttpRequest, HttpSettings, Principal, Refusal, SsePaths
 from mcpcore.engine.events import (
     NotificationReceived,
     Ready,
@@ -17,10 +18,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.legacy_sse.server import SseSession
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.revisions import REVISIONS
 from tests.http.pipes import Stream, sse_server
 from tests.http.support import META, Bench, initialize, make_server, note, request

@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 
+from mcpcore import HttpRequest, HttpSettings, Principal, Refusal, SessionOpened, bearer_token
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal, bearer_token
-from mcpcore.http.server.sessions import SessionOpened
-from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.revisions import LATEST
 from tests.http.support import Bench, initialize, make_server, request
 

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpcore.engine.config import Config
-from mcpcore.http.client.client import HttpClient
-from mcpcore.http.server.server import HttpServer
-from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.types.base import Implementation
+from mcpcore import Config, HttpClient, HttpServer, Implementation, LocalProtocolError
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 SERVER = """

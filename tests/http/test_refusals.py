@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.http.principals import Refusal
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpSettings, Refusal
 from mcpcore.spec import refusals
 from mcpcore.spec.errors import PARSE_ERROR
 from mcpcore.spec.refusals import REFUSALS

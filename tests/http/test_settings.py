@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.engine.config import Config, Limits
-from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore import Config, Limits, ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service.task_settings import TaskSettings

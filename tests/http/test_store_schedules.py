@@ -3,14 +3,13 @@
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule
 
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from tests.http.cluster import EPOCH, Cluster, Worker
 from tests.http.cutwire import CutWire, Talk
-from tests.http.test_drop_schedules import NAMES, Schedules
+from tests.http.test_drop_schedules import NAMES, Schedules, check
 from tests.shares import Some
 
 
@@ -121,46 +120,25 @@ class StoreSchedules(Schedules):
 
     # What must hold
 
-    @invariant()
-    def nothing_comes_twice(self) -> None:
-        if hasattr(self, "talk"):
-            self.talk.check()
-
     def teardown(self) -> None:
         if not hasattr(self, "talk"):
             return
-        wire, talk = self.wire, self.talk
         self.cluster.slow = False
-        for exchange in sorted(wire.half_open):
-            wire.tell(exchange)
-        wire.pass_time(400)
-        for call in [*talk.keys]:
-            talk.answer(call)
-        wire.pass_time(400)
-        talk.check_end()
+        self.end()
+        talk = self.talk
         for call, (outcome,) in talk.outcomes.items():
             alive = call in talk.ran and self.cluster.worker_of(talk.ran[call]) is not None
             assert outcome != "error" or self.failed or not alive
-        assert wire.client.exchanges == 1
-        assert self.cluster.exchanges == 1
         for worker in self.cluster.workers:
             assert not worker.asked
             assert not worker.outcomes
 
 
-def check(examples: int, steps: int) -> None:
-    """What must hold does, whatever happens in whatever order."""
-    run_state_machine_as_test(
-        StoreSchedules,
-        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
-    )
-
-
 def test_schedules_with_a_store() -> None:
-    check(14, 50)
+    check(14, 50, StoreSchedules)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
 def test_many_schedules_with_a_store(part: int, some: Some) -> None:
-    check(some.of(400), 60)
+    check(some.of(400), 60, StoreSchedules)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpSettings, LocalProtocolError
 from mcpcore.http.storing import (
     Announce,
     Announced,
@@ -21,7 +21,6 @@ from mcpcore.http.storing import (
     SessionTouch,
     Wake,
 )
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.stores.base import StoreSettings
 from tests.http.cluster import EPOCH
 from tests.http.storebench import (

@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 
+from mcpcore import ExchangeEnded, HttpSettings, SessionClosed, SsePaths
 from mcpcore.engine.events import RequestCancelled
-from mcpcore.http.server.exchange import ExchangeEnded
-from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from mcpcore import HttpSettings, Principal
 from mcpcore.engine.events import (
     ErrorReceived,
     NotificationReceived,
@@ -16,8 +17,6 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.principals import Principal
-from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Announce,
     Announced,

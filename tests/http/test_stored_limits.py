@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits
+from mcpcore import HttpSettings, Limits
 from mcpcore.engine.events import RequestCancelled, RequestReceived
-from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionCalls
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore

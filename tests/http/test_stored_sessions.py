@@ -5,16 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from mcpcore import HttpServer, HttpSettings, Principal, SessionClosed, SessionOpened
 from mcpcore.engine.events import (
     LogLevelChanged,
     Ready,
     RequestReceived,
 )
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.http.principals import Principal
-from mcpcore.http.server.server import HttpServer
-from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Changed,
     Ended,

@@ -535,9 +535,7 @@ def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None
         one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
         one._events()
         one.server.writable()
-        one.worker.carry_out(100, EPOCH + one.now)
-        while one.worker.outcomes:
-            one.worker.learn(0, one.now)
+        one.work()
     one.pump()
     reply = one.replies[route]
     assert reply.end is not None

@@ -7,11 +7,9 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from mcpcore import ExchangeEnded, HttpRequest, HttpServer, Refusal
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import Exchange, ExchangeEnded
-from mcpcore.http.server.server import HttpServer
+from mcpcore.http.server.exchange import Exchange
 from tests.http.support import META, initialize, make_server, request
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from mcpcore import HttpClient, Recovery, StreamInterrupted
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -15,8 +16,6 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
 )
-from mcpcore.http.client.call import Recovery, StreamInterrupted
-from mcpcore.http.client.client import HttpClient
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask
 from tests.simulation.cancelling import GIVEN_UP

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from mcpcore import HttpAbort, HttpClient, HttpEnd, HttpHead, HttpSend, HttpServer
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
@@ -13,9 +14,6 @@ from mcpcore.engine.events import (
     RequestEnded,
 )
 from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
-from mcpcore.http.client.client import HttpClient
-from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
-from mcpcore.http.server.server import HttpServer
 from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
 from tests.simulation.hosts import App, Host, Machine, Scene
 from tests.simulation.network import Weather

@@ -6,15 +6,12 @@ They are looked into for nothing but the sizes of their tables, and the states t
 import math
 from typing import Any
 
+from mcpcore import HttpClient, HttpServer, HttpSettings, Peer
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
-from mcpcore.engine.peer import Peer
-from mcpcore.http.client.client import HttpClient
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
-from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.stored.replica import SessionReplica
-from mcpcore.http.settings import HttpSettings
 from tests.simulation.holdings import empty
 from tests.simulation.rules import demand
 from tests.simulation.world import World

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mcpcore.engine.config import Config, Role
+from mcpcore import Config, Peer, Role
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Reconnection, ReconnectSettings
 from tests.simulation.cancelling import LinesIn
 from tests.simulation.hosts import App, Host, Scene

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore import Limits, Negotiation, ReconnectSettings
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
 from mcpcore_transports.stores.base import StoreSettings

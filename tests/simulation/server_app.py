@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from mcpcore import CapabilityMissing, ErrorData, HttpServer, InputRequest, LocalProtocolError
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -14,9 +15,6 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http.server.server import HttpServer
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, PATIENCE, Run
 from tests.simulation.common import MADE
 from tests.simulation.hosts import Host

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.engine.events import Fault
-from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore import Fault, HttpEnd, HttpHead, HttpRequest, HttpSend
 from tests.simulation.accounts import Run
 from tests.simulation.cancelling import heeded
 from tests.simulation.network import Pipe

@@ -24,12 +24,10 @@ class Act(Struct, frozen=True, kw_only=True):
 
     meet: "Callable[[Story, Any, str], AbstractAsyncContextManager[Any]]"
     """Begins the conversation: of a story, with a target, in an era."""
-    calls: tuple[Call, ...]
-    """Done at the same time; with what was met."""
-    last: Call
-    """Done once more, when these are over."""
-    right: Mapping[str, str]
-    """What each finds out, by its name."""
+    calls: Mapping[Call, str]
+    """Done at the same time, with what was met; and what each finds out."""
+    last: tuple[Call, str]
+    """Done once more, when these are over; and what it finds out."""
     ends: tuple[type[Exception], ...] = ()
     """What a call may end in, beside what it always may."""
     hears: frozenset[str] = frozenset()
@@ -40,6 +38,11 @@ class Act(Struct, frozen=True, kw_only=True):
     """There is a server, which afterwards serves somebody new."""
     one_by_one: bool = False
     """The calls wait for each other."""
+
+    def right(self, name: str) -> str:
+        """What a call of that name finds out."""
+        every = (*self.calls.items(), self.last)
+        return next(found for call, found in every if call.__name__ == name)
 
 
 def said(result: Any) -> str:

@@ -198,25 +198,19 @@ async def _last(caller: Caller) -> str:
 
 ASGI = Act(
     meet=_reach,
-    calls=(
-        *(_in_parts, _is_nowhere, _leaves_within_a_body, _leaves, _is_no_place_for_sockets),
-        *(_finds_no_store, _finds_a_store, _is_there_at_the_end, _comes_at_the_end),
-        _stays_to_the_end,
-    ),
-    last=_last,
-    right={
-        "_in_parts": "200",
-        "_is_nowhere": "404",
-        "_leaves_within_a_body": "499",
-        "_leaves": "left",
-        "_is_no_place_for_sockets": "1008",
-        "_finds_no_store": "503",
-        "_finds_a_store": "200",
-        "_is_there_at_the_end": "200",
-        "_comes_at_the_end": "1001",
-        "_stays_to_the_end": "1001",
-        "_last": "200",
+    calls={
+        _in_parts: "200",
+        _is_nowhere: "404",
+        _leaves_within_a_body: "499",
+        _leaves: "left",
+        _is_no_place_for_sockets: "1008",
+        _finds_no_store: "503",
+        _finds_a_store: "200",
+        _is_there_at_the_end: "200",
+        _comes_at_the_end: "1001",
+        _stays_to_the_end: "1001",
     },
+    last=(_last, "200"),
     ends=(OSError, Refused),
 )
 """ASGI messages."""

@@ -204,21 +204,16 @@ async def _once_more(client: Client) -> str:
 
 BY_HAND = Act(
     meet=_meet,
-    calls=(
-        *(_compressed_answer, _more_than_the_answer, _last_answer, _hasty),
-        *(_outdated, _waiting, _pages),
-    ),
-    last=_once_more,
-    right={
-        "_compressed_answer": "compressed",
-        "_more_than_the_answer": "more",
-        "_last_answer": "closing",
-        "_hasty": "hasty",
-        "_outdated": "outdated",
-        "_waiting": "waiting",
-        "_pages": "0",
-        "_once_more": "again",
+    calls={
+        _compressed_answer: "compressed",
+        _more_than_the_answer: "more",
+        _last_answer: "closing",
+        _hasty: "hasty",
+        _outdated: "outdated",
+        _waiting: "waiting",
+        _pages: "0",
     },
+    last=(_once_more, "again"),
     serves=False,
     one_by_one=True,
 )

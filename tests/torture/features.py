@@ -229,36 +229,29 @@ def _progressed(*values: object) -> None:
     pass
 
 
-_RIGHT = {
-    "_lists": "text://plain items://{name} greet",
-    "_total": "{'sum': 3}",
-    "_reads": "plain text item one",
-    "_gets_a_prompt": "Hello, Ada!",
-    "_threaded": "threaded",
-    "_shown": "shown",
-    "_asks": f"1 1 Hello {ROOT}",
-    "_asks_singly": f"accept Hello {ROOT}",
-    "_signs_in": "signed in",
-    "_much": "sent",
-    "_pings": "pinged",
-    "_completes": "Ada Alan one",
-    "_extends": "3",
-    "_notes": "noted",
-    "_composes": "squared",
-    "_learns": "Kindly.",
-    "_watches": "text://plain",
-    "_subscribes": "subscribed",
-    "_echo_once_more": "again",
-}
 FEATURES = Act(
     meet=_with_a_user,
-    calls=(
-        *(_lists, _total, _reads, _threaded, _shown, _asks, _asks_singly, _signs_in, _much),
-        *(_gets_a_prompt, _pings, _completes, _extends, _notes, _composes, _learns, _watches),
-        _subscribes,
-    ),
-    last=_echo_once_more,
-    right=_RIGHT,
+    calls={
+        _lists: "text://plain items://{name} greet",
+        _total: "{'sum': 3}",
+        _reads: "plain text item one",
+        _threaded: "threaded",
+        _shown: "shown",
+        _asks: f"1 1 Hello {ROOT}",
+        _asks_singly: f"accept Hello {ROOT}",
+        _signs_in: "signed in",
+        _much: "sent",
+        _gets_a_prompt: "Hello, Ada!",
+        _pings: "pinged",
+        _completes: "Ada Alan one",
+        _extends: "3",
+        _notes: "noted",
+        _composes: "squared",
+        _learns: "Kindly.",
+        _watches: "text://plain",
+        _subscribes: "subscribed",
+    },
+    last=(_echo_once_more, "again"),
     hears=frozenset({"_watches", "_signs_in"}),
 )
 """One of everything."""

@@ -9,9 +9,8 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
+from mcpcore import RateLimits, Server
 from mcpcore.errors import InputUnavailable
-from mcpcore.policy.rates import RateLimits
-from mcpcore.service import Server
 from mcpcore_transports.server.composing import Outcomes, branch, parallel, pipeline
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, ElicitUrl, Input, ListRoots, Sample

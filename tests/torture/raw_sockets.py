@@ -148,21 +148,18 @@ async def _requests(door: Door) -> str:
         return await _hears(stream, b"HTTP/1.1 404")
 
 
-_RIGHT = dict.fromkeys(("_speaks_http", "_is_one_too_many", "_last", "_last_request"), "right")
 SOCKETS = Act(
     meet=_reach,
-    calls=(_speaks_http, _is_one_too_many),
-    last=_last,
-    right=_RIGHT,
+    calls={_speaks_http: "right", _is_one_too_many: "right"},
+    last=(_last, "right"),
     ends=(*_ENDED, Refused),
     one_by_one=True,
 )
 """Plain bytes on a socket."""
 CROWD = Act(
     meet=_reach,
-    calls=(_is_one_too_many,),
-    last=_last_request,
-    right=_RIGHT,
+    calls={_is_one_too_many: "right"},
+    last=(_last_request, "right"),
     ends=(*_ENDED, Refused),
     one_by_one=True,
 )

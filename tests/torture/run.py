@@ -19,11 +19,8 @@ import pytest
 import sniffio
 from msgspec import Struct
 
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.state import Endpoint
+from mcpcore import Endpoint, HttpClient, LocalError, Peer
 from mcpcore.errors import RequestTimeout, StoreUnavailableError
-from mcpcore.http.client.client import HttpClient
-from mcpcore.spec.errors import LocalError
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import backend_options
 from tests.bindings.stories import Ledger, children
@@ -291,10 +288,11 @@ class Run:
                 self.problems.append(f"{name} waits for its deadline")
         if isinstance(story.refused, RequestTimeout) and not self.row.silent:
             self.problems.append("connecting waits for its deadline")
+        last = story.act.last[0].__name__
         if not self.watch.failed or (point is not None and point.kind in HARMLESS):
             if (wrong or story.refused) and not story.act.fickle:
                 self.problems.append(f"it fails for no reason: {_flat(story.refused)} {wrong}")
-        elif story.stopped and not story.act.fickle and (last := story.act.last.__name__) in wrong:
+        elif story.stopped and not story.act.fickle and last in wrong:
             self.problems.append(f"after cancelled calls no other: {wrong[last]!r}")
 
     def _judge_server(self, stage: Stage) -> None:

@@ -12,8 +12,7 @@ import anyio
 import anyio.lowlevel
 from msgspec import structs
 
-from mcpcore.http.principals import Principal, Refusal
-from mcpcore.service import Server
+from mcpcore import Principal, Refusal, Server
 from mcpcore_transports.http.server.store_link import StoreLinkSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import serve

@@ -123,7 +123,7 @@ class Story:
                             for call in act.calls:
                                 group.start_soon(self._call, call, met)
                 self.stopped = scope.cancelled_caught
-                await self._call(act.last, met)
+                await self._call(act.last[0], met)
         except Exception as error:
             if not self.may_end(error):
                 raise
@@ -156,7 +156,7 @@ class Story:
         return {
             name: self.ends.get(name, "no end")
             for name in self.begun
-            if self.ends.get(name) != self.act.right[name]
+            if self.ends.get(name) != self.act.right(name)
         }
 
 
@@ -240,20 +240,19 @@ async def once_more(client: Client) -> str:
     return said(await client.call_tool("echo", {"text": "again"}))
 
 
-_CALLS = (_echo, _later, _steps, _ask, _read, _prompt, _tools, _cancelled, _listen)
-_RIGHT = {
-    "_echo": "a" * 300,
-    "_later": "b",
-    "_steps": "2",
-    "_ask": "accept Point(x=1)",
-    "_read": "plain text",
-    "_prompt": "Hello, Ada!",
-    "_tools": "echo,later,steps,ask,wait,change",
-    "_cancelled": "cancelled",
-    "_listen": "tools",
-    "once_more": "again",
+_CALLS: dict[Call, str] = {
+    _echo: "a" * 300,
+    _later: "b",
+    _steps: "2",
+    _ask: "accept Point(x=1)",
+    _read: "plain text",
+    _prompt: "Hello, Ada!",
+    _tools: "echo,later,steps,ask,wait,change",
+    _cancelled: "cancelled",
+    _listen: "tools",
 }
-COMMON = Act(meet=_usual, calls=_CALLS, last=once_more, right=_RIGHT, hears=frozenset({"_listen"}))
+LAST = once_more, "again"
+COMMON = Act(meet=_usual, calls=_CALLS, last=LAST, hears=frozenset({"_listen"}))
 """What every driver has to do."""
 
 
@@ -261,11 +260,7 @@ async def _tells(client: Client) -> str:
     return said(await client.call_tool("tells", {"count": 3}, progress=_progressed))
 
 
-NARROW = structs.replace(
-    COMMON,
-    calls=(*_CALLS, _tells),
-    right={**_RIGHT, "_tells": "3", "_tools": _RIGHT["_tools"] + ",tells"},
-)
+NARROW = structs.replace(COMMON, calls={**_CALLS, _tools: _CALLS[_tools] + ",tells", _tells: "3"})
 """The same on a server that tells much, where there is little room for it."""
 
 
@@ -290,9 +285,8 @@ def _lost(event: object) -> None:
 
 CUT = Act(
     meet=_told_of_losses,
-    calls=(_read, _prompt, _tools, _steps, _ask, _listen),
-    last=once_more,
-    right=_RIGHT,
+    calls={call: _CALLS[call] for call in (_read, _prompt, _tools, _steps, _ask, _listen)},
+    last=LAST,
     hears=frozenset({"_listen"}),
     fickle=True,
 )
@@ -309,16 +303,11 @@ async def _larger(client: Client) -> str:
     return await _large(client)
 
 
-LARGE_MESSAGES = Act(
-    meet=_usual,
-    calls=(_large, _larger, _later),
-    last=once_more,
-    right={**_RIGHT, "_large": "True", "_larger": "True"},
-)
+LARGE_MESSAGES = Act(meet=_usual, calls={_large: "True", _larger: "True", _later: "b"}, last=LAST)
 """Messages that no buffer takes at once."""
 
 
-REFUSED = Act(meet=_told_of_losses, calls=(_later,), last=once_more, right=_RIGHT, fickle=True)
+REFUSED = Act(meet=_told_of_losses, calls={_later: "b"}, last=LAST, fickle=True)
 """What comes of nothing, as nobody is let in."""
 GONE = structs.replace(REFUSED, serves=False)
 """The same where nobody else is let in either."""

@@ -152,18 +152,16 @@ async def _later_once_more(client: Client) -> str:
 _ACCEPTED = "accept Point(x=1)"
 TASKS = Act(
     meet=_with_tasks,
-    calls=(_later, _reports, _asks, _asks_a_task, _comes_back, _answers, _cancels, _gives_up),
-    last=_later_once_more,
-    right={
-        "_later": "a",
-        "_reports": "reported",
-        "_asks": _ACCEPTED,
-        "_asks_a_task": _ACCEPTED,
-        "_comes_back": "b",
-        "_answers": _ACCEPTED,
-        "_cancels": "cancelled",
-        "_gives_up": "too late",
-        "_later_once_more": "again",
+    calls={
+        _later: "a",
+        _reports: "reported",
+        _asks: _ACCEPTED,
+        _asks_a_task: _ACCEPTED,
+        _comes_back: "b",
+        _answers: _ACCEPTED,
+        _cancels: "cancelled",
+        _gives_up: "too late",
     },
+    last=(_later_once_more, "again"),
 )
 """Tasks."""

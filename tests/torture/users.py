@@ -14,10 +14,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct, structs
 
+from mcpcore import HttpRequest, Server
 from mcpcore.engine.seal import Seal
-from mcpcore.http.messages import HttpRequest
 from mcpcore.policy.rates import RateLimiter
-from mcpcore.service import Server
 from mcpcore_transports.auth.browser import SignIn
 from mcpcore_transports.auth.carrying import Assertions, Signer
 from mcpcore_transports.auth.stores import TokenStore

@@ -6,9 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import structs
 
-from mcpcore.engine.config import Limits
-from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpSettings, Limits, ReconnectSettings
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.client.proxies import Proxy

@@ -118,9 +118,8 @@ async def _are_there(workshop: Workshop) -> str:
 
 WORKERS = Act(
     meet=_supervised(_PROGRAM, 2.0),
-    calls=(_listen, _start_again),
-    last=_are_there,
-    right={"_listen": "http://worker/", "_start_again": "again", "_are_there": "True"},
+    calls={_listen: "http://worker/", _start_again: "again"},
+    last=(_are_there, "True"),
     ends=(Refused, WorkersFailed, TimeoutError),
     hears=frozenset({"_listen", "_start_again"}),
     serves=False,

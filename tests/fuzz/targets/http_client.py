@@ -5,13 +5,10 @@ import math
 from collections import Counter
 from typing import Any
 
-from mcpcore.engine import Limits, Negotiation
+from mcpcore import HttpClientSettings, HttpSend, Limits, Message, Negotiation, SseUse, decode
 from mcpcore.engine.events import ConnectionEnded, RequestReceived
 from mcpcore.http.headers import is_field_text, is_token
-from mcpcore.http.messages import HttpSend
-from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.wire.message import Message, decode
 from mcpcore.wire.sse import encode_comment, encode_event
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices

@@ -18,7 +18,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
-from mcpcore.engine import Limits, Negotiation
+from mcpcore import HttpClient, HttpClientSettings, Limits, Negotiation, SseUse
 from mcpcore.engine.events import (
     ConnectionEnded,
     Event,
@@ -27,8 +27,6 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http.client.client import HttpClient
-from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore_transports.http.client.client import HttpClientLink
 from mcpcore_transports.http1.settings import HttpClientLinkSettings

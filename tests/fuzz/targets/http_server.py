@@ -2,8 +2,7 @@
 
 from msgspec import structs
 
-from mcpcore.engine import Limits
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpSettings, Limits
 from tests.fuzz import site
 from tests.fuzz.choices import Choices
 from tests.http.support import Bench, make_server

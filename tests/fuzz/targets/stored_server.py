@@ -3,8 +3,7 @@
 However bodies arrive they answer alike, as their sessions have the same ids.
 """
 
-from mcpcore.engine import Limits
-from mcpcore.http.settings import HttpSettings
+from mcpcore import HttpSettings, Limits
 from mcpcore_transports.stores.base import SECRET_SIZE, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.fuzz import site

@@ -17,9 +17,8 @@ import sniffio
 from anyio.abc import ByteStream
 from msgspec import UNSET
 
-from mcpcore.engine import Peer, Role
+from mcpcore import Message, Peer, Role, decode
 from mcpcore.engine.events import RequestCancelled, RequestReceived
-from mcpcore.wire.message import Message, decode
 from mcpcore_transports.link import LinkFactory
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.stream.settings import ConnectionSettings

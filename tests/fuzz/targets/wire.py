@@ -32,7 +32,6 @@ _LONG = b"\x0e"
 TOKENS = (*messages.TOKENS, _LONG)
 _DEPTH = 12
 _BATCH = 5
-_WHITE = b" \t\n\r"
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
 

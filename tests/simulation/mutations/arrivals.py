@@ -4,16 +4,14 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore import HttpClient, Peer, Role
 from mcpcore.engine import peer
-from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import RequestSignal
 from mcpcore.engine.outbound import Sender
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Handover
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http.client.call import CallPurpose, Recovery
-from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.sessions import SessionTable
 from mcpcore.http.server.stored import sessions as stored

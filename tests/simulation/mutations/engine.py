@@ -2,16 +2,14 @@
 
 from typing import Any
 
+from mcpcore import EndReason, FrameKind, Peer
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason
 from mcpcore.engine.inbound import ANSWERED_HERE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outbound import Sender
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Handover
 from mcpcore.engine.state import Batch, Endpoint, PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.engine.transmit import FrameKind
 from mcpcore.wire.framing import LineReader
 from tests.simulation.mutations.model import Mutation, wrapped
 
