@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Struct, structs
 
 from mcpcore.engine.events import Event
@@ -15,9 +16,11 @@ UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 _PAGES = Path(__file__).parents[1] / "docs" / "reference"
 
 
-def check_states(states: type[State], table: Table[Any, Any]) -> None:
-    """Check words of states and signals: signals as the page has them, states as their names."""
+def check_states(states: type[State], diagram: tuple[str, str, Table[Any, Any]]) -> None:
+    """Check title, text and signals of a diagram: as the page has them; states: as their names."""
+    title, text, table = diagram
     shown = set((_PAGES / "protocol.md").read_text().splitlines())
+    assert {f"### {title}", text} <= shown
     for (state, signal), after in table.items():
         assert f"    {state.name} --> {after.name}: {signal.value}" in shown
     for state in states:
@@ -40,8 +43,11 @@ def check_defaults(settings: Struct) -> None:
 
 
 def check_values(module: str) -> None:
-    """Check that settings and events, which are shared, cannot be changed."""
+    """Check that settings and events, which are shared, cannot be changed, and are made by name."""
     for kind in vars(import_module(module)).values():
         if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == module:
             shared = issubclass(kind, Event) or kind.__name__.endswith("Settings")
             assert kind.__struct_config__.frozen or not shared
+            if shared:
+                with pytest.raises(TypeError, match="positional"):
+                    kind(None)

@@ -40,12 +40,12 @@ class Failover:
         *,
         seed: bytes,
     ) -> None:
-        self._balancers = [Balancer(weights, settings, seed=seed) for weights in groups]
-        self._of = {
-            name: balancer
-            for weights, balancer in zip(groups, self._balancers, strict=True)
-            for name in weights
-        }
+        self._balancers: list[Balancer] = []
+        self._of: dict[str, Balancer] = {}
+        for weights in groups:
+            balancer = Balancer(weights, settings, seed=seed)
+            self._balancers.append(balancer)
+            self._of.update(dict.fromkeys(weights, balancer))
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet, or None."""

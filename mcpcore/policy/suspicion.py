@@ -22,8 +22,8 @@ class Suspicious(Struct, frozen=True):
 
 
 class _Violations(Struct):
+    at: float
     count: float = 0.0
-    at: float = 0.0
     told: bool = False
 
 

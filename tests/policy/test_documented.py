@@ -6,12 +6,15 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from mcpcore.engine.lifecycle import State, Table
-from mcpcore.policy.balancing import STANDING, BalanceSettings, Standing
-from mcpcore.policy.breaker import CIRCUIT, Breaker, BreakerSettings, Circuit
-from mcpcore.policy.health import CONDITION, Condition, HealthSettings
-from mcpcore.policy.rates import Activity, activity_of, busy
+from mcpcore.engine.lifecycle import State
+from mcpcore.policy import balancing, breaker, health
+from mcpcore.policy.balancing import BalanceSettings, Standing
+from mcpcore.policy.breaker import Breaker, BreakerSettings, Circuit
+from mcpcore.policy.failures import RequestFailure
+from mcpcore.policy.health import Condition, HealthSettings
+from mcpcore.policy.rates import Activity, Rate, activity_of, busy
 from mcpcore.policy.retrying import RetrySettings
+from mcpcore.policy.suspicion import Suspicious
 from mcpcore.spec.methods import METHODS, MethodKind
 from mcpcore.spec.revisions import LEGACY, MODERN
 from tests.documented import check_defaults, check_states, check_values
@@ -26,15 +29,21 @@ def test_defaults(settings: Struct) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "table"), [(Circuit, CIRCUIT), (Condition, CONDITION), (Standing, STANDING)]
+    ("states", "module"), [(Circuit, breaker), (Condition, health), (Standing, balancing)]
 )
-def test_states_and_signals(states: type[State], table: Table[Any, Any]) -> None:
-    check_states(states, table)
+def test_states_and_signals(states: type[State], module: Any) -> None:
+    (diagram,) = module.DIAGRAMS
+    check_states(states, diagram)
 
 
 @pytest.mark.parametrize("module", [*MODULES, "mcpcore.policy.retrying"])
 def test_settings_and_events_cannot_be_changed(module: str) -> None:
     check_values(module)
+
+
+@pytest.mark.parametrize("kind", [Rate, RequestFailure, Suspicious])
+def test_values_cannot_be_changed(kind: type[Struct]) -> None:
+    assert kind.__struct_config__.frozen
 
 
 WORDS = {
@@ -76,7 +85,7 @@ def test_an_activity_is_named_in_its_error(activity: Activity) -> None:
     text, methods = WORDS[activity]
     assert all(activity_of(method) is activity for method in methods)
     for revision, code, wait, told, milliseconds in (
-        (MODERN[0], 1001, 0.0015, "0.0015", 2),
+        (MODERN[0], 1001, 0.00154, "0.0015", 2),
         (LEGACY[0], -32000, 3600.0, "3600", 3_600_000),
     ):
         error = busy(activity, wait, revision)
@@ -92,10 +101,10 @@ def test_every_request_of_the_protocol_belongs_to_an_activity() -> None:
 
 
 def test_a_breaker_needs_no_name() -> None:
-    breaker = Breaker(BreakerSettings(consecutive=1))
-    permit = breaker.admit(now=0.0)
+    unnamed = Breaker(BreakerSettings(consecutive=1))
+    permit = unnamed.admit(now=0.0)
     assert permit is not None
-    breaker.record(permit, failed=True, now=0.0)
-    change = breaker.next_event()
+    unnamed.record(permit, failed=True, now=0.0)
+    change = unnamed.next_event()
     assert change is not None
     assert change.name == ""

@@ -34,6 +34,7 @@ def test_an_unknown_error_is_final() -> None:
         ({"retryAfterMs": "1500"}, None),
         ({"retryAfterMs": True}, None),
         ({"retryAfterMs": None}, None),
+        ({}, None),
         ([1500], None),
         ("soon", None),
     ],
@@ -56,6 +57,7 @@ def test_each_kind_of_fault_is_judged(kind: FaultKind) -> None:
 @pytest.mark.parametrize(
     ("status", "passing", "not_carried_out", "blames"),
     [
+        (None, False, False, False),
         (400, False, False, False),
         (404, False, False, False),
         (408, True, True, True),
@@ -70,7 +72,7 @@ def test_each_kind_of_fault_is_judged(kind: FaultKind) -> None:
 )
 @pytest.mark.parametrize("wait", [None, 7.0])
 def test_a_status_is_judged(
-    status: int, passing: bool, not_carried_out: bool, blames: bool, wait: float | None
+    status: int | None, passing: bool, not_carried_out: bool, blames: bool, wait: float | None
 ) -> None:
     failure = failure_of_end(EndReason.REFUSED, Fault(FaultKind.STATUS, status, wait))
     assert failure == RequestFailure(passing, not_carried_out, blames, wait)
@@ -89,7 +91,7 @@ def test_a_status_is_judged(
 def test_an_end_without_a_fault_is_judged_by_its_reason(
     reason: EndReason, passing: bool, not_carried_out: bool, blames: bool
 ) -> None:
-    assert failure_of_end(reason) == RequestFailure(passing, not_carried_out, blames)
+    assert failure_of_end(reason) == RequestFailure(passing, not_carried_out, blames, None)
 
 
 @pytest.mark.parametrize("fault", [Fault(FaultKind.CONNECT), Fault(FaultKind.STATUS, 429)])

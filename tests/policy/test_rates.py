@@ -60,11 +60,13 @@ def test_callers_and_activities_have_buckets_of_their_own() -> None:
     assert [limits.admit(Activity.COMPLETION, "a", now=0.0) for _ in range(99)] == [0.0] * 99
 
 
-def test_only_so_many_callers_are_remembered() -> None:
-    limits = RateLimits({Activity.TOOLS: Rate(1)}, callers=2)
-    for caller in "abca":  # "a" was forgotten when "c" came
+@pytest.mark.parametrize(("options", "callers"), [({"callers": 2}, 2), ({}, 10_000)])
+def test_only_so_many_callers_are_remembered(options: dict[str, int], callers: int) -> None:
+    limits = RateLimits({Activity.TOOLS: Rate(1)}, **options)  # type: ignore[arg-type]
+    names = [str(number) for number in range(callers + 1)]
+    for caller in (*names, "0"):  # it was forgotten when the last came
         assert limits.admit(Activity.TOOLS, caller, now=0.0) == 0.0
-    assert limits.admit(Activity.TOOLS, "c", now=0.0) == 1.0
+    assert limits.admit(Activity.TOOLS, names[-1], now=0.0) == 1.0
 
 
 @pytest.mark.parametrize("wrong", [{"amount": 0}, {"per": -1}, {"burst": 0}, {"amount": 1e999}])
@@ -88,3 +90,4 @@ def test_a_call_waits_for_the_slower_of_two_rates(every: float, own: float) -> N
 def test_there_is_room_for_a_caller() -> None:
     with pytest.raises(ValueError, match="callers must be at least 1"):
         RateLimits({}, callers=0)
+    assert RateLimits({}, callers=1).admit(Activity.TOOLS, "a", now=0.0) == 0.0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.relay.listens import LISTEN, ListenState
+from mcpcore.relay.listens import DIAGRAMS, ListenState
 from mcpcore.relay.settings import RelaySettings
 from tests.documented import check_defaults, check_states, check_values
 
@@ -15,7 +15,8 @@ def test_defaults() -> None:
 
 
 def test_states_and_signals() -> None:
-    check_states(ListenState, LISTEN)
+    (diagram,) = DIAGRAMS
+    check_states(ListenState, diagram)
 
 
 MAY_BE_ZERO = {"parked", "repeats", "list_ttl", "list_bytes", "changes_apart", "grace"}
