@@ -253,7 +253,7 @@ class Ready(Event, frozen=True, gc=False):
     instructions: str | None = None
     supported: tuple[str, ...] = ()
     """Client, modern: the revisions that the server named."""
-    ttl_ms: int = 0
+    ttl_ms: int | None = None
     """Client, modern: milliseconds for which all this may be kept."""
     session: str | None = None
     principal: str | None = None

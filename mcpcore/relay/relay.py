@@ -342,7 +342,7 @@ class Relay:
         target.logs = target.offers("logging")
         self.declared()
         if target.modern:
-            due = self.now + max(event.ttl_ms / 1000, _LOOKS)
+            due = self.now + max((event.ttl_ms or 0) / 1000, _LOOKS)
             self.deadlines.set(self._looks[target.name], due)
 
     def _shared_links(self, target: Target) -> list[UpstreamLink]:

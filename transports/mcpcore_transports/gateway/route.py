@@ -122,7 +122,7 @@ class GatewayRoute(ServedRoute):
         if len(self.upstreams) == 1 and only is not None:
             info, instructions = only.info or info, only.instructions
         greetings = [each.relayed.greeting for each in self.upstreams.values()]
-        ttls = (each.ttl_ms for each in greetings if each is not None and each.revision.modern)
+        ttls = (each.ttl_ms or 0 for each in greetings if each is not None and each.revision.modern)
         return Config(
             info=info,
             capabilities=self.relay.capabilities(),
