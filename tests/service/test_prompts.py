@@ -124,7 +124,10 @@ def test_get(arguments: Any, expected: str, revision: Revision) -> None:
             {"name": "review/code", "arguments": {"code": "x", "context": "y"}},
             "arguments.context: Unknown field",
         ),
-        ({"name": "dated", "arguments": {"day": "253402300800"}}, "arguments: year 10000 is out"),
+        (
+            {"name": "dated", "arguments": {"day": "253402300800"}},
+            r"arguments: year 10000 is out|arguments\.day: Timestamp is out",  # msgspec 0.23
+        ),
     ],
 )
 def test_bad_params(params: Any, says: str, revision: Revision) -> None:

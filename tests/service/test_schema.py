@@ -588,16 +588,15 @@ class Nested(Struct, forbid_unknown_fields=True):
         (b'{"user":{"name":"x"},"n":{"1":[0,"x"]}}', "it.n[...][1]: Expected int, got str"),
         (b'{"user":{"name":"x"},"n":{"x":[]}}', "it.n: Expected int, got str (as a key)"),
         (b'{"user":', "it: Input data was truncated"),
-        (b'{"user":{"name":"\xff"}}', "it: 'utf-8' codec can't decode byte"),
+        (b'{"user":{"name":"\xff"}}', ("it: 'utf-8' codec can't decode", "it: Invalid UTF-8")),
         (b'{"user":' + b"[" * 100_000, "it"),
     ],
 )
-def test_messages_name_the_field(text: bytes, says: str) -> None:
+def test_messages_name_the_field(text: bytes, says: str | tuple[str, ...]) -> None:
+    """As msgspec words them, which has changed with 0.23."""
     with pytest.raises(InvalidValue) as caught:
         read(msgspec.json.Decoder(Nested), text, "it")
-    assert (
-        str(caught.value).replace("int | null", "int").startswith(says.replace("int | null", "int"))
-    )
+    assert str(caught.value).replace("int | null", "int").startswith(says)
 
 
 def test_a_whole_number_is_an_integer() -> None:

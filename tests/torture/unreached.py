@@ -49,6 +49,7 @@ WHY: dict[str, Excuse] = {
         _GATEWAY,
         {
             "gateway/gateway.py Gateway.run": (4, 4),
+            "serve/serve.py serve.offer_all": (1, 1),
             "gateway/middleware.py SurroundedRequests._run": (1, 1),
             "gateway/middleware.py SurroundedRequests.drained": (2, 2),
             "gateway/middleware.py SurroundedRequests.relay": (1, 1),
@@ -257,6 +258,7 @@ WHY: dict[str, Excuse] = {
             "commands/auth.py _login": (7, 7),
             "commands/auth.py _refuses": (1, 1),
             "commands/auth.py _logout": (2, 2),
+            "commands/client.py _compare": (1, 1),
             "commands/client.py call.talk": (4, 4),
             "commands/examination.py Examination._challenged": (1, 1),
             "commands/examination.py Examination._list": (1, 1),
@@ -274,6 +276,7 @@ WHY: dict[str, Excuse] = {
             "commands/processes.py _until_signalled.watch": (1, 1),
             "commands/client.py list_offers.talk": (2, 2),
             "commands/client.py probe.talk": (1, 1),
+            "commands/pins.py warn_of_changes": (1, 1),
             "commands/client.py _round_trip": (2, 2),
             "commands/client.py _spoken": (2, 2),
             "commands/target.py _auth": (1, 1),

@@ -130,7 +130,7 @@ def signal_child(process: "Process", number: int) -> None:
     take its exit status away from the event loop, which then logs a warning and reports 255.
     """
     if process.returncode is None:
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
             os.kill(process.pid, number)
 
 
