@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from mcpcore import CallFailed, LocalError, RetrySettings, connect, retry_requests
 from tests.clock import patience
@@ -72,22 +73,25 @@ class Load:
         self.failed: dict[str, Exception] = {}
 
     async def run(self, url: str, during: Callable[[], Awaitable[None]]) -> None:
-        """Call while ``during`` runs."""
+        """Call while ``during`` runs, which begins once all clients are connected."""
         async with anyio.create_task_group() as group:
             for revision in ERAS:
                 for place in range(CLIENTS // len(ERAS)):
-                    group.start_soon(self._call, url, revision, f"{revision}/{place}")
+                    await group.start(self._call, url, revision, f"{revision}/{place}")
             await during()
             self._over = True
 
     _over = False
 
-    async def _call(self, url: str, revision: str, name: str) -> None:
+    async def _call(
+        self, url: str, revision: str, name: str, *, task_status: TaskStatus[None]
+    ) -> None:
         retries = RetrySettings(attempts=8, first_delay=0.05, budget_rate=100.0)
         middleware = [retry_requests(retries)]
         number = 0
         async with connect(url, revision=revision, middleware=middleware) as client:
             await client.tools()
+            task_status.started()
             while not self._over:
                 number += 1
                 id = f"{name}/{number}"
