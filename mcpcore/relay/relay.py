@@ -371,9 +371,7 @@ class Relay:
     def _looked(self, target: Target, outcome: Outcome) -> None:
         """Take what a modern server declares now."""
         target.told_at, before = self.now, target.greeting
-        if before is None or not target.modern:
-            return
-        if isinstance(outcome, ErrorData):
+        if before is None or not target.modern or isinstance(outcome, ErrorData):
             return
         with suppress(msgspec.MsgspecError):
             found = msgspec.json.decode(outcome, type=DiscoverResult)

@@ -29,11 +29,13 @@ from mcpcore import (
     connect,
     log_incoming,
 )
+from mcpcore.spec.errors import URL_ELICITATION_REQUIRED
+from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.server.middleware import ServerMiddleware
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.gateway.backend import backend
-from tests.gateway.test_gateway import ERAS, MODERN, answer, gateway, talk
+from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, answer, gateway, talk
 from tests.transports.served import ANY_PORT
 
 pytestmark = pytest.mark.anyio
@@ -236,6 +238,69 @@ async def test_a_listen_stream_can_be_refused_and_is_granted_at_once() -> None:
                 server.resource_updated("x:1")
                 assert (await anext(changes)).method == "notifications/resources/updated"
     assert after == ["subscriptions/listen"]
+
+
+def unwritable(request: Context) -> Steps[Answer]:
+    request.result_meta["example/by"] = object()
+    yield
+
+
+async def unwritable_failing(request: Context, call_next: CallNext[Answer]) -> Answer:
+    request.result_meta["example/by"] = object()
+    raise ToolError("mine")
+
+
+def listening(request: Context) -> AnsweringSteps[Answer]:
+    if request.method == "subscriptions/listen":
+        return Answer(Raw(b"{}"))
+    yield
+    return None
+
+
+@pytest.mark.parametrize(
+    ("middleware", "message"),
+    [(unwritable, "error id"), (unwritable_failing, "mine")],
+    ids=lambda each: getattr(each, "__name__", None),
+)
+async def test_what_cannot_be_sent_is_an_error(middleware: ServerMiddleware, message: str) -> None:
+    with patience():
+        async with front(middleware) as client:
+            for _ in range(2):  # the gateway lives on
+                try:
+                    said = (await client.call_tool("echo", {"text": "hi"})).text
+                except PeerError as error:
+                    said = str(error)
+                assert message in said
+
+
+async def test_middleware_grants_no_stream(caplog: pytest.LogCaptureFixture) -> None:
+    with patience():
+        async with front(listening) as client:
+            with pytest.raises(PeerError, match="error id"):
+                async with client.listen(uris=["file:///backend"]):
+                    pass
+            assert (await client.call_tool("echo", {"text": "hi"})).text == "backend: hi"
+    assert "middleware can refuse subscriptions/listen, but not answer it" in caplog.text
+
+
+async def test_a_question_that_the_client_cannot_be_asked_is_an_error() -> None:
+    server = Server("s")
+    visit = {"mode": "url", "elicitationId": "1", "url": "https://x.example", "message": "Visit."}
+
+    @server.tool
+    def visiting() -> str:
+        raise McpError(URL_ELICITATION_REQUIRED, "visit it", {"elicitations": [visit]})
+
+    settings = ServeSettings(runtime=RuntimeSettings(middleware=(stamped,)))
+    behind, legacy = {"s": MemoryTarget(server)}, parse_revisions((LEGACY,))
+    with patience():
+        async with (
+            gateway(behind, settings_of=settings, revisions=legacy, http=ANY_PORT) as served,
+            connect(served.url) as client,  # it opens no URLs
+        ):
+            for _ in range(2):  # the gateway lives on
+                with pytest.raises(PeerError, match=r"elicitation\.url"):
+                    await client.call_tool("visiting")
 
 
 # Ends

@@ -12,13 +12,15 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
+from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, StreamDrained
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputNeeded, InputUnavailable, LocalError
+from mcpcore.relay.link import UNSENDABLE
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import shown
 from mcpcore.service.tools import error_result
-from mcpcore.spec.errors import ErrorData, Forbidden, McpError
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, Forbidden, McpError
 from mcpcore.wire.jsontext import splice
 from mcpcore_transports.client.middleware import Outcome
 from mcpcore_transports.running.functions import current, current_loop, is_awaitable
@@ -199,43 +201,64 @@ class SurroundedRequests:
     async def _run(self, event: RequestReceived, context: Context) -> None:
         relayed = _Relayed(self, event)
         prepared = self._guard(event.revision, relayed)
-        replies, key = self._runtime.replies, event.key
         try:
             value = prepared.call(context)
             result = prepared.finish(await value if is_awaitable(value) else value)
-            reply = relayed.reply
-            if reply is None or not reply.admitted:
-                same = reply is not None and reply.result is result and reply.send
-                send = same or partial(replies.respond, key, result)
-                send(meta=prepared.meta)
+            self._respond(event, relayed.reply, result, prepared.meta)
         except BaseException as error:
-            only = simplified(error)
-            reply = relayed.reply
-            if reply is not None and reply.admitted:
-                self._runtime.failures.told(about(event.method, event.params), _known(only))
-            elif isinstance(only, InputNeeded) and reply is not None and reply.questions:
-                replies.require_input(key, *reply.questions)
-            else:
-                self._fail(event, relayed, context, _known(only))
+            self._fail(event, relayed, context, simplified(error))
         finally:
-            self._wake(key)
+            self._wake(event.key)
             self.flush()
 
-    def _fail(
-        self, event: RequestReceived, relayed: _Relayed, context: Context, error: Exception
+    def _respond(
+        self,
+        event: RequestReceived,
+        reply: _RelayReply | None,
+        result: Raw,
+        meta: dict[str, Any] | None,
     ) -> None:
-        """Answer with an exception of the middleware, or the error that it has let through."""
-        replies, key = self._runtime.replies, event.key
-        told = self._runtime.failures.told(about(event.method, event.params), error)
+        """Answer with a result: as the relay has given it, if it is still the same."""
+        if reply is None and event.method in ASKABLE:
+            raise RuntimeError(f"middleware can refuse {event.method}, but not answer it")
+        if reply is None or not reply.admitted:
+            same = reply is not None and reply.result is result and reply.send
+            send = same or partial(self._runtime.replies.respond, event.key, result)
+            send(meta=meta)
+
+    def _fail(
+        self,
+        event: RequestReceived,
+        relayed: _Relayed,
+        context: Context,
+        error: Exception | InputNeeded,
+    ) -> None:
+        """Answer with questions, or with an error that the middleware has raised or let through."""
+        replies, key, reply = self._runtime.replies, event.key, relayed.reply
+        if isinstance(error, InputNeeded):
+            try:
+                if reply is not None and reply.questions:
+                    replies.require_input(key, *reply.questions)
+                    return
+                error = InputUnavailable(_ASKS_NOTHING)
+            except UNSENDABLE as unfit:  # such as a question that the client cannot be asked
+                error = McpError(INTERNAL_ERROR, str(unfit))
+        handler = about(event.method, event.params)
+        told = self._runtime.failures.told(handler, error)
+        if reply is not None and reply.admitted:
+            return  # it comes too late
         try:
             result = relayed.failure(error, told)
+            try:
+                replies.respond(key, result, meta=context.take_result_meta(None))
+            except (TypeError, ValueError) as unfit:  # of the metadata
+                self._runtime.failures.told(handler, unfit)
+                replies.respond(key, result)
         except Forbidden as forbidden:
             self._runtime.refused(key, forbidden.error)
             forbid(self.machine, event, forbidden)
-        except McpError as shown_error:
-            replies.fail(key, shown_error.error)
-        else:
-            replies.respond(key, result, meta=context.take_result_meta(None))
+        except McpError as refusal:
+            replies.fail(key, refusal.error)
 
     # What the relay answers with
 
@@ -276,8 +299,3 @@ class SurroundedRequests:
         """
         admitted: bool = key in self._waiting and self._runtime.replies.admit(key)
         return self._take(key, _RelayReply(admitted=True)) and admitted
-
-
-def _known(error: Exception | InputNeeded) -> Exception:
-    """Return the exception to tell of."""
-    return InputUnavailable(_ASKS_NOTHING) if isinstance(error, InputNeeded) else error
