@@ -1,9 +1,9 @@
 """Sessions through a gateway: ended at the servers, begun again, and closed when it stops."""
 
 import sys
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
@@ -23,9 +23,9 @@ from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServer
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget, parse_target
-from tests.clock import HOUR, patience
+from tests.clock import HOUR, patience, until
 from tests.gateway.backend import backend
-from tests.gateway.test_gateway import LEGACY, MODERN, gateway, text
+from tests.gateway.test_gateway import LEGACY, MODERN, alive, gateway, text
 from tests.transports.served import ANY_PORT, Served, served
 
 pytestmark = pytest.mark.anyio
@@ -59,13 +59,6 @@ class Origin:
         """Return the sessions of the requests with an HTTP method."""
         heads = [dict(head.headers) for head in self.heads if head.method == method]
         return {head[b"mcp-session-id"] for head in heads if b"mcp-session-id" in head}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    with patience():
-        while not condition():  # noqa: ASYNC110 - nothing tells of it
-            await anyio.sleep(0.01)
 
 
 async def test_the_end_of_a_session_ends_those_at_the_servers() -> None:
@@ -243,17 +236,30 @@ async def test_a_gateway_that_stops_does_not_wait_for_a_server_that_hangs() -> N
         settled.set()
 
 
-async def test_a_gateway_that_stops_ends_a_process_that_does_not_want_to_end() -> None:
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(999)"
+STUBBORN = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(999)
+"""
+
+
+async def test_a_gateway_that_stops_ends_a_process_that_does_not_want_to_end(
+    tmp_path: Path,
+) -> None:
+    pid = tmp_path / "pid"
     process = ProcessSettings(close_wait=HOUR, term_wait=HOUR)
     settings = GatewaySettings(
         close_time=HOUR, start_time=0.01, client=ClientSettings(process=process)
     )
-    target = StdioTarget((sys.executable, "-c", stubborn))
+    target = StdioTarget((sys.executable, "-c", STUBBORN, str(pid)))
     rules = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
     async with gateway({"only": target}, settings, http=ANY_PORT, settings_of=rules) as front:
+        await until(lambda: pid.exists() and pid.read_text() != "")
         front.stop.set()
-        await front.ended.wait()
+        with patience():
+            await front.ended.wait()
+    assert not alive(int(pid.read_text()))
 
 
 async def test_sessions_leave_connections_of_a_modern_server_to_calls() -> None:
