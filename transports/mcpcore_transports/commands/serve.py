@@ -367,7 +367,10 @@ def _observing(settings: ServeSettings, options: ServeOptions, place: Path | Non
     attributes = {}
     if not (options.ws or options.websocket or options.tcp or options.unix):
         if not options.stdio:
-            attributes = {"network.transport": "tcp", "network.protocol.name": "http"}
+            attributes = {
+                **{"network.transport": "tcp", "network.protocol.name": "http"},
+                "network.protocol.version": "1.1",
+            }
         elif not web:
             attributes = {"network.transport": "pipe"}
     try:
