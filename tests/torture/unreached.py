@@ -151,7 +151,7 @@ WHY: dict[str, Excuse] = {
             "client/cache.py ServerCache._flight.fly": (1, 1),
             "client/cache.py ServerCache._shared": (1, 1),
             "client/cache.py ServerCache.result": (2, 1),
-            "client/cache.py _Flight.wait": (1, 1),
+            "client/cache.py _SharedRequest.wait": (1, 1),
         },
     ),
     **_all(_MOUNTING, {"server/lifespan.py _Life.run": (4, 1)}),

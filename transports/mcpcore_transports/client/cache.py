@@ -122,7 +122,7 @@ class ResultCache:
         self._used = 0
         self._connections = 0
         self._results: OrderedDict[_Key, Kept] = OrderedDict()
-        self._flights: dict[_Place, _Flight] = {}
+        self._flights: dict[_Place, _SharedRequest] = {}
         """Requests under way, for others who ask for the same."""
         self._drops = 0
         self._changes: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -186,7 +186,7 @@ class ResultCache:
         self._used -= len(self._results.pop(key).result)
 
 
-class _Flight:
+class _SharedRequest:
     """Request that is under way for all who ask for the same."""
 
     def __init__(self) -> None:
@@ -273,14 +273,14 @@ class ServerCache:
 
     def _flight(
         self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]], core: "ClientCore"
-    ) -> tuple[_Flight, bool]:
+    ) -> tuple[_SharedRequest, bool]:
         """Return the request that is under way for all, and True if it has begun just now."""
         key = self._server, self._context, method, _encode(params)
         place = key, core.settings.limits.request_timeout, current_token()
         flights = self._cache._flights
         if place in flights:
             return flights[place], False
-        flight = _Flight()
+        flight = _SharedRequest()
 
         async def fly() -> None:
             try:
