@@ -138,7 +138,8 @@ async def test_a_worker_is_killed_every_second(redis: str, booked: Path, tmp_pat
 
         await load.run(served.url, slaughter)
     load.check(booked)
-    print(f"{kills} kills, {load.looked} reads, {len(load.succeeded)} calls, {len(load.failed)} failed")
+    print(f"{kills} kills, {load.looked} reads; {len(load.succeeded)} calls, beside", end=" ")
+    print(f"{len(load.failed)} whose connection was closed")
     assert kills == SECONDS
     assert load.unclear() == []
 
