@@ -26,6 +26,7 @@ from mcpcore import (
     observe_answers,
     observe_requests,
     observe_sessions,
+    read_description,
 )
 from mcpcore.policy.differences import describe_server
 from mcpcore.policy.trust import TrustPolicy
@@ -34,7 +35,6 @@ from mcpcore_bench.programs.in_memory import check
 from mcpcore_bench.programs.measuring import TEXT, Call, added, measured
 from mcpcore_bench.programs.spans import Nowhere
 from mcpcore_transports.client.middleware import ClientMiddleware
-from mcpcore_transports.client.pins import read_description
 
 _TOOLS = 1000
 _TEXT = "Return the {} of a document, as text. The path is relative to the root of the project. "

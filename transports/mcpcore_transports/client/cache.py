@@ -53,10 +53,8 @@ STALE = "mcpcore/stale"
 
 _Key = tuple[str, str, str, bytes]
 """Key of a result: server, authorization context (empty: any), method, params."""
-
-
 _Place = tuple[_Key, float | None, object]
-"""What makes requests equal: what they ask for, their timeout, and the event loop they are in."""
+"""Key of equal requests: that of their result, their timeout, the event loop they are in."""
 _SHARED = (PeerError, RequestTimeout, ConnectionClosed, InvalidResponse, HttpStatusError)
 """Failures of a request for everybody who waits for it; others concern its first caller alone."""
 
