@@ -190,12 +190,12 @@ $(SDK1_READY):
 
 # What the SDK is at its best with.
 $(SPEED_READY): $(SDK_READY)
-	.venv-sdk/bin/python -m pip install -q httptools uvloop
+	.venv-sdk/bin/python -m pip install -q httptools uvloop opentelemetry-sdk
 	@touch $@
 
 $(FASTMCP_READY):
 	$(call venv,.venv-fastmcp)
-	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop
+	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop opentelemetry-sdk
 	@touch $@
 
 $(ADAPTED_READY): .venv-%/.installed-mcpcore: $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY)

@@ -3,12 +3,13 @@
 Every value is a cost, so every bound is the most that ours may be as a multiple of the peer's.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
 from msgspec import Struct, structs
 
-from mcpcore_bench.load.jobs import AnyJob
+from mcpcore_bench.load.jobs import AnyJob, Command, SelfMeasured
 from mcpcore_bench.subjects import SUBJECTS
 
 COMPILING = 2.0
@@ -62,6 +63,13 @@ def at(make: Callable[[str], AnyJob], *names: str, since: str = "") -> dict[str,
         subject = SUBJECTS[name]
         found[name] = Variant(subject.title, partial(_warmed, make, name), subject.needs, since)
     return found
+
+
+def constant(title: str, value: float, since: str = "") -> Variant:
+    """Return a number to hold ours against, which nobody has measured."""
+    said = f"print('{{\"value\":{value}}}')"
+    job = SelfMeasured(server=Command((sys.executable, "-c", said)))
+    return Variant(title, lambda: job, lambda: None, since)
 
 
 def _warmed(make: Callable[[str], AnyJob], name: str) -> AnyJob:

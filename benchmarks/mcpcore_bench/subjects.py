@@ -21,6 +21,7 @@ NODE_MODULES = ROOT / ".tools" / "node_modules"
 SDK_SCRIPT = str(ROOT / "benchmarks" / "peers" / "sdk_server.py")
 SDK_CLIENT = str(ROOT / "benchmarks" / "peers" / "sdk_client.py")
 FASTMCP_CLIENT = str(ROOT / "benchmarks" / "peers" / "sdk_fastmcp.py")
+RECORDED = str(ROOT / "benchmarks" / "peers" / "recorded.py")
 TYPESCRIPT = ROOT / "benchmarks" / "peers" / "typescript"
 HOW = "make bench-tools"
 
@@ -118,6 +119,7 @@ _CERTIFICATES = partial(missing_here, "trustme")
 _SPEED_TLS = partial(missing_here, "httptools", "uvloop", "trustme")
 _ISSUER = ("--issuer", "{issuer}")
 _UPSTREAM = ("--upstream", "{upstream}")
+_OTEL = partial(missing_here, "opentelemetry.sdk", "prometheus_client")
 _KEYS = partial(missing_here, "cryptography")
 _SPEED_KEYS = partial(missing_here, "httptools", "uvloop", "cryptography")
 _UVICORN = partial(missing_here, "uvicorn")
@@ -315,4 +317,25 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-memory": Subject(
         "official SDK in memory", (SDK, SDK_CLIENT, "memory"), partial(missing_in, SDK, "mcp")
     ),
+    # what is added to a call in memory
+    **{
+        kind: _module("added", title, kind, needs=_OTEL)
+        for kind, title in {
+            "metrics": "metrics of the server",
+            "no-op": "spans of the server for nobody",
+            "recorded": "metrics and recorded spans of the server",
+            "recorded-both": "recorded spans of both sides",
+            "guarded": "pins, screening",
+            "pins": "the comparison",
+            "screening": "screening",
+        }.items()
+    },
+    **{
+        f"{kind}-recorded": Subject(
+            f"{title}, recorded spans of both sides",
+            (python, RECORDED, kind),
+            partial(missing_in, python, kind.replace("sdk", "mcp"), "opentelemetry.sdk"),
+        )
+        for kind, title, python in (("sdk", "official SDK", SDK), ("fastmcp", "fastmcp", FASTMCP))
+    },
 }

@@ -11,6 +11,7 @@ import binascii
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from html import unescape
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ from msgspec import Struct
 
 MAX_TEXT = 200_000
 """Maximum characters of a text that are looked at; a longer one raises an alarm of its own."""
+_SHORT = 32
+"""Maximum characters of a text whose alarms are remembered."""
 
 
 class Alarm(Struct, frozen=True):
@@ -213,13 +216,17 @@ def screen(text: str) -> list[Alarm]:
     return list(alarms.values())
 
 
+_screen_short = lru_cache(maxsize=1024)(screen)
+"""Return the alarms of a short text: names of members, which are the same in most declarations."""
+
+
 def screen_value(value: Any) -> Iterator[Alarm]:
     """Yield the alarms of all texts in a JSON value, names of members included."""
     pending = [value]
     while pending:
         each = pending.pop()
         if isinstance(each, str):
-            yield from screen(each)
+            yield from screen(each) if len(each) > _SHORT else _screen_short(each)
         elif isinstance(each, dict):
             pending += (*each, *each.values())
         elif isinstance(each, list | tuple):

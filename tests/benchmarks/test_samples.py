@@ -182,6 +182,7 @@ def test_the_table_tells_ours_from_the_others() -> None:
         "nothing",
         "request",
         "8 kB",
+        "goal",
     )
     for row in ROWS.values():
         for name, variant in row.variants.items():

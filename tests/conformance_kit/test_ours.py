@@ -79,12 +79,13 @@ def test_our_server_by_a_kit_on_trio(binding: Binding, revisions: Sequence[Revis
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("framework", ["wsgi", "aiohttp"])
-def test_our_server_behind_a_framework(framework: str) -> None:
+@pytest.mark.parametrize("program", ["aiohttp", "wsgi", "wsgi flask", "wsgi django"])
+def test_our_server_behind_a_framework(program: str) -> None:
+    way, *name = program.split()
     words = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", sys.executable, "-m")
-    play = functools.partial(server_report, framework=framework)
-    program = f"tests.transports.{framework}_everything"
-    report = anyio.run(play, Binding.HTTP, PAIR, (*words, program))
+    play = functools.partial(server_report, framework=program.replace(" ", "-"))
+    program = f"tests.transports.{way}_everything"
+    report = anyio.run(play, Binding.HTTP, PAIR, (*words, program, *name))
     check(report, Side.SERVER, Binding.HTTP, PAIR)
 
 

@@ -12,15 +12,15 @@ SERVER = """
     address admit ask asks_who body calls cancel close close_get_streams close_stream data_to_send
     deadline declare disconnect end_subscription exchanges fail failing finished forbid
     handle_timeout log narrow next_event note notify open pending post_note progress queued
-    reachable readable ready release reports request require_input respond sessions settings stored
-    timed waits wants_log wants_progress whole_reply worker writable
+    reachable readable ready release reports request require_input respond sessions settings
+    state_of stored timed waits wants_log wants_progress whole_reply worker writable
 """
 CLIENT = """
     abandon admit cancel close deadline end exchanges fail give_up_exchange handle_timeout
     has_input next_event notify parked
     progress reconnects release renounce request requests_to_send respond response_data
     response_end response_head retry retry_exchange revision session settings start
-    stream_fault succeed url uses_sse
+    state stream_fault succeed url uses_sse
 """
 INFO = Implementation(name="names", version="1")
 SERVING = Config(info=INFO, capabilities=ServerCapabilities())

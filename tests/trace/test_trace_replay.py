@@ -352,8 +352,13 @@ def test_a_session_over_http_has_an_id_of_the_core() -> None:
     )
     found = steps(talk, "server")
     assert [text for step in found for text in step.remarks] == []
-    assert at(found, 4).state.startswith("1 sessions")
-    assert found[-1].state.startswith("0 sessions")
+    assert [at(found, line).state.partition(" exchanges")[0] for line in (2, 3, 7, 17)] == [
+        *("0 sessions, 1", "opening, 1 sessions, 0", "open, 1 sessions, 0", "closed, 0 sessions, 0")
+    ]
+    theirs = steps(talk, "client")
+    assert [at(theirs, line).state.split(",")[0] for line in (2, 5, 16, 17)] == [
+        *("opening", "open", "closing", "closed")
+    ]
 
 
 @pytest.mark.anyio

@@ -2,14 +2,30 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from msgspec import structs
 
-from mcpcore import Client, ClientSettings, PeerError, ResultCache, Server, connect
+from mcpcore import (
+    CallFailed,
+    Client,
+    ClientSettings,
+    Limits,
+    Outcome,
+    OutgoingRequest,
+    PeerError,
+    ResultCache,
+    Server,
+    Steps,
+    connect,
+)
+from mcpcore.errors import RequestRefused
 from tests.clock import HOUR, UNHURRIED, Clock, turns, until
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 TTL = 10 * HOUR
@@ -20,6 +36,7 @@ class Library:
 
     def __init__(self, ttl: float = TTL) -> None:
         self.reads = 0
+        self.cancelled = False
         self.gone = False
         self.open = anyio.Event()
         self.open.set()
@@ -29,7 +46,11 @@ class Library:
         async def one() -> str:
             self.reads += 1
             number = self.reads
-            await self.open.wait()
+            try:
+                await self.open.wait()
+            except anyio.get_cancelled_exc_class():
+                self.cancelled = True
+                raise
             if self.gone:
                 raise OSError("the book is gone")
             return str(number)
@@ -94,27 +115,109 @@ async def test_nobody_waits_a_second_time_for_what_is_not_kept() -> None:
             assert library.reads == done
 
 
-async def test_one_that_is_cancelled_leaves_the_others_their_request() -> None:
+@dataclass
+class Visit:
+    """Reading the book, until that is done or left."""
+
+    result: str | Exception | None = None
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    async def read(self, client: Client) -> None:
+        with self.scope:
+            try:
+                self.result, _ = await read(client)
+            except (PeerError, CallFailed) as error:
+                self.result = error
+
+
+@asynccontextmanager
+async def visited_by(
+    count: int, library: Library, limits: Limits = UNHURRIED, **options: Any
+) -> AsyncIterator[list[Visit]]:
+    """Let visits wait for the closed book: the first on a connection that only it has."""
+    library.open = anyio.Event()
+    settings = ClientSettings(cache=ResultCache(one_flight=True), limits=UNHURRIED)
+    own = structs.replace(settings, limits=limits)
+    visits = [Visit() for _ in range(count)]
+    async with (
+        served(library.server) as site,
+        connect(site.url, settings=settings) as client,
+        anyio.create_task_group() as group,
+    ):
+
+        async def alone() -> None:
+            async with connect(site.url, settings=own, **options) as other:
+                await visits[0].read(other)
+
+        group.start_soon(alone)
+        await until(lambda: library.reads == 1)
+        for visit in visits[1:]:
+            group.start_soon(visit.read, client)
+        await turns()
+        yield visits
+
+
+@pytest.mark.parametrize(
+    ("limits", "reads"), [(UNHURRIED, 1), (Limits(request_timeout=TTL, max_timeout=TTL), 2)]
+)
+async def test_equal_requests_of_several_connections_are_one(limits: Limits, reads: int) -> None:
+    """... but for those that have another timeout."""
+    library = Library()
+    async with visited_by(3, library, limits) as visits:
+        library.open.set()
+    assert library.reads == reads
+    assert {visit.result for visit in visits} <= {"1", str(reads)}
+
+
+def refuse(request: OutgoingRequest) -> Steps[Outcome]:
+    yield
+    if request.method == "resources/read":
+        raise RequestRefused(request.method, "not on this connection")
+
+
+@pytest.mark.parametrize(
+    ("gone", "middleware", "reads", "errors"), [(True, [], 1, 3), (False, [refuse], 2, 1)]
+)
+async def test_an_error_is_that_of_all_if_it_is_the_server_s(
+    gone: bool, middleware: list[Any], reads: int, errors: int
+) -> None:
+    library = Library()
+    library.gone = gone
+    async with visited_by(3, library, middleware=middleware) as visits:
+        library.open.set()
+    failures = [visit.result for visit in visits if isinstance(visit.result, Exception)]
+    assert (library.reads, len(failures)) == (reads, errors)
+    assert len(set(map(str, failures))) == 1
+    assert len(set(map(id, failures))) == errors, "each may add to its own"
+
+
+async def test_one_whose_connection_ends_leaves_the_others_a_single_request() -> None:
+    library = Library()
+    async with visited_by(4, library) as visits:
+        visits[0].scope.cancel()
+        await until(lambda: library.reads == 2)
+        await turns()
+        library.open.set()
+    assert library.reads == 2
+    assert [visit.result for visit in visits] == [None, "2", "2", "2"]
+
+
+@pytest.mark.parametrize("leaving", [2, 3])
+async def test_the_request_goes_on_while_anybody_waits(leaving: int) -> None:
     library = Library()
     library.open = anyio.Event()
+    visits = [Visit() for _ in range(3)]
     async with library.visitor(one_flight=True) as (client, group):
-        scope = anyio.CancelScope()
-
-        async def cancelled() -> None:
-            with scope:
-                await read(client)
-
-        group.start_soon(cancelled)
+        for visit in visits:
+            group.start_soon(visit.read, client)
         await turns()
-        group.start_soon(read, client)
+        for visit in visits[:leaving]:
+            visit.scope.cancel()
         await turns()
-        assert library.reads == 1
-        scope.cancel()
-        await turns()
-        assert library.reads == 2
+        assert library.cancelled == (leaving == 3)
         library.open.set()
-        await turns()
-        assert await read(client) == ("2", None)
+    assert library.reads == 1
+    assert visits[-1].result == (None if leaving == 3 else "1")
 
 
 @pytest.mark.parametrize(("part", "reads"), [(0.0, 1), (0.5, 2)])

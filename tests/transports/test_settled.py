@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpcore import MemoryTarget, PeerError, Server, TrustSettings, connect
 from mcpcore.policy.rates import Activity, Rate
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.serve import _limiter, _settings
@@ -37,6 +38,9 @@ violations = 5
 
 [supervision]
 backoff = 0.5
+
+[guard]
+deny = ["delete_*"]
 """
 VAULT = """
 def read(name):
@@ -83,6 +87,7 @@ def test_a_file_has_every_kind_of_value(tmp_path: Path) -> None:
         "rates.tool.search.amount": "1",
         "suspicion.violations": "5",
         "supervision.backoff": "0.5",
+        "guard.deny": '["delete_*"]',
     }
 
 
@@ -221,6 +226,8 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
         ("[supervision]\nbackof = 1", "unknown member 'backof'; did you mean 'backoff'?"),
         ("[supervision]\nstart = 0", "supervision: start must be above 0"),
         ("[suspicion]\nviolations = 0", "suspicion: violations, half_life and callers must be"),
+        ("[guard]\nstrict = true", "guard has the unknown member 'strict'"),
+        ("[guard]\nresults = 'no'", "guard: Invalid enum value 'no' - at `$.results`"),
         ('secrets = "vault"', "secrets: expected MODULE:FUNCTION, not 'vault'"),
         ('secrets = "vault:none"', "secrets: "),
         ('secrets = "no_such_vault:read"', "secrets: No module named 'no_such_vault'"),
@@ -282,6 +289,20 @@ def test_limits_and_policies_reach_the_settings() -> None:
         limiter.admit(Activity.READS, "ada", now=0.0),
     ]
     assert waits == [0.0, 60.0, 0.0]
+
+
+@pytest.mark.anyio
+async def test_the_guard_is_around_the_handlers() -> None:
+    server = Server("shop", version="1")
+    server.add_tool(lambda: "mail to ada@example.com", "whom")
+    server.add_tool(lambda: "done", "delete_all")
+    settled = Settled(guard=TrustSettings(deny=("delete_*",), redact=True))
+    runtime = _settings(ServeOptions(settled=settled), develop=False).runtime
+    async with connect(MemoryTarget(server, runtime)) as client:
+        assert [tool.name for tool in await client.tools()] == ["whom"]
+        assert (await client.call_tool("whom")).text == "mail to <hidden-1>"
+        with pytest.raises(PeerError, match="not allowed here"):
+            await client.call_tool("delete_all")
 
 
 def test_credentials_in_files_reach_the_issuer(tmp_path: Path) -> None:

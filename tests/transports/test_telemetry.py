@@ -1,5 +1,6 @@
 """Spans and durations of requests, as the semantic conventions for MCP have them."""
 
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -48,9 +49,11 @@ from mcpcore_transports.telemetry.requests import (
 )
 from mcpcore_transports.telemetry.sessions import STREAM_END, observe_sessions
 from tests.clock import turns
+from tests.docs.blocks import DOCS
 from tests.transports.served import served
 from tests.warm import PYTHON
 
+OBSERVABILITY = DOCS / "how-to" / "observability.md"
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 PROGRAM = str(Path(__file__).with_name("telemetry_program.py"))
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -405,6 +408,7 @@ async def test_arguments_and_results_are_there_only_if_asked_for(contents: bool)
             "https://h/mcp",
             {
                 **{"network.transport": "tcp", "network.protocol.name": "http"},
+                "network.protocol.version": "1.1",
                 **{"server.address": "h", "server.port": 443},
             },
         ),
@@ -433,6 +437,39 @@ async def test_one_trace_over_http_with_the_session_in_spans_alone(era: str) -> 
     assert ("mcp.session.id" in (server_span.attributes or {})) is (era == LEGACY)
     points = [point for each in observatory.durations().values() for point in each]
     assert not any("mcp.session.id" in point.attributes for point in points)
+
+
+CONVENTIONS = {
+    *("mcp.method.name", "mcp.protocol.version", "mcp.session.id", "mcp.resource.uri"),
+    *("error.type", "rpc.response.status_code", "jsonrpc.request.id", "jsonrpc.protocol.version"),
+    *("gen_ai.operation.name", "gen_ai.prompt.name", "gen_ai.tool.name"),
+    *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
+    *("network.transport", "network.protocol.name", "network.protocol.version"),
+    *("server.address", "server.port", "client.address", "client.port"),
+}
+"""Attributes of spans in the semantic conventions for MCP, of client and server."""
+LEFT_OUT = {"jsonrpc.protocol.version", "client.address", "client.port"}
+
+
+async def test_the_page_has_the_attributes_of_spans_and_says_which_are_left_out() -> None:
+    table, *rest = OBSERVABILITY.read_text().partition("| attribute |")[2].split("\n\n")
+    rows = [row.split("|")[1] for row in table.splitlines()[2:]]
+    documented = {name for row in rows for name in re.findall("`(.+?)`", row)}
+    assert documented - {STREAM_END} == CONVENTIONS - LEFT_OUT
+    assert set(re.findall("`(.+?)`", rest[0])) >= LEFT_OUT
+    observatory = Observatory(contents=True)
+    observer = observe_sessions(tracers=observatory.tracers)
+    runtime = RuntimeSettings(middleware=(observatory.server,), observer=observer)
+    async with served(shop(), settings=ServeSettings(runtime=runtime)) as site:
+        observed = observe_requests(to=site.url, tracers=observatory.tracers)
+        for era in (LEGACY, MODERN):
+            async with connect(site.url, revision=era, middleware=[observed]) as client:
+                for request, _, _ in TABLE.values():
+                    with suppress(McpError):
+                        await request(client)
+                async with client.listen(tools=True):
+                    pass
+    assert {name for span in observatory.finished() for name in span.attributes or {}} == documented
 
 
 @eras

@@ -19,7 +19,7 @@ FAILED = "failed: "
 """How the reason begins why something was tried in vain."""
 _PEERS = ("raw-", "sdk", "fastmcp", "typescript", "websockets", "encoding", "bare", "nothing")
 """How the variants begin that are not ours."""
-_CONSTANTS = ("bytes", "8-kb")
+_CONSTANTS = ("bytes", "8-kb", "1-us", "8-us", "15-us", "60-us", "50-ms")
 """Numbers to hold ours against, which nobody has measured."""
 _LESS = 0.98
 """Less than this share of something is less than it, and no noise."""

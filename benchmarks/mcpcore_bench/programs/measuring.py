@@ -8,6 +8,7 @@ import json
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from statistics import median
 from typing import Any
 
 from mcpcore_bench.method.histogram import Histogram
@@ -17,6 +18,8 @@ TEXT = "x" * 200
 
 Call = Callable[[], Coroutine[Any, Any, None]]
 _WIDTH = "--width"
+_CALLS = 100
+"""Calls of a turn."""
 
 
 def widened(words: Sequence[str]) -> tuple[int, list[str]]:
@@ -37,6 +40,27 @@ async def measured(call: Call, warm: float, seconds: float, width: int = 1) -> s
     await _together(call, began + int(seconds * 1e9), latencies, width)
     spent = time.process_time() - spent
     return sample(len(latencies), spent, (clock() - began) / 1e9, latencies)
+
+
+async def added(plain: Call, call: Call, warm: float, seconds: float) -> str:
+    """Make calls of two kinds in turns; return a sample: CPU that one of the second takes more."""
+    clock = time.perf_counter
+    turns: list[tuple[float, float]] = []
+    until = begun = clock() + warm
+    while not turns or clock() < until:
+        turns.append((await _turn(plain), await _turn(call)))
+        if until == begun and clock() >= until:
+            turns, until = [], begun + seconds
+    less, more = map(median, zip(*turns, strict=True))
+    return json.dumps({"value": more - less, "facts": {"without": less}})
+
+
+async def _turn(call: Call) -> float:
+    """Make some calls; return the microseconds of CPU of one."""
+    began = time.process_time()
+    for _ in range(_CALLS):
+        await call()
+    return (time.process_time() - began) / _CALLS * 1e6
 
 
 async def _together(call: Call, until: int, latencies: "array[int]", width: int) -> None:

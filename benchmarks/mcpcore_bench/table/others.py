@@ -1,6 +1,5 @@
 """The rows about what takes no wire, memory, starting up, stores."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from shutil import which
@@ -19,7 +18,7 @@ from mcpcore_bench.load.jobs import (
     Replies,
     SelfMeasured,
 )
-from mcpcore_bench.rows import Bound, Row, Variant, at
+from mcpcore_bench.rows import Bound, Row, Variant, at, constant
 from mcpcore_bench.subjects import OURS, SDK, SUBJECTS, missing_in
 from mcpcore_bench.table.bindings import LIMITED
 from mcpcore_bench.table.http import BESIDE, CALL, FLIGHTS, MB, PEERS, WIDER
@@ -85,7 +84,7 @@ def _peak(name: str, title: str, size: int) -> Row:
                 *_HTTP_OURS,
                 "raw-protocol",
             ),
-            "bytes": Variant("request and reply", lambda: _BYTES, lambda: None),
+            "bytes": constant("request and reply", 1.0),
         },
         bounds=tuple(Bound(ours, "bytes", 3.0) for ours in _HTTP_OURS),
     )
@@ -120,10 +119,6 @@ def _stores() -> dict[str, Variant]:
     }
 
 
-_BYTES = SelfMeasured(
-    server=Command((sys.executable, "-c", "print('{\"value\":1.0}')")),
-)
-"""One, to hold multiples against."""
 SERVING = (
     "import mcpcore_transports.serve.serve, mcpcore_transports.http.server.listening;"
     "from mcpcore import HttpServer"
@@ -158,13 +153,7 @@ ROWS = (
         unit="kB a connection",
         variants={
             **_memory("connection", *_HTTP_OURS, "raw-protocol", "sdk"),
-            "8-kb": Variant(
-                "8 kB",
-                lambda: SelfMeasured(
-                    server=Command((sys.executable, "-c", "print('{\"value\":8.0}')"))
-                ),
-                lambda: None,
-            ),
+            "8-kb": constant("8 kB", 8.0),
         },
         bounds=(Bound("ours-asyncio", "8-kb", 1.0), Bound("ours-asyncio", "sdk")),
     ),

@@ -2,6 +2,7 @@
 
 from mcpcore_bench.rows import Row
 from mcpcore_bench.table import (
+    added,
     asgi,
     bindings,
     crowds,
@@ -26,6 +27,7 @@ ROWS: dict[str, Row] = {
         *protected.ROWS,
         *bindings.ROWS,
         *others.ROWS,
+        *added.ROWS,
         *hops.ROWS,
     )
 }

@@ -37,6 +37,8 @@ class HttpServerPlayer(Player):
         self._sessions = self.actor.sessions
         self._endpoints: dict[str, str] = {}
         self._labels: dict[int, str] = {}
+        """Session ids of the core by the exchanges that are in the session, or have opened it."""
+        self._stream = 0
         self._wanted: dict[int, int] = {}
         self._decoders: dict[int, SseDecoder | None] = {}
         self._bodies: dict[int, bytearray] = {}
@@ -44,6 +46,7 @@ class HttpServerPlayer(Player):
     def begin(self, entry: Entry, exchange: Exchange | None, now: float) -> None:
         """See :meth:`Player.begin`."""
         record = entry.record
+        self._stream = record.stream
         if record.kind == "http-request" and exchange is not None and exchange.request is not None:
             self._open(record, exchange.request, now)
         elif record.kind == "http-response" and exchange is not None and exchange.response:
@@ -66,7 +69,9 @@ class HttpServerPlayer(Player):
             if name == "content-length":
                 continue  # what was hidden in the body has another length
             for value in values:
-                own = self._sessions.get(value, value) if name == _SESSION else value
+                own = value
+                if name == _SESSION:
+                    own = self._labels[record.stream] = self._sessions.get(value, value)
                 headers.append((name.encode(), own.encode("latin-1", "replace")))
         if head.method == "POST":
             headers.append((b"transfer-encoding", b"chunked"))
@@ -138,8 +143,9 @@ class HttpServerPlayer(Player):
 
     def state(self) -> str:
         """See :meth:`Player.state`."""
-        server = self._server
-        return f"{server.sessions} sessions, {server.exchanges} exchanges, {server.calls} calls"
+        server, session = self._server, self._labels.get(self._stream)
+        facts = [f"{server.sessions} sessions, {server.exchanges} exchanges, {server.calls} calls"]
+        return ", ".join(([server.state_of(session).value] if session else []) + facts)
 
 
 class _ServerActor(Actor):
@@ -265,6 +271,7 @@ class HttpClientPlayer(Player):
         """See :meth:`Player.state`."""
         client = self._client
         facts = [
+            client.state.value,
             "" if client.revision is None else client.revision.name,
             f"{client.exchanges} exchanges",
             "in a session" if client.session else "",

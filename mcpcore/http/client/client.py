@@ -146,6 +146,11 @@ class HttpClient:
     # Facts
 
     @property
+    def state(self) -> SessionState:
+        """State of the conversation."""
+        return self._state.peer.state
+
+    @property
     def revision(self) -> Revision | None:
         """Negotiated revision; None before negotiation."""
         return self._state.peer.revision

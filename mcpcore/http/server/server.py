@@ -23,6 +23,7 @@ from msgspec import Raw
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
+from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.state import Inbound
 from mcpcore.http.headers import HeaderError, HeaderLines
@@ -427,6 +428,11 @@ class HttpServer:
     def sessions(self) -> int:
         """Number of legacy sessions."""
         return len(self._router.sessions)
+
+    def state_of(self, session: str) -> SessionState:
+        """Return the state of a legacy session, CLOSED if there is none of that id."""
+        found = self._router.sessions.get(session)
+        return SessionState.CLOSED if found is None else found.peer.state
 
     @property
     def calls(self) -> int:

@@ -4,17 +4,25 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 import msgspec
+from anyio.lowlevel import current_token
 from msgspec import Raw, Struct
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, HeaderParams, Negotiation
 from mcpcore.engine.outbound import is_repeatable
-from mcpcore.errors import BadPattern, CallFailed, InvalidResponse, PeerError
+from mcpcore.errors import (
+    BadPattern,
+    CallFailed,
+    ConnectionClosed,
+    HttpStatusError,
+    InvalidResponse,
+    PeerError,
+    RequestTimeout,
+)
 from mcpcore.spec.errors import INVALID_PARAMS
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.revisions import Revision
@@ -43,10 +51,12 @@ _PUBLIC = ""
 STALE = "mcpcore/stale"
 """Member of ``_meta`` of what is not fresh, as the server gives nothing now: its age in seconds."""
 
-Flight = tuple[str, bytes]
-"""Method and params of a request that is under way."""
 _Key = tuple[str, str, str, bytes]
 """Key of a result: server, authorization context (empty: any), method, params."""
+_Place = tuple[_Key, float | None, object]
+"""Key of equal requests: that of their result, their timeout, the event loop they are in."""
+_SHARED = (PeerError, RequestTimeout, ConnectionClosed, InvalidResponse, HttpStatusError)
+"""Failures of a request for everybody who waits for it; others concern its first caller alone."""
 
 
 class _Hints(Struct, rename="camel"):
@@ -81,7 +91,8 @@ class ResultCache:
     ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server
     says.  A result that is asked for in the last part, ``refresh_ahead``, of its time is given at
     once, and fetched again beside that: 0.2 is the last fifth, 0 never.  ``one_flight``: True if
-    equal requests at a time wait for the first one.  ``stale_if_error``: the
+    equal requests at a time are one, on all connections that share private results, with one
+    result or error; who is cancelled ends it for nobody else.  ``stale_if_error``: the
     seconds for which a stale result still takes the place of one that the server fails to give; it
     has its age in ``_meta``.  What was announced to have changed is never given.
     """
@@ -109,6 +120,8 @@ class ResultCache:
         self._used = 0
         self._connections = 0
         self._results: OrderedDict[_Key, Kept] = OrderedDict()
+        self._flights: dict[_Place, _SharedRequest] = {}
+        """Requests under way, for others who ask for the same."""
         self._drops = 0
         self._changes: OrderedDict[tuple[str, str], int] = OrderedDict()
         """Number of the last drop by server and method, for at most ``limit`` of them."""
@@ -171,6 +184,29 @@ class ResultCache:
         self._used -= len(self._results.pop(key).result)
 
 
+class _SharedRequest:
+    """Request that is under way for all who ask for the same."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self.result: Raw | None = None
+        self.error: Exception | None = None
+        self.shared = False
+        """True if the error concerns everybody who waits."""
+        self._waiting = 0
+
+    async def wait(self) -> None:
+        """Wait for the end; who is the last to leave before that cancels the request."""
+        self._waiting += 1
+        try:
+            await self.ended.wait()
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self.ended.is_set():
+                self.scope.cancel()
+
+
 class ServerCache:
     """Results of one connection in the cache."""
 
@@ -178,8 +214,6 @@ class ServerCache:
         self._cache = cache
         self._server = server
         self._context = context
-        self._flights: dict[Flight, anyio.Event] = {}
-        """Ends of the requests that are under way for results that may be kept."""
         self._unkept: set[str] = set()
         """Methods whose last result could not be kept: nobody waits for the request of another."""
 
@@ -193,21 +227,20 @@ class ServerCache:
     ) -> Raw:
         """Return a result that is kept, or fetch it with ``send``; ``options`` are its own.
 
-        What is fetched ahead is so in a task of ``core``.  Raises PeerError and CallFailed.
+        What is fetched for others, too, or ahead is so in a task of ``core``.  Raises PeerError and
+        CallFailed.
         """
         own = bool(options.get("meta"))
-        if not own:
-            kept = self.get(method, params, now=clock())
-            under_way = self.flight(method, params) if kept is None and _plain(options) else None
-            if under_way is not None:
-                await under_way.wait()
-                kept = self.get(method, params, now=clock())
-            if kept is not None:
-                if self.ages(kept, clock()) and (flight := self.begin(method, params)):
-                    core.group.start_soon(self._refresh, method, params, send, flight)
-                return kept.result
+        kept = None if own else self.get(method, params, now=clock())
+        if kept is not None:
+            if self._ages(kept, clock()):
+                self._flight(method, params, send, core)
+            return kept.result
         try:
-            return await self._fetch(method, params, send, self.begin(method, params))
+            result = None
+            if self._cache.one_flight and _plain(options) and method not in self._unkept:
+                result = await self._shared(method, params, send, core)
+            return await self._fetch(method, params, send) if result is None else result
         except (PeerError, CallFailed) as error:
             from mcpcore_transports.client.policies import blames_server  # late: few have any
 
@@ -216,37 +249,66 @@ class ServerCache:
                 raise
             return kept.stale(clock())
 
+    async def _shared(
+        self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]], core: "ClientCore"
+    ) -> Raw | None:
+        """Return the result of one request for all who ask at a time; None if each sends its own.
+
+        Each gets the error of it, too; if its connection ended, another one sends it.
+        """
+        while True:
+            flight, begun = self._flight(method, params, send, core)
+            await flight.wait()
+            if begun:
+                if flight.error is not None:
+                    raise flight.error
+                return flight.result
+            if flight.result is not None:
+                kept = self.get(method, params, now=clock())
+                return None if kept is None else kept.result
+            if flight.error is not None and flight.shared:
+                raise _twin(flight.error) from flight.error.__cause__
+
+    def _flight(
+        self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]], core: "ClientCore"
+    ) -> tuple[_SharedRequest, bool]:
+        """Return the request that is under way for all, and True if it has begun just now."""
+        key = self._server, self._context, method, _encode(params)
+        place = key, core.settings.limits.request_timeout, current_token()
+        flights = self._cache._flights
+        if place in flights:
+            return flights[place], False
+        flight = _SharedRequest()
+
+        async def fly() -> None:
+            try:
+                with flight.scope:
+                    flight.result = await self._fetch(method, params, send)
+            except Exception as error:  # middleware may raise anything
+                flight.error = error
+                flight.shared = isinstance(error, _SHARED) and core.closed is None
+            finally:
+                del flights[place]
+                flight.ended.set()
+
+        core.group.start_soon(fly)
+        flights[place] = flight
+        return flight, True
+
     async def _fetch(
-        self,
-        method: str,
-        params: Body,
-        send: Callable[[], Awaitable[Outcome]],
-        flight: Flight | None,
+        self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]]
     ) -> Raw:
-        """Send a request whose result is kept if the server allows it, and end its ``flight``."""
+        """Send a request; keep its result if the server allows that."""
         mark = self.mark(method)
         try:
             outcome = await send()
-            if not outcome.with_input:
-                self.put(method, params, outcome.result, mark, now=clock())
         except PeerError as error:
             if error.code == INVALID_PARAMS:
                 self.drop(method)  # a refused cursor makes all pages doubtful
             raise
-        finally:
-            self.end(flight)
+        if not outcome.with_input:
+            self.put(method, params, outcome.result, mark, now=clock())
         return outcome.result
-
-    async def _refresh(
-        self,
-        method: str,
-        params: Body,
-        send: Callable[[], Awaitable[Outcome]],
-        flight: Flight,
-    ) -> None:
-        """Fetch a result again that is about to become stale; until then it is what it was."""
-        with suppress(PeerError, CallFailed):
-            await self._fetch(method, params, send, flight)
 
     def get(self, method: str, params: Body, *, now: float, stale: bool = False) -> Kept | None:
         """See :meth:`ResultCache.find`."""
@@ -257,28 +319,7 @@ class ServerCache:
                 return found
         return None
 
-    def flight(self, method: str, params: Body) -> anyio.Event | None:
-        """Return the end of an equal request whose result is likely to be kept; None without."""
-        if not self._cache.one_flight or method in self._unkept:
-            return None
-        return self._flights.get((method, _encode(params)))
-
-    def begin(self, method: str, params: Body) -> Flight | None:
-        """Note that a request begins; None if an equal one has, or nobody wants to know."""
-        if not (self._cache.one_flight or self._cache.refresh_ahead):
-            return None
-        place = method, _encode(params)
-        if place in self._flights:
-            return None
-        self._flights[place] = anyio.Event()
-        return place
-
-    def end(self, flight: Flight | None) -> None:
-        """Let go on who waits for a request."""
-        if flight is not None:
-            self._flights.pop(flight).set()
-
-    def ages(self, kept: Kept, now: float) -> bool:
+    def _ages(self, kept: Kept, now: float) -> bool:
         """Return True if a fresh result is to be fetched again."""
         ahead = self._cache.refresh_ahead
         return ahead > 0 and now >= kept.stale_at - kept.ttl * ahead
@@ -313,6 +354,13 @@ class ServerCache:
 def _plain(options: "RequestOptions") -> bool:
     """Return True if there are no options but the default timeout."""
     return all(name == "timeout" and it is DEFAULT_TIMEOUT for name, it in options.items())
+
+
+def _twin(error: Exception) -> Exception:
+    """Return an equal exception, for another one to raise: callers may add to the message."""
+    twin = type(error).__new__(type(error), *error.args)
+    vars(twin).update(vars(error))
+    return twin
 
 
 def _encode(params: Body) -> bytes:

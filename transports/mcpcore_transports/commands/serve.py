@@ -272,13 +272,17 @@ def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None
 
 
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
-    """Yield the middleware of logs."""
+    """Yield the middleware of logs, and the guard of the configuration file."""
     if options.log_format == "json":
         from mcpcore_transports.server.log_labels import label_logs  # late: few log so
 
         yield label_logs()
     if options.verbose:
         yield log_incoming()
+    if options.settled is not None and options.settled.guard is not None:
+        from mcpcore_transports.client.guarding import guard_answers  # late: few guard
+
+        yield guard_answers(options.settled.guard)
 
 
 def _limiter(options: ServeOptions) -> "RateLimiter | None":
@@ -367,7 +371,10 @@ def _observing(settings: ServeSettings, options: ServeOptions, place: Path | Non
     attributes = {}
     if not (options.ws or options.websocket or options.tcp or options.unix):
         if not options.stdio:
-            attributes = {"network.transport": "tcp", "network.protocol.name": "http"}
+            attributes = {
+                **{"network.transport": "tcp", "network.protocol.name": "http"},
+                "network.protocol.version": "1.1",
+            }
         elif not web:
             attributes = {"network.transport": "pipe"}
     try:

@@ -2,8 +2,8 @@
 
 A value is that of the command line, else of the variable ``MCPCORE_<NAME>``, else of the file that
 ``MCPCORE_<NAME>_FILE`` names, as containers mount secrets, else of the configuration file.  That is
-TOML: its members have the names of the options, its tables ``limits``, ``rates``, ``suspicion`` and
-``supervision`` hold what ``--limit`` takes, and the policies.
+TOML: its members have the names of the options, its tables ``limits``, ``rates``, ``suspicion``,
+``supervision`` and ``guard`` hold what ``--limit`` takes, and the policies.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import typer
 from msgspec import Struct
 from typer.core import TyperCommand
@@ -26,6 +27,7 @@ from mcpcore_transports.commands.output import print_warning
 if TYPE_CHECKING:  # imported where a file has them: each command waits for what is imported here
     from mcpcore.policy.rates import Activity, Rate
     from mcpcore.policy.suspicion import Suspicion
+    from mcpcore.policy.trust import TrustSettings
 
 T = TypeVar("T")
 
@@ -39,10 +41,12 @@ _OWN = ("LIFELINE", "LIFELINE_PLACE", "DEV", "PROCESS", "BENCH_PROFILE")
 """Variables that processes of this program set for each other."""
 _LIKE, _NEAR = 0.8, 0.5
 """Similarities from which a name is taken for a mistyped one, and from which it may be one."""
-_POLICIES = ("rates", "suspicion", "supervision")
+_POLICIES = ("rates", "suspicion", "supervision", "guard")
 """Tables of a file beside its limits."""
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
+_GUARD = ("allow", "deny", "descriptions", "results", "redact")
+"""Settings of the trust in a server that are not about pins."""
 _LARGEST = 1 << 20
 """Maximum bytes of a file."""
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*(?=@)|((?:password|passwd|secret|token)=)[^&\s]*")
@@ -73,6 +77,7 @@ class Settled(Struct, kw_only=True):
     suspicion: "Suspicion | None" = None
     supervision: Mapping[str, float] | None = None
     """Members of :class:`~mcpcore_transports.serve.workers.WorkersSettings`."""
+    guard: "TrustSettings | None" = None
 
 
 class SettledCommand(TyperCommand):
@@ -187,6 +192,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         settled.rates = _rates(given.pop("rates", None))
         settled.suspicion = _suspicion(given.pop("suspicion", None))
         settled.supervision = _supervision(given.pop("supervision", None))
+        settled.guard = _guard(given.pop("guard", None))
         defaults: dict[str, Any] = context.default_map  # type: ignore[assignment]
         for name, value in given.items():
             if isinstance(value, dict):
@@ -345,6 +351,17 @@ def _supervision(table: Any) -> Mapping[str, float] | None:
     given = _table("supervision", table, WorkersSettings.__struct_fields__)
     _made("supervision", WorkersSettings, given)
     return given
+
+
+def _guard(table: Any) -> "TrustSettings | None":
+    if table is None:
+        return None
+    from mcpcore.policy.trust import TrustSettings  # late: few guard
+
+    try:
+        return msgspec.convert(_table("guard", table, _GUARD), TrustSettings)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"guard: {error}") from error
 
 
 def _made(where: str, kind: Callable[..., T], given: Mapping[str, Any]) -> T:

@@ -116,9 +116,10 @@ def network_attributes(target: object) -> dict[str, str | int]:
     if isinstance(parsed, targets.UnixTarget):
         return {"network.transport": "unix", "server.address": parts.path}
     found: dict[str, str | int] = {"network.transport": "tcp"}
-    protocol = "websocket" if isinstance(parsed, targets.WebSocketTarget) else "http"
-    if not isinstance(parsed, targets.TcpTarget):
-        found["network.protocol.name"] = protocol
+    if isinstance(parsed, targets.WebSocketTarget):
+        found["network.protocol.name"] = "websocket"
+    elif not isinstance(parsed, targets.TcpTarget):
+        found |= {"network.protocol.name": "http", "network.protocol.version": "1.1"}
     if parts.hostname:
         found["server.address"] = parts.hostname
         default = 443 if parts.scheme in ("https", "wss") else 80
