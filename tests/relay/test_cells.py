@@ -155,6 +155,7 @@ def test_a_call_that_is_cancelled(client: str, server: str) -> None:
 
 ERRORS = [
     ("tools/call", -32602, None, (-32602, -32602, -32602, -32602)),
+    ("tools/call", -32602, {"uri": "x:1"}, (-32602, -32602, -32602, -32602)),
     ("tools/call", 17, {"a": 1}, (17, 17, 17, 17)),
     ("acme/dig", -32601, None, (-32601, -32601, -32601, -32601)),
     ("resources/read", -32602, {"uri": "x:1"}, (-32602, -32002, -32602, -32602)),

@@ -83,6 +83,7 @@ def test_a_list_of_a_legacy_server_is_kept_if_the_settings_say_so(
     hints = only.result("tools/list")
     assert (hints["ttlMs"], hints["cacheScope"]) == (ttl * 1000, "private")
     assert only.result("resources/read", {"uri": "x:1"})["ttlMs"] == 0
+    assert "ttlMs" not in only.result("tools/call", {"name": "echo"})
 
 
 @cells
