@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [lines[name] for name in chosen.line or lines]
     absent = [line for line in wanted if not line.installed]
     for line in absent:
-        problem = f"the SDK {line.name} {line.version} is not installed: make sdk"
+        problem = f"the SDK {line.name} {line.version} is not installed: make interop"
         print(problem, file=sys.stderr)
     if absent and (chosen.line or reported or not {*absent} <= {*TYPESCRIPT}):
         return 2

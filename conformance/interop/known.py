@@ -16,7 +16,7 @@ from conformance.interop.drivers.features import BY_NAME
 from mcpcore.spec import revisions
 
 KNOWN_FILE = Path(__file__).with_name("known.toml")
-_SDK_MODULE = re.compile(r"mcp(\.[a-z_]+)+|@modelcontextprotocol(/[a-z.]+)+")
+_SDK_MODULE = re.compile(r"(fast)?mcp(\.[a-z_]+)+|@modelcontextprotocol(/[a-z.]+)+")
 
 
 class Departure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

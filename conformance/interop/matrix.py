@@ -54,6 +54,7 @@ class Line(Struct, frozen=True):
     """How its programs' names begin."""
     transports: tuple[str, ...] = TRANSPORTS
     """What it is tried over."""
+    sides: tuple[str, ...] = SIDES
 
     @property
     def python(self) -> Path:
@@ -114,7 +115,9 @@ TYPESCRIPT = (
     TypeScriptLine("TypeScript 1.x", "1.32.2", _PACKAGES, ERAS[:1], f"{_OWN}/sdk", _BARE),
 )
 """The official SDK in TypeScript: in the newest revision of each era that a line speaks."""
-EVERY_LINE = (*LINES, *TYPESCRIPT)
+FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp", _BARE[1:], SIDES[:1])
+"""Its client, which says and hears in a way of its own what the SDK below it does."""
+EVERY_LINE = (*LINES, *TYPESCRIPT, FASTMCP)
 
 
 class Talk(Struct, frozen=True):
@@ -207,7 +210,8 @@ def talks(
     return [
         talk
         for talk in map(Talk, *zip(*product(lines, sides, transports, revisions), strict=True))
-        if talk.transport in talk.line.transports and absence(talk) is None
+        if talk.transport in talk.line.transports and talk.side in talk.line.sides
+        if absence(talk) is None
     ]
 
 

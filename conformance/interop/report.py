@@ -22,10 +22,10 @@ INTRODUCTION = """\
 # Interoperation
 
 Our client and our server against programs written with the official SDKs in Python and in
-TypeScript, both lines of each ({versions}):
+TypeScript, both lines of each, and the client of fastmcp ({versions}):
 every feature that both sides have, in both directions, over stdio and Streamable HTTP; with Python
 also over HTTP+SSE, and with its servers also without sessions and streams, as many are deployed.
-Python speaks every revision that its line speaks there, TypeScript the newest of each era. The same
+Python speaks every revision that its line speaks there, the others the newest of each era. The same
 drivers (`conformance/interop/drivers`) drive the clients of all libraries; the SDKs' programs are
 in `conformance/interop/sdk`, ours are `mcpcore_conformance.everything.server` and
 `conformance.interop.our_client`.

@@ -15,6 +15,7 @@ from conformance.interop.drivers.features import BY_NAME, FEATURES, Cell, measur
 from conformance.interop.known import Known, load
 from conformance.interop.matrix import (
     EVERY_LINE,
+    FASTMCP,
     LINES,
     OURS,
     SIDES,
@@ -65,6 +66,7 @@ def test_conversations_are_those_that_the_lines_and_the_specification_have() -> 
     assert ("2.x", "client", "http", "2024-11-05") not in found
     assert ("2.x", "client", STATELESS, "2025-11-25") not in found
     assert len(talks(TYPESCRIPT)) == 4 * 2 + 2 * 2
+    assert {talk.side for talk in talks([FASTMCP])} == {"client"}
     assert all(len(present(talk)) > 20 for talk in talks(EVERY_LINE))
 
 
@@ -77,7 +79,7 @@ def test_conversations_through_a_gateway() -> None:
         "1.x as server, http, 2025-11-25, through a gateway to a server in 2025-11-25",
         "1.x as server, http, 2026-07-28, through a gateway to a server in 2025-11-25",
     }
-    assert len(found) == len(set(found)) == 2 * (5 + 10)
+    assert len(found) == len(set(found)) == 2 * (5 + 10) + 6
     assert all(len(present(talk)) > 40 for talk in found)
     across = {feature.name for talk in found if is_across(talk) for feature in present(talk)}
     assert {"sampling", "roots", "progress", "cancellation", "resource updated"} <= across
@@ -345,7 +347,7 @@ def test_page_holds_every_entry() -> None:
 
 def test_versions_are_those_that_the_makefile_installs() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    versions = r"^((?:SDK1?|TYPESCRIPT2?)_VERSION) := (\S+)$"
+    versions = r"^((?:SDK1?|TYPESCRIPT2?|FASTMCP)_VERSION) := (\S+)$"
     installed = dict(re.findall(versions, text, re.MULTILINE))
     assert {line.version for line in EVERY_LINE} == set(installed.values())
 
@@ -487,7 +489,7 @@ def test_missing_sdk_is_named(
     missing = Line("9.x", "9.9", ".venv-none", (LATEST,), "sdk9")
     monkeypatch.setattr(command, "EVERY_LINE", (missing,))
     assert command.main([]) == 2
-    assert "9.9 is not installed: make sdk" in capsys.readouterr().err
+    assert "9.9 is not installed: make interop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -496,7 +498,7 @@ def test_missing_sdk_is_named(
         ["--line", "3.x"],
         ["--feature", "x"],
         ["--line", "1.x", "--write", "x.md"],
-        ["--line", "1.x", "--revision", "2026-07-28"],
+        ["--transport", "sse", "--revision", "2026-07-28"],
         ["--feature", "session: end", "--transport", "stdio"],
     ],
 )
