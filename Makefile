@@ -66,7 +66,8 @@ setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 sdk: $(SDK_READY) $(SDK1_READY) typescript ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x; with npm TypeScript's
 
 typescript:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory $(TYPESCRIPT_READY) || echo "the TypeScript SDK does not install here" >&2; \
 	  else echo "without npm there is no TypeScript SDK (make ci-tools brings it)"; fi
 
 adapted: $(ADAPTED_READY) ## Install mcpcore beside both lines of the official SDK and fastmcp, to serve their objects
