@@ -56,22 +56,27 @@ export PYTHONUNBUFFERED := 1
 # Kept bytecode, whatever the environment says: tests start processes by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup sdk adapted demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types docs reference bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk typescript adapted demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types docs reference bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
-sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
+sdk: $(SDK_READY) $(SDK1_READY) typescript ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x; with npm TypeScript's
+
+typescript:
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory $(TYPESCRIPT_READY) || echo "the TypeScript SDK does not install here" >&2; \
+	  else echo "without npm there is no TypeScript SDK (make ci-tools brings it)"; fi
 
 adapted: $(ADAPTED_READY) ## Install mcpcore beside both lines of the official SDK and fastmcp, to serve their objects
 
 demo: $(READY) $(SDK_READY) ## Talks and sign-ins with the official SDK; the conformance kit on both sides over three bindings
 	@$(PY) -m conformance.demo
 
-interop: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) real-programs ## Every feature against both lines of the official SDK; through a gateway; signing in
-	@$(PY) -m conformance.interop && $(PY) -m conformance.interop --gateway --transport http && \
+interop: $(READY) sdk $(FASTMCP_READY) real-programs ## Every feature against both lines of the official SDKs; through a gateway; signing in
+	@$(PY) -m conformance.interop && \
 	$(PY) -m conformance.real --gateway --without kit; all=$$?; \
 	$(PY) -m conformance.interop.authorization && exit $$all
 
@@ -93,7 +98,7 @@ test-long-core: $(READY)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(REWRITTEN) $(FUZZ_READY) $(ADAPTED_READY) real-programs
+test-long-rest: $(READY) $(REWRITTEN) $(FUZZ_READY) $(ADAPTED_READY) typescript real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 $(REST_TESTS)
 
@@ -134,9 +139,7 @@ reference: $(READY) ## Write the generated pages of docs/reference anew
 bench: $(READY) bench-tools ## Costs beside raw limits and peers, one run; BENCH="--quick --only http"
 	@$(PY) -m mcpcore_bench run $(BENCH)
 
-bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm the TypeScript SDK too, both lines
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
-	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
+bench-tools: $(SPEED_READY) $(FASTMCP_READY) typescript ## The peers of the bench; with npm the TypeScript SDK too, both lines
 
 fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs; FUZZ="--seconds 3600"
 	@$(PY) -m tests.fuzz --jobs 3 $(FUZZ)

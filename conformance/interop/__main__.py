@@ -1,6 +1,7 @@
-"""``python -m conformance.interop``: both lines of the official SDK, every feature, one table.
+"""``python -m conformance.interop``: the official SDKs, every feature, one table; also relayed.
 
-Exits with 1 if a cell is red, with 2 if an SDK is not installed.
+Exits with 1 if a cell is red, with 2 if an SDK is not installed; those in TypeScript, which need
+npm, are left out if nobody asks for them.
 """
 
 import argparse
@@ -8,22 +9,22 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from msgspec import structs
-
 from conformance.interop.drivers.features import BY_NAME as FEATURE
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
 from conformance.interop.matrix import (
-    LINES,
+    EVERY_LINE,
     SIDES,
     TRANSPORTS,
+    TYPESCRIPT,
     Judged,
     no_gaps,
     present,
+    relayed_talks,
     run,
     talks,
 )
-from conformance.interop.report import full, markdown, summary
+from conformance.interop.report import full, markdown, relayed, summary
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import REVISIONS
 
@@ -32,37 +33,46 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the conversations that are chosen, by default all, and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m conformance.interop",
-        description="Interoperation with both lines of the official Python SDK.",
+        description="Interoperation with both lines of the official SDKs.",
     )
-    lines = {line.name: line for line in LINES}
+    lines = {line.name: line for line in EVERY_LINE}
     parser.add_argument("--line", action="append", choices=lines)
     parser.add_argument("--side", action="append", choices=SIDES, help="what the SDK is")
     parser.add_argument("--transport", action="append", choices=TRANSPORTS)
-    parser.add_argument("--revision", action="append", choices=REVISION)
+    parser.add_argument("--revision", action="append", choices=REVISION, help="of the client")
     parser.add_argument("--feature", action="append", choices=FEATURE)
-    parser.add_argument("--gateway", action="store_true", help="with mcpcore gateway between them")
+    parser.add_argument("--gateway", action="store_true", help="only through mcpcore gateway")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="fail if the report there is out of date"
     )
     chosen = parser.parse_args(arguments)
     narrowed = chosen.line or chosen.side or chosen.transport or chosen.revision or chosen.feature
-    narrowed = narrowed or chosen.gateway
-    if narrowed and (chosen.write or chosen.check):
+    narrowed, reported = narrowed or chosen.gateway, chosen.write or chosen.check
+    if narrowed and reported:
         parser.error("a report is of everything: choose nothing")
     wanted = [lines[name] for name in chosen.line or lines]
-    for line in wanted:
-        if not line.installed:
-            print(f"the official SDK {line.version} is not installed: make sdk", file=sys.stderr)
-            return 2
+    absent = [line for line in wanted if not line.installed]
+    for line in absent:
+        problem = f"the SDK {line.name} {line.version} is not installed: make interop"
+        print(problem, file=sys.stderr)
+    if absent and (chosen.line or reported or not {*absent} <= {*TYPESCRIPT}):
+        return 2
+    wanted = [line for line in wanted if line not in absent]
     known = load()
     if problems := no_gaps(known, wanted):
         print("\n".join(problems), file=sys.stderr)
         return 1
     features = [FEATURE[name] for name in chosen.feature] if chosen.feature else FEATURES
     revisions = [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS
-    conversations = talks(wanted, chosen.side or SIDES, chosen.transport or TRANSPORTS, revisions)
-    conversations = [structs.replace(talk, gateway=chosen.gateway) for talk in conversations]
+    sides, transports = chosen.side or SIDES, chosen.transport or TRANSPORTS
+    conversations = [
+        talk
+        for talk in relayed_talks(wanted)
+        if talk.side in sides and talk.transport in transports and talk.revision in revisions
+    ]
+    if not chosen.gateway:
+        conversations = talks(wanted, sides, transports, revisions) + conversations
     if not any(present(talk, features) for talk in conversations):
         parser.error("there is nothing of the kind to try")
     began = monotonic()
@@ -71,8 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         red = sum(cell.verdict.red for cell in found)
         print(f"{talk}: {len(found)} features{f', {red} FAIL' if red else ''}", file=sys.stderr)
         cells += found
-    print(full(cells, features))
-    print(f"\n{summary(cells)}\n")
+    if not chosen.gateway:
+        print(f"{full(cells, features)}\n\n{summary(cells)}")
+    print(f"\n{relayed(cells)}\n")
     failed = [cell for cell in cells if cell.verdict.red]
     for cell in failed:
         print(f"FAIL: {cell.talk}: {cell.feature}: {cell.note}")

@@ -1,8 +1,11 @@
 """All cells: feature, line of the SDK, side, transport and revision; run and judged."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,10 +13,10 @@ from enum import Enum
 from itertools import product
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from conformance.interop.drivers.features import FEATURES, Cell, Feature, Speaks
-from conformance.interop.known import Fault, Known
+from conformance.interop.known import Difference, Entry, Fault, Known
 from conformance.interop.talk import (
     OUR_CLIENT,
     OUR_SERVER,
@@ -22,29 +25,36 @@ from conformance.interop.talk import (
     SSE,
     STATELESS,
     converse,
+    node,
     offered,
     relayed,
 )
 from mcpcore.spec.revisions import BY_NAME as REVISION
-from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, REVISIONS, Revision, Span
 from mcpcore_conformance.everything.app import PAGE_SIZE
 from mcpcore_conformance.launch import LaunchError
 
 SIDES = ("client", "server")
+ERAS = (LATEST_LEGACY, LATEST)
+"""The newest revision of each."""
 TRANSPORTS = ("stdio", "http", STATELESS, SSE)
+OURS = "ours"
 SMALL_PAGES = "3"
 
 
 class Line(Struct, frozen=True):
-    """A line of the official SDK, and where it is installed."""
+    """A line of an SDK in Python, and where it is installed."""
 
     name: str
     version: str
     environment: str
     revisions: tuple[Revision, ...]
-    """What it speaks, oldest first."""
+    """What it is tried in, oldest first."""
     programs: str
     """How its programs' names begin."""
+    transports: tuple[str, ...] = TRANSPORTS
+    """What it is tried over."""
+    sides: tuple[str, ...] = SIDES
 
     @property
     def python(self) -> Path:
@@ -68,10 +78,46 @@ class Line(Struct, frozen=True):
         return [str(self.python), str(PROGRAMS / f"{self.programs}_{side}.py")]
 
 
+class TypeScriptLine(Line, frozen=True):
+    """A line of the TypeScript SDK; ``environment`` is a folder of packages, ``programs`` one."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether it is there in this version, and Node."""
+        about = ROOT / self.environment / self.programs / "package.json"
+        there = node() is not None and about.exists()
+        return there and json.loads(about.read_bytes())["version"] == self.version
+
+    def has(self, module: str) -> bool:
+        """Whether it has a module."""
+        return (ROOT / self.environment / module).exists()
+
+    def program(self, side: str) -> list[str]:
+        """The command of its client, of which one half is in Python, or its server."""
+        script, modules = PROGRAMS / f"typescript_{side}.mjs", ROOT / self.environment
+        flag = "--experimental-import-meta-resolve"
+        words = [node() or "node", flag, str(script), self.name[-3], str(modules)]
+        if side == "server":
+            return words
+        return [sys.executable, str(script.with_suffix(".py")), shlex.join(words)]
+
+
+_PACKAGES = ".tools/node_modules"
+_OWN = "@modelcontextprotocol"
+_BARE = ("stdio", "http")
 LINES = (
     Line("2.x", "2.3.0", ".venv-sdk", REVISIONS, "sdk2"),
     Line("1.x", "1.30.0", ".venv-sdk1", LEGACY, "sdk1"),
 )
+"""The official SDK in Python."""
+TYPESCRIPT = (
+    TypeScriptLine("TypeScript 2.x", "2.4.0", _PACKAGES, ERAS, f"{_OWN}/server", _BARE),
+    TypeScriptLine("TypeScript 1.x", "1.32.2", _PACKAGES, ERAS[:1], f"{_OWN}/sdk", _BARE),
+)
+"""The official SDK in TypeScript: in the newest revision of each era that a line speaks."""
+FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp", _BARE[1:], SIDES[:1])
+"""Its client, which says and hears in a way of its own what the SDK below it does."""
+EVERY_LINE = (*LINES, *TYPESCRIPT, FASTMCP)
 
 
 class Talk(Struct, frozen=True):
@@ -81,12 +127,42 @@ class Talk(Struct, frozen=True):
     side: str
     transport: str
     revision: Revision
-    gateway: bool = False
-    """True with ``mcpcore gateway`` between the two."""
+    """That of the client."""
+    behind: Revision | None = None
+    """That of the server, where ``mcpcore gateway`` stands between the two."""
+    server: Line | None = None
+    """Whose the server is, if it is neither ours nor of the same line."""
+
+    @property
+    def client_name(self) -> str:
+        """Whose the client is."""
+        return self.line.name if self.side == "client" else OURS
+
+    @property
+    def server_name(self) -> str:
+        """Whose the server is."""
+        line = self.server if self.side == "client" else self.line
+        return line.name if line else OURS
+
+    @property
+    def spoken(self) -> Revision:
+        """What the line speaks in it."""
+        return self.revision if self.side == "client" else self.behind or self.revision
+
+    @property
+    def foreign(self) -> list[tuple[str, str, str, str]]:
+        """Line, side, transport and revision of each end that is not ours."""
+        found = [(self.line.name, self.side, self.transport, self.spoken.name)]
+        if self.server and self.behind:
+            found.append((self.server.name, "server", self.transport, self.behind.name))
+        return found
 
     def __str__(self) -> str:
-        through = " through a gateway" * self.gateway
-        return f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}{through}"
+        own = f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}"
+        if self.behind is None:
+            return own
+        server = f" of {self.server.name}" if self.server else ""
+        return f"{own}, through a gateway to a server{server} in {self.behind.name}"
 
 
 class Verdict(Enum):
@@ -134,14 +210,34 @@ def talks(
     return [
         talk
         for talk in map(Talk, *zip(*product(lines, sides, transports, revisions), strict=True))
+        if talk.transport in talk.line.transports and talk.side in talk.line.sides
         if absence(talk) is None
+    ]
+
+
+def relayed_talks(lines: Iterable[Line] = LINES) -> list[Talk]:
+    """Conversations through a gateway, over HTTP: in each era, and from each to the other.
+
+    A client that meets the other era meets a server of the official SDK there, too.
+    """
+    found = [
+        structs.replace(talk, behind=era)
+        if talk.side == "client"
+        else structs.replace(talk, revision=era, behind=talk.revision)
+        for talk in talks(lines, transports=("http",), revisions=ERAS)
+        for era in ERAS
+    ]
+    return found + [  # the older line does not speak the newer era
+        structs.replace(talk, server=LINES[talk.behind is LATEST_LEGACY])
+        for talk in found
+        if talk.side == "client" and talk.behind is not talk.revision
     ]
 
 
 def absence(talk: Talk, feature: Feature | None = None) -> str | None:
     """Say why the specification or the line has no such conversation, or no such feature in it."""
-    if talk.revision not in talk.line.revisions:
-        return f"SDK {talk.line.name} does not speak {talk.revision.name}"
+    if talk.spoken not in talk.line.revisions:
+        return f"SDK {talk.line.name} is not tried in {talk.spoken.name}"
     stateless = talk.transport == STATELESS
     if (stateless or talk.transport == "http") and not talk.revision.streamable_http:
         return f"{talk.revision.name} has no Streamable HTTP"
@@ -151,7 +247,8 @@ def absence(talk: Talk, feature: Feature | None = None) -> str | None:
         return "a mode of the SDK's servers"
     if feature is None:
         return None
-    if talk.revision not in Span(REVISION[feature.since], REVISION[feature.until]):
+    span = Span(REVISION[feature.since], REVISION[feature.until])
+    if talk.revision not in span or (talk.behind or talk.revision) not in span:
         return "not in this revision"
     if talk.transport not in feature.transports:
         return f"only over {' and '.join(feature.transports)}"
@@ -175,17 +272,20 @@ def hold(talk: Talk, features: Sequence[Feature], tell: Callable[[Cell], object]
     for the newest, which it finds by itself.
     """
     rounds = dict.fromkeys([feature.name for feature in features], 1)
-    ours = ["env", f"{PAGE_SIZE}={SMALL_PAGES}", *OUR_SERVER, "--revision", talk.revision.name]
+    spoken = talk.behind or talk.revision
+    ours = ["env", f"{PAGE_SIZE}={SMALL_PAGES}", *OUR_SERVER, "--revision", spoken.name]
     if talk.side == "client":
-        client, server, automatic = talk.line.program("client"), ours, True
+        server = talk.server.program("server") if talk.server else ours
+        client, automatic = talk.line.program("client"), True
     else:
         client, server = list(OUR_CLIENT), talk.line.program("server")
         automatic = talk.revision is talk.line.revisions[-1]
     try:
         with ExitStack() as stack:
             target = stack.enter_context(offered(server, talk.transport))
-            if talk.gateway:
-                target = stack.enter_context(relayed(target, talk.transport, talk.revision))
+            if talk.behind:
+                between = relayed(target, talk.transport, talk.revision, talk.behind)
+                target = stack.enter_context(between)
             converse(client, target, talk.revision, rounds, tell, automatic=automatic)
     except LaunchError as error:
         for name in rounds:
@@ -193,10 +293,17 @@ def hold(talk: Talk, features: Sequence[Feature], tell: Callable[[Cell], object]
 
 
 def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
-    """Say what to think of an outcome."""
-    entry = known.find(talk.line.name, talk.side, talk.transport, talk.revision.name, cell.feature)
+    """Say what to think of an outcome.
+
+    Between the eras a gateway may mend what is known to be wrong.
+    """
+    entry: Entry | Difference | None = known.find(talk.foreign, cell.feature)
+    across = talk.behind is not None and talk.behind is not talk.revision
+    if talk.behind and across:
+        names = talk.server_name, talk.revision.name, talk.behind.name
+        entry = known.differs(*names, cell.feature) or entry
     if cell.outcome == "ok":
-        if entry is None:
+        if entry is None or across:
             return Judged(talk, cell.feature, Verdict.OK)
         return Judged(talk, cell.feature, Verdict.STALE, f"it works, so it is not: {entry.reason}")
     if entry is None or not re.search(entry.seen, cell.detail):

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 from conformance.interop.drivers.features import FEATURES, Feature
 from conformance.interop.known import Entry, Known
 from conformance.interop.matrix import (
-    LINES,
+    ERAS,
+    EVERY_LINE,
     Judged,
     Line,
     Talk,
@@ -14,20 +16,21 @@ from conformance.interop.matrix import (
     absence,
     talks,
 )
-from mcpcore.spec.revisions import REVISIONS
+from mcpcore.spec.revisions import REVISIONS, Revision
 
 INTRODUCTION = """\
 # Interoperation
 
-Our client and our server against programs written with the official Python SDK, both of its lines
-({versions}), each in an environment of its own:
-every feature that both sides have, in both directions, over stdio, Streamable HTTP (the SDK's
-servers also without sessions and streams, as many are deployed) and HTTP+SSE, in every revision
-that the line speaks there. The same drivers (`conformance/interop/drivers`) drive the clients of
-all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
-`mcpcore_conformance.everything.server` and `conformance.interop.our_client`.
+Our client and our server against programs written with the official SDKs in Python and in
+TypeScript, both lines of each, and the client of fastmcp ({versions}):
+every feature that both sides have, in both directions, over stdio and Streamable HTTP; with Python
+also over HTTP+SSE, and with its servers also without sessions and streams, as many are deployed.
+Python speaks every revision that its line speaks there, the others the newest of each era. The same
+drivers (`conformance/interop/drivers`) drive the clients of all libraries; the SDKs' programs are
+in `conformance/interop/sdk`, ours are `mcpcore_conformance.everything.server` and
+`conformance.interop.our_client`.
 
-`make interop` runs all of it, prints the table and fails if a cell is red. This page is written by
+`make interop` runs all of it, prints the tables and fails if a cell is red. This page is written by
 `.venv/bin/python -m conformance.interop --write conformance/interop/report.md`.
 
 * **ok**: the feature works.
@@ -40,13 +43,18 @@ works, or if it fails in any other way than the one that is known
 (`conformance/interop/known.toml`). When the SDK is the client, our server speaks the one revision
 and the SDK's client finds it out by itself; when it is the server, our client is told the revision,
 and finds out the newest."""
+RELAYED = """\
+The same with `mcpcore gateway` between the two, over HTTP: in each era, and from each to the other,
+where a server of the official SDK in Python stands behind the clients, too. Features are those that
+both revisions have. Between the eras what is listed may also work."""
 
 
 def markdown(cells: Iterable[Judged], known: Known) -> str:
     """Write the whole page."""
     cells = list(cells)
-    versions = " and ".join(f"`mcp` {line.version}" for line in LINES)
-    parts = [INTRODUCTION.format(versions=versions), "## Summary", summary(cells)]
+    versions = [f"{line.name} is {line.version}" for line in EVERY_LINE]
+    parts = [INTRODUCTION.format(versions=", ".join(versions)), "## Summary", summary(cells)]
+    parts += ["## Through a gateway", RELAYED, relayed(cells)]
     if known.fault:
         rows = [
             (*_whose(entry), ", ".join(entry.revisions) or "all", entry.reason, entry.clause)
@@ -54,6 +62,13 @@ def markdown(cells: Iterable[Judged], known: Known) -> str:
         ]
         header = ("SDK", "Features", "Revisions", "What it does", "Clause")
         parts += ["## Faults of the SDK", table(header, rows)]
+    if known.difference:
+        differences = [
+            (", ".join(each.features), *map(", ".join, (each.revisions, each.behind)), each.reason)
+            for each in known.difference
+        ]
+        columns = ("Features", "Client", "Server", "Why")
+        parts += ["## What differs between the eras", table(columns, differences)]
     if known.gap:
         gaps = [(*_whose(entry), entry.reason) for entry in known.gap]
         parts += ["## What is missing", table(("SDK", "Features", "Why"), gaps)]
@@ -75,6 +90,21 @@ def summary(cells: Sequence[Judged]) -> str:
             row.append(_counted(count) if count else "n/a")
         rows.append(row)
     return table(("SDK", "Transport", *(row.name for row in REVISIONS)), rows)
+
+
+def relayed(cells: Iterable[Judged]) -> str:
+    """Count the verdicts of what went through a gateway, by eras of client and server."""
+    eras = list(product(ERAS, repeat=2))
+    counts: dict[tuple[str, str], dict[tuple[Revision, Revision | None], Counter[Verdict]]] = {}
+    for cell in cells:
+        if (talk := cell.talk).behind:
+            ends = counts.setdefault((talk.client_name, talk.server_name), {})
+            ends.setdefault((talk.revision, talk.behind), Counter())[cell.verdict] += 1
+    rows = [
+        (*names, *(_counted(ends[each]) if each in ends else "" for each in eras))
+        for names, ends in counts.items()
+    ]
+    return table(("Client", "Server", *(f"{one.name} > {two.name}" for one, two in eras)), rows)
 
 
 def full(cells: Sequence[Judged], features: Sequence[Feature] = FEATURES) -> str:
@@ -120,7 +150,7 @@ def _whose(entry: Entry) -> tuple[str, str]:
 
 def _places() -> list[tuple[Line, str, str]]:
     """Line, side and transport of every conversation, in the order of the table."""
-    return list(dict.fromkeys((talk.line, talk.side, talk.transport) for talk in talks()))
+    return list(dict.fromkeys((talk.line, talk.side, talk.transport) for talk in talks(EVERY_LINE)))
 
 
 def _counted(count: Counter[Verdict]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,12 @@ class ClientFailed(Exception):
     """The client ended before it had driven every feature."""
 
 
+def node() -> str | None:
+    """Find Node: that of ``make ci-tools`` before any other."""
+    ours = ROOT / ".tools" / "node_modules" / "node" / "bin" / "node"
+    return str(ours) if ours.exists() else shutil.which("node")
+
+
 @contextmanager
 def offered(command: Sequence[str], transport: str) -> Iterator[Target]:
     """Start a server where it stands by itself, and yield what to connect to."""
@@ -65,9 +72,11 @@ def offered(command: Sequence[str], transport: str) -> Iterator[Target]:
 
 
 @contextmanager
-def relayed(target: Target, transport: str, revision: Revision) -> Iterator[Target]:
-    """Start a gateway before a server, in the same revision, and yield what to connect to."""
-    spoken = ["--revision", revision.name, "--server-revision", revision.name]
+def relayed(
+    target: Target, transport: str, revision: Revision, server_revision: Revision
+) -> Iterator[Target]:
+    """Start a gateway before a server, and yield what to connect to."""
+    spoken = ["--revision", revision.name, "--server-revision", server_revision.name]
     behind = [target] if isinstance(target, str) else ["--", *target]
     binding = BINDINGS["http" if transport == STATELESS else transport]
     command = [*OUR_GATEWAY, *spoken, *binding, *behind]

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct, structs, to_builtins
 
-from conformance.interop.talk import OUR_GATEWAY
+from conformance.interop.talk import OUR_GATEWAY, node
 from conformance.real.install import NPM, ROOT, TOOLS, missing
 from conformance.real.processes import MARK, free_port, listening
 from conformance.real.table import OURS, Offer, Row, ServerProgram, Table
@@ -123,7 +123,7 @@ def why_not(row: Row, table: Table) -> str:
     program = row.program
     if program.package and (reason := missing(table.packages[program.package])):
         return reason
-    if any("{node}" in word for word in program.command) and _node() is None:
+    if any("{node}" in word for word in program.command) and node() is None:
         return "there is no node"
     absent = [each for each in program.needs if _found(each) is None]
     return f"there is no {' and no '.join(absent)}" if absent else ""
@@ -140,7 +140,7 @@ def scene(row: Row, table: Table, hub: Hub, group: str) -> Iterator[Scene]:
         place = table.packages[program.package].place if program.package else NPM
         binaries = ROOT / place / "bin"
         facts = {
-            "node": _node() or "node",
+            "node": node() or "node",
             "npm": str(TOOLS / "node_modules" / ".bin"),
             "bin": str(binaries),
             "python": sys.executable if place == NPM else str(binaries / "python"),
@@ -245,11 +245,6 @@ def _way_to_ours(row: Row) -> str:
 def _environment(folder: Path, mark: str) -> dict[str, str]:
     cache = {"NODE_COMPILE_CACHE": str(TOOLS / "cache")}
     return environment(ProcessSettings(env={"HOME": str(folder), MARK: mark, **cache, **SHUT}))
-
-
-def _node() -> str | None:
-    ours = ROOT / ".tools" / "node_modules" / "node" / "bin" / "node"
-    return str(ours) if ours.exists() else shutil.which("node")
 
 
 def _found(name: str) -> str | None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def servers(log: Path) -> set[int]:
     return found
 
 
-async def test_sessions_over_processes_leave_none(tmp_path: Path) -> None:
+async def test_sessions_over_processes_leave_none(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     before, seen, most = children(), set[int](), 0
 
     async def sessions(url: str, number: int) -> None:
@@ -71,13 +74,16 @@ async def test_sessions_over_processes_leave_none(tmp_path: Path) -> None:
                 group.start_soon(sessions, front.url, SESSIONS // 8)
         for process in seen:
             await gone(process)
+    record_property("figures", f"{len(seen)} sessions, at most {most} processes at a time")
     assert len(seen) == SESSIONS // 8 * 8
     assert most <= 8 + 1 + 4  # with that of before and those that are ending
     assert children() <= before
 
 
 @pytest.mark.parametrize("revision", ERAS)
-async def test_a_server_that_is_killed_all_the_time(revision: str, tmp_path: Path) -> None:
+async def test_a_server_that_is_killed_all_the_time(
+    revision: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     log = tmp_path / "log"
     log.touch()
     settings = GatewaySettings(
@@ -130,6 +136,7 @@ async def test_a_server_that_is_killed_all_the_time(revision: str, tmp_path: Pat
         for place in range(4):
             group.start_soon(calls, front.url, place)
     booked = Counter(log.read_text().split())
+    record_property("figures", f"{kills} kills, {dict(outcomes)}, {len(refusals)} refused")
     assert kills >= SECONDS // 2
     assert max(booked.values()) == 1
     assert succeeded <= set(booked)

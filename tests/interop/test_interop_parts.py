@@ -9,13 +9,17 @@ import anyio
 import pytest
 
 from conformance.interop import __main__ as command
-from conformance.interop import matrix
+from conformance.interop import matrix, report
 from conformance.interop.drivers.caller import Mismatch, Refused, Unavailable, expect
 from conformance.interop.drivers.features import BY_NAME, FEATURES, Cell, measure
 from conformance.interop.known import Known, load
 from conformance.interop.matrix import (
+    EVERY_LINE,
+    FASTMCP,
     LINES,
+    OURS,
     SIDES,
+    TYPESCRIPT,
     Judged,
     Line,
     Talk,
@@ -23,12 +27,13 @@ from conformance.interop.matrix import (
     absence,
     judge,
     present,
+    relayed_talks,
     talks,
 )
 from conformance.interop.report import full, markdown, summary, table
 from conformance.interop.talk import OUR_CLIENT, ROOT, STATELESS, converse
 from mcpcore.spec.revisions import BY_NAME as REVISION
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
 
 NEW, OLD = LINES
 HERE = Path(__file__).parent
@@ -60,7 +65,31 @@ def test_conversations_are_those_that_the_lines_and_the_specification_have() -> 
     assert ("1.x", "client", "stdio", "2026-07-28") not in found
     assert ("2.x", "client", "http", "2024-11-05") not in found
     assert ("2.x", "client", STATELESS, "2025-11-25") not in found
-    assert all(len(present(talk)) > 20 for talk in talks())
+    assert len(talks(TYPESCRIPT)) == 4 * 2 + 2 * 2
+    assert {talk.side for talk in talks([FASTMCP])} == {"client"}
+    assert all(len(present(talk)) > 20 for talk in talks(EVERY_LINE))
+
+
+def test_conversations_through_a_gateway() -> None:
+    found = relayed_talks(EVERY_LINE)
+    assert {str(talk) for talk in found if talk.line is OLD} == {
+        "1.x as client, http, 2025-11-25, through a gateway to a server in 2025-11-25",
+        "1.x as client, http, 2025-11-25, through a gateway to a server in 2026-07-28",
+        "1.x as client, http, 2025-11-25, through a gateway to a server of 2.x in 2026-07-28",
+        "1.x as server, http, 2025-11-25, through a gateway to a server in 2025-11-25",
+        "1.x as server, http, 2026-07-28, through a gateway to a server in 2025-11-25",
+    }
+    assert len(found) == len(set(found)) == 2 * (5 + 10) + 6
+    assert all(len(present(talk)) > 40 for talk in found)
+    across = {feature.name for talk in found if is_across(talk) for feature in present(talk)}
+    assert {"sampling", "roots", "progress", "cancellation", "resource updated"} <= across
+    assert not across & {"ping", "task: result", "cache hints", "session: end"}
+    ends = {(talk.client_name, talk.server_name) for talk in found if is_across(talk)}
+    assert {("2.x", "1.x"), ("TypeScript 1.x", "2.x"), (OURS, "TypeScript 2.x")} <= ends
+
+
+def is_across(talk: Talk) -> bool:
+    return talk.behind is not talk.revision
 
 
 @pytest.mark.parametrize(
@@ -81,7 +110,7 @@ def test_conversations_are_those_that_the_lines_and_the_specification_have() -> 
         ("session: lost", OLD, "sse", "2025-11-25", "only over http"),
         ("session: end", OLD, "stdio", "2025-06-18", "only over http"),
         ("tools/call", OLD, "http", "2024-11-05", "2024-11-05 has no Streamable HTTP"),
-        ("tools/call", OLD, "stdio", "2026-07-28", "SDK 1.x does not speak 2026-07-28"),
+        ("tools/call", OLD, "stdio", "2026-07-28", "SDK 1.x is not tried in 2026-07-28"),
     ],
 )
 def test_absence(
@@ -149,6 +178,37 @@ def test_judge(
         assert (other.verdict, other.note) == (Verdict.RED, "another way")
 
 
+@pytest.mark.parametrize(
+    ("server", "revision", "behind", "outcome", "verdict"),
+    [
+        (NEW, LATEST, LATEST_LEGACY, "failed", Verdict.NONE),
+        (NEW, LATEST, LATEST_LEGACY, "ok", Verdict.OK),
+        (OLD, LATEST, LATEST_LEGACY, "failed", Verdict.FAULT),
+        (OLD, LATEST, LATEST_LEGACY, "ok", Verdict.OK),
+        (OLD, LATEST_LEGACY, LATEST_LEGACY, "ok", Verdict.STALE),
+        (NEW, LATEST, LATEST, "failed", Verdict.RED),
+    ],
+)
+def test_judge_through_a_gateway(
+    server: Line,
+    revision: Revision,
+    behind: Revision,
+    outcome: str,
+    verdict: Verdict,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "known.toml"
+    fault = entry(side="server", revisions=["2025-11-25"], lines=["1.x"])
+    eras = {"revisions": ["2026-07-28"], "behind": ["2025-11-25"], "lines": ["2.x"]}
+    path.write_text(f"{fault}\n{entry('difference', side=None, clause=None, **eras)}")
+    known = load(path)
+    for talk in (
+        Talk(server, "server", "http", revision, behind),
+        Talk(TYPESCRIPT[0], "client", "http", revision, behind, server),
+    ):
+        assert judge(talk, Cell("ping", outcome, "x"), known).verdict is verdict
+
+
 # What is known
 
 
@@ -157,18 +217,27 @@ def test_every_entry_means_a_cell_that_is_tried() -> None:
     for each in (*known.gap, *known.fault):
         tried = {
             (talk.line.name, feature.name)
-            for talk in talks()
+            for talk in talks(EVERY_LINE)
             for feature in present(talk)
             if each.covers(
                 talk.line.name, talk.side, talk.transport, talk.revision.name, feature.name
             )
         }
         assert tried == {(line, name) for line in each.lines for name in each.features}
+    for other in known.difference:
+        found = {
+            feature.name
+            for talk in relayed_talks(EVERY_LINE)
+            for feature in present(talk)
+            if talk.behind
+            and other.covers(talk.server_name, talk.revision.name, talk.behind.name, feature.name)
+        }
+        assert found == set(other.features)
 
 
 def test_no_cell_falls_under_two_entries() -> None:
     known = load()
-    for talk in talks():
+    for talk in talks(EVERY_LINE):
         place = (talk.line.name, talk.side, talk.transport, talk.revision.name)
         for feature in FEATURES:
             covering = [
@@ -193,6 +262,7 @@ def test_no_cell_falls_under_two_entries() -> None:
         (entry("gap", clause=None), "lacks"),
         (entry("gap", clause=None, lacks="our client does not"), "no module of the SDK"),
         (entry("gap", clause=None, lacks="mcp"), "no module of the SDK"),
+        (entry("difference", lines=None, side=None, clause=None, behind=["x"]), "no 'x'"),
     ],
 )
 def test_a_bad_list_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -267,7 +337,8 @@ def test_page_holds_every_entry() -> None:
     page = markdown(cells(), known)
     assert all(each.reason in page for each in (*known.gap, *known.fault))
     assert all(each.clause in page for each in known.fault)
-    assert all(line.version in page for line in LINES)
+    assert all(each.reason in page for each in known.difference)
+    assert all(line.version in page for line in EVERY_LINE)
     assert "## Faults" not in markdown(cells(), Known())
 
 
@@ -276,8 +347,9 @@ def test_page_holds_every_entry() -> None:
 
 def test_versions_are_those_that_the_makefile_installs() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    installed = dict(re.findall(r"^(SDK1?_VERSION) := (\S+)$", text, re.MULTILINE))
-    assert {line.version for line in LINES} == set(installed.values())
+    versions = r"^((?:SDK1?|TYPESCRIPT2?|FASTMCP)_VERSION) := (\S+)$"
+    installed = dict(re.findall(versions, text, re.MULTILINE))
+    assert {line.version for line in EVERY_LINE} == set(installed.values())
 
 
 def imports(path: Path) -> set[str]:
@@ -414,9 +486,10 @@ def test_patience_has_an_end() -> None:
 def test_missing_sdk_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "LINES", (Line("9.x", "9.9", ".venv-none", (LATEST,), "sdk9"),))
+    missing = Line("9.x", "9.9", ".venv-none", (LATEST,), "sdk9")
+    monkeypatch.setattr(command, "EVERY_LINE", (missing,))
     assert command.main([]) == 2
-    assert "9.9 is not installed: make sdk" in capsys.readouterr().err
+    assert "9.9 is not installed: make interop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -425,7 +498,7 @@ def test_missing_sdk_is_named(
         ["--line", "3.x"],
         ["--feature", "x"],
         ["--line", "1.x", "--write", "x.md"],
-        ["--line", "1.x", "--revision", "2026-07-28"],
+        ["--transport", "sse", "--revision", "2026-07-28"],
         ["--feature", "session: end", "--transport", "stdio"],
     ],
 )
@@ -446,8 +519,8 @@ def test_a_red_cell_fails_the_command(
     (environment / "bin" / "python").symlink_to(sys.executable)
     (environment / ".installed-9.9").touch()
     line = Line("9.x", "9.9", str(environment), (LATEST,), "sdk9")
-    monkeypatch.setattr(command, "LINES", (line,))
-    monkeypatch.setattr(matrix, "LINES", (line,))
+    monkeypatch.setattr(command, "EVERY_LINE", (line,))
+    monkeypatch.setattr(report, "EVERY_LINE", (line,))
     assert command.main(["--transport", "stdio", "--feature", "tools/call"]) == 1
     shown = capsys.readouterr().out
     assert f"{len(SIDES)} cells tried, {len(SIDES)} red" in shown

@@ -155,6 +155,7 @@ def test_a_call_that_is_cancelled(client: str, server: str) -> None:
 
 ERRORS = [
     ("tools/call", -32602, None, (-32602, -32602, -32602, -32602)),
+    ("tools/call", -32602, {"uri": "x:1"}, (-32602, -32602, -32602, -32602)),
     ("tools/call", 17, {"a": 1}, (17, 17, 17, 17)),
     ("acme/dig", -32601, None, (-32601, -32601, -32601, -32601)),
     ("resources/read", -32602, {"uri": "x:1"}, (-32602, -32002, -32602, -32602)),
@@ -428,9 +429,11 @@ class Retrying:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.asked: list[tuple[str, object]] = []
 
     def admit(self, now: float, method: str, params: object, caller: object = None) -> object:
         self.seen.append(HANDLED.get())
+        self.asked.append((method, params))
         return None
 
     def settle(self, permit: object, event: object, now: float, caller: object = None) -> None: ...
@@ -454,6 +457,7 @@ def test_a_call_is_sent_again_in_the_context_of_its_answer(binds: bool) -> None:
     HANDLED.reset(token)
     scene.wait(2.0)
     assert guard.seen == ["the call", "the call" if binds else "nothing"]
+    assert guard.asked == [("tools/call", Raw(b'{"name":"echo"}'))] * 2
 
 
 @pytest.mark.parametrize("method", ["tools/call", "tools/list"])

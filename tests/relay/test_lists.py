@@ -79,10 +79,13 @@ def test_a_list_of_a_legacy_server_is_kept_if_the_settings_say_so(
     assert names(scene) == [f"a__{listed}", f"b__{listed}"]
     if client == MODERN:
         assert scene.result("tools/list")["ttlMs"] == ttl * 1000
+        scene.wait(2)
+        assert scene.result("tools/list")["ttlMs"] == max(ttl - 2, 0) * 1000
     only = Scene(MODERN, Backend("a", LEGACY, lists()), settings=RelaySettings(list_ttl=ttl))
     hints = only.result("tools/list")
     assert (hints["ttlMs"], hints["cacheScope"]) == (ttl * 1000, "private")
     assert only.result("resources/read", {"uri": "x:1"})["ttlMs"] == 0
+    assert "ttlMs" not in only.result("tools/call", {"name": "echo"})
 
 
 @cells

@@ -122,8 +122,13 @@ def test_what_several_servers_offer(client: str, naming: Naming, listed: list[st
     assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == listed
     for name, server in zip(listed, "ab", strict=False):
         assert scene.call(name) == f"{server}: {{}}"
-    conflicts = [NameConflict(T, "echo", "b", "a")] if naming is Naming.NEVER else []
-    assert scene.relay.names.conflicts == conflicts
+    prompts = [each.replace("echo", "p") for each in listed]
+    assert [each["name"] for each in scene.result("prompts/list")["prompts"]] == prompts
+    begin = ["a+", "b+"] if naming is Naming.ALWAYS else ["", ""]
+    uris = [each["uri"] for each in scene.result("resources/list")["resources"]]
+    assert uris == [f"{begin[0]}file:///a", f"{begin[1]}file:///b"]
+    conflicts = [NameConflict(T, "echo", "b", "a"), NameConflict(P, "p", "b", "a")]
+    assert scene.relay.names.conflicts == (conflicts if naming is Naming.NEVER else [])
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])

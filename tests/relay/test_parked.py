@@ -346,6 +346,7 @@ def test_a_question_that_the_server_takes_back() -> None:
     peer, key, id = backend.waiting["call"]
     peer.cancel(id, now=0.0)
     scene.move()
+    scene.wait(RelaySettings().parked_timeout + 1)
     assert again(scene, event) is None
     peer.respond(key, text("without it"))
     scene.move()

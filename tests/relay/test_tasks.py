@@ -403,4 +403,8 @@ def test_a_message_of_a_client_is_related_to_no_task_of_others(key: str) -> None
     seen += [each.params for each in servers[0].events if isinstance(each, NotificationReceived)]
     assert len(seen) == 4
     assert not any(b"related" in bytes(each) for each in seen)
+    ann.client.notify("notifications/acme", Raw(b"{}"), meta={RELATED: {"taskId": id}})
+    ann.move()
+    *_, told = (each for each in servers[0].events if isinstance(each, NotificationReceived))
+    assert json.decode(told.params)["_meta"] == {RELATED: {"taskId": "a 0"}}
     assert not bob.told(ErrorReceived)

@@ -107,6 +107,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("elicitation: fields", questions.elicitation_fields, speaks=ASKS, since=V2025_11),
     Feature("elicitation: URL", questions.elicitation_url, speaks=ASKS, since=V2025_11),
     Feature(
+        "elicitation: complete",
+        questions.visit_told,
+        speaks=TELLS,
+        since=V2025_11,
+        until=V2025_11,
+    ),
+    Feature(
         "elicitation: required",
         questions.url_required,
         speaks=TELLS,
