@@ -104,6 +104,8 @@ ROUNDS = {
     "import": ("core",),
     "start": ("ours-stdio", "raw-stdio-ready", "typescript-stdio", "typescript2-stdio"),
     "stores": ("memory-1",),
+    "adapted-async": None,
+    "adapted-legacy": ("sdk1", "sdk1-sse", "sdk1-adapted"),
     "hop": None,
     "hop-legacy": ("hop", "fastmcp-hop"),
     "hop-stdio": None,

@@ -6,13 +6,14 @@ from typing import Any
 from mcpcore_bench.load.jobs import Ask, HttpCalls, Memory
 from mcpcore_bench.rows import UNCHANGED, Bound, Row, Variant, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table.http import CALL
+from mcpcore_bench.table.http import CALL, MB
 
 NEW = "2026-11-28T13:00:00+00:00"
 """Since when the table has them."""
 _HOPS = ("hop", "hop-speed", "fastmcp-hop")
 _DIRECT = ("ours-asyncio", "ours-speed")
 _LISTED, _SERVERS = 1000, 20
+_MEGABYTE = Ask("long", MB)
 
 
 def _calls(name: str, *more: str, behind: tuple[str, ...] = (), **members: Any) -> HttpCalls:
@@ -87,6 +88,13 @@ ROWS = (
         ),
         bounds=(Bound("hop-stdio", "ours-asyncio", 2.5), Bound("hop-stdio", "mcp-proxy", 1 / 6)),
         note="mcp-proxy has one process behind it for all sessions, ours one for each.",
+    ),
+    Row(
+        name="hop-1m",
+        title="An argument of 1 MB through a gateway, HTTP to HTTP, 2026-07-28, 1 in flight",
+        unit=CALL,
+        variants=at(partial(_calls, ask=_MEGABYTE, connections=1), *_DIRECT, *_HOPS[:2], since=NEW),
+        bounds=(Bound("hop", "ours-asyncio", 2.5), Bound("hop-speed", "ours-speed", 2.5)),
     ),
     Row(
         name="hop-waiting",
