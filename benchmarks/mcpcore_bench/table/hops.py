@@ -108,6 +108,10 @@ ROWS = (
             since=NEW,
         ),
         bounds=(Bound("hop", "ours-asyncio", 1.25), Bound("hop-speed", "ours-speed", 1.25)),
+        note="A gateway is one process more, and the work of a call through it more than twice as "
+        "much: a machine with two cores is at its limit then, and the gateway at that of one. No "
+        "call can take less time there than the CPU of the gateway (µs of CPU), nor than half of "
+        "what load, gateway and server take together.",
     ),
     Row(
         name="hop-sessions",
