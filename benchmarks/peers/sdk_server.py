@@ -1,10 +1,11 @@
 """The official Python SDK 2.x (or fastmcp) as a server; run as a script in its own environment.
 
 ``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer), ``high1`` (FastMCP of its
-1.x) or ``fastmcp``; ``--replies json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--binding sse`` is
-HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
-``--issuer URL``: protected, for the tokens of this issuer.  ``--upstream URL``: fastmcp's proxy of
-the server that is there.  ``--transport ours``: over HTTP, served by mcpcore.
+1.x) or ``fastmcp``; ``--replies json|sse``; ``--events yes`` keeps events, so that streams can be
+picked up; ``--binding sse`` is HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser
+h11|httptools`` are uvicorn's.  ``--issuer URL``: protected, for the tokens of this issuer.
+``--upstream URL``: fastmcp's proxy of the server that is there.  ``--transport ours``: over HTTP,
+served by mcpcore.
 """
 
 import json

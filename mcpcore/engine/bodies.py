@@ -45,8 +45,10 @@ def take_apart(
     if type(body) is dict:
         found = "_meta" in body or (result and "resultType" in body)
     else:  # an escape could hide any name; a Raw is mostly of a server, and then has them
-        found = type(body) is Raw or (_UNDERSCORE in text and b'"_meta"' in text) or (
-            (_BACKSLASH in text and b"\\u" in text)
+        found = (
+            type(body) is Raw
+            or (_UNDERSCORE in text and b'"_meta"' in text)
+            or (_BACKSLASH in text and b"\\u" in text)
             or (result and _T in text and b'"resultType"' in text)
         )
     if not found:
@@ -85,7 +87,9 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
 def _joined(members: Mapping[str, Raw]) -> bytes:
     """Return the object of these members as one line, in one copy."""
     # The buffer of an encoder grows by copying what is in it.
-    pieces = [piece for key, value in members.items() for piece in (b",", _encode(key), b":", value)]
+    pieces = [
+        part for name, value in members.items() for part in (b",", _encode(name), b":", value)
+    ]
     return to_json(b"".join((b"{", *pieces[1:], b"}")))
 
 

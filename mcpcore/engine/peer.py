@@ -409,8 +409,9 @@ class Peer:
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
         answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
         ``capabilities`` are declared with this request instead of those of the config, as a relay
-        does for the client behind it, in the modern era (in the legacy one the handshake does it); ``bare``: Raw params without ``_meta``, and without
-        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`).
+        does for the client behind it (modern; in the legacy era the handshake declares them);
+        ``bare``: Raw params without ``_meta``, and without line breaks, which need not be read
+        (those of :func:`~mcpcore.engine.bodies.relayable`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that

@@ -107,6 +107,7 @@ ROUNDS = {
     "adapted-async": None,
     "adapted-legacy": ("sdk1", "sdk1-sse", "sdk1-adapted"),
     "hop": None,
+    "hop-1m": ("hop",),
     "hop-legacy": ("hop", "fastmcp-hop"),
     "hop-stdio": None,
     "hop-sessions": ("100",),

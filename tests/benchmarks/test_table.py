@@ -57,6 +57,7 @@ GOALS = {
     **{name: {4.0: 2, 1 / 100: 1} for name in ("hop", "hop-1", "hop-legacy")},
     **{name: {1 / 2: 2} for name in ("adapted", "adapted-async")},
     "adapted-legacy": {1 / 2: 3},
+    "hop-1m": {2.5: 2},
     "hop-stdio": {2.5: 1, 1 / 6: 1},
     "hop-waiting": {1.25: 2},
     "hop-sessions": {1.1: 2},

@@ -37,6 +37,8 @@ def _row(name: str, title: str, objects: tuple[str, ...], **members: object) -> 
 
 ROWS = (
     _row("adapted", "2026-07-28: tools/call of a plain function", _MODERN),
-    _row("adapted-async", "2026-07-28: tools/call of an async function", _MODERN, ask=Ask("wait", 0)),
+    _row(
+        "adapted-async", "2026-07-28: tools/call of an async function", _MODERN, ask=Ask("wait", 0)
+    ),
     _row("adapted-legacy", "2025-11-25: tools/call of a plain function", _LEGACY, era="legacy"),
 )
