@@ -310,5 +310,5 @@ def watched() -> Iterator[None]:
             if getattr(module, "os", None) is os:
                 instead(module, "os", own_os)
         opening = _like(sqlite3, connect=_connect)
-        instead(every["mcpcore_transports.stores.sqlite"], "sqlite3", opening)
+        instead(every["mcpcore_transports.stores.sqlite_file"], "sqlite3", opening)
         yield

@@ -22,7 +22,8 @@ from mcpcore.http.storing import (
     StreamRead,
     TaskSave,
 )
-from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
+from mcpcore_transports.stores.sqlite import SqliteStore
+from mcpcore_transports.stores.sqlite_file import Synchronous
 from tests.transports.store_stage import record
 
 SAVE = SessionSave(token=1, session="s", record=record())

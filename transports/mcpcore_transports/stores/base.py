@@ -326,7 +326,8 @@ class _StoreUrl:
 
 
 def _sqlite(url: _StoreUrl, settings: StoreSettings | None, kind: str) -> Callable[[], Store]:
-    from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore, Synchronous  # late: slow
+    from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore  # late: slow
+    from mcpcore_transports.stores.sqlite_file import Synchronous
 
     settings = url.settings(settings)
     if kind == "memory":
