@@ -44,9 +44,9 @@ def take_apart(
     text = to_json(body)
     if type(body) is dict:
         found = "_meta" in body or (result and "resultType" in body)
-    else:  # an escape could hide any name; a Raw is mostly of a server, and then has them
+    else:  # an escape could hide any name; a Raw result is mostly of a server, and then has them
         found = (
-            type(body) is Raw
+            (result and type(body) is Raw)
             or (_UNDERSCORE in text and b'"_meta"' in text)
             or (_BACKSLASH in text and b"\\u" in text)
             or (result and _T in text and b'"resultType"' in text)
