@@ -15,6 +15,7 @@ from mcpcore_bench.load.jobs import Command
 ROOT = Path(__file__).resolve().parents[2]
 OURS = sys.executable
 SDK = str(ROOT / ".venv-sdk" / "bin" / "python")
+SDK1 = str(ROOT / ".venv-sdk1" / "bin" / "python")
 FASTMCP = str(ROOT / ".venv-fastmcp" / "bin" / "python")
 PROXIES = str(ROOT / ".venv-real1" / "bin" / "python")
 NODE_MODULES = ROOT / ".tools" / "node_modules"
@@ -87,6 +88,16 @@ def _module(name: str, title: str, *words: str, needs: Missing = lambda: None) -
 
 def _sdk(title: str, *words: str, packages: tuple[str, ...] = ("mcp",)) -> Subject:
     return Subject(title, (SDK, SDK_SCRIPT, *words), partial(missing_in, SDK, *packages))
+
+
+def _sdk1(title: str, *words: str, packages: tuple[str, ...] = ("mcp",)) -> Subject:
+    needs = partial(missing_in, SDK1, *packages, how="make sdk")
+    return Subject(title, (SDK1, SDK_SCRIPT, "--kind", "high1", *words), needs)
+
+
+def _adapted(title: str, python: str, kind: str) -> Subject:
+    words = (python, SDK_SCRIPT, "--kind", kind, "--transport", "ours")
+    return Subject(title, words, partial(missing_in, python, "mcpcore", how="make adapted"))
 
 
 def _fastmcp(title: str, *words: str, packages: tuple[str, ...] = ("fastmcp",)) -> Subject:
@@ -185,9 +196,17 @@ SUBJECTS: dict[str, Subject] = {
         "official SDK, httptools, uvloop", "--replies", "json", *_BEST, packages=_SPEEDY
     ),
     "sdk-high": _sdk("official SDK, MCPServer", "--kind", "high", "--replies", "json"),
+    "sdk-high-sse": _sdk(
+        "official SDK, MCPServer, SSE replies", "--kind", "high", "--replies", "sse"
+    ),
+    "sdk1": _sdk1("official SDK 1.x, FastMCP, JSON replies", "--replies", "json"),
+    "sdk1-sse": _sdk1("official SDK 1.x, FastMCP, SSE replies", "--replies", "sse"),
     "fastmcp": _fastmcp("fastmcp", "--replies", "json"),
     "fastmcp-sse": _fastmcp("fastmcp, SSE replies", "--replies", "sse"),
     "fastmcp-events": _fastmcp("fastmcp, events in memory", "--replies", "sse", "--events", "yes"),
+    "sdk-high-adapted": _adapted("official SDK, MCPServer, served by ours", SDK, "high"),
+    "sdk1-adapted": _adapted("official SDK 1.x, FastMCP, served by ours", SDK1, "high1"),
+    "fastmcp-adapted": _adapted("fastmcp, served by ours", FASTMCP, "fastmcp"),
     "typescript": _typescript("server.mjs", "http"),
     "typescript2": _typescript2("", "http"),
     "typescript2-high": _typescript2(", McpServer", "--kind", "high", "http"),

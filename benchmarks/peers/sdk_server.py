@@ -1,10 +1,11 @@
 """The official Python SDK 2.x (or fastmcp) as a server; run as a script in its own environment.
 
-``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``; ``--replies
-json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--binding sse`` is
-HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
-``--issuer URL``: protected, for the tokens of this issuer.  ``--upstream URL``: fastmcp's proxy of
-the server that is there.
+``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer), ``high1`` (FastMCP of its
+1.x) or ``fastmcp``; ``--replies json|sse``; ``--events yes`` keeps events, so that streams can be
+picked up; ``--binding sse`` is HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser
+h11|httptools`` are uvicorn's.  ``--issuer URL``: protected, for the tokens of this issuer.
+``--upstream URL``: fastmcp's proxy of the server that is there.  ``--transport ours``: over HTTP,
+served by mcpcore.
 """
 
 import json
@@ -213,7 +214,9 @@ async def serve(app, loop, parser, path="/mcp", cert=""):
 
 def main():
     """Serve as the command line says."""
-    chosen = arguments("kind", "replies", "loop", "parser", "events", "issuer", "upstream")
+    chosen = arguments(
+        *("kind", "replies", "loop", "parser", "events", "issuer", "upstream", "transport")
+    )
     if chosen.upstream:
         from fastmcp.server import create_proxy
 
@@ -227,8 +230,19 @@ def main():
         from mcp.server.mcpserver import Context, MCPServer
 
         server = high(MCPServer("high", version="1", log_level="CRITICAL"), Context, chosen.tools)
+    elif chosen.kind == "high1":
+        from mcp.server.fastmcp import Context, FastMCP
+
+        made = FastMCP("high", json_response=chosen.replies != "sse", log_level="CRITICAL")
+        server = high(made, Context, chosen.tools)
     else:
         server = low(chosen.tools)
+    if chosen.transport == "ours":
+        from mcpcore import adapt, run
+        from mcpcore_bench.programs.ours import announce, settings
+
+        run(adapt(server), http="127.0.0.1:0", settings=settings("asyncio"), on_listening=announce)
+        return
     if chosen.binding == "stdio":
         if chosen.kind == "fastmcp":
             server.run(transport="stdio", show_banner=False)
@@ -250,6 +264,8 @@ def main():
             json_response=chosen.replies != "sse",
             event_store=make_events() if chosen.events else None,
         )
+    elif chosen.kind == "high1":
+        app = server.streamable_http_app()
     else:
         app = server.streamable_http_app(
             json_response=chosen.replies != "sse",

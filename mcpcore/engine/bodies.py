@@ -28,6 +28,7 @@ _RESERVED = frozenset([base.META_PROGRESS_TOKEN, *(base.META_PREFIX + name for n
 _OF_RESULTS = _RESERVED | {base.META_SERVER_INFO, base.META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
 # One rare byte of each name is looked for first: that takes a tenth of the time.
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
@@ -43,9 +44,11 @@ def take_apart(
     text = to_json(body)
     if type(body) is dict:
         found = "_meta" in body or (result and "resultType" in body)
-    else:  # an escape could hide any name
-        found = (_UNDERSCORE in text and b'"_meta"' in text) or (
-            (_BACKSLASH in text and b"\\u" in text)
+    else:  # an escape could hide any name; a Raw result is mostly of a server, and then has them
+        found = (
+            (result and type(body) is Raw)
+            or (_UNDERSCORE in text and b'"_meta"' in text)
+            or (_BACKSLASH in text and b"\\u" in text)
             or (result and _T in text and b'"resultType"' in text)
         )
     if not found:
@@ -57,12 +60,11 @@ def take_apart(
         return text, meta, None
     if own is not None:
         meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
-    return to_json(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
+    return _joined(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
 OF_RETRIES = ("inputResponses", "requestState")
 """Params that a retry in an input round adds to those of the request."""
-_NOT_RELAYED = tuple(name.encode() for name in ("_meta", *OF_RETRIES, "\\u"))
 
 
 def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
@@ -72,9 +74,6 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
     and the ``_meta`` without the keys that the engine sets.  Every other member stays byte for
     byte, but for line breaks, which become spaces.
     """
-    text = bytes(params)
-    if not any(name in text for name in _NOT_RELAYED):  # an escape could hide any name
-        return Raw(to_json(params)), {}
     members = _members_of(params)
     own = members.pop("_meta", None)
     answers = [members.pop(name, None) for name in OF_RETRIES]
@@ -82,7 +81,16 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
         return Raw(to_json(params)), {}
     meta = {} if own is None else _members_of(own)
     kept = {key: value for key, value in meta.items() if key not in _RESERVED}
-    return Raw(to_json(members)), kept
+    return Raw(_joined(members)), kept
+
+
+def _joined(members: Mapping[str, Raw]) -> bytes:
+    """Return the object of these members as one line, in one copy."""
+    # The buffer of an encoder grows by copying what is in it.
+    pieces = [
+        part for name, value in members.items() for part in (b",", _encode(name), b":", value)
+    ]
+    return to_json(b"".join((b"{", *pieces[1:], b"}")))
 
 
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:

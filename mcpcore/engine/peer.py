@@ -20,9 +20,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart
+from mcpcore.engine.bodies import Meta, own_meta, permitted, relayable, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
-from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
+from mcpcore.engine.events import (
+    MAIN,
+    EndReason,
+    ErrorReceived,
+    Event,
+    Fault,
+    Key,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    Route,
+    SubscriptionClosed,
+)
 from mcpcore.engine.inbound import End, Receiver, TransportFailure
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import (
@@ -51,7 +63,7 @@ from mcpcore.engine.subscriptions import (
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import INTERNAL_ERROR, CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
@@ -396,9 +408,10 @@ class Peer:
         if the other side did not declare the capability, and allows methods unknown to the
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
         answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
-        ``capabilities`` are declared with this request (modern) instead of those of the config, as
-        a relay does for the client behind it; ``bare``: Raw params without ``_meta``, and without
-        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`).
+        ``capabilities`` are declared with this request instead of those of the config, as a relay
+        does for the client behind it (modern; in the legacy era the handshake declares them);
+        ``bare``: Raw params without ``_meta``, and without line breaks, which need not be read
+        (those of :func:`~mcpcore.engine.bodies.relayable`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
@@ -417,6 +430,23 @@ class Peer:
             repeat,
             capabilities,
             bare,
+        )
+
+    def forward(self, received: RequestReceived, *, now: float) -> RequestId:
+        """Send on a request that another Peer has received, as :meth:`request` sends one.
+
+        It keeps what is not of one hop: the params, its own ``_meta``, whether it asks for
+        progress, the capabilities of its client.
+        """
+        params, meta = relayable(received.params)
+        return self.request(
+            received.method,
+            params,
+            now=now,
+            meta=meta,
+            progress=received.meta.progress_token is not None,
+            capabilities=received.client_capabilities,
+            bare=True,
         )
 
     def retry(
@@ -487,6 +517,14 @@ class Peer:
         record = self._endpoint.answerable(key)
         error = permitted(error, record.revision)
         return _finish(record, _ERROR, encode_error(record.id, error), error.code)
+
+    def conclude(self, key: Key, outcome: ResultReceived | ErrorReceived | RequestEnded) -> bool:
+        """Answer with the outcome of a request that another Peer has sent; as :meth:`respond`."""
+        if isinstance(outcome, ResultReceived):
+            return self.respond(key, outcome.result)
+        if isinstance(outcome, ErrorReceived):
+            return self.fail(key, outcome.error)
+        return self.fail(key, ErrorData(INTERNAL_ERROR, outcome.message))
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest | Raw], state: str | None = None

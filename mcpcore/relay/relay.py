@@ -608,7 +608,7 @@ class Relay:
                 progress=event.meta.progress_token is not None,
                 meta=meta,
                 log_level=level if target.modern and target.logs else None,
-                capabilities=event.client_capabilities if target.modern else None,
+                capabilities=event.client_capabilities,
                 bare=True,
             )
         except UNSENDABLE as error:

@@ -406,6 +406,13 @@ def test_the_time_to_catch_up_is_shown_in_seconds() -> None:
         assert "0.0351" in text
 
 
+def test_the_cpu_stands_beside_the_time_of_calls_together() -> None:
+    row = run({"hop-waiting": {"hop": costing(245, cpu=172)}}).rows["hop-waiting"]
+    for text in told(row, "hop-waiting"):
+        assert "µs of CPU " in text
+        assert "172" in text
+
+
 def test_a_variant_that_failed_in_a_round_says_so_beside_its_figures(made: Run) -> None:
     once = measured(*(10.0,) * 6, title="now and then")
     once.missing = "failed: Traceback\n  somewhere\nWrongReply: another text"

@@ -1,5 +1,6 @@
 """What a relay needs of the engine: params taken apart, capabilities by request, extensions."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from msgspec import MsgspecError, Raw, convert, json
 from mcpcore.engine import ANY_EXTENSION, EndReason
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import (
+    ErrorReceived,
     InputRequired,
     RequestEnded,
     RequestReceived,
@@ -94,12 +96,50 @@ def test_a_request_is_passed_on_as_it_is_taken_apart() -> None:
     assert isinstance(event, RequestReceived)
     with pytest.raises(LocalProtocolError, match="is set by the engine"):
         client.request(event.method, event.params, now=0.0)
-    body, own = relayable(event.params)
-    id = client.request(event.method, body, now=0.0, meta=own, progress=True, bare=True)
+    id = client.forward(event, now=0.0)
     [request] = sent(client)
     assert request["params"]["name"] == "a"
     assert request["params"]["_meta"]["traceparent"] == "t"
     assert request["params"]["_meta"]["progressToken"] == id
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answered"),
+    [
+        ({"result": {"content": [], "resultType": "complete"}}, {"content": []}),
+        ({"error": {"code": 7, "message": "no"}}, {"code": 7, "message": "no"}),
+        (None, {"code": -32603, "message": "connection closed: closed"}),
+    ],
+)
+def test_its_outcome_goes_back(outcome: dict[str, Any] | None, answered: dict[str, Any]) -> None:
+    server, client = modern_server(), modern_client()
+    [event] = feed(server, call(1, "tools/call", {"name": "a"}, modern=True))
+    assert isinstance(event, RequestReceived)
+    id = client.forward(event, now=0.0)
+    if outcome is None:
+        client.receive_eof(now=0.0)
+        ended = client.next_event()
+    else:
+        ended, *_ = feed(client, {"jsonrpc": "2.0", "id": id, **outcome})
+    assert isinstance(ended, ResultReceived | ErrorReceived | RequestEnded)
+    assert server.conclude(event.key, ended)
+    [answer] = sent(server)
+    found = answer["result"] if "result" in answer else answer["error"]
+    assert answer["id"] == 1
+    assert {name: found[name] for name in answered} == answered
+
+
+def test_a_large_argument_is_copied_once() -> None:
+    size = 1_000_000
+    whole = {"name": "a", "arguments": {"text": "x" * size}, "_meta": {"traceparent": "t"}}
+    params = Raw(json.encode(whole))
+    tracemalloc.start()
+    try:
+        body, _ = relayable(params)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    finally:
+        tracemalloc.stop()
+    assert len(body) > size
 
 
 # Capabilities by request
@@ -152,11 +192,11 @@ def test_a_task_is_a_result_only_where_the_request_allows_it() -> None:
     assert [type(event) for event in found] == [ResultReceived, RequestEnded]
 
 
-def test_no_era_but_the_modern_one_has_capabilities_by_request() -> None:
+def test_in_the_legacy_era_no_request_declares_capabilities() -> None:
     client = legacy_client()
-    with pytest.raises(LocalProtocolError, match="in the handshake only"):
-        client.request("tools/list", now=0.0, capabilities=ClientCapabilities())
-    assert sent(client) == []
+    client.request("tools/list", now=0.0, capabilities=ClientCapabilities())
+    [request] = sent(client)
+    assert request["params"] == {}
 
 
 # Methods that no revision has

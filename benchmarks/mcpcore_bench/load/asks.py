@@ -164,6 +164,12 @@ def _total(size: int) -> tuple[dict[str, Any], Fits]:
     return {"name": "total", "arguments": {"items": items}}, fits
 
 
+def _long(size: int) -> tuple[dict[str, Any], Fits]:
+    params, fits = _total(1)
+    params["arguments"]["items"][0]["sku"] = "x" * size
+    return params, fits
+
+
 def _list(size: int) -> tuple[dict[str, Any], Fits]:
     def fits(result: dict[str, Any], number: str) -> bool:
         return len({tool["name"] for tool in result["tools"]}) == size
@@ -196,6 +202,7 @@ def _filler(number: int) -> tuple[dict[str, Any], Fits]:
 _KINDS: dict[str, Callable[[int], tuple[dict[str, Any], Fits]]] = {
     "echo": _echo,
     "total": _total,
+    "long": _long,
     "list": _list,
     "wait": _wait,
     "filler": _filler,

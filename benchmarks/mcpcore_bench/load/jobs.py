@@ -15,11 +15,11 @@ class Command(Struct, frozen=True):
 class Ask(Struct, frozen=True):
     """What is asked, again and again.
 
-    ``size``: bytes of text (echo), items (total), tools (list), milliseconds (wait), the number of
-    the tool (filler).
+    ``size``: bytes of text (echo), items (total), bytes of one item (long), tools (list),
+    milliseconds (wait), the number of the tool (filler).
     """
 
-    kind: Literal["echo", "total", "list", "wait", "filler"] = "echo"
+    kind: Literal["echo", "total", "long", "list", "wait", "filler"] = "echo"
     size: int = 200
 
 

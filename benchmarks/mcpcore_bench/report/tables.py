@@ -204,6 +204,8 @@ def columns(row: RowResult) -> dict[str, Callable[[Measured], str]]:
         times[_CLOCK] = lambda measured: fact(measured, "wall")
     if any(measured.fact("seconds") is not None for measured in row.variants.values()):
         times["s for all of them"] = lambda measured: fact(measured, "seconds")
+    if any(measured.fact("cpu") is not None for measured in row.variants.values()):
+        times["µs of CPU"] = lambda measured: fact(measured, "cpu")
     ends: dict[str, Callable[[Measured], str]] = {
         "load µs": lambda measured: fact(measured, "load")
     }

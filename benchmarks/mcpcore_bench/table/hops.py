@@ -6,13 +6,14 @@ from typing import Any
 from mcpcore_bench.load.jobs import Ask, HttpCalls, Memory
 from mcpcore_bench.rows import UNCHANGED, Bound, Row, Variant, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table.http import CALL
+from mcpcore_bench.table.http import CALL, MB
 
 NEW = "2026-11-28T13:00:00+00:00"
 """Since when the table has them."""
 _HOPS = ("hop", "hop-speed", "fastmcp-hop")
 _DIRECT = ("ours-asyncio", "ours-speed")
 _LISTED, _SERVERS = 1000, 20
+_MEGABYTE = Ask("long", MB)
 
 
 def _calls(name: str, *more: str, behind: tuple[str, ...] = (), **members: Any) -> HttpCalls:
@@ -89,6 +90,13 @@ ROWS = (
         note="mcp-proxy has one process behind it for all sessions, ours one for each.",
     ),
     Row(
+        name="hop-1m",
+        title="An argument of 1 MB through a gateway, HTTP to HTTP, 2026-07-28, 1 in flight",
+        unit=CALL,
+        variants=at(partial(_calls, ask=_MEGABYTE, connections=1), *_DIRECT, *_HOPS[:2], since=NEW),
+        bounds=(Bound("hop", "ours-asyncio", 2.5), Bound("hop-speed", "ours-speed", 2.5)),
+    ),
+    Row(
         name="hop-waiting",
         title="1,000 requests in flight that wait 50 ms each, through a gateway",
         unit="µs of wall clock a call",
@@ -100,6 +108,10 @@ ROWS = (
             since=NEW,
         ),
         bounds=(Bound("hop", "ours-asyncio", 1.25), Bound("hop-speed", "ours-speed", 1.25)),
+        note="A gateway is one process more, and the work of a call through it more than twice as "
+        "much: a machine with two cores is at its limit then, and the gateway at that of one. No "
+        "call can take less time there than the CPU of the gateway (µs of CPU), nor than half of "
+        "what load, gateway and server take together.",
     ),
     Row(
         name="hop-sessions",

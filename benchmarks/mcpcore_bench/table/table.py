@@ -2,6 +2,7 @@
 
 from mcpcore_bench.rows import Row
 from mcpcore_bench.table import (
+    adapted,
     added,
     asgi,
     bindings,
@@ -23,6 +24,7 @@ ROWS: dict[str, Row] = {
         *crowds.ROWS,
         *setup.ROWS,
         *asgi.ROWS,
+        *adapted.ROWS,
         *tls.ROWS,
         *protected.ROWS,
         *bindings.ROWS,

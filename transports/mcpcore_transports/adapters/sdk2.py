@@ -55,7 +55,10 @@ class Sdk2:
         self._connection = import_module("mcp.server.connection").Connection
         errors = import_module("mcp.shared.exceptions")
         self._error, self._no_back_channel = errors.MCPError, errors.NoBackChannelError
-        self.transport = import_module("mcp.shared.transport_context").TransportContext
+        transport = import_module("mcp.shared.transport_context").TransportContext
+        self.transports = {
+            asks: transport(kind="mcpcore", can_send_request=asks) for asks in (False, True)
+        }
         self._invalid = import_module("pydantic").ValidationError
         self.info = dumped(low.server_info)
         self.instructions: str | None = low.instructions
@@ -106,7 +109,10 @@ class Sdk2:
         params.pop(_STATE, None)  # it was sealed by our runtime, with the SDK's state in it
         if (state := context.state.kept.get(_STATE)) is not None:
             params[_STATE] = decoded(state)
-        connection = context.session_state.get("mcp.connection") or self._connect(context, publish)
+        kept = context.session_state
+        connection = kept.get("mcp.connection")
+        if connection is None:
+            connection = kept["mcp.connection"] = self._connect(context, publish)
         if self._prepare is not None:
             self._prepare()
         enter(context)
@@ -171,7 +177,6 @@ class Sdk2:
         )
         connection.client_capabilities = capabilities
         connection.initialized.set()
-        context.session_state["mcp.connection"] = connection
         return connection
 
     def _needed(self, context: Context, result: Mapping[str, Any]) -> InputNeeded:
@@ -218,7 +223,7 @@ class _Dispatch:
         self._context = context
         self._change = change
         self.can_send_request = _asks(context)
-        self.transport = sdk.transport(kind="mcpcore", can_send_request=self.can_send_request)
+        self.transport = sdk.transports[self.can_send_request]
         self.request_id = context.request_id if isinstance(context, Context) else None
 
     @cached_property
