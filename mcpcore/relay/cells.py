@@ -11,7 +11,6 @@ from msgspec.json import Decoder
 
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.relay.rewriting import Change, members_of, path, rewrite
-from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -22,6 +21,7 @@ from mcpcore.spec.errors import (
     UNSUPPORTED_PROTOCOL_VERSION,
     ErrorData,
 )
+from mcpcore.spec.json_schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.methods import METHODS
 from mcpcore.wire.message import splice, to_json
 

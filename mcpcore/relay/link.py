@@ -14,7 +14,7 @@ from mcpcore.relay.cells import Cell
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
 
@@ -85,8 +85,8 @@ class Target(Struct, eq=False):
     and neither do requests of one principal with different rights."""
     listens: int = 500
     """Maximum listen streams of one conversation: a share of its connections, if it has several."""
-    revisions: tuple[Revision, ...] = REVISIONS
-    """Revisions to speak."""
+    handshakes: tuple[Revision, ...] = legacy_of(REVISIONS)
+    """Legacy revisions in which legacy clients of a server of both eras may be served."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
@@ -140,6 +140,11 @@ class Target(Struct, eq=False):
         return ErrorData.make(INTERNAL_ERROR, text, {"server": self.name, **data})
 
     @property
+    def known(self) -> bool:
+        """True if its era is known for all clients."""
+        return self.greeting is not None and (self.handshake is not None or not self.legacy)
+
+    @property
     def modern(self) -> bool:
         """True if the server is known to speak the modern era."""
         return self.greeting is not None and self.greeting.revision.modern
@@ -153,7 +158,7 @@ class Target(Struct, eq=False):
         return self.modern and (client.modern or not self.legacy)
 
     def spoken(self, client: Revision) -> Revision:
-        """Return the legacy revision to speak with a server of both eras for a client, else LATEST."""
+        """Return the revision of a handshake with a server of both eras for a client, else LATEST."""
         if client.modern or not self.legacy:
             return LATEST
         return client if client in self.legacy and self.handshake else self.legacy[-1]

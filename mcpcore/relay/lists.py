@@ -150,8 +150,8 @@ class Lists:
         """Keys of the pages that serve one session."""
         self._size = 0
         self._next: dict[tuple[str, str, bool], str | None] = {}
-        """Cursors of the pages that continue the names known so far, by server, method, and True for
-        modern clients: a server of both eras has a list in each."""
+        """Cursors of the pages that continue the names known so far, by server, by method, and by
+        True for modern clients: a server of both eras has two lists."""
         self._changes = 0
         """Number of changes of any list."""
         self._hidden_until: dict[tuple[str, str], float] = {}
@@ -442,7 +442,7 @@ class Lists:
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
-        handshaken = bool(target.legacy) and not client.modern  # the modern list tells of the others
+        handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
         known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return

@@ -89,7 +89,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
@@ -350,8 +350,8 @@ class Relay:
 
     def _introduced(self, target: Target, event: events.Ready) -> None:
         if target.greeting is None:
-            ours = (each for each in REVISIONS if each.handshake and each in target.revisions)
-            target.legacy = tuple(each for each in ours if each.name in event.supported)
+            offered = (each for each in target.handshakes if each.name in event.supported)
+            target.legacy = tuple(sorted(offered, key=lambda each: each.position))
         if target.legacy and not event.revision.modern:
             target.handshake = event
         else:
