@@ -68,6 +68,8 @@ KINDS = (
     *("quick", "ask", "ask", "report", "slow", "read", "list", "watch", "cancel", "level"),
     *("dig", "dig", "dig", "task", "task", "task", "tasks", "steal", "steal"),
 )
+SPOKEN = ((LEGACY,), (MODERN,), (LEGACY, MODERN))
+"""Eras of a server."""
 LEVELS = ("debug", "info", "warning", "error")
 TASK_METHODS = {
     LEGACY: ("tasks/get", "tasks/result", "tasks/cancel"),
@@ -142,15 +144,8 @@ class Server:
     """
 
     def __init__(self, world: "World", name: str, eras: Sequence[str]) -> None:
-        self.world, self.name, self.eras = world, name, eras
-        declared = SERVER_ALL | {key: value for era in eras for key, value in SERVER[era].items()}
-        self.config = Config(
-            info=Implementation(name=name, version="1"),
-            capabilities=msgspec.convert(declared, ServerCapabilities),
-            revisions=rows(*eras),
-        )
-        self.refuses = len(eras) > 1 and world.chance.random() < 0.2
-        """True if it refuses the handshake that it lists."""
+        self.world, self.name = world, name
+        self.speak(eras)
         self.asked: dict[tuple[int, Any], tuple[RequestReceived, str]] = {}
         self.back_at = 0.0
         """Time until which it is away."""
@@ -158,6 +153,18 @@ class Server:
         """Requests that it got, by principal, name and number of what the client asked for."""
         self.tasks: dict[str, str] = {}
         """Principals who began its tasks."""
+
+    def speak(self, eras: Sequence[str]) -> None:
+        """Begin to speak some eras."""
+        self.eras = eras
+        declared = SERVER_ALL | {key: value for era in eras for key, value in SERVER[era].items()}
+        self.config = Config(
+            info=Implementation(name=self.name, version="1"),
+            capabilities=msgspec.convert(declared, ServerCapabilities),
+            revisions=rows(*eras),
+        )
+        self.refuses = len(eras) > 1 and self.world.chance.random() < 0.2
+        """True if it refuses the handshake that it lists."""
 
     def connect(self, link: UpstreamLink) -> Peer:
         world = self.world
@@ -599,8 +606,8 @@ class World:
         self.states: list[tuple[str, Any]] = []
         """Retries of parked calls: principal and params."""
         eras = (LEGACY, MODERN)
-        names, spoken = chance.choice(("a", "ab", "ab")), ((LEGACY,), (MODERN,), eras)
-        self.servers = [Server(self, name, chance.choice(spoken)) for name in names]
+        names = chance.choice(("a", "ab", "ab"))
+        self.servers = [Server(self, name, chance.choice(SPOKEN)) for name in names]
         self.guards = {name: Guard(name) for name in names}
         targets = [
             Target(
@@ -683,6 +690,8 @@ class World:
         """End a server with all of its conversations; it starts again after a while."""
         server = self.chance.choice(self.servers)
         server.back_at = self.now + self.chance.choice((0.0, 3.0, 90.0))
+        if self.chance.random() < 0.5:
+            server.speak(self.chance.choice(SPOKEN))
         for link in [each for each in self.links if each[3] is server]:
             self.cut(link)
 

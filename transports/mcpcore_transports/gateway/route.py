@@ -257,7 +257,7 @@ class GatewayRoute(ServedRoute):
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
         while True:
-            if not upstream.relayed.known and not upstream.asked:
+            if not (upstream.relayed.known or upstream.asked or upstream.full):
                 await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 self.relay.open(upstream.relayed, now=clock())
                 self._flush()

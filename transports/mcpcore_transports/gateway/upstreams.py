@@ -99,10 +99,6 @@ class Fleet:
             self._guards[name] = ServerGuard(name, self.settings, pins, self._refused)
         return self._guards[name]
 
-    def has_pins(self, name: str) -> bool:
-        """Return True if declarations of a server are compared with pins."""
-        return name in self._pins
-
     def _refused(self, by: str) -> None:
         if self.observer is not None:
             self.observer.refused(by, INTERNAL_ERROR)
@@ -151,7 +147,7 @@ class ServerBehind:
         self.start = start
         self._revisions = tuple(revisions)
         handshakes = () if self.negotiation is Negotiation.MODERN else legacy_of(revisions)
-        if fleet.has_pins(name):  # older revisions lack members that are pinned
+        if self.guard.pinned:  # older revisions lack members that are pinned
             handshakes = tuple(each for each in handshakes if each is newest(handshakes))
         self.relayed.handshakes = handshakes
         self._authorizer = None
@@ -194,6 +190,11 @@ class ServerBehind:
         """Reason why no conversation may begin now; None if one may."""
         if (wait := self.ready_at - clock()) > 0:
             return f"{self.fault}; the next attempt is in {wait:.1f} s"
+        return self.full
+
+    @property
+    def full(self) -> str | None:
+        """Reason why no process of the server may be started now; None if one may."""
         fleet = self.fleet
         for count, most in (
             (fleet.processes[self.name], fleet.settings.processes_per_server),
