@@ -103,8 +103,6 @@ class Target(Struct, eq=False):
     before."""
     tasks: bool = False
     """True if it has tasks, as these told."""
-    logs: bool = False
-    """True if it has log messages, as ``greeting`` told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -140,9 +138,14 @@ class Target(Struct, eq=False):
         return ErrorData.make(INTERNAL_ERROR, text, {"server": self.name, **data})
 
     @property
+    def openings(self) -> tuple[Revision, ...]:
+        """Revisions of clients whose first conversations tell eras, with all that it declares."""
+        return LATEST, *self.legacy[-1:]
+
+    @property
     def known(self) -> bool:
         """True if its era is known for all clients."""
-        return self.greeting is not None and (self.handshake is not None or not self.legacy)
+        return all(map(self.greeted, self.openings))
 
     @property
     def modern(self) -> bool:
@@ -158,7 +161,7 @@ class Target(Struct, eq=False):
         return self.modern and (client.modern or not self.legacy)
 
     def spoken(self, client: Revision) -> Revision:
-        """Return the revision of a handshake with a server of both eras for a client, else LATEST."""
+        """Return the legacy revision to speak with a server of both eras, for others LATEST."""
         if client.modern or not self.legacy:
             return LATEST
         return client if client in self.legacy and self.handshake else self.legacy[-1]
@@ -333,10 +336,6 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def modern(self) -> bool:
         """True if it is of the modern era."""
         return self.target.modern_for(self.audience.revision)
-
-    def offers(self, capability: str | None) -> bool:
-        """Return True if the server declared a capability in the era of the conversation."""
-        return self.target.offers(capability, self.audience.revision)
 
     @property
     def peer(self) -> Upstream:

@@ -89,7 +89,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.revisions import LATEST, Revision
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
@@ -200,7 +200,7 @@ class Relay:
     def open(self, target: Target, *, now: float) -> None:
         """Open the conversation that tells the era of a server, for clients for which none has."""
         self.now = now
-        for client in (LATEST, *target.legacy[-1:]):
+        for client in target.openings:
             if target.greeted(client) is None:
                 self.link(target, Audience(revision=client)).open()
 
@@ -246,8 +246,8 @@ class Relay:
         """
         principal = (audience.principal or "") if target.personal else audience.principal
         client = audience.revision
-        revision, modern = target.spoken(client), target.modern_for(client)
-        known = target.greeted(client) is not None
+        known, modern = target.greeted(client) is not None, target.modern_for(client)
+        revision = target.spoken(client)
         if not known:
             audience = Audience(revision=revision)
         elif modern and target.shared is not False:
@@ -334,7 +334,7 @@ class Relay:
         if known is not None and known.revision.modern != event.revision.modern:
             self._negotiate_again(target)
             return
-        if link.audience.revision in (LATEST, *target.legacy[-1:]):  # others declare less
+        if link.audience.revision in target.openings:  # others declare less
             if known is not None and known.capabilities != event.capabilities:
                 self.lists.forget(target)
             self._introduced(target, event)
@@ -356,9 +356,7 @@ class Relay:
             target.handshake = event
         else:
             target.greeting = event
-            target.logs = target.offers("logging")
-        clients = (LATEST, *target.legacy[-1:])
-        target.tasks = any(starmap(target.offers, product(CAPABILITIES, clients)))
+        target.tasks = any(starmap(target.offers, product(CAPABILITIES, target.openings)))
         self.declared()
         if event.revision.modern:
             target.told_at = self.now
@@ -374,9 +372,9 @@ class Relay:
         if any(each.used_at > target.told_at for each in self._shared_links(target)):
             self._look(target)
 
-    def _look_if_due(self, target: Target) -> None:
+    def _look_if_due(self, target: Target, client: Revision) -> None:
         """Ask it if that was put off until it is used."""
-        if target.modern and self._looks[target.name].deadline is None:
+        if target.modern_for(client) and self._looks[target.name].deadline is None:
             self._look(target)
 
     def _look(self, target: Target) -> None:
@@ -573,7 +571,7 @@ class Relay:
         which it is done all the same.
         """
         if target.greeted(client) is not None:
-            self._look_if_due(target)
+            self._look_if_due(target, client)
             work()
             return
         if arrival is not None:
@@ -594,7 +592,7 @@ class Relay:
         """Send a request on; ``members`` are answers and state for a modern server."""
         client = arrival.event.revision
         if target.greeted(client) is not None:  # the usual case
-            self._look_if_due(target)
+            self._look_if_due(target, client)
             self._send(target, arrival, params, members)
             return
         send = partial(self._send, target, arrival, params, members)
@@ -636,6 +634,8 @@ class Relay:
             level = self._levels.get(arrival.session, unset)
         if not modern:
             self.set_level(link, level)
+        if not (modern and level and target.offers("logging")):
+            level = None
         try:
             call.request = link.request(
                 event.method,
@@ -645,7 +645,7 @@ class Relay:
                 timeout=max(call.until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
-                log_level=level if modern and target.logs else None,
+                log_level=level,
                 capabilities=event.client_capabilities if modern else None,
                 bare=True,
             )
@@ -890,9 +890,11 @@ class Relay:
         ``lower``: the level of a session, which may also ask for fewer of them.
         """
         known = link.level
-        if level is None or level == known or not link.offers("logging"):
+        if level is None or level == known:
             return
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
+            return
+        if not link.target.offers("logging", link.audience.revision):
             return
         link.level = level
         self.ask(link, "logging/setLevel", {"level": level}, void)

@@ -51,8 +51,9 @@ async def test_clients_of_a_server_of_both_eras_are_served_in_their_own(up: str)
             binding: dict[str, Any] = {up: ANY_PORT}
             behind = await stack.enter_async_context(served(backend(), **binding))
             target = parse_target(behind.url)
-        more = {"http": ANY_PORT, "revisions": parse_revisions(REVISIONS)}
-        front = await stack.enter_async_context(gateway({"only": target}, **more))
+        revisions = parse_revisions(REVISIONS)
+        between = gateway({"only": target}, http=ANY_PORT, revisions=revisions)
+        front = await stack.enter_async_context(between)
         used, processes = {}, {}
         for number, client in enumerate((LEGACY, LEGACY, OLD, MODERN, MODERN)):
             callbacks = Callbacks(elicitation=answer)

@@ -223,9 +223,10 @@ async def test_the_audit_log_says_who_wanted_what(
         assert reason in await called(client, tool)
     [found] = [each for each in caplog.records if each.name == AUDIT_LOGGER]
     said = vars(found)
-    asks = tool == "ask" and revision == "2025-11-25"  # a request of the server
-    assert said["mcp_who"].startswith("server s" if asks else who)
-    assert said["mcp_what"] == f"tools/call {tool!r} of server s"
+    asked = tool == "ask" and revision == "2025-11-25"  # by a request of the server
+    assert said["mcp_who"].startswith("server s" if asked else who)
+    what = "elicitation/create" if asked else f"tools/call {tool!r}"
+    assert said["mcp_what"] == f"{what} of server s"
     assert reason in said["mcp_reason"]
     assert 'mcp_refusal_by="trust"} 1.0' in meters.page()[1].decode()
 

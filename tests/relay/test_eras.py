@@ -24,7 +24,7 @@ from tests.relay.test_lists import MIRRORED
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
 OLD = "2025-06-18"
-MODERN_ONLY = {"extensions": {TASKS_EXTENSION: {}}}
+MODERN_ONLY: dict[str, Any] = {"extensions": {TASKS_EXTENSION: {}}}
 
 
 def pair(backend: Backend, **more: Any) -> tuple[Scene, Scene]:
@@ -141,12 +141,10 @@ def test_a_handshake_that_fails_on_the_way_is_tried_again(
 class Late(Backend):
     """A server of both eras whose end of a handshake hears nothing yet."""
 
-    late: list[Any] = []
-
     def connect(self, scene: Scene, link: Any) -> Peer:
         peer = super().connect(scene, link)
-        if not link.audience.revision.modern and not self.late:
-            self.late = [self.wires.pop()]
+        if not link.audience.revision.modern and "late" not in self.waiting:
+            self.waiting["late"] = self.wires.pop()
         return peer
 
 
@@ -159,8 +157,8 @@ def test_requests_of_legacy_clients_wait_for_the_handshake(ends: bool, used: str
     assert modern.call("echo") == "a: {}"
     assert legacy.told(ResultReceived) == []
     if ends:
-        backend.late[0][1].receive_eof(now=0.0)
-    backend.wires += backend.late
+        backend.waiting["late"][1].receive_eof(now=0.0)
+    backend.wires.append(backend.waiting["late"])
     legacy.move()
     assert len(legacy.told(ResultReceived)) == 1
     assert spoken(backend) == [MODERN, used]
@@ -245,8 +243,9 @@ def test_who_shares_a_conversation(shared: bool | None) -> None:
     backend = Backend("a", BOTH, tools)
     first = Scene(LEGACY, backend)
     first.relay.targets["a"].shared = shared
-    for scene in (first, Scene(LEGACY, backend, beside=first), Scene(MODERN, backend, beside=first)):
-        scene.call("echo")
+    first.call("echo")
+    for client in (LEGACY, MODERN):
+        Scene(client, backend, beside=first).call("echo")
     kinds = [link.audience for link, *_ in backend.wires[2:] if not link.modern]
     assert len(kinds) == (1 if shared else 2)
     assert all((each.session is None) is bool(shared) for each in kinds)
