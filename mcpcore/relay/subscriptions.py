@@ -180,9 +180,7 @@ class Subscriptions:
             self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
-    def _part(
-        self, watcher: Watcher, wanted: frozenset[Item], target: Target
-    ) -> frozenset[Item]:
+    def _part(self, watcher: Watcher, wanted: frozenset[Item], target: Target) -> frozenset[Item]:
         """Return the part of some changes that one server offers a watcher, by its own names."""
         client = watcher.audience.revision
         part = {(_TASKS, id) for server, id in watcher.tasks if server == target.name}
