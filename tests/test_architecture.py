@@ -84,7 +84,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
     "policy": {"wire", "spec", "engine", "trace"},
-    "relay": {"wire", "spec", "engine", "http", "service", "errors"},
+    "relay": {"wire", "spec", "engine", "http", "errors"},
 }
 
 DRIVER_FLOORS = (

@@ -3,8 +3,8 @@
 ``python -m conformance.gateway [ROW ...]`` prints each case whose verdict changes, and ends with
 status 1 if any does that ``expected.toml`` does not list, or one that it lists does not.  A row is
 ``DOWN-UP:CLIENT/SERVER``, two transports and two revisions, such as
-``http-stdio:2025-11-25/2025-11-25``, or for the client behind a gateway ``client:REVISION``;
-``--only`` restricts the cases.
+``http-stdio:2025-11-25/2025-11-25``, where ``both`` is a server of both eras, or for the client
+behind a gateway ``client:REVISION``; ``--only`` restricts the cases.
 """
 
 import argparse
@@ -27,6 +27,7 @@ COMMANDS = "mcpcore_transports.commands.main"
 CLIENTS = ("mcpcore_conformance.everything.client", "conformance.gateway.client")
 """Modules of our command line, and of the client without and with a gateway."""
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
+BOTH = "both"
 CLIENT = "client"
 ROWS = [
     *(
@@ -34,11 +35,12 @@ ROWS = [
         for pair in ("http-http", "http-stdio", "ws-http", "stdio-http")
         for era in (LEGACY, MODERN)
     ),
+    *(f"{pair}:{era}/{BOTH}" for pair in ("http-http", "http-stdio") for era in (LEGACY, MODERN)),
     f"http-http:{LEGACY}/{MODERN}",
     f"http-http:{MODERN}/{LEGACY}",
     *(f"{CLIENT}:{era}" for era in (LEGACY, MODERN)),
 ]
-"""Rows of one era on both sides, those across eras, and those of the client."""
+"""Rows of one era on both sides, of a server of both, across eras, and those of the client."""
 EXPECTED = Path(__file__).with_name("expected.toml")
 _ANSWER, _PLAY = 20.0, 1800.0
 """Seconds for each answer, as a session may need a process that has to start, and for all."""
@@ -87,8 +89,10 @@ def through(row: str, only: Sequence[str], start: Start) -> tuple[Verdicts, Verd
         return direct, behind
     (down, up), (client, server) = pair.split("-"), eras.split("/")
     address = ["127.0.0.1:0"]
-    everything = ["serve", "--revision", server]
-    gateway = ["gateway", "--server-revision", server, "--revision", client]
+    speaks = [] if server == BOTH else [server]
+    everything = ["serve", *(word for each in speaks for word in ("--revision", each))]
+    gateway = ["gateway", "--revision", client]
+    gateway += [word for each in speaks for word in ("--server-revision", each)]
     if down == "ws":
         gateway.append("--verbose")  # which is middleware: it changes nothing either
     with serving([*MCPCORE, *everything, "--http", *address]) as (url,):

@@ -22,6 +22,7 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.events import Event
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import ClientCapabilities
 
 StreamNumber = int
@@ -301,6 +302,7 @@ class SessionRestored(Event, frozen=True, kw_only=True):
 
     session: str
     principal: str | None
+    revision: Revision
     capabilities: ClientCapabilities
     log_level: str | None
     """Level that the client has set; None if it has set none."""

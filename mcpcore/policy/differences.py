@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from mcpcore.spec import types
+from mcpcore.spec.json_schema import is_object_schema, wrap_schema
 
 PINNED = (
     *("name", "title", "description", "inputSchema", "outputSchema", "annotations", "arguments"),
@@ -178,10 +179,15 @@ def compare_declarations(
         if old is None or new is None:  # a result without promise breaks who relied on one
             kind = DifferenceKind.ADDITIVE if old is None else DifferenceKind.BREAKING
             yield from _plain(f"{place}/{name}", old, new, kind)
-        else:
+        elif widens or not (_wraps(old, new) or _wraps(new, old)):
             yield from compare_schemas(old, new, f"{place}/{name}", widens=widens)
     old, new = (_as_schema(each.get("arguments", [])) for each in (before, after))
     yield from compare_schemas(old, new, f"{place}/arguments", widens=True)
+
+
+def _wraps(schema: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return True if ``other`` is what revisions with objects only have for an output schema."""
+    return not is_object_schema(schema) and wrap_schema(schema) == other
 
 
 _HARMFUL = {

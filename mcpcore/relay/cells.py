@@ -9,8 +9,8 @@ from enum import Enum
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
+from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.relay.rewriting import Change, members_of, path, rewrite
-from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -21,6 +21,7 @@ from mcpcore.spec.errors import (
     UNSUPPORTED_PROTOCOL_VERSION,
     ErrorData,
 )
+from mcpcore.spec.json_schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.methods import METHODS
 from mcpcore.wire.message import splice, to_json
 
@@ -52,6 +53,10 @@ _LEGACY_REFUSALS = frozenset({METHOD_NOT_FOUND, INVALID_REQUEST, INVALID_PARAMS,
 """Codes by which legacy servers refuse ``server/discover``."""
 _NO_META = "invalid params: _meta is missing "
 """Beginning of what a modern server says of a request of the legacy era."""
+_ON_THE_WAY = frozenset(FaultKind) - {FaultKind.STATUS, FaultKind.REDIRECT, FaultKind.MALFORMED}
+"""Kinds of failure that say nothing of a handshake."""
+_PASSING = frozenset({401, 403, 408, 425, 429, 502, 503, 504})
+"""Statuses of HTTP that say nothing of it either."""
 _HINTS = ("ttlMs", "cacheScope")
 _OUTPUT_SCHEMA, _CONTENT = path("tools/*/outputSchema"), path("structuredContent")
 
@@ -152,6 +157,11 @@ def tells_other_era(error: ErrorData, *, modern: bool, opening: bool) -> bool:
         return opening and error.code in _LEGACY_REFUSALS
     refused = opening and error.code == METHOD_NOT_FOUND
     return refused or (error.code == INVALID_PARAMS and error.message.startswith(_NO_META))
+
+
+def refuses_handshake(fault: Fault | None) -> bool:
+    """Return True if it is the server that has failed a handshake, and not for the moment."""
+    return fault is None or (fault.kind not in _ON_THE_WAY and fault.status not in _PASSING)
 
 
 def error_in(cell: Cell, method: str, error: ErrorData) -> ErrorData:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, field, structs
 
-from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams
+from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams, Negotiation
 from mcpcore.engine.events import EndReason, Event, Key, Ready, RequestEnded, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
@@ -14,6 +14,7 @@ from mcpcore.relay.cells import Cell
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
 
@@ -84,6 +85,8 @@ class Target(Struct, eq=False):
     and neither do requests of one principal with different rights."""
     listens: int = 500
     """Maximum listen streams of one conversation: a share of its connections, if it has several."""
+    handshakes: tuple[Revision, ...] = legacy_of(REVISIONS)
+    """Legacy revisions in which legacy clients of a server of both eras may be served."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
@@ -92,10 +95,14 @@ class Target(Struct, eq=False):
     """Tools of a modern server whose output is wrapped in an object for legacy clients."""
     greeting: Ready | None = None
     """Outcome of the last negotiation that succeeded; None before."""
+    legacy: tuple[Revision, ...] = ()
+    """Legacy revisions that a server of both eras lists, oldest first, unless it has refused the
+    handshake: legacy clients speak them with it."""
+    handshake: Ready | None = None
+    """Outcome of the last handshake with a server of both eras in its newest legacy revision; None
+    before."""
     tasks: bool = False
-    """True if it has tasks, as that told."""
-    logs: bool = False
-    """True if it has log messages, as that told."""
+    """True if it has tasks, as these told."""
     links: int = 0
     """Number of conversations."""
     open_links: int = 0
@@ -105,8 +112,8 @@ class Target(Struct, eq=False):
     None if there was an answer since, or none was needed."""
     unclear: int = 0
     """Questions that were refused, as nothing told which of several clients was asked."""
-    waiting: list[Callable[[], None]] = []
-    """Work that needs to know the era of the server."""
+    waiting: list[tuple[Revision, Callable[[], None]]] = []
+    """Work for clients of a revision that needs to know the era of the server."""
     fault: str = ""
     """End of the last conversation, in words."""
     told_at: float = 0.0
@@ -131,13 +138,37 @@ class Target(Struct, eq=False):
         return ErrorData.make(INTERNAL_ERROR, text, {"server": self.name, **data})
 
     @property
+    def openings(self) -> tuple[Revision, ...]:
+        """Revisions of clients whose first conversations tell eras, with all that it declares."""
+        return LATEST, *self.legacy[-1:]
+
+    @property
+    def known(self) -> bool:
+        """True if its era is known for all clients."""
+        return all(map(self.greeted, self.openings))
+
+    @property
     def modern(self) -> bool:
         """True if the server is known to speak the modern era."""
         return self.greeting is not None and self.greeting.revision.modern
 
-    def offers(self, capability: str | None) -> bool:
-        """Return True if the server declared a capability."""
-        greeting = self.greeting
+    def greeted(self, client: Revision) -> Ready | None:
+        """Return the outcome that tells the era of conversations for clients of a revision."""
+        return self.handshake if self.legacy and not client.modern else self.greeting
+
+    def modern_for(self, client: Revision) -> bool:
+        """Return True if clients of a revision are served in the modern era."""
+        return self.modern and (client.modern or not self.legacy)
+
+    def spoken(self, client: Revision) -> Revision:
+        """Return the legacy revision to speak with a server of both eras, for others LATEST."""
+        if client.modern or not self.legacy:
+            return LATEST
+        return client if client in self.legacy and self.handshake else self.legacy[-1]
+
+    def offers(self, capability: str | None, client: Revision = LATEST) -> bool:
+        """Return True if the server declared a capability to clients of a revision."""
+        greeting = self.greeted(client)
         if greeting is None or not isinstance(greeting.capabilities, ServerCapabilities):
             return False
         return capability is None or declares(greeting.capabilities, capability)
@@ -152,6 +183,8 @@ class Audience(Struct, frozen=True):
     session: Session | None = None
     """Session of a legacy client; None for modern clients, which share what they may."""
     capabilities: ClientCapabilities = field(default_factory=ClientCapabilities)
+    revision: Revision = LATEST
+    """Revision of the client; of a conversation that of :meth:`Target.spoken`."""
 
 
 class Arrival(Struct, frozen=True, eq=False):
@@ -193,7 +226,7 @@ class Arrival(Struct, frozen=True, eq=False):
         """Audience that its client is of."""
         event = self.event
         session = None if event.revision.modern else self.session
-        return Audience(event.principal, session, event.client_capabilities)
+        return Audience(event.principal, session, event.client_capabilities, event.revision)
 
 
 class PassedCall(Struct, eq=False, weakref=False):
@@ -300,6 +333,11 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Client's end of the conversation; None before the first use."""
 
     @property
+    def modern(self) -> bool:
+        """True if it is of the modern era."""
+        return self.target.modern_for(self.audience.revision)
+
+    @property
     def peer(self) -> Upstream:
         """Client's end of the conversation, for what has to be flushed."""
         self.used.add(self)
@@ -379,6 +417,9 @@ class UpstreamLink(Struct, eq=False, weakref=False):
 
     def config(self, base: Config) -> Config:
         """Return the settings of the client's end: ``base`` with what the audience declared."""
+        revision = self.audience.revision
+        if not revision.modern:
+            base = structs.replace(base, revisions=(revision,), negotiation=Negotiation.LEGACY)
         return structs.replace(
             base,
             capabilities=self.audience.capabilities,

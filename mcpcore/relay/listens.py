@@ -407,14 +407,12 @@ class Listens:
     def _reopen(self, feed: Feed, due: float) -> None:
         if feed.state is not ListenState.LOST or feed.due != due:
             return
-        if feed.target.modern:
-            self._update(feed)
-            return
         for stream in {each for streams in feed.wanted.values() for each in streams}:
-            stream.items |= stream.feeds[feed]
-            self._drop(feed, stream, stream.feeds[feed])
-            self._left(stream)
-        self._close(feed)
+            if not stream.modern:
+                stream.items |= stream.feeds[feed]
+                self._drop(feed, stream, stream.feeds[feed])
+                self._left(stream)
+        self._update(feed)
 
     def _close(self, feed: Feed) -> None:
         feed.move(ListenSignal.CLOSE)

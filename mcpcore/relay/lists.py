@@ -27,6 +27,7 @@ from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore.wire.message import to_json
@@ -148,8 +149,9 @@ class Lists:
         self._of_sessions: dict[Session, set[tuple[Any, ...]]] = {}
         """Keys of the pages that serve one session."""
         self._size = 0
-        self._next: dict[tuple[str, str], str | None] = {}
-        """Cursors of the pages that continue the names known so far, by server and method."""
+        self._next: dict[tuple[str, str, bool], str | None] = {}
+        """Cursors of the pages that continue the names known so far, by server, by method, and by
+        True for modern clients: a server of both eras has two lists."""
         self._changes = 0
         """Number of changes of any list."""
         self._hidden_until: dict[tuple[str, str], float] = {}
@@ -237,7 +239,8 @@ class Lists:
             take(kept)
         else:
             send = partial(self._send, target, wanted, take)
-            self._relay.when_known(target, send, within=self._relay.settings.list_timeout)
+            client, within = wanted.arrival.event.revision, self._relay.settings.list_timeout
+            self._relay.when_known(target, client, send, within=within)
 
     def _key(self, wanted: Wanted, public: bool, *targets: Target) -> tuple[Any, ...]:
         """Return the key of a page of some servers, with those whom it may serve at the end."""
@@ -246,7 +249,8 @@ class Lists:
         import hashlib  # late: an import that takes longer than all of this module
 
         audience = wanted.arrival.audience
-        session = None if all(each.modern for each in targets) else audience.session
+        modern = all(each.modern_for(audience.revision) for each in targets)
+        session = None if modern else audience.session
         declared = hashlib.sha256(msgspec.json.encode(audience.capabilities)).digest()
         told = next((each for each in targets if each.personal), targets[0])
         return *wanted.place, (*told.party(audience.principal), session, declared)
@@ -257,10 +261,10 @@ class Lists:
 
     def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
         relay, event = self._relay, wanted.arrival.event
-        if target.greeting is None:
+        if target.greeted(event.revision) is None:
             take(None)
             return
-        if not target.offers(_CAPABILITIES[wanted.method]):
+        if not target.offers(_CAPABILITIES[wanted.method], event.revision):
             take(_NONE)
             return
         try:
@@ -269,7 +273,7 @@ class Lists:
             take(None)
             return
         received = partial(self._received, target, wanted, self._changes, take)
-        declared = event.client_capabilities if target.modern else None
+        declared = event.client_capabilities if link.modern else None
         params = None if wanted.cursor is None else {"cursor": wanted.cursor}
         meta = relayable(event.params)[1]
         relay.ask(link, wanted.method, params, received, meta=meta, capabilities=declared)
@@ -285,8 +289,9 @@ class Lists:
         if hints is None or not isinstance(outcome, Raw):
             take(None if target.away is None else self._kept_for(wanted, target))
             return
-        ttl = (hints.ttl_ms or 0.0) / 1000 if target.modern else self._relay.settings.list_ttl
-        public = target.modern and hints.cache_scope == "public"
+        modern = target.modern_for(wanted.arrival.event.revision)
+        ttl = (hints.ttl_ms or 0.0) / 1000 if modern else self._relay.settings.list_ttl
+        public = modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
@@ -314,7 +319,7 @@ class Lists:
         return next((target for target, method in places if self._hides(target, method)), None)
 
     def _items(
-        self, name: str, method: str, page: ServerPage, modern: bool, *, new: bool = True
+        self, name: str, method: str, page: ServerPage, client: Revision, *, new: bool = True
     ) -> bytes | None:
         """Return the elements of a page as clients see them, None if it has no list of items.
 
@@ -323,19 +328,20 @@ class Lists:
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
-                self.note_tools(target, method, page.result)
-                result = result_in(CELLS[modern, target.modern], method, page.result)
+                self.note_tools(target, method, page.result, client)
+                cell = CELLS[client.modern, target.modern_for(client)]
+                result = result_in(cell, method, page.result)
                 result = self._relay.names.outward_in(method, name, result, new=new)
                 elements = elements_of(members_of(to_json(result)).get(LISTS[method], b"[]"))
                 items = b",".join(map(bytes, elements))
                 if not new:
                     return items
                 page.items, page.result = items, _EMPTY
-        place = name, method
-        if page.items is not None and self._next.get(place) == page.asked:
-            self._next[place] = page.cursor
+        series = name, method, client.modern
+        if page.items is not None and self._next.get(series) == page.asked:
+            self._next[series] = page.cursor
             if page.cursor is None:
-                self._relay.names.read.add(place)
+                self._relay.names.read.add((name, method))
         return page.items
 
     def _keep(self, key: tuple[Any, ...], page: ServerPage) -> None:
@@ -382,11 +388,11 @@ class Lists:
         ``keep``: True to answer with them again, if that is all of their lists.
         """
         relay, event, method = self._relay, arrival.event, arrival.event.method
-        modern, pages, items = event.revision.modern, dict[str, ServerPage](), list[bytes]()
+        client, pages, items = event.revision, dict[str, ServerPage](), list[bytes]()
         hidden = False
         for name, target in relay.targets.items():  # in the order in which names are given
             page = parts.get(name)
-            part = None if page is None else self._items(name, method, page, modern, new=not hidden)
+            part = None if page is None else self._items(name, method, page, client, new=not hidden)
             if page is not None and part is not None:
                 pages[name] = page
                 items.append(part)
@@ -430,12 +436,13 @@ class Lists:
         machine = self._relay.at(arrival.machine)
         machine.respond(event.key, Raw(page.items or b""), meta=meta, bare=True, members=members)
 
-    def note_tools(self, target: Target, method: str, result: Raw) -> None:
+    def note_tools(self, target: Target, method: str, result: Raw, client: Revision) -> None:
         """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
+        handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
         known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
@@ -446,13 +453,13 @@ class Lists:
             except (msgspec.MsgspecError, ValueError):
                 continue
             hints = tool.annotations or ToolAnnotations()
-            for noted, fits in (
-                (target.repeatable, hints.read_only_hint or hints.idempotent_hint),
-                (target.wrapped, is_wrapped(tool.output_schema)),
-            ):
-                (noted.add if fits else noted.discard)(tool.name)
+            noted = [(target.repeatable, hints.read_only_hint or hints.idempotent_hint)]
+            if not handshaken:
+                noted.append((target.wrapped, is_wrapped(tool.output_schema)))
+            for names, fits in noted:
+                (names.add if fits else names.discard)(tool.name)
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
-            if outer is None:
+            if outer is None or handshaken:
                 continue
             place = target.name, tool.name
             if params:
@@ -497,7 +504,7 @@ class Lists:
             hidden = set[str]()
             for (server, method), pages in read.items():
                 for page in pages if method not in hidden else ():
-                    self._items(server, method, page, arrival.event.revision.modern)
+                    self._items(server, method, page, arrival.event.revision)
                 if len(pages) == most and pages[-1].cursor is not None:
                     names.read.add((server, method))  # as far as it is read at all
                     names.report(ListCut(server, method, most))
@@ -522,14 +529,18 @@ def merged_capabilities(targets: Iterable[Target], *, plain: bool = True) -> Ser
     Tasks of several servers are listed by none: their pages are not merged.  Skills are offered if
     names are ``plain``: those in the texts of a skill have no prefix.
     """
-    known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
+    servers = list(targets)
+    told = [each for server in servers for each in (server.greeting, server.handshake)]
+    known = [each.capabilities for each in told if each is not None]
+    known += [_ANY for each in servers if each.greeting is None]
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
     if len(declared) == 1 and plain:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
-    if len(declared) > 1:
+    if len(servers) > 1:
         merged.get("tasks", {}).pop("list", None)
-    merged.get("extensions", {}).pop(SKILLS_EXTENSION, None)
+    if not plain:
+        merged.get("extensions", {}).pop(SKILLS_EXTENSION, None)
     return msgspec.convert(merged, ServerCapabilities)
 
 

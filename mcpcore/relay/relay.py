@@ -23,6 +23,7 @@ subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from itertools import product, starmap
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ from mcpcore.relay.cells import (
     CELLS,
     Cell,
     error_in,
+    refuses_handshake,
     result_in,
     tells_other_era,
     url_questions,
@@ -87,6 +89,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
@@ -195,9 +198,11 @@ class Relay:
             self.open(target, now=now)
 
     def open(self, target: Target, *, now: float) -> None:
-        """Open the first conversation with a server, if there is none."""
+        """Open the conversation that tells the era of a server, for clients for which none has."""
         self.now = now
-        self.link(target, Audience()).open()
+        for client in target.openings:
+            if target.greeted(client) is None:
+                self.link(target, Audience(revision=client)).open()
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
@@ -240,24 +245,28 @@ class Relay:
         ``Target.shared`` tells who shares it.  Raises LocalProtocolError if there are too many.
         """
         principal = (audience.principal or "") if target.personal else audience.principal
-        if target.greeting is None:
-            audience = _ANYBODY
-        elif target.modern and target.shared is not False:
+        client = audience.revision
+        known, modern = target.greeted(client) is not None, target.modern_for(client)
+        revision = target.spoken(client)
+        if not known:
+            audience = Audience(revision=revision)
+        elif modern and target.shared is not False:
             audience = Audience(principal) if target.personal else _ANYBODY
         else:
             shared = target.shared or not self.subscriptions.lasts(audience.session)
             session = None if shared else audience.session
-            audience = Audience(principal, session, audience.capabilities)
+            audience = Audience(principal, session, audience.capabilities, revision)
         party = target.party(audience.principal)
-        place: tuple[Any, ...] = target.name, *party, encode(audience.capabilities)
-        alone = target.shared is False and not (target.greeting is None or target.modern)
+        declared = encode(audience.capabilities)
+        place: tuple[Any, ...] = target.name, *party, declared, audience.revision.name
+        alone = target.shared is False and known and not modern
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
-            if target.links >= self.settings.links and audience != _ANYBODY:
+            if target.links >= self.settings.links and known and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            if audience.session is None:
+            if audience.session is None and known:
                 self._make_way(target, audience.principal)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
@@ -286,7 +295,7 @@ class Relay:
 
     def links_of(self, session: Session) -> list[UpstreamLink]:
         """Return the conversations with legacy servers that belong to a session."""
-        return [link for link in self._links.get(session, {}).values() if not link.target.modern]
+        return [link for link in self._links.get(session, {}).values() if not link.modern]
 
     def _close_unused(self, link: UpstreamLink) -> None:
         """Close a conversation that nothing has needed for long; look again later at any other.
@@ -321,12 +330,14 @@ class Relay:
         target, again = link.target, link.greeted
         if link.ended:
             return
-        if target.greeting is not None and target.modern != event.revision.modern:
+        known = target.greeted(link.audience.revision)
+        if known is not None and known.revision.modern != event.revision.modern:
             self._negotiate_again(target)
             return
-        if target.greeting is not None and target.greeting.capabilities != event.capabilities:
-            self.lists.forget(target)
-        self._introduced(target, event)
+        if link.audience.revision in target.openings:  # others declare less
+            if known is not None and known.capabilities != event.capabilities:
+                self.lists.forget(target)
+            self._introduced(target, event)
         link.greeted = True
         target.open_links += not again
         if again:  # in place of a session that was lost
@@ -334,19 +345,26 @@ class Relay:
             self.set_level(link, level)
         self.subscriptions.greeted(link, again)
         self._came_back(target)
+        self.open(target, now=self.now)
         self._go_ahead(target)
 
     def _introduced(self, target: Target, event: events.Ready) -> None:
-        target.greeting, target.told_at = event, self.now
-        target.tasks = any(map(target.offers, CAPABILITIES))
-        target.logs = target.offers("logging")
+        if target.greeting is None:
+            offered = (each for each in target.handshakes if each.name in event.supported)
+            target.legacy = tuple(sorted(offered, key=lambda each: each.position))
+        if target.legacy and not event.revision.modern:
+            target.handshake = event
+        else:
+            target.greeting = event
+        target.tasks = any(starmap(target.offers, product(CAPABILITIES, target.openings)))
         self.declared()
-        if target.modern:
+        if event.revision.modern:
+            target.told_at = self.now
             due = self.now + max((event.ttl_ms or 0) / 1000, _LOOKS)
             self.deadlines.set(self._looks[target.name], due)
 
     def _shared_links(self, target: Target) -> list[UpstreamLink]:
-        links = self._links.get(None, {}).values()
+        links = [each for each in self._links.get(None, {}).values() if each.modern]
         return [each for each in links if each.target is target and not each.audience.principal]
 
     def _look_if_used(self, target: Target) -> None:
@@ -354,9 +372,9 @@ class Relay:
         if any(each.used_at > target.told_at for each in self._shared_links(target)):
             self._look(target)
 
-    def _look_if_due(self, target: Target) -> None:
+    def _look_if_due(self, target: Target, client: Revision) -> None:
         """Ask it if that was put off until it is used."""
-        if target.modern and self._looks[target.name].deadline is None:
+        if target.modern_for(client) and self._looks[target.name].deadline is None:
             self._look(target)
 
     def _look(self, target: Target) -> None:
@@ -379,19 +397,26 @@ class Relay:
             if found.capabilities != before.capabilities:
                 self._lists_changed(target)
 
-    def _go_ahead(self, target: Target) -> None:
+    def _go_ahead(self, target: Target, *, lost: bool = False) -> None:
+        """Do what waits for the era of a server, if it is known or ``lost``."""
         waiting, target.waiting = target.waiting, []
-        for work in waiting:
-            work()
+        for client, work in waiting:
+            if lost or target.greeted(client) is not None:
+                work()
+            else:
+                target.waiting.append((client, work))
 
-    def _speaks_otherwise(self, target: Target, error: ErrorData | None, opening: bool) -> bool:
-        if error is None or target.greeting is None or self.now < target.trusted_from:
+    def _speaks_otherwise(self, link: UpstreamLink, error: ErrorData | None, opening: bool) -> bool:
+        target = link.target
+        known = target.greeted(link.audience.revision)
+        if error is None or known is None or self.now < target.trusted_from:
             return False
-        return tells_other_era(error, modern=target.modern, opening=opening)
+        return tells_other_era(error, modern=link.modern, opening=opening)
 
     def _negotiate_again(self, target: Target) -> None:
         """Forget the era of a server and end what is open there; a new conversation tells it."""
-        target.greeting, target.trusted_from = None, self.now + _TRUSTED
+        target.greeting = target.handshake = None
+        target.legacy, target.trusted_from = (), self.now + _TRUSTED
         self._went_away(target)
         links = [link for each in self._links.values() for link in each.values()]
         for link in links:
@@ -420,7 +445,7 @@ class Relay:
             return
         if isinstance(event, events.NegotiationFailed):
             told, reason, fault = event.message, EndReason.REFUSED, event.fault
-            if not link.refused and self._speaks_otherwise(link.target, event.error, True):
+            if not link.refused and self._speaks_otherwise(link, event.error, True):
                 unsent = [] if link.greeted else [*link.calls.values()]
                 for call in unsent:
                     del link.calls[call.request]
@@ -431,12 +456,17 @@ class Relay:
         else:
             told, reason, fault = event.reason, EndReason.CLOSED, None
         self._forget(link)
+        target = link.target
+        opening = target.greeted(link.audience.revision) is None
         if not link.refused:
-            link.target.fault = told
+            target.fault = told
+            there = reason is EndReason.REFUSED or target.open_links
+            if opening and there and refuses_handshake(fault):
+                target.legacy = ()
         self._end_all(link, reason, told, fault)
-        if not link.refused and not link.target.open_links:
-            self._went_away(link.target)
-        self._go_ahead(link.target)  # each finds out that the server does not answer
+        if not link.refused and not target.open_links:
+            self._went_away(target)
+        self._go_ahead(target, lost=opening)  # each finds out that the server does not answer
         self.subscriptions.lost(link)
 
     def _went_away(self, target: Target) -> None:
@@ -529,39 +559,44 @@ class Relay:
     def when_known(
         self,
         target: Target,
+        client: Revision,
         work: Callable[[], None],
         arrival: Arrival | None = None,
         *,
         within: float | None = None,
     ) -> None:
-        """Do ``work`` once a server is known or lost, for an ``arrival`` unless it is cancelled.
+        """Do ``work`` once the era of a server for clients of a revision is known or lost.
 
-        ``within``: seconds after which it is done all the same.
+        ``arrival``: request that it is for, unless that is cancelled; ``within``: seconds after
+        which it is done all the same.
         """
-        if target.greeting is not None:
-            self._look_if_due(target)
+        if target.greeted(client) is not None:
+            self._look_if_due(target, client)
             work()
             return
         if arrival is not None:
             work = self.hold(arrival, work)
 
         def late() -> None:
-            if work in target.waiting:
-                target.waiting.remove(work)
+            if place in target.waiting:
+                target.waiting.remove(place)
                 work()
 
-        self.link(target, Audience()).open()
-        target.waiting.append(work)
+        self.open(target, now=self.now)
+        place = client, work
+        target.waiting.append(place)
         if within is not None:
             self.later(within, late)
 
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
-        if target.greeting is not None:  # the usual case
-            self._look_if_due(target)
+        client = arrival.event.revision
+        if target.greeted(client) is not None:  # the usual case
+            self._look_if_due(target, client)
             self._send(target, arrival, params, members)
             return
-        self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
+        send = partial(self._send, target, arrival, params, members)
+        self.when_known(target, client, send, arrival)
 
     def _send(
         self,
@@ -572,11 +607,12 @@ class Relay:
         before: PassedCall | None = None,
     ) -> None:
         event, caller = arrival.event, arrival.caller
-        if target.greeting is None:
+        if target.greeted(event.revision) is None:
             self.fail(arrival, target.unreachable)
             return
         body, meta = relayable(params)
-        if event.request_state is None and event.input_responses is not None and target.modern:
+        modern = target.modern_for(event.revision)
+        if event.request_state is None and event.input_responses is not None and modern:
             members = b'"inputResponses":' + encode(event.input_responses)
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
@@ -586,7 +622,7 @@ class Relay:
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
-        cell = CELLS[event.revision.modern, target.modern]
+        cell = CELLS[event.revision.modern, modern]
         until = self.now + self.settings.call_timeout
         call = before or PassedCall(
             [arrival], event.method, arrival, caller, cell, link, until, params=params
@@ -594,10 +630,12 @@ class Relay:
         call.cell, call.link, call.fresh = cell, link, not members
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
-            unset = DEFAULT_LOG_LEVEL if target.modern else None
+            unset = DEFAULT_LOG_LEVEL if modern else None
             level = self._levels.get(arrival.session, unset)
-        if not target.modern:
+        if not modern:
             self.set_level(link, level)
+        if not (modern and level and target.offers("logging")):
+            level = None
         try:
             call.request = link.request(
                 event.method,
@@ -607,7 +645,7 @@ class Relay:
                 timeout=max(call.until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
-                log_level=level if target.modern and target.logs else None,
+                log_level=level,
                 capabilities=event.client_capabilities,
                 bare=True,
             )
@@ -623,7 +661,7 @@ class Relay:
         target, arrival = call.link.target, call.arrival
         if self.calls.pop(arrival.place, None) is not None:  # it was not cancelled meanwhile
             send = partial(self._send, target, arrival, call.params, b"", call)
-            self.when_known(target, send, arrival)
+            self.when_known(target, arrival.event.revision, send, arrival)
 
     def ask(
         self,
@@ -721,9 +759,9 @@ class Relay:
         if isinstance(event, events.ErrorReceived):
             refusal, doubtful = event.error, event.error.code in _DOUBTFUL
         elif isinstance(event, events.RequestEnded) and event.fault is not None:
-            doubtful = link.target.modern and event.fault.status in _UNFIT
+            doubtful = link.modern and event.fault.status in _UNFIT
             refusal = ErrorData(INVALID_REQUEST, event.message) if doubtful and opening else None
-        changed = self._speaks_otherwise(link.target, refusal, opening)
+        changed = self._speaks_otherwise(link, refusal, opening)
         if changed:
             self._negotiate_again(link.target)
         elif doubtful and self.now >= link.target.told_at + _LOOKS:
@@ -776,7 +814,7 @@ class Relay:
         machine, key = self.at(arrival.machine), arrival.event.key
         try:
             if isinstance(outcome, Raw):
-                self.lists.note_tools(target, method, outcome)
+                self.lists.note_tools(target, method, outcome, arrival.event.revision)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
                 wrapped = method == "tools/call" and bool(target.wrapped)
                 wrapped = wrapped and text_at(call.params, ("name",)) in target.wrapped
@@ -852,9 +890,11 @@ class Relay:
         ``lower``: the level of a session, which may also ask for fewer of them.
         """
         known = link.level
-        if level is None or level == known or not link.target.logs:
+        if level is None or level == known:
             return
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
+            return
+        if not link.target.offers("logging", link.audience.revision):
             return
         link.level = level
         self.ask(link, "logging/setLevel", {"level": level}, void)
@@ -904,7 +944,7 @@ class Relay:
     def session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
         """Return the machine and the argument that name the session of a legacy conversation."""
         watcher = self.subscriptions.sessions.get(link.audience.session)
-        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
+        return None if watcher is None or link.modern else (watcher.machine, watcher.where)
 
     def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""

@@ -11,7 +11,6 @@ Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,6 +46,7 @@ from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
 from mcpcore.relay.rewriting import members_of, on_text, path, rewrite
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
@@ -118,6 +118,11 @@ class Stream(ChangeStream, eq=False):
     """Conversation with a legacy server."""
 
     @property
+    def modern(self) -> bool:
+        """True if the server is modern for this watcher."""
+        return self.target.modern_for(self.watcher.audience.revision)
+
+    @property
     def uris(self) -> set[str]:
         """Resources among the items."""
         return {subject for field, subject in self.items if field == _URIS}
@@ -160,31 +165,29 @@ class Subscriptions:
         within = None if watcher.key is None else self._relay.settings.list_timeout
         for target in self._relay.targets.values():  # a session has nothing to wait for
             watch = partial(self._watch, watcher, target, state)
-            self._relay.when_known(target, watch, within=within)
+            self._relay.when_known(target, watcher.audience.revision, watch, within=within)
 
     def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
-        part = self._part(watcher.wanted, target, watcher.tasks)
-        if target.greeting is None and watcher.key is None and not watcher.ended:
-            target.waiting.append(partial(self._watch, watcher, target, state))  # until it is there
-        elif watcher.ended or target.greeting is None or not part:
+        part = self._part(watcher, watcher.wanted, target)
+        client, again = watcher.audience.revision, partial(self._watch, watcher, target, state)
+        known = target.greeted(client) is not None
+        if not known and watcher.key is None and not watcher.ended:
+            target.waiting.append((client, again))  # until it is there
+        elif watcher.ended or not known or not part:
             self._granted(watcher, part)
-        elif target.modern or watcher.key is not None or part - _LISTS:
+        elif target.modern_for(client) or watcher.key is not None or part - _LISTS:
             self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
-    def _part(
-        self,
-        wanted: frozenset[Item],
-        target: Target,
-        tasks: Mapping[tuple[str, str], str] = MappingProxyType({}),
-    ) -> frozenset[Item]:
-        """Return the part of some changes that one server offers, by its own names."""
-        part = {(_TASKS, id) for server, id in tasks if server == target.name}
+    def _part(self, watcher: Watcher, wanted: frozenset[Item], target: Target) -> frozenset[Item]:
+        """Return the part of some changes that one server offers a watcher, by its own names."""
+        client = watcher.audience.revision
+        part = {(_TASKS, id) for server, id in watcher.tasks if server == target.name}
         part |= {(field, uri) for field, uri in wanted if field not in SUBJECT_FIELDS}
         named = (self._inward(target, outer) for field, outer in wanted if field == _URIS)
         part |= {(_URIS, uri) for uri in named if uri}
-        return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability))
+        return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability, client))
 
     def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
@@ -304,7 +307,7 @@ class Subscriptions:
 
     def told(self, link: UpstreamLink, method: str, params: Raw) -> None:
         """Pass on a change that a legacy server announces."""
-        body = self._body(link.target, method, params)
+        body = self._body(link.target, link.audience.revision, method, params)
         if body is None:
             return
         updated = method == _UPDATED
@@ -316,14 +319,14 @@ class Subscriptions:
         for watcher in watchers:
             self._announce(watcher, method, body)
 
-    def _body(self, target: Target, method: str, params: Raw) -> Raw | None:
+    def _body(self, target: Target, client: Revision, method: str, params: Raw) -> Raw | None:
         """Return the params of a change by the clients' names, without the id of a stream.
 
         None if it is to be told to nobody.  The list that has changed is not kept any longer.
         """
         if method in CHANGED:
             self._relay.lists.forget(target, CHANGED[method])
-            if not target.offers(TOPICS[method].row.capability):
+            if not target.offers(TOPICS[method].row.capability, client):
                 return None
         try:
             if META_SUBSCRIPTION_ID.encode() in bytes(params):
@@ -359,7 +362,8 @@ class Subscriptions:
     def _announce_lists(self, watcher: Watcher, *targets: Target) -> None:
         """Tell a watcher that lists of servers may have changed."""
         for method, topic in _LIST_CHANGES.items():
-            offered = any(target.offers(topic.row.capability) for target in targets)
+            row, client = topic.row, watcher.audience.revision
+            offered = any(target.offers(row.capability, client) for target in targets)
             if offered and (topic.field, "") in watcher.granted:
                 self._announce(watcher, method, None)
 
@@ -373,7 +377,7 @@ class Subscriptions:
     def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
         session, declared = (machine, event.session or ""), event.capabilities
-        audience = Audience(event.principal, session)
+        audience = Audience(event.principal, session, revision=event.revision)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
         self._watch_all(self._session_watcher(session, audience))
@@ -406,7 +410,8 @@ class Subscriptions:
         watcher = self.sessions.get(session)
         wanted = _LISTS | {(_URIS, uri) for uri in event.subscriptions}
         if watcher is None:
-            audience = Audience(event.principal, session, event.capabilities)
+            declared, revision = event.capabilities, event.revision
+            audience = Audience(event.principal, session, declared, revision)
             watcher = self._session_watcher(session, audience)
             watcher.wanted = wanted
             chosen = event.subscriptions
@@ -414,7 +419,8 @@ class Subscriptions:
             return
         watcher.wanted = wanted
         for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch_anew, watcher, target))
+            work = partial(self._watch_anew, watcher, target)
+            self._relay.when_known(target, watcher.audience.revision, work)
 
     def _watch_anew(self, watcher: Watcher, target: Target) -> None:
         """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
@@ -423,8 +429,8 @@ class Subscriptions:
             self._watch(watcher, target, ListenState.OPENING)
             return
         before, had = stream.items, stream.uris
-        stream.items = self._part(watcher.wanted, target)
-        if target.modern:
+        stream.items = self._part(watcher, watcher.wanted, target)
+        if stream.modern:
             with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
                 self.listens.change(stream, stream.items)
             return
@@ -451,7 +457,8 @@ class Subscriptions:
             if uri is not None:
                 work = partial(self._subscribed, target, arrival, uri)
                 within = self._relay.settings.list_timeout
-                self._relay.when_known(target, work, arrival, within=within)
+                client = arrival.event.revision
+                self._relay.when_known(target, client, work, arrival, within=within)
                 return
         again = partial(self._subscribe, arrival, learned=True)
         if learned or not self._relay.lists.learn(arrival, again):
@@ -459,14 +466,14 @@ class Subscriptions:
 
     def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
         relay, method, audience = self._relay, arrival.event.method, arrival.audience
-        if target.greeting is None:
+        if target.greeted(audience.revision) is None:
             relay.fail(arrival, target.unreachable)
             return
         watcher = self.sessions.get(audience.session)
         if watcher is None:
             relay.refuse(arrival, INTERNAL_ERROR, "the session is not open")
             return
-        if not target.modern:
+        if not target.modern_for(audience.revision):
             try:
                 link = relay.link(target, audience)
             except LocalProtocolError as error:
@@ -481,7 +488,7 @@ class Subscriptions:
             return
         stream = watcher.streams.get(target.name)
         if stream is None:
-            stream = Stream(watcher, target, self._part(_LISTS, target))
+            stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
             self._open_stream(stream)
         items = frozenset({(_URIS, uri)})
         if method == _UNSUBSCRIBE:
@@ -518,7 +525,7 @@ class Subscriptions:
         name = link.target.name
         stream = watcher.streams.get(name)
         if stream is None:
-            part = self._part(_LISTS, link.target)
+            part = self._part(watcher, _LISTS, link.target)
             stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
         active = arrival.event.method == _SUBSCRIBE
         new = uri not in stream.uris
@@ -546,7 +553,7 @@ class Subscriptions:
         relay, watcher, target = self._relay, stream.watcher, stream.target
         watcher.streams[target.name] = stream
         try:
-            if target.modern:
+            if stream.modern:
                 self.listens.add(stream, stream.items, partial(self._taken, stream))
                 return
             stream.link = link = relay.link(target, watcher.audience)
@@ -588,10 +595,11 @@ class Subscriptions:
         """Announce that something may have changed, as its announcement may have been missed."""
         field, subject = item
         method, target, body = _ROWS[field].name, streams[0].target, None
-        if field == _TASKS or not target.offers(_ROWS[field].capability):
+        client = streams[0].watcher.audience.revision
+        if field == _TASKS or not target.offers(_ROWS[field].capability, client):
             return  # the state of a task is not known
         if subject:
-            body = self._body(target, method, Raw(to_json({"uri": subject})))
+            body = self._body(target, client, method, Raw(to_json({"uri": subject})))
             if body is None:
                 return
         for stream in streams:
@@ -600,7 +608,7 @@ class Subscriptions:
     def notified(self, link: UpstreamLink, event: events.SubscriptionNotification) -> None:
         """Pass on a change that a modern server announces."""
         listen = link.listens.get(event.request)
-        body = self._body(link.target, event.method, event.params)
+        body = self._body(link.target, link.audience.revision, event.method, event.params)
         if listen is not None and body is not None:
             for stream in self.listens.streams(listen, event.method, event.params):
                 tasks, name = stream.watcher.tasks, link.target.name
@@ -616,7 +624,7 @@ class Subscriptions:
         watcher, opening = stream.watcher, stream.state is ListenState.OPENING
         if watcher.streams.get(stream.target.name) is not stream:
             return
-        if opening and (watcher.key is not None or not stream.target.modern):
+        if opening and (watcher.key is not None or not stream.modern):
             stream.move(ListenSignal.CLOSE)
             del watcher.streams[stream.target.name]
             self._granted(watcher, frozenset())
@@ -628,7 +636,7 @@ class Subscriptions:
         target = stream.target
         if stream.watcher.streams.get(target.name) is not stream:
             return
-        if target.greeting is None:  # its era is being asked for
+        if target.greeted(stream.watcher.audience.revision) is None:  # it is being asked for
             delay = stream.delay(self._relay.settings.listen_delay)
             self._relay.later(delay, partial(self._reopen, stream))
         elif stream.move(ListenSignal.REOPEN):

@@ -17,7 +17,7 @@ from msgspec import inspect as types
 from mcpcore.service.custom_types import describe, read_by_pydantic, read_custom
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Parameter
-from mcpcore.spec.json_schema import ANNOTATION, subschemas, walk
+from mcpcore.spec.json_schema import ANNOTATION, walk
 from mcpcore.spec.types.model import Model
 from mcpcore.wire.jsontext import encodable
 
@@ -30,9 +30,6 @@ Each entry is ``path: text``, the path relative to the value.  Raises ValueError
 if the schema itself is not valid or its dialect is not supported.  Both calls end within a bounded
 time, whatever schema and value hold, and fetch nothing.  :mod:`mcpcore_transports.schema` has one.
 """
-
-WRAPPED = "result"
-"""Member that holds a value that is not an object, in revisions with objects only."""
 
 _DEFINITIONS = "#/$defs/"
 _PLACES = {"$defs", "$ref"}
@@ -408,40 +405,3 @@ def resolved(rules: Schema, definitions: Schema) -> Schema:
     name = rules["$ref"].removeprefix(_DEFINITIONS)
     definition = {word: value for word, value in definitions[name].items() if word != "title"}
     return {**definition, **{word: value for word, value in rules.items() if word != "$ref"}}
-
-
-# Wrapping
-
-
-def is_object_schema(schema: Mapping[str, Any]) -> bool:
-    """Return True if the schema says explicitly that the value is an object."""
-    return schema.get("type") == "object"
-
-
-def wrap_schema(schema: Schema) -> Schema:
-    """Return the schema of ``{"result": value}`` for a ``value`` of ``schema``.
-
-    References into the document follow the schema to its new place.
-    """
-    inner = _moved({word: value for word, value in schema.items() if word != "$schema"})
-    wrapped: Schema = {"$schema": schema["$schema"]} if "$schema" in schema else {}
-    return wrapped | {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED]}
-
-
-def _moved(schema: Schema) -> Schema:
-    if "$id" in schema:
-        return schema  # its references start from itself, wherever it stands
-    copy = dict(schema)
-    for word in ("$ref", "$dynamicRef"):
-        target = copy.get(word)
-        if isinstance(target, str) and (target == "#" or target.startswith("#/")):
-            copy[word] = f"#/properties/{WRAPPED}{target[1:]}"
-    for (keyword, *key), inner in subschemas(schema):
-        if not key:
-            copy[keyword] = _moved(inner)
-            continue
-        if copy[keyword] is schema[keyword]:
-            copy[keyword] = schema[keyword].copy()
-        is_list = isinstance(schema[keyword], list)
-        copy[keyword][int(key[0]) if is_list else key[0]] = _moved(inner)
-    return copy

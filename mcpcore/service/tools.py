@@ -20,18 +20,10 @@ from mcpcore.service.content import blocks, for_revision, is_content, json_value
 from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
-from mcpcore.service.schema import (
-    WRAPPED,
-    Schema,
-    Validator,
-    input_schema,
-    is_object_schema,
-    output_schema,
-    wrap_schema,
-)
+from mcpcore.service.schema import Schema, Validator, input_schema, output_schema
 from mcpcore.service.task_settings import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
-from mcpcore.spec.json_schema import header_params
+from mcpcore.spec.json_schema import WRAPPED, header_params, is_object_schema, wrap_schema
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_APP, Result

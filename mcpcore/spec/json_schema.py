@@ -57,6 +57,46 @@ def walk(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
         pending.extend(inner for _, inner in subschemas(node))
 
 
+# Wrapping: revisions with objects only
+
+WRAPPED = "result"
+"""Member that holds a value that is not an object, in revisions with objects only."""
+
+
+def is_object_schema(schema: Mapping[str, Any]) -> bool:
+    """Return True if the schema says explicitly that the value is an object."""
+    return schema.get("type") == "object"
+
+
+def wrap_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of ``{"result": value}`` for a ``value`` of ``schema``.
+
+    References into the document follow the schema to its new place.
+    """
+    inner = _moved({word: value for word, value in schema.items() if word != "$schema"})
+    wrapped: dict[str, Any] = {"$schema": schema["$schema"]} if "$schema" in schema else {}
+    return wrapped | {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED]}
+
+
+def _moved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$id" in schema:
+        return schema  # its references start from itself, wherever it stands
+    copy = dict(schema)
+    for word in ("$ref", "$dynamicRef"):
+        target = copy.get(word)
+        if isinstance(target, str) and (target == "#" or target.startswith("#/")):
+            copy[word] = f"#/properties/{WRAPPED}{target[1:]}"
+    for (keyword, *key), inner in subschemas(schema):
+        if not key:
+            copy[keyword] = _moved(inner)
+            continue
+        if copy[keyword] is schema[keyword]:
+            copy[keyword] = schema[keyword].copy()
+        is_list = isinstance(schema[keyword], list)
+        copy[keyword][int(key[0]) if is_list else key[0]] = _moved(inner)
+    return copy
+
+
 # Mirrored arguments: a server checks its own tools, a client leaves out those that break a rule
 
 ANNOTATION = "x-mcp-header"

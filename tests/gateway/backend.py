@@ -1,4 +1,4 @@
-"""A server behind a gateway, also as a program: ``backend.py NAME REVISION`` on its streams."""
+"""A server behind a gateway, also as a program: ``backend.py NAME REVISION ...`` on its streams."""
 
 import os
 import sys
@@ -29,6 +29,10 @@ def backend(name: str = "backend") -> Server:
         for step in (1, 2):
             await context.report_progress(step, 2)
         return "counted"
+
+    @server.tool
+    def revision(context: Context) -> str:
+        return context.revision.name
 
     @server.tool
     def process() -> str:

@@ -1,4 +1,6 @@
-"""A server without mcpcore that starts quickly: ``quick_backend.py REVISION LOG``.
+"""A server without mcpcore that starts quickly: ``quick_backend.py REVISIONS LOG``.
+
+Of several revisions it lists all, and speaks the modern one alone.
 
 ``look`` may be carried out twice; ``book`` may not, and notes its ``number`` in the file LOG.
 """
@@ -9,6 +11,7 @@ import sys
 import time
 
 revision, log = sys.argv[1:]
+revisions = revision.split()
 INFO = {"name": "quick", "version": "1"}
 OBJECT = {"type": "object"}
 TOOLS = {
@@ -38,10 +41,10 @@ for line in sys.stdin:
         continue
     method, params = asked["method"], asked.get("params", {})
     answer = {"jsonrpc": "2.0", "id": asked["id"]}
-    modern = revision == "2026-07-28"
+    modern = "2026-07-28" in revisions
     if method == "server/discover" and modern:
         answer["result"] = {
-            "supportedVersions": [revision],
+            "supportedVersions": revisions,
             "capabilities": {"tools": {}},
             "serverInfo": INFO,
             **CACHED,

@@ -1,24 +1,112 @@
-"""Servers behind a gateway that come back in another era, over HTTP and as commands."""
+"""Servers of both eras behind a gateway, and such that come back in another one."""
 
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mcpcore import Client, PeerError, connect
-from mcpcore_transports.targets import StdioTarget, parse_target
+from mcpcore import Callbacks, Client, PeerError, connect
+from mcpcore.spec.revisions import parse_revisions
+from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.clock import patience
 from tests.gateway.backend import backend
-from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, PROGRAM, ROOT, gateway, text
+from tests.gateway.test_gateway import (
+    ERAS,
+    LEGACY,
+    MODERN,
+    PROGRAM,
+    ROOT,
+    answer,
+    gateway,
+    talk,
+    text,
+    warnings,
+)
 from tests.transports.served import ANY_PORT, served
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
+QUICK = str(Path(__file__).with_name("quick_backend.py"))
+OLD = "2025-06-18"
+REVISIONS, ENVIRONMENT = (OLD, *ERAS), {"PYTHONPATH": ROOT}
 CHANGES = [(LEGACY, MODERN), (MODERN, LEGACY)]
 
 
 async def echoed(client: Client) -> str:
     return text(await client.call_tool("echo", {"text": "hi"}))
+
+
+@pytest.mark.parametrize("up", ["http", "ws", "stdio", "memory"])
+async def test_clients_of_a_server_of_both_eras_are_served_in_their_own(up: str) -> None:
+    async with AsyncExitStack() as stack:
+        target: Target
+        if up == "stdio":
+            target = StdioTarget((*PYTHON, PROGRAM, "backend", *REVISIONS), env=ENVIRONMENT)
+        elif up == "memory":
+            target = MemoryTarget(backend())
+        else:
+            binding: dict[str, Any] = {up: ANY_PORT}
+            behind = await stack.enter_async_context(served(backend(), **binding))
+            target = parse_target(behind.url)
+        revisions = parse_revisions(REVISIONS)
+        between = gateway({"only": target}, http=ANY_PORT, revisions=revisions)
+        front = await stack.enter_async_context(between)
+        used, processes = {}, {}
+        for number, client in enumerate((LEGACY, LEGACY, OLD, MODERN, MODERN)):
+            callbacks = Callbacks(elicitation=answer)
+            connection = connect(front.url, revision=client, callbacks=callbacks)
+            one = await stack.enter_async_context(connection)
+            await talk(one)
+            used[client] = text(await one.call_tool("revision"))
+            processes[number] = text(await one.call_tool("process"))
+        assert used == {client: client for client in used}
+        own = {processes[each] for each in range(3)}
+        assert len(own) == (3 if up == "stdio" else 1)
+        assert processes[3] == processes[4]
+        assert (processes[3] in own) is (up != "stdio")
+
+
+async def test_a_server_that_lists_a_revision_whose_handshake_it_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its legacy clients share what modern ones have, and the log tells that once."""
+    words = *PYTHON, QUICK, " ".join(ERAS), os.devnull
+    processes = set()
+    async with gateway({"only": StdioTarget(words)}, http=ANY_PORT) as front:
+        for client in (*ERAS, LEGACY):
+            async with connect(front.url, revision=client) as one:
+                processes.add(text(await one.call_tool("process")))
+    assert len(processes) == 1
+    told = [each for each in warnings(caplog) if "refuses the handshake" in each]
+    assert told == [
+        f"only: lists {LEGACY} but refuses the handshake: legacy clients are served in {MODERN}: "
+        f"the server refused initialize: method not found (we speak {LEGACY})"
+    ]
+
+
+async def test_a_handshake_for_which_there_is_no_room() -> None:
+    target = StdioTarget((*PYTHON, PROGRAM, "backend", *ERAS), env=ENVIRONMENT)
+    settings = GatewaySettings(processes_per_server=1, start_time=0.1)
+    async with gateway({"only": target}, settings, http=ANY_PORT) as front:
+        async with connect(front.url, revision=MODERN) as one:
+            assert await echoed(one) == "backend: hi"
+        async with connect(front.url, revision=LEGACY) as one:
+            with pytest.raises(PeerError, match="busy: 1 processes run already"):
+                await echoed(one)
+
+
+async def test_sessions_that_share_a_process_of_a_server_of_both_eras() -> None:
+    target = StdioTarget((*PYTHON, PROGRAM, "backend", *ERAS), env=ENVIRONMENT)
+    settings = GatewaySettings(shared={"only": True})
+    processes = []
+    async with gateway({"only": target}, settings, http=ANY_PORT) as front:
+        for client in (LEGACY, LEGACY, MODERN):
+            async with connect(front.url, revision=client) as one:
+                processes.append(text(await one.call_tool("process")))
+    assert processes[0] == processes[1] != processes[2]
 
 
 @pytest.mark.parametrize("client", ERAS)
@@ -50,7 +138,7 @@ async def test_a_command_that_starts_again_in_another_era(
     era = tmp_path / "era"
     era.write_text(before)
     words = ["sh", "-c", 'exec "$@" $(cat "$0")', str(era), *PYTHON, PROGRAM, "backend"]
-    target = StdioTarget(tuple(words), env={"PYTHONPATH": ROOT})
+    target = StdioTarget(tuple(words), env=ENVIRONMENT)
     async with (
         gateway({"only": target}, http=ANY_PORT) as front,
         connect(front.url, revision=client) as connected,

@@ -26,8 +26,9 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import BLOCKED, Treatment, TrustSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.revisions import parse_revisions
+from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types import ElicitParams
+from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.gateway.gateway import Gateway
@@ -222,8 +223,10 @@ async def test_the_audit_log_says_who_wanted_what(
         assert reason in await called(client, tool)
     [found] = [each for each in caplog.records if each.name == AUDIT_LOGGER]
     said = vars(found)
-    assert said["mcp_who"].startswith(who)
-    assert said["mcp_what"] == f"tools/call {tool!r} of server s"
+    asked = tool == "ask" and revision == "2025-11-25"  # by a request of the server
+    assert said["mcp_who"].startswith("server s" if asked else who)
+    what = "elicitation/create" if asked else f"tools/call {tool!r}"
+    assert said["mcp_what"] == f"{what} of server s"
     assert reason in said["mcp_reason"]
     assert 'mcp_refusal_by="trust"} 1.0' in meters.page()[1].decode()
 
@@ -237,6 +240,27 @@ async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert "tools/list: 's add' blocked: risky: " in told[0]
         assert "not checked" in await called(client, "other")
         assert await called(client, "mail") == "ada@example.com"
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-11-25", "2026-07-28"])
+async def test_pins_of_a_server_of_both_eras(revision: str, tmp_path: Path) -> None:
+    """They are of the modern era; older revisions have no titles, hints and schemas."""
+    pinned = Server("s")
+
+    @pinned.tool(title="Count", annotations=ToolAnnotations(read_only_hint=True))
+    def count() -> int:
+        return 1
+
+    file = tmp_path / "pins.json"
+    async with connect(pinned) as client:
+        write_pins(file, "s", await read_description(client))
+    options = GatewaySettings(guard={"s": TrustSettings(strict=True)}, pins=str(file))
+    async with (
+        gateway({"s": MemoryTarget(pinned)}, options, revisions=REVISIONS) as front,
+        connect(front.url, revision=revision) as client,
+    ):
+        assert [tool.name for tool in await client.tools()] == ["count"]
+        assert await called(client, "count") == "1"
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])

@@ -362,6 +362,7 @@ def test_a_session_is_taken_up_with_all_its_facts() -> None:
     assert restored == SessionRestored(
         session=session,
         principal="me",
+        revision=event.revision,
         capabilities=event.client_capabilities,
         log_level="error",
         subscriptions=("a://b",),

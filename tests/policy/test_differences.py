@@ -8,6 +8,7 @@ import pytest
 from mcpcore.policy import differences
 from mcpcore.policy.differences import ServerDescription, compare_servers, describe_server, pinned
 from mcpcore.spec import types
+from mcpcore.spec.json_schema import wrap_schema
 
 
 def tool(**members: Any) -> ServerDescription:
@@ -24,6 +25,7 @@ def told(before: ServerDescription, after: ServerDescription) -> list[str]:
 S = dict[str, Any]
 TEXTS = ("title", "description", "$comment", "examples", "default", "deprecated")
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+NUMBER = {"type": "number"}
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 
 
@@ -66,6 +68,17 @@ def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
         ({"mimeType": "a/b"}, {"mimeType": "a/c"}, ["breaking mimeType"]),
         ({"outputSchema": {}}, {}, ["breaking outputSchema"]),
         ({}, {"outputSchema": {}}, ["additive outputSchema"]),
+        ({"outputSchema": NUMBER}, {"outputSchema": wrap_schema(NUMBER)}, []),  # in another era
+        ({"outputSchema": wrap_schema(NUMBER)}, {"outputSchema": NUMBER}, []),
+        (
+            {"outputSchema": NUMBER},
+            {"outputSchema": wrap_schema({})},
+            [
+                "additive outputSchema/properties/result",
+                "additive outputSchema/required",
+                "breaking outputSchema/type",
+            ],
+        ),
         (
             {"annotations": {"readOnlyHint": True}},
             {"annotations": {"readOnlyHint": False}},

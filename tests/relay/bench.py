@@ -25,6 +25,7 @@ from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 from tests.engine.bench import CLIENT_ALL, SERVER_ALL, rows
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
+BOTH = f"{LEGACY} {MODERN}"
 CELLS = [(client, server) for client in (LEGACY, MODERN) for server in (LEGACY, MODERN)]
 WALL = 1_000_000.0
 ME = Implementation(name="relay", version="1")
@@ -48,7 +49,7 @@ class Backend:
         self.config = Config(
             info=Implementation(name=name, version="1"),
             capabilities=msgspec.convert(declared, ServerCapabilities),
-            revisions=rows(revision),
+            revisions=rows(*revision.split()),
             extension_methods=ANY_EXTENSION,
             route_scoped_ids=False,
         )

@@ -1,4 +1,4 @@
-"""Seeded schedules: clients of two principals, two servers, and a network that does its worst.
+"""Seeded schedules: clients of two principals, two servers of one era or both, and bad networks.
 
 On both sides of the relay everything that arrives is late by a random time, and may be lost or
 doubled; a conversation may be cut; a server may crash, stay away and start again; a client may
@@ -19,12 +19,12 @@ of each other.  Each server has a circuit breaker.  At the end:
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from mcpcore.engine import ANY_EXTENSION, Config, Endpoint, Peer, Role
 from mcpcore.engine.config import ASKABLE
@@ -68,6 +68,8 @@ KINDS = (
     *("quick", "ask", "ask", "report", "slow", "read", "list", "watch", "cancel", "level"),
     *("dig", "dig", "dig", "task", "task", "task", "tasks", "steal", "steal"),
 )
+SPOKEN = ((LEGACY,), (MODERN,), (LEGACY, MODERN))
+"""Eras of a server."""
 LEVELS = ("debug", "info", "warning", "error")
 TASK_METHODS = {
     LEGACY: ("tasks/get", "tasks/result", "tasks/cancel"),
@@ -141,13 +143,9 @@ class Server:
     It has one principal, the relay: its tasks are of anybody who knows their ids.
     """
 
-    def __init__(self, world: "World", name: str, revision: str) -> None:
-        self.world, self.name, self.revision = world, name, revision
-        self.config = Config(
-            info=Implementation(name=name, version="1"),
-            capabilities=msgspec.convert({**SERVER_ALL, **SERVER[revision]}, ServerCapabilities),
-            revisions=rows(revision),
-        )
+    def __init__(self, world: "World", name: str, eras: Sequence[str]) -> None:
+        self.world, self.name = world, name
+        self.speak(eras)
         self.asked: dict[tuple[int, Any], tuple[RequestReceived, str]] = {}
         self.back_at = 0.0
         """Time until which it is away."""
@@ -156,10 +154,24 @@ class Server:
         self.tasks: dict[str, str] = {}
         """Principals who began its tasks."""
 
+    def speak(self, eras: Sequence[str]) -> None:
+        """Begin to speak some eras."""
+        self.eras = eras
+        declared = SERVER_ALL | {key: value for era in eras for key, value in SERVER[era].items()}
+        self.config = Config(
+            info=Implementation(name=self.name, version="1"),
+            capabilities=msgspec.convert(declared, ServerCapabilities),
+            revisions=rows(*eras),
+        )
+        self.refuses = len(eras) > 1 and self.world.chance.random() < 0.2
+        """True if it refuses the handshake that it lists."""
+
     def connect(self, link: UpstreamLink) -> Peer:
         world = self.world
         base = Config(info=ME, capabilities=ClientCapabilities())
-        near, far = Near(Role.CLIENT, link.config(base)), Peer(Role.SERVER, self.config)
+        refuses = self.refuses and not link.audience.revision.modern
+        config = structs.replace(self.config, revisions=rows(MODERN)) if refuses else self.config
+        near, far = Near(Role.CLIENT, link.config(base)), Peer(Role.SERVER, config)
         near.guard = world.guards[self.name]
         near.start(now=world.now)
         world.links.append((link, near, far, self))
@@ -194,7 +206,7 @@ class Server:
             self.call(far, event, params)
         elif event.method == "tasks/list":
             after = int(params.get("cursor", "task 0").split()[1])
-            page = [self.task(event, id) for id in list(self.tasks)[after : after + 2]]
+            page = [self.task(id, False) for id in list(self.tasks)[after : after + 2]]
             more = {"nextCursor": f"task {after + 2}"} if len(self.tasks) > after + 2 else {}
             far.respond(event.key, {"tasks": page, **more})
         elif event.method.startswith("tasks/"):
@@ -234,7 +246,7 @@ class Server:
         elif kind == "dig" and (declares_tasks(event) if modern else "task" in params):
             task = f"task {len(self.tasks)}"
             self.tasks[task] = who
-            state = self.task(event, task)
+            state = self.task(task, modern)
             far.respond(event.key, {"resultType": "task", **state} if modern else {"task": state})
         elif kind in ("quick", "dig"):
             self.finish(far, event, who, None)
@@ -255,8 +267,8 @@ class Server:
 
     # Tasks
 
-    def task(self, event: RequestReceived, id: str) -> dict[str, Any]:
-        ttl = "ttlMs" if event.revision.modern else "ttl"
+    def task(self, id: str, modern: bool) -> dict[str, Any]:
+        ttl = "ttlMs" if modern else "ttl"
         return {"taskId": id, **STATE, "statusMessage": self.tasks[id], ttl: None}
 
     def about_task(self, far: Peer, event: RequestReceived, task: str, who: str) -> None:
@@ -265,7 +277,8 @@ class Server:
             far.fail(event.key, ErrorData(INVALID_PARAMS, "no task of that id"))
             return
         assert self.tasks[task] == who, f"{who} has the id of a task of {self.tasks[task]}"
-        state, related = self.task(event, task), {META_RELATED_TASK: {"taskId": task}}
+        state = self.task(task, event.revision.modern)
+        related = {META_RELATED_TASK: {"taskId": task}}
         if event.method == "tasks/result" and self.world.chance.random() < 0.5:
             self.ask(far, event, who, meta=related)
         elif event.method == "tasks/result":
@@ -274,10 +287,11 @@ class Server:
             far.respond(event.key, state)
         else:
             far.respond(event.key, {})
-        notice = "notifications/tasks" if event.revision.modern else "notifications/tasks/status"
-        for _, _, each, server in self.world.live:
-            if server is self and each.state in TOLD[event.revision.modern]:
-                each.notify(notice, state, meta=None if event.revision.modern else related)
+        for link, _, each, server in self.world.live:
+            modern = MODERN in self.eras and link.audience.revision.modern
+            notice = "notifications/tasks" if modern else "notifications/tasks/status"
+            if server is self and each.state in TOLD[modern]:
+                each.notify(notice, self.task(task, modern), meta=None if modern else related)
 
 
 def declares_tasks(event: RequestReceived) -> bool:
@@ -378,7 +392,7 @@ class User:
     def call(self, chance: random.Random, kind: str) -> None:
         name, servers = "r" if kind == "read" else "t", self.world.servers
         if kind == "dig":
-            servers = [each for each in servers if each.revision == self.revision] or servers
+            servers = [each for each in servers if self.revision in each.eras] or servers
         params: dict[str, Any] = {
             "name": self.world.outer(chance.choice(servers), name),
             "arguments": {"who": self.who, "kind": kind},
@@ -593,7 +607,7 @@ class World:
         """Retries of parked calls: principal and params."""
         eras = (LEGACY, MODERN)
         names = chance.choice(("a", "ab", "ab"))
-        self.servers = [Server(self, name, chance.choice(eras)) for name in names]
+        self.servers = [Server(self, name, chance.choice(SPOKEN)) for name in names]
         self.guards = {name: Guard(name) for name in names}
         targets = [
             Target(
@@ -676,6 +690,8 @@ class World:
         """End a server with all of its conversations; it starts again after a while."""
         server = self.chance.choice(self.servers)
         server.back_at = self.now + self.chance.choice((0.0, 3.0, 90.0))
+        if self.chance.random() < 0.5:
+            server.speak(self.chance.choice(SPOKEN))
         for link in [each for each in self.links if each[3] is server]:
             self.cut(link)
 

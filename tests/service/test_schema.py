@@ -23,11 +23,10 @@ from mcpcore.service.reading import explain, read, shorten
 from mcpcore.service.schema import (
     form_schema,
     input_schema,
-    is_object_schema,
     mirrored,
     output_schema,
-    wrap_schema,
 )
+from mcpcore.spec.json_schema import is_object_schema, wrap_schema
 from mcpcore.spec.types.base import Annotations
 
 T = Variable("T")

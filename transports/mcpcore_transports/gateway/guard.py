@@ -55,6 +55,11 @@ class ServerGuard:
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
+    @property
+    def pinned(self) -> bool:
+        """True if declarations of the server are compared with pins."""
+        return self._trust is not None and self._trust.pins is not None
+
     def admit(
         self, now: float, method: str, params: Body, caller: Hashable = None
     ) -> Permit | None:

@@ -144,10 +144,11 @@ class GatewayRoute(ServedRoute):
 
     def _declare(self) -> None:
         """Tell the machines of clients what the servers declare now."""
-        greetings = [each.relayed.greeting for each in self.upstreams.values()]
+        servers = [each.relayed for each in self.upstreams.values()]
         told = [
             each and (each.info, each.capabilities, each.instructions, each.ttl_ms)
-            for each in greetings
+            for server in servers
+            for each in (server.greeting, server.handshake)
         ]
         if told != self._told:
             self._told = told
@@ -256,7 +257,7 @@ class GatewayRoute(ServedRoute):
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
         while True:
-            if upstream.relayed.greeting is None and not upstream.conversations:
+            if not (upstream.relayed.known or upstream.asked or upstream.full):
                 await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 self.relay.open(upstream.relayed, now=clock())
                 self._flush()

@@ -31,7 +31,7 @@ from mcpcore.policy.trust import BLOCKED
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
-from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of, newest
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
 from mcpcore_transports.client.client import (
@@ -146,6 +146,10 @@ class ServerBehind:
         self.negotiation = self.settings.negotiation
         self.start = start
         self._revisions = tuple(revisions)
+        handshakes = () if self.negotiation is Negotiation.MODERN else legacy_of(revisions)
+        if self.guard.pinned:  # older revisions lack members that are pinned
+            handshakes = tuple(each for each in handshakes if each is newest(handshakes))
+        self.relayed.handshakes = handshakes
         self._authorizer = None
         self._tokens: UpstreamTokens | None = None
         auth = target.auth if isinstance(target, _WEB) else None
@@ -174,13 +178,23 @@ class ServerBehind:
     @property
     def known(self) -> bool:
         """True if the server has told its era, or if more than one attempt to reach it failed."""
-        return self.relayed.greeting is not None or self.failures > 1
+        return self.relayed.known or self.failures > 1
+
+    @property
+    def asked(self) -> bool:
+        """True if a conversation is being opened."""
+        return any(each.opened is None for each in self.conversations.values())
 
     @property
     def closed(self) -> str | None:
         """Reason why no conversation may begin now; None if one may."""
         if (wait := self.ready_at - clock()) > 0:
             return f"{self.fault}; the next attempt is in {wait:.1f} s"
+        return self.full
+
+    @property
+    def full(self) -> str | None:
+        """Reason why no process of the server may be started now; None if one may."""
         fleet = self.fleet
         for count, most in (
             (fleet.processes[self.name], fleet.settings.processes_per_server),
@@ -267,15 +281,21 @@ class ServerBehind:
         """Take note of the end of a conversation."""
         self.conversations.pop(conversation.link, None)
         self.change()
-        if conversation.opened is None and conversation.failed:
-            level = logging.INFO if self.failures else logging.WARNING
-            logger.log(level, "%s: cannot be reached: %s", self.name, conversation.obituary)
-            settings = self.fleet.settings
-            delay, self.fault = 0.0, self.relayed.fault
-            if self.failures:  # the next attempt after the first failure is made at once
-                delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
-            self.failures += 1
-            self.ready_at = clock() + delay
+        if conversation.opened is not None or not conversation.failed:
+            return
+        tried = conversation.link.audience.revision
+        if not tried.modern and self.relayed.modern_for(tried):
+            text = "%s: lists %s but refuses the handshake: legacy clients are served in %s: %s"
+            logger.warning(text, self.name, tried.name, LATEST.name, conversation.obituary)
+            return
+        level = logging.INFO if self.failures else logging.WARNING
+        logger.log(level, "%s: cannot be reached: %s", self.name, conversation.obituary)
+        settings = self.fleet.settings
+        delay, self.fault = 0.0, self.relayed.fault
+        if self.failures:  # the next attempt after the first failure is made at once
+            delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
+        self.failures += 1
+        self.ready_at = clock() + delay
 
 
 class Conversation:

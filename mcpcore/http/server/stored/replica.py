@@ -540,10 +540,13 @@ class SessionReplica(Session):
         """Tell the application of what is set otherwise than the client has set it here."""
         opened, level, uris = now = self._of_client
         if opened and now != before:
+            state = self.parts.state
+            assert state.revision is not None  # noqa: S101 - it is opened
             event = storing.SessionRestored(
                 session=self.id,
                 principal=self.peer.principal,
-                capabilities=self.parts.state.client_capabilities,
+                revision=state.revision,
+                capabilities=state.client_capabilities,
                 log_level=level,
                 subscriptions=uris,
             )
