@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -58,6 +58,7 @@ from mcpcore.relay.link import (
     Outcome,
     Parked,
     PassedCall,
+    Replicas,
     Session,
     Target,
     Ticket,
@@ -199,6 +200,12 @@ class Relay:
         self.now = now
         self.link(target, Audience()).open()
 
+    def probe(self, target: Target, replica: str, method: str, *, now: float) -> None:
+        """Ask a replica of a known server for a sign of life, which its guard hears of."""
+        self.now = now
+        if target.greeting is not None:
+            self.ask(self.link(target, Audience(), replica=replica), method, {}, void)
+
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
         self.deadlines.set(Delayed(work), self.now + seconds)
@@ -234,10 +241,18 @@ class Relay:
 
     # Conversations with servers
 
-    def link(self, target: Target, audience: Audience) -> UpstreamLink:
+    def link(
+        self,
+        target: Target,
+        audience: Audience,
+        without: Collection[str] = (),
+        replica: str = "",
+    ) -> UpstreamLink:
         """Return the conversation with ``target`` for an audience.
 
-        ``Target.shared`` tells who shares it.  Raises LocalProtocolError if there are too many.
+        ``Target.shared`` tells who shares it.  ``replica``: the one that it is to be with;
+        ``without``: those that it is not to be with.  Raises LocalProtocolError if there are too
+        many.
         """
         principal = (audience.principal or "") if target.personal else audience.principal
         if target.greeting is None:
@@ -250,6 +265,10 @@ class Relay:
             audience = Audience(principal, session, audience.capabilities)
         party = target.party(audience.principal)
         place: tuple[Any, ...] = target.name, *party, encode(audience.capabilities)
+        if target.replicas is not None:
+            session, replicas = audience.session, target.replicas
+            replica = replica or self._replica(target, replicas, session, place, without)
+            place = *place, replica
         alone = target.shared is False and not (target.greeting is None or target.modern)
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
@@ -258,17 +277,40 @@ class Relay:
             if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             if audience.session is None:
-                self._make_way(target, audience.principal)
-            link = UpstreamLink(target, audience, place, self.used)
+                self._make_way(target, audience.principal, replica)
+            link = UpstreamLink(target, audience, place, self.used, replica)
             self._links.setdefault(audience.session, {})[place] = link
             self.deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
 
-    def _make_way(self, target: Target, principal: str | None) -> None:
-        """Close a conversation of a principal with a server if it has as many as it may."""
-        links, whose = self._links.get(None, {}).values(), (target, principal)
-        own = [each for each in links if (each.target, each.audience.principal) == whose]
+    def _replica(
+        self,
+        target: Target,
+        replicas: Replicas,
+        session: Session | None,
+        place: tuple[Any, ...],
+        without: Collection[str],
+    ) -> str:
+        """Return the replica for a request: that of the conversation, if it stays at one."""
+        links = {} if target.spread else self._links.get(session, {})
+        for name in replicas.names:
+            link = links.get((*place, name))
+            if link is not None and name in without:
+                self._leave(link, "the replica cannot be reached")
+                return self._replica(target, replicas, session, place, without)
+            if link is not None:
+                return name
+        avoided = {*without, *target.gone}
+        reached = any(name not in avoided for name in replicas.names)
+        return replicas.choose(self.now, avoided if reached else without)
+
+    def _make_way(self, target: Target, principal: str | None, replica: str) -> None:
+        """Close a conversation of a principal with a replica if it has as many as it may."""
+        links, whose = self._links.get(None, {}).values(), (target, principal, replica)
+        own = [
+            each for each in links if (each.target, each.audience.principal, each.replica) == whose
+        ]
         if len(own) < self.settings.links_per_principal:
             return
         unused = [each for each in own if each.idle]
@@ -309,7 +351,7 @@ class Relay:
     def _forget(self, link: UpstreamLink) -> None:
         target = link.target
         target.links -= 1
-        target.open_links -= link.greeted
+        target.open_links[link.replica] -= link.greeted
         link.ended = True
         self.deadlines.set(link, None)
         of_session = self._links[link.audience.session]
@@ -328,11 +370,12 @@ class Relay:
             self.lists.forget(target)
         self._introduced(target, event)
         link.greeted = True
-        target.open_links += not again
+        target.open_links[link.replica] += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None
             self.set_level(link, level)
         self.subscriptions.greeted(link, again)
+        target.gone.discard(link.replica)
         self._came_back(target)
         self._go_ahead(target)
 
@@ -396,10 +439,14 @@ class Relay:
         links = [link for each in self._links.values() for link in each.values()]
         for link in links:
             if link.target is target and not link.ended:
-                self.close_link(link)
-                self._end_all(link, EndReason.CLOSED, "the server speaks another revision now")
-                self.subscriptions.lost(link)
+                self._leave(link, "the server speaks another revision now")
         self.open(target, now=self.now)
+
+    def _leave(self, link: UpstreamLink, reason: str) -> None:
+        """Close a conversation, and end what is open there."""
+        self.close_link(link)
+        self._end_all(link, EndReason.CLOSED, reason)
+        self.subscriptions.lost(link)
 
     def _end_all(
         self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
@@ -434,10 +481,20 @@ class Relay:
         if not link.refused:
             link.target.fault = told
         self._end_all(link, reason, told, fault)
-        if not link.refused and not link.target.open_links:
-            self._went_away(link.target)
-        self._go_ahead(link.target)  # each finds out that the server does not answer
+        target = link.target
+        if not link.refused and not target.open_links[link.replica]:
+            self._missed(link)
+        if target.greeting is None and target.away is None and not link.refused:
+            self.open(target, now=self.now)  # with another replica
+        else:
+            self._go_ahead(target)  # each finds out that the server does not answer
         self.subscriptions.lost(link)
+
+    def _missed(self, link: UpstreamLink) -> None:
+        """Note that a replica cannot be reached: the server is away if none can."""
+        link.target.gone.add(link.replica)
+        if len(link.target.gone) >= len(link.target.places):
+            self._went_away(link.target)
 
     def _went_away(self, target: Target) -> None:
         """Note that a server is away; it may come back."""
@@ -582,7 +639,7 @@ class Relay:
         if members:
             body = Raw(to_json(splice(bytes(body), members)))
         try:
-            link = self.link(target, arrival.audience)
+            link = self.link(target, arrival.audience, () if before is None else before.tried)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
@@ -696,7 +753,7 @@ class Relay:
         gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
         outlasts = not link.ended and not link.refused
         if gone and outlasts and event.request not in link.listens:
-            self._went_away(link.target)
+            self._missed(link)
         call = link.calls.get(event.request)
         if call is not None:
             self._left(call)
@@ -708,9 +765,11 @@ class Relay:
         guard = link.target.guard
         if guard is not None and guard.open:
             self._went_away(link.target)
-        elif not isinstance(event, events.RequestEnded) and link.target.away is not None:
-            self._came_back(link.target)
-            self._look(link.target)
+        elif not isinstance(event, events.RequestEnded):
+            link.target.gone.discard(link.replica)
+            if link.target.away is not None:
+                self._came_back(link.target)
+                self._look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
         self._heard(link, event)
