@@ -1,13 +1,14 @@
 """Replicas of a server behind a gateway: balanced over, lost and back, over real sockets."""
 
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore import Client, PeerError, Replicas, Server, connect
 from mcpcore.policy.health import HealthSettings
@@ -31,13 +32,13 @@ QUICK = GatewaySettings(
 class Replica:
     """A server behind a wire that can be cut, which ends all connections, and mended."""
 
+    _listener: socket.socket
+
     def __init__(self, name: str, booked: list[str]) -> None:
         self.calls = 0
         self.server = server = Server("replicated")
         self._behind = self._port = 0
-        self._up = anyio.Event()
-        self._down = anyio.Event()
-        self._wire = anyio.CancelScope()
+        self._sockets: list[socket.socket] = []
 
         @server.tool(annotations=ToolAnnotations(idempotent_hint=True))
         async def look(number: str) -> str:
@@ -55,57 +56,44 @@ class Replica:
     @asynccontextmanager
     async def running(self, revision: str) -> AsyncIterator[str]:
         """Run the server; yields its URL."""
-        async with (
-            served(self.server, http=ANY_PORT, revisions=[revision]) as behind,
-            anyio.create_task_group() as group,
-        ):
+        async with served(self.server, http=ANY_PORT, revisions=[revision]) as behind:
             self._behind = behind.port
-            group.start_soon(self._listen)
-            await self._up.wait()
+            self.mend()
             yield f"http://127.0.0.1:{self._port}/mcp"
-            group.cancel_scope.cancel()
+            self.cut()
 
-    async def _listen(self) -> None:
-        with anyio.CancelScope() as self._wire:
-            listener = await anyio.create_tcp_listener(
-                local_host="127.0.0.1", local_port=self._port
-            )
-            self._port = listener.extra(SocketAttribute.local_port)
-            self._up.set()
-            async with listener:
-                await listener.serve(self._carry)
-        self._down.set()
+    def mend(self) -> None:
+        """Take connections, at the same port as before."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        Thread(target=self._accept, args=(self._listener,)).start()
 
-    async def _carry(self, near: SocketStream) -> None:
-        async with (
-            near,
-            await anyio.connect_tcp("127.0.0.1", self._behind) as far,
-            anyio.create_task_group() as group,
-        ):
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._behind))
+                self._sockets += near, far
+                for ends in ((near, far), (far, near)):
+                    Thread(target=carry, args=ends).start()
+                if listener.fileno() < 0:
+                    self.cut()
 
-            async def copy(source: SocketStream, sink: SocketStream) -> None:
-                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    async for data in source:
-                        await sink.send(data)
-                group.cancel_scope.cancel()
-
-            group.start_soon(copy, near, far)
-            group.start_soon(copy, far, near)
-
-    async def cut(self) -> None:
+    def cut(self) -> None:
         """End all connections, and take no other."""
-        self._wire.cancel()
-        await self._down.wait()
+        for each in (self._listener, *self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
-    @asynccontextmanager
-    async def mended(self) -> AsyncIterator[None]:
-        """Take connections again, at the same port."""
-        self._up, self._down = anyio.Event(), anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._listen)
-            await self._up.wait()
-            yield
-            group.cancel_scope.cancel()
+
+def carry(source: socket.socket, sink: socket.socket) -> None:
+    """Carry what comes from one side to the other, and the end."""
+    with source, sink, suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        for each in (source, sink):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 class Scene:
@@ -186,7 +174,7 @@ async def test_a_replica_that_is_lost_under_load_loses_nothing_that_may_be_repea
             for place in range(8):
                 group.start_soon(work, place)
             await until(lambda: done["looked"] >= 60)
-            await max(made.replicas.values(), key=lambda each: each.calls).cut()
+            max(made.replicas.values(), key=lambda each: each.calls).cut()
     assert done["looked"] == 8 * 30
     assert len(made.booked) == len(set(made.booked)) >= 8 * 30 - len(refused)
     assert all(each.startswith("only: ") for each in refused)
@@ -197,17 +185,17 @@ async def test_a_replica_that_is_lost_under_load_loses_nothing_that_may_be_repea
 async def test_a_replica_that_is_back_has_requests_again(server: str) -> None:
     async with scene("ab", server) as made:
         lost = made.replicas["a"]
-        await lost.cut()
+        lost.cut()
         for _ in range(10):
             async with made.connect(LEGACY) as client:
                 await client.tools()
                 assert await look(client) == {"b": 1}
-        async with lost.mended():
-            met = Counter[str]()
-            with patience():
-                while not met["a"]:
-                    async with made.connect(LEGACY) as client:
-                        met += await look(client)
+        lost.mend()
+        met = Counter[str]()
+        with patience():
+            while not met["a"]:
+                async with made.connect(LEGACY) as client:
+                    met += await look(client)
 
 
 @pytest.mark.parametrize("server", ERAS)
@@ -215,25 +203,25 @@ async def test_all_replicas_are_lost_and_one_comes_back(server: str) -> None:
     async with scene("ab", server) as made, made.connect(LEGACY) as client:
         await client.tools()
         for each in made.replicas.values():
-            await each.cut()
+            each.cut()
         with pytest.raises(PeerError, match=r"^only: "):
             await look(client)
-        async with made.replicas["b"].mended():
-            found = Counter[str]()
-            with patience():
-                while not found:
-                    with suppress(PeerError):
-                        found = await look(client)
-            assert found == {"b": 1}
+        made.replicas["b"].mend()
+        found = Counter[str]()
+        with patience():
+            while not found:
+                with suppress(PeerError):
+                    found = await look(client)
+        assert found == {"b": 1}
 
 
 async def test_the_fallback_is_used_while_no_other_is_left() -> None:
     async with scene("abc", MODERN, spare=1) as made, made.connect(MODERN) as client:
         await client.tools()
         assert (await look(client, 40))["c"] == 0
-        await made.replicas["a"].cut()
+        made.replicas["a"].cut()
         assert set(await look(client, 40)) == {"b"}
-        await made.replicas["b"].cut()
+        made.replicas["b"].cut()
         assert set(await look(client, 40)) == {"c"}
 
 
@@ -247,8 +235,8 @@ async def test_a_listen_stream_moves_to_another_replica() -> None:
             each.server.add_tool(add, "more")
         with patience():
             await anext(changes)
-        await made.replicas["a"].cut()
-        async with made.replicas["a"].mended():
-            await made.replicas["b"].cut()
-            with patience():
-                await anext(changes)
+        made.replicas["a"].cut()
+        made.replicas["a"].mend()
+        made.replicas["b"].cut()
+        with patience():
+            await anext(changes)
