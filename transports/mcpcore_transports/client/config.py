@@ -203,11 +203,14 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
 
     def targets(self, environ: Mapping[str, str] | None = None) -> Target | Replicas:
         """Return the replicas if there are several, else the target.  Raises BadConfig."""
+        return self._targets(Place(self.file, os.environ if environ is None else environ))
+
+    def _targets(self, place: "Place") -> Target | Replicas:
         if len(self.replicas) < 2:
-            return self.target(environ)
+            return self._target(place)
         groups: dict[bool, list[Target]] = {False: [], True: []}
         for each in self.replicas:
-            groups[each.backup].append(structs.replace(self, url=each.url).target(environ))
+            groups[each.backup].append(structs.replace(self, url=each.url)._target(place))
         weights = [each.weight for each in self.replicas if not each.backup]
         return Replicas(targets=groups[False], weights=weights, fallback=groups[True])
 
@@ -364,7 +367,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if missing:
             return f"{', '.join(missing)} not set"
         try:
-            self._target(place)
+            self._targets(place)
         except BadConfig as error:
             return str(error).removeprefix(f"{self}: ")
         return None
@@ -483,7 +486,8 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
         raise BadConfig(f"{where}: expected an object, not {_kind(entry)}")
     _once(entry, where, _MEMBERS)
     for key, wanted in _MEMBERS.items():
-        _check(entry.get(key), wanted, f"{where}: {key}", _OAUTH if key == "oauth" else None)
+        if key != "replicas":
+            _check(entry.get(key), wanted, f"{where}: {key}", _OAUTH if key == "oauth" else None)
     known = {key: entry[key] for key in _MEMBERS if entry.get(key) is not None}
     if "oauth" in known:
         known["oauth"] = {k: v for k, v in known["oauth"].items() if v is not None}
@@ -509,22 +513,23 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
     return server
 
 
-def _read_replicas(entries: Sequence[Any], where: str) -> list[ConfiguredReplica]:
-    """Return replicas.  Raises BadConfig."""
+def _read_replicas(entries: Any, where: str) -> list[ConfiguredReplica]:
+    """Return the replicas of a server, backups last.  Raises BadConfig."""
+    if not isinstance(entries, list):
+        raise BadConfig(f"{where}: expected a list, not {_kind(entries)}")
     found = []
     for index, entry in enumerate(entries):
         place = f"{where}[{index}]"
-        members = entry if isinstance(entry, _Object) else {"url": entry}
-        if isinstance(entry, _Object):
-            _once(entry, place)
-            if strange := set(entry) - {*ConfiguredReplica.__struct_fields__}:
-                raise BadConfig(f"{place}: there is no member {min(strange)!r}")
-        _check_text(members.get("url"), f"{place}.url" if members is entry else place)
-        weight = members.get("weight", 1)
+        members = entry if isinstance(entry, _Object) else _Object(url=entry)
+        _once(members, place)
+        if strange := set(members) - {*ConfiguredReplica.__struct_fields__}:
+            raise BadConfig(f"{place}: there is no member {min(strange)!r}")
+        _check_text(members.get("url"), place)
+        weight, backup = members.get("weight", 1), members.get("backup", False)
         if type(weight) not in (int, float) or not 0 < weight < math.inf:
             raise BadConfig(f"{place}.weight: expected a number above 0")
-        _check(members.get("backup"), bool, f"{place}.backup")
-        found.append(ConfiguredReplica(members["url"], weight, members.get("backup") or False))
+        _check(backup, bool, f"{place}.backup")
+        found.append(ConfiguredReplica(members["url"], weight, bool(backup)))
     if all(each.backup for each in found):
         raise BadConfig(f"{where}: expected one at least that is no backup")
     found.sort(key=lambda each: each.backup)
@@ -583,7 +588,7 @@ def _check(value: Any, wanted: type, where: str, members: Mapping[str, type] | N
         raise BadConfig(f"{where}: expected {_KINDS[wanted]}, not {_kind(value)}")
     if isinstance(value, str):
         _check_text(value, where)
-    elif isinstance(value, list) and not where.endswith(": replicas"):
+    elif isinstance(value, list):
         for index, text in enumerate(value):
             _check_text(text, f"{where}[{index}]")
     elif isinstance(value, _Object) and members is not None:

@@ -73,7 +73,7 @@ class Gateway(Application):
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""
         routes = self.routes.values()
         if settings.observer is not None:
-            settings.observer.watch(self._fleet.breakers)
+            settings.observer.watch(self._fleet.breakers, self._fleet.standings)
             self._fleet.observer = settings.observer
         self._fleet.labels, _ = without_labels(settings.middleware)
         async with anyio.create_task_group() as group:
