@@ -68,7 +68,7 @@ class Guard(Protocol):
         """Return the seconds until a failed call is sent again, None if that is not to be."""
 
 
-class Replicas(Protocol):
+class ReplicaSet(Protocol):
     """Servers that are one to clients, balanced by the application."""
 
     @property
@@ -103,7 +103,7 @@ class Target(Struct, eq=False):
     and neither do requests of one principal with different rights."""
     listens: int = 500
     """Maximum listen streams of one conversation: a share of its connections, if it has several."""
-    replicas: Replicas | None = None
+    replicas: ReplicaSet | None = None
     """Servers that are this one together; None: there is one."""
     gone: set[str] = set()
     """Replicas that could not be reached for the last request to them."""

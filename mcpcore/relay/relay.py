@@ -58,7 +58,7 @@ from mcpcore.relay.link import (
     Outcome,
     Parked,
     PassedCall,
-    Replicas,
+    ReplicaSet,
     Session,
     Target,
     Ticket,
@@ -266,9 +266,11 @@ class Relay:
         party = target.party(audience.principal)
         place: tuple[Any, ...] = target.name, *party, encode(audience.capabilities)
         if target.replicas is not None:
-            session, replicas = audience.session, target.replicas
+            session, replicas, probe = audience.session, target.replicas, bool(replica)
             replica = replica or self._replica(target, replicas, session, place, without)
             place = *place, replica
+            if probe and not target.spread:  # none of clients, which stays where it is
+                place = *place, probe
         alone = target.shared is False and not (target.greeting is None or target.modern)
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
@@ -287,7 +289,7 @@ class Relay:
     def _replica(
         self,
         target: Target,
-        replicas: Replicas,
+        replicas: ReplicaSet,
         session: Session | None,
         place: tuple[Any, ...],
         without: Collection[str],

@@ -9,11 +9,17 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import Raw
 
 from mcpcore import Client, PeerError, Replicas, Server, connect
+from mcpcore.engine.events import EndReason, ErrorReceived, Event, RequestEnded, ResultReceived
+from mcpcore.policy.balancing import Standing
 from mcpcore.policy.health import HealthSettings
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.tools import ToolAnnotations
+from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from tests.clock import patience, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, add, gateway, text
@@ -240,3 +246,49 @@ async def test_a_listen_stream_moves_to_another_replica() -> None:
         made.replicas["b"].cut()
         with patience():
             await anext(changes)
+
+
+LOST = RequestEnded(1, "tools/call", EndReason.CLOSED, "")
+LEFT = RequestEnded(1, "tools/call", EndReason.CANCELLED, "")
+WRONG = ErrorReceived(1, "tools/call", ErrorData(INTERNAL_ERROR, ""))
+GOOD = ResultReceived(1, "tools/call", Raw(b"{}"), BY_NAME[MODERN])
+
+
+def pair() -> BalancedReplicas:
+    """Two replicas that are known."""
+    targets = Replicas(targets=["tcp://a:1", "tcp://b:1"])
+    made = BalancedReplicas("only", targets, GatewaySettings())
+    made.greeted("tcp://a:1", BY_NAME[MODERN], 0.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "standing"),
+    [
+        ([(LOST, None)] * 3, Standing.DOWN),
+        ([(LEFT, None)] * 9, Standing.USABLE),
+        ([(LOST, None), (GOOD, None), (LOST, None), (LOST, None)], Standing.USABLE),
+        ([(WRONG, "x")] * 9, Standing.USABLE),  # they may be its own fault
+        ([(WRONG, "x"), (WRONG, "y")] * 2, Standing.DOWN),
+        ([(WRONG, "x"), (WRONG, "y"), (GOOD, "x")] * 9, Standing.USABLE),
+    ],
+)
+def test_what_counts_as_a_failure_of_a_replica(
+    outcomes: list[tuple[Event, str | None]], standing: Standing
+) -> None:
+    replicas = pair()
+    for event, caller in outcomes:
+        replicas.begin("tcp://a:1")
+        replicas.settle("tcp://a:1", event, 0.0, caller)
+    assert dict(replicas.standings)["only tcp://a:1"] is standing
+    assert replicas.choose(0.0, {"tcp://b:1"}) == "tcp://a:1"
+
+
+def test_a_replica_is_probed_after_a_silence_but_not_while_it_has_to_wait() -> None:
+    replicas = pair()
+    replicas.ready_at["tcp://b:1"] = 40.0
+    assert replicas.deadline(10.0) == 30.0
+    assert replicas.due(29.0) == []
+    assert replicas.due(30.0) == [("tcp://a:1", "server/discover")]
+    assert replicas.deadline(30.0) == 40.0
+    assert replicas.due(40.0) == [("tcp://b:1", "server/discover")]

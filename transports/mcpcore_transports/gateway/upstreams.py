@@ -123,7 +123,7 @@ class Fleet:
         return [it.breaker for it in self._guards.values() if it.breaker is not None]
 
 
-class Address(Struct, eq=False):
+class UpstreamAddress(Struct, eq=False):
     """Place where a server is reached: that of a replica, or its only one."""
 
     target: targets.Target
@@ -183,9 +183,9 @@ class ServerBehind:
         self._revisions = tuple(revisions)
         self.addresses = {name: self._address(each) for name, each in addresses.items()}
 
-    def _address(self, target: targets.Target) -> Address:
+    def _address(self, target: targets.Target) -> UpstreamAddress:
         """Return the address of a target.  Raises BadTarget, UrlRefused."""
-        address = Address(target, self.settings.negotiation)
+        address = UpstreamAddress(target, self.settings.negotiation)
         auth = target.auth if isinstance(target, _WEB) else None
         if auth is not None:
             from mcpcore_transports.auth import exchange  # late: few authorize
@@ -216,7 +216,7 @@ class ServerBehind:
         """Time before which no conversation begins."""
         return min(address.ready_at for address in self.addresses.values())
 
-    def closed(self, address: Address) -> str | None:
+    def closed(self, address: UpstreamAddress) -> str | None:
         """Return the reason why no conversation may begin now; None if one may."""
         if (wait := address.ready_at - clock()) > 0:
             return f"{address.fault}; the next attempt is in {wait:.1f} s"
@@ -229,7 +229,7 @@ class ServerBehind:
                 return f"busy: {count} processes run already"
         return None
 
-    def _config(self, address: Address) -> Config:
+    def _config(self, address: UpstreamAddress) -> Config:
         settings, greeting = self.settings, self.relayed.greeting
         negotiation = address.negotiation
         if greeting is not None and not address.failures:  # else the era may be another one
@@ -270,8 +270,8 @@ class ServerBehind:
 
     def _connect(self, link: UpstreamLink) -> Machine:
         """Make the machine of a new conversation and start it, as the relay asks."""
-        address = self.addresses[link.replica]
-        conversation = Conversation(self, link, address)
+        conversation = Conversation(self, link)
+        address = conversation.address
         config = link.config(self._config(address))
         target, authorizer, tokens = address.target, address.authorizer, address.tokens
         principal = link.audience.principal
@@ -340,10 +340,10 @@ class Conversation:
     carrier: "HttpClientLink | StreamConnection | _ServedHere"
     """Link of the machine."""
 
-    def __init__(self, upstream: ServerBehind, link: UpstreamLink, address: Address) -> None:
+    def __init__(self, upstream: ServerBehind, link: UpstreamLink) -> None:
         self.upstream = upstream
         self.link = link
-        self.address = address
+        self.address = upstream.addresses[link.replica]
         self.settings = upstream.settings
         self.opened: float | None = None
         """Time at which the negotiation succeeded."""
