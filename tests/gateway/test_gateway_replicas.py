@@ -77,13 +77,17 @@ class Replica:
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._behind))
-                self._sockets += near, far
-                for ends in ((near, far), (far, near)):
-                    Thread(target=carry, args=ends).start()
-                if listener.fileno() < 0:
-                    self.cut()
+                Thread(target=self._carry, args=listener.accept()[:1]).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, suppress(OSError), socket.create_connection(("127.0.0.1", self._behind)) as far:
+            self._sockets += near, far
+            if self._listener.fileno() < 0:
+                self.cut()
+            back = Thread(target=carry, args=(far, near))
+            back.start()
+            carry(near, far)
+            back.join()
 
     def cut(self) -> None:
         """End all connections, and take no other."""
@@ -94,11 +98,12 @@ class Replica:
 
 
 def carry(source: socket.socket, sink: socket.socket) -> None:
-    """Carry what comes from one side to the other, and the end."""
-    with source, sink, suppress(OSError):
+    """Carry what comes from one side to the other, and the end to both."""
+    with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
-        for each in (source, sink):
+    for each in (source, sink):
+        with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
 
 
