@@ -32,6 +32,7 @@ QUICK = GatewaySettings(
     first_delay=0.01,
     max_delay=0.05,
     breaker=None,
+    retry=None,
 )
 
 
