@@ -244,6 +244,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.targets import CustomTarget as CustomTarget
     from mcpcore_transports.targets import HttpTarget as HttpTarget
     from mcpcore_transports.targets import MemoryTarget as MemoryTarget
+    from mcpcore_transports.targets import Replicas as Replicas
     from mcpcore_transports.targets import SseTarget as SseTarget
     from mcpcore_transports.targets import StdioTarget as StdioTarget
     from mcpcore_transports.targets import TcpTarget as TcpTarget
@@ -362,7 +363,7 @@ _LATER = {
         "Caller ProcessSettings ConnectionSettings SocketSettings StdioSettings"
     ),
     "mcpcore_transports.targets": (
-        "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget "
+        "CustomTarget HttpTarget MemoryTarget Replicas SseTarget StdioTarget TcpTarget UnixTarget "
         "WebSocketTarget parse_target"
     ),
     "mcpcore_transports.telemetry.prometheus": "PrometheusMeters",

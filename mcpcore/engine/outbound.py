@@ -216,6 +216,9 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         revision = request.revision
         if revision is None:
             revision = state.revision or LATEST_LEGACY
+            if request.capabilities is not None and not revision.modern:
+                text = f"in {revision.name} a client declares capabilities in the handshake only"
+                raise LocalProtocolError(text)
             row = state.permitted.get(request.method)
             request.row = self._check(request, revision) if row is None else row
         mirror = None

@@ -408,10 +408,9 @@ class Peer:
         if the other side did not declare the capability, and allows methods unknown to the
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
         answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
-        ``capabilities`` are declared with this request instead of those of the config, as a relay
-        does for the client behind it (modern; in the legacy era the handshake declares them);
-        ``bare``: Raw params without ``_meta``, and without line breaks, which need not be read
-        (those of :func:`~mcpcore.engine.bodies.relayable`).
+        ``capabilities`` are declared with this request (modern) instead of those of the config, as
+        a relay does for the client behind it; ``bare``: Raw params without ``_meta``, and without
+        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
@@ -436,8 +435,9 @@ class Peer:
         """Send on a request that another Peer has received, as :meth:`request` sends one.
 
         It keeps what is not of one hop: the params, its own ``_meta``, whether it asks for
-        progress, the capabilities of its client.
+        progress, the capabilities of its client (modern; else the handshake has declared them).
         """
+        modern = self.revision is not None and self.revision.modern
         params, meta = relayable(received.params)
         return self.request(
             received.method,
@@ -445,7 +445,7 @@ class Peer:
             now=now,
             meta=meta,
             progress=received.meta.progress_token is not None,
-            capabilities=received.client_capabilities,
+            capabilities=received.client_capabilities if modern else None,
             bare=True,
         )
 

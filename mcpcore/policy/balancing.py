@@ -164,25 +164,40 @@ class Balancer:
         its state, as nobody else knows the session.  ``without``: targets not to be chosen, for
         instance those that this request was tried at before.
         """
-        self.handle_timeout(now)
         name = None if session is None else self._sessions.get(session)
         if name is None:
-            candidates = self._candidates
-            if without:
-                candidates = _Draw(each for each in candidates.targets if each.name not in without)
-            if not candidates.targets:
-                return None
-            one, other = candidates.two(self._chance.next())
-            if other.in_flight / other.weight < one.in_flight / one.weight:
-                one = other
-            name = one.name
+            name = self.pick(now=now, without=without)
+        if name is None:
+            return None
         if session is not None:
             self._sessions[session] = name
             self._sessions.move_to_end(session)
             if len(self._sessions) > self.settings.max_sessions:
                 self._sessions.popitem(last=False)
-        self._targets[name].in_flight += 1
+        self.begin(name)
         return name
+
+    def pick(self, *, now: float, without: Collection[str] = ()) -> str | None:
+        """Return the target for what begins later, or never; None if there is none."""
+        self.handle_timeout(now)
+        candidates = self._candidates
+        if without:
+            candidates = _Draw(each for each in candidates.targets if each.name not in without)
+        if not candidates.targets:
+            return None
+        one, other = candidates.two(self._chance.next())
+        if other.in_flight / other.weight < one.in_flight / one.weight:
+            return other.name
+        return one.name
+
+    def begin(self, target: str) -> None:
+        """Count a request that is in flight at a target until :meth:`record`."""
+        self._targets[target].in_flight += 1
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """States of the targets."""
+        return {name: each.standing for name, each in self._targets.items()}
 
     def record(self, target: str, *, failed: bool | None, now: float) -> None:
         """End a request at a target; None: its outcome says nothing of the target."""

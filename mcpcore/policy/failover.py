@@ -6,7 +6,7 @@ Requests are balanced within a group, see :mod:`mcpcore.policy.balancing`.
 from collections.abc import Collection, Mapping, Sequence
 
 from mcpcore.engine.events import Event
-from mcpcore.policy.balancing import Balancer, BalanceSettings
+from mcpcore.policy.balancing import Balancer, BalanceSettings, Standing
 from mcpcore.policy.failures import RequestFailure
 
 _SESSION = "session"
@@ -58,7 +58,7 @@ class Failover:
         ``sticky``: True if it belongs to a session (legacy), which stays at its target until a
         request goes elsewhere.  ``without``: targets at which this request has failed.
         """
-        for balancer in sorted(self._balancers, key=lambda each: each.panic):
+        for balancer in self._ordered():
             if without:
                 balancer.forget(_SESSION)
             session = _SESSION if sticky else None
@@ -66,6 +66,23 @@ class Failover:
             if name is not None:
                 return name
         return None
+
+    def pick(self, *, now: float, without: Collection[str] = ()) -> str | None:
+        """Return the target for what begins later, or never; None if there is none."""
+        picks = (each.pick(now=now, without=without) for each in self._ordered())
+        return next((name for name in picks if name is not None), None)
+
+    def begin(self, target: str) -> None:
+        """Count a request that is in flight at a target until :meth:`record`."""
+        self._of[target].begin(target)
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """States of the targets."""
+        return {name: each for it in self._balancers for name, each in it.standings.items()}
+
+    def _ordered(self) -> list[Balancer]:
+        return sorted(self._balancers, key=lambda each: each.panic)
 
     def record(self, target: str, *, failed: bool | None, now: float) -> None:
         """End a request at a target; None: its outcome says nothing of the target."""

@@ -1,6 +1,7 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -56,7 +57,8 @@ class Guard(Protocol):
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
         """Take the outcome of a request: a result, an error, an end, or that input is required.
 
-        ``caller``: the client whose own fault a failure may be; None: it is no client's alone.
+        ``caller``: the client, or the replica, whose own fault a failure may be; None: it is that
+        of no one alone.
         """
 
     @property
@@ -65,6 +67,23 @@ class Guard(Protocol):
 
     def again(self, call: "PassedCall", event: Event, now: float) -> float | None:
         """Return the seconds until a failed call is sent again, None if that is not to be."""
+
+
+class ReplicaSet(Protocol):
+    """Servers that are one to clients, balanced by the application."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of them all."""
+
+    def choose(self, now: float, without: Collection[str]) -> str:
+        """Return the one for a request or conversation that begins, not of those ``without``."""
+
+    def begin(self, name: str) -> None:
+        """Take note of a request to one, until :meth:`settle`."""
+
+    def settle(self, name: str, event: Event, now: float, caller: Hashable) -> None:
+        """Take the outcome of a request to one, as the guard does."""
 
 
 class Target(Struct, eq=False):
@@ -87,6 +106,10 @@ class Target(Struct, eq=False):
     """Maximum listen streams of one conversation: a share of its connections, if it has several."""
     handshakes: tuple[Revision, ...] = legacy_of(REVISIONS)
     """Legacy revisions in which legacy clients of a server of both eras may be served."""
+    replicas: ReplicaSet | None = None
+    """Servers that are this one together; None: there is one."""
+    gone: set[str] = set()
+    """Replicas that could not be reached for the last request to them."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
@@ -105,8 +128,8 @@ class Target(Struct, eq=False):
     """True if it has tasks, as these told."""
     links: int = 0
     """Number of conversations."""
-    open_links: int = 0
-    """Number of those in which the server has been reached."""
+    open_links: Counter[str] = field(default_factory=Counter)
+    """Number of those in which the server has been reached, by replica."""
     away: float | None = None
     """Time at which the last conversation was lost, or no connection could be opened for a request;
     None if there was an answer since, or none was needed."""
@@ -120,6 +143,11 @@ class Target(Struct, eq=False):
     """Time at which it was last asked what it declares."""
     trusted_from: float = 0.0
     """Time before which an answer is no reason to negotiate again, as that was just done."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Names of its replicas; one without a name if it has none."""
+        return ("",) if self.replicas is None else self.replicas.names
 
     def party(self, principal: str | None) -> tuple[str | None, Hashable]:
         """Return the principal, at a personal server with its rights, which tell its tokens."""
@@ -254,6 +282,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """True if it may be sent once more: it has asked the client nothing."""
     attempts: Any = None
     """Record of the guard about the attempts so far."""
+    tried: set[str] = set()
+    """Replicas to which the next attempt is not to go, as those before were there."""
     relisted: bool = False
     """True if the tools of the server were read for it, as a header was missing."""
 
@@ -300,6 +330,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Place among the conversations of the session."""
     used: set["UpstreamLink"]
     """Conversations that were used, shared by all of a relay."""
+    replica: str = ""
+    """Name of the replica that it is with; empty if there is one server."""
     calls: dict[RequestId, PassedCall] = {}
     """Calls that the server has yet to answer, by id there."""
     pending: dict[RequestId, Callable[[Outcome], None]] = {}
@@ -336,6 +368,11 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def modern(self) -> bool:
         """True if it is of the modern era."""
         return self.target.modern_for(self.audience.revision)
+
+    @property
+    def spread(self) -> bool:
+        """True if each request may go to another replica, False if they all go to its own."""
+        return self.modern and self.target.shared is not False
 
     @property
     def peer(self) -> Upstream:
@@ -376,6 +413,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             guard.settle(permit, _UNANSWERED, now)
             raise
         self.permits[id] = permit
+        if self.target.replicas is not None:
+            self.target.replicas.begin(self.replica)
         return id
 
     def settle(self, event: Any, now: float) -> None:
@@ -386,10 +425,12 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             caller = None if call is None else call.caller
             if isinstance(event, RequestEnded):
                 event, caller = self._end_of(event)
+            if self.target.replicas is not None:
+                self.target.replicas.settle(self.replica, event, now, caller)
             guard.settle(self.permits.pop(event.request), event, now, caller)
 
     def _end_of(self, event: RequestEnded) -> tuple[RequestEnded, Hashable]:
-        """Return an end as the guard judges it, and the client whose fault it may be.
+        """Return an end as the guard judges it, and the client or replica whose fault it may be.
 
         The session that has a conversation for itself may have ended it, such as by a crash.
         """
@@ -397,7 +438,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             return structs.replace(_UNANSWERED, request=event.request), None
         closed = event.reason is EndReason.CLOSED and event.fault is None
         own = self.audience.session if closed else None
-        return event, own and (self.audience.principal or own)
+        return event, (own and (self.audience.principal or own)) or self.replica or None
 
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""

@@ -20,7 +20,7 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
-from mcpcore.relay.link import Arrival, Outcome, Session, Target
+from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
 from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
@@ -259,7 +259,9 @@ class Lists:
         public = self._kept.get(self._key(wanted, True))
         return public or self._kept.get(self._key(wanted, False, *targets))
 
-    def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
+    def _send(
+        self, target: Target, wanted: Wanted, take: Take, tried: Collection[str] = ()
+    ) -> None:
         relay, event = self._relay, wanted.arrival.event
         if target.greeted(event.revision) is None:
             take(None)
@@ -268,24 +270,36 @@ class Lists:
             take(_NONE)
             return
         try:
-            link = relay.link(target, wanted.arrival.audience)
+            link = relay.link(target, wanted.arrival.audience, tried)
         except LocalProtocolError:
             take(None)
             return
-        received = partial(self._received, target, wanted, self._changes, take)
+        received = partial(
+            self._received, link, wanted, self._changes, take, {*tried, link.replica}
+        )
         declared = event.client_capabilities if link.modern else None
         params = None if wanted.cursor is None else {"cursor": wanted.cursor}
         meta = relayable(event.params)[1]
         relay.ask(link, wanted.method, params, received, meta=meta, capabilities=declared)
 
     def _received(
-        self, target: Target, wanted: Wanted, changes: int, take: Take, outcome: Outcome
+        self,
+        link: UpstreamLink,
+        wanted: Wanted,
+        changes: int,
+        take: Take,
+        tried: Collection[str],
+        outcome: Outcome,
     ) -> None:
         """Keep the page of a server; give the last one instead of none while it is away."""
-        hints = None
+        target, hints = link.target, None
         if isinstance(outcome, Raw):
             with suppress(msgspec.MsgspecError):
                 hints = _hints_of(outcome)
+        lost = link.ended or link.replica in target.gone
+        if lost and len(tried) < len(target.places):
+            self._send(target, wanted, take, tried)  # another one has the same
+            return
         if hints is None or not isinstance(outcome, Raw):
             take(None if target.away is None else self._kept_for(wanted, target))
             return

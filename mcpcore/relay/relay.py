@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import product, starmap
@@ -60,6 +60,7 @@ from mcpcore.relay.link import (
     Outcome,
     Parked,
     PassedCall,
+    ReplicaSet,
     Session,
     Target,
     Ticket,
@@ -204,6 +205,12 @@ class Relay:
             if target.greeted(client) is None:
                 self.link(target, Audience(revision=client)).open()
 
+    def probe(self, target: Target, replica: str, method: str, *, now: float) -> None:
+        """Ask a replica of a known server for a sign of life, which its guard hears of."""
+        self.now = now
+        if target.greeting is not None:
+            self.ask(self.link(target, Audience(), replica=replica), method, {}, void)
+
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
         self.deadlines.set(Delayed(work), self.now + seconds)
@@ -239,10 +246,18 @@ class Relay:
 
     # Conversations with servers
 
-    def link(self, target: Target, audience: Audience) -> UpstreamLink:
+    def link(
+        self,
+        target: Target,
+        audience: Audience,
+        without: Collection[str] = (),
+        replica: str = "",
+    ) -> UpstreamLink:
         """Return the conversation with ``target`` for an audience.
 
-        ``Target.shared`` tells who shares it.  Raises LocalProtocolError if there are too many.
+        ``Target.shared`` tells who shares it.  ``replica``: the one that it is to be with;
+        ``without``: those that it is not to be with.  Raises LocalProtocolError if there are too
+        many.
         """
         principal = (audience.principal or "") if target.personal else audience.principal
         client = audience.revision
@@ -259,6 +274,14 @@ class Relay:
         party = target.party(audience.principal)
         declared = encode(audience.capabilities)
         place: tuple[Any, ...] = target.name, *party, declared, audience.revision.name
+        if target.replicas is not None:
+            spread = modern and target.shared is not False
+            links = {} if spread else self._links.get(audience.session, {})
+            probe = bool(replica)
+            replica = replica or self._replica(target, target.replicas, links, place, without)
+            place = *place, replica
+            if probe and not spread:  # none of clients, which stays where it is
+                place = *place, probe
         alone = target.shared is False and known and not modern
         if alone and audience.session is None:  # modern clients share none with an open call
             place = *place, self._free(place)
@@ -267,17 +290,39 @@ class Relay:
             if target.links >= self.settings.links and known and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             if audience.session is None and known:
-                self._make_way(target, audience.principal)
-            link = UpstreamLink(target, audience, place, self.used)
+                self._make_way(target, audience.principal, replica)
+            link = UpstreamLink(target, audience, place, self.used, replica)
             self._links.setdefault(audience.session, {})[place] = link
             self.deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
 
-    def _make_way(self, target: Target, principal: str | None) -> None:
-        """Close a conversation of a principal with a server if it has as many as it may."""
-        links, whose = self._links.get(None, {}).values(), (target, principal)
-        own = [each for each in links if (each.target, each.audience.principal) == whose]
+    def _replica(
+        self,
+        target: Target,
+        replicas: ReplicaSet,
+        links: Mapping[tuple[Any, ...], UpstreamLink],
+        place: tuple[Any, ...],
+        without: Collection[str],
+    ) -> str:
+        """Return the replica for a request: that of one of the ``links``, if they stay at one."""
+        for name in replicas.names:
+            link = links.get((*place, name))
+            if link is not None and name in without:
+                self._leave(link, "the replica cannot be reached")
+                return self._replica(target, replicas, links, place, without)
+            if link is not None:
+                return name
+        avoided = {*without, *target.gone}
+        reached = any(name not in avoided for name in replicas.names)
+        return replicas.choose(self.now, avoided if reached else without)
+
+    def _make_way(self, target: Target, principal: str | None, replica: str) -> None:
+        """Close a conversation of a principal with a replica if it has as many as it may."""
+        links, whose = self._links.get(None, {}).values(), (target, principal, replica)
+        own = [
+            each for each in links if (each.target, each.audience.principal, each.replica) == whose
+        ]
         if len(own) < self.settings.links_per_principal:
             return
         unused = [each for each in own if each.idle]
@@ -318,7 +363,7 @@ class Relay:
     def _forget(self, link: UpstreamLink) -> None:
         target = link.target
         target.links -= 1
-        target.open_links -= link.greeted
+        target.open_links[link.replica] -= link.greeted
         link.ended = True
         self.deadlines.set(link, None)
         of_session = self._links[link.audience.session]
@@ -339,11 +384,12 @@ class Relay:
                 self.lists.forget(target)
             self._introduced(target, event)
         link.greeted = True
-        target.open_links += not again
+        target.open_links[link.replica] += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None
             self.set_level(link, level)
         self.subscriptions.greeted(link, again)
+        target.gone.discard(link.replica)
         self._came_back(target)
         self.open(target, now=self.now)
         self._go_ahead(target)
@@ -421,10 +467,14 @@ class Relay:
         links = [link for each in self._links.values() for link in each.values()]
         for link in links:
             if link.target is target and not link.ended:
-                self.close_link(link)
-                self._end_all(link, EndReason.CLOSED, "the server speaks another revision now")
-                self.subscriptions.lost(link)
+                self._leave(link, "the server speaks another revision now")
         self.open(target, now=self.now)
+
+    def _leave(self, link: UpstreamLink, reason: str) -> None:
+        """Close a conversation, and end what is open there."""
+        self.close_link(link)
+        self._end_all(link, EndReason.CLOSED, reason)
+        self.subscriptions.lost(link)
 
     def _end_all(
         self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
@@ -460,14 +510,24 @@ class Relay:
         opening = target.greeted(link.audience.revision) is None
         if not link.refused:
             target.fault = told
-            there = reason is EndReason.REFUSED or target.open_links
+            there = reason is EndReason.REFUSED or any(target.open_links.values())
             if opening and there and refuses_handshake(fault):
                 target.legacy = ()
         self._end_all(link, reason, told, fault)
-        if not link.refused and not target.open_links:
-            self._went_away(target)
+        if not link.refused and not target.open_links[link.replica]:
+            self._missed(link)
+        elsewhere = opening and target.replicas is not None and target.away is None
+        if elsewhere and not link.refused:
+            self.open(target, now=self.now)
+            opening = False  # what waits goes on to wait
         self._go_ahead(target, lost=opening)  # each finds out that the server does not answer
         self.subscriptions.lost(link)
+
+    def _missed(self, link: UpstreamLink) -> None:
+        """Note that a replica cannot be reached: the server is away if none can."""
+        link.target.gone.add(link.replica)
+        if len(link.target.gone) >= len(link.target.places):
+            self._went_away(link.target)
 
     def _went_away(self, target: Target) -> None:
         """Note that a server is away; it may come back."""
@@ -618,7 +678,7 @@ class Relay:
         if members:
             body = Raw(to_json(splice(bytes(body), members)))
         try:
-            link = self.link(target, arrival.audience)
+            link = self.link(target, arrival.audience, () if before is None else before.tried)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
@@ -646,7 +706,7 @@ class Relay:
                 progress=event.meta.progress_token is not None,
                 meta=meta,
                 log_level=level,
-                capabilities=event.client_capabilities,
+                capabilities=event.client_capabilities if modern else None,
                 bare=True,
             )
         except UNSENDABLE as error:
@@ -734,7 +794,7 @@ class Relay:
         gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
         outlasts = not link.ended and not link.refused
         if gone and outlasts and event.request not in link.listens:
-            self._went_away(link.target)
+            self._missed(link)
         call = link.calls.get(event.request)
         if call is not None:
             self._left(call)
@@ -746,9 +806,11 @@ class Relay:
         guard = link.target.guard
         if guard is not None and guard.open:
             self._went_away(link.target)
-        elif not isinstance(event, events.RequestEnded) and link.target.away is not None:
-            self._came_back(link.target)
-            self._look(link.target)
+        elif not isinstance(event, events.RequestEnded):
+            link.target.gone.discard(link.replica)
+            if link.target.away is not None:
+                self._came_back(link.target)
+                self._look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
         self._heard(link, event)

@@ -22,7 +22,8 @@ PAGE = (FOLDER.parent / "how-to/observability.md").read_text(encoding="utf-8")
 WORDS = {
     *("by", "and", "sum", "rate", "deriv", "histogram_quantile", "label_values"),
     *("job", "le", "mcp_method_name", "gen_ai_tool_name", "error_type", "mcp_refusal_by"),
-    *("mcp_circuit_name", "mcp_circuit_state", "mcp_check_name"),
+    *("mcp_circuit_name", "mcp_circuit_state", "mcp_replica_name", "mcp_replica_state"),
+    "mcp_check_name",
 }
 """Functions, operators and labels of the expressions."""
 PART = re.compile(

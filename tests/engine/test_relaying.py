@@ -192,11 +192,11 @@ def test_a_task_is_a_result_only_where_the_request_allows_it() -> None:
     assert [type(event) for event in found] == [ResultReceived, RequestEnded]
 
 
-def test_in_the_legacy_era_no_request_declares_capabilities() -> None:
+def test_no_era_but_the_modern_one_has_capabilities_by_request() -> None:
     client = legacy_client()
-    client.request("tools/list", now=0.0, capabilities=ClientCapabilities())
-    [request] = sent(client)
-    assert request["params"] == {}
+    with pytest.raises(LocalProtocolError, match="in the handshake only"):
+        client.request("tools/list", now=0.0, capabilities=ClientCapabilities())
+    assert sent(client) == []
 
 
 # Methods that no revision has

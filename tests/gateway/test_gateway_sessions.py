@@ -293,4 +293,4 @@ async def test_a_conversation_that_its_client_gives_up_is_no_failure_to_start() 
         conversation._begun = True
         conversation.handle(ConnectionEnded(reason="closed"))
         behind.ended(conversation)
-        assert behind.failures == failures
+        assert behind.addresses[""].failures == failures

@@ -64,6 +64,21 @@ def test_a_session_stays_at_its_target_until_a_request_goes_elsewhere() -> None:
     assert choices(failover, set(), sticky=True) == {other}
 
 
+def test_what_is_picked_is_in_flight_only_once_it_begins() -> None:
+    failover = Failover(GROUPS, seed=b"s")
+
+    def picked() -> int:
+        return sum(failover.pick(now=0.0) == "a" for _ in range(100))
+
+    assert picked() > 30
+    for _ in range(2):
+        failover.begin("a")
+    assert 0 < picked() < 40  # only if it is drawn twice
+    assert failover.pick(now=0.0, without={"a", "b"}) == "c"
+    assert failover.pick(now=0.0, without="abcd") is None
+    assert failover.standings == dict.fromkeys("abcd", Standing.USABLE)
+
+
 def test_failures_eject_a_target_and_are_told() -> None:
     failover = Failover(GROUPS, BalanceSettings(consecutive=1), seed=b"s")
     name = failover.choose(now=0.0, sticky=False)

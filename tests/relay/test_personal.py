@@ -52,7 +52,7 @@ def test_a_conversation_that_its_client_may_not_have_says_nothing_of_the_server(
     [_, (link, near, _)] = backend.wires
     link.refused = True
     target = scene.relay.targets["a"]
-    target.open_links = 1
+    target.open_links[""] = 1
     near.receive_eof(now=scene.now, reason="not with this token")
     scene.move()
     assert (target.away, target.fault) == (None, "")

@@ -26,6 +26,7 @@ from mcpcore_transports.client.config import (
 )
 from mcpcore_transports.targets import (
     HttpTarget,
+    Replicas,
     SseTarget,
     StdioTarget,
     TcpTarget,
@@ -170,6 +171,18 @@ def test_a_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_targets(file)["a"] == StdioTarget(("x",), None, Path("/home/ann/tools"))
 
 
+def test_replicas(file: Path) -> None:
+    headers = {"A": "b"}
+    spare = {"url": "https://${HOST}/mcp", "backup": True}
+    write(file, {"headers": headers, "replicas": [spare, URL, {"url": f"{URL}/2", "weight": 2}]})
+    main = (HttpTarget(URL, headers), HttpTarget(f"{URL}/2", headers))
+    assert load_targets(file, environ={"HOST": "c"})["a"] == Replicas(
+        targets=[*main], weights=[1, 2], fallback=[HttpTarget("https://c/mcp", headers)]
+    )
+    assert find_server("a", file).target() == main[0]  # of those that use one alone
+    assert find_server("a", file).problem == "HOST not set"
+
+
 WRONG_ENTRIES: list[tuple[Any, str]] = [
     (3, "expected an object, not a number"),
     (None, "expected an object, not null"),
@@ -178,6 +191,16 @@ WRONG_ENTRIES: list[tuple[Any, str]] = [
     ({"serverUrl": URL}, "expected a member 'command' or 'url'; 'serverUrl' is unknown: is"),
     ({"comand": "x"}, "expected a member 'command' or 'url'; 'comand' is unknown: is 'command'"),
     ({"command": "x", "url": URL}, "expected 'command' or 'url', not both"),
+    ({"command": "x", "replicas": [URL]}, "expected 'command' or 'url', not both"),
+    ({"url": URL, "replicas": [URL]}, "expected 'url' or 'replicas', not both"),
+    ({"replicas": URL}, "replicas: expected a list, not a string"),
+    ({"replicas": []}, "replicas: expected one at least that is no backup"),
+    ({"replicas": [{"url": URL, "backup": True}]}, "replicas: expected one at least that is no"),
+    ({"replicas": [{"url": URL, "backup": 1}]}, "replicas[0].backup: expected true or false"),
+    ({"replicas": [URL, 3]}, "replicas[1]: expected a string, not a number"),
+    ({"replicas": [{"uri": URL}]}, "replicas[0]: there is no member 'uri'"),
+    ({"replicas": [{"url": URL, "weight": 0}]}, "replicas[0].weight: expected a number above 0"),
+    ({"replicas": [URL, "b"]}, "url: expected one like https://HOST/mcp, not 'b'"),
     ({"command": 3}, "command: expected a string, not a number"),
     ({"command": ["x", "y"]}, "command: expected a string, not a list"),
     ({"command": ""}, "command: expected a program, not an empty string"),

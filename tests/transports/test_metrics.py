@@ -19,6 +19,7 @@ from mcpcore import (
     McpError,
     Rate,
     RateLimits,
+    Replicas,
     RuntimeSettings,
     Server,
     ServeSettings,
@@ -31,7 +32,7 @@ from mcpcore.policy.trust import TrustSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, LocalProtocolError
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.targets import MemoryTarget, TcpTarget
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.requests import observe_answers, observe_requests
 from mcpcore_transports.telemetry.sessions import observe_circuits, observe_sessions
@@ -161,13 +162,19 @@ async def page_of(url: str) -> bytes:
         return b"".join([part async for part in stream])
 
 
-async def test_circuit_breakers_of_a_gateway() -> None:
+async def test_circuit_breakers_and_replicas_of_a_gateway() -> None:
     board = Board()
-    gateway = Gateway({"shop": shop()}, settings=GatewaySettings(breaker=BreakerSettings()))
+    gateway = Gateway(
+        {"shop": Replicas(targets=[shop()], fallback=[TcpTarget("127.0.0.1", 1)])},
+        settings=GatewaySettings(breaker=BreakerSettings()),
+    )
     async with served(gateway, settings=ServeSettings(runtime=board.sessions)):
         states = {"mcp_circuit_name": "shop", "mcp_circuit_state": "closed"}
         assert board.read("mcp_policy_circuit", **states) == 1
         assert board.read("mcp_policy_circuit", mcp_circuit_name="shop") == 1
+        for state in ("usable", "down"):
+            replica = {"mcp_replica_name": "shop tcp://127.0.0.1:1", "mcp_replica_state": state}
+            assert board.read("mcp_policy_replica", **replica) == (state == "usable")
 
 
 def circuit_changed(name: str, after: Circuit) -> CircuitChanged:

@@ -1,5 +1,6 @@
 """Targets that a client can connect to, as plain values."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,6 +123,46 @@ Target = (
     | MemoryTarget
     | CustomTarget
 )
+
+
+class Replicas(Discreet, frozen=True, kw_only=True):
+    """Targets that are one server, each with all that it offers.  Raises ValueError, BadTarget."""
+
+    targets: Sequence[Any]
+    """Targets of equal rank, over which requests are balanced."""
+    weights: Sequence[float] = ()
+    """Weight of each target; empty: all have the same."""
+    fallback: Sequence[Any] = ()
+    """Targets for requests that none of the others can take, the first one first."""
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise ValueError("a server needs at least one target")
+        if self.weights and len(self.weights) != len(self.targets):
+            raise ValueError("there must be a weight for each target, or none")
+        if not all(0 < weight < math.inf for weight in self.weights):
+            raise ValueError(f"weights must be positive: {self.weights}")
+        self.by_name()  # refuses what is no target
+
+    def __shown__(self) -> Mapping[str, object]:
+        given = {"targets": self.targets, "fallback": self.fallback}
+        return {name: [named(parse_target(each)) for each in some] for name, some in given.items()}
+
+    def by_name(self) -> dict[str, Target]:
+        """Return all targets by a name for reports, those of ``fallback`` last."""
+        found: dict[str, Target] = {}
+        for target in map(parse_target, (*self.targets, *self.fallback)):
+            name = named(target)
+            found[name if name not in found else f"{name} #{len(found) + 1}"] = target
+        return found
+
+    def groups(self) -> list[dict[str, float]]:
+        """Return the weights by these names, in groups of which the first is to be used."""
+        names = iter(self.by_name())
+        weights = self.weights or [1.0] * len(self.targets)
+        first = {next(names): weight for weight in weights}
+        return [first, *({name: 1.0} for name in names)]
+
 
 _HTTP_SCHEMES = {"http", "https"}
 _SSE_SCHEMES = {"sse+http": "http", "sse+https": "https"}

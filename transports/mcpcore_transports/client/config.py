@@ -9,7 +9,10 @@ There is no standard for the format; the members that are in common use are read
         "tickets": {"url": "https://example.com/mcp",
                     "headers": {"Authorization": "Bearer ${keyring:tickets/token}"}},
         "notes": {"url": "https://notes.example.com/mcp",
-                  "oauth": {"clientId": "me", "clientSecret": "${keyring:notes/secret}"}}}}
+                  "oauth": {"clientId": "me", "clientSecret": "${keyring:notes/secret}"}},
+        "shop": {"replicas": ["https://a.example.com/mcp",
+                              {"url": "https://b.example.com/mcp", "weight": 2},
+                              {"url": "https://c.example.com/mcp", "backup": true}]}}}
 
 Other programs keep members of their own in the file, so unknown members are ignored.  Known members
 must be valid: a wrong type, a duplicate member, or one that conflicts with the others is a
@@ -18,6 +21,7 @@ must be valid: a wrong type, a duplicate member, or one that conflicts with the 
 
 import json
 import logging
+import math
 import os
 import re
 import stat
@@ -33,6 +37,7 @@ from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, ExtraMissin
 from mcpcore.wire.redaction import Discreet, shown_names, shown_url
 from mcpcore_transports.targets import (
     HttpTarget,
+    Replicas,
     SseTarget,
     StdioTarget,
     Target,
@@ -110,6 +115,7 @@ _MEMBERS: dict[str, type] = {
     "env": _Object,
     "cwd": str,
     "url": str,
+    "replicas": list,
     "headers": _Object,
     "oauth": _Object,
     "type": str,
@@ -143,6 +149,18 @@ _NEEDED: Mapping[str, Sequence[str]] = {
 """Members of ``oauth`` that a grant needs."""
 
 
+class ConfiguredReplica(Discreet, frozen=True):
+    """A replica of a server as written in a configuration file."""
+
+    url: str
+    weight: float = 1.0
+    backup: bool = False
+    """True for one that is used while no other can be."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"url": shown_url(self.url)}
+
+
 class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     """A server as written in a configuration file, with its ``${variables}``."""
 
@@ -155,6 +173,8 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     cwd: str | None = None
     url: str | None = None
+    """URL, the first one of ``replicas``."""
+    replicas: Sequence["ConfiguredReplica"] = ()
     headers: Mapping[str, str] = {}
     oauth: Mapping[str, Any] | None = None
     """Authorization of the client; empty: it registers itself, and a person signs in."""
@@ -180,6 +200,19 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         an invalid URL.
         """
         return self._target(Place(self.file, os.environ if environ is None else environ))
+
+    def targets(self, environ: Mapping[str, str] | None = None) -> Target | Replicas:
+        """Return the replicas if there are several, else the target.  Raises BadConfig."""
+        return self._targets(Place(self.file, os.environ if environ is None else environ))
+
+    def _targets(self, place: "Place") -> Target | Replicas:
+        if len(self.replicas) < 2:
+            return self._target(place)
+        groups: dict[bool, list[Target]] = {False: [], True: []}
+        for each in self.replicas:
+            groups[each.backup].append(structs.replace(self, url=each.url)._target(place))
+        weights = [each.weight for each in self.replicas if not each.backup]
+        return Replicas(targets=groups[False], weights=weights, fallback=groups[True])
 
     def _target(self, place: "Place") -> Target:
 
@@ -319,7 +352,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if self.disabled:
             return "disabled"
         texts = [self.command, *self.args, *self.env.values(), self.cwd]
-        texts += [self.url, *self.headers.values()]
+        texts += [self.url, *(each.url for each in self.replicas), *self.headers.values()]
         oauth = self.oauth or {}
         texts += [value for value in oauth.values() if isinstance(value, str)]
         texts += [text for name in _SCOPES for text in oauth.get(name, ())]
@@ -334,7 +367,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if missing:
             return f"{', '.join(missing)} not set"
         try:
-            self._target(place)
+            self._targets(place)
         except BadConfig as error:
             return str(error).removeprefix(f"{self}: ")
         return None
@@ -342,19 +375,19 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
 
 def load_targets(
     path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None
-) -> dict[str, Target]:
-    """Read a configuration file: its servers by name, as targets for ``connect()``.
+) -> dict[str, Target | Replicas]:
+    """Read a configuration file: its servers by name, as ``connect_all()`` takes them.
 
     Disabled servers are left out.  ``environ`` has the variables that replace ``${NAME}``; the
     default is the environment of this process.  Raises BadConfig if any server cannot be used;
     :func:`read_config` reads files of which only some servers are needed.
     """
-    targets = {}
+    targets: dict[str, Target | Replicas] = {}
     for name, server in read_config(path).items():
         for doubt in server.doubts:
             _log.warning("%s: %s", server, doubt)
         if not server.disabled:
-            targets[name] = server.target(environ)
+            targets[name] = server.targets(environ)
     return targets
 
 
@@ -453,10 +486,16 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
         raise BadConfig(f"{where}: expected an object, not {_kind(entry)}")
     _once(entry, where, _MEMBERS)
     for key, wanted in _MEMBERS.items():
-        _check(entry.get(key), wanted, f"{where}: {key}", _OAUTH if key == "oauth" else None)
+        if key != "replicas":
+            _check(entry.get(key), wanted, f"{where}: {key}", _OAUTH if key == "oauth" else None)
     known = {key: entry[key] for key in _MEMBERS if entry.get(key) is not None}
     if "oauth" in known:
         known["oauth"] = {k: v for k, v in known["oauth"].items() if v is not None}
+    if "replicas" in known:
+        known["replicas"] = _read_replicas(known["replicas"], f"{where}: replicas")
+        if "url" in known:
+            raise BadConfig(f"{where}: expected 'url' or 'replicas', not both")
+        known["url"] = known["replicas"][0].url
     for variable in known.get("env", ()):
         if not variable or "=" in variable:
             raise BadConfig(f"{where}: env: {variable!r} is no name of a variable")
@@ -472,6 +511,29 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
     )
     _check_members(server)
     return server
+
+
+def _read_replicas(entries: Any, where: str) -> list[ConfiguredReplica]:
+    """Return the replicas of a server, backups last.  Raises BadConfig."""
+    if not isinstance(entries, list):
+        raise BadConfig(f"{where}: expected a list, not {_kind(entries)}")
+    found = []
+    for index, entry in enumerate(entries):
+        place = f"{where}[{index}]"
+        members = entry if isinstance(entry, _Object) else _Object(url=entry)
+        _once(members, place)
+        if strange := set(members) - {*ConfiguredReplica.__struct_fields__}:
+            raise BadConfig(f"{place}: there is no member {min(strange)!r}")
+        _check_text(members.get("url"), place)
+        weight, backup = members.get("weight", 1), members.get("backup", False)
+        if type(weight) not in (int, float) or not 0 < weight < math.inf:
+            raise BadConfig(f"{place}.weight: expected a number above 0")
+        _check(backup, bool, f"{place}.backup")
+        found.append(ConfiguredReplica(members["url"], weight, bool(backup)))
+    if all(each.backup for each in found):
+        raise BadConfig(f"{where}: expected one at least that is no backup")
+    found.sort(key=lambda each: each.backup)
+    return found
 
 
 def _check_members(server: ConfiguredServer) -> None:

@@ -4,7 +4,7 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from mcpcore.policy.health import Condition, ConditionChanged, Health, HealthSet
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.revisions import parse_revisions
-from mcpcore.wire.redaction import Discreet
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -31,7 +30,7 @@ from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, Outg
 from mcpcore_transports.client.policies import blames_server, break_circuit
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import CallNext
-from mcpcore_transports.targets import Target, named, parse_target
+from mcpcore_transports.targets import Replicas, Target
 
 if TYPE_CHECKING:  # a type alone: few authorize
     from mcpcore_transports.http.client.authorization import Auth
@@ -44,18 +43,12 @@ LATENCIES = 1000
 """Maximum latencies that are kept for the percentiles of a target."""
 
 
-class ServerOptions(Discreet, frozen=True, kw_only=True):
+class ServerOptions(Replicas, frozen=True, kw_only=True):
     """Options of one of several servers.  Times are in seconds.
 
     Every target is anything that :func:`~mcpcore.connect` takes.  Raises ValueError, BadTarget.
     """
 
-    targets: Sequence[Any]
-    """Targets of equal rank, over which requests are balanced; each has all that is offered."""
-    weights: Sequence[float] = ()
-    """Weight of each target; empty: all have the same."""
-    fallback: Sequence[Any] = ()
-    """Targets for requests that none of the others can take, the first one first."""
     revisions: Sequence[str] | None = None
     """Revisions to speak, of which the newest common one is used; None: all."""
     auth: "Auth | None" = None
@@ -81,21 +74,11 @@ class ServerOptions(Discreet, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, "stale")
-        if not self.targets:
-            raise ValueError("a server needs at least one target")
-        if self.weights and len(self.weights) != len(self.targets):
-            raise ValueError("there must be a weight for each target, or none")
-        if not all(0 < weight < math.inf for weight in self.weights):
-            raise ValueError(f"weights must be positive: {self.weights}")
+        super().__post_init__()
         if self.revisions is not None:
             parse_revisions(self.revisions)
         if self.callbacks is not None and self.callbacks.connection is not None:
             raise ValueError("the callback `connection` is not used: `report` tells of changes")
-        self.__shown__()  # refuses what is no target
-
-    def __shown__(self) -> Mapping[str, object]:
-        given = {"targets": self.targets, "fallback": self.fallback}
-        return {name: [named(parse_target(each)) for each in some] for name, some in given.items()}
 
 
 class Availability(State):

@@ -45,7 +45,7 @@ from mcpcore_transports.client.managed import (
 from mcpcore_transports.client.policies import blames_server, request_failure
 from mcpcore_transports.client.tasks import CALL
 from mcpcore_transports.link import clock
-from mcpcore_transports.targets import Target, named, parse_target
+from mcpcore_transports.targets import Replicas
 
 if TYPE_CHECKING:  # few load skills
     from mcpcore_transports.client.skills import LoadedSkill
@@ -202,12 +202,7 @@ class Servers:
         return None
 
     def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _Server:
-        targets = _targets(options)
-        weights = options.weights or [1.0] * len(options.targets)
-        keys = list(targets)
-        first = dict(zip(keys, weights, strict=False))
-        groups = [first, *({key: 1.0} for key in keys[len(first) :])]
-        failover = Failover(groups, options.balance, seed=secrets.token_bytes(16))
+        failover = Failover(options.groups(), options.balance, seed=secrets.token_bytes(16))
         connections = {
             key: ManagedConnection(
                 name,
@@ -219,7 +214,7 @@ class Servers:
                 partial(self._tell, name, key),
                 partial(failover.mark, key),
             )
-            for key, target in targets.items()
+            for key, target in options.by_name().items()
         }
         retrying = Retrying(options.retry, seed=secrets.token_bytes(16))
         return _Server(name, options, connections, failover, retrying)
@@ -580,19 +575,12 @@ def connect_all(
 def _options(server: str, given: Any) -> ServerOptions:
     if isinstance(given, ServerOptions):
         return given
+    if isinstance(given, Replicas):
+        return ServerOptions(**structs.asdict(given))
     try:
         return ServerOptions(targets=(given,))
     except errors.BadTarget as error:
         raise errors.BadTarget(f"server {server!r}: {error}") from None
-
-
-def _targets(options: ServerOptions) -> dict[str, Target]:
-    """Return all targets of a server by a name for reports."""
-    targets: dict[str, Target] = {}
-    for target in map(parse_target, (*options.targets, *options.fallback)):
-        name = named(target)
-        targets[name if name not in targets else f"{name} #{len(targets) + 1}"] = target
-    return targets
 
 
 def _within(options: RequestOptions, left: float | None) -> RequestOptions:

@@ -347,7 +347,8 @@ def gateway(
     The server behind it is a URL, MODULE:SERVER, a command behind --, or each one that a
     configuration file names (--config). With several, the names of their tools and prompts begin
     with that of the server and two underscores. With "routes" in the member "gateway" of the file
-    there are several endpoints, each before servers of its own. Clients come by every binding of
+    there are several endpoints, each before servers of its own. With "replicas" in place of a "url"
+    requests are balanced over the servers that are one. Clients come by every binding of
     "mcpcore serve", whose options it has; their credentials end here.
 
     \b

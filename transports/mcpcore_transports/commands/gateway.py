@@ -1,6 +1,6 @@
 """Command `mcpcore gateway`: any client before any servers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import structs
@@ -30,6 +30,8 @@ _NAMINGS = {
     "conflict": Naming.ON_CONFLICT,
     "never": Naming.NEVER,
 }
+Servers = Mapping[str, targets.Target | targets.Replicas]
+"""Servers by name."""
 ONLY = "server"
 """Name of a server that has none in a configuration file."""
 
@@ -56,7 +58,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
 
 
 def maker(
-    servers: dict[str, targets.Target], settings: GatewaySettings, options: BeforeServerOptions
+    servers: Servers, settings: GatewaySettings, options: BeforeServerOptions
 ) -> Callable[[], Gateway]:
     """Return a function that makes the gateway.  Raises Failure for what cannot be used."""
     names = options.server_revision
@@ -70,9 +72,7 @@ def maker(
     return make
 
 
-def _check_servers(
-    servers: dict[str, targets.Target], settings: GatewaySettings, options: GatewayOptions
-) -> None:
+def _check_servers(servers: Servers, settings: GatewaySettings, options: GatewayOptions) -> None:
     """Raise BadConfig for a setting of a file about a server that the file lacks."""
     try:
         settings.check_servers(servers)
@@ -80,9 +80,7 @@ def _check_servers(
         raise BadConfig(f"{config_path(options.config)}: gateway.{error}") from None
 
 
-def _check_workers(
-    servers: dict[str, targets.Target], settings: GatewaySettings, workers: int
-) -> None:
+def _check_workers(servers: Servers, settings: GatewaySettings, workers: int) -> None:
     """Raise BadTarget for a server of which each worker would start a process for one session."""
     for name, target in servers.items():
         own = isinstance(target, targets.StdioTarget) and not settings.shared.get(name)
@@ -93,7 +91,7 @@ def _check_workers(
             )
 
 
-def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.Target]:
+def _targets(urls: Sequence[str], options: GatewayOptions) -> Servers:
     """Return the servers by name.  Raises BadTarget, BadConfig."""
     if options.config is None:
         return only_target(
@@ -106,9 +104,7 @@ def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.
     return load_targets(config_path(options.config))
 
 
-def only_target(
-    urls: Sequence[str], options: BeforeServerOptions, choice: str
-) -> dict[str, targets.Target]:
+def only_target(urls: Sequence[str], options: BeforeServerOptions, choice: str) -> Servers:
     """Return the server that the command line names.  Raises BadTarget, with the ``choice``."""
     target: targets.Target
     match list(urls), options.command:

@@ -14,7 +14,7 @@ from mcpcore_transports.gateway.upstreams import Fleet
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.server.log_labels import without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.targets import parse_target
+from mcpcore_transports.targets import Replicas, Target, parse_target
 
 _MOMENT = 0.2
 """Minimum seconds to end the conversations with servers."""
@@ -23,10 +23,10 @@ _MOMENT = 0.2
 class Gateway(Application):
     """Application that serves what several servers offer together.
 
-    ``targets``: those that ``connect()`` takes, by the name of the server.  ``revisions``: those to
-    speak with them.  Serve it as a Server, with :func:`~mcpcore_transports.serve.serve.serve` or
-    ``run``; it runs once.  Raises BadTarget, UrlRefused; ValueError for a name that cannot be used,
-    or without a target.
+    ``targets``: those that ``connect()`` takes, by the name of the server, or
+    :class:`~mcpcore.Replicas` of one.  ``revisions``: those to speak with them.  Serve it as a
+    Server, with :func:`~mcpcore_transports.serve.serve.serve` or ``run``; it runs once.  Raises
+    BadTarget, UrlRefused; ValueError for a name that cannot be used, or without a target.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Gateway(Application):
         self._fleet = fleet = Fleet(settings)
         self.routes: dict[str | None, GatewayRoute] = {
             path: GatewayRoute(
-                {name: parse_target(targets[name]) for name in names},
+                {name: _behind(targets[name]) for name in names},
                 fleet,
                 path=path,
                 revisions=revisions,
@@ -73,7 +73,7 @@ class Gateway(Application):
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""
         routes = self.routes.values()
         if settings.observer is not None:
-            settings.observer.watch(self._fleet.breakers)
+            settings.observer.watch(self._fleet.breakers, self._fleet.standings)
             self._fleet.observer = settings.observer
         self._fleet.labels, _ = without_labels(settings.middleware)
         async with anyio.create_task_group() as group:
@@ -88,3 +88,11 @@ class Gateway(Application):
                     for route in routes:
                         route.close(closing, left)
             group.cancel_scope.cancel()
+
+
+def _behind(given: Any) -> Target | Replicas:
+    """Return a target, or the replicas if there are several.  Raises BadTarget."""
+    if type(given) is not Replicas:  # options of a client are none
+        return parse_target(given)
+    several = given.by_name()
+    return given if len(several) > 1 else next(iter(several.values()))

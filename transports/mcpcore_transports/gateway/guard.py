@@ -12,6 +12,7 @@ from mcpcore.engine.events import Event
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.policy.breaker import Breaker, Circuit, Permit
 from mcpcore.policy.differences import ServerDescription
+from mcpcore.policy.failover import may_go_elsewhere
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
 from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
@@ -158,7 +159,7 @@ class ServerGuard:
         breaker = self.breaker
         if breaker is None or permit is None:
             return
-        failed: bool | None = _failure(event).blames_server
+        failed: bool | None = failure_of(event).blames_server
         if isinstance(event, events.RequestEnded):
             failed = failed or None
         elif failed and caller is None and breaker.state is Circuit.CLOSED:
@@ -169,17 +170,27 @@ class ServerGuard:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)
 
     def again(self, call: PassedCall, event: Event, now: float) -> float | None:
-        """Return the seconds until a failed call is sent again, None if that is not to be."""
+        """Return the seconds until a failed call is sent again, None if that is not to be.
+
+        It goes to each replica once, and then, as the retries have it, to all but the last.
+        """
         retrying = self._retrying
-        if retrying is None:
-            return None
-        if call.attempts is None:
+        if retrying is not None and call.attempts is None:
             call.attempts = retrying.begin(now=now, timeout=call.until - now)
         if isinstance(event, events.ResultReceived):
             return None
-        target = call.link.target
+        link, failure = call.link, failure_of(event)
+        target = link.target
         repeatable = may_repeat(call.method, bytes(call.params), None, target.repeatable)
-        delay = retrying.failed(call.attempts, _failure(event), repeatable=repeatable, now=now)
+        movable = link.spread or link.ended or link.replica in target.gone
+        if movable and now < call.until and may_go_elsewhere(failure, repeatable):
+            call.tried.add(link.replica)
+            if len(call.tried) < len(target.places):
+                return 0.0
+        call.tried = {link.replica} if movable else set()
+        if retrying is None:
+            return None
+        delay = retrying.failed(call.attempts, failure, repeatable=repeatable, now=now)
         while (decision := retrying.next_event()) is not None:
             logger.info("%s: %s: %s", self.name, call.method, decision)
         return delay
@@ -199,7 +210,7 @@ def _label(caller: Hashable) -> str:
     return f"session {session_label(session)}" if session else f"connection {id(machine):x}"
 
 
-def _failure(event: Event) -> RequestFailure:
+def failure_of(event: Event) -> RequestFailure:
     """Judge an outcome; a result is no failure."""
     if isinstance(event, events.ErrorReceived):
         return failure_of_error(event.error)

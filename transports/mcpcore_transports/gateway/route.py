@@ -27,6 +27,7 @@ from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.relay import Relay
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import Revision
+from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import ServedRoute
@@ -35,7 +36,7 @@ from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.log_labels import labelled, without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
-from mcpcore_transports.targets import Target
+from mcpcore_transports.targets import Replicas, Target
 
 if TYPE_CHECKING:  # late: few have middleware, limit rates, or observe
     from mcpcore_transports.gateway.middleware import SurroundedRequests
@@ -75,7 +76,7 @@ class GatewayRoute(ServedRoute):
 
     def __init__(
         self,
-        targets: Mapping[str, Target],
+        targets: Mapping[str, Target | Replicas],
         fleet: Fleet,
         *,
         path: str | None = None,
@@ -160,6 +161,8 @@ class GatewayRoute(ServedRoute):
         group.start_soon(self._supervise, group)
         for upstream in self.upstreams.values():
             group.start_soon(self._find, upstream)
+            if upstream.replicas is not None:
+                group.start_soon(self._probe, upstream, upstream.replicas)
 
     async def known(self) -> None:
         """Wait until each server has told its era, or cannot be reached."""
@@ -257,11 +260,20 @@ class GatewayRoute(ServedRoute):
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
         while True:
-            if not (upstream.relayed.known or upstream.asked or upstream.full):
+            full = all(map(upstream.full, upstream.addresses.values()))
+            if not (upstream.relayed.known or upstream.asked or full):
                 await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 self.relay.open(upstream.relayed, now=clock())
                 self._flush()
             await upstream.changed.wait()
+
+    async def _probe(self, upstream: ServerBehind, replicas: BalancedReplicas) -> None:
+        """Ask replicas for a sign of life when their health says so."""
+        while True:
+            await anyio.sleep(max(0.0, replicas.deadline(clock()) - clock()))
+            for replica, method in replicas.due(clock()):
+                self.relay.probe(upstream.relayed, replica, method, now=clock())
+            self._flush()
 
 
 class GatewayRuntime:

@@ -1,8 +1,9 @@
 """Settings of a gateway, and their form in a configuration file.
 
 The member ``gateway`` of an ``mcp.json`` has the numbers of :class:`GatewaySettings` and objects
-for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two turns them off.  With
-``routes`` there are several endpoints, each before servers of its own::
+for ``relay``, ``retry``, ``breaker``, ``balance`` and ``health``, in camel case; null turns
+``retry`` and ``breaker`` off.  With ``routes`` there are several endpoints, each before servers of
+its own::
 
     {"gateway": {"processes": 20, "relay": {"naming": "on conflict"}, "retry": null,
                  "routes": {"/mcp": ["a", "b"], "/billing": ["c"]}},
@@ -22,7 +23,9 @@ from msgspec import Struct, field
 
 from mcpcore.errors import BadConfig
 from mcpcore.http.settings import is_path
+from mcpcore.policy.balancing import BalanceSettings
 from mcpcore.policy.breaker import BreakerSettings
+from mcpcore.policy.health import HealthSettings
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.policy.trust import TrustSettings
 from mcpcore.relay.settings import RelaySettings
@@ -56,6 +59,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Retries of requests that may be carried out twice; None: none is retried."""
     breaker: BreakerSettings | None = field(default_factory=BreakerSettings)
     """Circuit breaker of each server; None: there is none."""
+    balance: BalanceSettings = field(default_factory=BalanceSettings)
+    """Balancing of requests over the replicas of a server."""
+    health: HealthSettings = field(default_factory=HealthSettings)
+    """Health of the replicas of a server."""
     guard: Mapping[str, TrustSettings] = {}
     """Trust in a server, by its name: pins, allowed names, screening, redaction."""
     pins: str | None = None
@@ -116,6 +123,8 @@ _PARTS: Mapping[str, type[Struct]] = {
     "relay": RelaySettings,
     "retry": RetrySettings,
     "breaker": BreakerSettings,
+    "balance": BalanceSettings,
+    "health": HealthSettings,
 }
 _OF_CLIENTS = frozenset({"rates", "suspicion"})
 _MAY_BE_NULL = frozenset({"retry", "breaker"})

@@ -3,12 +3,12 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-from msgspec import structs
+from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import (
@@ -26,6 +26,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import AuthorizationError, LifespanError, LinkError
 from mcpcore.http.client.challenges import Unauthorized
+from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker
 from mcpcore.policy.trust import BLOCKED
 from mcpcore.relay.link import Target, UpstreamLink
@@ -43,6 +44,7 @@ from mcpcore_transports.client.client import (
 from mcpcore_transports.client.managed import START_SHARE
 from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
@@ -56,6 +58,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore.http.client.client import HttpClient
     from mcpcore_transports.auth.exchange import UpstreamTokens
     from mcpcore_transports.gateway.subjects import Subjects
+    from mcpcore_transports.http.client.authorization import RequestAuthorizer
     from mcpcore_transports.http.client.client import HttpClientLink
 
 logger = logging.getLogger("mcpcore.gateway")
@@ -90,6 +93,7 @@ class Fleet:
         self.labels = False
         """True to label the records of logs."""
         self._guards: dict[str, ServerGuard] = {}
+        self._replicas: dict[str, BalancedReplicas] = {}
         self._pins = {} if settings.pins is None else read_pins(settings.pins)
 
     def guard(self, name: str) -> ServerGuard:
@@ -99,6 +103,17 @@ class Fleet:
             self._guards[name] = ServerGuard(name, self.settings, pins, self._refused)
         return self._guards[name]
 
+    def replicas(self, name: str, targets: targets.Replicas) -> BalancedReplicas:
+        """Return the replicas of a server, which are the same in all routes."""
+        if name not in self._replicas:
+            self._replicas[name] = BalancedReplicas(name, targets, self.settings)
+        return self._replicas[name]
+
+    def standings(self) -> Iterator[tuple[str, Standing]]:
+        """Yield the names and states of all replicas."""
+        for replicas in self._replicas.values():
+            yield from replicas.standings
+
     def _refused(self, by: str) -> None:
         if self.observer is not None:
             self.observer.refused(by, INTERNAL_ERROR)
@@ -106,6 +121,27 @@ class Fleet:
     def breakers(self) -> list[Breaker]:
         """Return the circuit breakers of all servers that have one."""
         return [it.breaker for it in self._guards.values() if it.breaker is not None]
+
+
+class UpstreamAddress(Struct, eq=False):
+    """Place where a server is reached: that of a replica, or its only one."""
+
+    target: targets.Target
+    negotiation: Negotiation
+    authorizer: "RequestAuthorizer | None" = None
+    tokens: "UpstreamTokens | None" = None
+    """Tokens in the names of clients, if those of clients are exchanged."""
+    failures: int = 0
+    """Conversations in a row that could not be opened."""
+    fault: str = ""
+    """Reason of the last of these failures."""
+    ready_at: float = 0.0
+    """Time before which no conversation begins."""
+
+    @property
+    def commands(self) -> bool:
+        """True if the server is started as a process."""
+        return isinstance(self.target, targets.StdioTarget)
 
 
 class ServerBehind:
@@ -118,52 +154,55 @@ class ServerBehind:
     def __init__(
         self,
         name: str,
-        target: targets.Target,
+        target: targets.Target | targets.Replicas,
         fleet: Fleet,
         *,
         take: Take,
         start: Callable[..., None],
         revisions: Sequence[Revision] = REVISIONS,
     ) -> None:
-        self.target = target
         settings = fleet.settings.client
         process = structs.replace(settings.process or ProcessSettings(), stderr_tail=0)
         self.settings = structs.replace(settings, process=process)  # clients read no server's log
         shared = fleet.settings.shared.get(name)
         self.guard = fleet.guard(name)
         self.relayed = Target(name, self._connect, guard=self.guard, shared=shared)
+        self.replicas: BalancedReplicas | None = None
+        """Replicas of the server, if there are several."""
+        if isinstance(target, targets.Replicas):
+            self.relayed.replicas = self.replicas = replicas = fleet.replicas(name, target)
+            addresses = replicas.targets
+        else:
+            addresses = {"": target}
         self.take = take
         self.fleet = fleet
         self.conversations: dict[UpstreamLink, Conversation] = {}
         self.changed = anyio.Event()
         """Event that is set when a conversation has begun or ended."""
-        self.failures = 0
-        """Conversations in a row that could not be opened."""
-        self.fault = ""
-        """Reason of the last of these failures."""
-        self.ready_at = 0.0
-        """Time before which no conversation begins."""
-        self.negotiation = self.settings.negotiation
         self.start = start
         self._revisions = tuple(revisions)
-        handshakes = () if self.negotiation is Negotiation.MODERN else legacy_of(revisions)
+        handshakes = () if self.settings.negotiation is Negotiation.MODERN else legacy_of(revisions)
         if self.guard.pinned:  # older revisions lack members that are pinned
             handshakes = tuple(each for each in handshakes if each is newest(handshakes))
         self.relayed.handshakes = handshakes
-        self._authorizer = None
-        self._tokens: UpstreamTokens | None = None
+        self.addresses = {name: self._address(each) for name, each in addresses.items()}
+
+    def _address(self, target: targets.Target) -> UpstreamAddress:
+        """Return the address of a target.  Raises BadTarget, UrlRefused."""
+        address = UpstreamAddress(target, self.settings.negotiation)
         auth = target.auth if isinstance(target, _WEB) else None
         if auth is not None:
             from mcpcore_transports.auth import exchange  # late: few authorize
 
             if isinstance(auth, exchange.UpstreamTokens):
-                self.relayed.personal, self._tokens = True, auth
-                auth = partial(self._token, None)  # each conversation has one of its own
-            self._authorizer = authorizer_for(target, auth, self.settings)
+                self.relayed.personal, address.tokens = True, auth
+                auth = partial(self._token, auth, None)  # each conversation has one of its own
+            address.authorizer = authorizer_for(target, auth, self.settings)
         if isinstance(target, targets.HttpTarget | targets.SseTarget):
-            link = settings.http_link or HttpClientLinkSettings()
+            link = self.settings.http_link or HttpClientLinkSettings()
             self.relayed.listens = link.connections // 2  # the others are for calls
-            self._http_machine(target, self._config())  # raises what it cannot use
+            self._http_machine(target, self._config(address))  # raises what it cannot use
+        return address
 
     @property
     def name(self) -> str:
@@ -171,14 +210,10 @@ class ServerBehind:
         return self.relayed.name
 
     @property
-    def commands(self) -> bool:
-        """True if the server is started as a process."""
-        return isinstance(self.target, targets.StdioTarget)
-
-    @property
     def known(self) -> bool:
         """True if the server has told its era, or if more than one attempt to reach it failed."""
-        return self.relayed.known or self.failures > 1
+        failed = all(address.failures > 1 for address in self.addresses.values())
+        return self.relayed.known or failed
 
     @property
     def asked(self) -> bool:
@@ -186,28 +221,31 @@ class ServerBehind:
         return any(each.opened is None for each in self.conversations.values())
 
     @property
-    def closed(self) -> str | None:
-        """Reason why no conversation may begin now; None if one may."""
-        if (wait := self.ready_at - clock()) > 0:
-            return f"{self.fault}; the next attempt is in {wait:.1f} s"
-        return self.full
+    def ready_at(self) -> float:
+        """Time before which no conversation begins."""
+        return min(address.ready_at for address in self.addresses.values())
 
-    @property
-    def full(self) -> str | None:
-        """Reason why no process of the server may be started now; None if one may."""
+    def closed(self, address: UpstreamAddress) -> str | None:
+        """Return the reason why no conversation may begin now; None if one may."""
+        if (wait := address.ready_at - clock()) > 0:
+            return f"{address.fault}; the next attempt is in {wait:.1f} s"
+        return self.full(address)
+
+    def full(self, address: UpstreamAddress) -> str | None:
+        """Return the reason why no process may be started now; None if one may."""
         fleet = self.fleet
         for count, most in (
             (fleet.processes[self.name], fleet.settings.processes_per_server),
             (fleet.processes.total(), fleet.settings.processes),
         ):
-            if self.commands and count >= most:
+            if address.commands and count >= most:
                 return f"busy: {count} processes run already"
         return None
 
-    def _config(self) -> Config:
+    def _config(self, address: UpstreamAddress) -> Config:
         settings, greeting = self.settings, self.relayed.greeting
-        negotiation = self.negotiation
-        if greeting is not None and not self.failures:  # else the era may be another one
+        negotiation = address.negotiation
+        if greeting is not None and not address.failures:  # else the era may be another one
             modern = greeting.revision.modern
             negotiation = Negotiation.MODERN if modern else Negotiation.LEGACY
         return Config(
@@ -218,13 +256,12 @@ class ServerBehind:
             limits=settings.limits,
         )
 
-    async def _token(self, principal: str | None) -> str:
+    async def _token(self, tokens: "UpstreamTokens", principal: str | None) -> str:
         """Return the gateway's own token, or the one that a principal's is exchanged for.
 
         Raises AuthorizationError, without what the authorization server has said.
         """
-        tokens, subjects, subject = self._tokens, self.fleet.subjects, None
-        assert tokens is not None  # noqa: S101 - else nobody asks for one
+        subjects, subject = self.fleet.subjects, None
         if principal is not None and subjects is not None:
             subject = subjects.of(principal)
         if principal is not None and subject is None:
@@ -247,15 +284,16 @@ class ServerBehind:
     def _connect(self, link: UpstreamLink) -> Machine:
         """Make the machine of a new conversation and start it, as the relay asks."""
         conversation = Conversation(self, link)
-        config = link.config(self._config())
-        target, authorizer = self.target, self._authorizer
+        address = conversation.address
+        config = link.config(self._config(address))
+        target, authorizer, tokens = address.target, address.authorizer, address.tokens
         principal = link.audience.principal
-        if self._tokens is not None and isinstance(target, _WEB):
+        if tokens is not None and isinstance(target, _WEB):
             from mcpcore_transports.auth.authorizer import http_url  # late, with the next
             from mcpcore_transports.http.client.authorization import GivenTokens
 
-            source, forget = partial(self._token, principal), self._tokens.forget
-            authorizer = GivenTokens(http_url(target.url), source, forget)
+            source = partial(self._token, tokens, principal)
+            authorizer = GivenTokens(http_url(target.url), source, tokens.forget)
         if isinstance(target, targets.HttpTarget | targets.SseTarget):
             machine = self._http_machine(target, config)
             conversation.machine = machine
@@ -268,6 +306,8 @@ class ServerBehind:
                 else stream_link(conversation, target, authorizer, peer)
             )
         conversation.machine.start(now=clock())
+        if self.replicas is not None:
+            self.replicas.begin(link.replica)
         self.conversations[link] = conversation
         self.start(conversation.run)
         return conversation.machine
@@ -281,21 +321,35 @@ class ServerBehind:
         """Take note of the end of a conversation."""
         self.conversations.pop(conversation.link, None)
         self.change()
+        address, replica = conversation.address, conversation.link.replica
+        if self.replicas is not None:
+            self.replicas.ended(replica, clock())
         if conversation.opened is not None or not conversation.failed:
             return
+        name = " ".join(filter(None, (self.name, replica)))
         tried = conversation.link.audience.revision
         if not tried.modern and self.relayed.modern_for(tried):
             text = "%s: lists %s but refuses the handshake: legacy clients are served in %s: %s"
-            logger.warning(text, self.name, tried.name, LATEST.name, conversation.obituary)
+            logger.warning(text, name, tried.name, LATEST.name, conversation.obituary)
             return
-        level = logging.INFO if self.failures else logging.WARNING
-        logger.log(level, "%s: cannot be reached: %s", self.name, conversation.obituary)
+        level = logging.INFO if address.failures else logging.WARNING
+        logger.log(level, "%s: cannot be reached: %s", name, conversation.obituary)
         settings = self.fleet.settings
-        delay, self.fault = 0.0, self.relayed.fault
-        if self.failures:  # the next attempt after the first failure is made at once
-            delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
-        self.failures += 1
-        self.ready_at = clock() + delay
+        delay, address.fault = 0.0, self.relayed.fault
+        if address.failures:  # the next attempt after the first failure is made at once
+            delay = grown(settings.first_delay, 2.0, address.failures, settings.max_delay)
+        address.failures += 1
+        address.ready_at = clock() + delay
+        if self.replicas is not None:
+            self.replicas.ready_at[replica] = address.ready_at
+
+    def reached(self, conversation: "Conversation", revision: Revision) -> None:
+        """Take note of a conversation that has begun."""
+        conversation.address.failures = 0
+        conversation.address.ready_at = 0.0
+        if self.replicas is not None:
+            self.replicas.greeted(conversation.link.replica, revision, clock())
+        self.change()
 
 
 class Conversation:
@@ -308,6 +362,7 @@ class Conversation:
     def __init__(self, upstream: ServerBehind, link: UpstreamLink) -> None:
         self.upstream = upstream
         self.link = link
+        self.address = upstream.addresses[link.replica]
         self.settings = upstream.settings
         self.opened: float | None = None
         """Time at which the negotiation succeeded."""
@@ -346,9 +401,8 @@ class Conversation:
             return
         if isinstance(event, Ready):
             self.opened = clock()
-            self.upstream.failures, self.upstream.ready_at = 0, 0.0
             self._started.set()
-            self.upstream.change()
+            self.upstream.reached(self, event.revision)
         elif told := _TEXTS.get(type(event)):
             event = self._ended(event, told)
         labels = self.upstream.fleet.labels
@@ -372,11 +426,11 @@ class Conversation:
         unwanted = self._closing or self.link.ended  # by us
         self.failed |= self._begun and not unwanted and not self.link.refused
         upset = isinstance(self.machine, Peer) and self.machine.upset is not None
-        if upset and self.upstream.negotiation is Negotiation.AUTO:
+        if upset and self.address.negotiation is Negotiation.AUTO:
             # Some legacy servers end when they are asked server/discover.
-            self.upstream.negotiation = Negotiation.LEGACY
+            self.address.negotiation = Negotiation.LEGACY
         elif self.failed and self.opened is None:
-            self.upstream.negotiation = self.settings.negotiation
+            self.address.negotiation = self.settings.negotiation
         return event
 
     def _take(self, event: Event) -> None:
@@ -400,8 +454,8 @@ class Conversation:
     async def run(self) -> None:
         """Run the link, within the limits for processes if the server is a command."""
         upstream = self.upstream
-        closed = upstream.closed
-        counts = upstream.commands and closed is None
+        closed = upstream.closed(self.address)
+        counts = self.address.commands and closed is None
         upstream.fleet.processes[upstream.name] += counts
         with label_server(upstream.name):
             try:

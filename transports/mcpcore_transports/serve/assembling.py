@@ -31,6 +31,7 @@ from mcpcore_transports.server.runtime import (
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.storing import StoreBinding
+    from mcpcore.policy.balancing import Standing
     from mcpcore.policy.breaker import Breaker
     from mcpcore_transports.client.errors import RaisedExceptions
     from mcpcore_transports.http.server.host import HttpHost
@@ -68,8 +69,12 @@ class Observer(Protocol):
     def refused(self, by: str, code: int) -> None:
         """Count a refusal by a part of the server, with an error code of JSON-RPC or a status."""
 
-    def watch(self, breakers: Callable[[], Iterable["Breaker"]]) -> None:
-        """Observe the circuit breakers that a function returns."""
+    def watch(
+        self,
+        breakers: Callable[[], Iterable["Breaker"]],
+        standings: Callable[[], Iterable[tuple[str, "Standing"]]],
+    ) -> None:
+        """Observe the circuit breakers, and the states of replicas, that functions return."""
 
 
 class ServedRoute(ABC):

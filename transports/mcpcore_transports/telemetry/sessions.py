@@ -25,11 +25,12 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.lifecycle import StreamSignal
+from mcpcore.engine.lifecycle import State, StreamSignal
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.storing import SessionForgotten
+from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker, Circuit, CircuitChanged
 from mcpcore_transports.client.policies import log_event
 from mcpcore_transports.link import Link, clock
@@ -97,6 +98,7 @@ class _SessionObserver:
         """Runtimes that run now."""
         self._tracer = get_tracer(SCOPE, tracer_provider=tracers)
         self._watched: list[Callable[[], Iterable[Breaker]]] = []
+        self._replicas: list[Callable[[], Iterable[tuple[str, Standing]]]] = []
         meter = get_meter(SCOPE, meter_provider=meters)
         self._refusals = meter.create_counter(
             REFUSALS, "{request}", "Requests that were refused before a handler ran."
@@ -117,9 +119,14 @@ class _SessionObserver:
             )
         return RelayedRequests(self._relaying, machine)
 
-    def watch(self, breakers: Callable[[], Iterable[Breaker]]) -> None:
+    def watch(
+        self,
+        breakers: Callable[[], Iterable[Breaker]],
+        standings: Callable[[], Iterable[tuple[str, Standing]]],
+    ) -> None:
         """Implement :meth:`Observer.watch`."""
         self._watched.append(breakers)
+        self._replicas.append(standings)
 
     def refused(self, by: str, code: int) -> None:
         """Implement :meth:`Observer.refused`."""
@@ -142,6 +149,11 @@ class _SessionObserver:
         """Yield the circuit breakers that are watched."""
         for breakers in self._watched:
             yield from breakers()
+
+    def standings(self) -> Iterator[tuple[str, Standing]]:
+        """Yield the names and states of the replicas that are watched."""
+        for standings in self._replicas:
+            yield from standings()
 
     def over(self, began: float, **more: str) -> None:
         """Record the duration of a session that is over."""
@@ -282,15 +294,19 @@ def _failing(observer: _SessionObserver) -> Counts:
 
 
 def _circuits(observer: _SessionObserver) -> Counts:
-    return _states((each.name, each.state) for each in observer.circuits())
+    return _states("circuit", ((each.name, each.state) for each in observer.circuits()))
 
 
-def _states(circuits: Iterable[tuple[str, Circuit]]) -> Counts:
-    """Tell of each circuit breaker and state whether it is in it."""
+def _standings(observer: _SessionObserver) -> Counts:
+    return _states("replica", observer.standings())
+
+
+def _states(kind: str, states: Iterable[tuple[str, State]]) -> Counts:
+    """Tell of each circuit breaker or replica and each state whether it is in it."""
     return [
-        (int(state is now), {"mcp.circuit.name": name, "mcp.circuit.state": state.value})
-        for name, now in tuple(circuits)
-        for state in Circuit
+        (int(state is now), {f"mcp.{kind}.name": name, f"mcp.{kind}.state": state.value})
+        for name, now in tuple(states)
+        for state in type(now)
     ]
 
 
@@ -304,6 +320,7 @@ GAUGES: dict[str, tuple[str, str, Callable[[_SessionObserver], Counts]]] = {
     ),
     "mcp.server.failing_checks": ("{check}", "Health checks that fail.", _failing),
     _CIRCUIT: ("1", "1 for the state that a circuit breaker is in.", _circuits),
+    "mcp.policy.replica": ("1", "1 for the state that a replica is in.", _standings),
 }
 """Units, descriptions and functions of the gauges, by name."""
 
@@ -334,7 +351,7 @@ def observe_circuits(
 
     unit, description, _ = GAUGES[_CIRCUIT]
     meter = get_meter(SCOPE, meter_provider=meters)
-    read = _reading(states, lambda states: _states(states.items()))
+    read = _reading(states, lambda states: _states("circuit", states.items()))
     meter.create_observable_gauge(_CIRCUIT, [read], unit, description)
     return take
 
