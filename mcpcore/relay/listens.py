@@ -203,7 +203,7 @@ class Listens:
             take(items)
             return
         declared = stream.watcher.audience.capabilities
-        audience = self._relay.link(stream.target, stream.watcher.audience).audience
+        audience = self._relay.conversations.link(stream.target, stream.watcher.audience).audience
         place = stream.target.name, *stream.target.party(audience.principal), audience.session
         held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
@@ -289,7 +289,7 @@ class Listens:
         if feed.next is not None or (current is not None and current.asked == wanted):
             return
         try:
-            link = self._relay.link(target, feed.audience)
+            link = self._relay.conversations.link(target, feed.audience)
             if len(link.listens) >= target.listens:
                 if current is None or not target.listens:
                     raise LocalProtocolError(f"busy: {target.listens} listen streams are open")

@@ -240,7 +240,7 @@ class Lists:
         else:
             send = partial(self._send, target, wanted, take)
             client, within = wanted.arrival.event.revision, self._relay.settings.list_timeout
-            self._relay.when_known(target, client, send, within=within)
+            self._relay.conversations.when_known(target, client, send, within=within)
 
     def _key(self, wanted: Wanted, public: bool, *targets: Target) -> tuple[Any, ...]:
         """Return the key of a page of some servers, with those whom it may serve at the end."""
@@ -270,7 +270,7 @@ class Lists:
             take(_NONE)
             return
         try:
-            link = relay.link(target, wanted.arrival.audience, tried)
+            link = relay.conversations.link(target, wanted.arrival.audience, tried)
         except LocalProtocolError:
             take(None)
             return

@@ -20,10 +20,9 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from itertools import product, starmap
 from typing import Any
 
 import msgspec
@@ -33,8 +32,7 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, RequestReceived
-from mcpcore.engine.negotiation import discovered
+from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Seal
 from mcpcore.engine.subscriptions import TOPICS
@@ -45,22 +43,19 @@ from mcpcore.relay.cells import (
     CELLS,
     Cell,
     error_in,
-    refuses_handshake,
     result_in,
-    tells_other_era,
     url_questions,
 )
+from mcpcore.relay.conversations import LOOKS, Conversations
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
     UNSENDABLE,
     Arrival,
-    Audience,
     Delayed,
     Downstream,
     Outcome,
     Parked,
     PassedCall,
-    ReplicaSet,
     Session,
     Target,
     Ticket,
@@ -74,7 +69,7 @@ from mcpcore.relay.questions import Questions
 from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
-from mcpcore.relay.tasks import CAPABILITIES, PREFIX, Tasks
+from mcpcore.relay.tasks import PREFIX, Tasks
 from mcpcore.spec.errors import (
     FORBIDDEN,
     HEADER_MISMATCH,
@@ -90,21 +85,15 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.lifecycle import SEVERITY, DiscoverResult
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
-_ANYBODY = Audience()
-_LOOKS = 5.0
-"""Minimum seconds before a modern server is asked again what it declares."""
 _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
 _UNFIT = frozenset({400, 404, 405})
 """Statuses of HTTP by which they refuse a request without one."""
-_TRUSTED = 5.0
-"""Seconds after a new negotiation for which answers give no reason for another."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 
 
@@ -154,8 +143,6 @@ class Relay:
         self.called: set[Downstream] = set()
         """Machines of clients that were called since the driver took them: it flushes these."""
         self.seal = seal
-        self._links: dict[Session | None, dict[tuple[Any, ...], UpstreamLink]] = {}
-        """Conversations by session, then by server, principal and capabilities."""
         self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self.held: set[tuple[Downstream, Key]] = set()
         """Requests of clients that wait to be sent on; those that are cancelled go no further."""
@@ -163,10 +150,7 @@ class Relay:
         """Log levels that legacy clients have set, by session."""
         self.deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
-        self._looks = {
-            name: Delayed(partial(self._look_if_used, target)) for name, target in listed
-        }
-        """Work that is due when what a modern server declares is old, by its name."""
+        self.conversations = Conversations(self, self.targets.values())
         self.lists = Lists(self)
         self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
@@ -199,17 +183,14 @@ class Relay:
             self.open(target, now=now)
 
     def open(self, target: Target, *, now: float) -> None:
-        """Open the conversation that tells the era of a server, for clients for which none has."""
+        """Open the first conversation with a server, if there is none."""
         self.now = now
-        for client in target.openings:
-            if target.greeted(client) is None:
-                self.link(target, Audience(revision=client)).open()
+        self.conversations.open(target)
 
     def probe(self, target: Target, replica: str, method: str, *, now: float) -> None:
         """Ask a replica of a known server for a sign of life, which its guard hears of."""
         self.now = now
-        if target.greeting is not None:
-            self.ask(self.link(target, Audience(), replica=replica), method, {}, void)
+        self.conversations.probe(target, replica, method)
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
@@ -240,314 +221,9 @@ class Relay:
             if isinstance(item, Parked):
                 self.parking.expire(item)
             elif isinstance(item, UpstreamLink):
-                self._close_unused(item)
+                self.conversations.close_unused(item)
             else:
                 item.due()
-
-    # Conversations with servers
-
-    def link(
-        self,
-        target: Target,
-        audience: Audience,
-        without: Collection[str] = (),
-        replica: str = "",
-    ) -> UpstreamLink:
-        """Return the conversation with ``target`` for an audience.
-
-        ``Target.shared`` tells who shares it.  ``replica``: the one that it is to be with;
-        ``without``: those that it is not to be with.  Raises LocalProtocolError if there are too
-        many.
-        """
-        principal = (audience.principal or "") if target.personal else audience.principal
-        client = audience.revision
-        known, modern = target.greeted(client) is not None, target.modern_for(client)
-        revision = target.spoken(client)
-        if not known:
-            audience = Audience(revision=revision)
-        elif modern and target.shared is not False:
-            audience = Audience(principal) if target.personal else _ANYBODY
-        else:
-            shared = target.shared or not self.subscriptions.lasts(audience.session)
-            session = None if shared else audience.session
-            audience = Audience(principal, session, audience.capabilities, revision)
-        party = target.party(audience.principal)
-        declared = encode(audience.capabilities)
-        place: tuple[Any, ...] = target.name, *party, declared, audience.revision.name
-        if target.replicas is not None:
-            spread = modern and target.shared is not False
-            links = {} if spread else self._links.get(audience.session, {})
-            probe = bool(replica)
-            replica = replica or self._replica(target, target.replicas, links, place, without)
-            place = *place, replica
-            if probe and not spread:  # none of clients, which stays where it is
-                place = *place, probe
-        alone = target.shared is False and known and not modern
-        if alone and audience.session is None:  # modern clients share none with an open call
-            place = *place, self._free(place)
-        link = self._links.get(audience.session, {}).get(place)
-        if link is None:
-            if target.links >= self.settings.links and known and audience != _ANYBODY:
-                raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            if audience.session is None and known:
-                self._make_way(target, audience.principal, replica)
-            link = UpstreamLink(target, audience, place, self.used, replica)
-            self._links.setdefault(audience.session, {})[place] = link
-            self.deadlines.set(link, self.now + self.settings.link_idle)
-            target.links += 1
-        return link
-
-    def _replica(
-        self,
-        target: Target,
-        replicas: ReplicaSet,
-        links: Mapping[tuple[Any, ...], UpstreamLink],
-        place: tuple[Any, ...],
-        without: Collection[str],
-    ) -> str:
-        """Return the replica for a request: that of one of the ``links``, if they stay at one."""
-        for name in replicas.names:
-            link = links.get((*place, name))
-            if link is not None and name in without:
-                self._leave(link, "the replica cannot be reached")
-                return self._replica(target, replicas, links, place, without)
-            if link is not None:
-                return name
-        avoided = {*without, *target.gone}
-        reached = any(name not in avoided for name in replicas.names)
-        return replicas.choose(self.now, avoided if reached else without)
-
-    def _make_way(self, target: Target, principal: str | None, replica: str) -> None:
-        """Close a conversation of a principal with a replica if it has as many as it may."""
-        links, whose = self._links.get(None, {}).values(), (target, principal, replica)
-        own = [
-            each for each in links if (each.target, each.audience.principal, each.replica) == whose
-        ]
-        if len(own) < self.settings.links_per_principal:
-            return
-        unused = [each for each in own if each.idle]
-        if not unused:
-            text = f"{target.name}: too many conversations of one principal are open"
-            raise LocalProtocolError(text)
-        self.close_link(min(unused, key=lambda each: each.used_at))
-
-    def _free(self, place: tuple[Any, ...]) -> int:
-        """Return the number of a conversation at a place that has no open call, or of a new one."""
-        links, number = self._links.get(None, {}), 0
-        while (link := links.get((*place, number))) is not None and not link.free(self.now):
-            number += 1
-        return number
-
-    def links_of(self, session: Session) -> list[UpstreamLink]:
-        """Return the conversations with legacy servers that belong to a session."""
-        return [link for link in self._links.get(session, {}).values() if not link.modern]
-
-    def _close_unused(self, link: UpstreamLink) -> None:
-        """Close a conversation that nothing has needed for long; look again later at any other.
-
-        A session needs its own until it ends, as its server may keep state for it.
-        """
-        needed = not link.idle or link.audience.session in self.subscriptions.sessions
-        due = (self.now if needed else link.used_at) + self.settings.link_idle
-        if due > self.now:
-            self.deadlines.set(link, due)
-        else:
-            self.close_link(link)
-
-    def close_link(self, link: UpstreamLink) -> None:
-        """Close a conversation; what it has open ends by its events."""
-        self._forget(link)
-        if link.machine is not None:
-            link.close(self.now)
-
-    def _forget(self, link: UpstreamLink) -> None:
-        target = link.target
-        target.links -= 1
-        target.open_links[link.replica] -= link.greeted
-        link.ended = True
-        self.deadlines.set(link, None)
-        of_session = self._links[link.audience.session]
-        del of_session[link.place]
-        if not of_session:
-            del self._links[link.audience.session]
-
-    def _greeted(self, link: UpstreamLink, event: events.Ready) -> None:
-        target, again = link.target, link.greeted
-        if link.ended:
-            return
-        known = target.greeted(link.audience.revision)
-        if known is not None and known.revision.modern != event.revision.modern:
-            self._negotiate_again(target)
-            return
-        if link.audience.revision in target.openings:  # others declare less
-            if known is not None and known.capabilities != event.capabilities:
-                self.lists.forget(target)
-            self._introduced(target, event)
-        link.greeted = True
-        target.open_links[link.replica] += not again
-        if again:  # in place of a session that was lost
-            level, link.level = link.level, None
-            self.set_level(link, level)
-        self.subscriptions.greeted(link, again)
-        target.gone.discard(link.replica)
-        self._came_back(target)
-        self.open(target, now=self.now)
-        self._go_ahead(target)
-
-    def _introduced(self, target: Target, event: events.Ready) -> None:
-        if target.greeting is None:
-            offered = (each for each in target.handshakes if each.name in event.supported)
-            target.legacy = tuple(sorted(offered, key=lambda each: each.position))
-        if target.legacy and not event.revision.modern:
-            target.handshake = event
-        else:
-            target.greeting = event
-        target.tasks = any(starmap(target.offers, product(CAPABILITIES, target.openings)))
-        self.declared()
-        if event.revision.modern:
-            target.told_at = self.now
-            due = self.now + max((event.ttl_ms or 0) / 1000, _LOOKS)
-            self.deadlines.set(self._looks[target.name], due)
-
-    def _shared_links(self, target: Target) -> list[UpstreamLink]:
-        links = [each for each in self._links.get(None, {}).values() if each.modern]
-        return [each for each in links if each.target is target and not each.audience.principal]
-
-    def _look_if_used(self, target: Target) -> None:
-        """Ask a modern server anew what it declares, unless nobody has used it since."""
-        if any(each.used_at > target.told_at for each in self._shared_links(target)):
-            self._look(target)
-
-    def _look_if_due(self, target: Target, client: Revision) -> None:
-        """Ask it if that was put off until it is used."""
-        if target.modern_for(client) and self._looks[target.name].deadline is None:
-            self._look(target)
-
-    def _look(self, target: Target) -> None:
-        if not target.modern:
-            return
-        target.told_at = self.now
-        self.deadlines.set(self._looks[target.name], self.now + _LOOKS)
-        link = next((each for each in self._shared_links(target) if each.greeted), None)
-        if link is not None:
-            self.ask(link, "server/discover", {}, partial(self._looked, target))
-
-    def _looked(self, target: Target, outcome: Outcome) -> None:
-        """Take what a modern server declares now."""
-        target.told_at, before = self.now, target.greeting
-        if before is None or not target.modern or isinstance(outcome, ErrorData):
-            return
-        with suppress(msgspec.MsgspecError):
-            found = msgspec.json.decode(outcome, type=DiscoverResult)
-            self._introduced(target, discovered(before.revision, found))
-            if found.capabilities != before.capabilities:
-                self._lists_changed(target)
-
-    def _go_ahead(self, target: Target, *, lost: bool = False) -> None:
-        """Do what waits for the era of a server, if it is known or ``lost``."""
-        waiting, target.waiting = target.waiting, []
-        for client, work in waiting:
-            if lost or target.greeted(client) is not None:
-                work()
-            else:
-                target.waiting.append((client, work))
-
-    def _speaks_otherwise(self, link: UpstreamLink, error: ErrorData | None, opening: bool) -> bool:
-        target = link.target
-        known = target.greeted(link.audience.revision)
-        if error is None or known is None or self.now < target.trusted_from:
-            return False
-        return tells_other_era(error, modern=link.modern, opening=opening)
-
-    def _negotiate_again(self, target: Target) -> None:
-        """Forget the era of a server and end what is open there; a new conversation tells it."""
-        target.greeting = target.handshake = None
-        target.legacy, target.trusted_from = (), self.now + _TRUSTED
-        self._went_away(target)
-        links = [link for each in self._links.values() for link in each.values()]
-        for link in links:
-            if link.target is target and not link.ended:
-                self._leave(link, "the server speaks another revision now")
-        self.open(target, now=self.now)
-
-    def _leave(self, link: UpstreamLink, reason: str) -> None:
-        """Close a conversation, and end what is open there."""
-        self.close_link(link)
-        self._end_all(link, EndReason.CLOSED, reason)
-        self.subscriptions.lost(link)
-
-    def _end_all(
-        self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
-    ) -> None:
-        """End the requests of a conversation that has ended."""
-        self.questions.lost(link)
-        for id in [*link.calls, *link.pending]:  # of those once open, calls that waited for input
-            end = events.RequestEnded(
-                request=id, method="", reason=reason, message=told, fault=fault
-            )
-            self._ended(link, end)
-
-    def _lost(
-        self, link: UpstreamLink, event: events.NegotiationFailed | events.ConnectionEnded
-    ) -> None:
-        """Forget a conversation that has ended, once its requests have."""
-        if link.ended:
-            return
-        if isinstance(event, events.NegotiationFailed):
-            told, reason, fault = event.message, EndReason.REFUSED, event.fault
-            if not link.refused and self._speaks_otherwise(link, event.error, True):
-                unsent = [] if link.greeted else [*link.calls.values()]
-                for call in unsent:
-                    del link.calls[call.request]
-                self._negotiate_again(link.target)
-                for call in unsent:
-                    self._send_again(call)
-                return
-        else:
-            told, reason, fault = event.reason, EndReason.CLOSED, None
-        self._forget(link)
-        target = link.target
-        opening = target.greeted(link.audience.revision) is None
-        if not link.refused:
-            target.fault = told
-            there = reason is EndReason.REFUSED or any(target.open_links.values())
-            if opening and there and refuses_handshake(fault):
-                target.legacy = ()
-        self._end_all(link, reason, told, fault)
-        if not link.refused and not target.open_links[link.replica]:
-            self._missed(link)
-        elsewhere = opening and target.replicas is not None and target.away is None
-        if elsewhere and not link.refused:
-            self.open(target, now=self.now)
-            opening = False  # what waits goes on to wait
-        self._go_ahead(target, lost=opening)  # each finds out that the server does not answer
-        self.subscriptions.lost(link)
-
-    def _missed(self, link: UpstreamLink) -> None:
-        """Note that a replica cannot be reached: the server is away if none can."""
-        link.target.gone.add(link.replica)
-        if len(link.target.gone) >= len(link.target.places):
-            self._went_away(link.target)
-
-    def _went_away(self, target: Target) -> None:
-        """Note that a server is away; it may come back."""
-        if target.away is None:
-            target.away = since = self.now
-
-            def gone() -> None:
-                if target.away == since:
-                    self._lists_changed(target)
-
-            self.later(self.settings.grace, gone)
-
-    def _came_back(self, target: Target) -> None:
-        if target.away is not None:
-            target.away = None
-            self._lists_changed(target)
-
-    def _lists_changed(self, target: Target) -> None:
-        self.lists.forget(target)
-        self.subscriptions.lists_changed(target)
 
     # Requests of clients
 
@@ -616,47 +292,15 @@ class Relay:
 
         return go_on
 
-    def when_known(
-        self,
-        target: Target,
-        client: Revision,
-        work: Callable[[], None],
-        arrival: Arrival | None = None,
-        *,
-        within: float | None = None,
-    ) -> None:
-        """Do ``work`` once the era of a server for clients of a revision is known or lost.
-
-        ``arrival``: request that it is for, unless that is cancelled; ``within``: seconds after
-        which it is done all the same.
-        """
-        if target.greeted(client) is not None:
-            self._look_if_due(target, client)
-            work()
-            return
-        if arrival is not None:
-            work = self.hold(arrival, work)
-
-        def late() -> None:
-            if place in target.waiting:
-                target.waiting.remove(place)
-                work()
-
-        self.open(target, now=self.now)
-        place = client, work
-        target.waiting.append(place)
-        if within is not None:
-            self.later(within, late)
-
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
         client = arrival.event.revision
         if target.greeted(client) is not None:  # the usual case
-            self._look_if_due(target, client)
+            self.conversations.look_if_due(target, client)
             self._send(target, arrival, params, members)
             return
         send = partial(self._send, target, arrival, params, members)
-        self.when_known(target, client, send, arrival)
+        self.conversations.when_known(target, client, send, arrival)
 
     def _send(
         self,
@@ -678,7 +322,9 @@ class Relay:
         if members:
             body = Raw(to_json(splice(bytes(body), members)))
         try:
-            link = self.link(target, arrival.audience, () if before is None else before.tried)
+            link = self.conversations.link(
+                target, arrival.audience, () if before is None else before.tried
+            )
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
@@ -717,11 +363,12 @@ class Relay:
             link.principals.add(event.principal)
         self.calls[arrival.place] = call
 
-    def _send_again(self, call: PassedCall) -> None:
+    def send_again(self, call: PassedCall) -> None:
+        """Send a call once more, unless it was cancelled meanwhile."""
         target, arrival = call.link.target, call.arrival
-        if self.calls.pop(arrival.place, None) is not None:  # it was not cancelled meanwhile
+        if self.calls.pop(arrival.place, None) is not None:
             send = partial(self._send, target, arrival, call.params, b"", call)
-            self.when_known(target, arrival.event.revision, send, arrival)
+            self.conversations.when_known(target, arrival.event.revision, send, arrival)
 
     def ask(
         self,
@@ -788,13 +435,14 @@ class Relay:
 
     # Answers of servers
 
-    def _ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
+    def ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
+        """Take the end of a request without an answer."""
         # Over HTTP a conversation outlasts its connections; without a fault one was reset.
         fault = event.fault
         gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
         outlasts = not link.ended and not link.refused
         if gone and outlasts and event.request not in link.listens:
-            self._missed(link)
+            self.conversations.missed(link)
         call = link.calls.get(event.request)
         if call is not None:
             self._left(call)
@@ -805,12 +453,12 @@ class Relay:
         link.settle(event, self.now)
         guard = link.target.guard
         if guard is not None and guard.open:
-            self._went_away(link.target)
+            self.conversations.went_away(link.target)
         elif not isinstance(event, events.RequestEnded):
             link.target.gone.discard(link.replica)
             if link.target.away is not None:
-                self._came_back(link.target)
-                self._look(link.target)
+                self.conversations.came_back(link.target)
+                self.conversations.look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
         self._heard(link, event)
@@ -823,15 +471,15 @@ class Relay:
         elif isinstance(event, events.RequestEnded) and event.fault is not None:
             doubtful = link.modern and event.fault.status in _UNFIT
             refusal = ErrorData(INVALID_REQUEST, event.message) if doubtful and opening else None
-        changed = self._speaks_otherwise(link, refusal, opening)
+        changed = self.conversations.speaks_otherwise(link, refusal, opening)
         if changed:
-            self._negotiate_again(link.target)
-        elif doubtful and self.now >= link.target.told_at + _LOOKS:
-            self._look(link.target)
+            self.conversations.negotiate_again(link.target)
+        elif doubtful and self.now >= link.target.told_at + LOOKS:
+            self.conversations.look(link.target)
         if own is not None:
             own(outcome)
         elif call is not None and changed and call.fresh and call.waiting:
-            self._send_again(call)
+            self.send_again(call)
         elif call is not None and not self._sent_again(call, event, outcome):
             self.settle(call, partial(self.deliver, call, outcome))
         link.used_at = self.now
@@ -843,13 +491,13 @@ class Relay:
             return False
         delay = None if target.guard is None else target.guard.again(call, event, self.now)
         if delay is not None:
-            self.later(delay, self.bind(partial(self._send_again, call)))
+            self.later(delay, self.bind(partial(self.send_again, call)))
             return True
         missed = isinstance(outcome, ErrorData) and outcome.code == HEADER_MISMATCH
         if missed and not call.relisted:  # the client has the list from elsewhere, or of long ago
             call.relisted = True
             tools = [(target.name, "tools/list")]
-            again = self.bind(partial(self._send_again, call))
+            again = self.bind(partial(self.send_again, call))
             self.lists.read(call.arrival, tools, again)
             return True
         return False
@@ -943,7 +591,7 @@ class Relay:
         """Note the log level that a legacy client has set."""
         if self.subscriptions.lasts(session):
             self._levels[session] = level
-        for link in self.links_of(session):
+        for link in self.conversations.links_of(session):
             self.set_level(link, level, lower=True)
 
     def set_level(self, link: UpstreamLink, level: str | None, *, lower: bool = False) -> None:
@@ -1011,7 +659,7 @@ class Relay:
     def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
-        for link in self.links_of((machine, event.session or "")):
+        for link in self.conversations.links_of((machine, event.session or "")):
             related = self.tasks.related_inward(link.audience.principal, link.target.name, meta)
             link.peer.notify(event.method, body, meta=related)
 
@@ -1021,8 +669,7 @@ class Relay:
         """Close what belongs to a session of a legacy client, or to the only conversation."""
         session = machine, event.session or ""
         self._levels.pop(session, None)
-        for link in list(self._links.get(session, {}).values()):
-            self.close_link(link)
+        self.conversations.session_ended(session)
         self.subscriptions.session_ended(session)
         self.lists.session_ended(session)
 
@@ -1056,12 +703,12 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
 }
 """Handlers of the events of the machines of clients."""
 _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
-    events.Ready: Relay._greeted,
-    events.NegotiationFailed: Relay._lost,
-    events.ConnectionEnded: Relay._lost,
+    events.Ready: lambda relay, link, event: relay.conversations.greeted(link, event),
+    events.NegotiationFailed: lambda relay, link, event: relay.conversations.lost(link, event),
+    events.ConnectionEnded: lambda relay, link, event: relay.conversations.lost(link, event),
     events.ResultReceived: lambda relay, link, event: relay._answered(link, event, event.result),
     events.ErrorReceived: lambda relay, link, event: relay._answered(link, event, event.error),
-    events.RequestEnded: Relay._ended,
+    events.RequestEnded: Relay.ended,
     events.InputRequired: Relay._input_required,
     events.ProgressReceived: Relay._progressed,
     events.RequestReceived: lambda relay, link, event: relay.questions.asked_by(link, event),

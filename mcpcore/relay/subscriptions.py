@@ -165,7 +165,9 @@ class Subscriptions:
         within = None if watcher.key is None else self._relay.settings.list_timeout
         for target in self._relay.targets.values():  # a session has nothing to wait for
             watch = partial(self._watch, watcher, target, state)
-            self._relay.when_known(target, watcher.audience.revision, watch, within=within)
+            self._relay.conversations.when_known(
+                target, watcher.audience.revision, watch, within=within
+            )
 
     def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
@@ -420,7 +422,7 @@ class Subscriptions:
         watcher.wanted = wanted
         for target in self._relay.targets.values():
             work = partial(self._watch_anew, watcher, target)
-            self._relay.when_known(target, watcher.audience.revision, work)
+            self._relay.conversations.when_known(target, watcher.audience.revision, work)
 
     def _watch_anew(self, watcher: Watcher, target: Target) -> None:
         """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
@@ -458,7 +460,7 @@ class Subscriptions:
                 work = partial(self._subscribed, target, arrival, uri)
                 within = self._relay.settings.list_timeout
                 client = arrival.event.revision
-                self._relay.when_known(target, client, work, arrival, within=within)
+                self._relay.conversations.when_known(target, client, work, arrival, within=within)
                 return
         again = partial(self._subscribe, arrival, learned=True)
         if learned or not self._relay.lists.learn(arrival, again):
@@ -475,7 +477,7 @@ class Subscriptions:
             return
         if not target.modern_for(audience.revision):
             try:
-                link = relay.link(target, audience)
+                link = relay.conversations.link(target, audience)
             except LocalProtocolError as error:
                 relay.refuse(arrival, INTERNAL_ERROR, str(error))
                 return
@@ -556,7 +558,7 @@ class Subscriptions:
             if stream.modern:
                 self.listens.add(stream, stream.items, partial(self._taken, stream))
                 return
-            stream.link = link = relay.link(target, watcher.audience)
+            stream.link = link = relay.conversations.link(target, watcher.audience)
         except LocalProtocolError:
             self._stream_over(stream)
             return

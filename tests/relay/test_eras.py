@@ -83,7 +83,7 @@ def test_revisions_that_may_be_spoken_with_legacy_clients(
     scene = Scene(MODERN, backend)
     target = scene.relay.targets["a"]
     target.handshakes = rows(*handshakes)
-    scene.relay._negotiate_again(target)
+    scene.relay.conversations.negotiate_again(target)
     scene.move()
     assert Scene(OLD, backend, beside=scene).call("echo") == "a: {}"
     assert spoken(backend) == [used]
@@ -267,7 +267,7 @@ def test_a_server_that_comes_back_with_other_eras(before: str, after: str) -> No
             near.receive_eof(now=0.0)
             far.receive_eof(now=0.0)
     else:  # which goes on in its only era otherwise
-        scenes[0].relay._negotiate_again(scenes[0].relay.targets["a"])
+        scenes[0].relay.conversations.negotiate_again(scenes[0].relay.targets["a"])
     for scene in scenes:
         scene.ask("tools/call", {"name": "echo"})  # shows what has changed
     for _ in range(4):

@@ -86,7 +86,7 @@ def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
     crash(scene, backend)
     scene.wait(10.0)
     target = scene.relay.targets["a"]
-    link = scene.relay.link(target, backend.wires[-1][0].audience)
+    link = scene.relay.conversations.link(target, backend.wires[-1][0].audience)
     refused: list[Outcome] = []
     assert scene.relay.ask(link, "tools/list", {"cursor": object()}, refused.append) is None
     assert len(refused) == 1
@@ -167,7 +167,7 @@ def test_an_error_of_a_probe_opens_the_breaker_for_longer(probe_of: str) -> None
     ann.now = bob.now = eve.now = 10.0
     if probe_of == "relay":  # which reads the lists of all servers
         target = ann.relay.targets["a"]
-        link = ann.relay.link(target, backends[0].wires[-1][0].audience)
+        link = ann.relay.conversations.link(target, backends[0].wires[-1][0].audience)
         ann.relay.now = 10.0
         ann.relay.ask(link, "tools/call", {"name": "x"}, void)
         ann.move()
