@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.relay.link import Target, UpstreamLink
+from mcpcore.relay.link import ReplicaSet, Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.base import Implementation
@@ -59,6 +59,7 @@ class Backend:
         self.waiting: dict[Any, Any] = {}
         self.down = False
         self.personal = False
+        self.replicas: ReplicaSet | None = None
 
     def connect(self, scene: "Scene", link: UpstreamLink) -> Peer:
         base = Config(info=ME, capabilities=ClientCapabilities(), limits=scene.limits)
@@ -138,7 +139,13 @@ class Scene:
         self.now, self.limits = 0.0, limits or Limits()
         self.backends = backends
         targets = [
-            Target(each.name, self._connector(each), personal=each.personal) for each in backends
+            Target(
+                each.name,
+                self._connector(each),
+                personal=each.personal,
+                replicas=each.replicas,
+            )
+            for each in backends
         ]
         config = Config(
             info=ME,
