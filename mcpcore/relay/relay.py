@@ -318,6 +318,10 @@ class Relay:
         modern = target.modern_for(event.revision)
         if event.request_state is None and event.input_responses is not None and modern:
             members = b'"inputResponses":' + encode(event.input_responses)
+        elif members and not modern:  # to a legacy server it would be a new call
+            text = "requestState: its server has changed; send the request again without it"
+            self.refuse(arrival, INVALID_PARAMS, text)
+            return
         meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
             body = Raw(to_json(splice(bytes(body), members)))

@@ -7,6 +7,7 @@ from msgspec import json, structs
 
 from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import (
+    ErrorReceived,
     Fault,
     FaultKind,
     InputRequired,
@@ -18,8 +19,9 @@ from mcpcore.engine.events import (
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.errors import INVALID_PARAMS
 from tests.engine.bench import rows
-from tests.relay.bench import BOTH, LEGACY, MODERN, WALL, Backend, Scene, tools
+from tests.relay.bench import ANSWER, BOTH, LEGACY, MODERN, WALL, Backend, Scene, tools
 from tests.relay.test_lists import MIRRORED
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
@@ -250,6 +252,24 @@ def test_who_shares_a_conversation(shared: bool | None) -> None:
     assert len(kinds) == (1 if shared else 2)
     assert all((each.session is None) is bool(shared) for each in kinds)
     assert sum(link.modern for link, *_ in backend.wires) == (2 if shared is False else 1)
+
+
+def test_a_state_of_a_modern_server_is_no_call_of_the_legacy_one_in_its_place() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    scene.answers = None
+    id = scene.ask("tools/call", {"name": "ask"})
+    backend.config = structs.replace(backend.config, revisions=rows(LEGACY))
+    target = scene.relay.targets["a"]
+    scene.relay.conversations.negotiate_again(target)
+    scene.move()
+    backend.events.clear()
+    scene.client.retry(id, {"who": ANSWER}, now=scene.now)
+    scene.move()
+    [refused] = scene.told(ErrorReceived)
+    assert refused.error.code == INVALID_PARAMS
+    assert "requestState: its server has changed" in refused.error.message
+    assert backend.requests("tools/call") == []
 
 
 RETURNS = [(BOTH, LEGACY), (BOTH, MODERN), (BOTH, BOTH), (LEGACY, BOTH), (MODERN, BOTH)]
