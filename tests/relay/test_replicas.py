@@ -112,7 +112,7 @@ def test_a_call_goes_on_at_another_replica_where_that_is_allowed(client: str, se
     peer, key = backend.waiting["call"]
     peer.respond(key, {"content": []})
     scene.move()
-    assert [event.request for event in scene.events if hasattr(event, "result")][-1] == id
+    assert [event.request for event in scene.told(ResultReceived)] == [id]
     assert backend.turns.open == []
 
 
