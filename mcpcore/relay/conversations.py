@@ -83,10 +83,10 @@ class Conversations:
         principal = (audience.principal or "") if target.personal else audience.principal
         client = audience.revision
         known, modern = target.greeted(client) is not None, target.modern_for(client)
-        revision = target.spoken(client)
+        spread, revision = modern and target.shared is not False, target.spoken(client)
         if not known:
             audience = Audience(revision=revision)
-        elif modern and target.shared is not False:
+        elif spread:
             audience = Audience(principal) if target.personal else _ANYBODY
         else:
             shared = target.shared or not self._relay.subscriptions.lasts(audience.session)
@@ -96,7 +96,6 @@ class Conversations:
         declared = encode(audience.capabilities)
         place: tuple[Any, ...] = target.name, *party, declared, audience.revision.name
         if target.replicas is not None:
-            spread = modern and target.shared is not False
             links = {} if spread else self._links.get(audience.session, {})
             probe = bool(replica)
             replica = replica or self._replica(target, target.replicas, links, place, without)
