@@ -476,9 +476,11 @@ class Lists:
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
+        if method != "tools/list":
+            return
         handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
         known = target.repeatable or target.header_params or target.wrapped
-        if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
+        if not (known or any(each in bytes(result) for each in _NOTED)):
             return
         for element in elements_of(members_of(result).get("tools", b"[]")):
             try:

@@ -32,7 +32,7 @@ from mcpcore.policy.trust import BLOCKED
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
-from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of, newest
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
 from mcpcore_transports.client.client import (
@@ -182,9 +182,7 @@ class ServerBehind:
         self.start = start
         self._revisions = tuple(revisions)
         handshakes = () if self.settings.negotiation is Negotiation.MODERN else legacy_of(revisions)
-        if self.guard.pinned:  # older revisions lack members that are pinned
-            handshakes = tuple(each for each in handshakes if each is newest(handshakes))
-        self.relayed.handshakes = handshakes
+        self.relayed.handshakes = self.guard.comparable(handshakes)
         self.addresses = {name: self._address(each) for name, each in addresses.items()}
 
     def _address(self, target: targets.Target) -> UpstreamAddress:
