@@ -131,6 +131,8 @@ class Relay:
         """Number of messages of servers that could not be assigned to a client."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
+        self.passed: Callable[[PassedCall], object] = void
+        """Function that is called for each call that is about to be sent to its server."""
         self.bind: Callable[[Callable[[], None]], Callable[[], None]] = lambda work: work
         """Function that binds what is done for a call later to what the application knows of it
         now, such as the labels of its logs."""
@@ -363,6 +365,7 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
+        self.passed(call)
         if len(link.principals) < 2:
             link.principals.add(event.principal)
         self.calls[arrival.place] = call

@@ -531,6 +531,9 @@ class _ServedHere:
         self._app = app
         self._target = target
         self._link: StreamConnection | None = None
+        trace = app.settings.trace
+        self.trace = None if trace is None else trace.connection("client")
+        """Recorder of the link, which is there before it."""
 
     async def run(self) -> None:
         """Serve the server, and run the link to its end.  Raises LifespanError."""
@@ -540,6 +543,7 @@ class _ServedHere:
                 self._link = await join_in_memory(
                     self._peer, self._app, target.server, group, target.settings, wire=target.wire
                 )
+                self._link.trace = self.trace
                 await self._link.run()
 
     def flush_soon(self) -> None:
