@@ -210,6 +210,16 @@ async def test_processes_are_limited() -> None:
         assert await process_of(one) == first
 
 
+async def test_a_command_that_starts_when_it_is_needed() -> None:
+    made = Gateway({"a": command("a", MODERN)}, settings=GatewaySettings(lazy=True))
+    there = made.routes[None].upstreams["a"]
+    async with served(made, http=ANY_PORT) as front, connect(front.url) as one:
+        assert one.revision.modern
+        assert not there.conversations
+        assert await process_of(one) == await process_of(one)
+        assert len(there.conversations) == 1
+
+
 async def test_a_process_that_hangs_at_its_start_does_not_keep_others_from_starting() -> None:
     hung = StdioTarget((sys.executable, "-c", "import time; time.sleep(1000)"))
     made = Gateway(

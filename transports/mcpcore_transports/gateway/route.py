@@ -167,9 +167,9 @@ class GatewayRoute(ServedRoute):
                 group.start_soon(self._probe, upstream, upstream.replicas)
 
     async def known(self) -> None:
-        """Wait until each server has told its era, or cannot be reached."""
+        """Wait until each server that is started now has told its era, or cannot be reached."""
         for upstream in self.upstreams.values():
-            while not upstream.known:
+            while not (upstream.known or upstream.lazy):
                 await upstream.changed.wait()
 
     def close(self, group: TaskGroup, seconds: float) -> None:
@@ -272,6 +272,8 @@ class GatewayRoute(ServedRoute):
 
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
+        if upstream.lazy:
+            await upstream.changed.wait()  # a request has begun the first one
         while True:
             full = all(map(upstream.full, upstream.addresses.values()))
             if not (upstream.relayed.known or upstream.asked or full):

@@ -210,6 +210,11 @@ class ServerBehind:
         return self.relayed.name
 
     @property
+    def lazy(self) -> bool:
+        """True if the server is to be started by the first client that needs it."""
+        return self.fleet.settings.lazy and all(it.commands for it in self.addresses.values())
+
+    @property
     def known(self) -> bool:
         """True if the server has told its era, or if more than one attempt to reach it failed."""
         failed = all(address.failures > 1 for address in self.addresses.values())

@@ -162,7 +162,7 @@ class Trace:
         return structs.replace(record, correlation=number)
 
     def keep_number(self, place: tuple[int, Route, RequestId], number: int) -> None:
-        """Keep the correlation of a request until its outcome; the oldest goes if there are many."""
+        """Keep the correlation of a request until its outcome, the oldest not beyond a limit."""
         self.numbers[place] = number
         if len(self.numbers) > _OPEN:
             del self.numbers[next(iter(self.numbers))]
