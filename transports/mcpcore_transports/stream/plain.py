@@ -234,13 +234,24 @@ async def accept(bound: socket.socket) -> tuple[ByteStream, Any]:
         if bound.fileno() < 0:
             raise anyio.ClosedResourceError
         await anyio.wait_readable(bound)
-        try:
-            accepted, address = bound.accept()
-        except (BlockingIOError, InterruptedError):
-            continue  # another process was faster
-        if accepted.family != socket.AF_UNIX:
-            keep_alive(accepted, None)
-        return await stream_of(accepted), address
+        with suppress(BlockingIOError, InterruptedError):  # another process was faster
+            return await _accept_now(bound)
+
+
+async def accept_waiting(
+    bound: socket.socket, let_in: Callable[[ByteStream, object], Awaitable[None]]
+) -> None:
+    """Accept the connections that wait in the system, which would reset them with the listener."""
+    with suppress(OSError):
+        for _ in range(socket.SOMAXCONN):
+            await let_in(*await _accept_now(bound))
+
+
+async def _accept_now(bound: socket.socket) -> tuple[ByteStream, Any]:
+    accepted, address = bound.accept()
+    if accepted.family != socket.AF_UNIX:
+        keep_alive(accepted, None)
+    return await stream_of(accepted), address
 
 
 async def stream_of(accepted: socket.socket) -> ByteStream:

@@ -143,8 +143,14 @@ class HttpServerLink(HttpHost):
 
     async def _stop_accepting(self) -> None:
         for bound in self._listeners:
-            if not self.on_streams and bound.fileno() >= 0:
+            if self.on_streams:
+                if not self.draining:
+                    await plain.accept_waiting(bound, self._let_in)
+            elif bound.fileno() >= 0:
                 asyncio.get_running_loop().remove_reader(bound)
+                for _ in range(0 if self.draining else socket.SOMAXCONN):
+                    if not self._accept(bound):
+                        break
             plain.close_listener(bound)
 
     # Connections
@@ -182,26 +188,28 @@ class HttpServerLink(HttpHost):
         logger.warning("cannot accept a connection: %s", error)
         asyncio.get_running_loop().call_later(plain.PAUSE, self._watch_listener, bound)
 
-    def _accept(self, bound: socket.socket) -> None:
+    def _accept(self, bound: socket.socket) -> bool:
+        """Accept a connection; return False if none can be."""
         loop = asyncio.get_running_loop()
         try:
             accepted, address = bound.accept()
         except (BlockingIOError, InterruptedError):
-            return  # another process was faster
+            return False  # another process was faster
         except OSError as error:
             loop.remove_reader(bound)
             self._accept_later(bound, error)
-            return
+            return False
         accepted.setblocking(False)
         connection = self._admit(address)
         if connection is None:
             accepted.close()
-            return
+            return True
         if accepted.family != socket.AF_UNIX:
             plain.keep_alive(accepted, None)
         task = loop.create_task(guarded(partial(self._join, accepted, connection)))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
+        return True
 
     async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
         try:
