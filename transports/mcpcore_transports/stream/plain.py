@@ -17,6 +17,7 @@ import os
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -107,11 +108,9 @@ def drop_new(bound: socket.socket) -> None:
     listener (``SO_ATTACH_FILTER``, socket(7)); elsewhere nothing is done.
     """
     if sys.platform == "linux" and bound.family in (socket.AF_INET, socket.AF_INET6):
-        from ctypes import addressof, create_string_buffer  # imported late: at the end alone
-
-        program = create_string_buffer(_DROP)
+        program = array("B", _DROP)
         with suppress(OSError):  # a kernel without filters
-            filters = struct.pack("HP", 1, addressof(program))
+            filters = struct.pack("HP", 1, program.buffer_info()[0])
             bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
 
 
