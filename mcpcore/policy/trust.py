@@ -5,7 +5,7 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -25,6 +25,7 @@ from mcpcore.policy.differences import (
 )
 from mcpcore.policy.screening import Alarm, screen, screen_value
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
+from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import Body, to_json
 
@@ -179,6 +180,14 @@ class TrustPolicy:
         self._bodies: dict[str, dict[bytes, list[str]]] = {}
         """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
+
+    def comparable(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
+        """Return those of some revisions in which declarations can be compared with the pins.
+
+        That is the newest alone, if there are pins: older ones lack members that are pinned.
+        """
+        latest = newest(revisions)
+        return tuple(each for each in revisions if self.pins is None or each is latest)
 
     def greeted(self, instructions: str | None) -> None:
         """Check the instructions of a server; if they are blocked, every call is refused."""

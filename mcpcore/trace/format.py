@@ -107,6 +107,9 @@ class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=Tr
     """Binding of a connection that was opened."""
     cut: int = 0
     """Bytes left out at the end, for the limit of a record."""
+    correlation: int | None = None
+    """Number of a request of a client, in the two traces of who has passed it on; its outcome has
+    the same."""
     redactions: tuple[str, ...] = ()
     """Places where secrets were hidden: a path in the message, ``header NAME``, ``query NAME``."""
 

@@ -1,12 +1,17 @@
 """Who is let in, and what parsers could disagree about, over real sockets."""
 
+import socket
+import time
+
 import anyio
 import pytest
+from anyio.abc import SocketStream
 
 from mcpcore import HttpServerSettings, HttpSettings, client_tls, server_tls
 from tests.clock import PATIENCE
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
+    Client,
     Response,
     http,
     initialize,
@@ -223,9 +228,9 @@ async def test_streams_of_a_session_are_bounded() -> None:
 
 async def test_readiness_is_withdrawn_before_the_end() -> None:
     async with server(HttpServerSettings(notice_time=60.0)) as running:
-        client = await running.connect()
 
         async def health(path: str) -> int:
+            client = await running.connect()
             return (await client.call(http(method="GET", target=f"/health{path}"))).status
 
         assert [await health(path) for path in ("", "/ready", "/live")] == [200, 200, 200]
@@ -234,8 +239,31 @@ async def test_readiness_is_withdrawn_before_the_end() -> None:
             while await health("") == 200:
                 pass
             assert [await health(path) for path in ("/ready", "/live")] == [503, 200]
-            # So long everything is served, on new connections too.
-            other = await running.connect()
-            assert (await other.call(tool("echo"))).status == 200
+            # So long everything is served, on new connections too, whose first reply is the last.
+            for other in [await running.connect() for _ in range(2)]:
+                reply = await other.call(tool("echo"))
+                assert (reply.status, reply.headers["connection"]) == (200, "close")
+                assert await other.closed()
+            group.cancel_scope.cancel()
+        running.link._tasks.cancel_scope.cancel()  # type: ignore[union-attr]
+
+
+async def test_a_request_that_meets_the_end_on_an_idle_connection_is_answered() -> None:
+    settings = HttpServerSettings(notice_time=0.01, linger_time=PATIENCE, drain_time=10 * PATIENCE)
+    async with server(settings) as running:
+        for each in [await running.connect() for _ in range(2)][:1]:
+            assert (await each.call(tool("echo"))).status == 200
+        async with anyio.create_task_group() as group:
+            group.start_soon(running.link.aclose)
+            while running.machine.ready:
+                await anyio.lowlevel.checkpoint()
+            # These wait in the system until the time of notice is over.
+            late = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(5)]
+            time.sleep(0.05)  # noqa: ASYNC251 - nobody is let in meanwhile
+            running.clients += [Client(await SocketStream.from_socket(each)) for each in late]
+            for each in running.clients:
+                reply = await each.call(tool("echo"))
+                assert (reply.status, reply.headers["connection"]) == (200, "close")
+                assert await each.closed()
             group.cancel_scope.cancel()
         running.link._tasks.cancel_scope.cancel()  # type: ignore[union-attr]

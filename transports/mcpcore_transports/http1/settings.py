@@ -73,7 +73,9 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Seconds that running requests have when the server closes."""
     notice_time: float = 0.0
     """Seconds before ``drain_time`` in which everything is still served while ``/health/ready``
-    already says no, so that a load balancer can react."""
+    already says no, so that a load balancer can react.  The first reply on each connection is
+    its last.  Connections that are there then are served for ``linger_time`` longer, at most a
+    tenth of ``drain_time``, so that no request meets the end of an idle connection."""
     log: bool = False
     """Log each exchange and session (:mod:`mcpcore_transports.http.server.log`)."""
     authenticate: Authenticate | None = None

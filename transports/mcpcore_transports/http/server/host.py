@@ -69,8 +69,10 @@ class HttpHost(HttpLink):
             machine.reports = True
             app = HttpLog(app)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
+        self.ending = False
+        """True once it was told to end: the reply to a new request closes its connection."""
         self.draining = False
-        """True once the shutdown has begun: each reply is the last of its connection."""
+        """True once what runs is the last, after the time of notice."""
         self.trace: HttpTrace | None = None
         """Trace of the host's traffic; set it before :meth:`run`."""
         self.carriers: set[Carrier] = set()
@@ -115,12 +117,15 @@ class HttpHost(HttpLink):
                 started()
                 self.flush_soon()
                 await self._closing.wait()
-                self.machine.ready = False
-                if self.settings.notice_time:
-                    await anyio.sleep(self.settings.notice_time)
+                self.machine.ready, self.ending = False, True
+                settings = self.settings
+                if settings.notice_time:
+                    await anyio.sleep(settings.notice_time)
                 await self._stop_accepting()
-                self._begin_end()
-                with anyio.move_on_after(self.settings.drain_time):
+                with anyio.move_on_after(settings.drain_time):
+                    if settings.notice_time:  # requests may be under way on idle connections
+                        await anyio.sleep(min(settings.linger_time, settings.drain_time / 10))
+                    self._begin_end()
                     while self.carriers or not self.machine.finished:
                         self._changed = anyio.Event()
                         await self._changed.wait()
@@ -209,7 +214,7 @@ class HttpHost(HttpLink):
 
     def _begin_end(self) -> None:
         if not self.draining:
-            self.draining = True
+            self.ending = self.draining = True
             self.machine.close(now=clock())
             self.flush_soon()
             for carrier in tuple(self.carriers):

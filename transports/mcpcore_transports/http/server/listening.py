@@ -123,7 +123,10 @@ class HttpServerLink(HttpHost):
         *,
         task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on listeners of the caller, in non-blocking mode, which are closed in the end."""
+        """Serve on listeners of the caller, which are closed in the end.
+
+        They are in non-blocking mode, and no other process has them.
+        """
         self._once()
         self._listeners = listeners
 
@@ -143,9 +146,23 @@ class HttpServerLink(HttpHost):
 
     async def _stop_accepting(self) -> None:
         for bound in self._listeners:
-            if not self.on_streams and bound.fileno() >= 0:
+            if bound.fileno() < 0:
+                continue
+            if not self.on_streams:
                 asyncio.get_running_loop().remove_reader(bound)
+            if not self.draining:
+                plain.drop_new(bound)
+                await self._accept_waiting(bound)
             plain.close_listener(bound)
+
+    async def _accept_waiting(self, bound: socket.socket) -> None:
+        """Accept what waits in the system, which would reset it with the end of the listener."""
+        if self.on_streams:
+            await plain.accept_waiting(bound, self._let_in)
+            return
+        for _ in range(socket.SOMAXCONN):
+            if not self._accept(bound):
+                return
 
     # Connections
 
@@ -182,26 +199,28 @@ class HttpServerLink(HttpHost):
         logger.warning("cannot accept a connection: %s", error)
         asyncio.get_running_loop().call_later(plain.PAUSE, self._watch_listener, bound)
 
-    def _accept(self, bound: socket.socket) -> None:
+    def _accept(self, bound: socket.socket) -> bool:
+        """Accept a connection; return False if none can be."""
         loop = asyncio.get_running_loop()
         try:
             accepted, address = bound.accept()
         except (BlockingIOError, InterruptedError):
-            return  # another process was faster
+            return False  # another process was faster
         except OSError as error:
             loop.remove_reader(bound)
             self._accept_later(bound, error)
-            return
+            return False
         accepted.setblocking(False)
         connection = self._admit(address)
         if connection is None:
             accepted.close()
-            return
+            return True
         if accepted.family != socket.AF_UNIX:
             plain.keep_alive(accepted, None)
         task = loop.create_task(guarded(partial(self._join, accepted, connection)))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
+        return True
 
     async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
         try:

@@ -281,6 +281,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         head = http.next_head(clock(), draining=link.draining)
         if head is None:
             return False
+        if link.ending:
+            http.keep_alive = False
         if head.upgrade and link.upgrade is not None:
             http.switch()
             return False
@@ -322,7 +324,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _open(self, head: RequestHead) -> bool:
         """Feed a request to the machine, with as much of its body as was received."""
         http, host, machine = self._http, self._host, self._machine
-        draining = self._link.draining
+        ending = self._link.ending
         self._woken = False
         self._writing = True  # output that is ready at once is taken below
         now = clock()
@@ -337,11 +339,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
             return True
         machine.ask(exchange, head.request, body, principal=self._principal, now=now)
         host.handle_events()
-        if not (http.blocked or draining):  # mostly the whole reply is ready at once
+        if not (http.blocked or ending):  # mostly the whole reply is ready at once
             whole = machine.whole_reply(exchange)
             if whole is not None:
                 return self._send_whole(whole)
-        if machine.pending or http.blocked or http.ended or draining:
+        if machine.pending or http.blocked or http.ended or ending:
             host.flush_soon()
             return True
         self._writing = False  # a handler is at work
