@@ -159,7 +159,7 @@ def test_what_is_too_large_is_shortened_once() -> None:
     made = prepared(own_failure, LATEST, max_result=100, shorten=shorten)
     assert b'"short"' in finish(made)[0]
     assert (made.failed, made.meta) == (False, None)
-    with pytest.raises(OutputMismatch, match="may return 100$"):
+    with pytest.raises(OutputMismatch, match=r"may return 100$"):
         finish(prepared(plain, LATEST, max_result=100, shorten=shorten))
     finish(prepared(plain, LATEST, max_result=1000, shorten=shorten))
     assert given == [own_failure(), LONG]
