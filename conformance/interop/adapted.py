@@ -46,7 +46,7 @@ class Adapted(Struct, frozen=True):
 _BOTH = (LATEST_LEGACY.name, LATEST.name)
 SERVERS = (
     Adapted("1.x", ".venv-sdk1", str(PROGRAMS), "sdk1_server", _BOTH[:1]),
-    Adapted("2.x", ".venv-sdk", str(PROGRAMS), "sdk2_rounds_server", _BOTH),
+    Adapted("2.x", ".venv-sdk", str(PROGRAMS), "sdk2_server", _BOTH),
     Adapted("fastmcp", ".venv-fastmcp", str(PROGRAMS), "fastmcp_server", _BOTH),
 )
 

@@ -75,7 +75,7 @@ async def logging(caller: Caller) -> None:
     await caller.say("test_tool_with_logging")
     messages = await caller.news.wait(mark, MESSAGES, 3)
     expect([each["level"] for each in messages] == ["info"] * 3, messages)
-    expect(all("Tool execution" in each["data"] for each in messages), messages)
+    expect(all("Tool execution" in str(each["data"]) for each in messages), messages)
 
 
 async def logging_levels(caller: Caller) -> None:

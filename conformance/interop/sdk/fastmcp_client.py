@@ -84,7 +84,7 @@ async def open_fastmcp(
     """Connect.
 
     By default it keeps a process for the next connection, and leaves it to asyncio to cancel that
-    at the end of the program: there the SDK's shutdown waits for ever for a server that nobody ends.
+    at the end of the program: there the SDK's shutdown waits for ever for a server that none ends.
     """
     url = target if isinstance(target, str) else None
     caller = FastmcpCaller(facts, url)

@@ -1,34 +1,18 @@
-"""Tools and a prompt that ask in rounds, with ``InputRequiredResult``, as the official suite wants.
+"""What MCPServer of SDK 2.x and fastmcp alone offer: rounds, as the official suite wants them.
 
-For MCPServer of SDK 2.x and for fastmcp, in revisions that have rounds.
+There tools and a prompt ask with ``InputRequiredResult``, in revisions that have rounds.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import mcp_types as types
+from pydantic import Field
 
-from conformance.interop.sdk.serving import Ways, question
+from conformance.interop.sdk.asking import form, missing, sampling, texts
+from conformance.interop.sdk.serving import Ways
 
 _PREFIX = "test_input_required_result_"
-
-
-def form(message: str, schema: dict[str, Any]) -> types.ElicitRequest:
-    """Ask the user to fill in a form."""
-    params = types.ElicitRequestFormParams(message=message, requested_schema=schema)
-    return types.ElicitRequest(params=params)
-
-
-def texts(*names: str) -> dict[str, Any]:
-    """Make a form of required texts."""
-    properties = {name: {"type": "string"} for name in names}
-    return {"type": "object", "properties": properties, "required": list(names)}
-
-
-def sampling(prompt: str, **more: Any) -> types.CreateMessageRequest:
-    """Ask the client's model."""
-    params = types.CreateMessageRequestParams(messages=question(prompt), max_tokens=100, **more)
-    return types.CreateMessageRequest(params=params)
 
 
 _ALL = {
@@ -50,19 +34,8 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
 """Questions of each tool, without the prefix of its name."""
 
 
-def missing(
-    ctx: Any, questions: dict[str, Any], state: str | None = None
-) -> types.InputRequiredResult | None:
-    """Return the result that asks what is not answered yet; None if all is."""
-    given = ctx.input_responses or {}
-    wanted = {key: each for key, each in questions.items() if key not in given}
-    if not wanted:
-        return None
-    return types.InputRequiredResult(input_requests=wanted, request_state=state)
-
-
 def _asked(context: type, name: str, questions: dict[str, Any]) -> Callable[..., Any]:
-    async def run(ctx: context) -> str | types.InputRequiredResult:  # type: ignore[valid-type]  # the SDK's
+    async def run(ctx: context) -> Any:  # type: ignore[valid-type]  # the library's
         wanted = questions
         if name == "capabilities":
             able = ctx.session.client_capabilities
@@ -85,3 +58,32 @@ def offer_rounds(ways: Ways) -> None:
         """Ask the user before it is filled in."""
         wanted = form("What is this about?", texts("response"))
         return missing(ctx, {"user_context": wanted}) or "Let us talk about it."
+
+    @ways.server.tool(**ways.plain)
+    async def test_x_mcp_header(
+        region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})],
+    ) -> str:
+        """Take an argument that is mirrored into a header, which the SDK compares."""
+        return f"region: {region}"
+
+
+def keep(low: Any, ways: Ways) -> None:
+    """Have the low-level server keep what clients of the handshake era ask it to."""
+    kept = ways.remembered
+
+    async def subscribe(ctx: Any, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        kept.subscribe(ways.session(ctx), params.uri)
+        return types.EmptyResult()
+
+    async def unsubscribe(ctx: Any, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        kept.unsubscribe(ways.session(ctx), params.uri)
+        return types.EmptyResult()
+
+    async def forget_roots(ctx: Any, params: object) -> None:
+        kept.roots.pop(ways.session(ctx), None)
+
+    low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribe)
+    low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, unsubscribe)
+    low.add_notification_handler(
+        "notifications/roots/list_changed", types.NotificationParams, forget_roots
+    )

@@ -15,33 +15,18 @@ from mcp.server.fastmcp import Context, FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.server.fastmcp.prompts.base import UserMessage
 from mcp.server.lowlevel import NotificationOptions
+from mcp.shared.message import ServerMessageMetadata
 from pydantic import AnyUrl
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # what all servers share
 
-from conformance.interop.sdk.serving import (
-    ADD,
-    CONFIRM_FORM,
-    DEFAULTS_FORM,
-    ENUMS_FORM,
-    WATCHED,
-    Person,
-    Remembered,
-    Ways,
-    Word,
-    main,
-    offer,
-    offer_visits,
-    page_of,
-    question,
-    visit,
-)
+from conformance.interop.sdk.asking import offer_questions, offer_visits
+from conformance.interop.sdk.serving import CONFIRM_FORM, WATCHED, Ways, main, offer, page_of
 
 server = FastMCP("sdk1-everything", instructions="Offers what the drivers ask for.")
 low = server._mcp_server
 low.version = "1.0.0"
-remembered = Remembered()
 
 
 async def announce(ctx: Context, kind: str) -> None:
@@ -51,6 +36,14 @@ async def announce(ctx: Context, kind: str) -> None:
     await getattr(ctx.session, f"send_{kind}_list_changed")()
 
 
+async def send(ctx: Context, question: Any, kind: type[Any]) -> Any:
+    """Ask the client; in this line nothing ties a question for roots to the call."""
+    if isinstance(question, types.ListRootsRequest):
+        return await ctx.session.list_roots()
+    related = ServerMessageMetadata(related_request_id=ctx.request_id)
+    return await ctx.session.send_request(types.ServerRequest(question), kind, metadata=related)
+
+
 ways = Ways(
     server,
     Context,
@@ -58,84 +51,13 @@ ways = Ways(
     ToolError,
     announce,
     UserMessage,
-    lambda ctx: remembered.wants_info(ctx.session),
+    lambda ctx: ctx.session,
+    send,
 )
+remembered = ways.remembered
 offer(ways)
+offer_questions(ways)
 offer_visits(ways)
-
-# Tools that ask the client
-
-
-@server.tool()
-async def test_elicitation(ctx: Context, message: str) -> str:
-    """Ask the user and repeat the answer."""
-    answer = await ctx.elicit(message, Person)
-    return f"action={answer.action}, content={getattr(answer, 'data', None)}"
-
-
-async def fill_in(ctx: Context, form: dict[str, Any]) -> str:
-    """Have a form filled in that no model describes."""
-    answer = await ctx.session.elicit_form("Please review", form, ctx.request_id)
-    return f"action={answer.action}, content={answer.content}"
-
-
-@server.tool()
-async def test_elicitation_sep1034_defaults(ctx: Context) -> str:
-    """Ask the user with a form full of defaults."""
-    return await fill_in(ctx, DEFAULTS_FORM)
-
-
-@server.tool()
-async def test_elicitation_sep1330_enums(ctx: Context) -> str:
-    """Ask the user to choose."""
-    return await fill_in(ctx, ENUMS_FORM)
-
-
-@server.tool()
-async def test_elicitation_url(ctx: Context) -> str:
-    """Ask the user to visit a page."""
-    return await visit(ctx)
-
-
-@server.tool()
-async def test_input_required_result_multi_round(ctx: Context) -> str:
-    """Ask for one thing after the other."""
-    first = await ctx.elicit("Step 1: who are you?", Person)
-    second = await ctx.elicit("Step 2: what is your favourite insect?", Word)
-    return f"step 1: {first.action}, step 2: {second.action}"
-
-
-@server.tool()
-async def test_sampling(ctx: Context, prompt: str) -> str:
-    """Ask the client's model and repeat the answer."""
-    answer = await ctx.session.create_message(
-        question(prompt), max_tokens=100, related_request_id=ctx.request_id
-    )
-    return f"LLM response: {answer.content.text}"
-
-
-@server.tool(structured_output=False)
-async def test_sampling_with_tools(ctx: Context) -> str:
-    """Ask the client's model, and give it a tool that it must use."""
-    answer = await ctx.session.create_message(
-        question("Two and two?"),
-        max_tokens=100,
-        tools=[types.Tool(name="add", inputSchema=ADD)],
-        tool_choice=types.ToolChoice(mode="required"),
-        related_request_id=ctx.request_id,
-    )
-    (use,) = answer.content_as_list
-    given = " ".join(f"{name}={value}" for name, value in use.input.items())
-    return f"the model uses {use.name} with {given}"
-
-
-@server.tool(structured_output=False)
-async def test_list_roots(ctx: Context) -> str:
-    """Name the client's roots, which are asked for again only after the client has said so."""
-    if ctx.session not in remembered.roots:
-        listed = await ctx.session.list_roots()
-        remembered.roots[ctx.session] = " ".join(str(root.uri) for root in listed.roots)
-    return remembered.roots[ctx.session]
 
 
 async def forget_roots(notification: types.RootsListChangedNotification) -> None:

@@ -8,36 +8,32 @@ those are added to the low-level server below it.
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import mcp_types as types
 from mcp import MCPError
 from mcp.server import NotificationOptions
 from mcp.server.caching import CacheHint
 from mcp.server.elicitation import ElicitationResult
-from mcp.server.mcpserver import Context, Elicit, ListRoots, MCPServer, Resolve, Sample
+from mcp.server.mcpserver import Context, Elicit, MCPServer, Resolve, Sample
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts.base import UserMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from pydantic import BaseModel, Field
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # what all servers share
 
+from conformance.interop.sdk.asking import offer_questions, offer_visits
+from conformance.interop.sdk.rounds import keep, offer_rounds
 from conformance.interop.sdk.serving import (
-    ADD,
-    SIGN_IN,
     WATCHED,
     Person,
-    Remembered,
     Ways,
     Word,
     main,
     offer,
-    offer_visits,
     page_of,
     question,
-    visit,
 )
 
 HINT = CacheHint(ttl_ms=60_000, scope="public")
@@ -49,33 +45,11 @@ server = MCPServer(
     cache_hints={"tools/list": HINT, "resources/read": HINT},
 )
 low = server._lowlevel_server
-remembered = Remembered()
 
 
 def legacy(ctx: Context) -> bool:
     """Whether the request belongs to the handshake era."""
     return ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
-
-
-class Defaults(BaseModel):
-    """A form full of defaults."""
-
-    name: str = "John Doe"
-    age: int = 30
-    score: float = 95.5
-    status: Literal["active", "inactive"] = "active"
-    verified: bool = True
-
-
-TITLED = [{"const": "value1", "title": "First"}, {"const": "value2", "title": "Second"}]
-
-
-class Choices(BaseModel):
-    """A form with a choice of every kind."""
-
-    untitledSingle: Literal["option1", "option2"]  # noqa: N815
-    titledSingle: Annotated[str, Field(json_schema_extra={"oneOf": TITLED})]  # noqa: N815
-    untitledMulti: list[Literal["option1", "option2"]]  # noqa: N815
 
 
 def session_of(ctx: Any) -> Any:
@@ -101,21 +75,15 @@ ways = Ways(
     ToolError,
     announce,
     UserMessage,
-    lambda ctx: remembered.wants_info(session_of(ctx)),
+    session_of,
+    own=frozenset({"test_elicitation", "test_input_required_result_multi_round", "test_sampling"}),
 )
+remembered = ways.remembered
 offer(ways)
 offer_visits(ways)
+offer_rounds(ways)
 
-
-@server.tool(structured_output=False)
-async def test_x_mcp_header(
-    region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})],
-) -> str:
-    """Take an argument that is mirrored into a header, which the SDK compares."""
-    return f"region: {region}"
-
-
-# Tools that ask the client
+# Tools that ask the client as users of MCPServer write them
 
 
 def ask_person(message: str) -> Elicit[Person]:
@@ -129,45 +97,6 @@ async def test_elicitation(
 ) -> str:
     """Ask the user and repeat the answer."""
     return f"action={person.action}, content={getattr(person, 'data', None)}"
-
-
-def ask_review() -> Elicit[Defaults]:
-    """Ask the user to look through the form."""
-    return Elicit("Please review", Defaults)
-
-
-@server.tool()
-async def test_elicitation_sep1034_defaults(
-    answer: Annotated[ElicitationResult[Defaults], Resolve(ask_review)],
-) -> str:
-    """Ask the user with a form full of defaults."""
-    return f"action={answer.action}, content={answer.data}"
-
-
-def ask_choice() -> Elicit[Choices]:
-    """Ask the user to choose."""
-    return Elicit("Please choose", Choices)
-
-
-@server.tool()
-async def test_elicitation_sep1330_enums(
-    answer: Annotated[ElicitationResult[Choices], Resolve(ask_choice)],
-) -> str:
-    """Ask the user to choose."""
-    return f"action={answer.action}, content={answer.data}"
-
-
-@server.tool(structured_output=False)
-async def test_elicitation_url(ctx: Context) -> str | types.InputRequiredResult:
-    """Ask the user to visit a page."""
-    if legacy(ctx):
-        return await visit(ctx)
-    if not ctx.input_responses:
-        params = types.ElicitRequestURLParams(message="Please sign in", url=SIGN_IN)
-        return types.InputRequiredResult(
-            input_requests={"visit": types.ElicitRequest(params=params)}, request_state="visiting"
-        )
-    return f"action={ctx.input_responses['visit'].action}"
 
 
 def ask_first() -> Elicit[Person]:
@@ -202,48 +131,7 @@ async def test_sampling(
     return f"LLM response: {answer.content.text}"
 
 
-def ask_model_with_tools() -> Sample:
-    """Ask the client's model, and give it a tool that it must use."""
-    return Sample(
-        question("Two and two?"),
-        max_tokens=100,
-        tools=[types.Tool(name="add", input_schema=ADD)],
-        tool_choice=types.ToolChoice(mode="required"),
-    )
-
-
-@server.tool(structured_output=False)
-async def test_sampling_with_tools(
-    answer: Annotated[types.CreateMessageResultWithTools, Resolve(ask_model_with_tools)],
-) -> str:
-    """Say what the model wants to be called."""
-    (use,) = answer.content_as_list
-    given = " ".join(f"{name}={value}" for name, value in use.input.items())
-    return f"the model uses {use.name} with {given}"
-
-
-def ask_roots(ctx: Context) -> ListRoots | None:
-    """Ask for the roots, unless they are known and the client has not said that they changed."""
-    return None if legacy(ctx) and session_of(ctx) in remembered.roots else ListRoots()
-
-
-@server.tool(structured_output=False)
-async def test_list_roots(
-    ctx: Context, roots: Annotated[types.ListRootsResult | None, Resolve(ask_roots)]
-) -> str:
-    """Name the client's roots."""
-    if roots is None:
-        return remembered.roots[session_of(ctx)]
-    text = " ".join(str(root.uri) for root in roots.roots)
-    if legacy(ctx):
-        remembered.roots[session_of(ctx)] = text
-    return text
-
-
-async def forget_roots(ctx: Any, params: object) -> None:
-    """Take note that a client's roots have changed."""
-    remembered.roots.pop(session_of(ctx), None)
-
+offer_questions(ways)
 
 # What MCPServer has no way to ask for
 
@@ -263,28 +151,12 @@ async def set_level(ctx: Any, params: types.SetLevelRequestParams) -> types.Empt
     return types.EmptyResult()
 
 
-async def subscribe(ctx: Any, params: types.SubscribeRequestParams) -> types.EmptyResult:
-    """Report the resource from now on."""
-    remembered.subscribe(session_of(ctx), params.uri)
-    return types.EmptyResult()
-
-
-async def unsubscribe(ctx: Any, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
-    """Report it no more."""
-    remembered.unsubscribe(session_of(ctx), params.uri)
-    return types.EmptyResult()
-
-
 low.create_initialization_options = functools.partial(
     low.create_initialization_options, NotificationOptions(True, True, True)
 )
 low.add_request_handler("prompts/list", types.PaginatedRequestParams, list_prompts)
-low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, subscribe)
-low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, unsubscribe)
 low.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
-low.add_notification_handler(
-    "notifications/roots/list_changed", types.NotificationParams, forget_roots
-)
+keep(low, ways)
 
 
 def app(stateless: bool) -> Any:

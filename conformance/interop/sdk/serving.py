@@ -11,14 +11,14 @@ import socket
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import anyio
 import uvicorn
 from mcp import types
-from mcp.shared.exceptions import UrlElicitationRequiredError
+from mcp.shared.message import ServerMessageMetadata
 from pydantic import BaseModel
 
 from mcpcore_conformance.everything.media import png, wav
@@ -107,6 +107,37 @@ class Weather(BaseModel):
     temperature: float
 
 
+class Remembered:
+    """What the SDK leaves to a server to know of its sessions."""
+
+    def __init__(self) -> None:
+        self.levels: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self.roots: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self.subscribed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+
+    def wants_info(self, session: Any) -> bool:
+        """Whether log messages of the level info are wanted."""
+        return LEVELS.index(self.levels.get(session, LEVELS[0])) <= LEVELS.index("info")
+
+    def subscribe(self, session: Any, uri: Any) -> None:
+        """Report the resource from now on."""
+        self.subscribed.setdefault(session, set()).add(str(uri))
+
+    def unsubscribe(self, session: Any, uri: Any) -> None:
+        """Report it no more."""
+        self.subscribed.setdefault(session, set()).discard(str(uri))
+
+    def watches(self, session: Any) -> bool:
+        """Whether the watched resource is reported."""
+        return WATCHED in self.subscribed.get(session, ())
+
+
+async def send(ctx: Any, question: Any, kind: type[BaseModel]) -> Any:
+    """Ask the client on the stream of the call, by SDK 2.x."""
+    related = ServerMessageMetadata(related_request_id=ctx.request_id)
+    return await ctx.session.send_request(question, kind, metadata=related)
+
+
 @dataclass(frozen=True)
 class Ways:
     """How a library does what each does in its own way."""
@@ -123,8 +154,15 @@ class Ways:
     """Tells the clients that the list of tools, prompts or resources has changed."""
     message: Callable[[Any], Any]
     """Makes a message of the user for a prompt."""
-    wants_info: Callable[[Any], bool] = lambda _: True
-    """Whether log messages of the level info are wanted; it may be for the library to know."""
+    session: Callable[[Any], Any]
+    """Returns what lasts from one request of a client to the next."""
+    send: Callable[[Any, Any, type[BaseModel]], Awaitable[Any]] = send
+    """Asks the client; the answer is of the type given."""
+    own: frozenset[str] = frozenset()
+    """Tools that it has already, in its own way."""
+    gates: bool = False
+    """Whether it keeps back by itself what is below the level that the client has set."""
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 def image() -> types.ImageContent:
@@ -205,7 +243,7 @@ def offer(ways: Ways) -> None:
     @server.tool()
     async def test_tool_with_logging(ctx: Context) -> str:
         """Send three log messages, if they are wanted."""
-        if ways.wants_info(ctx):
+        if ways.gates or ways.remembered.wants_info(ways.session(ctx)):
             for step in ("started", "processing", "finished"):
                 await ctx.info(f"Tool execution {step}")
         return "logged"
@@ -285,31 +323,6 @@ def offer(ways: Ways) -> None:
     server.completion()(complete)
 
 
-class Remembered:
-    """What both lines of the SDK leave to a server to know of its sessions."""
-
-    def __init__(self) -> None:
-        self.levels: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-        self.roots: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-        self.subscribed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-
-    def wants_info(self, session: Any) -> bool:
-        """Whether log messages of the level info are wanted."""
-        return LEVELS.index(self.levels.get(session, LEVELS[0])) <= LEVELS.index("info")
-
-    def subscribe(self, session: Any, uri: Any) -> None:
-        """Report the resource from now on."""
-        self.subscribed.setdefault(session, set()).add(str(uri))
-
-    def unsubscribe(self, session: Any, uri: Any) -> None:
-        """Report it no more."""
-        self.subscribed.setdefault(session, set()).discard(str(uri))
-
-    def watches(self, session: Any) -> bool:
-        """Whether the watched resource is reported."""
-        return WATCHED in self.subscribed.get(session, ())
-
-
 def page_of(entries: list[Any], cursor: str | None, refusal: Exception) -> tuple[Any, str | None]:
     """Return a page of a list, and the next cursor.  Raises the refusal for an unknown cursor."""
     starts = {None: 0, **{f"after-{start}": start for start in range(PAGE, len(entries), PAGE)}}
@@ -317,39 +330,6 @@ def page_of(entries: list[Any], cursor: str | None, refusal: Exception) -> tuple
         raise refusal
     end = starts[cursor] + PAGE
     return entries[starts[cursor] : end], f"after-{end}" if end < len(entries) else None
-
-
-async def visit(ctx: Any) -> str:
-    """Have a page visited, in the handshake era; repeat the answer."""
-    visit = f"visit-{ctx.request_id}"
-    answer = await ctx.elicit_url("Please sign in", SIGN_IN, visit)
-    if answer.action == "accept":
-        await ctx.session.send_elicit_complete(visit, ctx.request_id)
-    return f"action={answer.action}"
-
-
-def offer_visits(ways: Ways) -> None:
-    """Add a tool that refuses to work until a page was visited, and one that ends the visit."""
-    server, Context = ways.server, ways.context  # noqa: N806
-    visited: set[str] = set()
-
-    @server.tool(**ways.plain)
-    async def test_url_elicitation_required() -> str:
-        """Refuse to work until the visit has ended."""
-        if visited:
-            visited.clear()
-            return "signed in"
-        wanted = types.ElicitRequestURLParams(
-            mode="url", message="Please sign in first", url=SIGN_IN, elicitationId="visit-first"
-        )
-        raise UrlElicitationRequiredError([wanted])
-
-    @server.tool(**ways.plain)
-    async def test_finish_visit(ctx: Context) -> str:
-        """End the visit that test_url_elicitation_required waits for."""
-        visited.add("visit-first")
-        await ctx.session.send_elicit_complete("visit-first", ctx.request_id)
-        return "the user has signed in"
 
 
 def _announcing(ways: Ways, kind: str) -> Callable[..., Awaitable[str]]:
