@@ -112,7 +112,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     In the quick run each case of a test meets one event loop, and the cases take turns; a mark
     ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  Of a
-    test that is marked ``share`` it has some of the cases only.  The long run has the others.
+    test that is marked ``share`` it has some of the cases only.  The long run has the others; for
+    it, what is long on one event loop is a repetition on the other.
     """
     tests: dict[str, list[pytest.Function]] = defaultdict(list)
     for item in items:
@@ -156,15 +157,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str) -> None:
-    """Mark as long all but one value of ``axis`` for each combination of the other arguments.
+    """Leave all but one value of ``axis`` for each combination of the other arguments.
 
     It is the value that the arguments have met least, so that each of them meets all if it can.
     """
     rows: dict[tuple[tuple[str, int], ...], list[pytest.Function]] = defaultdict(list)
     for case in cases:
         params = case.callspec.params
-        if axis in params and case.get_closest_marker("long") is None:
-            rows[tuple((key, id(params[key])) for key in params if key != axis)].append(case)
+        if axis in params and case.get_closest_marker("repeats") is None:
+            long = ("long", case.get_closest_marker("long") is not None)
+            rest = ((key, id(params[key])) for key in params if key != axis)
+            rows[(long, *rest)].append(case)
     met: Counter[tuple[tuple[str, int], int]] = Counter()
     start = zlib.crc32(name.encode())
     for others, row in rows.items():

@@ -115,7 +115,7 @@ TYPESCRIPT = (
     TypeScriptLine("TypeScript 1.x", "1.32.2", _PACKAGES, ERAS[:1], f"{_OWN}/sdk", _BARE),
 )
 """The official SDK in TypeScript: in the newest revision of each era that a line speaks."""
-FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp", _BARE[1:], SIDES[:1])
+FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp", _BARE, SIDES[:1])
 """Its client, which says and hears in a way of its own what the SDK below it does."""
 EVERY_LINE = (*LINES, *TYPESCRIPT, FASTMCP)
 

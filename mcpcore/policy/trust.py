@@ -5,7 +5,7 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -25,6 +25,7 @@ from mcpcore.policy.differences import (
 )
 from mcpcore.policy.screening import Alarm, screen, screen_value
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
+from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import Body, to_json
 
@@ -138,7 +139,8 @@ class Notice(Struct, frozen=True):
     method: str
     """Request that showed it; "initialize" for the instructions."""
     name: str
-    """Name of what is concerned, "" for the instructions, a result, an error or a question."""
+    """Name of what is concerned, or that was called; "" for the instructions, a question, and for
+    what no params are known of."""
     differences: tuple[Difference, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     blocked: bool = False
@@ -178,6 +180,14 @@ class TrustPolicy:
         self._bodies: dict[str, dict[bytes, list[str]]] = {}
         """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
+
+    def comparable(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
+        """Return those of some revisions in which declarations can be compared with the pins.
+
+        That is the newest alone, if there are pins: older ones lack members that are pinned.
+        """
+        latest = newest(revisions)
+        return tuple(each for each in revisions if self.pins is None or each is latest)
 
     def greeted(self, instructions: str | None) -> None:
         """Check the instructions of a server; if they are blocked, every call is refused."""
@@ -251,11 +261,7 @@ class TrustPolicy:
 
         Raises msgspec.MsgspecError for params that are no object.
         """
-        if method not in CALLS:
-            return None
-        if not isinstance(params, dict):
-            params = msgspec.json.decode(to_json(params) or b"{}", type=dict[str, Any])
-        return self.refusal(method, str(params.get(CALLS[method][1], "")))
+        return self.refusal(method, _called(method, params)) if method in CALLS else None
 
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""
@@ -296,16 +302,17 @@ class TrustPolicy:
         for name in self._missing.get(method, self._pins_of(method)):
             self.report(Notice(method, name, gone))
 
-    def passed(self, method: str, result: Raw) -> Raw | None:
+    def passed(self, method: str, result: Raw, params: Body = None) -> Raw | None:
         """Return a list or result as it is passed on, None if it is blocked.
 
+        ``params`` of the request name what was called.
         Raises msgspec.MsgspecError for a list that is none.
         """
         if method in LISTS:
             return self.listed(method, result)
         if method in DECLARING:
             return self._entry(method, result)
-        return self.result(method, result) if method in RESULTS else result
+        return self.result(method, result, params) if method in RESULTS else result
 
     def _entry(self, method: str, result: Raw) -> Raw | None:
         """Return the result with one declaration of a list, None if it is blocked."""
@@ -395,7 +402,7 @@ class TrustPolicy:
         text = f"renamed from {twin!r}"
         return (Difference(DifferenceKind.BREAKING, "", text),), strict or changes
 
-    def error(self, method: str, error: ErrorData) -> ErrorData:
+    def error(self, method: str, error: ErrorData, params: Body = None) -> ErrorData:
         """Return an error as it is passed on; one that is blocked keeps only its code."""
         if method in PINNED_LISTS and error.code == METHOD_NOT_FOUND:
             self.ended(method)
@@ -403,7 +410,7 @@ class TrustPolicy:
         if error.code == URL_ELICITATION_REQUIRED:
             passed = self.question(method, said)
         else:
-            passed = self.result(method, said)
+            passed = self.result(method, said, params)
         if passed is said:
             return error
         if passed is None:
@@ -429,23 +436,32 @@ class TrustPolicy:
             passed[name] = asked
         return passed
 
-    def result(self, method: str, result: Raw) -> Raw | None:
+    def result(self, method: str, result: Raw, params: Body = None) -> Raw | None:
         """Return a result as it is passed on, None if it is blocked or cannot be looked at."""
         try:
             value = msgspec.json.decode(result)
         except msgspec.MsgspecError as error:  # such as a number out of range
             unreadable = Alarm("unreadable", str(error))
-            self.report(Notice(method, "", (), (unreadable,), blocked=True))
+            self.report(Notice(method, _called(method, params), (), (unreadable,), blocked=True))
             return None
         alarms, settings = tuple(screen_value(value)), self.settings
         blocked = bool(alarms) and settings.results is Treatment.BLOCK
         if alarms:
-            self.report(Notice(method, "", (), alarms, blocked))
+            self.report(Notice(method, _called(method, params), (), alarms, blocked))
         if blocked:
             return None
         if alarms and settings.results is Treatment.REDACT:
             result = Raw(msgspec.json.encode(_mapped(value, _screened, _no_text)))
         return redact(result) if settings.redact else result
+
+
+def _called(method: str, params: Body) -> str:
+    """Return the name that the params of a request have.  Raises msgspec.MsgspecError."""
+    if method not in CALLS:
+        return ""
+    if not isinstance(params, dict):
+        params = msgspec.json.decode(to_json(params) or b"{}", type=dict[str, Any])
+    return str(params.get(CALLS[method][1], ""))
 
 
 def _with_addresses(before: Any, after: Any) -> Any:

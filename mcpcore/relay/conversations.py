@@ -211,7 +211,8 @@ class Conversations:
             self._relay.set_level(link, level)
         self._relay.subscriptions.greeted(link, again)
         target.gone.discard(link.replica)
-        self.came_back(target)
+        if target.late or link.is_away:
+            self.came_back(link)
         self.open(target)
         self._go_ahead(target)
 
@@ -352,22 +353,29 @@ class Conversations:
         if len(link.target.gone) >= len(link.target.places):
             self.went_away(link.target)
 
+    def kept_waiting(self, link: UpstreamLink) -> None:
+        """Note that a merged list has waited in vain for the server in one conversation."""
+        link.target.gone.add(link.replica)
+        self._went_away(link, link.target)
+
     def went_away(self, target: Target) -> None:
         """Note that a server is away; it may come back."""
-        if target.away is None:
-            target.away = since = self._relay.now
+        self._went_away(target, target)
+
+    def _went_away(self, which: Target | UpstreamLink, target: Target) -> None:
+        if which.away is None:
+            which.away = since = self._relay.now
 
             def gone() -> None:
-                if target.away == since:
+                if which.away == since:
                     self._lists_changed(target)
 
             self._relay.later(self._relay.settings.grace, gone)
 
-    def came_back(self, target: Target) -> None:
-        """Note that a server answers."""
-        if target.away is not None:
-            target.away = None
-            self._lists_changed(target)
+    def came_back(self, link: UpstreamLink) -> None:
+        """Note that a server answers again."""
+        link.target.away, link.target.late, link.away = None, False, None
+        self._lists_changed(link.target)
 
     def _lists_changed(self, target: Target) -> None:
         self._relay.lists.forget(target)
@@ -385,7 +393,7 @@ class Conversations:
         """Do ``work`` once the era of a server for clients of a revision is known or lost.
 
         ``arrival``: request that it is for, unless that is cancelled; ``within``: seconds after
-        which it is done all the same.
+        which it is done all the same, at once if that was in vain before.
         """
         if target.greeted(client) is not None:
             self.look_if_due(target, client)
@@ -397,9 +405,13 @@ class Conversations:
         def late() -> None:
             if place in target.waiting:
                 target.waiting.remove(place)
+                target.late = True
                 work()
 
         self.open(target)
+        if within is not None and target.late:
+            work()
+            return
         place = client, work
         target.waiting.append(place)
         if within is not None:

@@ -133,6 +133,8 @@ class Target(Struct, eq=False):
     away: float | None = None
     """Time at which the last conversation was lost, or no connection could be opened for a request;
     None if there was an answer since, or none was needed."""
+    late: bool = False
+    """True once lists have waited in vain for its era: none waits again until it is told."""
     unclear: int = 0
     """Questions that were refused, as nothing told which of several clients was asked."""
     waiting: list[tuple[Revision, Callable[[], None]]] = []
@@ -357,6 +359,9 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     before that event: this says nothing of the server."""
     greeted: bool = False
     """True once the server has been reached."""
+    away: float | None = None
+    """Time since which no merged list waits for it, as one has waited in vain; None if there was
+    any answer since, or none was needed."""
     ended: bool = False
     used_at: float = 0.0
     """Time of the last answer."""
@@ -368,6 +373,11 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def modern(self) -> bool:
         """True if it is of the modern era."""
         return self.target.modern_for(self.audience.revision)
+
+    @property
+    def is_away(self) -> bool:
+        """True if the server is away, as far as this conversation tells."""
+        return self.away is not None or self.target.away is not None
 
     @property
     def spread(self) -> bool:

@@ -20,7 +20,7 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
-from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink
+from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink, void
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
 from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
@@ -154,6 +154,8 @@ class Lists:
         True for modern clients: a server of both eras has two lists."""
         self._changes = 0
         """Number of changes of any list."""
+        self._announced = 0
+        """Number of those that servers have announced."""
         self._hidden_until: dict[tuple[str, str], float] = {}
         """Times until which a list that was missing may have any name, by server and method."""
         self._mirrored: dict[tuple[str, str], set[str]] = {}
@@ -264,7 +266,7 @@ class Lists:
     ) -> None:
         relay, event = self._relay, wanted.arrival.event
         if target.greeted(event.revision) is None:
-            take(None)
+            take(None if target.away is None else self._kept_for(wanted, target))
             return
         if not target.offers(_CAPABILITIES[wanted.method], event.revision):
             take(_NONE)
@@ -274,13 +276,26 @@ class Lists:
         except LocalProtocolError:
             take(None)
             return
-        received = partial(
-            self._received, link, wanted, self._changes, take, {*tried, link.replica}
-        )
+        timeout = relay.settings.list_timeout
+        if link.away is not None:  # it has time to answer, but nobody waits
+            take(self._kept_for(wanted, target))
+            if len(link.pending) > len(link.listens):
+                return
+            take, timeout = void, relay.settings.call_timeout
+        changes = self._announced if take is void else self._changes
+        received = partial(self._received, link, wanted, changes, take, {*tried, link.replica})
         declared = event.client_capabilities if link.modern else None
         params = None if wanted.cursor is None else {"cursor": wanted.cursor}
         meta = relayable(event.params)[1]
-        relay.ask(link, wanted.method, params, received, meta=meta, capabilities=declared)
+        relay.ask(
+            link,
+            wanted.method,
+            params,
+            received,
+            timeout=timeout,
+            meta=meta,
+            capabilities=declared,
+        )
 
     def _received(
         self,
@@ -297,19 +312,23 @@ class Lists:
             with suppress(msgspec.MsgspecError):
                 hints = _hints_of(outcome)
         lost = link.ended or link.replica in target.gone
-        if lost and len(tried) < len(target.places):
+        if lost and link.away is None and len(tried) < len(target.places):
             self._send(target, wanted, take, tried)  # another one has the same
             return
         if hints is None or not isinstance(outcome, Raw):
-            take(None if target.away is None else self._kept_for(wanted, target))
+            take(self._kept_for(wanted, target) if link.is_away else None)
+            if link.away is not None and take is not void:
+                self._send(target, wanted, void)
             return
         modern = target.modern_for(wanted.arrival.event.revision)
         ttl = (hints.ttl_ms or 0.0) / 1000 if modern else self._relay.settings.list_ttl
         public = modern and hints.cache_scope == "public"
+        late = take is void  # the next request, upon the news that the server is back, gets it
+        ttl = max(ttl, self._relay.settings.list_timeout * late)
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
-        if changes == self._changes:  # else it may be of before the change
+        if changes == (self._announced if late else self._changes):  # else it may be of before it
             self._keep(self._key(wanted, public, target), page)
         take(page)
 
@@ -390,6 +409,7 @@ class Lists:
     def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
         """Keep no page of a server any longer."""
         self._changes += 1
+        self._announced += methods is not LISTS
         servers = _ALL, target.name
         for key in [each for each in self._kept if each[0] in servers and each[1] in methods]:
             self._drop(key)
@@ -456,9 +476,11 @@ class Lists:
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
+        if method != "tools/list":
+            return
         handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
         known = target.repeatable or target.header_params or target.wrapped
-        if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
+        if not (known or any(each in bytes(result) for each in _NOTED)):
             return
         for element in elements_of(members_of(result).get("tools", b"[]")):
             try:

@@ -2,13 +2,14 @@
 
 Outward is the direction to the client, inward the one to the server.  The prefix of a name is that
 of the server in the characters that are allowed there: hosts of clients accept letters, digits,
-``_`` and ``-`` in names of tools, a URI scheme (RFC 3986 section 3.1) is in lower case and has no
-``_``.  No server's name has two ``_`` in a row, or one at the end: the first ``__`` ends it.
+``_`` and ``-`` in names of tools, a URI scheme (RFC 3986 section 3.1) is in lower case, begins with
+a letter and has no ``_``.  No prefix has two ``_`` in a row, or one at the end: the first ``__``
+ends it.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from msgspec import Raw, Struct
@@ -65,7 +66,8 @@ class ListCut(Struct, frozen=True):
         )
 
 
-_SERVER_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z](?:[._]?[A-Za-z0-9-])*")
+_OTHERS = re.compile(r"[^A-Za-z0-9-]+")
+_LONGEST_PREFIX = 32
 _LONGEST = 64
 """Characters of a tool name that every revision and the official suite accept."""
 _DIGEST = 8
@@ -126,22 +128,19 @@ class Names:
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
-        for name in servers:
-            if not _SERVER_NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} cannot name a server: expected a letter, then up to 31 letters, "
-                    "digits, hyphens, and single dots or underscores between them"
-                )
-        self._prefixes = {
-            (kind, _prefix(kind, name)): name for kind in NameKind for name in servers
-        }
-        if len({_prefix(NameKind.URI, name) for name in servers}) < len(servers):
-            raise ValueError(
-                "two servers have the same name: case does not count, nor whether it is . or _"
-            )
         if naming is None:
             naming = Naming.ALWAYS if len(servers) > 1 else Naming.NEVER
         self._naming = naming
+        self._prefixes: dict[tuple[NameKind, str], str] = {}
+        """Prefixes by kind and server; none if no name has any."""
+        self._prefixed_by: dict[tuple[NameKind, str], str] = {}
+        """Servers by kind and prefix."""
+        for server in () if naming is Naming.NEVER else servers:
+            for kind, prefix in _prefixes(server):
+                other = self._prefixed_by.setdefault((kind, prefix), server)
+                if other is not server or (kind, server) in self._prefixes:
+                    raise ValueError(f"two servers, {other!r} and {server!r}, have one prefix")
+                self._prefixes[kind, server] = prefix
         self._limit, self._share = limit, max(1, limit // max(1, len(servers)))
         self._counts: Counter[str] = Counter()
         """Number of names of lists by server."""
@@ -170,18 +169,24 @@ class Names:
         if self.plain:
             return name
         if self._naming is Naming.ALWAYS:
-            outer = _prefixed(kind, server, name)
+            outer = self._prefixed(kind, server, name)
             plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
             return outer if plain else self._own(kind, server, name, outer, listed)
         found = None
         if self._naming is Naming.NEVER or self._is_first(kind, server, name):
             found = self._own(kind, server, name, name, listed)
         if found is None and self._naming is Naming.ON_CONFLICT:
-            found = self._own(kind, server, name, _prefixed(kind, server, name), listed)
+            found = self._own(kind, server, name, self._prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
             self.report(NameConflict(kind, name, server, owner))
         return found
+
+    def _prefixed(self, kind: NameKind, server: str, name: str) -> str:
+        prefix = self._prefixes[kind, server]
+        if kind is not _U:
+            return f"{prefix}__{name}"
+        return f"ui://{prefix}+{name[5:]}" if name.startswith("ui://") else f"{prefix}+{name}"
 
     def report(self, flaw: NameConflict | ListCut) -> None:
         """Add to :attr:`conflicts`, of which the last 100 are kept."""
@@ -236,7 +241,7 @@ class Names:
         if not learned and _is_shortened(kind, outer):
             return None
         prefix, name = _split(kind, outer)
-        server = self._prefixes.get((kind, prefix))
+        server = self._prefixed_by.get((kind, prefix))
         return None if server is None else (server, name)
 
     def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
@@ -316,16 +321,19 @@ def text_at(body: Raw, way: Path) -> str | None:
     return text_of(body)
 
 
-def _prefix(kind: NameKind, server: str) -> str:
-    """Return the name of a server in the characters that are allowed in names of a kind."""
-    return server.lower().replace("_", ".") if kind is NameKind.URI else server.replace(".", "_")
+def _prefixes(server: str) -> Iterator[tuple[NameKind, str]]:
+    """Yield the name of a server in the characters that are allowed in names, by their kind.
 
-
-def _prefixed(kind: NameKind, server: str, name: str) -> str:
-    prefix = _prefix(kind, server)
-    if kind is not NameKind.URI:
-        return f"{prefix}__{name}"
-    return f"ui://{prefix}+{name[5:]}" if name.startswith("ui://") else f"{prefix}+{name}"
+    Of other characters a single dot stays, where it may, and others are one underscore.  Raises
+    ValueError for a name without a letter or a digit.
+    """
+    text = _OTHERS.sub(lambda run: "." if run[0] == "." else "_", server).lstrip("._-")
+    text = f"s{text}" if text[:1].isdigit() else text
+    text = text[:_LONGEST_PREFIX].rstrip("._")
+    if not text:
+        raise ValueError(f"{server!r} cannot name a server: it has no letter or digit of ASCII")
+    yield _U, text.lower().replace("_", ".")
+    yield from ((kind, text.replace(".", "_")) for kind in (_T, _P))
 
 
 def _split(kind: NameKind, outer: str) -> tuple[str, str]:

@@ -96,6 +96,7 @@ class Questions:
         del link.calls[call.request]
         call.request = again
         link.calls[again] = call
+        relay.passed(call)
 
     def _fail_round(self, call: PassedCall, message: str) -> None:
         """End a call whose questions have no answer."""

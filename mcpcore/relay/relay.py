@@ -131,6 +131,8 @@ class Relay:
         """Number of messages of servers that could not be assigned to a client."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
+        self.passed: Callable[[PassedCall], object] = void
+        """Function that is called for each call that is about to be sent to its server."""
         self.bind: Callable[[Callable[[], None]], Callable[[], None]] = lambda work: work
         """Function that binds what is done for a call later to what the application knows of it
         now, such as the labels of its logs."""
@@ -363,6 +365,7 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
+        self.passed(call)
         if len(link.principals) < 2:
             link.principals.add(event.principal)
         self.calls[arrival.place] = call
@@ -380,10 +383,12 @@ class Relay:
         method: str,
         params: Body,
         take: Callable[[Outcome], None],
+        *,
+        timeout: float | None = None,
         **more: Any,
     ) -> RequestId | None:
         """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
-        timeout = self.settings.list_timeout
+        timeout = timeout or self.settings.list_timeout
         try:
             id = link.request(method, params, now=self.now, timeout=timeout, **more)
         except UNSENDABLE as error:
@@ -447,6 +452,10 @@ class Relay:
         outlasts = not link.ended and not link.refused
         if gone and outlasts and event.request not in link.listens:
             self.conversations.missed(link)
+        slow = event.reason is EndReason.TIMED_OUT
+        slow = slow or (fault is not None and fault.kind is FaultKind.CONNECT_TIMEOUT)
+        if slow and event.method in LISTS and event.request in link.pending:
+            self.conversations.kept_waiting(link)
         call = link.calls.get(event.request)
         if call is not None:
             self._left(call)
@@ -460,8 +469,8 @@ class Relay:
             self.conversations.went_away(link.target)
         elif not isinstance(event, events.RequestEnded):
             link.target.gone.discard(link.replica)
-            if link.target.away is not None:
-                self.conversations.came_back(link.target)
+            if link.is_away:
+                self.conversations.came_back(link)
                 self.conversations.look(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:

@@ -59,6 +59,10 @@ class ToolOptions(declarations.FeatureOptions, total=False):
     """Maximum bytes of an encoded result; a call that returns more has failed.  None: no limit.
     Default: the server's.  Hosts are told by ``anthropic/maxResultSizeChars`` in ``_meta``, unless
     the tool has that."""
+    shorten: Callable[[Any], Any]
+    """Function that makes a smaller value of one whose result is beyond ``max_result``: a text that
+    is cut, a page, a link to a resource.  It is called where the answer is made, and must not
+    block.  Default: the call has failed, as it has if the second result is too large as well."""
     task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
@@ -102,6 +106,9 @@ class ToolEntry(Declaration):
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
             declarations.check_count("max_result", self.max_result)
+        self._shorten = options.get("shorten")
+        if self._shorten is not None and self.max_result is None:
+            raise ValueError("shorten is for results beyond max_result, and there is none")
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -194,8 +201,8 @@ class ToolEntry(Declaration):
                 raise InvalidValue(f"arguments.{name}: the name is taken")
         return (*values, rest)
 
-    def finish(self, value: Any, request: Prepared) -> Raw:
-        """Shape the return value into content and structured content."""
+    def finish(self, value: Any, request: Prepared, *, shortened: bool = False) -> Raw:
+        """Shape the return value, which may be a ``shortened`` one, into content."""
         if isinstance(value, CallToolResult):
             request.failed = value.is_error is True
             result = given_result(request.own(value), self.output, request.revision)
@@ -204,7 +211,10 @@ class ToolEntry(Declaration):
         if self.max_result is not None:
             meta = 0 if request.meta is None else len(to_json(request.meta))
             if problem := _too_large(self.max_result, len(result) + meta):
-                raise OutputMismatch(problem, problem)
+                if self._shorten is None or shortened:
+                    raise OutputMismatch(problem, problem)
+                request.failed, request.meta = False, None
+                return self.finish(self._shorten(value), request, shortened=True)
         return result
 
     def failure(self, error: Exception, told: str | None, request: Prepared) -> Raw:

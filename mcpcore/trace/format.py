@@ -105,6 +105,9 @@ class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=Tr
     """Milliseconds given by the event."""
     binding: str | None = None
     """Binding of a connection that was opened."""
+    correlation: int | None = None
+    """Number of a request of a client, in the two traces of who has passed it on; its outcome has
+    the same."""
     cut: int = 0
     """Bytes left out at the end, for the limit of a record."""
     redactions: tuple[str, ...] = ()

@@ -11,8 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mcpcore.errors import McpError
+from mcpcore.errors import McpError, ToolFailed
 from mcpcore.spec.errors import LocalError
+from mcpcore.types import CallToolResult, TextContent
 from mcpcore_bench.commands.load import is_local
 from mcpcore_bench.load import offered
 from mcpcore_bench.load.offered import OfferedLoad, OfferedResult, offer
@@ -20,7 +21,7 @@ from mcpcore_transports.targets import parse_target
 from tests.command import mcpcore_here
 from tests.warm import PYTHON
 
-Call = Callable[[], Awaitable[bool]]
+Call = Callable[[], Awaitable[object]]
 
 
 def measured(call: Call, load: OfferedLoad, *, until: float | None = None) -> OfferedResult:
@@ -78,6 +79,7 @@ def test_a_stall_is_charged_for_all_that_it_kept_waiting() -> None:
 def test_what_was_due_and_never_sent_counts() -> None:
     result = measured(taking(3), OfferedLoad(seconds=2, in_flight=1, rate=10))
     assert (result.ended, result.unsent, len(result.times)) == (1, 19, 20)
+    assert OfferedResult().percentiles() == {}
     assert near(result, 95) == pytest.approx(1.9, rel=0.02)
 
 
@@ -90,9 +92,9 @@ def test_what_is_unanswered_at_the_end_counts(patience: float, until: float | No
 
 
 def test_errors_are_counted_by_kind_and_kinds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes: list[Exception | bool] = [
-        True,
-        False,
+    outcomes: list[Exception | None] = [
+        None,
+        ToolFailed(CallToolResult(content=[TextContent(text="broken")], is_error=True)),
         McpError(-32602, "no"),
         McpError(-32602, "other"),
         LocalError("gone"),
@@ -100,12 +102,10 @@ def test_errors_are_counted_by_kind_and_kinds_are_bounded(monkeypatch: pytest.Mo
         McpError(1, "beyond"),
     ]
 
-    async def call() -> bool:
+    async def call() -> None:
         await anyio.sleep(1)
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
+        if (outcome := outcomes.pop(0)) is not None:
             raise outcome
-        return outcome
 
     monkeypatch.setattr(offered, "MOST_KINDS", 4)
     result = measured(call, OfferedLoad(seconds=7, in_flight=1))
@@ -116,6 +116,8 @@ def test_errors_are_counted_by_kind_and_kinds_are_bounded(monkeypatch: pytest.Mo
         "ConnectionResetError": 1,
         "other errors": 1,
     }
+    assert result.examples["the tool failed"] == "broken"
+    assert (result.examples["error -32602"], result.examples["other errors"]) == ("no", "beyond")
 
 
 @pytest.mark.parametrize(

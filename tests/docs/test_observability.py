@@ -97,3 +97,9 @@ def test_panels_have_places_of_their_own() -> None:
 @pytest.mark.parametrize("name", [*DURATIONS, *GAUGES, REFUSALS])
 def test_every_metric_is_on_the_page(name: str) -> None:
     assert f"| `{name}` |" in PAGE
+
+
+@pytest.mark.parametrize("name", GAUGES)
+def test_every_gauge_is_on_the_board(name: str) -> None:
+    drawn = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
+    assert any(name.replace(".", "_") in expression for expression in drawn)

@@ -195,7 +195,6 @@ async def test_who_shares_a_process_can_be_set(server: str, shared: bool) -> Non
 
 async def test_processes_are_limited() -> None:
     settings = GatewaySettings(
-        relay=RelaySettings(link_idle=0.1),
         processes_per_server=1,
         breaker=BreakerSettings(consecutive=2),
     )
@@ -204,17 +203,21 @@ async def test_processes_are_limited() -> None:
         connect(front.url, revision=LEGACY) as one,
         connect(front.url, revision=LEGACY) as other,
     ):
-        first = 0
-        with patience():
-            while not first:  # the first process, which has told the era, ends when it is idle
-                try:
-                    first = await process_of(one)
-                except PeerError:
-                    await anyio.sleep(0.01)
+        first = await process_of(one)
         for _ in range(3):  # which says nothing of the server
             with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
                 await process_of(other)
         assert await process_of(one) == first
+
+
+async def test_a_command_that_starts_when_it_is_needed() -> None:
+    made = Gateway({"a": command("a", MODERN)}, settings=GatewaySettings(lazy=True))
+    there = made.routes[None].upstreams["a"]
+    async with served(made, http=ANY_PORT) as front, connect(front.url) as one:
+        assert one.revision.modern
+        assert not there.conversations
+        assert await process_of(one) == await process_of(one)
+        assert len(there.conversations) == 1
 
 
 async def test_a_process_that_hangs_at_its_start_does_not_keep_others_from_starting() -> None:

@@ -170,10 +170,10 @@ def test_workers_do_not_start_a_process_each_for_one_session(
 
 
 def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:
-    file = config(tmp_path, {}, **{"my server": {"url": AWAY}})
+    file = config(tmp_path, {}, **{"天気": {"url": AWAY}, "b": {"url": AWAY}})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
-    assert "'my server' cannot name a server" in done.stderr
+    assert "'天気' cannot name a server" in done.stderr
 
 
 def test_the_page_tells_of_the_settings() -> None:

@@ -87,9 +87,24 @@ async def test_a_server_that_lists_a_revision_whose_handshake_it_refuses(
     ]
 
 
-async def test_a_handshake_for_which_there_is_no_room() -> None:
+async def test_one_process_leaves_room_for_those_that_all_clients_share() -> None:
     target = StdioTarget((*PYTHON, PROGRAM, "backend", *ERAS), env=ENVIRONMENT)
     settings = GatewaySettings(processes_per_server=1, start_time=0.1)
+    async with gateway({"only": target}, settings, http=ANY_PORT) as front:
+        async with connect(front.url, revision=MODERN) as one:
+            assert await echoed(one) == "backend: hi"
+        async with connect(front.url, revision=LEGACY) as one:
+            assert await echoed(one) == "backend: hi"
+            async with connect(front.url, revision=LEGACY) as other:
+                with pytest.raises(PeerError, match="busy: 1 processes run already"):
+                    await echoed(other)
+        async with connect(front.url, revision=MODERN) as one:
+            assert await echoed(one) == "backend: hi"
+
+
+async def test_a_handshake_for_which_there_is_no_room() -> None:
+    target = StdioTarget((*PYTHON, PROGRAM, "backend", *ERAS), env=ENVIRONMENT)
+    settings = GatewaySettings(processes=1, start_time=0.1)
     async with gateway({"only": target}, settings, http=ANY_PORT) as front:
         async with connect(front.url, revision=MODERN) as one:
             assert await echoed(one) == "backend: hi"

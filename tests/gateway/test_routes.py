@@ -135,9 +135,9 @@ def test_what_is_known_of_a_server_holds_for_all_routes() -> None:
     one, other = (route.upstreams["a"] for route in made.routes.values())
     assert one.relayed.guard is other.relayed.guard
     address = one.addresses[""]
-    assert one.closed(address) is None
-    other.fleet.processes["a"] += 2
-    assert one.closed(address) == "busy: 2 processes run already"
+    assert one.closed(address, own=True) is None
+    other.fleet.own["a"] += 2
+    assert one.closed(address, own=True) == "busy: 2 processes run already"
 
 
 @pytest.mark.parametrize("binding", ["tcp", "stdio"])

@@ -25,6 +25,7 @@ ENVIRONMENT = {"1.x": ".venv-sdk1", "2.x": ".venv-sdk", "fastmcp": ".venv-fastmc
 SDK = Path(__file__).parent / "sdk"
 PAGE = ROOT / "docs/how-to/other-sdks.md"
 long = pytest.mark.long
+IN_EACH = [name if name == "2.x" else pytest.param(name, marks=long) for name in ENVIRONMENT]
 
 KNOWN = {
     "unknown tool": "'isError': True",
@@ -81,7 +82,7 @@ def failures(
 @pytest.mark.parametrize(
     ("line", "transport", "revision"),
     [
-        ("1.x", "http", "2025-11-25"),
+        pytest.param("1.x", "http", "2025-11-25", marks=long),
         pytest.param("1.x", "stdio", "2025-06-18", marks=long),
         pytest.param("1.x", "sse", "2024-11-05", marks=long),
         pytest.param("1.x", "http", "2026-07-28", marks=long),
@@ -124,7 +125,11 @@ def served(environment: str, name: str, binding: str, folder: Path = SDK) -> Ite
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("binding", "revision"),
-    [("--http", "2026-07-28"), ("--http", "2025-11-25"), ("--ws", "2025-06-18")],
+    [
+        ("--http", "2026-07-28"),
+        pytest.param("--http", "2025-11-25", marks=long),
+        pytest.param("--ws", "2025-06-18", marks=long),
+    ],
 )
 async def test_fastmcp(binding: str, revision: str) -> None:
     heard: list[object] = []
@@ -153,7 +158,9 @@ async def test_fastmcp(binding: str, revision: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("environment", "name"), [("1.x", "lowlevel1"), ("2.x", "lowlevel2")])
+@pytest.mark.parametrize(
+    ("environment", "name"), [pytest.param("1.x", "lowlevel1", marks=long), ("2.x", "lowlevel2")]
+)
 async def test_low_level_servers(environment: str, name: str) -> None:
     heard: list[object] = []
     callbacks = Callbacks(log=lambda message: heard.append(message.data))
@@ -164,12 +171,15 @@ async def test_low_level_servers(environment: str, name: str) -> None:
                 assert heard == ["called"] * calls
 
 
+SAID = "log token='' client_id='ada' scopes=['admin']"
+
+
 @pytest.mark.parametrize(
     ("environment", "name", "tool", "said"),
     [
-        ("1.x", "lowlevel1:server", "log", "log token='' client_id='ada' scopes=['admin']"),
-        ("2.x", "lowlevel2:server", "log", "log token='' client_id='ada' scopes=['admin']"),
-        ("fastmcp", "fastmcp_everything:mcp", "secret", "secret"),
+        pytest.param("1.x", "lowlevel1:server", "log", SAID, marks=long),
+        ("2.x", "lowlevel2:server", "log", SAID),
+        pytest.param("fastmcp", "fastmcp_everything:mcp", "secret", "secret", marks=long),
     ],
 )
 def test_handlers_know_the_principal(environment: str, name: str, tool: str, said: str) -> None:
@@ -179,7 +189,7 @@ def test_handlers_know_the_principal(environment: str, name: str, tool: str, sai
     assert done.stdout.startswith(said), done.stderr
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENT)
+@pytest.mark.parametrize("environment", IN_EACH)
 def test_an_object_with_authorization_of_its_own_is_refused(
     environment: str, tmp_path: Path
 ) -> None:
@@ -212,7 +222,12 @@ mcp = FastMCP("x", auth=StaticTokenVerifier({}))
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("environment", "name"), [("2.x", "sdk2"), ("1.x", "sdk1"), ("fastmcp", "fast")]
+    ("environment", "name"),
+    [
+        ("2.x", "sdk2"),
+        pytest.param("1.x", "sdk1", marks=long),
+        pytest.param("fastmcp", "fast", marks=long),
+    ],
 )
 async def test_the_programs_of_the_page(environment: str, name: str, tmp_path: Path) -> None:
     (source,) = [each.text for each in blocks(PAGE) if each.text.startswith(f"# {name}.py")]

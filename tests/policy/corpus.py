@@ -4,9 +4,12 @@
 No rule is for the families of ``BEYOND``.
 """
 
+import ast
 import base64
+import sysconfig
 from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -286,6 +289,22 @@ def descriptions() -> Iterator[str]:
     """Yield 1,000 harmless descriptions, many with words that attacks use, too."""
     made = [f"{verb} {thing}. {end}" for end, thing, verb in product(_ENDS, _THINGS, _VERBS)]
     yield from (made[index * (len(made) - 1) // 999] for index in range(1000))
+
+
+def documented() -> set[str]:
+    """Return 1,000 texts of other people: docstrings of Python's library, which is not imported.
+
+    They are what a tool shows that is made of a function.
+    """
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found: set[str] = set()
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        texts = (ast.get_docstring(node) for node in nodes if isinstance(node, kinds))
+        found.update(text for text in texts if text)
+        if len(found) >= 1000:
+            break
+    return found
 
 
 def rates() -> list[tuple[str, int, int]]:

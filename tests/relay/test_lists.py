@@ -372,12 +372,48 @@ def test_a_server_that_has_not_told_its_era_is_waited_for_as_long_as_for_a_list(
         assert scene.told(SubscriptionAcknowledged)
     else:
         assert "cannot be reached" in scene.told(ErrorReceived)[0].error.message
-    before = len(scene.events)
+    assert scene.result("tools/list")["_meta"][UNAVAILABLE] == ["b"]  # nobody waits again
+    heard = changes(scene)
     late.down = False
     scene.move()
     assert not late.requests()
-    assert len(scene.events) == before
+    assert (CHANGED, None) in changes(scene)[len(heard) :]
     assert scene.result("tools/list")["tools"][1]["name"] == "b__echo"
+
+
+@pytest.mark.parametrize("back", ["at once", "by that list", "by a call", "with another list"])
+@cells
+def test_a_server_that_hangs_delays_one_list(client: str, server: str, back: str) -> None:
+    backends = [Backend(name, server, lists()) for name in "ab"]
+    scene = Scene(client, *backends, settings=RelaySettings(grace=30.0))
+    watch(scene)
+    assert names(scene) == ["a__t1", "b__t1"]
+    backends[1].down = True
+    scene.ask("tools/list")
+    before = len(scene.told(ResultReceived))
+    scene.wait(9.9)
+    assert len(scene.told(ResultReceived)) == before
+    scene.wait(0.2)
+    assert len(scene.told(ResultReceived)) == before + 1
+    heard = changes(scene)
+    if back != "at once":
+        assert names(scene) == ["a__t3", "b__t1"]
+        scene.wait(31.0)
+        assert names(scene) == ["a__t4"]
+        assert (CHANGED, None) in changes(scene)[len(heard) :]
+        heard = changes(scene)
+    if back == "by a call":
+        scene.client.request("tools/call", {"name": "b__echo", "arguments": {}}, now=scene.now)
+    elif back == "with another list":
+        tell(backends[1], CHANGED)
+    backends[1].down = False
+    scene.wait(0.2)
+    assert (CHANGED, None) in changes(scene)[len(heard) :]
+    assert len(backends[1].requests("tools/list")) == 3
+    if back != "with another list":
+        assert names(scene)[1:] == ["b__t3"]  # the answer that was late
+        scene.wait(11.0)
+    assert names(scene)[1:] == ["b__t4"]
 
 
 # Servers that are away

@@ -78,7 +78,12 @@ def test_any_name_leads_back_or_is_reported(name: str, naming: Naming, kind: Nam
         ("claude.ai", "claude_ai___x", "claude.ai+x:1"),
         ("GitHub-2", "GitHub-2___x", "github-2+x:1"),
         ("a_b.c-d", "a_b_c-d___x", "a.b.c-d+x:1"),
-        ("a" * 32, "a" * 32 + "___x", "a" * 32 + "+x:1"),
+        ("a" * 33, "a" * 32 + "___x", "a" * 32 + "+x:1"),
+        ("a" * 31 + "_b", "a" * 31 + "___x", "a" * 31 + "+x:1"),
+        ("Brave Search", "Brave_Search___x", "brave.search+x:1"),
+        ("@acme/files (beta)", "acme_files_beta___x", "acme.files.beta+x:1"),
+        ("b__.c", "b_c___x", "b.c+x:1"),
+        ("-_ü-7zip-", "s7zip-___x", "s7zip-+x:1"),
     ],
 )
 def test_names_of_servers_in_names_of_tools_and_in_uris(server: str, tool: str, uri: str) -> None:
@@ -92,17 +97,22 @@ def test_names_of_servers_in_names_of_tools_and_in_uris(server: str, tool: str, 
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a+b", "1a", "a" * 33, "a b", "a__b", "a_", "a.", "a._b", "_a", "a\n", "ä"]
+    ("servers", "text"),
+    [
+        (["", "b"], "'' cannot name a server"),
+        (["天気"], "'天気' cannot name a server"),
+        (["-._"], "'-._' cannot name a server"),
+        (["a", "a"], "two servers, 'a' and 'a', have one prefix"),
+        (["Git", "git"], "two servers, 'Git' and 'git', have one prefix"),
+        (["a.b", "a b"], "two servers, 'a.b' and 'a b', have one prefix"),
+        (["x" * 33, "x" * 34], "have one prefix"),
+    ],
 )
-def test_names_of_servers_fit_into_names_of_tools_and_uris(name: str) -> None:
-    with pytest.raises(ValueError, match="cannot name a server"):
-        Names([name], Naming.ALWAYS, 10)
-
-
-def test_two_servers_of_one_name() -> None:
-    for names in (["a", "a"], ["Git", "git"], ["a.b", "a_b"]):
-        with pytest.raises(ValueError, match="two servers"):
-            Names(names, Naming.ALWAYS, 10)
+def test_names_of_servers_without_a_prefix_of_their_own(servers: list[str], text: str) -> None:
+    for naming in (Naming.ALWAYS, Naming.ON_CONFLICT):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            Names(servers, naming, 10)
+    Names(servers, Naming.NEVER, 10)  # where none is used
 
 
 # Lists and calls

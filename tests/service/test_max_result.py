@@ -149,6 +149,24 @@ def test_the_tool_goes_before_the_server(
         finish(made)
 
 
+def test_what_is_too_large_is_shortened_once() -> None:
+    given: list[object] = []
+
+    def shorten(value: Any) -> str:
+        given.append(value)
+        return "short" if len(given) == 1 else LONG
+
+    made = prepared(own_failure, LATEST, max_result=100, shorten=shorten)
+    assert b'"short"' in finish(made)[0]
+    assert (made.failed, made.meta) == (False, None)
+    with pytest.raises(OutputMismatch, match=r"may return 100$"):
+        finish(prepared(plain, LATEST, max_result=100, shorten=shorten))
+    finish(prepared(plain, LATEST, max_result=1000, shorten=shorten))
+    assert given == [own_failure(), LONG]
+    with pytest.raises(ValueError, match=r"^tool 'tool': shorten is for results beyond max_result"):
+        prepared(plain, LATEST, shorten=shorten)
+
+
 def test_a_context_is_made_for_those_that_take_it() -> None:
     assert not prepared(plain, LATEST, max_result=1).takes_context
     assert prepared(with_context, LATEST, max_result=1).takes_context

@@ -20,7 +20,7 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore_transports.client.listen import Listening
 from tests.bindings.places import ERAS, MODERN
 from tests.http.storebench import party, settle
-from tests.soak.__main__ import CAST, FILES
+from tests.soak.__main__ import CAST, COMPARED, FILES
 from tests.soak.actors import CHANGES, NOTES, Soak, flood, great_storm, slaughterer, storm
 from tests.soak.allocated import in_use
 from tests.soak.house import HTTP, REDIS, STORED, UVLOOP, WITHOUT_REDIS, SoakHouse, absent
@@ -429,7 +429,7 @@ def test_it_is_flat(tmp_path: Path) -> None:
 
     Its storms are small, as other tests run beside it; ``make soak`` has those of 10,000.
     """
-    words = ("--minutes", "2", "--storm", "2000", "--report", str(tmp_path / "soak.json"))
+    words = ("--minutes", str(COMPARED), "--storm", "2000", "--report", str(tmp_path / "soak.json"))
     done = subprocess.run([sys.executable, "-m", "tests.soak", *words], stdout=PIPE, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1].startswith("flat;")

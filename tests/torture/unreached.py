@@ -54,7 +54,7 @@ WHY: dict[str, Excuse] = {
             "gateway/middleware.py SurroundedRequests.drained": (2, 2),
             "gateway/middleware.py SurroundedRequests.relay": (1, 1),
             "gateway/middleware.py _Relayed.call": (1, 1),
-            "gateway/route.py GatewayRoute._find": (2, 2),
+            "gateway/route.py GatewayRoute._find": (3, 3),
             "gateway/route.py GatewayRoute._probe": (1, 1),
             "gateway/route.py GatewayRoute._supervise": (1, 1),
             "gateway/route.py GatewayRoute.known": (1, 1),

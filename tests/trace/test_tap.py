@@ -82,13 +82,19 @@ def test_both_sides_are_recorded_and_nothing_is_changed(tmp_path: Path) -> None:
     done = tapped(tmp_path, "", "--check", "--strict", "--trace", "traffic.jsonl")
     assert done.returncode == 0, done.stderr
     assert '"text":"hi"' in done.stdout.replace(" ", "")
+    correlations = []
     for side, recorder in (("client", "server"), ("server", "client")):
         trace = read(tmp_path / f"traffic.{side}.jsonl")
         assert trace.header.side == recorder
         calls = [each.record for each in trace.entries if each.record.method == "tools/call"]
         assert [json.loads(call.payload)["params"]["arguments"]["text"] for call in calls] == ["hi"]
+        number = calls[0].correlation
+        same = [each.record for each in trace.entries if each.record.correlation == number]
+        correlations.append((number, [(each.kind, each.direction) for each in same]))
         assert "s3cr3t" not in (tmp_path / f"traffic.{side}.jsonl").read_text()
         assert f"traffic.{side}.jsonl: {len(trace.entries)} records, nothing found" in done.stderr
+    both = [("request", "to-server"), ("result", "to-client")]
+    assert correlations == [(2, both)] * 2  # the first request was initialize
 
 
 def test_what_breaks_a_rule_is_said_with_its_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Accepting connections: none is lost or read ahead of, and who waits for one hears of the end."""
 
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mcpcore_transports.sockets.unix import listen_unix
 from mcpcore_transports.stream.plain import (
     accept,
     close_listener,
+    drop_new,
     listen_tcp,
     paused_stream,
     stream_of,
@@ -194,3 +196,24 @@ def test_a_client_is_not_read_while_it_is_found_out_who_it_is(loop: str) -> None
             told.set()
 
     on_loop(loop, flood)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has filters of packets")
+async def test_who_connects_at_the_last_moment_is_refused_and_not_reset() -> None:
+    (listener,) = [*await listen_tcp("127.0.0.1", 0, anywhere=False)]
+    with socket.create_connection(listener.getsockname()) as waiting, socket.socket() as late:
+        drop_new(listener)
+        late.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            late.connect(listener.getsockname())
+        stream, _ = await accept(listener)
+        waiting.sendall(b"a request")
+        assert await stream.receive() == b"a request"
+        await stream.aclose()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        close_listener(listener)
+        with patience():
+            await anyio.wait_writable(late)
+        with pytest.raises(ConnectionRefusedError):
+            late.connect(waiting.getpeername())

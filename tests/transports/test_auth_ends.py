@@ -332,7 +332,7 @@ async def test_a_stream_outlives_its_token_by_the_setting(
         await client.send(asked)
         assert (await client.head()).status == 200
         await client.chunk()
-        await clock.skip(10 + leeway + outlive)
+        await clock.skip(16 + leeway + outlive)  # longer than it is silent before a heartbeat
         await clock.skip(30)
         with patience():
             assert await client.chunk()  # a heartbeat, for want of other news; an empty one ends it

@@ -496,12 +496,24 @@ def site(tmp_path: Path, **files: str) -> str:
     return f"{tmp_path}{os.pathsep}{ROOT}"
 
 
-def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
-    missing = "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')\n"
-    path = site(tmp_path, **{"typer.py": missing})
+@pytest.mark.parametrize(
+    ("typer", "status", "told"),
+    [
+        (
+            "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')\n",
+            1,
+            "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n",
+        ),
+        ("raise KeyboardInterrupt\n", 130, ""),
+    ],
+    ids=["missing", "interrupted"],
+)
+def test_what_happens_before_there_is_a_command(
+    typer: str, status: int, told: str, tmp_path: Path
+) -> None:
+    path = site(tmp_path, **{"typer.py": typer})
     done = mcpcore("list", "http://x/", program=MCPCORE, PYTHONPATH=path)
-    assert done.returncode == 1
-    assert done.stderr == "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n"
+    assert (done.returncode, done.stderr) == (status, told)
 
 
 def test_plug_ins_add_commands(tmp_path: Path) -> None:

@@ -202,6 +202,21 @@ async def test_a_server_is_compared_with_what_was_approved(
     assert ("mcpcore pins diff" in found.fix) is (state != "ok")
 
 
+@pytest.mark.anyio
+async def test_each_stage_is_told_before_the_next_one_begins() -> None:
+    told: list[str] = []
+
+    def tell(found: StageResult) -> None:
+        told.append(found.stage)
+        if found.stage == "dns":
+            raise EOFError
+
+    target = parse_target("http://127.0.0.1:9/mcp")
+    with pytest.raises(EOFError):
+        await Examination(ConnectOptions(), target=target).run(tell)
+    assert told == ["file", "variables", "command", "dns"]
+
+
 def stage(found: Any, name: str) -> Any:
     """What a stage has found of the server ``a``."""
     return next(each for each in found["a"] if each["stage"] == name)

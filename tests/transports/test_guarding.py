@@ -126,7 +126,7 @@ async def test_a_result_that_raises_an_alarm_is_blocked(caplog: pytest.LogCaptur
         with pytest.raises(InvalidResponse, match="blocked"):
             await client.call_tool("add")
     assert "tools/list: 'add' noted: override" in caplog.text
-    assert "tools/call: '' blocked: override" in caplog.text
+    assert "tools/call: 'add' blocked: override" in caplog.text
     log_notice(Notice("tools/list", "a\nb"))
 
 

@@ -5,6 +5,7 @@ error, or as the row says it should, within its deadline and half a second; a ca
 way on the same client is answered all the same, and the next one too.
 """
 
+import functools
 import gzip
 import json
 import tracemalloc
@@ -137,11 +138,12 @@ def status(code: int, *headers: str, body: bytes = b"") -> Script:
     return says(head.encode() + body, then="keep")
 
 
-def bomb(size: int, coding: str) -> bytes:
-    """``size`` blanks, compressed."""
+@functools.cache
+def bomb(coding: str) -> bytes:
+    """64 MiB of blanks, compressed."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31 if coding == "gzip" else 15)
     piece = b" " * MIB
-    return b"".join([packer.compress(piece) for _ in range(size // MIB)]) + packer.flush()
+    return b"".join([packer.compress(piece) for _ in range(64)]) + packer.flush()
 
 
 def packed(make: Callable[[Side], bytes], head: bytes, coding: str = "gzip") -> Script:
@@ -151,7 +153,6 @@ def packed(make: Callable[[Side], bytes], head: bytes, coding: str = "gzip") -> 
 
 SMALL = {"max_body": 100_000, "max_event": 100_000}
 CLOSED = "closed the connection"
-GZIP, DEFLATE = bomb(64 * MIB, "gzip"), bomb(64 * MIB, "deflate")
 CHUNK = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
 ERROR_500 = b"HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\n"
 ASK = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -376,14 +377,14 @@ CODINGS = {
     **alike(
         ResponseTooLarge,
         {
-            "a bomb of gzip": packed(lambda s: GZIP, JSON),
-            "a bomb of deflate": packed(lambda s: DEFLATE, JSON, "deflate"),
-            "a bomb of gzip as a stream": packed(lambda s: GZIP, EVENTS),
+            "a bomb of gzip": packed(lambda s: bomb("gzip"), JSON),
+            "a bomb of deflate": packed(lambda s: bomb("deflate"), JSON, "deflate"),
+            "a bomb of gzip as a stream": packed(lambda s: bomb("gzip"), EVENTS),
         },
         memory=8 * MIB,
     ),
     "a bomb of gzip under an error": Row(
-        script=packed(lambda s: GZIP, ERROR_500), error=HttpStatusError, memory=8 * MIB
+        script=packed(lambda s: bomb("gzip"), ERROR_500), error=HttpStatusError, memory=8 * MIB
     ),
     "much text in little gzip": Row(
         script=packed(lambda s: gzip.compress(s.answer("x" * 200_000)), JSON),
@@ -568,7 +569,7 @@ STREAMS = {
     ),
     "resuming gives garbage": resumed(says(b"HTTP/1.1 200 OK\nmalformed\n\n"), MalformedResponse),
     "resuming gives a bomb": resumed(
-        packed(lambda s: GZIP, EVENTS), ResponseTooLarge, requests={"GET": 2}
+        packed(lambda s: bomb("gzip"), EVENTS), ResponseTooLarge, requests={"GET": 2}
     ),
     "resuming never answers": resumed(says(then="hold"), RequestTimeout, timeout=SHORT),
     "resuming is cut": resumed(in_turn(says(b""), says(b"HTTP/1."), answering()), None),

@@ -136,6 +136,10 @@ def shop() -> Server:
     def greet() -> str:
         return "Hello"
 
+    @server.prompt
+    def broken() -> str:
+        raise RuntimeError("broken")
+
     @server.resource("shop://open")
     def hours() -> str:
         return "always"
@@ -212,6 +216,36 @@ async def test_attributes(what: str, era: str) -> None:
         [point] = [each for each in points if each.attributes["mcp.method.name"] in name]
         assert dict(point.attributes) == bounded
         assert tuple(point.explicit_bounds) == BUCKETS
+
+
+async def _given_up(client: Client) -> None:
+    with anyio.CancelScope() as scope:
+        await client.call_tool("forever", progress=lambda *_: scope.cancel())
+    await turns()
+
+
+OUTCOMES: dict[str, Callable[[Client], Any]] = {
+    **{what: request for what, (request, _, _) in TABLE.items()},
+    "a handler that breaks": lambda client: client.get_prompt("broken"),
+    "an input round": lambda client: client.call_tool("ask"),
+    "a name that is no text": lambda client: client.request("tools/call", {"name": 5}),
+    "a request that is given up": _given_up,
+}
+
+
+@eras
+@pytest.mark.parametrize("what", OUTCOMES)
+async def test_durations_have_the_same_attributes_without_spans(what: str, era: str) -> None:
+    found = []
+    for tracers in (TracerProvider(), NoOpTracerProvider()):
+        observatory = Observatory(tracers=tracers)
+        callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
+        async with observatory.talk(shop(), era, callbacks=callbacks) as client:
+            with suppress(McpError):
+                await OUTCOMES[what](client)
+        points = observatory.durations()["mcp.server.operation.duration"]
+        found.append({frozenset(each.attributes.items()): each.count for each in points})
+    assert found[0] == found[1]
 
 
 @eras

@@ -26,6 +26,8 @@ _CLOSED, _OPEN = 10, 256
 _MOST = 10_000
 """Maximum calls at a time, and in a second."""
 _LONGEST = 3600
+_SHOWN = 200
+"""Maximum characters of an error that are shown."""
 _PATIENCE = 10.0
 """Seconds for calls that are in flight at the end, without --timeout."""
 
@@ -130,8 +132,8 @@ async def _measure(
             group.cancel_scope.cancel()
 
 
-async def _call(client: Client, tool: str, arguments: dict[str, Any]) -> bool:
-    return not (await client.call_tool(tool, arguments, repeat=False)).is_error
+async def _call(client: Client, tool: str, arguments: dict[str, Any]) -> None:
+    (await client.call_tool(tool, arguments, repeat=False)).raise_for_error()
 
 
 async def _tell(result: OfferedResult) -> None:
@@ -153,6 +155,7 @@ def _numbers(result: OfferedResult) -> dict[str, Any]:
         "calls": result.ended,
         "rate": round(result.rate, 1),
         "errors": dict(result.errors),
+        "examples": result.examples,
         "unsent": result.unsent,
         "unanswered": result.unanswered,
         "milliseconds": {name: round(it, 3) for name, it in result.percentiles().items()},
@@ -166,7 +169,10 @@ def _facts(load: OfferedLoad, result: OfferedResult) -> Sequence[tuple[str, str]
         ("calls", f"{result.ended} in {result.seconds:.1f} s, {result.rate:.1f}/s"),
         *((name, f"{it:.2f} ms") for name, it in result.percentiles().items()),
         ("errors", str(result.errors.total())),
-        *((f"  {kind}", str(number)) for kind, number in result.errors.most_common()),
+        *(
+            (f"  {kind}", f"{number}, the first: {output.escaped(result.examples[kind])[:_SHOWN]}")
+            for kind, number in result.errors.most_common()
+        ),
     ]
     if result.unsent:
         facts.append(("unsent", f"{result.unsent} were due, and there was no place for them"))

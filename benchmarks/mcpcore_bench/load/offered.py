@@ -13,7 +13,7 @@ from itertools import count
 import anyio
 from msgspec import Struct, field
 
-from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.errors import LocalError, McpError, ToolFailed
 from mcpcore_bench.method.histogram import Histogram
 
 __all__ = ["MOST_KINDS", "SHARES", "OfferedLoad", "OfferedResult", "offer"]
@@ -27,8 +27,8 @@ _NANO = 1e9
 _TURN = 1000
 """Calls given up in a row, after which other tasks have their turn."""
 
-Call = Callable[[], Awaitable[bool]]
-"""Function that makes a call; False if the tool has failed."""
+Call = Callable[[], Awaitable[object]]
+"""Function that makes a call.  Raises ToolFailed, McpError, LocalError, OSError."""
 
 
 class OfferedLoad(Struct, frozen=True, kw_only=True):
@@ -51,6 +51,8 @@ class OfferedResult(Struct):
     """Of all calls, failed ones too; of those that never began or ended, until it was given up."""
     errors: Counter[str] = field(default_factory=Counter)
     """By kind."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """What the first error of each kind said."""
     ended: int = 0
     unsent: int = 0
     """Calls that were due, and for which there was no place until the end."""
@@ -68,16 +70,17 @@ class OfferedResult(Struct):
         """Count a time."""
         self.times.record(round(max(0.0, seconds) * _NANO))
 
-    def end(self, kind: str | None) -> None:
-        """Count a call that has ended, with a kind of error or well."""
-        self.ended += 1
-        if kind is not None:
-            known = kind in self.errors or len(self.errors) < MOST_KINDS
-            self.errors[kind if known else _OTHER] += 1
+    def fail(self, kind: str, said: str) -> None:
+        """Count an error."""
+        if kind not in self.errors and len(self.errors) >= MOST_KINDS:
+            kind = _OTHER
+        self.errors[kind] += 1
+        self.examples.setdefault(kind, said)
 
     def percentiles(self) -> dict[str, float]:
-        """Return milliseconds by percentile."""
-        return {f"p{share:g}": self.times.percentile(share) / 1e6 for share in SHARES}
+        """Return milliseconds by percentile; none without a call."""
+        shares = SHARES if len(self.times) else ()
+        return {f"p{share:g}": self.times.percentile(share) / 1e6 for share in shares}
 
 
 async def offer(calls: Sequence[Call], load: OfferedLoad, result: OfferedResult) -> None:
@@ -106,10 +109,12 @@ async def offer(calls: Sequence[Call], load: OfferedLoad, result: OfferedResult)
                     await anyio.lowlevel.checkpoint()
                 continue
             flying[place] = due
-            kind = await _kind(call)
+            failure = await _failure(call)
             del flying[place]
             result.take(anyio.current_time() - due)
-            result.end(kind)
+            result.ended += 1
+            if failure is not None:
+                result.fail(*failure)
             await anyio.lowlevel.checkpoint()  # a call that never waits would leave no turn
 
     try:
@@ -125,11 +130,14 @@ async def offer(calls: Sequence[Call], load: OfferedLoad, result: OfferedResult)
             result.take(now - due)
 
 
-async def _kind(call: Call) -> str | None:
-    """Make a call; return what kind of error it ends with, None without one."""
+async def _failure(call: Call) -> tuple[str, str] | None:
+    """Make a call; return the kind of error that it ends with, and the text; None without one."""
     try:
-        return None if await call() else "the tool failed"
+        await call()
+    except ToolFailed as error:
+        return "the tool failed", str(error)
     except McpError as error:
-        return f"error {error.code}"
+        return f"error {error.code}", error.error.message
     except (LocalError, OSError) as error:
-        return type(error).__name__
+        return type(error).__name__, str(error)
+    return None

@@ -1,8 +1,9 @@
-"""What the clients of both lines share that are driven through the features of a server."""
+"""What the clients of every library on the SDK share that are driven through the features."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import mcp
@@ -53,10 +54,24 @@ def reporter(progress: Progress | None) -> Callable[..., Any] | None:
     return None if progress is None else report
 
 
+LISTS = {
+    "tools/list": "list_tools",
+    "resources/list": "list_resources",
+    "resources/templates/list": "list_resource_templates",
+    "prompts/list": "list_prompts",
+}
+REFERENCES = {
+    "ref/prompt": types.PromptReference,
+    "ref/resource": types.ResourceTemplateReference,
+}
+
+
 class SdkCaller(Caller):
-    """One connection; ``client`` has the calls of the line."""
+    """One connection; ``client`` has the calls of the library."""
 
     client: Any
+    names: Mapping[str, str] = {}
+    """What the library calls otherwise than the SDK."""
 
     async def elicit(
         self, context: object, params: types.ElicitRequestParams
@@ -97,52 +112,59 @@ class SdkCaller(Caller):
             "sampling_capabilities": types.SamplingCapability(tools=tools),
         }
 
+    async def ask(self, name: str, *given: Any, **named: Any) -> Object:
+        """Have a call made, by the name that the SDK has for it."""
+        call = attrgetter(self.names.get(name, name))(self.client)
+        with translated():
+            answer = await call(*given, **named)
+        if isinstance(answer, Plain):
+            return answer.root
+        return plain(answer) if isinstance(answer, BaseModel) else {}
+
     async def ping(self) -> None:
         """Send a ping."""
-        await self.client.send_ping()
+        await self.ask("send_ping")
 
-    async def fetch(self, call: Callable[..., Any], cursor: str | None) -> BaseModel:
-        """Fetch a page by a call of the line."""
+    def paging(self, cursor: str | None) -> dict[str, Any]:
+        """Arguments of a call that fetches a page."""
         raise NotImplementedError
 
     async def page(self, method: str, cursor: str | None = None) -> Object:
         """Fetch a page."""
-        call = {
-            "tools/list": self.client.list_tools,
-            "resources/list": self.client.list_resources,
-            "resources/templates/list": self.client.list_resource_templates,
-            "prompts/list": self.client.list_prompts,
-        }[method]
-        with translated():
-            return plain(await self.fetch(call, cursor))
+        return await self.ask(LISTS[method], **self.paging(cursor))
+
+    async def read(self, uri: str) -> Object:
+        """Read a resource."""
+        return await self.ask("read_resource", uri)
 
     async def prompt(self, name: str, arguments: dict[str, str] | None = None) -> Object:
         """Get a prompt."""
-        with translated():
-            return plain(await self.client.get_prompt(name, arguments))
+        return await self.ask("get_prompt", name, arguments)
 
     async def complete(
         self, ref: Object, argument: str, value: str, known: dict[str, str] | None = None
     ) -> Object:
         """Complete an argument."""
-        kinds = {
-            "ref/prompt": types.PromptReference,
-            "ref/resource": types.ResourceTemplateReference,
-        }
-        reference = kinds[ref["type"]].model_validate(ref)
-        with translated():
-            return plain(
-                await self.client.complete(reference, {"name": argument, "value": value}, known)
-            )
+        reference = REFERENCES[ref["type"]].model_validate(ref)
+        return await self.ask("complete", reference, {"name": argument, "value": value}, known)
+
+    async def set_level(self, level: str) -> None:
+        """Set the level."""
+        await self.ask("set_logging_level", level)
 
     async def subscribe(self, uri: str) -> None:
         """Subscribe."""
-        await self.client.subscribe_resource(uri)
+        await self.ask("subscribe_resource", uri)
 
     async def unsubscribe(self, uri: str) -> None:
         """Unsubscribe."""
-        await self.client.unsubscribe_resource(uri)
+        await self.ask("unsubscribe_resource", uri)
 
     async def roots_changed(self) -> None:
         """Announce new roots."""
-        await self.client.send_roots_list_changed()
+        await self.ask("send_roots_list_changed")
+
+    async def request(self, method: str, params: Object) -> Object:
+        """Send anything."""
+        request = Anything(method=method, params=params)
+        return await self.ask("session.send_request", request, Plain)

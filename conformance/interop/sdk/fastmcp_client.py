@@ -17,16 +17,26 @@ from mcp import MCPError
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # the drivers are shared by all libraries
 
-from conformance.interop.drivers.caller import Caller, Object, Progress, Refused, Unavailable
+from conformance.interop.drivers.caller import Caller, Object, Unavailable
 from conformance.interop.drivers.script import Target, main
-from conformance.interop.sdk.calling import Anything, Plain, SdkCaller, plain, reporter, translated
+from conformance.interop.sdk.calling import LISTS, SdkCaller, plain
+from conformance.interop.sdk.sdk2_client import Sdk2Caller
+
+OWN = (*LISTS.values(), "call_tool", "read_resource", "get_prompt", "complete")
+"""Calls that it has under names of its own; others it leaves to the SDK below it."""
+BELOW = ("subscribe_resource", "unsubscribe_resource")
 
 
-class FastmcpCaller(SdkCaller):
+class FastmcpCaller(Sdk2Caller):
     """One connection."""
 
     client: Client
-    level: str | None = None
+    watching = ("timeout", "progress_handler")
+    names: Mapping[str, str] = {
+        "send_ping": "ping",
+        **{name: f"{name}_mcp" for name in OWN},
+        **{name: f"session.{name}" for name in BELOW},
+    }
 
     async def fill(self, message: str, kind: object, params: Any, context: object) -> ElicitResult:
         """Answer an elicitation."""
@@ -34,109 +44,32 @@ class FastmcpCaller(SdkCaller):
 
     async def think(self, messages: object, params: Any, context: object) -> Any:
         """Answer as a model would."""
-        try:
-            answer = self.answers.sample(plain(params))
-        except Refused as refused:
-            raise MCPError(refused.code, refused.text) from None
-        listed = isinstance(answer["content"], list)
-        kind = types.CreateMessageResultWithTools if listed else types.CreateMessageResult
-        return kind.model_validate(answer)
+        answer = await self.sample(context, params)
+        if isinstance(answer, types.ErrorData):
+            raise MCPError(answer.code, answer.message)
+        return answer
 
     async def name_roots(self, context: object) -> list[types.Root]:
         """Name the roots."""
-        return [types.Root.model_validate(each) for each in self.answers.list_roots()["roots"]]
+        return (await self.list_roots(context)).roots
 
-    async def opening(self) -> Object:
-        """What came with the handshake or by discovery."""
-        client = self.client
+    def callbacks(self) -> dict[str, Any]:
+        """What the client is made with that serves the server."""
         return {
-            "protocolVersion": client.protocol_version,
-            "serverInfo": plain(client.server_info),
-            "capabilities": plain(client.server_capabilities),
-            "instructions": client.instructions,
+            "elicitation_handler": self.fill,
+            "sampling_handler": self.think,
+            "sampling_capabilities": super().callbacks()["sampling_capabilities"],
+            "roots": self.name_roots,
+            "message_handler": self.hear,
         }
-
-    async def ping(self) -> None:
-        """Send a ping."""
-        await self.client.ping()
-
-    async def page(self, method: str, cursor: str | None = None) -> Object:
-        """Fetch a page."""
-        call = {
-            "tools/list": self.client.list_tools_mcp,
-            "resources/list": self.client.list_resources_mcp,
-            "resources/templates/list": self.client.list_resource_templates_mcp,
-            "prompts/list": self.client.list_prompts_mcp,
-        }[method]
-        with translated():
-            return plain(await call(cursor=cursor, cache_mode="bypass"))
-
-    async def call(
-        self,
-        name: str,
-        arguments: Object | None = None,
-        *,
-        progress: Progress | None = None,
-        timeout: float | None = None,
-    ) -> Object:
-        """Call a tool."""
-        with translated():
-            result = await self.client.call_tool_mcp(
-                name,
-                arguments or {},
-                progress_handler=reporter(progress),
-                timeout=timeout,
-                meta=None if self.level is None else {types.LOG_LEVEL_META_KEY: self.level},
-            )
-        return plain(result)
 
     async def read(self, uri: str) -> Object:
         """Read a resource."""
-        with translated():
-            return plain(await self.client.read_resource_mcp(uri))
-
-    async def prompt(self, name: str, arguments: dict[str, str] | None = None) -> Object:
-        """Get a prompt."""
-        with translated():
-            return plain(await self.client.get_prompt_mcp(name, arguments))
-
-    async def complete(
-        self, ref: Object, argument: str, value: str, known: dict[str, str] | None = None
-    ) -> Object:
-        """Complete an argument."""
-        kinds = {
-            "ref/prompt": types.PromptReference,
-            "ref/resource": types.ResourceTemplateReference,
-        }
-        reference = kinds[ref["type"]].model_validate(ref)
-        with translated():
-            given = {"name": argument, "value": value}
-            return plain(await self.client.complete_mcp(reference, given, known))
-
-    async def set_level(self, level: str) -> None:
-        """Set the level, or remember it for the next calls."""
-        if self.modern:
-            self.level = level
-        else:
-            await self.client.set_logging_level(level)
-
-    async def subscribe(self, uri: str) -> None:
-        """Subscribe; it leaves that to the SDK below it."""
-        await self.client.session.subscribe_resource(uri)
-
-    async def unsubscribe(self, uri: str) -> None:
-        """Unsubscribe."""
-        await self.client.session.unsubscribe_resource(uri)
+        return await SdkCaller.read(self, uri)
 
     def listen(self, wanted: Object) -> Any:
         """It has no listen streams."""
         raise Unavailable("fastmcp's client has no subscriptions/listen")
-
-    async def request(self, method: str, params: Object) -> Object:
-        """Send anything."""
-        request = Anything(method=method, params=params)
-        with translated():
-            return (await self.client.session.send_request(request, Plain)).root
 
     @property
     def session(self) -> str | None:
@@ -148,19 +81,16 @@ class FastmcpCaller(SdkCaller):
 async def open_fastmcp(
     target: Target, facts: Mapping[str, Any], *, automatic: bool, bare: bool
 ) -> AsyncIterator[Caller]:
-    """Connect."""
+    """Connect.
+
+    By default it keeps a process for the next connection, and leaves it to asyncio to cancel that
+    at the end of the program: there the SDK's shutdown waits for ever for a server that nobody ends.
+    """
     url = target if isinstance(target, str) else None
     caller = FastmcpCaller(facts, url)
-    answers = {
-        "elicitation_handler": caller.fill,
-        "sampling_handler": caller.think,
-        "sampling_capabilities": types.SamplingCapability(tools=types.SamplingToolsCapability()),
-        "roots": caller.name_roots,
-    }
-    where = url or StdioTransport(target[0], list(target[1:]))
+    where = url or StdioTransport(target[0], target[1:], keep_alive=False)
     mode = "auto" if automatic or facts["modern"] else "legacy"
-    handler = {"message_handler": caller.hear}
-    async with Client(where, mode=mode, **({} if bare else {**answers, **handler})) as client:
+    async with Client(where, mode=mode, **({} if bare else caller.callbacks())) as client:
         caller.client = client
         yield caller
 

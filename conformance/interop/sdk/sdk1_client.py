@@ -4,7 +4,7 @@ Runs inside .venv-sdk1 only; see :mod:`conformance.interop.drivers.script` for i
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,13 +14,12 @@ import anyio
 from mcp import ClientSession, StdioServerParameters, stdio_client, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from pydantic import BaseModel
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # the drivers are shared by all libraries
 
 from conformance.interop.drivers.caller import Caller, Object, Progress, Unavailable
 from conformance.interop.drivers.script import Target, main
-from conformance.interop.sdk.calling import Anything, Plain, SdkCaller, plain, reporter, translated
+from conformance.interop.sdk.calling import SdkCaller, plain, reporter
 
 
 class Sdk1Caller(SdkCaller):
@@ -28,15 +27,15 @@ class Sdk1Caller(SdkCaller):
 
     client: ClientSession
     opened: types.InitializeResult
+    names: Mapping[str, str] = {"session.send_request": "send_request"}
 
     async def opening(self) -> Object:
         """What came with the handshake."""
         return plain(self.opened)
 
-    async def fetch(self, call: Callable[..., Any], cursor: str | None) -> BaseModel:
-        """Fetch a page."""
-        params = None if cursor is None else types.PaginatedRequestParams(cursor=cursor)
-        return await call(params=params)
+    def paging(self, cursor: str | None) -> dict[str, Any]:
+        """Arguments of a call that fetches a page."""
+        return {"params": None if cursor is None else types.PaginatedRequestParams(cursor=cursor)}
 
     async def call(
         self,
@@ -49,13 +48,13 @@ class Sdk1Caller(SdkCaller):
         """Call a tool; this line leaves it to its user to say that a call was given up."""
         request = self.client._request_id
         try:
-            with translated():
-                result = await self.client.call_tool(
-                    name,
-                    arguments,
-                    read_timeout_seconds=None if timeout is None else timedelta(seconds=timeout),
-                    progress_callback=reporter(progress),
-                )
+            return await self.ask(
+                "call_tool",
+                name,
+                arguments,
+                read_timeout_seconds=None if timeout is None else timedelta(seconds=timeout),
+                progress_callback=reporter(progress),
+            )
         except anyio.get_cancelled_exc_class():
             cancelled = types.CancelledNotificationParams(requestId=request)
             with anyio.CancelScope(shield=True):
@@ -63,27 +62,10 @@ class Sdk1Caller(SdkCaller):
                     types.ClientNotification(types.CancelledNotification(params=cancelled))
                 )
             raise
-        return plain(result)
-
-    async def read(self, uri: str) -> Object:
-        """Read a resource."""
-        with translated():
-            return plain(await self.client.read_resource(uri))
-
-    async def set_level(self, level: str) -> None:
-        """Set the level."""
-        await self.client.set_logging_level(level)
 
     def listen(self, wanted: Object) -> Any:
         """There are no listen streams before the modern era."""
         raise Unavailable("the line does not speak the modern revision")
-
-    async def request(self, method: str, params: Object) -> Object:
-        """Send anything."""
-        with translated():
-            return (
-                await self.client.send_request(Anything(method=method, params=params), Plain)
-            ).root
 
     @property
     def session(self) -> str | None:
@@ -92,31 +74,24 @@ class Sdk1Caller(SdkCaller):
 
     async def start_task(self, name: str, arguments: Object) -> Object:
         """Call a tool as a task."""
-        with translated():
-            created = await self.client.experimental.call_tool_as_task(name, arguments)
-        return plain(created.task)
+        created = await self.ask("experimental.call_tool_as_task", name, arguments)
+        return dict(created["task"])
 
     async def task(self, id: str) -> Object:
         """Ask after a task."""
-        with translated():
-            return plain(await self.client.experimental.get_task(id))
+        return await self.ask("experimental.get_task", id)
 
     async def task_result(self, id: str) -> Object:
         """Wait for the result."""
-        with translated():
-            result = await self.client.experimental.get_task_result(id, types.CallToolResult)
-        return plain(result)
+        return await self.ask("experimental.get_task_result", id, types.CallToolResult)
 
     async def tasks(self) -> list[Object]:
         """List the tasks."""
-        with translated():
-            listed = await self.client.experimental.list_tasks()
-        return [plain(task) for task in listed.tasks]
+        return list((await self.ask("experimental.list_tasks"))["tasks"])
 
     async def cancel_task(self, id: str) -> Object:
         """Cancel a task."""
-        with translated():
-            return plain(await self.client.experimental.cancel_task(id))
+        return await self.ask("experimental.cancel_task", id)
 
 
 @asynccontextmanager

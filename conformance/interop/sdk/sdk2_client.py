@@ -1,10 +1,11 @@
 """The client of the official Python SDK 2.x, driven through the features of a given server.
 
-Runs inside .venv-sdk only; see :mod:`conformance.interop.drivers.script` for its arguments.
+Runs inside .venv-sdk; that of fastmcp is made from it.  For its arguments see
+:mod:`conformance.interop.drivers.script`.
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from pydantic import BaseModel
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # the drivers are shared by all libraries
 
 from conformance.interop.drivers.caller import Caller, Object, Progress
 from conformance.interop.drivers.script import Target, main
-from conformance.interop.sdk.calling import Anything, Plain, SdkCaller, plain, reporter, translated
+from conformance.interop.sdk.calling import SdkCaller, plain, reporter
 
 KINDS = {
     "ToolsListChanged": "tools",
@@ -35,6 +35,8 @@ class Sdk2Caller(SdkCaller):
     """One connection."""
 
     client: Client
+    watching = ("read_timeout_seconds", "progress_callback")
+    """Arguments of a call for its timeout and its progress."""
     level: str | None = None
     http_session: str | None = None
 
@@ -52,9 +54,9 @@ class Sdk2Caller(SdkCaller):
             "instructions": client.instructions,
         }
 
-    async def fetch(self, call: Callable[..., Any], cursor: str | None) -> BaseModel:
-        """Fetch a page."""
-        return await call(cursor=cursor, cache_mode="bypass")
+    def paging(self, cursor: str | None) -> dict[str, Any]:
+        """Arguments of a call that fetches a page."""
+        return {"cursor": cursor, "cache_mode": "bypass"}
 
     async def call(
         self,
@@ -65,27 +67,21 @@ class Sdk2Caller(SdkCaller):
         timeout: float | None = None,
     ) -> Object:
         """Call a tool."""
-        with translated():
-            result = await self.client.call_tool(
-                name,
-                arguments,
-                read_timeout_seconds=timeout,
-                progress_callback=reporter(progress),
-                meta=None if self.level is None else {types.LOG_LEVEL_META_KEY: self.level},
-            )
-        return plain(result)
+        wait, hear = self.watching
+        meta = None if self.level is None else {types.LOG_LEVEL_META_KEY: self.level}
+        watched = {wait: timeout, hear: reporter(progress)}
+        return await self.ask("call_tool", name, arguments or {}, meta=meta, **watched)
 
     async def read(self, uri: str) -> Object:
         """Read a resource."""
-        with translated():
-            return plain(await self.client.read_resource(uri, cache_mode="bypass"))
+        return await self.ask("read_resource", uri, cache_mode="bypass")
 
     async def set_level(self, level: str) -> None:
         """Set the level, or remember it for the next calls."""
         if self.modern:
             self.level = level
         else:
-            await self.client.set_logging_level(level)
+            await super().set_level(level)
 
     @asynccontextmanager
     async def listen(self, wanted: Object) -> AsyncIterator[AsyncIterator[Object]]:
@@ -96,12 +92,6 @@ class Sdk2Caller(SdkCaller):
                 {"kind": KINDS[type(event).__name__], "uri": getattr(event, "uri", None)}
                 async for event in subscription
             )
-
-    async def request(self, method: str, params: Object) -> Object:
-        """Send anything."""
-        request = Anything(method=method, params=params)
-        with translated():
-            return (await self.client.session.send_request(request, Plain)).root
 
     @property
     def session(self) -> str | None:

@@ -77,6 +77,8 @@ def _said(entry: Entry, asked: dict[tuple[int, str | None, str], Entry]) -> str:
 
 def _remarks(record: Record) -> str:
     remarks = []
+    if record.correlation is not None:
+        remarks.append(f"correlation {record.correlation}")
     if record.event_id is not None:
         remarks.append(f"event {record.event_id}")
     if record.retry is not None:

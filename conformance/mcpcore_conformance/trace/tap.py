@@ -90,7 +90,7 @@ def _recording(options: TapOptions, side: str) -> Iterator[tuple[Recording, Trac
         raise Failure(f"--trace: {path}: {error.strerror}", Exit.USAGE) from error
     with os.fdopen(fd, "wb", buffering=0) as file:
         recording = Recording(path, file, checks=options.check)
-        with Trace(recording, settings=trace_settings(options)) as trace:
+        with Trace(recording, settings=trace_settings(options), correlated=True) as trace:
             yield recording, trace
 
 

@@ -110,11 +110,11 @@ class ServerTrust:
         try:
             outcome = await call_next()
         except errors.PeerError as error:
-            told = self.policy.error(method, error.error)
+            told = self.policy.error(method, error.error, request.params)
             if told is not error.error:
                 raise peer_error(method, told) from None
             raise
-        outcome.result = await self._passed(method, outcome.result)
+        outcome.result = await self._passed(request, outcome.result)
         return outcome
 
     def heard(self, method: str, params: Raw) -> Raw:
@@ -138,14 +138,15 @@ class ServerTrust:
         if reason is not None:
             raise errors.RequestRefused(method, reason)
 
-    async def _passed(self, method: str, result: Raw) -> Raw:
+    async def _passed(self, request: OutgoingRequest, result: Raw) -> Raw:
         """Return a result as it is passed on, once the application has decided what it is asked.
 
         Raises InvalidResponse for one that is blocked or malformed.
         """
-        policy, listed = self.policy, DECLARING.get(method)
+        policy, method = self.policy, request.method
+        listed = DECLARING.get(method)
         try:
-            passed = policy.passed(method, result)
+            passed = policy.passed(method, result, request.params)
             waiting = [each for (of, _), each in policy.waiting.items() if of == listed]
             if self._ask is not None and waiting:
                 for notice in waiting:
@@ -195,11 +196,11 @@ def guard_answers(
         try:
             answer = yield
         except errors.McpError as error:
-            told = policy.error(request.method, error.error)
+            told = policy.error(request.method, error.error, request.params)
             if told is not error.error:
                 raise errors.McpError.of(told) from None
             raise
-        passed = policy.passed(request.method, answer.result)
+        passed = policy.passed(request.method, answer.result, request.params)
         if passed is None:
             raise errors.McpError(INTERNAL_ERROR, BLOCKED)
         answer.result = passed

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import anyio
 import msgspec
@@ -34,9 +34,9 @@ def doctor(options: PinsOptions) -> int:
     """
     reports: dict[str, list[StageResult]] = {}
     for name, examination in _examinations(options):
-        reports[name] = anyio.run(examination.run)
         if not options.as_json:
-            _print(name, reports[name])
+            sys.stdout.write(f"{name}\n")
+        reports[name] = anyio.run(examination.run, None if options.as_json else _print)
     if options.as_json:
         output.print_json({"servers": msgspec.to_builtins(reports)})
     failed = any(each.state == FAILED for found in reports.values() for each in found)
@@ -90,14 +90,13 @@ def _pins(options: PinsOptions) -> Callable[[str], ServerDescription | BadConfig
         return lambda name: flaw
 
 
-def _print(name: str, findings: Sequence[StageResult]) -> None:
-    sys.stdout.write(f"{name}\n")
-    for each in findings:
-        first, *more = each.detail.splitlines() or [""]
-        line = f"  {each.state:<12} {each.stage:<10} {output.escaped(first)}"
-        sys.stdout.write(line.rstrip() + "\n")
-        for line in more:
-            sys.stdout.write(f"{'':25} {output.escaped(line)}\n")
-        if each.fix:
-            sys.stdout.write(f"{'':25} fix: {output.escaped(each.fix)}\n")
+def _print(found: StageResult) -> None:
+    """Print a stage at once: the next one may take a minute."""
+    first, *more = found.detail.splitlines() or [""]
+    line = f"  {found.state:<12} {found.stage:<10} {output.escaped(first)}"
+    sys.stdout.write(line.rstrip() + "\n")
+    for line in more:
+        sys.stdout.write(f"{'':25} {output.escaped(line)}\n")
+    if found.fix:
+        sys.stdout.write(f"{'':25} fix: {output.escaped(found.fix)}\n")
     sys.stdout.flush()

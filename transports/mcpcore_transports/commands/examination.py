@@ -118,25 +118,27 @@ class Examination:
         self._took = 0.0
         """Seconds until the handshake was done."""
 
-    async def run(self) -> list[StageResult]:
-        """Go through all stages; what comes behind a failure is not checked, and says why."""
-        if self._configured is not None and self._configured.disabled:
-            return [
-                StageResult(NOT_CHECKED, "the server is disabled", stage=name) for name in STAGES
-            ]
+    async def run(self, tell: Callable[[StageResult], object] | None = None) -> list[StageResult]:
+        """Go through all stages; what comes behind a failure is not checked, and says why.
+
+        ``tell`` takes each result when it is there.
+        """
         results: list[StageResult] = []
-        failed = ""
+        off = self._configured is not None and self._configured.disabled
+        reason = "the server is disabled" if off else ""
         for name, stage in STAGES.items():
             began = clock()
-            if failed:
-                found = StageResult(NOT_CHECKED, f"{failed} failed")
+            if reason:
+                found = StageResult(NOT_CHECKED, reason)
             else:
                 begun = stage(self)
                 found = begun if isinstance(begun, StageResult) else await begun
             found.stage, found.seconds = name, round(clock() - began, 3)
             results.append(found)
+            if tell is not None:
+                tell(found)
             if found.state == FAILED:
-                failed = name
+                reason = f"{name} failed"
         return results
 
     # Before anything is started

@@ -3,12 +3,19 @@
 import sys
 from collections.abc import Sequence
 
+_INTERRUPTED = 130
 MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with the given words, by default those of this process; never returns."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # before the command itself takes it
+        sys.exit(_INTERRUPTED)
+
+
+def _run(words: list[str]) -> None:
     # Words behind -- are the command of a server, never options of mcpcore.
     command = None
     if "--" in words:

@@ -18,6 +18,7 @@ from mcpcore.policy.retrying import Retrying
 from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
 from mcpcore.relay.link import Address, PassedCall
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
+from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
@@ -56,10 +57,9 @@ class ServerGuard:
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
-    @property
-    def pinned(self) -> bool:
-        """True if declarations of the server are compared with pins."""
-        return self._trust is not None and self._trust.pins is not None
+    def comparable(self, revisions: tuple[Revision, ...]) -> tuple[Revision, ...]:
+        """Return those of some revisions in which the server may be trusted."""
+        return revisions if self._trust is None else self._trust.comparable(revisions)
 
     def admit(
         self, now: float, method: str, params: Body, caller: Hashable = None

@@ -21,7 +21,7 @@ from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
 from mcpcore.engine.seal import Binding, Seal
 from mcpcore.errors import McpError
-from mcpcore.relay.link import UpstreamLink
+from mcpcore.relay.link import PassedCall, UpstreamLink
 from mcpcore.relay.names import ListCut, NameConflict
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.relay import Relay
@@ -103,6 +103,8 @@ class GatewayRoute(ServedRoute):
             settings=fleet.settings.relay,
         )
         self.relay.declared = self._declare
+        if fleet.settings.client.trace is not None:
+            self.relay.passed = self._correlate
         self.relay.bind = lambda work: partial(copy_context().run, work)
         self._told: object = None
         """Content of the last declaration to the machines of clients."""
@@ -165,9 +167,9 @@ class GatewayRoute(ServedRoute):
                 group.start_soon(self._probe, upstream, upstream.replicas)
 
     async def known(self) -> None:
-        """Wait until each server has told its era, or cannot be reached."""
+        """Wait until each server that is started now has told its era, or cannot be reached."""
         for upstream in self.upstreams.values():
-            while not upstream.known:
+            while not (upstream.known or upstream.lazy):
                 await upstream.changed.wait()
 
     def close(self, group: TaskGroup, seconds: float) -> None:
@@ -183,6 +185,17 @@ class GatewayRoute(ServedRoute):
         """Hand an event of a machine of clients to the relay."""
         self.relay.from_client(machine, event, now=clock(), wall=time.time())
         self._flush(machine)
+
+    def _correlate(self, call: PassedCall) -> None:
+        """Let the traces of both sides of a call tell that it is one."""
+        from mcpcore_transports.tracing.tracing import correlate  # late: few record a trace
+
+        event, runtime = call.arrival.event, self.runtimes.get(call.arrival.machine)
+        conversation = self.upstreams[call.link.target.name].conversations.get(call.link)
+        received = getattr(runtime and runtime.link, "trace", None)
+        sent = getattr(conversation and conversation.carrier, "trace", None)
+        if received is not None and sent is not None:
+            correlate(received, event.route, event.id, sent, call.request)
 
     def _from_server(self, conversation: Conversation, event: Event) -> None:
         target = conversation.link.target
@@ -259,6 +272,8 @@ class GatewayRoute(ServedRoute):
 
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
+        if upstream.lazy:
+            await upstream.changed.wait()  # a request has begun the first one
         while True:
             full = all(map(upstream.full, upstream.addresses.values()))
             if not (upstream.relayed.known or upstream.asked or full):

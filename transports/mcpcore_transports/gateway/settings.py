@@ -82,7 +82,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     processes: int = 100
     """Maximum processes of servers that are started as commands, of all of them together."""
     processes_per_server: int = 50
-    """Maximum processes of one such server."""
+    """Maximum processes of one such server, besides those that all clients share or that have told
+    what it speaks."""
+    lazy: bool = False
+    """True to start no server that is a command before a legacy session, or a request for it or a
+    list of all, needs it.  Until then it is taken to have all that can be declared."""
     starting: int = 4
     """Maximum processes that are started at a time; others wait, a second at most for each."""
     subjects: int = 1000

@@ -29,10 +29,10 @@ from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker
 from mcpcore.policy.trust import BLOCKED
-from mcpcore.relay.link import Target, UpstreamLink
+from mcpcore.relay.link import Audience, Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
-from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of, newest
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
 from mcpcore_transports.client.client import (
@@ -87,6 +87,8 @@ class Fleet:
         self.settings = settings
         self.processes: Counter[str] = Counter()
         """Number of processes by server."""
+        self.own: Counter[str] = Counter()
+        """Number of those that are for some clients alone, by server."""
         self.starting = anyio.Semaphore(settings.starting)
         self.subjects: Subjects | None = None
         self.observer: Observer | None = None
@@ -182,9 +184,7 @@ class ServerBehind:
         self.start = start
         self._revisions = tuple(revisions)
         handshakes = () if self.settings.negotiation is Negotiation.MODERN else legacy_of(revisions)
-        if self.guard.pinned:  # older revisions lack members that are pinned
-            handshakes = tuple(each for each in handshakes if each is newest(handshakes))
-        self.relayed.handshakes = handshakes
+        self.relayed.handshakes = self.guard.comparable(handshakes)
         self.addresses = {name: self._address(each) for name, each in addresses.items()}
 
     def _address(self, target: targets.Target) -> UpstreamAddress:
@@ -210,6 +210,11 @@ class ServerBehind:
         return self.relayed.name
 
     @property
+    def lazy(self) -> bool:
+        """True if the server is to be started by the first client that needs it."""
+        return self.fleet.settings.lazy and all(it.commands for it in self.addresses.values())
+
+    @property
     def known(self) -> bool:
         """True if the server has told its era, or if more than one attempt to reach it failed."""
         failed = all(address.failures > 1 for address in self.addresses.values())
@@ -225,17 +230,20 @@ class ServerBehind:
         """Time before which no conversation begins."""
         return min(address.ready_at for address in self.addresses.values())
 
-    def closed(self, address: UpstreamAddress) -> str | None:
+    def closed(self, address: UpstreamAddress, *, own: bool) -> str | None:
         """Return the reason why no conversation may begin now; None if one may."""
         if (wait := address.ready_at - clock()) > 0:
             return f"{address.fault}; the next attempt is in {wait:.1f} s"
-        return self.full(address)
+        return self.full(address, own=own)
 
-    def full(self, address: UpstreamAddress) -> str | None:
-        """Return the reason why no process may be started now; None if one may."""
+    def full(self, address: UpstreamAddress, *, own: bool = False) -> str | None:
+        """Return the reason why no process may be started now; None if one may.
+
+        ``own``: True for one that is not for all clients.
+        """
         fleet = self.fleet
         for count, most in (
-            (fleet.processes[self.name], fleet.settings.processes_per_server),
+            (fleet.own[self.name] if own else 0, fleet.settings.processes_per_server),
             (fleet.processes.total(), fleet.settings.processes),
         ):
             if address.commands and count >= most:
@@ -364,6 +372,10 @@ class Conversation:
         self.link = link
         self.address = upstream.addresses[link.replica]
         self.settings = upstream.settings
+        common = link.audience == Audience(revision=link.audience.revision)
+        free = upstream.relayed.shared is not False or not upstream.relayed.known
+        self._own = not (common and free)
+        """True if it is not for all clients, nor tells the era."""
         self.opened: float | None = None
         """Time at which the negotiation succeeded."""
         self.failed = False
@@ -454,16 +466,17 @@ class Conversation:
     async def run(self) -> None:
         """Run the link, within the limits for processes if the server is a command."""
         upstream = self.upstream
-        closed = upstream.closed(self.address)
+        closed, fleet = upstream.closed(self.address, own=self._own), upstream.fleet
         counts = self.address.commands and closed is None
-        upstream.fleet.processes[upstream.name] += counts
+        fleet.processes[upstream.name] += counts
+        fleet.own[upstream.name] += counts and self._own
         with label_server(upstream.name):
             try:
                 with self._scope:
                     if closed is not None:
                         return
                     if counts:
-                        await upstream.fleet.starting.acquire()
+                        await fleet.starting.acquire()
                         upstream.start(self._share_start)
                     self._begun = True
                     await self.carrier.run()
@@ -476,7 +489,8 @@ class Conversation:
             except Exception:
                 logger.exception("%s: a conversation failed", upstream.name)
             finally:
-                upstream.fleet.processes[upstream.name] -= counts
+                fleet.processes[upstream.name] -= counts
+                fleet.own[upstream.name] -= counts and self._own
                 self._started.set()
                 if not self._begun:
                     self.link.refused = True
@@ -522,6 +536,9 @@ class _ServedHere:
         self._app = app
         self._target = target
         self._link: StreamConnection | None = None
+        trace = app.settings.trace
+        self.trace = None if trace is None else trace.connection("client")
+        """Recorder of the link, which is there before it."""
 
     async def run(self) -> None:
         """Serve the server, and run the link to its end.  Raises LifespanError."""
@@ -531,6 +548,7 @@ class _ServedHere:
                 self._link = await join_in_memory(
                     self._peer, self._app, target.server, group, target.settings, wire=target.wire
                 )
+                self._link.trace = self.trace
                 await self._link.run()
 
     def flush_soon(self) -> None:

@@ -15,6 +15,9 @@ import ipaddress
 import logging
 import os
 import socket
+import struct
+import sys
+from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -35,6 +38,9 @@ DIRECT = os.name == "posix"
 PAUSE = 0.1
 """Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
 _BACKLOG = 128
+_SO_ATTACH_FILTER = 26
+_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""Filter of packets for Linux: return 0, the number of bytes to keep."""
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors for addresses of a name that this machine lacks: ``localhost`` without IPv6."""
 
@@ -91,6 +97,21 @@ def _must_be_ours(address: str, host: str) -> None:
             "serve it over TLS, listen on 127.0.0.1, or allow it (SocketSettings.insecure, "
             "--insecure-tcp)"
         )
+
+
+def drop_new(bound: socket.socket) -> None:
+    """Have the system drop further attempts to connect to a listener that no other process has.
+
+    Who tries is to try again, a second later, and finds another listener of the port or none.
+    Otherwise a connection that is made just before the listener is closed, and is not accepted
+    any more, would be reset with the request on it.  Linux alone can do that, by a filter of the
+    listener (``SO_ATTACH_FILTER``, socket(7)); elsewhere nothing is done.
+    """
+    if sys.platform == "linux" and bound.family in (socket.AF_INET, socket.AF_INET6):
+        program = array("B", _DROP)
+        with suppress(OSError):  # a kernel without filters
+            filters = struct.pack("HP", 1, program.buffer_info()[0])
+            bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
 
 
 def close_listener(bound: socket.socket) -> None:

@@ -19,9 +19,11 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Raw
 
-from mcpcore.engine.bodies import UNREADABLE, decode_skim, read_member
+from mcpcore.engine.bodies import UNREADABLE, decode_skim
+from mcpcore.engine.events import RequestReceived
 from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.base import RequestMeta, Skim
@@ -95,6 +97,7 @@ _TARGETS = {
 Those with a name are in metrics, too.
 """
 _NOTHING = (None, "")
+_decode_text = msgspec.json.Decoder(str).decode
 _KINDS = 1000
 """Maximum kinds of requests whose attributes are kept."""
 CALL = "tools/call"
@@ -223,7 +226,7 @@ class ObservedRequest:
         self._instruments = instruments
         self._revision = revision
         member, attribute = _TARGETS.get(method, _NOTHING)
-        target = None if skim is None or member is None else _text(skim, member)
+        target = _text(skim, member)
         self._name = name = None if member == "uri" else target
         if instruments.traces or parent is not None:
             attributes = instruments.labels(method, revision, name)
@@ -277,14 +280,13 @@ class ObservedRequest:
         record(elapsed)
 
 
-def _text(skim: Skim, member: str) -> str | None:
+def _text(skim: Skim | None, member: str | None) -> str | None:
     """Return a member of params that is a string; None for another, which is refused."""
-    raw = getattr(skim, member)
+    raw = None if skim is None or member is None else getattr(skim, member)
     try:
-        value = None if raw is None else read_member(raw)
-    except UnicodeDecodeError:
+        return None if raw is None else _decode_text(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return value if isinstance(value, str) else None
 
 
 class _ObservedClient:
@@ -388,41 +390,72 @@ def observe_answers(
 
     def observed(request: Context) -> Steps[Answer]:
         event = request.event
-        parent, links = origin_of(event.meta)
-        operation = ObservedRequest(
-            observer,
-            event.method,
-            event.revision.name,
-            event.skim,
-            event.id,
-            event.session,
-            parent,
-            links,
-        )
-        context, token = operation.context, None
-        if context is not None and context is not parent:  # else there is no span to be inside of
-            token = attach(context)
+        if observer.traces or event.meta.trace:
+            yield from _traced(observer, event)
+            return
+        # Without a span there is nothing to keep but the labels of the duration.
+        method, revision = event.method, event.revision.name
+        member, _ = _TARGETS.get(method, _NOTHING)
+        name = _text(event.skim, member) if member == "name" else None
+        error, refused = None, False
+        began = clock()
         try:
             answer = yield
             if answer.failed:
-                operation.failed(TOOL_ERROR)
-            if observer.contents and request.method == CALL:
-                _add_contents(operation, answer.result)
-        except McpError as error:
-            operation.refused(error.code, error.error.message)
-            raise
-        except InputNeeded:
-            operation.span.add_event("input_required")
-            raise
-        except Exception:
-            operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
-            raise
-        except BaseException:
-            operation.cancelled()
+                error = TOOL_ERROR
+        except BaseException as failure:
+            if not isinstance(failure, InputNeeded):
+                name, (error, refused) = None, _error_of(failure)
             raise
         finally:
-            if token is not None:
-                detach(token)
-            operation.end()
+            elapsed = clock() - began
+            observer.recorder(method, revision, name, error, refused)(elapsed)
 
     return observed
+
+
+def _traced(observer: RequestInstruments, event: RequestReceived) -> Steps[Answer]:
+    """Observe a request with a span."""
+    parent, links = origin_of(event.meta)
+    operation = ObservedRequest(
+        observer,
+        event.method,
+        event.revision.name,
+        event.skim,
+        event.id,
+        event.session,
+        parent,
+        links,
+    )
+    context, token = operation.context, None
+    if context is not None and context is not parent:  # else there is no span to be inside of
+        token = attach(context)
+    try:
+        answer = yield
+        if answer.failed:
+            operation.failed(TOOL_ERROR)
+        if observer.contents and event.method == CALL:
+            _add_contents(operation, answer.result)
+    except McpError as error:
+        operation.refused(error.code, error.error.message)
+        raise
+    except InputNeeded:
+        operation.span.add_event("input_required")
+        raise
+    except Exception:
+        operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
+        raise
+    except BaseException:
+        operation.cancelled()
+        raise
+    finally:
+        if token is not None:
+            detach(token)
+        operation.end()
+
+
+def _error_of(failure: BaseException) -> tuple[str, bool]:
+    """Return ``error.type``, and whether it is the code of an answer."""
+    if isinstance(failure, McpError):
+        return str(failure.code), True
+    return (str(INTERNAL_ERROR), True) if isinstance(failure, Exception) else (_CANCELLED, False)

@@ -12,7 +12,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.engine.events import Route
 from mcpcore.http.headers import GZIP_LINE, Headers, unpacker
@@ -32,6 +32,7 @@ from mcpcore.trace.format import (
     encode_line,
 )
 from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
+from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import failure_of
@@ -70,8 +71,16 @@ class Trace:
         to: "str | os.PathLike[str] | Callable[[bytes], object]",
         *,
         settings: TraceSettings | None = None,
+        correlated: bool = False,
     ) -> None:
+        """``correlated``: True for one of the two traces of who passes requests on."""
         self.settings = settings or TraceSettings()
+        self.numbers: dict[tuple[int, Route, RequestId], int] = {}
+        """Correlations of open requests by connection, exchange (0 on the side of a client) and
+        id."""
+        self._correlated = correlated
+        self._requests = 0
+        self._side: Side = "client"
         self.name = "" if callable(to) else os.fspath(to)
         """Name of the file."""
         self._began = clock()
@@ -100,7 +109,7 @@ class Trace:
         with self._lock:
             if self._headed:
                 return
-            self._headed = True
+            self._headed, self._side = True, side
             self._line(
                 Header(
                     trace=FORMAT,
@@ -131,10 +140,32 @@ class Trace:
         with self._lock:
             try:
                 time = round(clock() - self._began, 6)
-                self._line(make(self._builder, *arguments, time=time, **members))
+                record = make(self._builder, *arguments, time=time, **members)
+                self._line(self._numbered(record) if self._correlated else record)
             except Exception:  # a fault of the trace must not end the traffic
                 logger.exception("a trace ends here: something cannot be recorded")
                 self._end()
+
+    def _numbered(self, record: Record) -> Record:
+        """Return a record with its correlation, if it is of a request of a client."""
+        received = self._side == "server"
+        if record.id is None or record.direction != _CORRELATED.get(record.kind):
+            return record
+        place = record.connection, record.stream if received else 0, record.id
+        if record.kind != "request":
+            number = self.numbers.pop(place, None)
+        elif received:
+            self._requests = number = self._requests + 1
+            self.keep_number(place, number)
+        else:
+            number = self.numbers.get(place)
+        return structs.replace(record, correlation=number)
+
+    def keep_number(self, place: tuple[int, Route, RequestId], number: int) -> None:
+        """Keep the correlation of a request until its outcome, the oldest not beyond a limit."""
+        self.numbers[place] = number
+        if len(self.numbers) > _OPEN:
+            del self.numbers[next(iter(self.numbers))]
 
     def _line(self, item: Header | Record) -> None:
         if self._write is None:
@@ -181,6 +212,11 @@ class Trace:
         self.close()
 
 
+_OPEN = 10_000
+"""Maximum correlations of open requests."""
+_CORRELATED = {"request": TO_SERVER, "result": TO_CLIENT, "error": TO_CLIENT}
+"""Directions of what has a correlation, by its kind."""
+
 TraceTo = Trace | str | os.PathLike[str]
 """Argument ``trace=``: a trace that the application closes, or the name of a file."""
 
@@ -199,6 +235,7 @@ class ConnectionTrace:
     """Recorder of one connection of messages; ``incoming`` marks those that this side receives."""
 
     def __init__(self, trace: Trace, number: int, side: Side) -> None:
+        self.trace, self.number = trace, number
         self._record = partial(trace.record, connection=number)
         self._secrets = trace.settings.secrets
         self._received = Lines(trace.settings.held_size)
@@ -334,7 +371,8 @@ class HttpTrace:
 
     def __init__(self, trace: Trace, side: Side) -> None:
         trace.begin(side)
-        self._record = partial(trace.record, connection=trace.number())
+        self.trace, self.number = trace, trace.number()
+        self._record = partial(trace.record, connection=self.number)
         self._limit = trace.settings.held_size
         self._exchanges: dict[Route, _Exchange] = {}
         self._record(RecordBuilder.note, "opened", binding="http")
@@ -484,6 +522,19 @@ class HttpTrace:
         self, kind: RecordKind, exchange: Route, direction: Direction | None, data: bytes | None
     ) -> None:
         self._record(RecordBuilder.note, kind, data=data, direction=direction, stream=exchange)
+
+
+def correlate(
+    received: ConnectionTrace | HttpTrace,
+    route: Route,
+    id: RequestId,
+    sent: ConnectionTrace | HttpTrace,
+    other: RequestId,
+) -> None:
+    """Give a request that is about to be sent the number of the one received that it passes on."""
+    number = received.trace.numbers.get((received.number, route, id))
+    if number is not None:
+        sent.trace.keep_number((sent.number, 0, other), number)
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

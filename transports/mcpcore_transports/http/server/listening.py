@@ -123,7 +123,10 @@ class HttpServerLink(HttpHost):
         *,
         task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on listeners of the caller, in non-blocking mode, which are closed in the end."""
+        """Serve on listeners of the caller, which are closed in the end.
+
+        They are in non-blocking mode, and no other process has them.
+        """
         self._once()
         self._listeners = listeners
 
@@ -143,15 +146,23 @@ class HttpServerLink(HttpHost):
 
     async def _stop_accepting(self) -> None:
         for bound in self._listeners:
-            if self.on_streams:
-                if not self.draining:
-                    await plain.accept_waiting(bound, self._let_in)
-            elif bound.fileno() >= 0:
+            if bound.fileno() < 0:
+                continue
+            if not self.on_streams:
                 asyncio.get_running_loop().remove_reader(bound)
-                for _ in range(0 if self.draining else socket.SOMAXCONN):
-                    if not self._accept(bound):
-                        break
+            if not self.draining:
+                plain.drop_new(bound)
+                await self._accept_waiting(bound)
             plain.close_listener(bound)
+
+    async def _accept_waiting(self, bound: socket.socket) -> None:
+        """Accept what waits in the system, which would reset it with the end of the listener."""
+        if self.on_streams:
+            await plain.accept_waiting(bound, self._let_in)
+            return
+        for _ in range(socket.SOMAXCONN):
+            if not self._accept(bound):
+                return
 
     # Connections
 
