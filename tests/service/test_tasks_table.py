@@ -393,3 +393,11 @@ def test_ended_sessions_leave_nothing_behind() -> None:
         tasks.remove(record)
     assert (len(tasks), tasks.stored, tasks.owned("a")) == (0, 0, [])
     assert len(tasks._expiries) < 100
+
+
+def test_the_result_of_a_removed_task_takes_no_room() -> None:
+    tasks = table()
+    record = tasks.create("a", wall=0.0)
+    tasks.remove(record)
+    assert tasks.complete(record, RESULT, wall=1.0)
+    assert tasks.stored == 0

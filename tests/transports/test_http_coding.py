@@ -49,6 +49,12 @@ def test_large_bodies_come_in_pieces(size: int) -> None:
     assert max(map(len, pieces)) <= 256 * 1024
 
 
+@pytest.mark.parametrize("coding", PACK)
+def test_output_that_waits_behind_the_last_input_comes_too(coding: str) -> None:
+    data = bytes(256 * 1024 + 100)  # a repetition goes on beyond the end of a piece
+    assert undo(inflater(coding, ratio=10_000), PACK[coding](data), 10**9) == data
+
+
 @given(data=st.binary(min_size=1, max_size=300), coding=st.sampled_from(list(PACK)))
 def test_garbage_is_refused_and_nothing_else_happens(data: bytes, coding: str) -> None:
     stream = inflater(coding)

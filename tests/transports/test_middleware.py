@@ -5,7 +5,8 @@ import logging
 import os
 import subprocess
 import types
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from msgspec import Raw, Struct
 
 from mcpcore import ClientSettings, Context, ListRoots, MemoryTarget, Peer, Role, Server, connect
 from mcpcore.engine.events import RequestReceived
-from mcpcore.errors import PeerError, ToolError
+from mcpcore.errors import LifespanError, PeerError, ToolError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
@@ -1114,3 +1115,28 @@ def test_verbose_commands_log_requests(tmp_path: Path) -> None:
     assert not [
         line for line in stderr("--verbose", serve="--stdio").splitlines() if "heard" in line
     ]
+
+
+async def test_middleware_of_a_client_hears_of_an_end_that_fails() -> None:
+    @asynccontextmanager
+    async def leaky(_: object) -> AsyncIterator[None]:
+        yield
+        raise OSError("the pool is stuck")
+
+    class Watch:
+        cores: int = 0
+
+        async def __call__(self, request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+            return await call_next()
+
+        async def attach(self, core: object, instructions: str | None) -> None:
+            self.cores += 1
+
+        def detach(self, core: object) -> None:
+            self.cores -= 1
+
+    watch = Watch()
+    with pytest.raises(LifespanError):
+        async with connect(Server("leaky", lifespan=leaky), middleware=[watch]):
+            assert watch.cores == 1
+    assert watch.cores == 0

@@ -245,3 +245,8 @@ def test_a_guard_that_cannot_be_set_up_is_done_without(
     assert runs()
     guard.forget(later)
     assert not runs()
+
+
+async def test_a_hurried_end_waits_no_longer_after_sigterm_either() -> None:
+    async with bad_server("lingers", "stubborn", close_wait=3600.0, term_wait=3600.0) as (_, link):
+        link.hurry(0.2)  # else the end of the block takes longer than any test may

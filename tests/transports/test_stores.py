@@ -720,6 +720,12 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", put(b'{"id":1}'), True),
         Do("a", take(5), page(b"2", b"3", b"4", b'{"id":1}')),
     ],
+    "what found no room may come again": [
+        NEW,
+        Do("a", put(b"x" * 41, once="1"), False),
+        Do("b", put(N, once="1"), True),
+        Do("a", put(N, once="1"), False),
+    ],
     "what never fits drops nothing": [
         NEW,
         GET,

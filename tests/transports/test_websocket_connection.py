@@ -138,3 +138,11 @@ def test_messages_are_frames_of_their_side() -> None:
     [frame] = said(made().encode(peer.data_to_send(), 0.0))
     assert frame.kind == "text"
     assert b"server/discover" in frame.data or b"initialize" in frame.data
+
+
+def test_frames_count_towards_the_limit_of_their_own_message_alone() -> None:
+    connection = made(fragments=3)
+    for _ in range(5):  # whole, but cut within the head
+        assert heard(connection, TEXT[:1]) + heard(connection, TEXT[1:]) == [b"{}"]
+    assert heard(connection, b"\x01\x01{\x80\x01}") == [b"{}"]
+    assert connection.state is STATES.OPEN
