@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,8 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from conformance.interop.drivers.features import FEATURES, Cell, Feature, Speaks
-from conformance.interop.known import Difference, Entry, Fault, Known
+from conformance.interop.drivers.script import Target
+from conformance.interop.known import Difference, Entry, Fault, Gap, Known
 from conformance.interop.talk import (
     OUR_CLIENT,
     OUR_SERVER,
@@ -115,7 +116,7 @@ TYPESCRIPT = (
     TypeScriptLine("TypeScript 1.x", "1.32.2", _PACKAGES, ERAS[:1], f"{_OWN}/sdk", _BARE),
 )
 """The official SDK in TypeScript: in the newest revision of each era that a line speaks."""
-FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp", _BARE)
+FASTMCP = Line("fastmcp", "4.1.2", ".venv-fastmcp", ERAS, "fastmcp")
 """It says and hears in a way of its own what the SDK below it does."""
 EVERY_LINE = (*LINES, *TYPESCRIPT, FASTMCP)
 
@@ -218,7 +219,8 @@ def talks(
 def relayed_talks(lines: Iterable[Line] = LINES) -> list[Talk]:
     """Conversations through a gateway, over HTTP: in each era, and from each to the other.
 
-    A client that meets the other era meets a server of the official SDK there, too.
+    A client that meets the other era meets a server of the official SDK there, too, and one of
+    fastmcp in either.
     """
     found = [
         structs.replace(talk, behind=era)
@@ -227,10 +229,15 @@ def relayed_talks(lines: Iterable[Line] = LINES) -> list[Talk]:
         for talk in talks(lines, transports=("http",), revisions=ERAS)
         for era in ERAS
     ]
-    return found + [  # the older line does not speak the newer era
-        structs.replace(talk, server=LINES[talk.behind is LATEST_LEGACY])
-        for talk in found
-        if talk.side == "client" and talk.behind is not talk.revision
+    clients = [talk for talk in found if talk.side == "client"]
+    return [
+        *found,
+        *(  # the older line does not speak the newer era
+            structs.replace(talk, server=LINES[talk.behind is LATEST_LEGACY])
+            for talk in clients
+            if talk.behind is not talk.revision
+        ),
+        *(structs.replace(talk, server=FASTMCP) for talk in clients if FASTMCP in lines),
     ]
 
 
@@ -264,32 +271,55 @@ def present(talk: Talk, features: Iterable[Feature] = FEATURES) -> list[Feature]
     return [feature for feature in features if absence(talk, feature) is None]
 
 
-def hold(talk: Talk, features: Sequence[Feature], tell: Callable[[Cell], object]) -> None:
-    """Hold a conversation.
+class Place(Struct, frozen=True):
+    """What a client is led to: a server, and the gateway before it in ``spoken`` and ``behind``."""
+
+    command: tuple[str, ...]
+    transport: str
+    spoken: Revision | None = None
+    behind: Revision | None = None
+    alone: Talk | None = None
+    """The one conversation that it is for; None: several, one after the other."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Target]:
+        """Start it, and yield what to connect to."""
+        with ExitStack() as stack:
+            target = stack.enter_context(offered(self.command, self.transport))
+            if self.spoken and self.behind:
+                between = relayed(target, self.transport, self.spoken, self.behind)
+                target = stack.enter_context(between)
+            yield target
+
+
+def place(talk: Talk) -> Place:
+    """Say where a conversation is held.
 
     An SDK's client finds the revision by itself, as it would everywhere: our server is restricted
-    to the one that is wanted.  The SDK's servers cannot be restricted, so that our client is, but
-    for the newest, which it finds by itself.
+    to the one that is wanted.
     """
-    rounds = dict.fromkeys([feature.name for feature in features], 1)
+    ours = ["env", f"{PAGE_SIZE}={SMALL_PAGES}", *OUR_SERVER, "--revision"]
+    server = talk.server if talk.side == "client" else talk.line
     spoken = talk.behind or talk.revision
-    ours = ["env", f"{PAGE_SIZE}={SMALL_PAGES}", *OUR_SERVER, "--revision", spoken.name]
-    if talk.side == "client":
-        server = talk.server.program("server") if talk.server else ours
-        client, automatic = talk.line.program("client"), True
-    else:
-        client, server = list(OUR_CLIENT), talk.line.program("server")
-        automatic = talk.revision is talk.line.revisions[-1]
-    try:
-        with ExitStack() as stack:
-            target = stack.enter_context(offered(server, talk.transport))
-            if talk.behind:
-                between = relayed(target, talk.transport, talk.revision, talk.behind)
-                target = stack.enter_context(between)
-            converse(client, target, talk.revision, rounds, tell, automatic=automatic)
-    except LaunchError as error:
-        for name in rounds:
-            tell(Cell(name, "failed", str(error)))
+    command = server.program("server") if server else [*ours, spoken.name]
+    client = talk.revision if talk.behind else None
+    alone = talk if talk.transport == "stdio" else None  # its client starts it
+    return Place(tuple(command), talk.transport, client, talk.behind, alone)
+
+
+def hold(
+    talk: Talk, target: Target, features: Iterable[Feature], tell: Callable[[Cell], object]
+) -> None:
+    """Hold a conversation.
+
+    The SDK's servers cannot be restricted, so that our client is, but for the newest revision,
+    which it finds by itself.
+    """
+    of_sdk = talk.side == "client"
+    client = talk.line.program("client") if of_sdk else list(OUR_CLIENT)
+    automatic = of_sdk or talk.revision is talk.line.revisions[-1]
+    rounds = dict.fromkeys([feature.name for feature in features], 1)
+    converse(client, target, talk.revision, rounds, tell, automatic=automatic)
 
 
 def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
@@ -314,6 +344,15 @@ def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
     return Judged(talk, cell.feature, Verdict.NONE, entry.reason)
 
 
+def lack(talk: Talk, feature: Feature, known: Known) -> Gap | None:
+    """Say what the server behind a gateway is without that a feature needs."""
+    if talk.behind is None:
+        return None
+    servers = [end for end in talk.foreign if end[1] == "server"]
+    entry = known.find(servers, feature.name)
+    return entry if isinstance(entry, Gap) else None
+
+
 def run(
     chosen: Sequence[Talk],
     features: Sequence[Feature],
@@ -321,15 +360,40 @@ def run(
     *,
     workers: int | None = None,
 ) -> Iterator[tuple[Talk, list[Judged]]]:
-    """Hold the conversations, some at a time, and yield each when it is over."""
+    """Hold the conversations, those of one place in turn, and yield each as it was chosen.
 
-    def one(talk: Talk) -> tuple[Talk, list[Judged]]:
-        found: list[Judged] = []
+    What the server behind a gateway lacks is not tried: news would be waited for in vain.
+    """
+    places: dict[Place, list[Talk]] = {}
+    for talk in chosen:
+        if present(talk, features):
+            places.setdefault(place(talk), []).append(talk)
+
+    def one(talk: Talk, target: Target) -> list[Judged]:
         wanted = present(talk, features)
-        if wanted:
-            hold(talk, wanted, lambda cell: found.append(judge(talk, cell, known)))
-        return talk, found
+        lacking = {each: gap for each in wanted if (gap := lack(talk, each, known))}
+        found = [Judged(talk, each.name, Verdict.NONE, gap.reason) for each, gap in lacking.items()]
+        tried = [each for each in wanted if each not in lacking]
+        hold(talk, target, tried, lambda cell: found.append(judge(talk, cell, known)))
+        return found
 
-    # Most of the time is spent in waiting, by tools that take their time.
+    def all_of(where: Place) -> dict[Talk, list[Judged]]:
+        try:
+            with where.opened() as target:
+                return {talk: one(talk, target) for talk in places[where]}
+        except LaunchError as error:
+            return {
+                talk: [
+                    judge(talk, Cell(each.name, "failed", str(error)), known)
+                    for each in present(talk, features)
+                ]
+                for talk in places[where]
+            }
+
+    # Most of the time is spent in waiting, by tools that take their time; the longest go first.
     with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
-        yield from pool.map(one, chosen)
+        longest = sorted(places, key=lambda where: -len(places[where]))
+        held = {where: pool.submit(all_of, where) for where in longest}
+        for talk in chosen:
+            there = held.get(place(talk))
+            yield talk, there.result()[talk] if there else []

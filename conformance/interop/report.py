@@ -22,11 +22,11 @@ INTRODUCTION = """\
 # Interoperation
 
 Our client and our server against programs written with the official SDKs in Python and in
-TypeScript, both lines of each, and the client of fastmcp ({versions}):
+TypeScript, both lines of each, and with fastmcp ({versions}):
 every feature that both sides have, in both directions, over stdio and Streamable HTTP; with Python
 also over HTTP+SSE, and with its servers also without sessions and streams, as many are deployed.
-Python speaks every revision that its line speaks there, the others the newest of each era. The same
-drivers (`conformance/interop/drivers`) drive the clients of all libraries; the SDKs' programs are
+The SDK in Python speaks every revision that its line has, the others the newest of each era. The
+same drivers (`conformance/interop/drivers`) drive the clients of all libraries; their programs are
 in `conformance/interop/sdk`, ours are `mcpcore_conformance.everything.server` and
 `conformance.interop.our_client`.
 
@@ -45,8 +45,9 @@ and the SDK's client finds it out by itself; when it is the server, our client i
 and finds out the newest."""
 RELAYED = """\
 The same with `mcpcore gateway` between the two, over HTTP: in each era, and from each to the other,
-where a server of the official SDK in Python stands behind the clients, too. Features are those that
-both revisions have. Between the eras what is listed may also work."""
+where a server of the official SDK in Python stands behind the clients, too, and in either era one
+of fastmcp. Features are those that both revisions have. Between the eras what is listed may also
+work; what the server lacks is not tried."""
 
 
 def markdown(cells: Iterable[Judged], known: Known) -> str:

@@ -88,7 +88,8 @@ async def open_fastmcp(
     """
     url = target if isinstance(target, str) else None
     caller = FastmcpCaller(facts, url)
-    where = url or StdioTransport(target[0], target[1:], keep_alive=False)
+    program = StdioTransport(target[0], target[1:], keep_alive=False) if url is None else None
+    where = program or url.removeprefix("sse+")  # it sees by the path which of the two it is
     mode = "auto" if automatic or facts["modern"] else "legacy"
     async with Client(where, mode=mode, **({} if bare else caller.callbacks())) as client:
         caller.client = client
