@@ -307,6 +307,7 @@ WHY: dict[str, Excuse] = {
     **_all(
         _RARE,
         {
+            "stream/plain.py accept_waiting": (2, 1),
             "client/core.py ClientCore._renew": (1, 1),
             "client/listen.py Listening.part": (2, 2),
             "client/listen.py Listening.reopen": (2, 1),
