@@ -32,7 +32,7 @@ REWRITTEN := build/.rewritten
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
 # take their time have a process for each file, in the order of tests/conftest.py: with most tests first the
 # longest of all, which stand alone in their files, would come last.
-JOBS ?= 6
+JOBS ?= 4
 LONG_JOBS ?= 4
 
 # Of the long tests of which there are many of a kind (another binding, event loop, revision, seed) one in

@@ -248,5 +248,8 @@ def test_a_guard_that_cannot_be_set_up_is_done_without(
 
 
 async def test_a_hurried_end_waits_no_longer_after_sigterm_either() -> None:
-    async with bad_server("lingers", "stubborn", close_wait=3600.0, term_wait=3600.0) as (_, link):
+    times = {"close_wait": 3600.0, "term_wait": 3600.0}
+    async with bad_server("lingers", "stubborn", **times) as (client, link):
+        assert await client.echo(a=1) == {"a": 1}
         link.hurry(0.2)  # else the end of the block takes longer than any test may
+    assert link.returncode == -9

@@ -100,9 +100,9 @@ def _must_be_ours(address: str, host: str) -> None:
 
 
 def drop_new(bound: socket.socket) -> None:
-    """Have the system drop further attempts to connect to a listener that no other process has.
+    """Drop further attempts to connect to a listener that no other process has.
 
-    Who tries is to try again, a second later, and finds another listener of the port or none.
+    TCP repeats them a second later, and they reach another listener of the port or are refused.
     Otherwise a connection that is made just before the listener is closed, and is not accepted
     any more, would be reset with the request on it.  Linux alone can do that, by a filter of the
     listener (``SO_ATTACH_FILTER``, socket(7)); elsewhere nothing is done.
