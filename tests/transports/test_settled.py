@@ -272,7 +272,7 @@ def test_a_file_is_found_and_read_before_the_command_runs(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (2, "error: there is no module 'no_such_module'\n")
     missing = mcpcore_here("serve", "--config", "no.toml", cwd=tmp_path)
     assert missing.returncode == 2
-    assert "no.toml: No such file or directory" in missing.stderr
+    assert "'--config': no.toml: No such file or directory" in missing.stderr
 
 
 def test_limits_and_policies_reach_the_settings() -> None:
