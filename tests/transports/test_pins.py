@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_used(text: str, says: str, tmp_path: Path) -> Non
 
 def test_the_commands(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
-    options = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
+    options: dict[str, Any] = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
     config = tmp_path / "mcp.json"
 
     def run(*words: str) -> tuple[int, str]:
