@@ -143,17 +143,19 @@ async def test_prometheus_reads_its_files_and_knows_the_answers(tmp_path: Path) 
                 ["prometheus", *words], cwd=tmp_path, stdout=DEVNULL, stderr=DEVNULL
             ) as process,
         ):
-            with patience():
-                await client.list_tools()
-                drawn = '{__name__="mcp_server_operation_duration_seconds_count",job="mcpcore"}'
-                await until("query", lambda data: data["result"], query=drawn)
-                for expression in expressions():
-                    query = expression.replace("$__rate_interval", "1m").replace("$job", ".*")
-                    if not query.startswith("label_values"):  # Grafana's own
-                        fetch("query", {"query": query})
-                rules = sum(len(group["rules"]) for group in RULES["groups"])
-                await until("rules", lambda data: str(data).count("'health': 'ok'") == rules)
-            process.terminate()
+            try:
+                with patience():
+                    await client.list_tools()
+                    drawn = '{__name__="mcp_server_operation_duration_seconds_count",job="mcpcore"}'
+                    await until("query", lambda data: data["result"], query=drawn)
+                    for expression in expressions():
+                        query = expression.replace("$__rate_interval", "1m").replace("$job", ".*")
+                        if not query.startswith("label_values"):  # Grafana's own
+                            fetch("query", {"query": query})
+                    rules = sum(len(group["rules"]) for group in RULES["groups"])
+                    await until("rules", lambda data: str(data).count("'health': 'ok'") == rules)
+            finally:
+                process.terminate()
 
 
 @pytest.mark.parametrize("name", [*DURATIONS, *GAUGES, REFUSALS])
