@@ -213,7 +213,7 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
         ("workers = [1, 2]", "workers: one value is expected, not a list"),
         ('workers = "two"', "(it is from server.toml)"),
         ("limits = 1", "limits: expected a table"),
-        ("[limits]\nmax_bdy = 1", "there is no limit 'max_bdy'; did you mean max_body"),
+        ("[limits]\nmax_bdy = 1", "server.toml: --limit: there is no limit 'max_bdy'; did"),
         ("[limits]\nmax_body = 'big'", "max_body: expected a number of bytes"),
         ("[rates]\ntoolz = {}", "rates has the unknown member 'toolz'; did you mean 'tool'?"),
         ("[rates]\ntool = 3", "rates.tool: expected a table"),
