@@ -1,13 +1,19 @@
 """Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.redaction import HIDDEN, Discreet
+
+if TYPE_CHECKING:  # late: stdio has no HTTP requests
+    from mcpcore.http.documents import Page
+else:
+    Page = Any
 
 MAX_DELAY = 31_536_000.0
 """Maximum seconds that a client is asked to wait before it comes back: a year."""
@@ -57,9 +63,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     such as protected resource metadata (RFC 9728)."""
     documents_age: int = 3600
     """Seconds for which they may be cached."""
-    pages: Mapping[str, Callable[[], tuple[str, bytes]]] = {}
-    """Pages by path that are made anew for each GET, such as metrics: functions that return the
-    content type and the body.  Everybody may read them, but for web pages of other origins."""
+    pages: Mapping[str, Page] = {}
+    """Pages by path that are made anew for each GET or HEAD, such as metrics.  Everybody may read
+    them, but for web pages of other origins."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
