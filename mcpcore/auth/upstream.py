@@ -82,7 +82,7 @@ def upstream_token(
     issuer = upstream.issuer
     private = endpoints.settings.private
     check_url(upstream.resource, "the resource", loopback=True, private=private)
-    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
+    metadata = yield from find_metadata(endpoints, server_metadata_urls(issuer), issuer)
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
     place = metadata.endpoint("token_endpoint", certificate=upstream.client.certificate)
