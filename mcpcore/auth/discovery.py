@@ -17,6 +17,7 @@ from mcpcore.auth.urls import (
     covers,
     parse_url,
     resource_metadata_urls,
+    same_issuer,
     server_metadata_urls,
 )
 from mcpcore.errors import AuthorizationError, DocumentRefused
@@ -77,11 +78,11 @@ def find_authority(
     if not issuers:
         raise DocumentRefused("the metadata of the server", "it names no authorization server")
     issuer = endpoints.settings.issuer or issuers[0]
-    if issuer not in issuers:
+    if not any(same_issuer(issuer, each) for each in issuers):
         raise AuthorizationError(
             "the server does not name the issuer that this client is registered with"
         )
-    metadata = yield from find_metadata(endpoints, server_metadata_urls(issuer), issuer)
+    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
     scopes = parse_scopes(" ".join(resource.scopes_supported or ()))
@@ -89,14 +90,14 @@ def find_authority(
 
 
 def find_metadata(
-    endpoints: Endpoints, places: Sequence[str], *issuers: str, headers: Mapping[str, str] = JSON
+    endpoints: Endpoints, issuer: str, places: Sequence[str], headers: Mapping[str, str] = JSON
 ) -> Steps[ServerMetadata | None]:
-    """Return the metadata of one of the issuers, None without any; the first found is final."""
+    """Return the metadata of an issuer, None if there is none; the first found is final."""
     what = "the metadata of the authorization server"
     found = yield from endpoints.document(places, ServerMetadata, what, headers)
     if found is None:
         return None
-    if found[0].issuer not in issuers:
+    if not same_issuer(found[0].issuer, issuer):
         raise DocumentRefused(what, "it is of another issuer")
     return found[0]
 
@@ -109,13 +110,12 @@ def _fallback(endpoints: Endpoints, server: str, wanted: str | None) -> Steps[Di
     """
     origin = parse_url(server, "the URL of the server").origin
     issuer = endpoints.settings.issuer
-    names = origin, f"{origin}/"  # issuers whose metadata is there (RFC 8414 section 3.1)
-    if issuer is not None and issuer not in names:
+    if issuer is not None and not same_issuer(issuer, origin):
         raise AuthorizationError(
             f"the server has no metadata, and is not the issuer {printable(issuer)} itself"
         )
     places = server_metadata_urls(origin)[:1]
-    metadata = yield from find_metadata(endpoints, places, *names, headers=_FALLBACK_HEADERS)
+    metadata = yield from find_metadata(endpoints, origin, places, _FALLBACK_HEADERS)
     if metadata is None and wanted is not None and issuer is None:
         raise AuthorizationError(
             f"the server asks for {wanted} and names no authorization server: {GIVE_YOURS}; if "

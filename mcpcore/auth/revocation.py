@@ -65,7 +65,7 @@ def _forgotten(endpoints: Endpoints, key: TokenKey) -> Steps[SignedOut]:
 def _revoked(endpoints: Endpoints, record: TokenRecord) -> Steps[None]:
     """Revoke the tokens of a record, the one for refreshes first.  Raises AuthorizationError."""
     places = server_metadata_urls(record.issuer)
-    metadata = yield from find_metadata(endpoints, places, record.issuer)
+    metadata = yield from find_metadata(endpoints, record.issuer, places)
     client, place = record.client, None
     if metadata is not None:
         place = metadata.endpoint("revocation_endpoint", certificate=client.certificate)

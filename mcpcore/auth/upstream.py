@@ -82,14 +82,19 @@ def upstream_token(
     issuer = upstream.issuer
     private = endpoints.settings.private
     check_url(upstream.resource, "the resource", loopback=True, private=private)
-    metadata = yield from find_metadata(endpoints, server_metadata_urls(issuer), issuer)
+    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
     place = metadata.endpoint("token_endpoint", certificate=upstream.client.certificate)
     url = endpoints.url(place, "the token endpoint")
     method = choose_method(upstream.client, metadata)
     response = yield from endpoints.token(
-        url, _grant(upstream, subject), upstream.client, method, audience=issuer, bound=False
+        url,
+        _grant(upstream, subject),
+        upstream.client,
+        method,
+        audience=metadata.issuer,
+        bound=False,
     )
     what = "the token response"
     if isinstance(response, ErrorResponse):

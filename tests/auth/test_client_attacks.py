@@ -202,7 +202,7 @@ def _(world: World) -> None:
 
 @attack(7, "the metadata names another issuer", "none of its endpoints is used")
 def _(world: World) -> None:
-    for issuer in OTHERS:
+    for issuer in {*OTHERS, f"{ISSUER}//"} - {f"{ISSUER}/"}:
         other = World()
         other.metadata["issuer"] = issuer
         other.pages[f"{ISSUER}{AS}"] = other.metadata

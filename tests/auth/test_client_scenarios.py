@@ -126,6 +126,20 @@ def _(world: World) -> None:
     assert not world.opened
 
 
+def test_servers_and_issuers_need_not_agree_on_the_slash_of_a_root() -> None:
+    """Google's servers name their issuer with it, its metadata without; others the reverse."""
+    for named, own in ((f"{ISSUER}/", ISSUER), (ISSUER, f"{ISSUER}/")):
+        for given in (None, named, own):
+            world = World()
+            world.resource["authorization_servers"] = [named]
+            world.metadata["issuer"] = own
+            ready(world, issuer=given)
+            # The response is still of the issuer that the metadata names, to the letter.
+            world.reply = lambda world, need, asked, iss=named: world.consent(asked, iss=iss)  # type: ignore[misc]
+            world.lose_tokens()
+            failed(world, "of another issuer", issuer=given)
+
+
 @scenario("resource-mismatch")
 def _(world: World) -> None:
     world.resource["resource"] = "https://evil.example/mcp"
