@@ -35,6 +35,9 @@ from mcpcore.errors import AuthorizationError, DocumentRefused
 from mcpcore.wire.redaction import Secret
 
 JSON = {"accept": "application/json"}
+_GOOD = (200, 201)
+"""Statuses of a token request that was granted; frameworks that answer each POST with 201 do so
+here too, against RFC 6749 section 5.1."""
 _NONE = (404, 405, 410)
 """Statuses that say there is no such document."""
 _ERRORS = frozenset(
@@ -164,7 +167,7 @@ class Endpoints:
         form = {"token": Secret(token), "token_type_hint": hint}
         args = url, form, client, method, audience, None
         response, refusal = yield from self._token_request(*args)
-        if refusal is not None and response.status != 200:  # no body counts (section 2.2)
+        if refusal is not None and response.status // 100 != 2:  # no body counts (section 2.2)
             raise AuthorizationError(told("the token was not revoked", refusal))
 
     def _needs_nonce(self, url: Url, response: Fetched, refusal: ErrorResponse | None) -> bool:
@@ -198,7 +201,7 @@ class Endpoints:
             proof = self.proof(dpop, "POST", url.text, wall=self.wall)
             headers["dpop"] = yield from signed(proof)
         response = yield from self.fetch("POST", url, headers, form.body())
-        if response.status == 200 and not _tells_error(response.body):
+        if response.status in _GOOD and not _tells_error(response.body):
             return response, None
         sent = [*form.params.values(), *form.headers.values(), Secret(client.client_secret or "")]
         secrets = [value.reveal() for value in sent if isinstance(value, Secret)]

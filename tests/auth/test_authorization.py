@@ -472,7 +472,19 @@ REFUSALS = [
     ("invalid_dpop_proof", 401),
     ("its_own", 403),
     ("bad_refresh_token", 200),
+    ("bad_refresh_token", 201),
 ]
+
+
+def test_a_token_may_come_with_status_201() -> None:
+    """Frameworks that answer each POST so do it here as well; Supabase's server, for one."""
+
+    def created(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        return replace(world.give_token(form), status=201)
+
+    world = World(pages={f"{ISSUER}/token": created})
+    world.refuse(ready(world))
+    assert grants(world) == ["authorization_code", "refresh_token"]
 
 
 @pytest.mark.parametrize(("error", "status"), REFUSALS)
