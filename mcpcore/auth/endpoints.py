@@ -104,19 +104,23 @@ class Endpoints:
     ) -> Steps[tuple[D, str] | None]:
         """Return the first document that is at one of the URLs, asked in their order, and its URL.
 
-        None if there is none: each has answered 404, 405 or 410.  Another 4xx leads to the next
-        URL as well, but does not say that there is no document, and so allows no weaker way:
-        without a document it raises DocumentRefused, as each other status does at once.
+        None if there is none: each has answered 404, 405 or 410.  A redirect, which is not
+        followed, another 4xx, or a web page, by which many sites answer whatever they do not know,
+        leads to the next URL as well, but does not say that there is no document, and so allows no
+        weaker way: without a document it raises DocumentRefused, as each other status does at once.
         """
         refusal: DocumentRefused | None = None
         for place in places:
             response = yield from self.fetch("GET", self.url(place, f"the URL of {what}"), headers)
-            if response.status == 200:
-                return self.read(response.body, kind, what), place
-            if response.status in _NONE:
+            status = response.status
+            if status in _NONE:
                 continue
-            refusal = DocumentRefused(what, f"its status is {response.status}")
-            if not 400 <= response.status < 500:
+            page = status == 200 and response.body.lstrip().startswith(b"<")
+            if status == 200 and not page:
+                return self.read(response.body, kind, what), place
+            fault = "it is a web page" if page else f"its status is {status}"
+            refusal = DocumentRefused(what, fault)
+            if not page and not 300 <= status < 500:
                 raise refusal
         if refusal is not None:
             raise refusal

@@ -1182,7 +1182,7 @@ NO_SCOPE = "no scope is allowed that a token could be asked for with"
     ("place", "page", "settings", "told", "before"),
     [
         (f"{PRM}/mcp", GONE, {"fallbacks": False}, f"{OF_SERVER} there is none", "discovery"),
-        (f"{PRM}/mcp", answer(b"<html>"), {}, "not sound JSON", "discovery"),
+        (f"{PRM}/mcp", answer(b"html"), {}, "not sound JSON", "discovery"),
         (f"{PRM}/mcp", {"resource": SERVER}, {}, "names no authorization server", "discovery"),
         (f"{PRM}/mcp", RESOURCE | {"authorization_servers": ["x"]}, {}, "the issuer", "discovery"),
         (
@@ -1269,7 +1269,8 @@ def test_secrets_without_an_issuer_are_noted(settings: dict[str, Any]) -> None:
     assert not World().client(client=ClientIdentity(client_id="public")).notes
 
 
-NONE, REFUSED, ENDS = (404, 405, 410), (400, 401, 403, 406, 429, 451), (204, 302, 500, 503)
+NONE, ENDS = (404, 405, 410), (204, 500, 503)
+REFUSED = (302, 308, 400, 401, 403, 406, 429, 451)
 HERE = "https://mcp.example"
 CHAINS = {
     "the resource": [f"{PRM}/mcp", PRM],
@@ -1282,15 +1283,18 @@ CHAINS = {
 }
 
 
-def discovering(chain: str, statuses: Sequence[int]) -> tuple[World, list[str], str]:
+def discovering(chain: str, replies: Sequence[int | bytes]) -> tuple[World, list[str], str]:
     """A world whose well-known places of one kind answer so, those that were asked, the error."""
     world = World()
     if chain == "the issuer with a path":
         world.metadata["issuer"] = f"{ISSUER}/tenant1"
         world.resource["authorization_servers"] = [f"{ISSUER}/tenant1"]
     document = world.resource if chain == "the resource" else world.metadata
-    pairs = zip(CHAINS[chain], statuses, strict=False)
-    world.pages = {place: answer(document, status) for place, status in pairs}
+    pairs = zip(CHAINS[chain], replies, strict=False)
+    world.pages = {
+        place: answer(reply) if isinstance(reply, bytes) else answer(document, reply)
+        for place, reply in pairs
+    }
     machine = world.refuse(world.client())
     asked = [url for url in world.urls() if url in CHAINS[chain]]
     return world, asked, str(machine.error)
@@ -1326,6 +1330,19 @@ def test_a_refusal_allows_no_weaker_way(chain: str, status: int, other: int) -> 
         assert f"its status is {status}" in error
         assert not world.opened
         assert f"{HERE}{AS}" not in world.urls()
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_web_page_is_no_document(chain: str) -> None:
+    """Sites of one page answer all that they do not know so."""
+    places = CHAINS[chain]
+    page = b"\n<!doctype html>"
+    world, asked, error = discovering(chain, [page, 200])
+    assert (asked, error, bool(world.opened)) == (places[:2], "None", True)
+    world, asked, error = discovering(chain, [page] * 3)
+    assert (asked, bool(world.opened)) == (places, False)
+    assert "it is a web page" in error
+    assert f"{HERE}{AS}" not in world.urls()
 
 
 @pytest.mark.parametrize("status", [*NONE, *REFUSED, *ENDS])

@@ -437,7 +437,8 @@ def _(world: World) -> None:
             stopped(
                 other, f"status is {status}" if "well" in url else "status 30", before="sign-in"
             )
-            assert other.urls()[-1] == url
+            assert url in other.urls()
+            assert not [each for each in other.urls() if each.startswith(EVIL)]
 
 
 @attack(26, "a redirect of the token request", "the code goes nowhere else")
