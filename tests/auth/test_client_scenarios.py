@@ -135,7 +135,7 @@ def test_servers_and_issuers_need_not_agree_on_the_slash_of_a_root() -> None:
             world.metadata["issuer"] = own
             ready(world, issuer=given)
             # The response is still of the issuer that the metadata names, to the letter.
-            world.reply = lambda world, need, asked, iss=named: world.consent(asked, iss=iss)  # type: ignore[misc]
+            world.reply = lambda world, need, asked, iss=named: world.consent(asked, iss=iss)
             world.lose_tokens()
             failed(world, "of another issuer", issuer=given)
 
