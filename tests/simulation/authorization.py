@@ -749,6 +749,8 @@ class Play:
         if url.path == "/.well-known/oauth-protected-resource/mcp":
             document = {"resource": SERVER, "authorization_servers": [self.current]}
             return _json({**document, "scopes_supported": ["read"]}, 200)
+        if url.path == "/.well-known/oauth-protected-resource":
+            return _json({}, 404)
         if _origin(need.url) == _EVIL:
             return _json({"error": "invalid_grant"}, 400)
         issuer = next(
