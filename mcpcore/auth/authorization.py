@@ -205,6 +205,7 @@ class _Tried(Struct, frozen=True, kw_only=True):
     last: float
     """Time of the last one."""
     flows: int = 0
+    """Number of them, without those that found the token of another process."""
     refreshed: bool = False
     """True if one of them has refreshed the token."""
     got: tuple[frozenset[str], ...] = ()
@@ -579,6 +580,7 @@ class Authorization:
             wanted = reason.scopes if reason.more else frozenset()
             if other and wanted <= frozenset(record.scopes or ()):
                 self._adopt(record)
+                self._note(reason, flows=reason.tried.flows)  # it has cost nobody anything
                 self._move(AuthSignal.FRESH)
                 return
             # A token that was got for this operation, and refused, is not refreshed again.

@@ -476,6 +476,21 @@ REFUSALS = [
 ]
 
 
+def test_tokens_of_other_processes_use_up_no_authorization() -> None:
+    """They may all be of an issuer that the server trusts no more."""
+    world = World()
+    ready(world)
+    machine = loaded(world)
+    for _ in range(AuthorizationSettings().max_flows):
+        world.refuse(loaded(world), operation="theirs")
+        world.refuse(machine, operation="ours")
+        assert machine.token == ("Bearer", stored(world).access_token)
+    before = grants(world)
+    for _ in range(2):
+        world.refuse(machine, operation="ours")
+    assert grants(world)[len(before) :] == ["refresh_token", "authorization_code"]
+
+
 def test_a_token_may_come_with_status_201() -> None:
     """Frameworks that answer each POST so do it here as well; Supabase's server, for one."""
 
