@@ -491,9 +491,9 @@ class Process:
                 demand(secret not in words, "no error holds a secret", words)
         machine.notes.clear()
         again, self.again = self.again, None
-        if again is not None and not self.fetches and machine.state is AuthState.READY:
-            self.starts[again[0]].pop()  # another process had a token
         if again is not None and machine.state is AuthState.READY:
+            if not self.fetches and (starts := self.starts.get(again[0])):
+                starts.pop()  # another process had a token
             self.request(*again)
         waiting, self.waiting = self.waiting, []
         for refused in waiting:
