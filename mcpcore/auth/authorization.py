@@ -276,8 +276,8 @@ class Authorization:
         """Time before which a token that is good still is not refreshed."""
         self._version = 0
         self._unsaved: int | None = None
-        """Version that ``_record`` is to replace in the store; None if it is not on its way there.
-        """
+        """Version that ``_record``, or its absence, is to replace in the store; None if it is not
+        on its way there."""
         self._named: str | None = None
         """URL of the server's metadata as the last challenge named it; a step-up may name none, and
         a token that is renewed before its end comes without a challenge."""
@@ -628,7 +628,7 @@ class Authorization:
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
-        self._unsaved = None if record is None else self._version
+        self._unsaved = self._version
         outcome = yield Save(key=self.key, record=data, version=self._version)
         if isinstance(outcome, NeedFailed):
             self.notes.append(f"the token is not stored: {printable(outcome.reason)}")

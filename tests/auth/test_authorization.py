@@ -491,6 +491,26 @@ def test_tokens_of_other_processes_use_up_no_authorization() -> None:
     assert grants(world)[len(before) :] == ["refresh_token", "authorization_code"]
 
 
+def test_a_stored_token_that_cannot_be_removed_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was replaced: an issuer revokes all if it comes once more."""
+    world = World()
+    ready(world)
+    machine, before = loaded(world), dict(world.store)
+    with monkeypatch.context() as full:
+        full.setattr(world, "save", lambda need: NeedFailed("the disk is full"))
+        world.refuse(machine, operation="a")
+        world.pages[f"{ISSUER}/token"] = answer({"error": "invalid_grant"}, 400)
+        world.refuse(machine, operation="b")
+        del world.pages[f"{ISSUER}/token"]
+        assert (machine.token, world.store) == (None, before)
+    known = grants(world)
+    world.refuse(machine, operation="c")
+    assert grants(world)[len(known) :] == ["authorization_code"]
+    assert (world.reused, stored(world).access_token) == (0, "access-3")
+
+
 def test_a_token_may_come_with_status_201() -> None:
     """Frameworks that answer each POST so do it here as well; Supabase's server, for one."""
 
