@@ -201,7 +201,7 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     answer_timeout: float = 600.0
     """Seconds for the application to answer a challenge, such as by the sign-in of a person."""
     max_redirects: int = 3
-    """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
+    """Maximum redirects in a row that are followed, within the origin; all others are refused."""
     max_violations: int = 100
     """Maximum messages on one stream that are not allowed; one more ends its request."""
     stream_timeout: float | None = 60.0

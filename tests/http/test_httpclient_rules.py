@@ -433,7 +433,7 @@ def test_a_notification_may_be_answered_with_anything() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "texts"),
     [
-        (301, None, ["301", "redirects of POST are not followed"]),
+        (301, None, ["301", "a POST follows 307 and 308 alone"]),
         (401, None, ["401", "authorization"]),
         (403, b"go away", ["403", "forbids", "go away"]),
         (404, b"<html>nothing</html>", ["404"]),

@@ -84,7 +84,7 @@ class Call(Struct, kw_only=True, eq=False):
     repeated: bool = False
     """True if the message was sent before, on a connection that was lost."""
     plan: HttpSend | None = None
-    """Request, kept while the server may refuse it until it is authorized."""
+    """Request, kept until its response begins: it may have to be sent again."""
     admission: Admission = Admission.SENT
     refusal: HeldRefusal | None = None
     """Refusal that waits for its end, or for the application."""
@@ -161,6 +161,8 @@ def proves_modern(status: int, error: ErrorData) -> bool:
 
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SAME_METHOD = frozenset({307, 308})
+"""Redirects that a message follows, as they leave its method as it is."""
 
 
 def refusal_of(status: int, fields: Fields) -> Fault:

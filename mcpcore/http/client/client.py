@@ -28,6 +28,7 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.client.call import (
     REDIRECTS,
+    SAME_METHOD,
     Call,
     CallPurpose,
     Planner,
@@ -298,10 +299,14 @@ class HttpClient:
         call = self._state.calls.get(exchange)
         if call is None or status < 200:
             return
-        plan = call.plan
+        plan, call.plan = call.plan, None
         if plan is not None:
-            call.plan = None
-            if self._challenges.take(call, plan, status, headers):
+            if self._state.settings.answer_challenges and self._challenges.take(
+                call, plan, status, headers
+            ):
+                return
+            if 300 <= status < 400 and plan.method != "GET":
+                self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
         frame = call.frame
@@ -457,15 +462,6 @@ class HttpClient:
             call.reading = _ERROR
             call.retry_after = seconds_of(fields)
             return
-        if status >= 300:
-            call.over = True
-            fault = refusal_of(status, fields)
-            text = refusal_text(status, "redirects of POST are not followed")
-            if call.method == INITIALIZED:
-                state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
-            else:
-                state.fail(call, f"{call.method}: {text}", now, fault=fault)
-            return
         if state.uses_sse:
             self._sse.posted(call)
             return
@@ -520,6 +516,23 @@ class HttpClient:
             call.retry = call.retry if wait is None else wait
         # Otherwise the next attempt, which the end of this response starts, may succeed: a server
         # may not have noticed yet that a connection of ours is dead (409).
+
+    def _moved(self, call: Call, plan: HttpSend, status: int, fields: Fields, now: float) -> None:
+        """Send a message again to the place that it is redirected to as it is, or end it."""
+        state, fault = self._state, refusal_of(status, fields)
+        target, reason = None, f"of redirects a {plan.method} follows 307 and 308 alone"
+        if status in SAME_METHOD:
+            target, reason = state.redirected(call, fault, now, plan.target)
+        if target is not None:
+            call.plan = structs.replace(plan, target=target)
+            self._challenges.send_again(call)
+            return
+        call.over, call.status = True, status
+        text = refusal_text(status, reason)
+        if call.method == INITIALIZED:
+            state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+        else:
+            state.fail(call, f"{call.method}: {text}", now, fault=fault)
 
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
