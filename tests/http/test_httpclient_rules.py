@@ -389,6 +389,18 @@ def test_successes_that_are_no_answer(body: bytes, kind: str, text: str) -> None
     assert "RequestEnded" not in hand.kinds()
 
 
+def test_each_head_is_read_for_itself() -> None:
+    hand = modern()
+    lines = [(b"content-type", b"text/plain")]
+    for kind in (b"application/json", b"text/plain", b"application/json"):
+        request, send = hand.call()
+        lines[0] = (b"content-type", kind)  # of the same list, as a driver may have it
+        hand.client.response_head(send.exchange, 200, lines, now=hand.now)
+        hand.data(send, json.dumps(result(request)).encode())
+        hand.end(send)
+        assert hand.take(RequestEnded if kind == b"text/plain" else ResultReceived)
+
+
 @pytest.mark.parametrize("header", [("content-type", "a"), ("x", "y")])
 def test_a_repeated_content_type_is_no_answer(header: tuple[str, str]) -> None:
     hand = modern()

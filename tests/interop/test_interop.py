@@ -11,6 +11,7 @@ from conformance.interop.matrix import (
     LINES,
     Judged,
     Talk,
+    foreign_talks,
     no_gaps,
     relayed_talks,
     run,
@@ -22,7 +23,7 @@ from conformance.interop.talk import ROOT
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 REPORT = ROOT / "conformance" / "interop" / "report.md"
-TALKS = [*talks(EVERY_LINE), *relayed_talks(EVERY_LINE)]
+TALKS = [*talks(EVERY_LINE), *foreign_talks(EVERY_LINE), *relayed_talks(EVERY_LINE)]
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,9 @@ from mcpcore.http.client.call import (
     CallPurpose,
     Planner,
     Recovery,
+    ResponseFields,
     ResponseKind,
     StreamReopened,
-    content_kind,
     proves_modern,
     refusal_of,
     refusal_text,
@@ -46,7 +46,6 @@ from mcpcore.http.client.call import (
 from mcpcore.http.client.challenges import Admission, AdmissionSignal, Challenges, HeldRefusal
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
-    CONTENT_LENGTH,
     SESSION_ID,
     Fields,
     HeaderError,
@@ -83,11 +82,6 @@ _FINAL = frozenset({401, 403, 405})
 _SKIPPED = 64 * 1024
 """Maximum ignored bytes that are read so that the connection can be used again."""
 _LATER = frozenset({429, 503})
-
-
-def _announced(fields: Fields) -> int:
-    value = fields.all(CONTENT_LENGTH) or ""
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
 def _asks(item: Message | Reject) -> bool:
@@ -135,6 +129,7 @@ class HttpClient:
         self._use(peer)
         self._sse = SseClient(state, self._refused)
         self._challenges = Challenges(state)
+        self._fields = ResponseFields(())  # of the last head, which most resemble
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     def _use(self, peer: Peer) -> None:
@@ -309,7 +304,9 @@ class HttpClient:
                 self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
-        frame = call.frame
+        frame, fields = call.frame, self._fields
+        if headers != fields.lines:
+            fields = self._fields = ResponseFields(headers)
         call.sent = frame if call.in_session else None
         if frame is not None and not frame.repeatable:
             call.frame = None
@@ -320,11 +317,11 @@ class HttpClient:
             self._state.lost(call, frame, now)
             return
         elif call.purpose is _SSE:
-            self._sse.head(call, status, Fields(headers), now)
+            self._sse.head(call, status, fields, now)
         elif call.purpose is _POST:
-            self._post_head(call, status, Fields(headers), now)
+            self._post_head(call, status, fields, now)
         else:
-            self._get_head(call, status, Fields(headers), now)
+            self._get_head(call, status, fields, now)
         if call.method == INITIALIZED and status < 300:
             self._state.confirmed()
 
@@ -362,15 +359,14 @@ class HttpClient:
         elif call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
         elif call.reading is _ERROR:
-            call.body += data
-            if len(call.body) > state.settings.max_refusal:
-                del call.body[state.settings.max_refusal :]
+            call.body.write(data)
+            if call.body.tell() > state.settings.max_refusal:
+                call.body.truncate(state.settings.max_refusal)
                 self.response_end(exchange, now=now)
                 state.plans.append(HttpAbort(exchange))
         else:
-            call.body += data
-            if len(call.body) > state.settings.max_body:
-                call.body.clear()
+            call.body.write(data)
+            if call.body.tell() > state.settings.max_body:
                 self._too_large(call, now)
 
     def _cut(self, call: Call, now: float) -> None:
@@ -456,7 +452,7 @@ class HttpClient:
 
     # Heads
 
-    def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+    def _post_head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         state = self._state
         if status >= 400:
             call.reading = _ERROR
@@ -470,7 +466,7 @@ class HttpClient:
         if call.request is None:
             call.over = True
             return
-        kind = content_kind(fields)
+        kind = fields.kind
         if status in (202, 204):
             call.over = True
             text = f"the server accepted {call.method} without answering it"
@@ -483,14 +479,14 @@ class HttpClient:
         else:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
-            if kind is _JSON and _announced(fields) > state.settings.max_body:
+            if kind is _JSON and fields.announced > state.settings.max_body:
                 self._too_large(call, now)
             else:
                 self._begin(call, kind, now)
 
-    def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+    def _get_head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         state = self._state
-        if 200 <= status < 300 and content_kind(fields) is _EVENTS:
+        if 200 <= status < 300 and fields.kind is _EVENTS:
             if call.epoch == state.epoch:
                 state.get_unproven = state.get_missing = False
                 if call.purpose is _STREAM:
@@ -740,7 +736,7 @@ class HttpClient:
             broken = self._sse.broken if call.purpose is _SSE else self._broken
             broken(call, error or "the stream ended", now, fault)
         elif reading is _ERROR:
-            self._refused(call, bytes(call.body), now)
+            self._refused(call, call.body.getvalue(), now)
         elif error is not None or reading is _HEAD:
             if self._repeats(call, fault) or (
                 _passes(call, fault) and self._state.opens_later(call)
@@ -753,7 +749,7 @@ class HttpClient:
                 state.violation(call, f"{call.method} was not taken: {error}")
             state.fail(call, text, now, fault=fault)
         else:
-            self._answered(call, self._decode(bytes(call.body)), now)
+            self._answered(call, self._decode(call.body.getvalue()), now)
 
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
         state = self._state
