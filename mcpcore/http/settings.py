@@ -192,6 +192,9 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     """Maximum bytes of a JSON body from the server, after decompression."""
     max_event: int = 64 * 1024 * 1024
     """Maximum bytes of a server-sent event, after decompression."""
+    download_step: int = 0
+    """Bytes of an answer from one :class:`~mcpcore.DownloadProgress` to the next, and before the
+    first; 0: there are none.  With ``Callbacks.download`` 0 is 1 MiB."""
     max_refusal: int = 1024 * 1024
     """Maximum bytes read of the body of a refusal; the rest is left unread."""
     answer_challenges: bool = False
@@ -238,6 +241,7 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_numbers(
             self,
+            "download_step",
             "max_refusal",
             "max_challenges",
             "answer_timeout",

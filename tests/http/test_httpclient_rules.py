@@ -308,7 +308,7 @@ def test_notifications_and_progress_on_a_stream() -> None:
 
 
 def test_a_subscription_stays_open() -> None:
-    hand = modern()
+    hand = modern(settings=HttpClientSettings(download_step=1))  # it is no download
     wanted = {"notifications": {"toolsListChanged": True}}
     request = hand.client.request("subscriptions/listen", wanted, now=hand.now)
     send = hand.next()

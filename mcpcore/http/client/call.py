@@ -118,6 +118,12 @@ class Call(Struct, kw_only=True, eq=False):
     """Time at which the stream was last opened or resumed; None while it is not open."""
     deadline: float | None = None
     """Time at which to stop waiting for the end of a response whose answer is complete."""
+    report_at: int | None = None
+    """Bytes of the answer at which its download is next reported; None: never."""
+    received: int = 0
+    """Bytes of the answer so far, counted if the download is reported."""
+    total: int | None = None
+    """All bytes of the answer, if they are known."""
 
     @property
     def resumable(self) -> bool:
@@ -227,6 +233,22 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
     delay: float
     """Seconds until the next attempt; 0 if there is none."""
     reason: str
+
+
+class DownloadProgress(Event, frozen=True, kw_only=True, gc=False):
+    """Client, Streamable HTTP: more of a large answer has come in.
+
+    See :attr:`HttpClientSettings.download_step`.
+    """
+
+    request: RequestId
+    method: str
+    name: str | None
+    """Tool, prompt or URI that the request names."""
+    received: int
+    """Bytes so far, after decompression."""
+    total: int | None
+    """All bytes; None if the answer is compressed, chunked or an event stream."""
 
 
 class StreamReopened(Event, frozen=True, kw_only=True, gc=False):

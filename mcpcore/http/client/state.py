@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
+from mcpcore.engine.bodies import decode_skim
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import (
     ENGINE,
@@ -21,6 +22,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import RequestState, SessionState
+from mcpcore.engine.mirror import name_in
 from mcpcore.engine.outbound import CANCELLED, GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good
@@ -39,7 +41,8 @@ from mcpcore.http.headers import ACCEPT, EVENT_STREAM, LAST_EVENT_ID
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INVALID_REQUEST
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # late: few use the HTTP+SSE of old
@@ -145,6 +148,14 @@ class ClientState:
                 reason=reason,
             )
         )
+
+    def name_of(self, request: RequestId) -> str | None:
+        """Return the tool, prompt or URI that a request names, in any revision."""
+        record = self.endpoint.outbound.get(request)
+        row = None if record is None else lookup(record.method, "client", LATEST)
+        if record is None or row is None or row.header is None:
+            return None
+        return name_in(decode_skim(record.original), row.header)
 
     def settle(self, call: Call, now: float) -> None:
         """Settle the request of ``call``, which has its outcome."""

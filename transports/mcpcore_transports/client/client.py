@@ -479,6 +479,10 @@ class LinkedApp(App, Protocol):
     settings: ClientSettings
 
 
+_DOWNLOAD_STEP = 1024 * 1024
+"""Bytes of an answer from one report of its download to the next, unless the settings say."""
+
+
 def http_machine(
     settings: ClientSettings,
     config: Config,
@@ -486,11 +490,14 @@ def http_machine(
     *,
     assume_sse: bool,
     authorizes: bool,
+    reports_downloads: bool = False,
 ) -> HttpClient:
     """Make the machine of HTTP.  Raises BadTarget for a URL, headers or revisions it cannot use."""
     http = settings.http or HttpClientSettings()
     headers = (*http.headers, *_fixed_headers(target).items())
     http = structs.replace(http, headers=headers, answer_challenges=authorizes)
+    if reports_downloads and not http.download_step:
+        http = structs.replace(http, download_step=_DOWNLOAD_STEP)
     if isinstance(target, SseTarget):
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
@@ -922,7 +929,12 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
             http = http_machine(
-                settings, config, target, assume_sse=sse, authorizes=self._authorizer is not None
+                settings,
+                config,
+                target,
+                assume_sse=sse,
+                authorizes=self._authorizer is not None,
+                reports_downloads=self._callbacks.download is not None,
             )
             self._core = core = make_core(http)
             core.link = link = http_link(http, core, target, self._http_client, self._authorizer)
