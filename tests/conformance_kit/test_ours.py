@@ -32,7 +32,7 @@ PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
 FEWER = {
     **dict.fromkeys((Binding.STDIO, Binding.WS, Binding.TCP, Binding.UNIX, Binding.MEMORY), PAIR),
-    Binding.HTTP: REVISIONS[1:],  # the first has no Streamable HTTP
+    Binding.HTTP: (REVISIONS[1], *PAIR),  # the oldest with Streamable HTTP
     Binding.SSE: (REVISIONS[0], PAIR[0]),
 }
 """With ``--repetitions`` these are enough on a binding: others are there as on the bare engine."""
@@ -105,7 +105,7 @@ def test_our_server_behind_a_framework(program: str, few: Sequence[Revision], so
 
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Sequence[str]]:
-    """Our client, but for its start; over sockets it is started for each case as anybody would."""
+    """Our client, but for its start."""
     with warm_program(CLIENT) as words:
         yield words
 
@@ -124,6 +124,8 @@ def test_our_client(binding: Binding, warm: Sequence[str], some: Some) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("binding", "revision"), list(zip(SOCKETS, PAIR, strict=True)))
-def test_our_client_over_sockets_each_in_one_era(binding: Binding, revision: Revision) -> None:
-    report = anyio.run(client_report, binding, (revision,))
+def test_our_client_over_sockets_each_in_one_era(
+    binding: Binding, revision: Revision, warm: Sequence[str]
+) -> None:
+    report = anyio.run(client_report, binding, (revision,), warm)
     check(report, Side.CLIENT, binding, (revision,))
