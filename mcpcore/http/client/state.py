@@ -223,7 +223,9 @@ class ClientState:
             return None, "redirects to other origins are not followed"
         if call.redirects >= most:
             return None, f"more than {most} redirects"
-        left = structs.replace(call, over=True, request=None, deadline=None, plan=None)
+        left = structs.replace(
+            call, over=True, status=fault.status or 0, request=None, deadline=None, plan=None
+        )
         self.calls[left.route] = left
         self.deadlines.set(left, now + self.settings.linger)
         call.redirects += 1
@@ -299,10 +301,9 @@ class ClientState:
         )
 
     def send(self, call: Call, plan: HttpSend) -> None:
-        """Plan a request; keep it if it may have to be sent again."""
+        """Plan a request, which may have to be sent again."""
         self.plans.append(plan)
-        if self.settings.answer_challenges:
-            call.plan = plan
+        call.plan = plan
 
     # From the Peer to the network
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, Unpack, cast, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -59,6 +59,7 @@ from mcpcore_transports.targets import (
 )
 
 if TYPE_CHECKING:  # each is imported with the transport or feature that needs it
+    from mcpcore.auth.settings import AuthorizationSettings
     from mcpcore_transports.auth.exchange import UpstreamTokens
     from mcpcore_transports.client.skills import LoadedSkill
     from mcpcore_transports.http.client.adapter import HttpClientLike
@@ -611,6 +612,8 @@ def authorizer_for(
 
     if isinstance(auth, exchange.UpstreamTokens):
         raise errors.BadTarget("the tokens of clients are exchanged by a gateway alone")
+    if is_personal(auth):
+        raise errors.BadTarget("clients sign in for themselves at a gateway alone")
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
         hint = next((hint for kind, hint in _WITHOUT_AUTH if isinstance(target, kind)), "")
         raise errors.BadTarget(
@@ -632,6 +635,11 @@ def authorizer_for(
         link_settings=settings.http_link,
         around_flows=around_flows,
     )
+
+
+def is_personal(auth: object) -> "TypeGuard[AuthorizationSettings]":
+    """Return True for the authorization of a server where each client of a gateway signs in."""
+    return bool(getattr(getattr(auth, "grant", None), "personal", False))
 
 
 def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
