@@ -28,6 +28,7 @@ LONGEST = (
     "conformance_kit/test_every_mutant.py",
     "bindings/test_faults.py",
     "conformance_kit/test_ours.py",
+    "interop/test_interop.py",
     "fuzz/test_fuzz.py",
     "simulation/test_simulation.py",
     "interop/test_official_suite.py",
@@ -35,7 +36,6 @@ LONGEST = (
     "websocket_table/test_websocket_table.py",
     "simulation/test_simulation_mutations.py",
     "torture/test_torture.py",
-    "interop/test_interop.py",
     "interop/test_authorization_interop.py",
     "transports/test_stdio_fleet.py",
     "conformance_kit/test_tools_that_may_be_called.py",
@@ -97,13 +97,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Have no search for garbage among the tests, which stay: not now, and not in each of them."""
+    """Have no search for garbage among the tests, which stay: not now, and not in each of them.
+
+    Nor is there one at every turn: a twelfth of the time went into that.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -113,7 +117,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     In the quick run each case of a test meets one event loop, and the cases take turns; a mark
     ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  Of a
     test that is marked ``share`` it has some of the cases only.  The long run has the others; for
-    it, what is long on one event loop is a repetition on the other.
+    it, what is long on one event loop is a repetition on the other.  With ``--repetitions`` each
+    quick test keeps one of its repetitions at least, and each file one of those of its long tests.
     """
     tests: dict[str, list[pytest.Function]] = defaultdict(list)
     for item in items:
@@ -128,15 +133,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for share in cases[0].iter_markers("share"):
             _thin_out(cases, int(share.args[0]))
     left_out: list[pytest.Function] = []
-    for cases in tests.values():
+    repeated: dict[str | Path, list[pytest.Function]] = defaultdict(list)
+    for name, cases in tests.items():
         if (of_all := config.getoption("share")) > 1:
             for long in (False, True):  # some of either, as a run has one of them
                 these = [case for case in cases if long is bool(case.get_closest_marker("long"))]
                 left_out += _beyond(these, of_all)
-        elif (of_repetitions := config.getoption("repetitions")) > 1:
-            left_out += _beyond(
-                [case for case in cases if case.get_closest_marker("repeats")], of_repetitions
-            )
+        quick = any(case.get_closest_marker("long") is None for case in cases)
+        repeats = [case for case in cases if case.get_closest_marker("repeats")]
+        repeated[name if quick else cases[0].path] += repeats
+    for cases in repeated.values():
+        left_out += _beyond(cases, config.getoption("repetitions"))
     config.hook.pytest_deselected(items=left_out)
     gone = {id(case) for case in left_out}
     items[:] = [item for item in items if id(item) not in gone]

@@ -45,9 +45,14 @@ def test_a_share_has_some_cases_of_each_test(share: int, run: str) -> None:
 def test_of_repetitions_some_are_left_and_of_other_long_tests_all() -> None:
     """... on one event loop: the other one repeats it."""
     whole, part = cases("-m", "long"), cases("-m", "long", "--repetitions", "5")
-    assert {name for name in whole if name.partition("::")[2] in _LONG} < set(whole)
+    own = {name for name in whole if name.partition("::")[2] in _LONG}
+    assert len(own) == len(_LONG)
+    left = 0
     for name, each in whole.items():
-        all_of = len(each) // 2 if name.partition("::")[2] in _LONG else 0
-        assert len(part[name]) == all_of + -(-(len(each) - all_of) // 5)
         assert part[name] <= each
+        if name in own:
+            left += len(part[name]) - len(each) // 2
+        else:
+            assert len(part[name]) == -(-len(each) // 5)
+    assert left == -(-sum(len(whole[name]) // 2 for name in own) // 5)
     assert cases("-m", "not long", "--repetitions", "5") == cases("-m", "not long")

@@ -10,7 +10,6 @@ Tests of a process as such (its start, what it imports, its terminal, its id, it
 that it does not catch) use ``sys.executable``.
 """
 
-import gc
 import importlib
 import os
 import pkgutil
@@ -35,6 +34,7 @@ import anyio
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.forks import fork_for_each, launcher, take_streams
+from tests.rest import at_rest
 
 CLIENT = (
     "mcpcore_conformance.everything.client",
@@ -201,8 +201,7 @@ def main() -> None:
     for name in modules:
         importlib.import_module(name)
     anyio.run(anyio.sleep, 0)  # imports what it does on this event loop
-    gc.collect()
-    gc.freeze()  # pages that forks share stay shared
+    at_rest()  # pages that forks share stay shared
     fork_for_each(path, _become)
 
 

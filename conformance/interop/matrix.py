@@ -352,10 +352,23 @@ def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
         return Judged(talk, cell.feature, Verdict.STALE, f"it works, so it is not: {entry.reason}")
     if entry is None or not re.search(entry.seen, cell.detail):
         return Judged(talk, cell.feature, Verdict.RED, cell.detail)
+    return _listed(talk, cell.feature, entry)
+
+
+def _listed(talk: Talk, feature: str, entry: Entry | Difference) -> Judged:
     if isinstance(entry, Fault):
-        note = f"{entry.reason} ({entry.clause})"
-        return Judged(talk, cell.feature, Verdict.FAULT, note)
-    return Judged(talk, cell.feature, Verdict.NONE, entry.reason)
+        return Judged(talk, feature, Verdict.FAULT, f"{entry.reason} ({entry.clause})")
+    return Judged(talk, feature, Verdict.NONE, entry.reason)
+
+
+def foreseen(talk: Talk, known: Known) -> list[Judged]:
+    """What a conversation within an era comes to where no cell of it is red."""
+    found = []
+    for each in present(talk):
+        entry = lack(talk, each, known) or known.find(talk.foreign, each.name)
+        ok = Judged(talk, each.name, Verdict.OK)
+        found.append(_listed(talk, each.name, entry) if entry else ok)
+    return found
 
 
 def lack(talk: Talk, feature: Feature, known: Known) -> Gap | None:

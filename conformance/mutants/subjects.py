@@ -128,10 +128,12 @@ class MutantServers:
 
 
 class MutantClients:
-    """Our reference client."""
+    """Our reference client; ``python`` are the words that start it, and its mutants."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, python: Sequence[str]) -> None:
         self.settings = settings
+        self.python = python
+        self.client = (*python, *EVERYTHING_CLIENT[1:])
         self.found: dict[Hashable, ClientFeatures] = {}
         """What was seen, by the mutant (none: ours) and the place."""
         self.passed: dict[Hashable, Sequence[Passed]] = {}
@@ -141,7 +143,7 @@ class MutantClients:
         """See :class:`Subjects`."""
         if again:
             self.found.pop(_client_key(unit, ""), None)
-        return await self._play(unit, _our_client(unit.binding), self.settings.timeout, "")
+        return await self._play(unit, self._client(unit.binding), self.settings.timeout, "")
 
     async def mutant(self, unit: Unit, mutant: Mutant, *, again: bool = False) -> Result:
         """See :class:`Subjects`."""
@@ -150,8 +152,12 @@ class MutantClients:
             self.found.pop(_client_key(unit, mutant.id), None)
         if mutant.client_fault is not None:
             fault = mutant.client_fault
-            return await self._play(unit, _our_client(unit.binding), patience, mutant.id, fault)
-        return await self._play(unit, [sys.executable, *mutant.command], patience, mutant.id)
+            return await self._play(unit, self._client(unit.binding), patience, mutant.id, fault)
+        return await self._play(unit, [*self.python, *mutant.command], patience, mutant.id)
+
+    def _client(self, binding: Binding) -> Tested:
+        """Ours, where it is met."""
+        return HERE.get(binding, self.client)
 
     async def _play(
         self,
@@ -202,14 +208,9 @@ class MutantClients:
                 if each is not unit.revision:
                     seen[unit.binding, each.name] = await look(each)
         consider_client(seen, self.settings, unit.case.id)
-        if client is _our_client(unit.binding) and fault is None:
+        if client is self._client(unit.binding) and fault is None:
             self.passed[here] = recorder.passed
         return seen[here]
-
-
-def _our_client(binding: Binding) -> Tested:
-    """Our reference client, where it is met."""
-    return HERE.get(binding, EVERYTHING_CLIENT)
 
 
 def _not_run(unit: Unit, error: CannotRun) -> Result:

@@ -1,5 +1,6 @@
 """Whether the cases can be trusted: each passes on our program and notices its mutants."""
 
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -130,10 +131,12 @@ async def try_mutants(
     told: Callable[[int, int], None] = lambda _done, _total: None,
     *,
     choice: Sequence[Binding] = (),
+    python: Sequence[str] = (sys.executable,),
 ) -> Trial:
     """Play each case against its mutants and against ours; ``told`` how many are done.
 
-    ``choice``: where those are shown that do not say, in the place of FIRST_CHOICE.
+    ``choice``: where those are shown that do not say, in the place of FIRST_CHOICE.  ``python``
+    starts clients.
     """
     trial = Trial(cases, settings)
     by_id = {case.id: case for case in cases}
@@ -152,7 +155,7 @@ async def try_mutants(
                 await servers.prepare(job.unit, stack)
         subjects: dict[Side, Subjects] = {
             Side.SERVER: servers,
-            Side.CLIENT: MutantClients(settings),
+            Side.CLIENT: MutantClients(settings, python),
         }
         await _try(trial, jobs, subjects, settings, lambda done: told(done, len(jobs)))
     order = {case.id: number for number, case in enumerate(cases)}

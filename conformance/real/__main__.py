@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = monotonic()
     try:
         play = partial(play_rows, gateway=chosen.gateway)
-        found = anyio.run(play, table, rows, cells, checks, chosen.jobs, _tell)
+        found = anyio.run(play, table, dict.fromkeys(rows, cells), checks, chosen.jobs, _tell)
     except NotStarted as error:
         parser.exit(3, f"our server does not start: {error}\n")
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from conformance.real.processes import Done, NotStarted, left, run, traceable
 from conformance.real.scene import Hub, offer_of, scene, started, target_of
 from conformance.real.table import (
     CALL,
+    COMMANDS,
     ENDS,
     KIT,
     LIST,
@@ -62,11 +63,14 @@ def groups_of(row: Row, table: Table, checks: Checks) -> list[Group]:
     program = row.program
     if isinstance(program, ServerProgram):
         cells = tuple(each for each in SERVED if _applies(each, row, table))
-        commands = tuple(each for each in (LIST, CALL, PROBE) if each in cells)
         calls = tuple(each for each in cells if each in CELLS)
         found = [
             Group(row, "our client", (*calls, ENDS), partial(_our_client, row, table, calls)),
-            Group(row, "our command", commands, partial(_our_command, row, table, commands)),
+            *(
+                Group(row, f"our {each}", (each,), partial(_our_command, row, table, each))
+                for each in COMMANDS
+                if each in cells
+            ),
         ]
         if row.has_kit and KIT in cells:
             found.insert(0, Group(row, "the kit", (KIT,), partial(_kit, row, table, checks)))
@@ -119,22 +123,15 @@ async def _runs(row: Row, table: Table, hub: Hub) -> list[Outcome]:
         return [*outcomes, *ends]
 
 
-async def _our_command(row: Row, table: Table, cells: Sequence[str], hub: Hub) -> list[Outcome]:
-    """List, call and probe, each with a server of its own."""
-    outcomes = []
-    for cell in cells:
-        with scene(row, table, hub, cell) as made:
-            offer = made.offer(offer_of(row, table))
-            words, wanted = _COMMANDS[cell](offer, row)
-            try:
-                async with started(made) as target:
-                    where = target if len(target) == 1 else ["--", *target]
-                    command = [*OUR_COMMAND, *words, *made.pin, *where]
-                    done = await run(command, made.env, LIMIT)
-                outcomes.append(_printed(cell, done, wanted))
-            except NotStarted as error:
-                outcomes.append(Outcome(cell, FAILED, str(error)))
-    return outcomes
+async def _our_command(row: Row, table: Table, cell: str, hub: Hub) -> list[Outcome]:
+    with scene(row, table, hub, cell) as made:
+        offer = made.offer(offer_of(row, table))
+        words, wanted = _COMMANDS[cell](offer, row)
+        async with started(made) as target:
+            where = target if len(target) == 1 else ["--", *target]
+            command = [*OUR_COMMAND, *words, *made.pin, *where]
+            done = await run(command, made.env, LIMIT)
+        return [_printed(cell, done, wanted)]
 
 
 async def _kit(row: Row, table: Table, checks: Checks, hub: Hub) -> list[Outcome]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
 from itertools import count
@@ -71,15 +71,14 @@ def judge(row: Row, outcome: Outcome, table: Table, *, gateway: bool = False) ->
 
 async def play_rows(
     table: Table,
-    rows: Sequence[Row],
-    cells: Sequence[str],
+    cells: Mapping[Row, Collection[str]],
     checks: Checks,
     jobs: int,
     tell: Tell,
     *,
     gateway: bool = False,
 ) -> list[Judged]:
-    """Play rows, so many groups of cells at a time; the long ones, those of the kit, begin first.
+    """Play cells of rows, so many groups at a time; the long ones, those of the kit, begin first.
 
     With ``gateway``, ours stands before each server, and before our own.
     Groups with a red cell are played once more, one at a time: that a machine was too busy for a
@@ -104,8 +103,8 @@ async def play_rows(
                 tell(group, judged)
 
     groups: list[Group] = []
-    for row in rows:
-        chosen = [each for each in groups_of(row, table, checks) if {*each.cells} & {*cells}]
+    for row, wanted in cells.items():
+        chosen = [each for each in groups_of(row, table, checks) if {*each.cells} & {*wanted}]
         if reason := why_not(row, table):
             for group in chosen:
                 skipped = [Judged(row, cell, Verdict.SKIPPED, reason) for cell in group.cells]

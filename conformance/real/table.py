@@ -16,9 +16,11 @@ from mcpcore.spec.revisions import BY_NAME, Revision
 
 HERE = Path(__file__).resolve().parent
 ENDS, LIST, CALL, PROBE, KIT = "ends", "list", "call", "probe", "kit"
-SERVED = (*(name for name in CELLS if name != "agent"), ENDS, LIST, CALL, PROBE, KIT)
+COMMANDS = (LIST, CALL, PROBE)
+"""Of ours; each has a server of its own."""
+SERVED = (*(name for name in CELLS if name != "agent"), ENDS, *COMMANDS, KIT)
 """Cells of a server: by our client, by our command, by the kit."""
-COLUMNS = (*CELLS, ENDS, LIST, CALL, PROBE, KIT)
+COLUMNS = (*CELLS, ENDS, *COMMANDS, KIT)
 TRANSPORTS = ("stdio", "http", "sse", "ws")
 
 _Text = Annotated[str, Meta(min_length=1)]

@@ -9,7 +9,6 @@ makes one call at a time; ``plain`` does what it always does instead.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 
 from mcpcore.spec.revisions import Revision
@@ -18,6 +17,7 @@ from mcpcore_conformance.run.clients import Command, prepare_client, run_client
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
+from tests.warm import PYTHON
 
 CLIENT = r'''
 import json, os, subprocess, sys, threading, time, urllib.error, urllib.parse, urllib.request
@@ -257,7 +257,7 @@ elif "plain" in HOW or SCENARIO in ("initialize", "tools_call", "sse-retry"):
 
 def client_command(how: str) -> Command:
     """The command of the client."""
-    return Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": how})
+    return Command([*PYTHON, "-c", CLIENT], env={**os.environ, "HOW": how})
 
 
 async def results_of(

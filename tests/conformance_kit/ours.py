@@ -37,7 +37,7 @@ MOST = 0.25
 """Processes for a case over stdio: to start them is most of what such a run takes."""
 LONGEST_SILENCE = 60.0
 """Seconds for which the kit waits for what does not come, of all cases together."""
-SETTINGS = Settings(jobs=4, timeout=20.0)
+SETTINGS = Settings(jobs=8, timeout=20.0)
 """Patient, as machines that build things are slow."""
 
 PARSING = ("rfc9112/", "rfc9110/section-5.5/", "rfc9110/section-15.5.9/half-a-head")
@@ -64,11 +64,13 @@ async def server_report(
     *,
     guarded: bool = False,
     framework: str = "",
+    by: str = "",
 ) -> Report:
     """Play all cases against our server over a binding; ``guarded``: those about its guard.
 
     ``words`` start it as a program, if not as anybody would.  ``framework``: whose HTTP parser
-    stands in front of it, and answers for how messages are taken apart.
+    stands in front of it, and answers for how messages are taken apart.  ``by`` ends the name of
+    what is kept.
     """
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
     stages: list[Stage] = []
@@ -89,8 +91,8 @@ async def server_report(
     print(f"{silence.seconds:.1f} s of silence in {len(run.units)} cases", file=sys.stderr)
     if binding is not Binding.CORE:  # some can be played there only, and wait for hours
         assert silence.seconds < LONGEST_SILENCE
-    name = f"server-{framework or binding}" + "-guarded" * guarded
-    return _kept(run, name, revisions)
+    name = f"server-{framework or binding}" + "-guarded" * guarded + by
+    return _kept(run, name)
 
 
 async def client_report(
@@ -103,13 +105,11 @@ async def client_report(
     command = Command(words, here=HERE)
     run = prepare_client(command, [binding], all_cases(), settings)
     await run_client(run, command, Listener())
-    return _kept(run, f"client-{binding}", revisions)
+    return _kept(run, f"client-{binding}")
 
 
-def _kept(run: Run, name: str, revisions: Sequence[Revision]) -> Report:
+def _kept(run: Run, name: str) -> Report:
     report = report_of(run, judge(run, (), strict=True))
-    if len(revisions) < len(REVISIONS):
-        name += "".join(f"-{revision.name}" for revision in revisions)
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"conformance-{name}.xml"
     path.write_text(FORMATS["junit"](report), "utf-8", "replace")

@@ -18,6 +18,7 @@ from mcpcore_conformance.kit.model import Case, Side
 from mcpcore_conformance.run.registry import all_cases
 from tests.conformance_kit.ours import FOLDER, SETTINGS
 from tests.shares import Some
+from tests.warm import PYTHON
 
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
@@ -30,7 +31,7 @@ from whatever is tested beside them."""
 
 def tried(cases: Sequence[Case], **changes: Any) -> Trial:
     settings = structs.replace(MUTANTS, **changes)
-    return anyio.run(functools.partial(try_mutants, cases, all_mutants(), settings))
+    return anyio.run(functools.partial(try_mutants, cases, all_mutants(), settings, python=PYTHON))
 
 
 def trial_of(cases: Sequence[Case], **changes: Any) -> Trial:

@@ -172,8 +172,9 @@ TABLE: tuple[tuple[str, Any], ...] = (
 )
 
 
-@pytest.mark.share(6)
-@pytest.mark.parametrize("revision", [PAIR[0], pytest.param(PAIR[1], marks=pytest.mark.long)])
+@pytest.mark.share(12)
+@pytest.mark.turns("revision")
+@pytest.mark.parametrize("revision", PAIR)
 @pytest.mark.parametrize(("member", "found"), TABLE, ids=[json.dumps(row)[:60] for row in TABLE])
 def test_no_case_fails_itself(member: str, found: Any, revision: str) -> None:
     check(listing(member, found, revision))

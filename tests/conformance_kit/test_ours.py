@@ -19,6 +19,7 @@ from tests.conformance_kit.ours import (
     client_report,
     server_report,
 )
+from tests.shares import Some
 from tests.warm import CLIENT, SERVER, warm_program
 
 LEAST = 900
@@ -29,6 +30,16 @@ SOCKETS = (Binding.TCP, Binding.UNIX)
 """Bindings that differ from stdio in how the lines get there only."""
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
+FEWER = {
+    **dict.fromkeys((Binding.STDIO, Binding.WS, Binding.TCP, Binding.UNIX, Binding.MEMORY), PAIR),
+    Binding.HTTP: (REVISIONS[1], *PAIR),  # the oldest with Streamable HTTP
+    Binding.SSE: (REVISIONS[0], PAIR[0]),
+}
+"""With ``--repetitions`` these are enough on a binding: others are there as on the bare engine."""
+
+
+def spoken(binding: Binding, some: Some) -> Sequence[Revision]:
+    return REVISIONS if some.share == 1 else FEWER.get(binding, REVISIONS)
 
 
 def test_there_are_enough_cases() -> None:
@@ -55,43 +66,46 @@ def test_our_server_with_a_guard(binding: Binding) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("binding", [each for each in Binding if each not in SOON])
-def test_our_server_over_the_other_bindings(binding: Binding) -> None:
+def test_our_server_over_the_other_bindings(binding: Binding, some: Some) -> None:
     """Over stdio it is ours but for its start, as it is started very often."""
+    revisions = spoken(binding, some)
     with ExitStack() as stack:
         words: Sequence[str] = ()
         if binding is Binding.STDIO:
             words = stack.enter_context(warm_program(SERVER, {PAGE_SIZE: str(SMALL_PAGES)}))
-        report = anyio.run(server_report, binding, REVISIONS, words)
-    check(report, Side.SERVER, binding, REVISIONS)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("binding", "revisions"),
-    [(Binding.MEMORY, REVISIONS), (Binding.HTTP, PAIR)],
-    ids=["memory", "http"],
-)
-def test_our_server_by_a_kit_on_trio(binding: Binding, revisions: Sequence[Revision]) -> None:
-    report = anyio.run(server_report, binding, revisions, backend="trio")
+        report = anyio.run(server_report, binding, revisions, words)
     check(report, Side.SERVER, binding, revisions)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("program", ["aiohttp", "wsgi", "wsgi flask", "wsgi django"])
-def test_our_server_behind_a_framework(program: str) -> None:
+@pytest.mark.parametrize("binding", [Binding.MEMORY, Binding.HTTP])
+def test_our_server_by_a_kit_on_trio(binding: Binding) -> None:
+    play = functools.partial(server_report, binding, PAIR, by="-trio")
+    check(anyio.run(play, backend="trio"), Side.SERVER, binding, PAIR)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("program", "few"),
+    [("aiohttp", PAIR), ("wsgi", PAIR[:1]), ("wsgi flask", PAIR[1:]), ("wsgi django", PAIR[:1])],
+    ids=["aiohttp", "wsgi", "wsgi flask", "wsgi django"],
+)
+def test_our_server_behind_a_framework(program: str, few: Sequence[Revision], some: Some) -> None:
+    """Wherever it stands, it is the application of WSGI that is played: in each era once."""
+    revisions = PAIR if some.share == 1 else few
     way, *name = program.split()
     words = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", sys.executable, "-m")
     play = functools.partial(server_report, framework=program.replace(" ", "-"))
     program = f"tests.transports.{way}_everything"
-    report = anyio.run(play, Binding.HTTP, PAIR, (*words, program, *name))
-    check(report, Side.SERVER, Binding.HTTP, PAIR)
+    report = anyio.run(play, Binding.HTTP, revisions, (*words, program, *name))
+    check(report, Side.SERVER, Binding.HTTP, revisions)
 
 
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Sequence[str]]:
-    """Our client, but for its start; over sockets it is started for each case as anybody would."""
+    """Our client, but for its start."""
     with warm_program(CLIENT) as words:
         yield words
 
@@ -101,14 +115,17 @@ def warm() -> Iterator[Sequence[str]]:
 @pytest.mark.parametrize(
     "binding", [*(each for each in HOSTS if each not in SOCKETS), Binding.MEMORY]
 )
-def test_our_client(binding: Binding, warm: Sequence[str]) -> None:
-    report = anyio.run(client_report, binding, REVISIONS, warm)
-    check(report, Side.CLIENT, binding, REVISIONS)
+def test_our_client(binding: Binding, warm: Sequence[str], some: Some) -> None:
+    revisions = spoken(binding, some)
+    report = anyio.run(client_report, binding, revisions, warm)
+    check(report, Side.CLIENT, binding, revisions)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("binding", "revision"), list(zip(SOCKETS, PAIR, strict=True)))
-def test_our_client_over_sockets_each_in_one_era(binding: Binding, revision: Revision) -> None:
-    report = anyio.run(client_report, binding, (revision,))
+def test_our_client_over_sockets_each_in_one_era(
+    binding: Binding, revision: Revision, warm: Sequence[str]
+) -> None:
+    report = anyio.run(client_report, binding, (revision,), warm)
     check(report, Side.CLIENT, binding, (revision,))

@@ -182,10 +182,17 @@ async def played(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("revision", [OLD, NEW])
-@pytest.mark.parametrize("binding", [Binding.STDIO, Binding.HTTP])
+@pytest.mark.parametrize(
+    ("binding", "revision"),
+    [
+        (Binding.STDIO, OLD),
+        (Binding.HTTP, NEW),
+        pytest.param(Binding.STDIO, NEW, marks=pytest.mark.repeats),
+        pytest.param(Binding.HTTP, OLD, marks=pytest.mark.repeats),
+    ],
+)
 async def test_no_case_calls_a_tool_that_nobody_has_allowed(
-    revision: str, binding: Binding, tmp_path: Path
+    binding: Binding, revision: str, tmp_path: Path
 ) -> None:
     results, calls = await played(FORBIDDEN, tmp_path, binding=binding, revision=revision)
     assert results["server/tools/listing-tools/shape"].verdict is Verdict.PASSED

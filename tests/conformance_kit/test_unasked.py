@@ -403,7 +403,7 @@ PARAMS = "basic/index/notifications/params"
     ("fault", "case", "verdict"),
     [
         ("answers everything later again", TWICE, Verdict.FAILED),
-        ("the id before", TWICE, Verdict.FAILED),
+        pytest.param("the id before", TWICE, Verdict.FAILED, marks=pytest.mark.long),
         ("texts for numbers", OWN, Verdict.FAILED),
         ("results for notifications", OWN, Verdict.FAILED),
         ("answers in batches", TWICE, Verdict.FAILED),

@@ -6,13 +6,11 @@ one input smaller.
 """
 
 import argparse
-import gc
 import importlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -23,6 +21,7 @@ from msgspec import Struct, field
 from tests.fuzz.faults import STILL, Watch, minimise
 from tests.fuzz.mutation import MAX_SIZE, Mutator
 from tests.fuzz.registry import CORPUS, Counted, Target, load
+from tests.rest import at_rest
 
 _KINDS = 5
 """Faults of one target that are told apart; then it has had enough."""
@@ -79,7 +78,8 @@ def fuzz(
     until = None if seconds is None else time.monotonic() + seconds
     kinds: set[str] = set()
     count = 0
-    with Watch(target.run) as watch, _few_collections():
+    at_rest()  # connections make much garbage in cycles
+    with Watch(target.run) as watch:
         while (executions is None or count < executions) and len(kinds) < _KINDS:
             if enough():
                 break
@@ -92,17 +92,6 @@ def fuzz(
                 kinds.add(fault.what)
                 found(minimise(watch, data, fault.what), fault.what, fault.report)
     return count
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Have the collector leave alone what is there: connections make much garbage in cycles."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _plain(options: argparse.Namespace) -> None:
@@ -174,8 +163,8 @@ def _guided(options: argparse.Namespace) -> None:
         target.run(data)
 
     atheris.Setup(arguments, one)
-    with _few_collections():
-        atheris.Fuzz()
+    at_rest()
+    atheris.Fuzz()
 
 
 def _escaped(token: bytes) -> str:

@@ -308,7 +308,7 @@ def test_notifications_and_progress_on_a_stream() -> None:
 
 
 def test_a_subscription_stays_open() -> None:
-    hand = modern()
+    hand = modern(settings=HttpClientSettings(download_step=1))  # it is no download
     wanted = {"notifications": {"toolsListChanged": True}}
     request = hand.client.request("subscriptions/listen", wanted, now=hand.now)
     send = hand.next()
@@ -445,7 +445,7 @@ def test_a_notification_may_be_answered_with_anything() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "texts"),
     [
-        (301, None, ["301", "redirects of POST are not followed"]),
+        (301, None, ["301", "a POST follows 307 and 308 alone"]),
         (401, None, ["401", "authorization"]),
         (403, b"go away", ["403", "forbids", "go away"]),
         (404, b"<html>nothing</html>", ["404"]),

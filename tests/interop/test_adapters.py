@@ -25,6 +25,7 @@ ENVIRONMENT = {"1.x": ".venv-sdk1", "2.x": ".venv-sdk", "fastmcp": ".venv-fastmc
 SDK = Path(__file__).parent / "sdk"
 PAGE = ROOT / "docs/how-to/other-sdks.md"
 long = pytest.mark.long
+repeats = [long, pytest.mark.repeats]
 IN_EACH = [name if name == "2.x" else pytest.param(name, marks=long) for name in ENVIRONMENT]
 
 KNOWN = {
@@ -83,14 +84,14 @@ def failures(
     ("line", "transport", "revision"),
     [
         pytest.param("1.x", "http", "2025-11-25", marks=long),
-        pytest.param("1.x", "stdio", "2025-06-18", marks=long),
-        pytest.param("1.x", "sse", "2024-11-05", marks=long),
+        pytest.param("1.x", "stdio", "2025-06-18", marks=repeats),
+        pytest.param("1.x", "sse", "2024-11-05", marks=repeats),
         pytest.param("1.x", "http", "2026-07-28", marks=long),
-        pytest.param("1.x", "websocket", "2026-07-28", marks=long),
+        pytest.param("1.x", "websocket", "2026-07-28", marks=repeats),
         ("2.x", "http", "2026-07-28"),
-        pytest.param("2.x", "http", "2025-11-25", marks=long),
-        pytest.param("2.x", "http", "2025-03-26", marks=long),
-        pytest.param("2.x", "stdio", "2026-07-28", marks=long),
+        pytest.param("2.x", "http", "2025-11-25", marks=repeats),
+        pytest.param("2.x", "http", "2025-03-26", marks=repeats),
+        pytest.param("2.x", "stdio", "2026-07-28", marks=repeats),
         pytest.param("2.x", "websocket", "2025-11-25", marks=long),
     ],
 )

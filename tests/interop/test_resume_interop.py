@@ -23,7 +23,7 @@ from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.served import served
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.turns("line")]
 
 PROGRAMS = Path(__file__).parent / "sdk"
 LINES_SAID = [str(line) for line in range(6)]

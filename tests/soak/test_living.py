@@ -23,6 +23,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.stories import SETTINGS
+from tests.rest import at_rest
 from tests.soak.calls import KINDS, answering, subscription
 from tests.soak.kept import forget, overdue_gone
 from tests.soak.tools import make_server
@@ -108,16 +109,12 @@ async def _grown(few: Counter[str]) -> list[str]:
 @pytest.mark.share(2)
 @pytest.mark.parametrize(("binding", "era"), CASES)
 async def test_nothing_is_kept_of_what_is_over(binding: str, era: str, tmp_path: Path) -> None:
-    gc.collect()
-    gc.freeze()  # what others have left is not looked at
-    try:
-        async with (
-            _on(binding, tmp_path) as target,
-            connect(target, revision=era, settings=CALLING, callbacks=answering()) as client,
-        ):
-            await _live(client, FEW)
-            few = _look()
-            await _live(client, MANY - FEW)
-            assert await _grown(few) == []
-    finally:
-        gc.unfreeze()
+    at_rest()  # what others have left is not looked at
+    async with (
+        _on(binding, tmp_path) as target,
+        connect(target, revision=era, settings=CALLING, callbacks=answering()) as client,
+    ):
+        await _live(client, FEW)
+        few = _look()
+        await _live(client, MANY - FEW)
+        assert await _grown(few) == []

@@ -25,6 +25,7 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import backend_options
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
+from tests.rest import at_rest
 from tests.torture import calls
 from tests.torture.functions import Failed
 from tests.torture.points import Point, Watch
@@ -377,13 +378,9 @@ def collect_points(row: Row, era: str, backend: str) -> tuple[Watch, Reached]:
 @contextmanager
 def rack() -> Iterator[None]:
     """Where runs are made: calls of the system are watched, what was there before is at rest."""
-    gc.collect()
-    gc.freeze()
-    try:
-        with calls.watched():
-            yield
-    finally:
-        gc.unfreeze()
+    at_rest()
+    with calls.watched():
+        yield
 
 
 def no_peer_left() -> list[str]:

@@ -125,7 +125,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     long = Cell("http", "2025-11-25", "trio")
-    with _command(file, f"{ONE}\n{long}\n", "--every", "1") as process:
+    with _command(file, f"{ONE}\n{long}\n", "--every", "9") as process:
         assert process.stdout is not None
         assert process.stdout.readline().split()[:2] == ["driver", "era"]
         assert process.stdout.readline().split()[:3] == str(ONE).split()

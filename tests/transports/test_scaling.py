@@ -171,6 +171,7 @@ async def together(store: str) -> AsyncIterator[str]:
         yield served.url
 
 
+@pytest.mark.turns("store")
 @pytest.mark.parametrize("site", [apart, together])
 async def test_sessions_go_on_when_a_process_is_killed(
     site: Callable[[str], AbstractAsyncContextManager[str]], store: str

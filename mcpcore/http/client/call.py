@@ -87,7 +87,7 @@ class Call(Struct, kw_only=True, eq=False):
     repeated: bool = False
     """True if the message was sent before, on a connection that was lost."""
     plan: HttpSend | None = None
-    """Request, kept while the server may refuse it until it is authorized."""
+    """Request, kept until its response begins: it may have to be sent again."""
     admission: Admission = Admission.SENT
     refusal: HeldRefusal | None = None
     """Refusal that waits for its end, or for the application."""
@@ -118,6 +118,12 @@ class Call(Struct, kw_only=True, eq=False):
     """Time at which the stream was last opened or resumed; None while it is not open."""
     deadline: float | None = None
     """Time at which to stop waiting for the end of a response whose answer is complete."""
+    report_at: int | None = None
+    """Bytes of the answer at which its download is next reported; None: never."""
+    received: int = 0
+    """Bytes of the answer so far, counted if the download is reported."""
+    total: int | None = None
+    """All bytes of the answer, if they are known."""
 
     @property
     def resumable(self) -> bool:
@@ -174,6 +180,8 @@ def proves_modern(status: int, error: ErrorData) -> bool:
 
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SAME_METHOD = frozenset({307, 308})
+"""Redirects that a message follows, as they leave its method as it is."""
 
 
 def refusal_of(status: int, fields: Fields) -> Fault:
@@ -225,6 +233,22 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
     delay: float
     """Seconds until the next attempt; 0 if there is none."""
     reason: str
+
+
+class DownloadProgress(Event, frozen=True, kw_only=True, gc=False):
+    """Client, Streamable HTTP: more of a large answer has come in.
+
+    See :attr:`HttpClientSettings.download_step`.
+    """
+
+    request: RequestId
+    method: str
+    name: str | None
+    """Tool, prompt or URI that the request names."""
+    received: int
+    """Bytes so far, after decompression."""
+    total: int | None
+    """All bytes; None if the answer is compressed, chunked or an event stream."""
 
 
 class StreamReopened(Event, frozen=True, kw_only=True, gc=False):

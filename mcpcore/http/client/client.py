@@ -28,8 +28,10 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.client.call import (
     REDIRECTS,
+    SAME_METHOD,
     Call,
     CallPurpose,
+    DownloadProgress,
     Planner,
     Recovery,
     ResponseFields,
@@ -45,6 +47,7 @@ from mcpcore.http.client.call import (
 from mcpcore.http.client.challenges import Admission, AdmissionSignal, Challenges, HeldRefusal
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
+    CONTENT_ENCODING,
     SESSION_ID,
     Fields,
     HeaderError,
@@ -81,6 +84,7 @@ _FINAL = frozenset({401, 403, 405})
 _SKIPPED = 64 * 1024
 """Maximum ignored bytes that are read so that the connection can be used again."""
 _LATER = frozenset({429, 503})
+_LISTEN = "subscriptions/listen"
 
 
 def _asks(item: Message | Reject) -> bool:
@@ -293,10 +297,14 @@ class HttpClient:
         call = self._state.calls.get(exchange)
         if call is None or status < 200:
             return
-        plan = call.plan
+        plan, call.plan = call.plan, None
         if plan is not None:
-            call.plan = None
-            if self._challenges.take(call, plan, status, headers):
+            if self._state.settings.answer_challenges and self._challenges.take(
+                call, plan, status, headers
+            ):
+                return
+            if 300 <= status < 400 and plan.method != "GET":
+                self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
         frame, fields = call.frame, self._fields
@@ -342,6 +350,8 @@ class HttpClient:
         call = state.calls.get(exchange)
         if call is None:
             return
+        if call.report_at is not None:
+            self._count(call, len(data))
         if call.refusal is not None:
             call.skipped += len(data)
             if call.skipped > _SKIPPED:
@@ -453,15 +463,6 @@ class HttpClient:
             call.reading = _ERROR
             call.retry_after = seconds_of(fields)
             return
-        if status >= 300:
-            call.over = True
-            fault = refusal_of(status, fields)
-            text = refusal_text(status, "redirects of POST are not followed")
-            if call.method == INITIALIZED:
-                state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
-            else:
-                state.fail(call, f"{call.method}: {text}", now, fault=fault)
-            return
         if state.uses_sse:
             self._sse.posted(call)
             return
@@ -483,10 +484,14 @@ class HttpClient:
         else:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
-            if kind is _JSON and fields.announced > state.settings.max_body:
+            announced = fields.announced if kind is _JSON else 0
+            if announced > state.settings.max_body:
                 self._too_large(call, now)
-            else:
-                self._begin(call, kind, now)
+                return
+            if state.settings.download_step and call.method != _LISTEN:
+                call.report_at = state.settings.download_step
+                call.total = None if fields.all(CONTENT_ENCODING) else announced or None
+            self._begin(call, kind, now)
 
     def _get_head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         state = self._state
@@ -517,6 +522,23 @@ class HttpClient:
         # Otherwise the next attempt, which the end of this response starts, may succeed: a server
         # may not have noticed yet that a connection of ours is dead (409).
 
+    def _moved(self, call: Call, plan: HttpSend, status: int, fields: Fields, now: float) -> None:
+        """Send a message again to the place that it is redirected to as it is, or end it."""
+        state, fault = self._state, refusal_of(status, fields)
+        target, reason = None, f"of redirects a {plan.method} follows 307 and 308 alone"
+        if status in SAME_METHOD:
+            target, reason = state.redirected(call, fault, now, plan.target)
+        if target is not None:
+            call.plan = structs.replace(plan, target=target)
+            self._challenges.send_again(call)
+            return
+        call.over, call.status = True, status
+        text = refusal_text(status, reason)
+        if call.method == INITIALIZED:
+            state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+        else:
+            state.fail(call, f"{call.method}: {text}", now, fault=fault)
+
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
         fault = refusal_of(status, fields)
@@ -536,6 +558,24 @@ class HttpClient:
         if kind is _EVENTS:
             call.decoder = SseDecoder(self._state.settings.max_event)
             call.decoder.last_event_id = call.last_event_id
+
+    def _count(self, call: Call, size: int, *, whole: bool = False) -> None:
+        """Count what was received of an answer, and report it, at each step and at the end."""
+        state, request, due = self._state, call.request, call.report_at
+        step = state.settings.download_step
+        call.received += size
+        if request is None or due is None or call.received < (step if whole else due):
+            return
+        call.report_at = None if whole else call.received - call.received % step + step
+        state.report(
+            DownloadProgress(
+                request=request,
+                method=call.method or "",
+                name=state.name_of(request),
+                received=call.received,
+                total=call.total,
+            )
+        )
 
     def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
         state = self._state
@@ -736,6 +776,8 @@ class HttpClient:
                 state.violation(call, f"{call.method} was not taken: {error}")
             state.fail(call, text, now, fault=fault)
         else:
+            if call.report_at is not None:
+                self._count(call, 0, whole=True)
             self._answered(call, self._decode(call.body.getvalue()), now)
 
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
