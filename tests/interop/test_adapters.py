@@ -170,6 +170,8 @@ async def test_low_level_servers(environment: str, name: str) -> None:
             for calls in (1, 2):  # messages for the connection go with the request that runs
                 assert (await client.call_tool("log")).text == "log None"
                 assert heard == ["called"] * calls
+            if environment == "2.x":
+                assert (await client.call_tool("closed")).text == "closed ['log', 'log']"
 
 
 SAID = "log token='' client_id='ada' scopes=['admin']"

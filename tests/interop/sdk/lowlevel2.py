@@ -6,15 +6,20 @@ import mcp_types as types
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.lowlevel import Server
 
+closed: list[str] = []
+"""Tools whose requests are over, as the exit stack of their connections tells."""
+
 
 async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
     return types.ListToolsResult(tools=[types.Tool(name="log", input_schema={"type": "object"})])
 
 
 async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    if params.name != "closed":
+        ctx.session._connection.exit_stack.callback(closed.append, params.name)
     # without related_request_id: for the connection, not for the request
     await ctx.session.send_log_message("info", "called")
-    text = f"{params.name} {get_access_token()}"
+    text = f"{params.name} {closed if params.name == 'closed' else get_access_token()}"
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
 

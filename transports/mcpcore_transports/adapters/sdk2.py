@@ -5,8 +5,8 @@ The SDK's kernel runs one request at a time over a dispatch context, a protocol 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from functools import cached_property, lru_cache
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -52,7 +52,7 @@ class Sdk2:
         self._low = low
         self._prepare = prepare
         self._runner = import_module("mcp.server.runner")
-        self._connection = import_module("mcp.server.connection").Connection
+        self._connection = _connection_class()
         errors = import_module("mcp.shared.exceptions")
         self._error, self._no_back_channel = errors.MCPError, errors.NoBackChannelError
         transport = import_module("mcp.shared.transport_context").TransportContext
@@ -116,19 +116,19 @@ class Sdk2:
         if self._prepare is not None:
             self._prepare()
         enter(context)
+        runner = self._runner.ServerRunner(self._low, connection, context.lifespan)
+        dispatch = _Dispatch(self, context, connection.outbound.change)
         try:
-            result: dict[str, Any] = await self._runner.serve_one(
-                self._low,
-                _Dispatch(self, context, connection.outbound.change),
-                context.method,
-                params,
-                connection=connection,
-                lifespan_state=context.lifespan,
-            )
+            result: dict[str, Any]
+            result = await runner.on_request(dispatch, context.method, params)
         except self._error as error:
             raise protocol_error(error.error) from None
         except self._invalid as error:
             raise invalid(error) from None
+        finally:
+            if "exit_stack" in vars(connection):
+                await self._runner.aclose_shielded(connection)
+                del connection.exit_stack
         if result.get("resultType") == "input_required":
             raise self._needed(context, result)
         return result
@@ -186,6 +186,20 @@ class Sdk2:
         return InputNeeded(
             {key: InputRequest(each["method"], each.get("params")) for key, each in wanted.items()}
         )
+
+
+@cache
+def _connection_class() -> Any:
+    """Return the SDK's class of connections, with an exit stack only once a handler uses it."""
+
+    class Connection(import_module("mcp.server.connection").Connection):  # type: ignore[misc]
+        exit_stack = cached_property(lambda self: AsyncExitStack())
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            del self.exit_stack
+
+    return Connection
 
 
 def _asks(context: AnyContext) -> bool:

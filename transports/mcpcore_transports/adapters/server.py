@@ -7,6 +7,7 @@ limits and authorization are those of the engine and the drivers.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
@@ -63,6 +64,7 @@ Notify = Callable[[str, Mapping[str, Any] | None], object]
 """Function that sends a notification; takes its method and its params."""
 
 decoded = msgspec.json.Decoder().decode
+_module = cache(import_module)
 
 
 class Sdk(Protocol):
@@ -332,14 +334,14 @@ def enter(context: Context) -> None:
     The name of the principal is the client's id in it; the token itself is left out.
     """
     running.set(context)
-    user_of = import_module("mcp.server.auth.middleware.auth_context").auth_context_var
+    user_of = _module("mcp.server.auth.middleware.auth_context").auth_context_var
     if (principal := context.principal) is None:
         user_of.set(None)
         return
-    token = import_module("mcp.server.auth.provider").AccessToken(
+    token = _module("mcp.server.auth.provider").AccessToken(
         token="", client_id=principal.name, scopes=sorted(principal.scopes)
     )
-    user = import_module("mcp.server.auth.middleware.bearer_auth").AuthenticatedUser
+    user = _module("mcp.server.auth.middleware.bearer_auth").AuthenticatedUser
     user_of.set(user(token))
 
 
