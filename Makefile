@@ -147,7 +147,7 @@ fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by covera
 mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
 	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)
 
-ci-tools: $(TOOLS_READY) $(PYODIDE_READY) servers ## Node, the official suite and Pyodide into .tools; redis-server, nginx, haproxy, chromium (apt, npm)
+ci-tools: $(TOOLS_READY) $(PYODIDE_READY) servers ## Node, the official suite and Pyodide into .tools; redis-server, nginx, haproxy, prometheus, chromium (apt, npm)
 
 clean: ## Remove what building and testing leave behind
 	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -216,7 +216,7 @@ $(TYPESCRIPT_READY):
 	@touch $@
 
 # Tests start their own servers; one that a package has started is stopped again.
-SERVERS := redis-server nginx haproxy
+SERVERS := redis-server nginx haproxy prometheus
 servers:
 	@missing=; for each in $(SERVERS) chromium; do \
 	  PATH=$$PATH:/usr/sbin command -v $$each >/dev/null || missing="$$missing $$each"; done; \

@@ -87,6 +87,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.errors import ServerUnavailable as ServerUnavailable
     from mcpcore.errors import SkillRefused as SkillRefused
     from mcpcore.errors import ToolError as ToolError
+    from mcpcore.http.client.call import DownloadProgress as DownloadProgress
     from mcpcore.http.client.call import Recovery as Recovery
     from mcpcore.http.client.call import StreamInterrupted as StreamInterrupted
     from mcpcore.http.client.call import StreamReopened as StreamReopened
@@ -283,7 +284,7 @@ _LATER = {
         "PeerError PromptError RequestTimeout ResourceNotFound ServerUnavailable SkillRefused "
         "ToolError"
     ),
-    "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
+    "mcpcore.http.client.call": "DownloadProgress Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
     "mcpcore.http.client.client": "HttpClient",
     "mcpcore.http.messages": "HttpAbort HttpChunk HttpEnd HttpHead HttpReply HttpRequest HttpSend",

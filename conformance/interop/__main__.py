@@ -18,6 +18,7 @@ from conformance.interop.matrix import (
     TRANSPORTS,
     TYPESCRIPT,
     Judged,
+    foreign_talks,
     no_gaps,
     present,
     relayed_talks,
@@ -68,8 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     sides, transports = chosen.side or SIDES, chosen.transport or TRANSPORTS
     conversations = [
         talk
-        for talk in relayed_talks(wanted)
-        if talk.side in sides and talk.transport in transports and talk.revision in revisions
+        for talk in (*foreign_talks(wanted), *relayed_talks(wanted))
+        if (talk.behind or not chosen.gateway)
+        and talk.side in sides
+        and talk.transport in transports
+        and talk.revision in revisions
     ]
     if not chosen.gateway:
         conversations = talks(wanted, sides, transports, revisions) + conversations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from enum import Enum
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -154,15 +154,16 @@ class Talk(Struct, frozen=True):
     def foreign(self) -> list[tuple[str, str, str, str]]:
         """Line, side, transport and revision of each end that is not ours."""
         found = [(self.line.name, self.side, self.transport, self.spoken.name)]
-        if self.server and self.behind:
-            found.append((self.server.name, "server", self.transport, self.behind.name))
+        if self.server:
+            heard = self.behind or self.revision
+            found.append((self.server.name, "server", self.transport, heard.name))
         return found
 
     def __str__(self) -> str:
         own = f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}"
-        if self.behind is None:
-            return own
         server = f" of {self.server.name}" if self.server else ""
+        if self.behind is None:
+            return own + (f", to a server{server}" if server else "")
         return f"{own}, through a gateway to a server{server} in {self.behind.name}"
 
 
@@ -210,26 +211,38 @@ def talks(
     """All conversations that can be had."""
     return [
         talk
-        for talk in map(Talk, *zip(*product(lines, sides, transports, revisions), strict=True))
+        for talk in starmap(Talk, product(lines, sides, transports, revisions))
         if talk.transport in talk.line.transports and talk.side in talk.line.sides
         if absence(talk) is None
     ]
 
 
-def relayed_talks(lines: Iterable[Line] = LINES) -> list[Talk]:
+def foreign_talks(
+    lines: Sequence[Line], transports: Iterable[str] = _BARE, revisions: Iterable[Revision] = ERAS
+) -> list[Talk]:
+    """Conversations of clients of the official SDK in Python with the server of fastmcp."""
+    clients = [line for line in lines if line in LINES and FASTMCP in lines]
+    found = talks(clients, ("client",), transports, revisions)
+    return [structs.replace(talk, server=FASTMCP) for talk in found]
+
+
+def relayed_talks(lines: Sequence[Line] = LINES) -> list[Talk]:
     """Conversations through a gateway, over HTTP: in each era, and from each to the other.
 
     A client that meets the other era meets a server of the official SDK there, too, and one of
-    fastmcp in either.
+    fastmcp in either; that of fastmcp is met over stdio as well.
     """
+    stdio = foreign_talks(lines, ("stdio",))
+    if FASTMCP in lines:
+        stdio += talks([FASTMCP], ("server",), ("stdio",))
     found = [
         structs.replace(talk, behind=era)
         if talk.side == "client"
         else structs.replace(talk, revision=era, behind=talk.revision)
-        for talk in talks(lines, transports=("http",), revisions=ERAS)
+        for talk in (*talks(lines, transports=("http",), revisions=ERAS), *stdio)
         for era in ERAS
     ]
-    clients = [talk for talk in found if talk.side == "client"]
+    clients = [talk for talk in found if talk.side == "client" and talk.transport == "http"]
     return [
         *found,
         *(  # the older line does not speak the newer era
@@ -312,12 +325,13 @@ def hold(
 ) -> None:
     """Hold a conversation.
 
-    The SDK's servers cannot be restricted, so that our client is, but for the newest revision,
+    The servers of others cannot be restricted, so that the client is, but for the newest revision,
     which it finds by itself.
     """
     of_sdk = talk.side == "client"
     client = talk.line.program("client") if of_sdk else list(OUR_CLIENT)
-    automatic = of_sdk or talk.revision is talk.line.revisions[-1]
+    restricted = of_sdk and (talk.server is None or talk.behind is not None)
+    automatic = restricted or talk.revision is talk.line.revisions[-1]
     rounds = dict.fromkeys([feature.name for feature in features], 1)
     converse(client, target, talk.revision, rounds, tell, automatic=automatic)
 
@@ -358,8 +372,8 @@ def foreseen(talk: Talk, known: Known) -> list[Judged]:
 
 
 def lack(talk: Talk, feature: Feature, known: Known) -> Gap | None:
-    """Say what the server behind a gateway is without that a feature needs."""
-    if talk.behind is None:
+    """Say what a server that is not ours, alone or behind a gateway, lacks of a feature."""
+    if talk.behind is None and talk.server is None:
         return None
     servers = [end for end in talk.foreign if end[1] == "server"]
     entry = known.find(servers, feature.name)
@@ -375,7 +389,7 @@ def run(
 ) -> Iterator[tuple[Talk, list[Judged]]]:
     """Hold the conversations, those of one place in turn, and yield each as it was chosen.
 
-    What the server behind a gateway lacks is not tried: news would be waited for in vain.
+    What a server of others lacks is tried with our client alone: news would be waited for in vain.
     """
     places: dict[Place, list[Talk]] = {}
     for talk in chosen:

@@ -4,19 +4,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+from msgspec import structs
+
 from conformance.interop.drivers.features import FEATURES, Feature
 from conformance.interop.known import Entry, Known
 from conformance.interop.matrix import (
     ERAS,
     EVERY_LINE,
     Judged,
-    Line,
     Talk,
     Verdict,
     absence,
+    foreign_talks,
     talks,
 )
-from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 
 INTRODUCTION = """\
 # Interoperation
@@ -28,7 +30,8 @@ also over HTTP+SSE, and with its servers also without sessions and streams, as m
 The SDK in Python speaks every revision that its line has, the others the newest of each era. The
 same drivers (`conformance/interop/drivers`) drive the clients of all libraries; their programs are
 in `conformance/interop/sdk`, ours are `mcpcore_conformance.everything.server` and
-`conformance.interop.our_client`.
+`conformance.interop.our_client`. The clients of the SDK in Python meet the server of fastmcp, too;
+what that lacks is not tried there.
 
 `make interop` runs all of it, prints the tables and fails if a cell is red. This page is written by
 `.venv/bin/python -m conformance.interop --write conformance/interop/report.md`.
@@ -46,8 +49,8 @@ and finds out the newest."""
 RELAYED = """\
 The same with `mcpcore gateway` between the two, over HTTP: in each era, and from each to the other,
 where a server of the official SDK in Python stands behind the clients, too, and in either era one
-of fastmcp. Features are those that both revisions have. Between the eras what is listed may also
-work; what the server lacks is not tried."""
+of fastmcp, which is met over stdio as well. Features are those that both revisions have. Between
+the eras what is listed may also work; what the server lacks is not tried."""
 
 
 def markdown(cells: Iterable[Judged], known: Known) -> str:
@@ -83,11 +86,10 @@ def summary(cells: Sequence[Judged]) -> str:
     for cell in cells:
         counts.setdefault(cell.talk, Counter())[cell.verdict] += 1
     rows = []
-    for line, side, transport in _places():
-        row = [f"{line.name} as {side}", transport]
+    for place in _places():
+        row = [_whose_ends(place), place.transport]
         for revision in REVISIONS:
-            talk = Talk(line, side, transport, revision)
-            count = counts.get(talk)
+            count = counts.get(structs.replace(place, revision=revision))
             row.append(_counted(count) if count else "n/a")
         rows.append(row)
     return table(("SDK", "Transport", *(row.name for row in REVISIONS)), rows)
@@ -99,7 +101,8 @@ def relayed(cells: Iterable[Judged]) -> str:
     counts: dict[tuple[str, str], dict[tuple[Revision, Revision | None], Counter[Verdict]]] = {}
     for cell in cells:
         if (talk := cell.talk).behind:
-            ends = counts.setdefault((talk.client_name, talk.server_name), {})
+            over = "" if talk.transport == "http" else f", {talk.transport}"
+            ends = counts.setdefault((talk.client_name, talk.server_name + over), {})
             ends.setdefault((talk.revision, talk.behind), Counter())[cell.verdict] += 1
     rows = [
         (*names, *(_counted(ends[each]) if each in ends else "" for each in eras))
@@ -122,9 +125,9 @@ def full(cells: Sequence[Judged], features: Sequence[Feature] = FEATURES) -> str
 
     rows = []
     for feature in features:
-        for line, side, transport in _places():
-            row = [feature.name, f"{line.name} as {side}", transport]
-            row += [shown(Talk(line, side, transport, each), feature) for each in REVISIONS]
+        for place in _places():
+            row = [feature.name, _whose_ends(place), place.transport]
+            row += [shown(structs.replace(place, revision=each), feature) for each in REVISIONS]
             if any(row[3:]):
                 rows.append(row)
     header = ("Feature", "SDK", "Transport", *(revision.name for revision in REVISIONS))
@@ -149,9 +152,15 @@ def _whose(entry: Entry) -> tuple[str, str]:
     return f"{' and '.join(entry.lines)} as {entry.side}", ", ".join(entry.features)
 
 
-def _places() -> list[tuple[Line, str, str]]:
-    """Line, side and transport of every conversation, in the order of the table."""
-    return list(dict.fromkeys((talk.line, talk.side, talk.transport) for talk in talks(EVERY_LINE)))
+def _whose_ends(talk: Talk) -> str:
+    server = f" of {talk.server.name}" if talk.server else ""
+    return f"{talk.line.name} as {talk.side}{server}"
+
+
+def _places() -> list[Talk]:
+    """Every conversation without a gateway, in one revision, in the order of the table."""
+    found = (*talks(EVERY_LINE), *foreign_talks(EVERY_LINE))
+    return list(dict.fromkeys(structs.replace(talk, revision=LATEST) for talk in found))
 
 
 def _counted(count: Counter[Verdict]) -> str:

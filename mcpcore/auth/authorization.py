@@ -205,6 +205,7 @@ class _Tried(Struct, frozen=True, kw_only=True):
     last: float
     """Time of the last one."""
     flows: int = 0
+    """Number of them, without those that found the token of another process."""
     refreshed: bool = False
     """True if one of them has refreshed the token."""
     got: tuple[frozenset[str], ...] = ()
@@ -275,8 +276,8 @@ class Authorization:
         """Time before which a token that is good still is not refreshed."""
         self._version = 0
         self._unsaved: int | None = None
-        """Version that ``_record`` is to replace in the store; None if it is not on its way there.
-        """
+        """Version that ``_record``, or its absence, is to replace in the store; None if it is not
+        on its way there."""
         self._named: str | None = None
         """URL of the server's metadata as the last challenge named it; a step-up may name none, and
         a token that is renewed before its end comes without a challenge."""
@@ -579,6 +580,7 @@ class Authorization:
             wanted = reason.scopes if reason.more else frozenset()
             if other and wanted <= frozenset(record.scopes or ()):
                 self._adopt(record)
+                self._note(reason, flows=reason.tried.flows)  # it has cost nobody anything
                 self._move(AuthSignal.FRESH)
                 return
             # A token that was got for this operation, and refused, is not refreshed again.
@@ -626,7 +628,7 @@ class Authorization:
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
-        self._unsaved = None if record is None else self._version
+        self._unsaved = self._version
         outcome = yield Save(key=self.key, record=data, version=self._version)
         if isinstance(outcome, NeedFailed):
             self.notes.append(f"the token is not stored: {printable(outcome.reason)}")

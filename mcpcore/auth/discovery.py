@@ -17,6 +17,7 @@ from mcpcore.auth.urls import (
     covers,
     parse_url,
     resource_metadata_urls,
+    same_issuer,
     server_metadata_urls,
 )
 from mcpcore.errors import AuthorizationError, DocumentRefused
@@ -77,7 +78,7 @@ def find_authority(
     if not issuers:
         raise DocumentRefused("the metadata of the server", "it names no authorization server")
     issuer = endpoints.settings.issuer or issuers[0]
-    if issuer not in issuers:
+    if not any(same_issuer(issuer, each) for each in issuers):
         raise AuthorizationError(
             "the server does not name the issuer that this client is registered with"
         )
@@ -96,7 +97,7 @@ def find_metadata(
     found = yield from endpoints.document(places, ServerMetadata, what, headers)
     if found is None:
         return None
-    if found[0].issuer != issuer:
+    if not same_issuer(found[0].issuer, issuer):
         raise DocumentRefused(what, "it is of another issuer")
     return found[0]
 
@@ -109,7 +110,7 @@ def _fallback(endpoints: Endpoints, server: str, wanted: str | None) -> Steps[Di
     """
     origin = parse_url(server, "the URL of the server").origin
     issuer = endpoints.settings.issuer
-    if issuer is not None and issuer != origin:
+    if issuer is not None and not same_issuer(issuer, origin):
         raise AuthorizationError(
             f"the server has no metadata, and is not the issuer {printable(issuer)} itself"
         )

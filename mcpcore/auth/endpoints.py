@@ -35,6 +35,9 @@ from mcpcore.errors import AuthorizationError, DocumentRefused
 from mcpcore.wire.redaction import Secret
 
 JSON = {"accept": "application/json"}
+_GOOD = (200, 201)
+"""Statuses of a token request that was granted; frameworks that answer each POST with 201 do so
+here too, against RFC 6749 section 5.1."""
 _NONE = (404, 405, 410)
 """Statuses that say there is no such document."""
 _ERRORS = frozenset(
@@ -101,19 +104,23 @@ class Endpoints:
     ) -> Steps[tuple[D, str] | None]:
         """Return the first document that is at one of the URLs, asked in their order, and its URL.
 
-        None if there is none: each has answered 404, 405 or 410.  Another 4xx leads to the next
-        URL as well, but does not say that there is no document, and so allows no weaker way:
-        without a document it raises DocumentRefused, as each other status does at once.
+        None if there is none: each has answered 404, 405 or 410.  A redirect, which is not
+        followed, another 4xx, or a web page, by which many sites answer whatever they do not know,
+        leads to the next URL as well, but does not say that there is no document, and so allows no
+        weaker way: without a document it raises DocumentRefused, as each other status does at once.
         """
         refusal: DocumentRefused | None = None
         for place in places:
             response = yield from self.fetch("GET", self.url(place, f"the URL of {what}"), headers)
-            if response.status == 200:
-                return self.read(response.body, kind, what), place
-            if response.status in _NONE:
+            status = response.status
+            if status in _NONE:
                 continue
-            refusal = DocumentRefused(what, f"its status is {response.status}")
-            if not 400 <= response.status < 500:
+            page = status == 200 and response.body.lstrip().startswith(b"<")
+            if status == 200 and not page:
+                return self.read(response.body, kind, what), place
+            fault = "it is a web page" if page else f"its status is {status}"
+            refusal = DocumentRefused(what, fault)
+            if not page and not 300 <= status < 500:
                 raise refusal
         if refusal is not None:
             raise refusal
@@ -164,7 +171,7 @@ class Endpoints:
         form = {"token": Secret(token), "token_type_hint": hint}
         args = url, form, client, method, audience, None
         response, refusal = yield from self._token_request(*args)
-        if refusal is not None and response.status != 200:  # no body counts (section 2.2)
+        if refusal is not None and response.status // 100 != 2:  # no body counts (section 2.2)
             raise AuthorizationError(told("the token was not revoked", refusal))
 
     def _needs_nonce(self, url: Url, response: Fetched, refusal: ErrorResponse | None) -> bool:
@@ -198,7 +205,7 @@ class Endpoints:
             proof = self.proof(dpop, "POST", url.text, wall=self.wall)
             headers["dpop"] = yield from signed(proof)
         response = yield from self.fetch("POST", url, headers, form.body())
-        if response.status == 200 and not _tells_error(response.body):
+        if response.status in _GOOD and not _tells_error(response.body):
             return response, None
         sent = [*form.params.values(), *form.headers.values(), Secret(client.client_secret or "")]
         secrets = [value.reveal() for value in sent if isinstance(value, Secret)]

@@ -24,6 +24,9 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "authorization_code"
     redirect_uri: str = "http://127.0.0.1/callback"
     """URL that the browser is sent back to; the port of the callback is put in."""
+    personal: bool = False
+    """True for a server behind a gateway at which each client signs in for itself; the redirect URI
+    is then the gateway's."""
 
     def __post_init__(self) -> None:
         url = parse_url(self.redirect_uri, "the redirect URI")

@@ -89,7 +89,12 @@ def upstream_token(
     url = endpoints.url(place, "the token endpoint")
     method = choose_method(upstream.client, metadata)
     response = yield from endpoints.token(
-        url, _grant(upstream, subject), upstream.client, method, audience=issuer, bound=False
+        url,
+        _grant(upstream, subject),
+        upstream.client,
+        method,
+        audience=metadata.issuer,
+        bound=False,
     )
     what = "the token response"
     if isinstance(response, ErrorResponse):

@@ -202,6 +202,16 @@ def lower_origin(text: str) -> str:
     return text if origin is None else origin[0].lower() + text[origin.end() :]
 
 
+def same_issuer(one: str, other: str) -> bool:
+    """Return True for names of one issuer: the same text, a slash that is the whole path apart.
+
+    Such names are one URL (RFC 3986 section 6.2.3), and their metadata is at one place (RFC 8414
+    section 3.1); servers and issuers of many large providers do not agree on the slash.
+    """
+    short, long = sorted((one, other), key=len)
+    return one == other or (long == f"{short}/" and "/" not in short.partition("://")[2])
+
+
 def covers(resource: str, server: str, *, root: bool = True) -> bool:
     """Return True if protected resource metadata for ``resource`` may speak for ``server``.
 

@@ -18,6 +18,7 @@ from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types import base
 from mcpcore.spec.types.model import Maybe
+from mcpcore.wire.jsontext import one_line
 from mcpcore.wire.message import Body, to_json
 
 Meta = Mapping[str, Any]
@@ -90,7 +91,7 @@ def _joined(members: Mapping[str, Raw]) -> bytes:
     pieces = [
         part for name, value in members.items() for part in (b",", _encode(name), b":", value)
     ]
-    return to_json(b"".join((b"{", *pieces[1:], b"}")))
+    return one_line(b"".join((b"{", *pieces[1:], b"}")))
 
 
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:

@@ -66,8 +66,9 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         if log_level is not None and log_level not in SEVERITY:
             known = ", ".join(SEVERITY)
             raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
+        body: bytes | Raw
         if bare and isinstance(params, Raw):
-            body = bytes(params)
+            body = params
         else:
             body, meta, _ = take_apart(params, meta)
         request = Outbound(
@@ -332,7 +333,7 @@ class _ToolName(Struct):
 _decode_name = msgspec.json.Decoder(_ToolName).decode
 
 
-def may_repeat(method: str, body: bytes, mark: bool | None, tools: Collection[str]) -> bool:
+def may_repeat(method: str, body: bytes | Raw, mark: bool | None, tools: Collection[str]) -> bool:
     """Return True if a request may be sent a second time.
 
     ``body``: its params.  ``mark``: the sender's own decision, which wins; None for none.

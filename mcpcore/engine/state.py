@@ -147,11 +147,11 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Part that has sent it."""
     id: RequestId
     method: str
-    original: bytes
+    original: bytes | Raw
     """Params as the application gave them, without ``_meta``."""
     started: float
     timeout: float | None
-    body: bytes
+    body: bytes | Raw
     """Params as they are sent; in a retry with the answers and the state."""
     meta: Mapping[str, Any] = {}
     log_level: str | None = None

@@ -7,7 +7,7 @@ Sources: RFC 9728 section 3 (metadata by GET), RFC 9110 sections 9.3.7 and 15.5.
 the Fetch standard, "CORS protocol".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -33,6 +33,10 @@ class DocumentReply(Struct, frozen=True):
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
+
+
+Page = Callable[[HttpRequest], DocumentReply]
+"""Function that makes a page anew for each request."""
 
 
 class Documents(Struct, frozen=True):

@@ -1,13 +1,19 @@
 """Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.redaction import HIDDEN, Discreet
+
+if TYPE_CHECKING:  # late: stdio has no HTTP requests
+    from mcpcore.http.documents import Page
+else:
+    Page = Any
 
 MAX_DELAY = 31_536_000.0
 """Maximum seconds that a client is asked to wait before it comes back: a year."""
@@ -57,9 +63,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     such as protected resource metadata (RFC 9728)."""
     documents_age: int = 3600
     """Seconds for which they may be cached."""
-    pages: Mapping[str, Callable[[], tuple[str, bytes]]] = {}
-    """Pages by path that are made anew for each GET, such as metrics: functions that return the
-    content type and the body.  Everybody may read them, but for web pages of other origins."""
+    pages: Mapping[str, Page] = {}
+    """Pages by path that are made anew for each GET or HEAD, such as metrics.  Everybody may read
+    them, but for web pages of other origins."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
@@ -186,6 +192,9 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     """Maximum bytes of a JSON body from the server, after decompression."""
     max_event: int = 64 * 1024 * 1024
     """Maximum bytes of a server-sent event, after decompression."""
+    download_step: int = 0
+    """Bytes of an answer from one :class:`~mcpcore.DownloadProgress` to the next, and before the
+    first; 0: there are none.  With ``Callbacks.download`` 0 is 1 MiB."""
     max_refusal: int = 1024 * 1024
     """Maximum bytes read of the body of a refusal; the rest is left unread."""
     answer_challenges: bool = False
@@ -195,7 +204,7 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     answer_timeout: float = 600.0
     """Seconds for the application to answer a challenge, such as by the sign-in of a person."""
     max_redirects: int = 3
-    """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
+    """Maximum redirects in a row that are followed, within the origin; all others are refused."""
     max_violations: int = 100
     """Maximum messages on one stream that are not allowed; one more ends its request."""
     stream_timeout: float | None = 60.0
@@ -232,6 +241,7 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_numbers(
             self,
+            "download_step",
             "max_refusal",
             "max_challenges",
             "answer_timeout",

@@ -38,6 +38,9 @@ class DifferenceKind(Enum):
     """More is offered, and what was right stays right."""
 
 
+_KINDS = (*DifferenceKind,)
+
+
 class Difference(Struct, frozen=True):
     """Difference of two descriptions; ``place`` is a JSON pointer (RFC 6901)."""
 
@@ -120,7 +123,7 @@ _LISTS = {
 
 
 def compare_servers(before: ServerDescription, after: ServerDescription) -> list[Difference]:
-    """Return the differences between two descriptions of a server, in order of their places.
+    """Return the differences between two descriptions of a server: the gravest first, by place.
 
     A new name whose declaration is otherwise that of a removed one is told as renamed.
 
@@ -133,7 +136,7 @@ def compare_servers(before: ServerDescription, after: ServerDescription) -> list
     found = [*_plain("/instructions", before.instructions, after.instructions)]
     for member, name in _LISTS.items():
         found += _declarations(f"/{name}", getattr(before, member), getattr(after, member))
-    return sorted(found, key=lambda each: each.place)
+    return sorted(found, key=lambda each: (_KINDS.index(each.kind), each.place))
 
 
 def _declarations(

@@ -56,11 +56,18 @@ class Conversations:
         self._looks = {each.name: Delayed(partial(self._look_if_used, each)) for each in targets}
         """Work that is due when what a modern server declares is old, by its name."""
 
-    def open(self, target: Target) -> None:
-        """Open the conversation that tells the era of a server, for clients for which none has."""
+    def open(self, target: Target, principal: str | None = None) -> None:
+        """Open the conversation that tells the era of a server, for clients for which none has.
+
+        ``principal``: the one in whose name, at a server where its clients sign in.
+        """
+        if target.desk is not None and not target.desk.signed_in(principal):
+            return
+        whose = None if target.desk is None else principal
         for client in target.openings:
             if target.greeted(client) is None:
-                self.link(target, Audience(revision=client)).open()
+                with suppress(LocalProtocolError):  # those that are open already will tell it
+                    self.link(target, Audience(whose, revision=client)).open()
 
     def probe(self, target: Target, replica: str, method: str) -> None:
         """Ask a replica of a known server for a sign of life, which its guard hears of."""
@@ -85,7 +92,7 @@ class Conversations:
         known, modern = target.greeted(client) is not None, target.modern_for(client)
         spread, revision = modern and target.shared is not False, target.spoken(client)
         if not known:
-            audience = Audience(revision=revision)
+            audience = Audience(audience.principal if target.desk else None, revision=revision)
         elif spread:
             audience = Audience(principal) if target.personal else _ANYBODY
         else:
@@ -107,7 +114,8 @@ class Conversations:
             place = *place, self._free(place)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
-            if target.links >= self._relay.settings.links and known and audience != _ANYBODY:
+            common = audience == _ANYBODY or not (known or target.desk)
+            if target.links >= self._relay.settings.links and not common:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             if audience.session is None and known:
                 self._make_way(target, audience.principal, replica)
@@ -213,7 +221,7 @@ class Conversations:
         target.gone.discard(link.replica)
         if target.late or link.is_away:
             self.came_back(link)
-        self.open(target)
+        self.open(target, link.audience.principal)
         self._go_ahead(target)
 
     def _introduced(self, target: Target, event: events.Ready) -> None:
@@ -389,11 +397,13 @@ class Conversations:
         arrival: Arrival | None = None,
         *,
         within: float | None = None,
+        principal: str | None = None,
     ) -> None:
         """Do ``work`` once the era of a server for clients of a revision is known or lost.
 
         ``arrival``: request that it is for, unless that is cancelled; ``within``: seconds after
-        which it is done all the same, at once if that was in vain before.
+        which it is done all the same, at once if that was in vain before; ``principal``: the one
+        that needs it, where there is no request.
         """
         if target.greeted(client) is not None:
             self.look_if_due(target, client)
@@ -408,7 +418,7 @@ class Conversations:
                 target.late = True
                 work()
 
-        self.open(target)
+        self.open(target, principal if arrival is None else arrival.event.principal)
         if within is not None and target.late:
             work()
             return

@@ -86,6 +86,25 @@ class ReplicaSet(Protocol):
         """Take the outcome of a request to one, as the guard does."""
 
 
+class SignInOffer(Struct, frozen=True):
+    """Place where a person signs in at a server."""
+
+    id: str
+    url: str
+    message: str
+    """Request to the person, in words."""
+
+
+class Desk(Protocol):
+    """Sign-in of the clients of a server, run by the application."""
+
+    def signed_in(self, principal: str | None) -> bool:
+        """Return True if there is a credential of a principal."""
+
+    def question(self, principal: str) -> SignInOffer:
+        """Return where a principal signs in.  Raises LocalProtocolError if too many have to."""
+
+
 class Target(Struct, eq=False):
     """Server behind the relay.
 
@@ -102,6 +121,9 @@ class Target(Struct, eq=False):
     personal: bool = False
     """True if the credentials at the server are of the client: principals share no conversation,
     and neither do requests of one principal with different rights."""
+    desk: Desk | None = None
+    """Sign-in of clients, each of which has a credential of its own there; the server is then
+    personal, and the first client that has signed in tells its era.  None: nobody signs in."""
     listens: int = 500
     """Maximum listen streams of one conversation: a share of its connections, if it has several."""
     handshakes: tuple[Revision, ...] = legacy_of(REVISIONS)

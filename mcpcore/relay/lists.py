@@ -235,14 +235,19 @@ class Lists:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
         target = self._relay.targets.get(wanted.server)
         kept = None if target is None else self._kept_for(wanted, target)
+        sign_ins, principal = self._relay.sign_ins, wanted.arrival.event.principal
         if target is None:
             take(None)
+        elif sign_ins.lacks(target, principal):
+            take(sign_ins.page(target, wanted.method))
         elif kept is not None and kept.until > self._relay.now:
             take(kept)
         else:
             send = partial(self._send, target, wanted, take)
             client, within = wanted.arrival.event.revision, self._relay.settings.list_timeout
-            self._relay.conversations.when_known(target, client, send, within=within)
+            self._relay.conversations.when_known(
+                target, client, send, within=within, principal=principal
+            )
 
     def _key(self, wanted: Wanted, public: bool, *targets: Target) -> tuple[Any, ...]:
         """Return the key of a page of some servers, with those whom it may serve at the end."""

@@ -68,6 +68,7 @@ from mcpcore.relay.parking import UNANSWERED, Parking
 from mcpcore.relay.questions import Questions
 from mcpcore.relay.rewriting import encode, members_of
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.relay.sign_ins import SignIns
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import PREFIX, Tasks
 from mcpcore.spec.errors import (
@@ -159,6 +160,7 @@ class Relay:
         self.forwarding = Forwarding(self)
         self.parking = Parking(self, place)
         self.questions = Questions(self)
+        self.sign_ins = SignIns(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -170,7 +172,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        parts = self.forwarding, self.parking, self.questions
+        parts = self.forwarding, self.parking, self.questions, self.sign_ins
         return not (self.calls or self.held) and all(each.idle for each in parts)
 
     def capabilities(self) -> ServerCapabilities:
@@ -193,6 +195,14 @@ class Relay:
         """Ask a replica of a known server for a sign of life, which its guard hears of."""
         self.now = now
         self.conversations.probe(target, replica, method)
+
+    def signed_in(self, target: Target, principal: str, id: str | None, *, now: float) -> None:
+        """Go on with what waits for a principal to sign in at a server.
+
+        ``id``: that of the question, None if a credential of before was found.
+        """
+        self.now = now
+        self.sign_ins.signed_in(target, principal, id)
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
@@ -296,6 +306,11 @@ class Relay:
 
     def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
+        if target.desk is not None:
+            known = self.sign_ins.take(target, arrival, params)
+            if known is None:
+                return
+            arrival = known
         client = arrival.event.revision
         if target.greeted(client) is not None:  # the usual case
             self.conversations.look_if_due(target, client)
@@ -314,7 +329,8 @@ class Relay:
     ) -> None:
         event, caller = arrival.event, arrival.caller
         if target.greeted(event.revision) is None:
-            self.fail(arrival, target.unreachable)
+            if target.desk is None or self.sign_ins.take(target, arrival, params) is not None:
+                self.fail(arrival, target.unreachable)
             return
         body, meta = relayable(params)
         modern = target.modern_for(event.revision)

@@ -35,6 +35,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     which names that are never prefixed wait for a list that is not known."""
     question_timeout: float = 600.0
     """Maximum time for the answer of a client to a question."""
+    sign_in_wait: float = 30.0
+    """Maximum time for which a call waits for the sign-in of a user who has opened the URL."""
     parked: int = 1000
     """Maximum calls that wait for the retry of a modern client; as many retries may wait at other
     workers of a store, and as many outcomes are kept for repeated retries."""

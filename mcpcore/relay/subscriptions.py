@@ -164,10 +164,29 @@ class Subscriptions:
     def _watch_all(self, watcher: Watcher, state: ListenState = ListenState.OPENING) -> None:
         within = None if watcher.key is None else self._relay.settings.list_timeout
         for target in self._relay.targets.values():  # a session has nothing to wait for
-            watch = partial(self._watch, watcher, target, state)
-            self._relay.conversations.when_known(
-                target, watcher.audience.revision, watch, within=within
-            )
+            if self._relay.sign_ins.lacks(target, watcher.audience.principal):
+                self._granted(watcher, watcher.wanted & _LISTS)  # they change by the sign-in
+            else:
+                self._watch_soon(watcher, target, state, within)
+
+    def _watch_soon(
+        self, watcher: Watcher, target: Target, state: ListenState, within: float | None = None
+    ) -> None:
+        """Watch a server for a client once its era is known."""
+        client, principal = watcher.audience.revision, watcher.audience.principal
+        watch = partial(self._watch, watcher, target, state)
+        self._relay.conversations.when_known(
+            target, client, watch, within=within, principal=principal
+        )
+
+    def signed_in(self, target: Target, principal: str) -> None:
+        """Watch a server for the clients of a principal that has signed in; its lists are new."""
+        for watcher in [*self._streams.values(), *self.sessions.values()]:
+            if watcher.audience.principal == principal and target.name not in watcher.streams:
+                for method, topic in _LIST_CHANGES.items():
+                    if (topic.field, "") in watcher.granted:
+                        self._announce(watcher, method, None)
+                self._watch_soon(watcher, target, ListenState.OPENING)
 
     def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
@@ -421,8 +440,10 @@ class Subscriptions:
             return
         watcher.wanted = wanted
         for target in self._relay.targets.values():
-            work = partial(self._watch_anew, watcher, target)
-            self._relay.conversations.when_known(target, watcher.audience.revision, work)
+            if not self._relay.sign_ins.lacks(target, watcher.audience.principal):
+                work = partial(self._watch_anew, watcher, target)
+                client, principal = watcher.audience.revision, watcher.audience.principal
+                self._relay.conversations.when_known(target, client, work, principal=principal)
 
     def _watch_anew(self, watcher: Watcher, target: Target) -> None:
         """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
@@ -456,6 +477,9 @@ class Subscriptions:
         outer = _subject_of(arrival.event.params).uri
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
+            if uri is not None and self._relay.sign_ins.lacks(target, arrival.event.principal):
+                self._relay.fail(arrival, self._relay.sign_ins.refusal(target))
+                return
             if uri is not None:
                 work = partial(self._subscribed, target, arrival, uri)
                 within = self._relay.settings.list_timeout

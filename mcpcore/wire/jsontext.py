@@ -222,9 +222,12 @@ def to_json(body: Body) -> bytes:
             raise ValueError("the body is nested too deeply or contains itself") from None
     if text[0] != _BRACE:
         raise ValueError("a body must be one JSON object")
-    if _LF in text or _CR in text:
-        return text.translate(_ONE_LINE)
-    return text
+    return one_line(text)
+
+
+def one_line(text: bytes) -> bytes:
+    """Return a JSON text whose line breaks, which stand between tokens, have become spaces."""
+    return text.translate(_ONE_LINE) if _LF in text or _CR in text else text
 
 
 def _refuse_non_finite(body: Any) -> None:
@@ -252,10 +255,11 @@ def splice(body: bytes, members: bytes) -> bytes:
     return b"".join(pieces(body, members)) if members else body
 
 
-def pieces(body: bytes, members: bytes) -> tuple[bytes | memoryview, ...]:
+def pieces(body: bytes | Raw, members: bytes) -> tuple[bytes | Raw | memoryview, ...]:
     """Return the parts that :func:`splice` joins; a caller that joins more copies ``body`` once."""
     if not members:
         return (body,)
-    if body[1] != _QUOTE and _EMPTY_OBJECT.fullmatch(body):
+    rest = memoryview(body)[1:]
+    if rest[0] != _QUOTE and _EMPTY_OBJECT.fullmatch(body):
         return (b"{", members, b"}")
-    return (b"{", members, b",", memoryview(body)[1:])
+    return (b"{", members, b",", rest)

@@ -304,7 +304,7 @@ def _is_id(value: Any) -> bool:
 
 
 def encode_request(
-    id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
+    id: RequestId, method: str, params: bytes | Raw | None = None, members: bytes = b""
 ) -> bytes:
     """Encode a request; without ``params`` and ``members`` it has no params."""
     if type(id) is int:  # the usual case
@@ -319,7 +319,7 @@ def encode_notification(method: str, params: bytes | None = None, members: bytes
     return _with_params(b'{"jsonrpc":"2.0","method":%b' % _encode(method), params, members)
 
 
-def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
+def _with_params(head: bytes, params: bytes | Raw | None, members: bytes) -> bytes:
     if params is None:
         if not members:
             return head + b"}"

@@ -472,7 +472,54 @@ REFUSALS = [
     ("invalid_dpop_proof", 401),
     ("its_own", 403),
     ("bad_refresh_token", 200),
+    ("bad_refresh_token", 201),
 ]
+
+
+def test_tokens_of_other_processes_use_up_no_authorization() -> None:
+    """They may all be of an issuer that the server trusts no more."""
+    world = World()
+    ready(world)
+    machine = loaded(world)
+    for _ in range(AuthorizationSettings().max_flows):
+        world.refuse(loaded(world), operation="theirs")
+        world.refuse(machine, operation="ours")
+        assert machine.token == ("Bearer", stored(world).access_token)
+    before = grants(world)
+    for _ in range(2):
+        world.refuse(machine, operation="ours")
+    assert grants(world)[len(before) :] == ["refresh_token", "authorization_code"]
+
+
+def test_a_stored_token_that_cannot_be_removed_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was replaced: an issuer revokes all if it comes once more."""
+    world = World()
+    ready(world)
+    machine, before = loaded(world), dict(world.store)
+    with monkeypatch.context() as full:
+        full.setattr(world, "save", lambda need: NeedFailed("the disk is full"))
+        world.refuse(machine, operation="a")
+        world.pages[f"{ISSUER}/token"] = answer({"error": "invalid_grant"}, 400)
+        world.refuse(machine, operation="b")
+        del world.pages[f"{ISSUER}/token"]
+        assert (machine.token, world.store) == (None, before)
+    known = grants(world)
+    world.refuse(machine, operation="c")
+    assert grants(world)[len(known) :] == ["authorization_code"]
+    assert (world.reused, stored(world).access_token) == (0, "access-3")
+
+
+def test_a_token_may_come_with_status_201() -> None:
+    """Frameworks that answer each POST so do it here as well; Supabase's server, for one."""
+
+    def created(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        return replace(world.give_token(form), status=201)
+
+    world = World(pages={f"{ISSUER}/token": created})
+    world.refuse(ready(world))
+    assert grants(world) == ["authorization_code", "refresh_token"]
 
 
 @pytest.mark.parametrize(("error", "status"), REFUSALS)
@@ -1170,7 +1217,7 @@ NO_SCOPE = "no scope is allowed that a token could be asked for with"
     ("place", "page", "settings", "told", "before"),
     [
         (f"{PRM}/mcp", GONE, {"fallbacks": False}, f"{OF_SERVER} there is none", "discovery"),
-        (f"{PRM}/mcp", answer(b"<html>"), {}, "not sound JSON", "discovery"),
+        (f"{PRM}/mcp", answer(b"html"), {}, "not sound JSON", "discovery"),
         (f"{PRM}/mcp", {"resource": SERVER}, {}, "names no authorization server", "discovery"),
         (f"{PRM}/mcp", RESOURCE | {"authorization_servers": ["x"]}, {}, "the issuer", "discovery"),
         (
@@ -1257,7 +1304,8 @@ def test_secrets_without_an_issuer_are_noted(settings: dict[str, Any]) -> None:
     assert not World().client(client=ClientIdentity(client_id="public")).notes
 
 
-NONE, REFUSED, ENDS = (404, 405, 410), (400, 401, 403, 406, 429, 451), (204, 302, 500, 503)
+NONE, ENDS = (404, 405, 410), (204, 500, 503)
+REFUSED = (302, 308, 400, 401, 403, 406, 429, 451)
 HERE = "https://mcp.example"
 CHAINS = {
     "the resource": [f"{PRM}/mcp", PRM],
@@ -1270,15 +1318,18 @@ CHAINS = {
 }
 
 
-def discovering(chain: str, statuses: Sequence[int]) -> tuple[World, list[str], str]:
+def discovering(chain: str, replies: Sequence[int | bytes]) -> tuple[World, list[str], str]:
     """A world whose well-known places of one kind answer so, those that were asked, the error."""
     world = World()
     if chain == "the issuer with a path":
         world.metadata["issuer"] = f"{ISSUER}/tenant1"
         world.resource["authorization_servers"] = [f"{ISSUER}/tenant1"]
     document = world.resource if chain == "the resource" else world.metadata
-    pairs = zip(CHAINS[chain], statuses, strict=False)
-    world.pages = {place: answer(document, status) for place, status in pairs}
+    pairs = zip(CHAINS[chain], replies, strict=False)
+    world.pages = {
+        place: answer(reply) if isinstance(reply, bytes) else answer(document, reply)
+        for place, reply in pairs
+    }
     machine = world.refuse(world.client())
     asked = [url for url in world.urls() if url in CHAINS[chain]]
     return world, asked, str(machine.error)
@@ -1314,6 +1365,19 @@ def test_a_refusal_allows_no_weaker_way(chain: str, status: int, other: int) -> 
         assert f"its status is {status}" in error
         assert not world.opened
         assert f"{HERE}{AS}" not in world.urls()
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_web_page_is_no_document(chain: str) -> None:
+    """Sites of one page answer all that they do not know so."""
+    places = CHAINS[chain]
+    page = b"\n<!doctype html>"
+    world, asked, error = discovering(chain, [page, 200])
+    assert (asked, error, bool(world.opened)) == (places[:2], "None", True)
+    world, asked, error = discovering(chain, [page] * 3)
+    assert (asked, bool(world.opened)) == (places, False)
+    assert "it is a web page" in error
+    assert f"{HERE}{AS}" not in world.urls()
 
 
 @pytest.mark.parametrize("status", [*NONE, *REFUSED, *ENDS])

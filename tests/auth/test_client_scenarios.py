@@ -126,6 +126,20 @@ def _(world: World) -> None:
     assert not world.opened
 
 
+def test_servers_and_issuers_need_not_agree_on_the_slash_of_a_root() -> None:
+    """Google's servers name their issuer with it, its metadata without; others the reverse."""
+    for named, own in ((f"{ISSUER}/", ISSUER), (ISSUER, f"{ISSUER}/")):
+        for given in (None, named, own):
+            world = World()
+            world.resource["authorization_servers"] = [named]
+            world.metadata["issuer"] = own
+            ready(world, issuer=given)
+            # The response is still of the issuer that the metadata names, to the letter.
+            world.reply = lambda world, need, asked, iss=named: world.consent(asked, iss=iss)
+            world.lose_tokens()
+            failed(world, "of another issuer", issuer=given)
+
+
 @scenario("resource-mismatch")
 def _(world: World) -> None:
     world.resource["resource"] = "https://evil.example/mcp"
@@ -438,6 +452,10 @@ def _(world: World) -> None:
     assert world.opened[0].startswith(f"{ORIGIN}/oauth/authorize?")
     versions = [each.headers.get("mcp-protocol-version") for each in world.sent]
     assert versions == [None, None, "2025-03-26", None, None]
+    # Its name may have a slash at the end: the official SDK writes its own so.
+    slashed = World(metadata=world.metadata | {"issuer": f"{ORIGIN}/"}, pages=world.pages)
+    slashed.pages[f"{ORIGIN}{AS}"] = slashed.metadata
+    ready(slashed, "Bearer", issuer=ORIGIN)
 
 
 @scenario("2025-03-26-oauth-endpoint-fallback")

@@ -15,6 +15,7 @@ from mcpcore.auth.urls import (
     parse_url,
     private_hint,
     resource_metadata_urls,
+    same_issuer,
     server_metadata_urls,
     with_query,
 )
@@ -338,6 +339,26 @@ AS, OIDC = "/.well-known/oauth-authorization-server", "/.well-known/openid-confi
 )
 def test_server_metadata_has_its_places(issuer: str, paths: list[str]) -> None:
     assert list(server_metadata_urls(issuer)) == [f"https://a.example{path}" for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example", "https://a.example/", True),
+        ("https://a.example:8443/", "https://a.example:8443", True),
+        ("https://a.example/t", "https://a.example/t", True),
+        ("https://a.example/t", "https://a.example/t/", False),
+        ("https://a.example/", "https://a.example//", False),
+        ("https://a.example", "https://a.example//", False),
+        ("https://a.example", "https://A.example/", False),
+        ("https://a.example", "https://a.example:443/", False),
+        ("https://a.example", "https://a.example.evil/", False),
+    ],
+)
+def test_an_issuer_has_one_name_but_for_the_slash_of_its_root(
+    one: str, other: str, same: bool
+) -> None:
+    assert same_issuer(one, other) is same_issuer(other, one) is same
 
 
 def test_an_issuer_has_no_query() -> None:

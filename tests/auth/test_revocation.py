@@ -168,6 +168,12 @@ def test_a_token_that_is_not_revoked_is_forgotten_all_the_same(reply: Any, reaso
     assert KEY not in world.store
 
 
+def test_a_token_may_be_revoked_without_content() -> None:
+    world = stage(record())
+    world.pages[REVOKE] = answer(b"", 204)
+    assert out(world) == SignedOut(found=True, revoked=True)
+
+
 @pytest.mark.parametrize("kind", [Lock, Load, Save])
 def test_a_store_that_fails_is_an_error_and_keeps_no_lock(kind: type) -> None:
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)

@@ -13,7 +13,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.gateway.settings import GatewaySettings, SignInSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stdio.server import StdioSettings
@@ -39,6 +39,7 @@ SETTINGS = (
     ProofRules(),
     RelaySettings(),
     GatewaySettings(),
+    SignInSettings(url="https://gateway.example/mcp"),
     StoreSettings(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}

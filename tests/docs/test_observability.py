@@ -2,11 +2,23 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
+from urllib.parse import urlencode
 
+import anyio
+import anyio.to_thread
 import pytest
+
+from mcpcore import connect
+from tests.clock import patience
+from tests.transports.serving import serving
 
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
 
@@ -92,6 +104,58 @@ def test_panels_have_places_of_their_own() -> None:
     panels = BOARD["panels"]
     assert len({each["id"] for each in panels}) == len(panels)
     assert len({(each["gridPos"]["x"], each["gridPos"]["y"]) for each in panels}) == len(panels)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus: make ci-tools")
+@pytest.mark.anyio
+async def test_prometheus_reads_its_files_and_knows_the_answers(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def fetch(about: str, words: Mapping[str, str]) -> Any:
+        with closing(HTTPConnection(place)) as connection:
+            connection.request("GET", f"/api/v1/{about}?{urlencode(words)}")
+            answer = connection.getresponse()
+            said = answer.read()
+        if answer.status == 503:
+            raise ConnectionRefusedError("it has yet to begin")
+        assert answer.status == 200, said
+        return json.loads(said)["data"]
+
+    async def until(about: str, good: Callable[[Any], object], **words: str) -> None:
+        while True:
+            with suppress(ConnectionRefusedError):
+                if good(await anyio.to_thread.run_sync(fetch, about, words)):
+                    return
+            await anyio.sleep(0.1)
+
+    async with serving("--http", "127.0.0.1:0", "--metrics-path", "/metrics") as served:
+        text = (FOLDER / "prometheus.yml").read_text().replace("15s", "1s")
+        assert "127.0.0.1:8000" in text
+        text = text.replace("127.0.0.1:8000", f"127.0.0.1:{served.port}")
+        (tmp_path / "prometheus.yml").write_text(text)
+        shutil.copy(FOLDER / "rules.yml", tmp_path)
+        words = ("--config.file=prometheus.yml", f"--web.listen-address={place}")
+        async with (
+            connect(served.url) as client,
+            await anyio.open_process(
+                ["prometheus", *words], cwd=tmp_path, stdout=DEVNULL, stderr=DEVNULL
+            ) as process,
+        ):
+            try:
+                with patience():
+                    await client.list_tools()
+                    drawn = '{__name__="mcp_server_operation_duration_seconds_count",job="mcpcore"}'
+                    await until("query", lambda data: data["result"], query=drawn)
+                    for expression in expressions():
+                        query = expression.replace("$__rate_interval", "1m").replace("$job", ".*")
+                        if not query.startswith("label_values"):  # Grafana's own
+                            fetch("query", {"query": query})
+                    rules = sum(len(group["rules"]) for group in RULES["groups"])
+                    await until("rules", lambda data: str(data).count("'health': 'ok'") == rules)
+            finally:
+                process.terminate()
 
 
 @pytest.mark.parametrize("name", [*DURATIONS, *GAUGES, REFUSALS])

@@ -169,6 +169,13 @@ def test_workers_do_not_start_a_process_each_for_one_session(
     assert "a: with --workers a session would have a process of it at each worker" in done.stderr
 
 
+def test_users_sign_in_at_one_process(tmp_path: Path) -> None:
+    file = config(tmp_path, {}, a={"url": AWAY, "oauth": {"grant": "sign_in"}})
+    done = mcpcore_here("gateway", "--config", str(file), "--workers", "2")
+    assert done.returncode == 2
+    assert "a: its users sign in at one process; leave --workers out" in done.stderr
+
+
 def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:
     file = config(tmp_path, {}, **{"天気": {"url": AWAY}, "b": {"url": AWAY}})
     done = mcpcore_here("gateway", "--config", str(file))

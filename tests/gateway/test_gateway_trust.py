@@ -228,7 +228,7 @@ async def test_the_audit_log_says_who_wanted_what(
     what = "elicitation/create" if asked else f"tools/call {tool!r}"
     assert said["mcp_what"] == f"{what} of server s"
     assert reason in said["mcp_reason"]
-    assert 'mcp_refusal_by="trust"} 1.0' in meters.page()[1].decode()
+    assert 'mcp_refusal_by="trust"} 1.0' in meters.page().body.decode()
 
 
 async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

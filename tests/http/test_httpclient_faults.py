@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from mcpcore import HttpClientSettings, HttpSend, Negotiation
 from mcpcore.engine.events import (
@@ -132,15 +133,78 @@ def test_an_overloaded_server_says_when_to_resume(status: int, after: float) -> 
 # Redirects
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_post_does_not_follow(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "location", "reason"),
+    [
+        *((status, "/elsewhere", "follows 307 and 308 alone") for status in (301, 302, 303)),
+        *((status, "https://evil.example/mcp", "other origins") for status in (301, 307, 308)),
+    ],
+)
+def test_where_a_post_does_not_follow(status: int, location: str, reason: str) -> None:
     hand, send = calling()
-    head(hand, send, status, location="/elsewhere")
+    head(hand, send, status, location=location)
     ended = hand.take(RequestEnded)
-    assert ended.fault == Fault(FaultKind.REDIRECT, status, None, "/elsewhere")
+    assert ended.fault == Fault(FaultKind.REDIRECT, status, None, location)
     assert ended.reason is EndReason.REFUSED
+    assert (reason in ended.message) is (status != 301 or "evil" not in location)
     hand.end(send)
     assert hand.pump().sent == []
+    assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_post_follows_within_its_origin_as_it_is(status: int) -> None:
+    """Most servers below a mount of Starlette have a slash at their end, and their URLs none."""
+    hand, first = calling()
+    steps = [("/mcp/", "/mcp/"), ("/there/?a=b", "/there/?a=b"), ("x", "/there/x")]
+    for location, target in steps:
+        head(hand, first, status, location=location)
+        second = hand.next()
+        changed = structs.replace(first, exchange=second.exchange, target=target)
+        assert second == changed
+        hand.end(first)
+        first = second
+    hand.result(first, {"content": []})
+    assert hand.take(ResultReceived).request == hand.body_of(first)["id"]
+    assert hand.client.exchanges == 0
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    assert hand.next().target == "/mcp", "it may lead elsewhere the next time"
+
+
+def test_a_post_follows_so_many_redirects() -> None:
+    hand, send = calling(settings=HttpClientSettings(max_redirects=1))
+    head(hand, send, 307, location="/mcp")
+    head(hand, hand.next(), 307, location="/mcp")
+    assert "more than 1 redirects" in hand.take(RequestEnded).message
+
+
+def test_a_request_that_is_given_up_after_a_redirect_is_aborted() -> None:
+    hand, send = calling()
+    head(hand, send, 307, location="/mcp/")
+    again = hand.next()
+    hand.client.cancel(hand.body_of(send)["id"], now=hand.now)
+    hand.pass_time(5)
+    assert {*hand.pump().aborted} == {again.exchange, send.exchange}
+    assert hand.client.exchanges == 0
+
+
+def test_a_session_is_opened_and_deleted_where_redirects_lead() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    head(hand, asked := hand.next(), 307, location="/mcp/")
+    hand.end(asked)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    head(hand, said := hand.next(), 307, location="/mcp/")
+    hand.end(said)
+    hand.reply(hand.next(), 202, None)
+    assert hand.take(Ready).revision.name == LEGACY
+    hand.client.close(now=hand.now)
+    hand.end(hand.next())
+    head(hand, gone := hand.next(), 307, location="/mcp/")
+    again = hand.next()
+    assert [gone.method, again.method, again.target] == ["DELETE", "DELETE", "/mcp/"]
+    hand.end(gone)
+    hand.reply(again, 200, None)
     assert hand.client.exchanges == 0
 
 

@@ -308,7 +308,7 @@ def test_notifications_and_progress_on_a_stream() -> None:
 
 
 def test_a_subscription_stays_open() -> None:
-    hand = modern()
+    hand = modern(settings=HttpClientSettings(download_step=1))  # it is no download
     wanted = {"notifications": {"toolsListChanged": True}}
     request = hand.client.request("subscriptions/listen", wanted, now=hand.now)
     send = hand.next()
@@ -389,6 +389,18 @@ def test_successes_that_are_no_answer(body: bytes, kind: str, text: str) -> None
     assert "RequestEnded" not in hand.kinds()
 
 
+def test_each_head_is_read_for_itself() -> None:
+    hand = modern()
+    lines = [(b"content-type", b"text/plain")]
+    for kind in (b"application/json", b"text/plain", b"application/json"):
+        request, send = hand.call()
+        lines[0] = (b"content-type", kind)  # of the same list, as a driver may have it
+        hand.client.response_head(send.exchange, 200, lines, now=hand.now)
+        hand.data(send, json.dumps(result(request)).encode())
+        hand.end(send)
+        assert hand.take(RequestEnded if kind == b"text/plain" else ResultReceived)
+
+
 @pytest.mark.parametrize("header", [("content-type", "a"), ("x", "y")])
 def test_a_repeated_content_type_is_no_answer(header: tuple[str, str]) -> None:
     hand = modern()
@@ -433,7 +445,7 @@ def test_a_notification_may_be_answered_with_anything() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "texts"),
     [
-        (301, None, ["301", "redirects of POST are not followed"]),
+        (301, None, ["301", "a POST follows 307 and 308 alone"]),
         (401, None, ["401", "authorization"]),
         (403, b"go away", ["403", "forbids", "go away"]),
         (404, b"<html>nothing</html>", ["404"]),

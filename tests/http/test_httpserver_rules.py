@@ -327,14 +327,18 @@ def test_a_chunked_body_is_bounded_too() -> None:
     assert server.exchanges == 0
 
 
-def test_a_body_in_pieces() -> None:
+@pytest.mark.parametrize("viewed", [False, True])
+def test_a_body_in_pieces(viewed: bool) -> None:
     bench = Bench()
     data = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     session = bench.session()
     head = head_of(("content-length", str(len(data))), ("mcp-session-id", session))
     assert bench.server.open(77, head, now=0) == len(data)
     for byte in data:
-        bench.server.body(77, bytes([byte]), end=False, now=0)
+        reused = bytearray([byte])
+        part = memoryview(reused) if viewed else bytes(reused)
+        bench.server.body(77, part, end=False, now=0)
+        reused[0] = 0  # where it was read to is read to again
     bench.server.body(77, b"", end=True, now=0)
     assert bench.server.next_event() is None
     assert b'"result":{}' in bench.server.data_to_send(77, 1000)[1].data  # type: ignore[union-attr]

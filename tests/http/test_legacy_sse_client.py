@@ -209,10 +209,12 @@ def test_an_error_in_the_refusal_and_on_the_stream_counts_once() -> None:
         assert len(received) == 1
 
 
-def test_redirects_of_messages_are_not_followed() -> None:
+def test_redirects_of_messages_are_followed_as_over_http() -> None:
     hand = piped().open()
     hand.client.request("tools/list", now=hand.now)
-    hand.reply(hand.next(), 307, location="/elsewhere")
+    hand.reply(hand.next(), 307, location="?moved")
+    hand.reply(again := hand.next(), 302, location="/elsewhere")
+    assert again.target.endswith("messages?moved")
     ended = hand.take(RequestEnded)
     assert ended.fault is not None
     assert ended.fault.kind is FaultKind.REDIRECT

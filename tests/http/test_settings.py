@@ -104,6 +104,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "delete_session": True,
             "max_body": 64 * MIB,
             "max_event": 64 * MIB,
+            "download_step": 0,
             "max_refusal": MIB,
             "answer_challenges": False,
             "max_challenges": 6,

@@ -14,6 +14,7 @@ from conformance.interop.matrix import (
     LINES,
     Judged,
     Talk,
+    foreign_talks,
     foreseen,
     no_gaps,
     relayed_talks,
@@ -26,7 +27,7 @@ from conformance.interop.talk import ROOT
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 REPORT = ROOT / "conformance" / "interop" / "report.md"
-TALKS = [*talks(EVERY_LINE), *relayed_talks(EVERY_LINE)]
+TALKS = [*talks(EVERY_LINE), *foreign_talks(EVERY_LINE), *relayed_talks(EVERY_LINE)]
 
 
 def _repetitions() -> set[Talk]:

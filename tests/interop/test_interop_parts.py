@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import anyio
@@ -25,7 +26,9 @@ from conformance.interop.matrix import (
     Talk,
     Verdict,
     absence,
+    foreign_talks,
     judge,
+    lack,
     present,
     relayed_talks,
     talks,
@@ -76,12 +79,20 @@ def test_conversations_through_a_gateway() -> None:
         "1.x as client, http, 2025-11-25, through a gateway to a server in 2025-11-25",
         "1.x as client, http, 2025-11-25, through a gateway to a server in 2026-07-28",
         "1.x as client, http, 2025-11-25, through a gateway to a server of 2.x in 2026-07-28",
-        "1.x as client, http, 2025-11-25, through a gateway to a server of fastmcp in 2025-11-25",
-        "1.x as client, http, 2025-11-25, through a gateway to a server of fastmcp in 2026-07-28",
+        *(
+            f"1.x as client, {over}, 2025-11-25, through a gateway to a server of fastmcp in {era}"
+            for over, era in product(("http", "stdio"), ("2025-11-25", "2026-07-28"))
+        ),
         "1.x as server, http, 2025-11-25, through a gateway to a server in 2025-11-25",
         "1.x as server, http, 2026-07-28, through a gateway to a server in 2025-11-25",
     }
-    assert len(found) == len(set(found)) == 2 * (5 + 10 + 2) + 6 + 2 * 8
+    assert len(found) == len(set(found)) == 2 * (5 + 10 + 2) + 6 + 2 * 8 + 4 + 2 * 3
+    alone = foreign_talks(EVERY_LINE)
+    assert len(alone) == 2 * (2 + 1)
+    assert not foreign_talks(LINES)
+    assert [lack(talk, BY_NAME["task: input"], load()) is None for talk in alone] == [
+        talk.revision is LATEST for talk in alone
+    ]
     assert all(len(present(talk)) > 40 for talk in found)
     across = {feature.name for talk in found if is_across(talk) for feature in present(talk)}
     assert {"sampling", "roots", "progress", "cancellation", "resource updated"} <= across
@@ -207,6 +218,7 @@ def test_judge_through_a_gateway(
     for talk in (
         Talk(server, "server", "http", revision, behind),
         Talk(TYPESCRIPT[0], "client", "http", revision, behind, server),
+        *([Talk(TYPESCRIPT[0], "client", "http", revision, None, server)] * (behind is revision)),
     ):
         assert judge(talk, Cell("ping", outcome, "x"), known).verdict is verdict
 

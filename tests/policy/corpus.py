@@ -1,13 +1,17 @@
 """Corpora for the screening: attacks and harmless descriptions, made of templates and fillings.
 
-``python -m tests.policy.corpus`` prints the rates as the table of docs/how-to/guard.md.
+``python -m tests.policy.corpus`` prints the rates as the table of docs/how-to/guard.md; with
+folders, the alarms of what the servers in them say.
 No rule is for the families of ``BEYOND``.
 """
 
 import ast
 import base64
+import json
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -307,6 +311,47 @@ def documented() -> set[str]:
     return found
 
 
+def declared(folder: Path) -> set[str]:
+    """Return the titles and descriptions in a checkout of servers of others, without their tests.
+
+    Of Python those of functions with a decorator ``tool``, ``prompt`` or ``resource``, and of their
+    arguments; of JSON (also ``*.snap``) those of declarations, as snapshots of tests have them.
+    """
+    found: set[str] = set()
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if not path.is_file() or path.suffix not in (".py", ".json", ".snap"):
+            continue
+        with suppress(SyntaxError, ValueError):
+            if path.suffix != ".py":
+                text = path.read_text()
+                found |= set(_titled(json.loads(text))) if '"inputSchema"' in text else set()
+            elif not any(part.startswith("test") for part in inside.parts):
+                found |= set(_decorated(ast.parse(path.read_bytes())))
+    return found
+
+
+def _titled(value: Any) -> Iterator[str]:
+    for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+        if name in ("title", "description") and isinstance(each, str):
+            yield each
+        elif isinstance(each, dict | list):
+            yield from _titled(each)
+
+
+def _decorated(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        calls = [each.func if isinstance(each, ast.Call) else each for each in node.decorator_list]
+        if {getattr(each, "attr", "") for each in calls} & {"tool", "prompt", "resource"}:
+            yield ast.get_docstring(node) or node.name
+            for part in (*node.decorator_list, node.args):
+                for inner in ast.walk(part):
+                    if isinstance(inner, ast.keyword) and inner.arg in ("title", "description"):
+                        yield str(getattr(inner.value, "value", inner.arg))
+
+
 def rates() -> list[tuple[str, int, int]]:
     """Return the rows of the table: name, number of texts, number of texts with an alarm."""
     found = [
@@ -332,4 +377,11 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    if len(sys.argv) == 1:
+        print(table())
+    for name in sys.argv[1:]:
+        texts = declared(Path(name))
+        alarms = [alarm for text in texts for alarm in screen(text)[:1]]
+        print(f"{name}: {len(texts)} texts, {len(alarms)} with an alarm")
+        for alarm in alarms:
+            print(f"  {alarm.rule}: {alarm.excerpt}")

@@ -74,9 +74,9 @@ def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
             {"outputSchema": NUMBER},
             {"outputSchema": wrap_schema({})},
             [
+                "breaking outputSchema/type",
                 "additive outputSchema/properties/result",
                 "additive outputSchema/required",
-                "breaking outputSchema/type",
             ],
         ),
         (
@@ -104,7 +104,7 @@ def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
         (
             {"arguments": [{"name": "a"}]},
             {"arguments": [{"name": "a", "required": True, "description": "x"}]},
-            ["risky arguments/properties/a/description", "breaking arguments/required"],
+            ["breaking arguments/required", "risky arguments/properties/a/description"],
         ),
     ],
 )
@@ -119,9 +119,9 @@ def test_names_that_come_go_and_change() -> None:
 
     found = compare_servers(described("a1", "b1"), described("a2", "c1", text="y"))
     assert [(each.kind.value, each.place, each.text) for each in found] == [
-        ("risky", "/instructions", "'x' became 'y'"),
         ("breaking", "/prompts/a2", "renamed from 'a1'"),
         ("breaking", "/prompts/b1", "removed"),
+        ("risky", "/instructions", "'x' became 'y'"),
         ("additive", "/prompts/c1", "added"),
     ]
     assert compare_servers(described("a1"), described("a1")) == []

@@ -59,6 +59,7 @@ class Backend:
         self.waiting: dict[Any, Any] = {}
         self.down = False
         self.personal = False
+        self.desk: Any = None
         self.replicas: ReplicaSet | None = None
 
     def connect(self, scene: "Scene", link: UpstreamLink) -> Peer:
@@ -143,6 +144,7 @@ class Scene:
                 each.name,
                 self._connector(each),
                 personal=each.personal,
+                desk=each.desk,
                 replicas=each.replicas,
             )
             for each in backends

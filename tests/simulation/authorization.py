@@ -492,6 +492,8 @@ class Process:
         machine.notes.clear()
         again, self.again = self.again, None
         if again is not None and machine.state is AuthState.READY:
+            if not self.fetches and (starts := self.starts.get(again[0])):
+                starts.pop()  # another process had a token
             self.request(*again)
         waiting, self.waiting = self.waiting, []
         for refused in waiting:
@@ -749,6 +751,8 @@ class Play:
         if url.path == "/.well-known/oauth-protected-resource/mcp":
             document = {"resource": SERVER, "authorization_servers": [self.current]}
             return _json({**document, "scopes_supported": ["read"]}, 200)
+        if url.path == "/.well-known/oauth-protected-resource":
+            return _json({}, 404)
         if _origin(need.url) == _EVIL:
             return _json({"error": "invalid_grant"}, 400)
         issuer = next(

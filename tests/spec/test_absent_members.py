@@ -41,6 +41,9 @@ anything = st.recursive(
     max_leaves=3,
 )
 texts = st.sampled_from(["", "a", "b c"])
+ABSENT_IF_NULL = ("nextCursor", None)
+"""Member of which null means the same as absence: another page comes by a cursor that is not null,
+as the pagination page of 2026-07-28 has it."""
 
 
 def values(info: Any) -> st.SearchStrategy[Any]:
@@ -122,7 +125,7 @@ def test_what_was_absent_stays_absent(kind: type[msgspec.Struct], data: st.DataO
     assert UNSET not in map(_itself, read(found))
     again = msgspec.json.decode(msgspec.json.encode(found))
     for name, value in gone(again, sent):
-        assert value is False or value == [], name
+        assert value is False or value == [] or (name, value) == ABSENT_IF_NULL, name
 
 
 def _itself(value: Any) -> Any:
@@ -242,7 +245,8 @@ def test_every_type_with_null_as_a_value_is_read_so() -> None:
         info = inspect.type_info(kind)
         assert isinstance(info, inspect.StructType)
         for each in info.fields:
-            if takes(each.type, inspect.AnyType, inspect.NoneType) and not each.required:
+            null = takes(each.type, inspect.AnyType, inspect.NoneType)
+            if null and not each.required and each.encode_name != ABSENT_IF_NULL[0]:
                 assert kind in AS_SENT, (kind, each.name)
 
 

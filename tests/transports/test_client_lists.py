@@ -46,12 +46,12 @@ class Pages:
 
 
 @pytest.mark.requirement("server/utilities/pagination/empty-cursor")
-async def test_an_empty_cursor_is_followed() -> None:
-    pages = Pages(
-        lambda cursor: (
-            {"tools": [tool("a")], "nextCursor": ""} if cursor is None else {"tools": [tool("b")]}
-        )
-    )
+async def test_any_cursor_is_followed_that_is_not_null() -> None:
+    found: dict[str | None, dict[str, Any]] = {
+        None: {"tools": [tool("a")], "nextCursor": ""},
+        "": {"tools": [tool("b")], "nextCursor": None},
+    }
+    pages = Pages(found.__getitem__)
     async with http_server(pages) as url, connect(url) as client:
         assert [each.name for each in await client.tools()] == ["a", "b"]
     assert pages.asked == [None, ""]

@@ -1,9 +1,11 @@
 """The HTTP client over real sockets: its own server, and servers that misbehave in any way."""
 
+import asyncio
 import json
 import math
 import os
 import socket
+import sys
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from typing import Any
@@ -21,6 +23,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore_transports.http.client.client import HttpClientLink, Origin
+from mcpcore_transports.http.client.protocol import HttpClientProtocol
 from mcpcore_transports.http1.connection import Http1Client
 from tests.clock import HOUR, Clock, arrived, until
 from tests.transports.http_client_fixture import (
@@ -114,6 +117,34 @@ async def test_a_system_that_takes_a_part_of_what_is_written(
             assert json.loads(await client.call(text=text)) == {"text": text}
         assert client.link.connections == 1
     assert short >= 3
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("size", [0, 10, 60, 61, 100_000, 1_000_000])
+async def test_a_request_is_sent_whole_and_not_kept(size: int) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    loop, body = asyncio.get_running_loop(), os.urandom(size)
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    with theirs:
+        protocol = HttpClientProtocol(transport, QuietSide(), 64)
+        held = sys.getrefcount(body)
+        protocol.write(b"head", body)
+        received = b""
+        while len(received) < 4 + size:
+            received += await loop.sock_recv(theirs, 1 << 20)
+        await until(lambda: not protocol.sending)
+        assert received == b"head" + body
+        assert sys.getrefcount(body) == held
+        protocol.abort()
+
+
+class QuietSide:
+    """A side of a connection that nothing needs to be told."""
+
+    def proceed(self, data: bytes, lost: Exception | None = None) -> None: ...
+    def held_up(self) -> None: ...
+    def sent(self) -> None: ...
 
 
 async def test_idle_connection_is_closed() -> None:

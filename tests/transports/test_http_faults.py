@@ -477,7 +477,7 @@ def statuses() -> dict[str, Row]:
             rows[f"{code} to {name}"] = Row(
                 script=status(code, f"Location: {where}"),
                 error=RedirectRefused,
-                words="redirects of POST are not followed",
+                words="redirects",
                 facts=facts,
             )
     for code in (300, 304, 305):

@@ -56,11 +56,11 @@ class Board:
 
     def read(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of a name that have these labels."""
-        kind, text = self.meters.page()
-        assert kind.startswith("text/plain")
+        page = self.meters.page()
+        assert dict(page.headers)[b"content-type"].startswith(b"text/plain")
         return sum(
             sample.value
-            for family in text_string_to_metric_families(text.decode())
+            for family in text_string_to_metric_families(page.body.decode())
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
@@ -192,7 +192,7 @@ async def test_circuit_breakers_of_a_client() -> None:
         raise McpError(INTERNAL_ERROR, "broken")
 
     def states() -> set[tuple[str, str, float]]:
-        found = text_string_to_metric_families(meters.page()[1].decode())
+        found = text_string_to_metric_families(meters.page().body.decode())
         samples = (each for family in found for each in family.samples)
         return {
             (each.labels["mcp_circuit_name"], each.labels["mcp_circuit_state"], each.value)
@@ -247,12 +247,12 @@ def test_label_sets_are_bounded_and_spread_over_buckets() -> None:
     assert counter is meter.create_counter("many")
     for number in range(2005):
         counter.add(1, {"n": number})
-    page = meters.page()[1].decode()
+    page = meters.page().body.decode()
     assert 'many_total{otel_metric_overflow="true"} 5.0' in page
     histogram = meter.create_histogram("h", "s", explicit_bucket_boundaries_advisory=(1, 2))
     for value in (0.5, 1, 1.5, 9):
         histogram.record(value)
-    page = meters.page()[1].decode()
+    page = meters.page().body.decode()
     rows = [line for line in page.splitlines() if line.startswith("h_seconds_")]
     assert rows == [
         'h_seconds_bucket{le="1.0"} 2.0',

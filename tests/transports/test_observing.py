@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from mcpcore import MemoryTarget, Server, connect
+from mcpcore.http.messages import HttpRequest
 from mcpcore_transports.commands.gateway import gateway_settings
 from mcpcore_transports.commands.options import GatewayOptions, ServeOptions
 from mcpcore_transports.commands.output import Failure
@@ -27,6 +28,7 @@ from mcpcore_transports.telemetry.logs import JsonLines
 from mcpcore_transports.telemetry.workers import WorkerPages
 from tests.command import mcpcore_here
 
+GET = HttpRequest(method="GET", path="/metrics", headers=[])
 WEB = ServeOptions(http=("127.0.0.1:0",))
 
 
@@ -89,7 +91,7 @@ async def test_a_call_is_on_the_page() -> None:
     settings = settings_of(metrics_path="/metrics")
     async with connect(MemoryTarget(server, settings.runtime)) as client:
         await client.call_tool("pay")
-    _, page = settings.http.pages["/metrics"]()
+    page = settings.http.pages["/metrics"](GET).body
     assert b'gen_ai_tool_name="pay"' in page
     assert b'network_protocol_name="http"' in page
 
@@ -101,12 +103,12 @@ def test_workers_show_the_metrics_of_all(tmp_path: Path) -> None:
     ]
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(tmp_path / "3"))  # its worker was killed
-    for page in [each()[1].decode() for each in shown]:
+    for page in [each(GET).body.decode() for each in shown]:
         assert page.count("# TYPE mcp_server_active_sessions gauge") == 1
         samples = [line for line in page.splitlines() if "mcp_server_active_sessions{" in line]
         assert samples == [f'mcp_server_active_sessions{{worker="{each}"}} 0.0' for each in "12"]
     again = settings_of(metrics_path="/m", workers=2, place=tmp_path / "2").http.pages["/m"]
-    assert again()[1].decode().count("mcp_server_active_sessions{") == 2
+    assert again(GET).body.decode().count("mcp_server_active_sessions{") == 2
 
 
 @pytest.mark.parametrize("said", [b"", b"x", b"\x91\x01"], ids=["nothing", "noise", "no family"])
@@ -124,7 +126,7 @@ def test_a_worker_that_says_something_else_is_left_out(tmp_path: Path, said: byt
         thread.start()
         page = settings_of(metrics_path="/m", workers=2, place=tmp_path / "1").http.pages["/m"]
         for _ in "ab":
-            assert page()[1].decode().count("mcp_server_active_sessions{") == 1
+            assert page(GET).body.decode().count("mcp_server_active_sessions{") == 1
         thread.join()
 
 
@@ -144,7 +146,7 @@ def test_a_worker_that_could_not_answer_once_answers_again(tmp_path: Path) -> No
     WorkerPages(registry, tmp_path / "2")
     registry.register(Failing())
     page = WorkerPages(CollectorRegistry(), tmp_path / "1").page
-    assert [b"# TYPE shown gauge" in page()[1] for _ in "abc"] == [False, False, True]
+    assert [b"# TYPE shown gauge" in page().body for _ in "abc"] == [False, False, True]
 
 
 def test_a_place_that_is_too_long_is_told(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import sys
 from mcpcore import Server, run
 server = Server("s", instructions="Be kind.")
 server.tool(lambda: "x", name="add", description=sys.argv[1])
+for name in sys.argv[2:]:
+    server.tool(lambda: "x", name=name)
 run(server)
 """
 ONE = ServerDescription(tools={"add": {"name": "add"}})
@@ -63,7 +65,7 @@ def test_a_file_that_cannot_be_used(text: str, says: str, tmp_path: Path) -> Non
 
 def test_the_commands(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
-    options = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
+    options: dict[str, Any] = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
     config = tmp_path / "mcp.json"
 
     def run(*words: str) -> tuple[int, str]:
@@ -93,6 +95,9 @@ def test_the_commands(tmp_path: Path) -> None:
     for command, words in USING.items():
         status, said = run(command, *words)
         assert (status, said.count("warning:"), warning in said) == (0, 1, True)
+    options["args"].append("aaa")
+    status, said = run("list", "tools", "s")
+    assert f"{warning} (and 1 more: mcpcore pins diff)" in " ".join(said.split()), "gravest first"
     status, said = pins("list", "--json")
     assert status == 0
     counts = {"server": "s", "tools": 1, "prompts": 0, "templates": 0, "skills": 0}

@@ -213,7 +213,7 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
         ("workers = [1, 2]", "workers: one value is expected, not a list"),
         ('workers = "two"', "(it is from server.toml)"),
         ("limits = 1", "limits: expected a table"),
-        ("[limits]\nmax_bdy = 1", "there is no limit 'max_bdy'; did you mean max_body"),
+        ("[limits]\nmax_bdy = 1", "server.toml: --limit: there is no limit 'max_bdy'; did"),
         ("[limits]\nmax_body = 'big'", "max_body: expected a number of bytes"),
         ("[rates]\ntoolz = {}", "rates has the unknown member 'toolz'; did you mean 'tool'?"),
         ("[rates]\ntool = 3", "rates.tool: expected a table"),
@@ -272,7 +272,7 @@ def test_a_file_is_found_and_read_before_the_command_runs(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (2, "error: there is no module 'no_such_module'\n")
     missing = mcpcore_here("serve", "--config", "no.toml", cwd=tmp_path)
     assert missing.returncode == 2
-    assert "no.toml: No such file or directory" in missing.stderr
+    assert "'--config': no.toml: No such file or directory" in missing.stderr
 
 
 def test_limits_and_policies_reach_the_settings() -> None:

@@ -48,9 +48,11 @@ from mcpcore_transports.telemetry.requests import (
     observe_requests,
 )
 from mcpcore_transports.telemetry.sessions import STREAM_END, observe_sessions
-from tests.clock import turns
+from tests.clock import turns, until
 from tests.docs.blocks import DOCS
 from tests.transports.served import served
+from tests.transports.telemetry_program import line
+from tests.transports.telemetry_program import server as program
 from tests.warm import PYTHON
 
 OBSERVABILITY = DOCS / "how-to" / "observability.md"
@@ -544,6 +546,46 @@ async def test_one_trace_through_a_gateway_to_a_process(era: str) -> None:
         result = await client.call_tool("where")
     span = observatory.spans()[SpanKind.CLIENT]
     assert result.content[0].text == f"{span.context.trace_id:032x}"  # type: ignore[union-attr]
+
+
+@eras
+@pytest.mark.parametrize("behind", ["http", "stdio"])
+@pytest.mark.parametrize("front", ["http", "stdio"])
+async def test_client_gateway_and_server_are_one_trace(
+    front: str, behind: str, era: str, tmp_path: Path
+) -> None:
+    observatory, file = Observatory(), tmp_path / "spans"
+    file.touch()
+
+    def spans() -> list[list[str]]:
+        """Return trace, parent and id of each span of the call."""
+        lines = [*file.read_text().splitlines(), *map(line, observatory.finished())]
+        rows = [each.strip().split("\t") for each in lines]
+        return [row[1:] for row in rows if row[0] == "tools/call where"]
+
+    async with AsyncExitStack() as stack:
+        target: Any = [*PYTHON, PROGRAM, str(file)]
+        if behind == "http":
+            settings = ServeSettings(runtime=RuntimeSettings(middleware=(observatory.server,)))
+            target = (await stack.enter_async_context(served(program, settings=settings))).url
+        if front == "http":
+            observer = observe_sessions(tracers=observatory.tracers)
+            settings = ServeSettings(runtime=RuntimeSettings(observer=observer))
+            gateway = Gateway({"only": target})
+            target = (await stack.enter_async_context(served(gateway, settings=settings))).url
+        else:
+            words = [target] if isinstance(target, str) else target
+            target = [*PYTHON, PROGRAM, str(file), *words]
+        client = await stack.enter_async_context(
+            connect(target, revision=era, middleware=[observatory.client])
+        )
+        await client.call_tool("where")
+        await until(lambda: len(spans()) == 3)
+    by_parent = {parent: (own, of) for of, parent, own in spans()}
+    first, whole = by_parent["0"]
+    second, _ = by_parent[first]
+    assert second in by_parent, "client, gateway, server"
+    assert {of for _, of in by_parent.values()} == {whole}
 
 
 async def test_without_the_api_the_extra_is_named() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,9 +13,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore import Callbacks, Client, ClientSettings, HttpClientLinkSettings, connect
+from mcpcore import (
+    Callbacks,
+    Client,
+    ClientSettings,
+    HttpClientLinkSettings,
+    ServeSettings,
+    connect,
+)
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.commands.processes import without
+from mcpcore_transports.commands.options import ServeOptions
+from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.commands.processes import supervise, without
 from mcpcore_transports.link import signal_child
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children
@@ -158,6 +168,14 @@ async def test_what_cannot_start_says_why(words: list[str], app: str, message: s
     async with serving(*words, "--workers", "2", ready=False, app=app) as served:
         assert await served.ended() != 0
         await served.until(message)
+
+
+def test_without_a_folder_for_what_they_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(Failure, match="--tmpfs /tmp"):
+        supervise((), ServeOptions(http=("127.0.0.1:0",), workers=2), ServeSettings())
 
 
 async def test_an_address_in_use_is_refused() -> None:

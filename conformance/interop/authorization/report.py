@@ -42,8 +42,8 @@ NOTES = """\
   authorizations, the SDK's client after one.
 * A server of fastmcp that demands a scope answers 401 to a token without it.
 * An issuer that is given to fastmcp as `AnyHttpUrl("https://id.example")` gets a slash: the
-  metadata of the server name another issuer (RFC 8414 section 3.3), and neither our client nor the
-  SDK's signs in. Given as text it stays as it is.
+  metadata of the server name another issuer (RFC 8414 section 3.3), and the client of the SDK 2.x
+  does not sign in. Ours does, and given as text the name stays as it is.
 * The SDK's token endpoint wants `client_id` in the form beside HTTP Basic, and its authorization
   endpoint compares redirect URIs with their ports: our client does both its way.
 * A sign-in that fails ends the connections of the clients of the SDK and of fastmcp."""

@@ -39,7 +39,7 @@ def run(options: DiffOptions) -> int:
         descriptions = described(before, after)
     except ValueError as error:
         raise output.wrong(f"{words[0]}, {words[1]}: {error}") from error
-    found = sorted(compare_servers(*descriptions), key=lambda each: _KINDS.index(each.kind))
+    found = compare_servers(*descriptions)
     names = (_name(words[0]), _name(words[1]) or " ".join(options.command or ()))
     typer.echo(FORMATS[options.format](found, names))
     grave = _KINDS[: _KINDS.index(DifferenceKind(options.fail_on)) + 1]

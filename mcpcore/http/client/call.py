@@ -7,6 +7,7 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28, "Resumability and
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -19,6 +20,7 @@ from mcpcore.engine.transmit import Transmit
 from mcpcore.http import headers
 from mcpcore.http.client.challenges import Admission, HeldRefusal
 from mcpcore.http.headers import (
+    CONTENT_LENGTH,
     CONTENT_TYPE,
     EVENT_STREAM,
     JSON,
@@ -26,6 +28,7 @@ from mcpcore.http.headers import (
     Fields,
     HeaderError,
     HeaderList,
+    Headers,
     media_type,
 )
 from mcpcore.http.messages import HttpSend
@@ -84,7 +87,7 @@ class Call(Struct, kw_only=True, eq=False):
     repeated: bool = False
     """True if the message was sent before, on a connection that was lost."""
     plan: HttpSend | None = None
-    """Request, kept while the server may refuse it until it is authorized."""
+    """Request, kept until its response begins: it may have to be sent again."""
     admission: Admission = Admission.SENT
     refusal: HeldRefusal | None = None
     """Refusal that waits for its end, or for the application."""
@@ -96,7 +99,7 @@ class Call(Struct, kw_only=True, eq=False):
     reading: ResponseKind = ResponseKind.HEAD
     status: int = 0
     retry_after: float | None = None
-    body: bytearray = field(default_factory=bytearray)
+    body: BytesIO = field(default_factory=BytesIO)
     skipped: int = 0
     violations: int = 0
     """Number of messages that are not allowed here, refused requests included."""
@@ -115,6 +118,12 @@ class Call(Struct, kw_only=True, eq=False):
     """Time at which the stream was last opened or resumed; None while it is not open."""
     deadline: float | None = None
     """Time at which to stop waiting for the end of a response whose answer is complete."""
+    report_at: int | None = None
+    """Bytes of the answer at which its download is next reported; None: never."""
+    received: int = 0
+    """Bytes of the answer so far, counted if the download is reported."""
+    total: int | None = None
+    """All bytes of the answer, if they are known."""
 
     @property
     def resumable(self) -> bool:
@@ -125,16 +134,26 @@ class Call(Struct, kw_only=True, eq=False):
 _KINDS = {JSON: ResponseKind.JSON, EVENT_STREAM: ResponseKind.EVENTS}
 
 
-def content_kind(fields: Fields) -> ResponseKind | None:
-    """Return the kind of a successful response; None if it is neither JSON nor an event stream."""
-    try:
-        value = fields.one(CONTENT_TYPE) or ""
-    except HeaderError:
-        return None
-    if value in _KINDS:
-        return _KINDS[value]
-    parsed = media_type(value)
-    return None if parsed is None else _KINDS.get(parsed[0])
+class ResponseFields(Fields):
+    """Fields of the head of a response, and what they say of its body."""
+
+    __slots__ = ("announced", "kind", "lines")
+
+    def __init__(self, lines: Headers) -> None:
+        super().__init__(lines)
+        self.lines = [*lines]
+        self.kind = self._kind()
+        """Kind of a successful response; None if it is neither JSON nor an event stream."""
+        value = self.all(CONTENT_LENGTH) or ""
+        known = value.isascii() and value.isdigit() and len(value) <= 18
+        self.announced = int(value) if known else 0
+
+    def _kind(self) -> ResponseKind | None:
+        try:
+            parsed = media_type(self.one(CONTENT_TYPE) or "")
+        except HeaderError:
+            return None
+        return None if parsed is None else _KINDS.get(parsed[0])
 
 
 _HINTS = {
@@ -161,6 +180,8 @@ def proves_modern(status: int, error: ErrorData) -> bool:
 
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SAME_METHOD = frozenset({307, 308})
+"""Redirects that a message follows, as they leave its method as it is."""
 
 
 def refusal_of(status: int, fields: Fields) -> Fault:
@@ -212,6 +233,22 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
     delay: float
     """Seconds until the next attempt; 0 if there is none."""
     reason: str
+
+
+class DownloadProgress(Event, frozen=True, kw_only=True, gc=False):
+    """Client, Streamable HTTP: more of a large answer has come in.
+
+    See :attr:`HttpClientSettings.download_step`.
+    """
+
+    request: RequestId
+    method: str
+    name: str | None
+    """Tool, prompt or URI that the request names."""
+    received: int
+    """Bytes so far, after decompression."""
+    total: int | None
+    """All bytes; None if the answer is compressed, chunked or an event stream."""
 
 
 class StreamReopened(Event, frozen=True, kw_only=True, gc=False):

@@ -28,13 +28,15 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.client.call import (
     REDIRECTS,
+    SAME_METHOD,
     Call,
     CallPurpose,
+    DownloadProgress,
     Planner,
     Recovery,
+    ResponseFields,
     ResponseKind,
     StreamReopened,
-    content_kind,
     proves_modern,
     refusal_of,
     refusal_text,
@@ -45,7 +47,7 @@ from mcpcore.http.client.call import (
 from mcpcore.http.client.challenges import Admission, AdmissionSignal, Challenges, HeldRefusal
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
-    CONTENT_LENGTH,
+    CONTENT_ENCODING,
     SESSION_ID,
     Fields,
     HeaderError,
@@ -82,11 +84,7 @@ _FINAL = frozenset({401, 403, 405})
 _SKIPPED = 64 * 1024
 """Maximum ignored bytes that are read so that the connection can be used again."""
 _LATER = frozenset({429, 503})
-
-
-def _announced(fields: Fields) -> int:
-    value = fields.all(CONTENT_LENGTH) or ""
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+_LISTEN = "subscriptions/listen"
 
 
 def _asks(item: Message | Reject) -> bool:
@@ -134,6 +132,7 @@ class HttpClient:
         self._use(peer)
         self._sse = SseClient(state, self._refused)
         self._challenges = Challenges(state)
+        self._fields = ResponseFields(())  # of the last head, which most resemble
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     def _use(self, peer: Peer) -> None:
@@ -298,13 +297,19 @@ class HttpClient:
         call = self._state.calls.get(exchange)
         if call is None or status < 200:
             return
-        plan = call.plan
+        plan, call.plan = call.plan, None
         if plan is not None:
-            call.plan = None
-            if self._challenges.take(call, plan, status, headers):
+            if self._state.settings.answer_challenges and self._challenges.take(
+                call, plan, status, headers
+            ):
+                return
+            if 300 <= status < 400 and plan.method != "GET":
+                self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
-        frame = call.frame
+        frame, fields = call.frame, self._fields
+        if headers != fields.lines:
+            fields = self._fields = ResponseFields(headers)
         call.sent = frame if call.in_session else None
         if frame is not None and not frame.repeatable:
             call.frame = None
@@ -315,11 +320,11 @@ class HttpClient:
             self._state.lost(call, frame, now)
             return
         elif call.purpose is _SSE:
-            self._sse.head(call, status, Fields(headers), now)
+            self._sse.head(call, status, fields, now)
         elif call.purpose is _POST:
-            self._post_head(call, status, Fields(headers), now)
+            self._post_head(call, status, fields, now)
         else:
-            self._get_head(call, status, Fields(headers), now)
+            self._get_head(call, status, fields, now)
         if call.method == INITIALIZED and status < 300:
             self._state.confirmed()
 
@@ -345,6 +350,8 @@ class HttpClient:
         call = state.calls.get(exchange)
         if call is None:
             return
+        if call.report_at is not None:
+            self._count(call, len(data))
         if call.refusal is not None:
             call.skipped += len(data)
             if call.skipped > _SKIPPED:
@@ -357,15 +364,14 @@ class HttpClient:
         elif call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
         elif call.reading is _ERROR:
-            call.body += data
-            if len(call.body) > state.settings.max_refusal:
-                del call.body[state.settings.max_refusal :]
+            call.body.write(data)
+            if call.body.tell() > state.settings.max_refusal:
+                call.body.truncate(state.settings.max_refusal)
                 self.response_end(exchange, now=now)
                 state.plans.append(HttpAbort(exchange))
         else:
-            call.body += data
-            if len(call.body) > state.settings.max_body:
-                call.body.clear()
+            call.body.write(data)
+            if call.body.tell() > state.settings.max_body:
                 self._too_large(call, now)
 
     def _cut(self, call: Call, now: float) -> None:
@@ -451,20 +457,11 @@ class HttpClient:
 
     # Heads
 
-    def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+    def _post_head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         state = self._state
         if status >= 400:
             call.reading = _ERROR
             call.retry_after = seconds_of(fields)
-            return
-        if status >= 300:
-            call.over = True
-            fault = refusal_of(status, fields)
-            text = refusal_text(status, "redirects of POST are not followed")
-            if call.method == INITIALIZED:
-                state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
-            else:
-                state.fail(call, f"{call.method}: {text}", now, fault=fault)
             return
         if state.uses_sse:
             self._sse.posted(call)
@@ -474,7 +471,7 @@ class HttpClient:
         if call.request is None:
             call.over = True
             return
-        kind = content_kind(fields)
+        kind = fields.kind
         if status in (202, 204):
             call.over = True
             text = f"the server accepted {call.method} without answering it"
@@ -487,14 +484,18 @@ class HttpClient:
         else:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
-            if kind is _JSON and _announced(fields) > state.settings.max_body:
+            announced = fields.announced if kind is _JSON else 0
+            if announced > state.settings.max_body:
                 self._too_large(call, now)
-            else:
-                self._begin(call, kind, now)
+                return
+            if state.settings.download_step and call.method != _LISTEN:
+                call.report_at = state.settings.download_step
+                call.total = None if fields.all(CONTENT_ENCODING) else announced or None
+            self._begin(call, kind, now)
 
-    def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+    def _get_head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         state = self._state
-        if 200 <= status < 300 and content_kind(fields) is _EVENTS:
+        if 200 <= status < 300 and fields.kind is _EVENTS:
             if call.epoch == state.epoch:
                 state.get_unproven = state.get_missing = False
                 if call.purpose is _STREAM:
@@ -521,6 +522,23 @@ class HttpClient:
         # Otherwise the next attempt, which the end of this response starts, may succeed: a server
         # may not have noticed yet that a connection of ours is dead (409).
 
+    def _moved(self, call: Call, plan: HttpSend, status: int, fields: Fields, now: float) -> None:
+        """Send a message again to the place that it is redirected to as it is, or end it."""
+        state, fault = self._state, refusal_of(status, fields)
+        target, reason = None, f"of redirects a {plan.method} follows 307 and 308 alone"
+        if status in SAME_METHOD:
+            target, reason = state.redirected(call, fault, now, plan.target)
+        if target is not None:
+            call.plan = structs.replace(plan, target=target)
+            self._challenges.send_again(call)
+            return
+        call.over, call.status = True, status
+        text = refusal_text(status, reason)
+        if call.method == INITIALIZED:
+            state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+        else:
+            state.fail(call, f"{call.method}: {text}", now, fault=fault)
+
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
         fault = refusal_of(status, fields)
@@ -540,6 +558,24 @@ class HttpClient:
         if kind is _EVENTS:
             call.decoder = SseDecoder(self._state.settings.max_event)
             call.decoder.last_event_id = call.last_event_id
+
+    def _count(self, call: Call, size: int, *, whole: bool = False) -> None:
+        """Count what was received of an answer, and report it, at each step and at the end."""
+        state, request, due = self._state, call.request, call.report_at
+        step = state.settings.download_step
+        call.received += size
+        if request is None or due is None or call.received < (step if whole else due):
+            return
+        call.report_at = None if whole else call.received - call.received % step + step
+        state.report(
+            DownloadProgress(
+                request=request,
+                method=call.method or "",
+                name=state.name_of(request),
+                received=call.received,
+                total=call.total,
+            )
+        )
 
     def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
         state = self._state
@@ -727,7 +763,7 @@ class HttpClient:
             broken = self._sse.broken if call.purpose is _SSE else self._broken
             broken(call, error or "the stream ended", now, fault)
         elif reading is _ERROR:
-            self._refused(call, bytes(call.body), now)
+            self._refused(call, call.body.getvalue(), now)
         elif error is not None or reading is _HEAD:
             if self._repeats(call, fault) or (
                 _passes(call, fault) and self._state.opens_later(call)
@@ -740,7 +776,9 @@ class HttpClient:
                 state.violation(call, f"{call.method} was not taken: {error}")
             state.fail(call, text, now, fault=fault)
         else:
-            self._answered(call, self._decode(bytes(call.body)), now)
+            if call.report_at is not None:
+                self._count(call, 0, whole=True)
+            self._answered(call, self._decode(call.body.getvalue()), now)
 
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
         state = self._state

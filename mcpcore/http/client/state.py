@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
+from mcpcore.engine.bodies import decode_skim
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import (
     ENGINE,
@@ -21,6 +22,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import RequestState, SessionState
+from mcpcore.engine.mirror import name_in
 from mcpcore.engine.outbound import CANCELLED, GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good
@@ -39,7 +41,8 @@ from mcpcore.http.headers import ACCEPT, EVENT_STREAM, LAST_EVENT_ID
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INVALID_REQUEST
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # late: few use the HTTP+SSE of old
@@ -146,6 +149,14 @@ class ClientState:
             )
         )
 
+    def name_of(self, request: RequestId) -> str | None:
+        """Return the tool, prompt or URI that a request names, in any revision."""
+        record = self.endpoint.outbound.get(request)
+        row = None if record is None else lookup(record.method, "client", LATEST)
+        if record is None or row is None or row.header is None:
+            return None
+        return name_in(decode_skim(record.original), row.header)
+
     def settle(self, call: Call, now: float) -> None:
         """Settle the request of ``call``, which has its outcome."""
         self.unbind(call)
@@ -212,7 +223,9 @@ class ClientState:
             return None, "redirects to other origins are not followed"
         if call.redirects >= most:
             return None, f"more than {most} redirects"
-        left = structs.replace(call, over=True, request=None, deadline=None, plan=None)
+        left = structs.replace(
+            call, over=True, status=fault.status or 0, request=None, deadline=None, plan=None
+        )
         self.calls[left.route] = left
         self.deadlines.set(left, now + self.settings.linger)
         call.redirects += 1
@@ -288,10 +301,9 @@ class ClientState:
         )
 
     def send(self, call: Call, plan: HttpSend) -> None:
-        """Plan a request; keep it if it may have to be sent again."""
+        """Plan a request, which may have to be sent again."""
         self.plans.append(plan)
-        if self.settings.answer_challenges:
-            call.plan = plan
+        call.plan = plan
 
     # From the Peer to the network
 

@@ -14,8 +14,8 @@ from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
     CallPurpose,
+    ResponseFields,
     ResponseKind,
-    content_kind,
     refusal_of,
     refusal_text,
 )
@@ -90,13 +90,13 @@ class SseClient:
         self.open(now, RefusedInitialize(call=call, request=request, body=body))
         return True
 
-    def head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+    def head(self, call: Call, status: int, fields: ResponseFields, now: float) -> None:
         """Handle status and headers of the response to the GET."""
         state = self._state
         stream = state.sse
         if stream is None or stream.call is not call:
             call.over = True
-        elif 200 <= status < 300 and content_kind(fields) is ResponseKind.EVENTS:
+        elif 200 <= status < 300 and fields.kind is ResponseKind.EVENTS:
             call.reading = ResponseKind.EVENTS
             call.opened = now
             call.decoder = SseDecoder(state.settings.max_event)

@@ -7,6 +7,7 @@ Source: the Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 import math
 from collections import deque
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -232,7 +233,8 @@ class Exchange(Struct, eq=False, weakref=False):
     terms: Terms = _ANY_TERMS
     session_id: str | None = None
     report: Report | None = None
-    chunks: list[bytes] | None = None
+    parts: BytesIO | None = None
+    """Parts of the body that have come, in one piece."""
     received: int = 0
     request_id: RequestId | None = None
     batch: tuple[RequestId, ...] = ()

@@ -165,8 +165,8 @@ class Gate:
             return False
         page = self._settings.pages.get(head.path)
         if page is not None and head.method in ("GET", "HEAD"):
-            kind, content = page()
-            exchange.reply(200, content, ((headers.CONTENT_TYPE, kind.encode("ascii")),))
+            shown = page(head)
+            exchange.reply(shown.status, shown.body, shown.headers)
             return False
         document = self._documents.reply(head)
         if document is not None:

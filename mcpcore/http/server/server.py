@@ -17,6 +17,7 @@ numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2
 
 import math
 from collections.abc import Mapping
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Raw
@@ -205,9 +206,18 @@ class HttpServer:
         return {"reason": "a check fails", "checks": self.failing} if self.failing else _READY
 
     def body(
-        self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
+        self,
+        exchange: Route,
+        data: bytes | memoryview,
+        *,
+        end: bool,
+        now: float,
+        announced: int = 0,
     ) -> None:
-        """Handle a part of the body, ``end`` with the last; ``announced`` bytes will follow it."""
+        """Handle a part of the body, ``end`` with the last; ``announced`` bytes will follow it.
+
+        A view is copied.
+        """
         self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None or record.state is not _READING:
@@ -216,13 +226,13 @@ class HttpServer:
         if record.received + announced > self.settings.max_body:
             self._gate.too_large(record)
             return
-        if not end or record.chunks is not None:
-            record.chunks = record.chunks or []
-            record.chunks.append(data)
+        parts = record.parts
+        if not end or parts is not None:
+            parts = record.parts = parts or BytesIO()
+            parts.write(data)
         if end:
-            if record.chunks is not None:
-                data, record.chunks = b"".join(record.chunks), None
-            self._dispatch(record, data, now)
+            record.parts = None
+            self._dispatch(record, bytes(data) if parts is None else parts.getvalue(), now)
 
     def disconnect(self, exchange: Route, *, now: float) -> None:
         """Forget an exchange whose client has left, or that the driver has given up.

@@ -223,9 +223,9 @@ class EmptyResult(Result, kw_only=True):
 
 
 class PaginatedResult(Result, kw_only=True):
-    """Page of a list; ``next_cursor`` is absent on the last one."""
+    """Page of a list; ``next_cursor`` is absent on the last one, or null (pagination page)."""
 
-    next_cursor: Maybe[Cursor] = None
+    next_cursor: Cursor | None = None
 
 
 class CacheableResult(Result, kw_only=True):
@@ -238,7 +238,7 @@ class CacheableResult(Result, kw_only=True):
 class CacheablePage(CacheableResult, kw_only=True):
     """Page of a list, with cache hints."""
 
-    next_cursor: Maybe[Cursor] = None
+    next_cursor: Cursor | None = None
 
 
 class EmbeddedRequest(Model, kw_only=True):

@@ -19,14 +19,14 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
-from mcpcore.auth.needs import Done, NeedFailed
+from mcpcore.auth.needs import Done, Fetched, NeedFailed
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
 from mcpcore.wire.redaction import Secret, shown_url
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
 from mcpcore_transports.auth.carrying import Assertions, FlowCarrier, Signer
-from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.auth.fetching import Fetcher, challenges_in, first_request
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import (
     Auth,
@@ -134,6 +134,7 @@ class Authorizer:
         around_flows: AroundFlows = nullcontext,
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
+        self._server = server
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = FlowCarrier(
             Fetcher(
@@ -221,6 +222,11 @@ class Authorizer:
                 raise AuthorizationError(outcome.reason)
             headers["dpop"] = Secret(proof.input.signed(outcome.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
+
+    async def challenges(self) -> tuple[str, ...]:
+        """Return what the server says to a request without a token, as far as it says anything."""
+        found = await self._carrier.carry_out(first_request(self._server))
+        return challenges_in(found) if isinstance(found, Fetched) else ()
 
     @property
     def generation(self) -> int:

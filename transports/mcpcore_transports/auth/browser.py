@@ -34,7 +34,11 @@ Reader = Callable[[], Awaitable[str]]
 
 
 class SignIn(Protocol):
-    """Way to send a person to the authorization server, and to learn what came back."""
+    """Way to send a person to the authorization server, and to learn what came back.
+
+    One with an attribute ``own_page`` that is true takes the callback itself: nobody listens for it
+    at a redirect URI on loopback.
+    """
 
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Return the callback.  ``listener``: where it arrives, None if nobody listens."""

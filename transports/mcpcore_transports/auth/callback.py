@@ -34,17 +34,17 @@ _WRONG = 10
 """Callbacks with a wrong state after which no further one is waited for."""
 _PORTS = 5
 """Ports that are tried until one is free on both addresses."""
-_PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><p>{0}</p></html>"
+PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><p>{0}</p></html>"
 _DONE = "You can close this window and go back to the program that sent you here."
 _REFUSED = "This is not the answer that is waited for."
-_HEADERS = [
+PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
-    (b"connection", b"close"),
-]
+)
+"""Headers of a page of a sign-in."""
 
 
 class CallbackListener:
@@ -213,7 +213,8 @@ async def _head(stream: ByteStream) -> bytes | None:
 
 
 async def _reply(stream: ByteStream, status: HTTPStatus) -> None:
-    body = _PAGE.format(_DONE if status == HTTPStatus.OK else _REFUSED).encode()
-    headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
+    body = PAGE.format(_DONE if status == HTTPStatus.OK else _REFUSED).encode()
+    end = (b"connection", b"close"), (b"content-length", b"%d" % len(body))
+    headers = [*PAGE_HEADERS, *end]
     await stream.send(format_response(status, headers) + body)
     await stream.send_eof()

@@ -128,8 +128,9 @@ class FlowCarrier:
                 return Text(await called(self._assertions, need.audience))
 
     async def _listen(self, need: Listen) -> Text:
-        if not parse_url(need.redirect_uri, "the redirect URI").loopback:
-            return Text(need.redirect_uri)  # a page elsewhere, whose URL is pasted
+        elsewhere = not parse_url(need.redirect_uri, "the redirect URI").loopback
+        if elsewhere or getattr(self._sign_in, "own_page", False):
+            return Text(need.redirect_uri)  # the URL of a page elsewhere is pasted
         self._listener = await listen(need.redirect_uri)
         return Text(self._listener.url)
 

@@ -9,6 +9,7 @@ Sources: RFC 9728 section 7.7 and the security best practices page (SSRF), RFC 9
 
 import socket
 import ssl
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 import anyio
@@ -26,9 +27,26 @@ from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import LOST, clock
 
+_PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+_HEADERS = {
+    "accept": "application/json, text/event-stream",
+    "content-type": "application/json",
+}
+_TIMEOUT = 10.0
 _WHAT = "the URL of the request"
 _ADDRESSES = 8
 """Addresses of a host that are tried at most."""
+
+
+def first_request(url: str, more: Mapping[str, str] | None = None) -> Fetch:
+    """Return a request to a server that is refused with its challenge, with ``more`` headers."""
+    headers = {**_HEADERS, **(more or {})}
+    return Fetch(method="POST", url=url, headers=headers, body=_PING, timeout=_TIMEOUT)
+
+
+def challenges_in(found: Fetched) -> tuple[str, ...]:
+    """Return the values of WWW-Authenticate in a response."""
+    return tuple(value for name, value in found.headers if name == "www-authenticate")
 
 
 class Fetcher:

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct, field, structs
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
-from mcpcore.http.client.call import StreamInterrupted
+from mcpcore.http.client.call import DownloadProgress, StreamInterrupted
 from mcpcore.policy.rates import RateLimiter, activity_of, busy
 from mcpcore.service.reading import shorten, typed
 from mcpcore.spec import types
@@ -106,6 +106,7 @@ UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
 ConnectionCallback = Callable[[ConnectionEvent], Awaitable[None] | None]
 ViolationCallback = Callable[[Violation], Awaitable[None] | None]
+DownloadCallback = Callable[[DownloadProgress], Awaitable[None] | None]
 InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
 
 
@@ -141,6 +142,11 @@ class Callbacks(Struct, kw_only=True):
     """Take the id of a completed elicitation."""
     notification: NotificationCallback | None = None
     """Take every notification, by method and params."""
+    download: DownloadCallback | None = None
+    """Take how far a large answer has come in (Streamable HTTP), at each MiB and at its end.
+
+    ``HttpClientSettings.download_step`` sets other steps.
+    """
     stream_interrupted: InterruptedCallback | None = None
     """Take the loss of an event stream's connection (legacy, over HTTP), with the recovery."""
     connection: ConnectionCallback | None = None

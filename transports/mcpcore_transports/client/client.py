@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, Unpack, cast, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -59,6 +59,7 @@ from mcpcore_transports.targets import (
 )
 
 if TYPE_CHECKING:  # each is imported with the transport or feature that needs it
+    from mcpcore.auth.settings import AuthorizationSettings
     from mcpcore_transports.auth.exchange import UpstreamTokens
     from mcpcore_transports.client.skills import LoadedSkill
     from mcpcore_transports.http.client.adapter import HttpClientLike
@@ -478,6 +479,10 @@ class LinkedApp(App, Protocol):
     settings: ClientSettings
 
 
+_DOWNLOAD_STEP = 1024 * 1024
+"""Bytes of an answer from one report of its download to the next, unless the settings say."""
+
+
 def http_machine(
     settings: ClientSettings,
     config: Config,
@@ -485,11 +490,14 @@ def http_machine(
     *,
     assume_sse: bool,
     authorizes: bool,
+    reports_downloads: bool = False,
 ) -> HttpClient:
     """Make the machine of HTTP.  Raises BadTarget for a URL, headers or revisions it cannot use."""
     http = settings.http or HttpClientSettings()
     headers = (*http.headers, *_fixed_headers(target).items())
     http = structs.replace(http, headers=headers, answer_challenges=authorizes)
+    if reports_downloads and not http.download_step:
+        http = structs.replace(http, download_step=_DOWNLOAD_STEP)
     if isinstance(target, SseTarget):
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
@@ -604,6 +612,8 @@ def authorizer_for(
 
     if isinstance(auth, exchange.UpstreamTokens):
         raise errors.BadTarget("the tokens of clients are exchanged by a gateway alone")
+    if is_personal(auth):
+        raise errors.BadTarget("clients sign in for themselves at a gateway alone")
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
         hint = next((hint for kind, hint in _WITHOUT_AUTH if isinstance(target, kind)), "")
         raise errors.BadTarget(
@@ -625,6 +635,11 @@ def authorizer_for(
         link_settings=settings.http_link,
         around_flows=around_flows,
     )
+
+
+def is_personal(auth: object) -> "TypeGuard[AuthorizationSettings]":
+    """Return True for the authorization of a server where each client of a gateway signs in."""
+    return bool(getattr(getattr(auth, "grant", None), "personal", False))
 
 
 def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
@@ -914,7 +929,12 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
             http = http_machine(
-                settings, config, target, assume_sse=sse, authorizes=self._authorizer is not None
+                settings,
+                config,
+                target,
+                assume_sse=sse,
+                authorizes=self._authorizer is not None,
+                reports_downloads=self._callbacks.download is not None,
             )
             self._core = core = make_core(http)
             core.link = link = http_link(http, core, target, self._http_client, self._authorizer)

@@ -136,10 +136,11 @@ _OAUTH: dict[str, type] = {
 }
 """Members of ``oauth``."""
 _SCOPES = ("scopes", "ceiling")
-_CODE, _CREDENTIALS, _EXCHANGE = _GRANTS = (
+_CODE, _CREDENTIALS, _EXCHANGE, _PERSONAL = _GRANTS = (
     "authorization_code",
     "client_credentials",
     "token_exchange",
+    "sign_in",
 )
 
 _NEEDED: Mapping[str, Sequence[str]] = {
@@ -291,8 +292,10 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         try:
             machine = written.get("grant") == _CREDENTIALS
             redirect = texts.get("redirectUri", CodeGrant().redirect_uri)
+            personal = written.get("grant") == _PERSONAL
+            code = CodeGrant(redirect_uri=redirect, personal=personal)
             settings = AuthorizationSettings(
-                grant=ClientCredentialsGrant() if machine else CodeGrant(redirect_uri=redirect),
+                grant=ClientCredentialsGrant() if machine else code,
                 client=client,
                 issuer=texts.get("issuer"),
                 metadata_url=texts.get("clientMetadataUrl"),

@@ -15,7 +15,12 @@ from mcpcore.engine import events
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.call import (
+    DownloadProgress,
+    Recovery,
+    StreamInterrupted,
+    StreamReopened,
+)
 from mcpcore.http.client.challenges import operation_of
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import INITIALIZE
@@ -255,6 +260,7 @@ class ClientCore:
             events.Ready: self._on_ready,
             events.NegotiationFailed: self._on_negotiation_failed,
             events.ConnectionEnded: self._on_end,
+            DownloadProgress: lambda event: self.report(self.callbacks.download, event),
             StreamInterrupted: self._on_interrupted,
             StreamReopened: lambda event: self._missed(),
             events.Violation: self._on_violation,

@@ -13,7 +13,7 @@ from mcpcore.auth.authorization import Authorization, Refused
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.metadata import printable
-from mcpcore.auth.needs import Fetch, NeedFailed, Stored
+from mcpcore.auth.needs import NeedFailed, Stored
 from mcpcore.auth.records import TokenKey, TokenRecord, read_record, token_key
 from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
@@ -24,7 +24,7 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.auth.authorizer import Authorizer, http_url
 from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
 from mcpcore_transports.auth.carrying import FlowCarrier
-from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.auth.fetching import Fetcher, challenges_in, first_request
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.stores import TokenStore
 from mcpcore_transports.commands import output
@@ -36,12 +36,6 @@ from mcpcore_transports.targets import parse_target
 
 T = TypeVar("T")
 
-_PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
-_HEADERS = {
-    "accept": "application/json, text/event-stream",
-    "content-type": "application/json",
-}
-_TIMEOUT = 10.0
 _OF_ANY_TOKEN = ("account", "private")
 """Members of ``oauth`` that say which tokens are meant, and how their issuer is reached."""
 
@@ -130,14 +124,12 @@ async def _challenge(
 
     ``line``: with that header, which has one.
     """
-    headers = {**_HEADERS, **(line or {})}
-    need = Fetch(method="POST", url=url, headers=headers, body=_PING, timeout=_TIMEOUT)
     local = parse_url(url, "the URL").loopback
-    found = await Fetcher(local=local, private=private, **reached).fetch(need)
+    fetcher = Fetcher(local=local, private=private, **reached)
+    found = await fetcher.fetch(first_request(url, line))
     if isinstance(found, NeedFailed):
         raise output.Failure(f"{printable(url)}: {found.reason}")
-    lines = tuple(value for name, value in found.headers if name == "www-authenticate")
-    return lines, found.status == 401
+    return challenges_in(found), found.status == 401
 
 
 def status(url: str | None, options: AuthOptions) -> int:

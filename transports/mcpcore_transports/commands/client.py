@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.errors import BadTarget
+from mcpcore.http.client.call import DownloadProgress
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
@@ -39,6 +40,8 @@ from mcpcore_transports.commands.target import (
 )
 from mcpcore_transports.targets import Target, describe
 
+_MIB = 1024 * 1024
+
 
 def call(options: CallOptions) -> int:
     """Call a tool; return the exit status."""
@@ -46,6 +49,15 @@ def call(options: CallOptions) -> int:
     given = parse_pairs(pairs)
     base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
     callbacks, tool = _callbacks(options), options.tool
+    status = output.errors.status("")
+
+    def downloaded(event: DownloadProgress) -> None:
+        of = "" if event.total is None else f" of {event.total / _MIB:.1f}"
+        status.update(f"received {event.received / _MIB:.1f}{of} MiB")
+        status.start()
+
+    if output.errors.is_terminal:
+        callbacks.download = downloaded
 
     async def talk(client: Client) -> types.CallToolResult:
         await _compare(client, options)
@@ -60,7 +72,10 @@ def call(options: CallOptions) -> int:
             await client.set_log_level("debug")
         return await client.call_tool(tool, values, progress=_show_progress)
 
-    result = converse(target, options, talk, callbacks)
+    try:
+        result = converse(target, options, talk, callbacks)
+    finally:
+        status.stop()
     if options.as_json:
         output.print_json(result)
     else:

@@ -10,6 +10,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.relay.names import Naming
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_transports import targets
+from mcpcore_transports.client.client import is_personal
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import (
@@ -81,8 +82,13 @@ def _check_servers(servers: Servers, settings: GatewaySettings, options: Gateway
 
 
 def _check_workers(servers: Servers, settings: GatewaySettings, workers: int) -> None:
-    """Raise BadTarget for a server of which each worker would start a process for one session."""
+    """Raise BadTarget for a server that does not go with several workers.
+
+    Each would start a process for one session, and a browser would come back to another one.
+    """
     for name, target in servers.items():
+        if workers > 1 and is_personal(getattr(target, "auth", None)):
+            raise BadTarget(f"{name}: its users sign in at one process; leave --workers out")
         own = isinstance(target, targets.StdioTarget) and not settings.shared.get(name)
         if own and workers > 1:
             raise BadTarget(

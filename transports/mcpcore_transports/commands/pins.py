@@ -70,8 +70,8 @@ async def warn_of_changes(client: Client, options: CallOptions | QueryOptions) -
     found = compare_servers(pins, await read_description(client))
     if found:
         first = f"{found[0].kind.value} {found[0].place}: {found[0].text}"
-        count = f"1 of {len(found)}, see " if len(found) > 1 else ""
-        told = f"{name} is not as approved: {first} ({count}mcpcore pins diff)"
+        more = f"and {len(found) - 1} more: " if len(found) > 1 else ""
+        told = f"{name} is not as approved: {first} ({more}mcpcore pins diff)"
         output.print_warning(output.escaped(told))
 
 

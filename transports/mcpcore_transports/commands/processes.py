@@ -52,7 +52,11 @@ def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettin
         for address in options.http:
             host, port = parse_address(address)
             addresses.append(authority(host, stack.enter_context(reserved(host, port))))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpcore-")))
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpcore-")))
+        except OSError as error:
+            hint = "workers need a folder for what they share (of a container: --tmpfs /tmp)"
+            raise Failure(f"{hint}: {error}") from error
         workers = folder / "workers"
         workers.mkdir()
         if store is None:

@@ -524,8 +524,11 @@ def with_limits(settings: ServeSettings, options: ServeOptions) -> ServeSettings
     Raises Failure.
     """
     settled = {} if options.settled is None else options.settled.limits
-    for limits in (*settled.values(), options.limit):
-        settings = limited(settings, limits, serving=_serving(options))
+    for origin, limits in (*settled.items(), ("", options.limit)):
+        try:
+            settings = limited(settings, limits, serving=_serving(options))
+        except Failure as error:
+            raise wrong(f"{origin}: {error}") if origin else error from None
     return settings
 
 

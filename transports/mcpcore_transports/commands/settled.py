@@ -96,7 +96,7 @@ class SettledCommand(TyperCommand):
                 continue
             if f"{PREFIX}{name}" in os.environ:
                 raise typer.BadParameter(f"{PREFIX}{name} and {variable} are both set")
-            value = _content(path, variable).decode("utf-8", "replace").removesuffix("\n")
+            value = _content(path, f"{variable}: ").decode("utf-8", "replace").removesuffix("\n")
             if name in _CREDENTIALS:
                 os.environ[f"{PREFIX}{name}"] = value
                 settled.origins[name.lower()] = variable
@@ -177,7 +177,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     settled: Settled = context.meta[SETTLED]
     settled.path = path
     try:
-        table = tomllib.loads(_content(path, "--config").decode())
+        table = tomllib.loads(_content(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} is no TOML: {error}") from error
     given = {name.replace("-", "_"): value for name, value in table.items()}
@@ -248,15 +248,15 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _content(path: str, what: str) -> bytes:
-    """Return the content of a file.  Raises typer.BadParameter naming ``what`` wants it."""
+def _content(path: str, what: str = "") -> bytes:
+    """Return the content of a file.  Raises typer.BadParameter, which begins with ``what``."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
-        raise typer.BadParameter(f"{what}: {path}: {error.strerror}") from error
+        raise typer.BadParameter(f"{what}{path}: {error.strerror}") from error
     if len(content) > _LARGEST:
-        raise typer.BadParameter(f"{what}: {path} has more than {_LARGEST} bytes")
+        raise typer.BadParameter(f"{what}{path} has more than {_LARGEST} bytes")
     return content
 
 

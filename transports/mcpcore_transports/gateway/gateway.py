@@ -54,20 +54,37 @@ class Gateway(Application):
         }
 
     def authenticate(self, hook: Authenticate | None) -> Authenticate | None:
-        """Keep the tokens of clients if they are exchanged.  Raises BadTarget if there are none."""
+        """Keep the tokens of clients if they are exchanged, and let clients sign in.
+
+        Raises BadTarget if there are no tokens, or no place to sign in.
+        """
         servers = [each for route in self.routes.values() for each in route.upstreams.values()]
-        personal = [each.name for each in servers if each.relayed.personal]
+        personal = [each for each in servers if each.relayed.personal]
         if not personal:
             return hook
         if hook is None:
             raise BadTarget(
-                f"{personal[0]}: its tokens are those of the clients, exchanged, and the gateway "
-                "does not authenticate its clients"
+                f"{personal[0].name}: its tokens are those of the clients, and the gateway does "
+                "not authenticate its clients"
             )
-        from mcpcore_transports.gateway.subjects import Subjects  # late: few exchange tokens
+        if any(each.sign_in is None for each in personal):
+            from mcpcore_transports.gateway.subjects import Subjects  # late: few exchange tokens
 
-        self._fleet.subjects = Subjects(hook, self.settings.subjects)
-        return self._fleet.subjects
+            self._fleet.subjects = hook = Subjects(hook, self.settings.subjects)
+        if signed := [each for each in personal if each.sign_in is not None]:
+            if self.settings.sign_in is None:
+                raise BadTarget(
+                    f"{signed[0].name}: its users sign in at a page of the gateway, whose URL is "
+                    'not set: "gateway": {"signIn": {"url": "https://..."}}'
+                )
+            from mcpcore_transports.gateway.sign_in import SignInDesk  # late: few sign in
+
+            desk = SignInDesk(self.settings.sign_in, self.settings.client, hook)
+            for route in self.routes.values():
+                for each in route.upstreams.values():
+                    route.open_desk(desk, each)
+            return desk
+        return hook
 
     async def run(self, offer: Callable[[], Awaitable[float]], settings: RuntimeSettings) -> None:
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""

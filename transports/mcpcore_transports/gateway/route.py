@@ -38,8 +38,9 @@ from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Replicas, Target
 
-if TYPE_CHECKING:  # late: few have middleware, limit rates, or observe
+if TYPE_CHECKING:  # late: few have middleware, sign in, limit rates, or observe
     from mcpcore_transports.gateway.middleware import SurroundedRequests
+    from mcpcore_transports.gateway.sign_in import SignInDesk
     from mcpcore_transports.server.rate_limits import Throttle
     from mcpcore_transports.telemetry.relaying import RelayedRequests
 
@@ -91,7 +92,7 @@ class GatewayRoute(ServedRoute):
                 target,
                 fleet,
                 take=self._from_server,
-                start=self._start,
+                start=self.start,
                 revisions=revisions,
             )
             for name, target in targets.items()
@@ -121,8 +122,9 @@ class GatewayRoute(ServedRoute):
     def config(self, settings: RuntimeSettings) -> Config:
         """Return the configuration of the clients' machines, as far as the servers are known."""
         info, instructions = self._fleet.settings.client.info, None
-        only = next(iter(self.upstreams.values())).relayed.greeting
-        if len(self.upstreams) == 1 and only is not None:
+        first = next(iter(self.upstreams.values()))
+        only = first.relayed.greeting
+        if len(self.upstreams) == 1 and only is not None and first.sign_in is None:
             info, instructions = only.info or info, only.instructions
         greetings = [each.relayed.greeting for each in self.upstreams.values()]
         ttls = (each.ttl_ms or 0 for each in greetings if each is not None and each.revision.modern)
@@ -157,6 +159,20 @@ class GatewayRoute(ServedRoute):
             self._told = told
             for machine, runtime in self.runtimes.items():
                 machine.declare(self.config(runtime.settings))
+
+    def open_desk(self, desk: "SignInDesk", upstream: ServerBehind) -> None:
+        """Let clients sign in at a server, if they do there."""
+        if upstream.sign_in is None:
+            return
+        from mcpcore_transports.gateway.sign_in import ServerDesk  # late: few sign in
+
+        def told(principal: str, id: str | None) -> None:
+            self.relay.signed_in(upstream.relayed, principal, id, now=clock())
+            self._flush()
+
+        upstream.desk = upstream.relayed.desk = ServerDesk(
+            desk, upstream.name, *upstream.sign_in, told, self.start
+        )
 
     def begin(self, group: TaskGroup) -> None:
         """Begin to talk to the servers, in tasks of ``group``."""
@@ -208,7 +224,7 @@ class GatewayRoute(ServedRoute):
         if self.relay.names.conflicts:
             self._tell_conflicts()
         if conversation.link.ended:
-            self._start(conversation.close)
+            self.start(conversation.close)
         self._flush(None, conversation.link)
 
     def _tell_conflicts(self) -> None:
@@ -238,7 +254,7 @@ class GatewayRoute(ServedRoute):
                 if conversation is None:
                     continue
                 if each.ended:
-                    self._start(conversation.close)
+                    self.start(conversation.close)
                 elif each is not link:
                     conversation.flush()
         deadline = self.relay.deadline()
@@ -249,7 +265,7 @@ class GatewayRoute(ServedRoute):
 
     # Tasks
 
-    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``work`` in a task, also from a callback of the event loop, which has none."""
         self._to_start.append(work)
         self._wake.set()
@@ -272,6 +288,8 @@ class GatewayRoute(ServedRoute):
 
     async def _find(self, upstream: ServerBehind) -> None:
         """Open a conversation with a server, again and again, while its era is not known."""
+        if upstream.sign_in is not None:
+            return  # each conversation is of a client that has signed in
         if upstream.lazy:
             await upstream.changed.wait()  # a request has begun the first one
         while True:

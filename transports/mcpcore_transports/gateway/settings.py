@@ -12,6 +12,7 @@ its own::
 Its members ``rates`` and ``suspicion`` are about the clients, and are read by the command.
 """
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -31,11 +32,46 @@ from mcpcore.policy.trust import TrustSettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.types.base import Implementation
-from mcpcore_transports.client.config import parse_file
+from mcpcore.wire.redaction import HIDDEN, Discreet
+from mcpcore_transports.client.config import Place, parse_file, substitute
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 
 _INFO = Implementation(name="mcpcore-gateway", version="0.1.0")
+
+
+class SignInSettings(Discreet, frozen=True, kw_only=True):
+    """Sign-in of clients at the servers that want one of each of them; time in seconds.
+
+    The gateway learns who has opened a page from its own authorization server, as one of its
+    clients.  Raises ValueError for a number out of range.
+    """
+
+    url: str
+    """URL of the gateway's endpoint as clients and browsers reach it: https, or on loopback.  The
+    pages ``/sign-in`` and ``/sign-in/callback`` stand beside it."""
+    client_id: str | None = None
+    """Registered client at the gateway's own authorization server; None: it registers itself."""
+    client_secret: str | None = None
+    issuer: str | None = None
+    """Issuer of the gateway's own tokens; None: the first that its metadata names."""
+    scopes: tuple[str, ...] = ()
+    """Scopes to ask for there besides those that the gateway names."""
+    private: bool = False
+    """Allow that server to be in a private network."""
+    time: float = 600.0
+    """Time for which a link is valid."""
+    asked: int = 1000
+    """Maximum users who are asked to sign in at a time."""
+    accounts: int = 1000
+    """Maximum principals of each server that stay signed in; those not seen for longest go first,
+    and sign in again."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"client_secret": self.client_secret and HIDDEN}
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
@@ -89,6 +125,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     list of all, needs it.  Until then it is taken to have all that can be declared."""
     starting: int = 4
     """Maximum processes that are started at a time; others wait, a second at most for each."""
+    sign_in: SignInSettings | None = None
+    """Page on which clients sign in at servers; None: no server wants that."""
     subjects: int = 1000
     """Maximum principals whose tokens are kept to be exchanged for those of servers."""
     first_delay: float = 0.5
@@ -129,6 +167,7 @@ _PARTS: Mapping[str, type[Struct]] = {
     "breaker": BreakerSettings,
     "balance": BalanceSettings,
     "health": HealthSettings,
+    "sign_in": SignInSettings,
 }
 _OF_CLIENTS = frozenset({"rates", "suspicion"})
 _MAY_BE_NULL = frozenset({"retry", "breaker"})
@@ -156,10 +195,24 @@ def read_settings(path: Path) -> GatewaySettings:
         if kind is None:
             made[name] = value
         elif value is not None or name not in _MAY_BE_NULL:
-            made[name] = _made(kind, _members(kind, value, f"{where}.{name}"), f"{where}.{name}")
+            place = f"{where}.{_camel(name)}"
+            members = {
+                key: _filled(each, path, f"{place}.{_camel(key)}")
+                for key, each in _members(kind, value, place).items()
+            }
+            made[name] = _made(kind, members, place)
         else:
             made[name] = None
     return _made(GatewaySettings, made, where)
+
+
+def _filled(value: Any, file: Path, where: str) -> Any:
+    """Return a value with the variables in it replaced.  Raises BadConfig."""
+    try:
+        known = isinstance(value, str)
+        return substitute(value, Place(file, os.environ)) if known else value
+    except ValueError as error:
+        raise BadConfig(f"{where}: {error}") from None
 
 
 def _camel(name: str) -> str:

@@ -24,7 +24,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
-from mcpcore.errors import AuthorizationError, LifespanError, LinkError
+from mcpcore.errors import AuthorizationError, BadTarget, LifespanError, LinkError
 from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker
@@ -39,6 +39,7 @@ from mcpcore_transports.client.client import (
     authorizer_for,
     http_link,
     http_machine,
+    is_personal,
     stream_link,
 )
 from mcpcore_transports.client.managed import START_SHARE
@@ -55,8 +56,10 @@ from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore.auth.settings import AuthorizationSettings
     from mcpcore.http.client.client import HttpClient
     from mcpcore_transports.auth.exchange import UpstreamTokens
+    from mcpcore_transports.gateway.sign_in import ServerDesk
     from mcpcore_transports.gateway.subjects import Subjects
     from mcpcore_transports.http.client.authorization import RequestAuthorizer
     from mcpcore_transports.http.client.client import HttpClientLink
@@ -179,6 +182,10 @@ class ServerBehind:
         self.take = take
         self.fleet = fleet
         self.conversations: dict[UpstreamLink, Conversation] = {}
+        self.sign_in: tuple[str, AuthorizationSettings] | None = None
+        """URL, and authorization of each client, if clients sign in there."""
+        self.desk: ServerDesk | None = None
+        """Desk at which clients sign in."""
         self.changed = anyio.Event()
         """Event that is set when a conversation has begun or ended."""
         self.start = start
@@ -190,10 +197,14 @@ class ServerBehind:
     def _address(self, target: targets.Target) -> UpstreamAddress:
         """Return the address of a target.  Raises BadTarget, UrlRefused."""
         address = UpstreamAddress(target, self.settings.negotiation)
-        auth = target.auth if isinstance(target, _WEB) else None
-        if auth is not None:
+        if isinstance(target, _WEB) and (auth := target.auth) is not None:
             from mcpcore_transports.auth import exchange  # late: few authorize
 
+            if is_personal(auth):
+                if self.replicas is not None:
+                    raise BadTarget(f"{self.name}: clients sign in at one server, not at replicas")
+                self.relayed.personal, self.sign_in = True, (target.url, auth)
+                return address
             if isinstance(auth, exchange.UpstreamTokens):
                 self.relayed.personal, address.tokens = True, auth
                 auth = partial(self._token, auth, None)  # each conversation has one of its own
@@ -218,7 +229,7 @@ class ServerBehind:
     def known(self) -> bool:
         """True if the server has told its era, or if more than one attempt to reach it failed."""
         failed = all(address.failures > 1 for address in self.addresses.values())
-        return self.relayed.known or failed
+        return self.relayed.known or failed or self.sign_in is not None
 
     @property
     def asked(self) -> bool:
@@ -296,6 +307,8 @@ class ServerBehind:
         config = link.config(self._config(address))
         target, authorizer, tokens = address.target, address.authorizer, address.tokens
         principal = link.audience.principal
+        if self.desk is not None and principal:
+            authorizer = self.desk.account(principal)
         if tokens is not None and isinstance(target, _WEB):
             from mcpcore_transports.auth.authorizer import http_url  # late, with the next
             from mcpcore_transports.http.client.authorization import GivenTokens

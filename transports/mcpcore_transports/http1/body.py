@@ -12,6 +12,7 @@ import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import TypeVar
 
 from mcpcore.spec.refusals import HEAD_TOO_LARGE, MALFORMED_REQUEST, RefusalRow
 
@@ -37,6 +38,9 @@ _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
 _SIZE = rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION
 _TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
+
+Data = TypeVar("Data", bound=bytes | memoryview)
+"""Type of received data; a view is of a buffer that the next input overwrites."""
 
 
 class BadHead(Exception):
@@ -73,8 +77,8 @@ class IncomingBody(ABC):
     def take(self, buffer: bytearray) -> bytes:
         """Remove the data of the body from ``buffer``; return its content.  Raises BadBody."""
 
-    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Do the same as :meth:`take` with ``data`` behind ``buffer``."""
+    def feed(self, buffer: bytearray, data: Data) -> bytes | Data:
+        """Do the same as :meth:`take` with ``data`` behind ``buffer``; it may return ``data``."""
         buffer += data
         return self.take(buffer)
 
@@ -100,13 +104,13 @@ class LengthBody(IncomingBody):
         self.done = not self._left
         return data
 
-    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Implement :meth:`IncomingBody.feed`, mostly with one copy."""
+    def feed(self, buffer: bytearray, data: Data) -> bytes | Data:
+        """Implement :meth:`IncomingBody.feed`, mostly without a copy."""
         if buffer or len(data) > self._left:
             return super().feed(buffer, data)
         self._left -= len(data)
         self.done = not self._left
-        return bytes(data)
+        return data
 
 
 class StreamBody(IncomingBody):

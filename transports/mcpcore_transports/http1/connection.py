@@ -20,6 +20,7 @@ from mcpcore.http.proxies import named_by_proxies
 from mcpcore_transports.http1.body import (
     BadBody,
     ChunkedBody,
+    Data,
     IncomingBody,
     Inflater,
     LengthBody,
@@ -327,8 +328,8 @@ class Http1Server:
         self._due(self._settings.body_deadline(now, 0))
         return CONTINUE if head.expects_continue and not self.buffer else b""
 
-    def read_body(self, data: bytes | memoryview, now: float) -> tuple[bytes, int, bool]:
-        """Return content from the input and ``data`` behind it.
+    def read_body(self, data: Data, now: float) -> tuple[bytes | Data, int, bool]:
+        """Return content from the input and ``data`` behind it, which it may be itself.
 
         Further: the bytes known to follow, and True if the body is complete; then the reply is
         awaited.  Raises :class:`BadBody`, and :class:`BadHead` if the stream has ended.
@@ -640,7 +641,7 @@ class Http1Client:
     # The response
 
     def feed(self, data: bytes) -> None:
-        """Take input for later steps."""
+        """Take input of a head for later steps."""
         self.buffer += data
         self.received = True
 
@@ -663,15 +664,15 @@ class Http1Client:
         ratio = self._settings.inflate_ratio
         self._inflater = decoder_for(codings, ratio) if codings else None
 
-    def read_body(self) -> bytes:
-        """Take content of the response from the input, still coded; b"" if there is none.
+    def read_body(self, data: bytes = b"") -> bytes:
+        """Return content from the input and ``data`` behind it, still coded; b"" if there is none.
 
         A fault behind it is raised by :meth:`check_body`: content before it counts, received
         separately or together with it.
         """
         assert self._body is not None  # noqa: S101 - begun
         try:
-            return self._body.take(self.buffer)
+            return self._body.feed(self.buffer, data)
         except BadBody as error:
             self._fault = error
             return error.content

@@ -89,14 +89,15 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
     Raises ValueError for a method, target or header that would break the head.
     """
     first = f"{method} {target} HTTP/1.1".encode("ascii")
-    lines = [first, *[b"%b: %b" % pair for pair in headers]]
-    head = b"\n".join(lines)
-    if b"\r" in head or b"\0" in head or head.count(b"\n") >= len(lines):
+    lines = [first, *map(b": ".join, headers)]
+    head = b"\r\n".join((*lines, b"", b""))
+    ends = len(lines) + 1
+    if b"\0" in head or head.count(b"\n") != ends or head.count(b"\r") != ends:
         line = next(line for line in lines if _ILLEGAL_IN_LINE.search(line))
         raise ValueError(f"a line break or NUL in the HTTP header {line[:60]!r}")
     if first.count(b" ") != 2:
         raise ValueError(f"white space in the request line {first[:60]!r}")
-    return head.replace(b"\n", b"\r\n") + b"\r\n\r\n"
+    return head
 
 
 def error_reply(

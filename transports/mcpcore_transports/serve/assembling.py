@@ -243,7 +243,7 @@ def assemble_http(
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
             rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
     config = server_config(server, settings.runtime)
-    http = structs.replace(settings.http, documents=settings.documents)
+    http = structs.replace(settings.http, documents=settings.documents, pages=settings.pages)
     machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
     runtime = _runtime(server, machine, rules, tasks)
     host = runtime.link = make_host(machine, runtime)

@@ -16,6 +16,7 @@ from mcpcore_transports.websocket.settings import WebSocketSettings
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from ssl import SSLContext
 
+    from mcpcore.http.documents import Page
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.server import UpgradeRules
@@ -55,6 +56,11 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     def documents(self) -> Mapping[str, bytes]:
         """Documents that everybody may read: those of the authentication, and of ``http``."""
         return {**getattr(self.http_link.authenticate, "documents", {}), **self.http.documents}
+
+    @property
+    def pages(self) -> "Mapping[str, Page]":
+        """Pages of the authentication, and of ``http``."""
+        return {**getattr(self.http_link.authenticate, "pages", {}), **self.http.pages}
 
 
 def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:

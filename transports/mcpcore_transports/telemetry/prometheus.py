@@ -18,6 +18,9 @@ from threading import Lock
 from typing import Any
 
 from mcpcore.errors import ExtraMissingError
+from mcpcore.http import headers
+from mcpcore.http.documents import DocumentReply
+from mcpcore.http.messages import HttpRequest
 
 try:
     from opentelemetry.metrics import (
@@ -50,6 +53,12 @@ Labels = frozenset[tuple[str, Any]]
 def metric_name(name: str, unit: str) -> str:
     """Return the name by which Prometheus knows a metric, without the suffix of its type."""
     return name.replace(".", "_") + _UNITS.get(unit, "")
+
+
+def exposed(registry: CollectorRegistry) -> DocumentReply:
+    """Return the page of a registry."""
+    kind = headers.CONTENT_TYPE, CONTENT_TYPE_PLAIN_0_0_4.encode()
+    return DocumentReply(200, (kind,), generate_latest(registry))
 
 
 class _Series:
@@ -221,6 +230,6 @@ class PrometheusMeters(MeterProvider):
         """Return the meter, which is one for all scopes."""
         return self._meter
 
-    def page(self) -> tuple[str, bytes]:
-        """Return the content type and the text of the page, for ``HttpSettings.pages``."""
-        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
+    def page(self, _: HttpRequest | None = None) -> DocumentReply:
+        """Return the page, for ``HttpSettings.pages``."""
+        return exposed(self.registry)

@@ -23,7 +23,6 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.bodies import UNREADABLE, decode_skim
-from mcpcore.engine.events import RequestReceived
 from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.base import RequestMeta, Skim
@@ -159,11 +158,11 @@ class RequestInstruments:
         contents: bool,
     ) -> None:
         self.fixed = fixed
-        self.contents = contents
         self.kind = kind
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
         self.traces = not isinstance(self.tracer, NoOpTracer)
         """False if there are no spans."""
+        self.contents = contents and self.traces
         self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
         self.recorder = lru_cache(maxsize=_KINDS)(self._recorder)
         """Return the function that records the seconds of requests of one kind."""
@@ -267,7 +266,7 @@ class ObservedRequest:
         span, name, error, refused = self.span, self._name, self._error, self._refused
         if error is not None and error != TOOL_ERROR:
             name = None  # it may be any text, of no tool
-        if span.is_recording():
+        if span is not trace.INVALID_SPAN and span.is_recording():
             if refused:
                 self.later[_STATUS] = error
             if error is not None:
@@ -390,72 +389,41 @@ def observe_answers(
 
     def observed(request: Context) -> Steps[Answer]:
         event = request.event
-        if observer.traces or event.meta.trace:
-            yield from _traced(observer, event)
-            return
-        # Without a span there is nothing to keep but the labels of the duration.
-        method, revision = event.method, event.revision.name
-        member, _ = _TARGETS.get(method, _NOTHING)
-        name = _text(event.skim, member) if member == "name" else None
-        error, refused = None, False
-        began = clock()
+        parent, links = origin_of(event.meta)
+        operation = ObservedRequest(
+            observer,
+            event.method,
+            event.revision.name,
+            event.skim,
+            event.id,
+            event.session,
+            parent,
+            links,
+        )
+        context, token = operation.context, None
+        if context is not None and context is not parent:  # else there is no span to be inside of
+            token = attach(context)
         try:
             answer = yield
             if answer.failed:
-                error = TOOL_ERROR
-        except BaseException as failure:
-            if not isinstance(failure, InputNeeded):
-                name, (error, refused) = None, _error_of(failure)
+                operation.failed(TOOL_ERROR)
+            if observer.contents and event.method == CALL:
+                _add_contents(operation, answer.result)
+        except McpError as error:
+            operation.refused(error.code, error.error.message)
+            raise
+        except InputNeeded:
+            operation.span.add_event("input_required")
+            raise
+        except Exception:
+            operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
+            raise
+        except BaseException:
+            operation.cancelled()
             raise
         finally:
-            elapsed = clock() - began
-            observer.recorder(method, revision, name, error, refused)(elapsed)
+            if token is not None:
+                detach(token)
+            operation.end()
 
     return observed
-
-
-def _traced(observer: RequestInstruments, event: RequestReceived) -> Steps[Answer]:
-    """Observe a request with a span."""
-    parent, links = origin_of(event.meta)
-    operation = ObservedRequest(
-        observer,
-        event.method,
-        event.revision.name,
-        event.skim,
-        event.id,
-        event.session,
-        parent,
-        links,
-    )
-    context, token = operation.context, None
-    if context is not None and context is not parent:  # else there is no span to be inside of
-        token = attach(context)
-    try:
-        answer = yield
-        if answer.failed:
-            operation.failed(TOOL_ERROR)
-        if observer.contents and event.method == CALL:
-            _add_contents(operation, answer.result)
-    except McpError as error:
-        operation.refused(error.code, error.error.message)
-        raise
-    except InputNeeded:
-        operation.span.add_event("input_required")
-        raise
-    except Exception:
-        operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
-        raise
-    except BaseException:
-        operation.cancelled()
-        raise
-    finally:
-        if token is not None:
-            detach(token)
-        operation.end()
-
-
-def _error_of(failure: BaseException) -> tuple[str, bool]:
-    """Return ``error.type``, and whether it is the code of an answer."""
-    if isinstance(failure, McpError):
-        return str(failure.code), True
-    return (str(INTERNAL_ERROR), True) if isinstance(failure, Exception) else (_CANCELLED, False)

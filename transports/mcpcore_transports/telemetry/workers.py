@@ -8,10 +8,13 @@ from pathlib import Path
 from threading import Thread
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from mcpcore.http.documents import DocumentReply
+from mcpcore.http.messages import HttpRequest
+from mcpcore_transports.telemetry.prometheus import exposed
 
 __all__ = ["WorkerPages"]
 
@@ -46,9 +49,9 @@ class WorkerPages(Collector):
             raise
         Thread(target=self._serve, args=(listener,), name="mcpcore-metrics", daemon=True).start()
 
-    def page(self) -> tuple[str, bytes]:
-        """Return the content type and the text of the page, for ``HttpSettings.pages``."""
-        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._shown)
+    def page(self, _: HttpRequest | None = None) -> DocumentReply:
+        """Return the page, for ``HttpSettings.pages``."""
+        return exposed(self._shown)
 
     def describe(self) -> Iterable[Metric]:
         """Implement :class:`Collector`: nothing is known before it is asked for."""

@@ -407,7 +407,7 @@ class HttpTrace:
         if body is not None:
             self.request_body(exchange, body, end=True)
 
-    def request_body(self, exchange: Route, data: bytes, *, end: bool) -> None:
+    def request_body(self, exchange: Route, data: bytes | memoryview, *, end: bool) -> None:
         """Record a part of a request's body."""
         state = self._exchanges.get(exchange)
         if state is None:

@@ -704,7 +704,7 @@ class PooledConnection:
                     await self._connect()
                 if self._protocol is not None:
                     self.http.send()
-                    self._protocol.write(head + send.body)
+                    self._protocol.write(head, send.body)
                     return
                 await self._converse(head, send.body, send.exchange)
             except ExchangeFailed as failed:
@@ -754,7 +754,7 @@ class PooledConnection:
             return False  # the task tells of it
         self._reused = True
         self.http.send()
-        self._protocol.write(self._head + send.body)
+        self._protocol.write(self._head, send.body)
         return True
 
     def proceed(self, data: bytes, lost: Exception | None = None) -> None:
@@ -915,10 +915,12 @@ class PooledConnection:
     def _take(self, data: bytes, exchange: Route) -> bool:
         """Feed a piece of the response to the machine; return True once it is complete."""
         http, link = self.http, self._link
-        http.feed(data)
-        if http.state is _HEAD and not self._take_head(exchange):
-            return False
-        if data := http.read_body():
+        if http.state is _HEAD:
+            http.feed(data)
+            if not self._take_head(exchange):
+                return False
+            data = b""
+        if data := http.read_body(data):
             for piece in http.decode(data):
                 if link.trace is not None:
                     link.trace.response_data(exchange, piece)

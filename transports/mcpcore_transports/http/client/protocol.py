@@ -49,15 +49,20 @@ class HttpClientProtocol(asyncio.Protocol):
         """True while a part of the request was not taken."""
         return self._blocked or bool(self._rest)
 
-    def write(self, request: bytes) -> None:
-        """Send a request."""
-        self._rest = memoryview(request)
-        self._write()
+    def write(self, head: bytes, body: bytes) -> None:
+        """Send a request; of a large body only what leaves together with the head is copied."""
+        room = max(self._size - len(head), 0)
+        self._transport.write(head + body[:room])
+        if len(body) > room:
+            self._rest = memoryview(body)[room:]
+            self._write()
 
     def _write(self) -> None:
         while self._rest and not (self._blocked or self.lost):
             piece, self._rest = self._rest[: self._size], self._rest[self._size :]
             self._transport.write(piece)
+        if not self._rest:
+            self._rest = _NOTHING  # an empty view would keep the body
 
     def abort(self) -> None:
         """Close at once; nothing is told any more."""

@@ -1,0 +1,187 @@
+"""Sign-in of clients at servers that want a credential of each person, which the application gets.
+
+A client that has not signed in at such a server has one tool there in place of the server's own.
+Whatever needs the server asks its user to open a URL: a modern client by ``input_required``, one of
+2025-11-25 by -32042; the tool gives the URL to any other client as text.
+
+Source: the elicitation pages since 2025-11-25, "URL Mode Elicitation for OAuth Flows".
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from mcpcore.relay.cells import Cell, result_in
+from mcpcore.relay.link import UNSENDABLE, Arrival, SignInOffer, Target
+from mcpcore.relay.lists import LISTS, ServerPage
+from mcpcore.relay.names import text_at
+from mcpcore.relay.rewriting import encode
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalProtocolError
+from mcpcore.wire.message import to_json
+
+if TYPE_CHECKING:  # a type alone: it owns this part
+    from mcpcore.relay.relay import Relay
+
+TOOL = "gateway_sign_in"
+"""Name of the tool that a server has for clients which have not signed in there."""
+_COMPLETE = "notifications/elicitation/complete"
+_QUESTION = "gateway_sign_in"
+"""Name of the question to a modern client."""
+
+
+class _Visit(Struct):
+    action: str
+
+
+_answer_of = msgspec.json.Decoder(_Visit).decode
+
+
+class SignIns:
+    """Part of a relay that has clients sign in at servers."""
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+        self._waiting: dict[tuple[str, str | None], list[Callable[[], None]]] = {}
+        """Requests whose user has opened the URL, by server and principal."""
+
+    @property
+    def idle(self) -> bool:
+        """True if no request waits for a sign-in."""
+        return not self._waiting
+
+    def lacks(self, target: Target, principal: str | None) -> bool:
+        """Return True if a client has to sign in at a server before it can use it."""
+        return target.desk is not None and not target.desk.signed_in(principal)
+
+    def refusal(self, target: Target) -> ErrorData:
+        """Return the error for a client that cannot be asked to sign in at a server."""
+        return target.error(f"the user has to sign in there first: call the tool {TOOL} of it")
+
+    def signed_in(self, target: Target, principal: str, id: str | None) -> None:
+        """Go on with what waits for a principal, and tell its clients that lists have changed.
+
+        Its sessions hear that the question ``id`` is settled.
+        """
+        waiting = self._waiting.pop((target.name, principal), [])
+        for watcher in self._relay.subscriptions.sessions.values():
+            if id is not None and watcher.audience.principal == principal:
+                machine = self._relay.at(watcher.machine)
+                with suppress(*UNSENDABLE):  # to a client that knows nothing of URLs
+                    machine.notify(_COMPLETE, {"elicitationId": id}, **watcher.where)
+        self._relay.subscriptions.signed_in(target, principal)
+        while waiting:
+            waiting.pop(0)()
+
+    def page(self, target: Target, method: str) -> ServerPage:
+        """Return a list of a server for a client that has not signed in, which nobody may keep."""
+        result = self._list(target, method)
+        return ServerPage(result, len(result), 0.0, asked=TOOL, public=False)
+
+    def take(self, target: Target, arrival: Arrival, params: Raw) -> Arrival | None:
+        """Answer a request that is not for the server, or not yet; else return it, to be sent on.
+
+        Raises msgspec.MsgspecError for params of another shape.
+        """
+        event, desk = arrival.event, target.desk
+        tool = event.method == "tools/call" and text_at(params, ("name",)) == TOOL
+        answer = (event.input_responses or {}).get(_QUESTION)
+        if answer is not None:  # the rest, if any, answers the server
+            rest = {k: v for k, v in (event.input_responses or {}).items() if k != _QUESTION}
+            event = structs.replace(event, input_responses=rest or None)
+            arrival = structs.replace(arrival, event=event)
+        if desk is None or desk.signed_in(event.principal):
+            if not tool:
+                return arrival
+            self._tell(arrival, f"You are signed in at {target.name}.")
+        elif event.method in LISTS:
+            result = result_in(_cell(arrival), event.method, self._list(target, event.method))
+            self._relay.at(arrival.machine).respond(event.key, result)
+        elif answer is None:
+            self._ask(target, arrival, desk.question, tool=tool)
+        elif _answer_of(answer).action == "accept":
+            self._wait(target, arrival, params)
+        else:
+            self._relay.fail(arrival, target.error("the user has not signed in there"))
+        return None
+
+    def _list(self, target: Target, method: str) -> Raw:
+        tool = {
+            "name": TOOL,
+            "title": f"Sign in at {target.name}",
+            "description": f"Returns the URL at which the user signs in at {target.name}. "
+            "Its tools can be listed and called after that.",
+            "inputSchema": {"type": "object"},
+            "annotations": {"readOnlyHint": True},
+        }
+        return Raw(to_json({LISTS[method]: [tool] if method == "tools/list" else []}))
+
+    def _ask(
+        self,
+        target: Target,
+        arrival: Arrival,
+        question: Callable[[str], SignInOffer],
+        *,
+        tool: bool,
+    ) -> None:
+        """Ask the user of a client to sign in, in the way that the client knows."""
+        event, machine = arrival.event, self._relay.at(arrival.machine)
+        by_url = declares(event.client_capabilities, "elicitation.url")
+        if event.principal is None:
+            machine.fail(event.key, target.error("a client that tells no name cannot sign in"))
+            return
+        if not (tool or by_url):
+            machine.fail(event.key, self.refusal(target))
+            return
+        try:
+            asked = question(event.principal)
+        except LocalProtocolError as problem:
+            machine.fail(event.key, target.error(str(problem)))
+            return
+        params = {"mode": "url", "url": asked.url, "message": asked.message}
+        if by_url and event.revision.modern:
+            with suppress(*UNSENDABLE):  # for a method without questions
+                asking = Raw(encode({"method": "elicitation/create", "params": params}))
+                machine.require_input(event.key, {_QUESTION: asking})
+                return
+        if by_url and not event.revision.modern:
+            data = {"elicitations": [{**params, "elicitationId": asked.id}]}
+            machine.fail(event.key, ErrorData.make(URL_ELICITATION_REQUIRED, asked.message, data))
+        elif tool:
+            self._tell(arrival, f"{asked.message} Open this URL: {asked.url}")
+        else:
+            machine.fail(event.key, self.refusal(target))
+
+    def _wait(self, target: Target, arrival: Arrival, params: Raw) -> None:
+        """Send a request on once its user has signed in; fail it if that takes too long."""
+        place, relay = (target.name, arrival.event.principal), self._relay
+
+        def go_on() -> None:
+            if self.lacks(target, arrival.event.principal):
+                relay.fail(arrival, target.error("the user has not signed in there in time"))
+            else:
+                relay.forward(target, arrival, params)
+
+        def over() -> None:
+            if work in waiting:
+                waiting.remove(work)
+                if not waiting:
+                    del self._waiting[place]
+            work()
+
+        work = relay.hold(arrival, relay.bind(go_on))
+        waiting = self._waiting.setdefault(place, [])
+        waiting.append(work)
+        relay.later(relay.settings.sign_in_wait, over)
+
+    def _tell(self, arrival: Arrival, text: str) -> None:
+        result = Raw(to_json({"content": [{"type": "text", "text": text}]}))
+        self._relay.at(arrival.machine).respond(arrival.event.key, result)
+
+
+def _cell(arrival: Arrival) -> Cell:
+    """Return the cell in which a list of the relay's own gets the hints that its client needs."""
+    return Cell.LEGACY_SERVER if arrival.event.revision.modern else Cell.LEGACY
