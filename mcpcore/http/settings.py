@@ -1,7 +1,7 @@
 """Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ from mcpcore.wire.redaction import HIDDEN, Discreet
 
 if TYPE_CHECKING:  # late: stdio has no HTTP requests
     from mcpcore.http.documents import Page
-else:
-    Page = Any
+else:  # that it is a function is looked up in annotations
+    Page = Callable[..., Any]
 
 MAX_DELAY = 31_536_000.0
 """Maximum seconds that a client is asked to wait before it comes back: a year."""

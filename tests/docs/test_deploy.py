@@ -91,3 +91,20 @@ def test_nginx_reads_its_file(tmp_path: Path) -> None:
     command = ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_site_serves_where_a_container_engine_is() -> None:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no container engine runs here")
+    compose = ("docker", "compose", "-f", str(DEPLOY / "compose.yaml"))
+    try:
+        subprocess.run([*compose, "up", "--build", "--detach", "--wait"], check=True)
+        done = mcpcore_here("call", "add", "a=1", "b=2", "http://localhost:8080/mcp", cwd=None)
+        assert done.stdout == "3\n", done.stderr
+    finally:
+        subprocess.run([*compose, "down", "--volumes"], check=True)

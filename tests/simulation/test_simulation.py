@@ -31,7 +31,7 @@ from tests.simulation.world import World
 
 QUICK, LATER = 14, 26
 """Schedules of each scenario in the quick run, and those that the long run plays after them."""
-BUDGET = float(os.environ.get("SIMULATION_SECONDS", "30"))
+BUDGET = float(os.environ.get("SIMULATION_SECONDS", "15"))
 """Seconds by the clock for the long run."""
 FOUND = [
     Schedule(

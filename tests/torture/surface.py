@@ -185,7 +185,6 @@ NO_POINTS: dict[str, str] = {
         "given by serve() itself, which offers the bindings",
     ),
     "Suspicion.tell": "called as the log is; it has tests of its own",
-    "HttpSettings.pages": "called for a GET of its path alone; it has tests of its own",
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(
         ("ApiKeyScheme.wall", "CertificateScheme.wall", "ResourceServer.wall"), _TESTED

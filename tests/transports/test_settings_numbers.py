@@ -34,7 +34,7 @@ MAY_BE_ZERO: dict[type[Any], set[str]] = {
     HttpClientSettings: {
         *("max_refusal", "max_redirects", "max_violations", "linger", "max_lost_sessions"),
         *("max_resumes", "lasting", "min_retry_delay", "jitter"),
-        *("max_challenges", "answer_timeout"),
+        *("max_challenges", "answer_timeout", "download_step"),
     },
     HttpServerSettings: {
         *("turned_away", "body_rate", "body_grace", "linger_time", "linger_bytes", "drain_time"),
