@@ -25,6 +25,10 @@ _SETTLED = {
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
+    **dict.fromkeys(
+        ("ResponseFields.lines", "ResponseFields.lines[]", "ResponseFields._first"),
+        "the last head, which most that follow resemble",
+    ),
     "Router.legacy": "a setting",
     "SessionTable._limited": "a setting",
     "ReplicaTable._limited": "a setting",
