@@ -61,7 +61,7 @@ _KEPT = {
 _NUMBERS = NUMBERED | {
     *("Endpoint.capacity", "LineReader._limit", "PeerState.capacity", "SseDecoder._limit"),
     *("Chance._count", "ClientState._barren", "ClientState.epoch"),
-    *("ClientState.lost_route", "ClientState._routes"),
+    *("ClientState.lost_route", "ClientState._routes", "ResponseFields.announced"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
     *("SseDecoder._size", "HttpServer._pack_from"),
