@@ -4,7 +4,7 @@ The SDK's kernel runs one request at a time over a dispatch context, a protocol 
 :class:`_Dispatch` implements with our contexts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
@@ -131,6 +131,8 @@ class Sdk2:
                 del connection.exit_stack
         if result.get("resultType") == "input_required":
             raise self._needed(context, result)
+        if context.method == "tools/list":
+            self.header_params.note(result["tools"])
         return result
 
     async def hear(self, context: NotificationContext, publish: Notify) -> None:
@@ -266,14 +268,31 @@ class _Dispatch:
 
 
 class _HeaderParams(Mapping[str, Mapping[str, tuple[str, ...]]]):
-    """Mirrored arguments by tool, read out of the input schemas that the SDK looks up."""
+    """Mirrored arguments by tool, read out of the input schemas that the SDK looks up.
+
+    A server without such a look-up (fastmcp) tells them in its lists, as clients know them.
+    """
 
     def __init__(self, low: Any) -> None:
         self._low = low
+        self._listed: dict[str, Mapping[str, tuple[str, ...]]] = {}
+
+    def note(self, tools: Iterable[Mapping[str, Any]]) -> None:
+        """Keep what a page of ``tools/list`` tells; the oldest of too many are forgotten."""
+        if self._low.get_tool_input_schema is not None:
+            return
+        for tool in tools:
+            self._listed.pop(tool["name"], None)
+            if found := _header_params(msgspec.json.encode(tool["inputSchema"])):
+                self._listed[tool["name"]] = found
+        while len(self._listed) > _SCHEMAS:
+            del self._listed[next(iter(self._listed))]
 
     def __getitem__(self, name: str) -> Mapping[str, tuple[str, ...]]:
         look_up = self._low.get_tool_input_schema
-        schema = None if look_up is None else look_up(name)
+        if look_up is None:
+            return self._listed[name]
+        schema = look_up(name)
         found = schema and _header_params(msgspec.json.encode(schema))
         if not found:
             raise KeyError(name)
