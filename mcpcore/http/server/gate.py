@@ -163,11 +163,6 @@ class Gate:
                 body = to_json({"status": "unavailable", **unready}) + b"\n"
                 exchange.reply(refusals.NOT_READY.status, body)
             return False
-        page = self._settings.pages.get(head.path)
-        if page is not None and head.method in ("GET", "HEAD"):
-            shown = page(head)
-            exchange.reply(shown.status, shown.body, shown.headers)
-            return False
         document = self._documents.reply(head)
         if document is not None:
             if document.status == refusals.METHOD_NOT_ALLOWED.status:
@@ -180,6 +175,11 @@ class Gate:
             exchange.refuse(refusals.HOST_OR_ORIGIN, problem)
             return False
         exchange.extra = self._readable_by(origin)
+        page = self._settings.pages.get(head.path)
+        if page is not None and head.method in ("GET", "HEAD"):
+            shown = page(head)
+            exchange.reply(shown.status, shown.body, shown.headers)
+            return False
         methods = self._methods.get(head.path)
         if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
             exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
