@@ -4,7 +4,7 @@ Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; 
 pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from msgspec import Struct
@@ -89,6 +89,8 @@ class Gate:
         self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
         self._lines = headers.response_lines(settings.headers)
+        self.tell: Callable[[HttpRequest, str], object] | None = None
+        """Function that is told of each request whose Host or Origin is refused, and why."""
         self._documents = Documents(settings.documents, settings.documents_age)
 
     def asks_who(self, head: HttpRequest) -> bool:
@@ -173,6 +175,8 @@ class Gate:
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
             exchange.refuse(refusals.HOST_OR_ORIGIN, problem)
+            if self.tell is not None:
+                self.tell(head, problem)
             return False
         exchange.extra = self._readable_by(origin)
         page = self._settings.pages.get(head.path)
