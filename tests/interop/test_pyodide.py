@@ -27,7 +27,7 @@ PYODIDE = TOOLS / "node_modules/pyodide"
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _installed() -> None:
     if not (WHEELS and PYODIDE.exists()):
         absent("Pyodide")
