@@ -7,7 +7,7 @@ import pytest
 
 
 def absent(what: str, target: str = "ci-tools") -> NoReturn:
-    """Skip the test, as ``make TARGET`` has not installed something; under CI it has to be there."""
+    """Skip the test, as ``make TARGET`` has not installed something; fail it under CI."""
     reason = f"{what} is not installed (make {target} installs it)"
     if os.environ.get("CI"):
         pytest.fail(reason)

@@ -99,10 +99,16 @@ class Desk(Protocol):
     """Sign-in of the clients of a server, run by the application."""
 
     def signed_in(self, principal: str | None) -> bool:
-        """Return True if there is a credential of a principal."""
+        """Return True if there is a credential of a principal that its server may take."""
+
+    def asked(self, principal: str | None) -> bool:
+        """Return True while a principal is asked to sign in."""
 
     def question(self, principal: str) -> SignInOffer:
-        """Return where a principal signs in.  Raises LocalProtocolError if too many have to."""
+        """Return where a principal signs in.
+
+        Raises LocalProtocolError if that would not help, or if too many have to.
+        """
 
 
 class Target(Struct, eq=False):
@@ -310,6 +316,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Replicas to which the next attempt is not to go, as those before were there."""
     relisted: bool = False
     """True if the tools of the server were read for it, as a header was missing."""
+    denied: bool = False
+    """True if it ended as the server takes the credentials of its client no more, or not for it."""
 
     @property
     def can_ask(self) -> bool:

@@ -160,7 +160,7 @@ class Relay:
         self.forwarding = Forwarding(self)
         self.parking = Parking(self, place)
         self.questions = Questions(self)
-        self.sign_ins = SignIns(self)
+        self.sign_ins = SignIns(self, place)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -474,6 +474,7 @@ class Relay:
             self.conversations.kept_waiting(link)
         call = link.calls.get(event.request)
         if call is not None:
+            call.denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
             self._left(call)
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
@@ -561,6 +562,8 @@ class Relay:
                 result = self.names.outward_in(method, target.name, result)
                 result = self.tasks.outward_in(arrival, target.name, result)
                 machine.respond(key, result)
+                return
+            if call.denied and self.sign_ins.asks(target, arrival):
                 return
             if outcome.code == URL_ELICITATION_REQUIRED and cell is Cell.LEGACY_SERVER:
                 # The retry is a request like the first.

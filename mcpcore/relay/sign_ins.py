@@ -7,6 +7,7 @@ Whatever needs the server asks its user to open a URL: a modern client by ``inpu
 Source: the elicitation pages since 2025-11-25, "URL Mode Elicitation for OAuth Flows".
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from mcpcore.relay.cells import Cell, result_in
-from mcpcore.relay.link import UNSENDABLE, Arrival, SignInOffer, Target
+from mcpcore.relay.link import UNSENDABLE, Arrival, Target
 from mcpcore.relay.lists import LISTS, ServerPage
 from mcpcore.relay.names import text_at
 from mcpcore.relay.rewriting import encode
@@ -26,11 +27,15 @@ from mcpcore.wire.message import to_json
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
 
-TOOL = "gateway_sign_in"
-"""Name of the tool that a server has for clients which have not signed in there."""
 _COMPLETE = "notifications/elicitation/complete"
-_QUESTION = "gateway_sign_in"
-"""Name of the question to a modern client."""
+_OTHERS = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST = 64
+"""Characters of a tool name that every revision accepts."""
+
+
+def tool_of(target: Target) -> str:
+    """Return the name of the tool by which clients sign in at a server."""
+    return f"sign_in_at_{_OTHERS.sub('_', target.name)}"[:_LONGEST]
 
 
 class _Visit(Struct):
@@ -43,8 +48,10 @@ _answer_of = msgspec.json.Decoder(_Visit).decode
 class SignIns:
     """Part of a relay that has clients sign in at servers."""
 
-    def __init__(self, relay: "Relay") -> None:
+    def __init__(self, relay: "Relay", place: str) -> None:
         self._relay = relay
+        self._question = f"sign_in_{place}"
+        """Name of the question to a modern client, which no relay behind this one has."""
         self._waiting: dict[tuple[str, str | None], list[Callable[[], None]]] = {}
         """Requests whose user has opened the URL, by server and principal."""
 
@@ -59,7 +66,7 @@ class SignIns:
 
     def refusal(self, target: Target) -> ErrorData:
         """Return the error for a client that cannot be asked to sign in at a server."""
-        return target.error(f"the user has to sign in there first: call the tool {TOOL} of it")
+        return target.error(f"the user has to sign in first: call its tool {tool_of(target)}")
 
     def signed_in(self, target: Target, principal: str, id: str | None) -> None:
         """Go on with what waits for a principal, and tell its clients that lists have changed.
@@ -79,7 +86,7 @@ class SignIns:
     def page(self, target: Target, method: str) -> ServerPage:
         """Return a list of a server for a client that has not signed in, which nobody may keep."""
         result = self._list(target, method)
-        return ServerPage(result, len(result), 0.0, asked=TOOL, public=False)
+        return ServerPage(result, len(result), 0.0, asked=tool_of(target), public=False)
 
     def take(self, target: Target, arrival: Arrival, params: Raw) -> Arrival | None:
         """Answer a request that is not for the server, or not yet; else return it, to be sent on.
@@ -87,30 +94,43 @@ class SignIns:
         Raises msgspec.MsgspecError for params of another shape.
         """
         event, desk = arrival.event, target.desk
-        tool = event.method == "tools/call" and text_at(params, ("name",)) == TOOL
-        answer = (event.input_responses or {}).get(_QUESTION)
+        if desk is None:
+            return arrival
+        tool = event.method == "tools/call" and text_at(params, ("name",)) == tool_of(target)
+        known, asked = desk.signed_in(event.principal), desk.asked(event.principal)
+        answers = dict(event.input_responses or {})
+        answer = answers.pop(self._question, None)
         if answer is not None:  # the rest, if any, answers the server
-            rest = {k: v for k, v in (event.input_responses or {}).items() if k != _QUESTION}
-            event = structs.replace(event, input_responses=rest or None)
+            event = structs.replace(event, input_responses=answers or None)
             arrival = structs.replace(arrival, event=event)
-        if desk is None or desk.signed_in(event.principal):
-            if not tool:
-                return arrival
-            self._tell(arrival, f"You are signed in at {target.name}.")
+        if answer is not None and _answer_of(answer).action != "accept":
+            self._relay.fail(arrival, target.error("the user has not signed in there"))
+        elif answer is not None and asked:
+            self._wait(target, arrival, params)
+        elif known and tool:
+            if not self.asks(target, arrival, tool=True):
+                self._tell(arrival, f"You are signed in at {target.name}.")
+        elif known:
+            return arrival
         elif event.method in LISTS:
             result = result_in(_cell(arrival), event.method, self._list(target, event.method))
             self._relay.at(arrival.machine).respond(event.key, result)
-        elif answer is None:
-            self._ask(target, arrival, desk.question, tool=tool)
-        elif _answer_of(answer).action == "accept":
-            self._wait(target, arrival, params)
         else:
-            self._relay.fail(arrival, target.error("the user has not signed in there"))
+            self._ask(target, arrival, tool=tool)
         return None
+
+    def asks(self, target: Target, arrival: Arrival, *, tool: bool = False) -> bool:
+        """Ask a client whose credentials its server has refused; False if that would not help."""
+        with suppress(LocalProtocolError):
+            if target.desk is not None and arrival.event.principal is not None:
+                target.desk.question(arrival.event.principal)
+                self._ask(target, arrival, tool=tool)
+                return True
+        return False
 
     def _list(self, target: Target, method: str) -> Raw:
         tool = {
-            "name": TOOL,
+            "name": tool_of(target),
             "title": f"Sign in at {target.name}",
             "description": f"Returns the URL at which the user signs in at {target.name}. "
             "Its tools can be listed and called after that.",
@@ -119,25 +139,18 @@ class SignIns:
         }
         return Raw(to_json({LISTS[method]: [tool] if method == "tools/list" else []}))
 
-    def _ask(
-        self,
-        target: Target,
-        arrival: Arrival,
-        question: Callable[[str], SignInOffer],
-        *,
-        tool: bool,
-    ) -> None:
+    def _ask(self, target: Target, arrival: Arrival, *, tool: bool = False) -> None:
         """Ask the user of a client to sign in, in the way that the client knows."""
         event, machine = arrival.event, self._relay.at(arrival.machine)
         by_url = declares(event.client_capabilities, "elicitation.url")
-        if event.principal is None:
+        if target.desk is None or event.principal is None:
             machine.fail(event.key, target.error("a client that tells no name cannot sign in"))
             return
         if not (tool or by_url):
             machine.fail(event.key, self.refusal(target))
             return
         try:
-            asked = question(event.principal)
+            asked = target.desk.question(event.principal)
         except LocalProtocolError as problem:
             machine.fail(event.key, target.error(str(problem)))
             return
@@ -145,7 +158,7 @@ class SignIns:
         if by_url and event.revision.modern:
             with suppress(*UNSENDABLE):  # for a method without questions
                 asking = Raw(encode({"method": "elicitation/create", "params": params}))
-                machine.require_input(event.key, {_QUESTION: asking})
+                machine.require_input(event.key, {self._question: asking})
                 return
         if by_url and not event.revision.modern:
             data = {"elicitations": [{**params, "elicitationId": asked.id}]}
@@ -160,7 +173,8 @@ class SignIns:
         place, relay = (target.name, arrival.event.principal), self._relay
 
         def go_on() -> None:
-            if self.lacks(target, arrival.event.principal):
+            asked = target.desk is not None and target.desk.asked(arrival.event.principal)
+            if asked or self.lacks(target, arrival.event.principal):
                 relay.fail(arrival, target.error("the user has not signed in there in time"))
             else:
                 relay.forward(target, arrival, params)

@@ -169,11 +169,20 @@ def test_workers_do_not_start_a_process_each_for_one_session(
     assert "a: with --workers a session would have a process of it at each worker" in done.stderr
 
 
-def test_users_sign_in_at_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2"], "sign in at one process; leave --workers out"),
+        (["--ws", "127.0.0.1:0"], "sign in at a page of the gateway: give --http"),
+        (["--http", "127.0.0.1:0"], "give --auth-resource and --auth-issuer"),
+    ],
+)
+def test_what_a_sign_in_of_users_needs(tmp_path: Path, words: list[str], said: str) -> None:
     file = config(tmp_path, {}, a={"url": AWAY, "oauth": {"grant": "sign_in"}})
-    done = mcpcore_here("gateway", "--config", str(file), "--workers", "2")
+    done = mcpcore_here("gateway", "--config", str(file), *words)
     assert done.returncode == 2
-    assert "a: its users sign in at one process; leave --workers out" in done.stderr
+    assert "a: its users " in done.stderr
+    assert said in done.stderr
 
 
 def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Sign-in of a gateway's clients at a server behind it: with a browser, each for itself alone."""
 
 import json
+import re
 import secrets
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -25,7 +28,6 @@ from mcpcore.errors import BadConfig, BadTarget, UrlRefused
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.relay.sign_ins import TOOL
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_conformance.auth.keys import PrivateKey, verify
 from mcpcore_conformance.auth.model import CLIENT_CREDENTIALS, Request, Response, ServerSettings
@@ -42,12 +44,14 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.functions import called
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.targets import HttpTarget, Replicas, WebSocketTarget
-from tests.clock import patience
-from tests.gateway.test_gateway import ERAS, MODERN, gateway, text
+from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
 from tests.transports.asgi_fixture import free_port
 from tests.transports.served import served
 
+TOOL = "sign_in_at_only"
+PERSONAL = AuthorizationSettings(grant=CodeGrant(personal=True))
+AT = "http://127.0.0.1:9/mcp"
 SIGNED_IN = "You are signed in: close this window"
 pytestmark = pytest.mark.anyio
 
@@ -56,13 +60,24 @@ class Authority(DevelopmentServer):
     """The authorization server of both, where a browser is signed in as its header says."""
 
     refuses = False
+    registered = 0
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "authorization_response_iss_parameter_supported": False}
 
     def handle(self, request: Request) -> Response:
         if request.path == "/token" and self.refuses:
             return Response(500)
+        self.registered += request.path == "/register"
         if request.path == "/authorize":
             structs.force_setattr(self.settings, "user", request.header("x-user") or "nobody")
-        return super().handle(request)
+        return _without_issuer(super().handle(request))
+
+
+def _without_issuer(response: Response) -> Response:
+    """A redirect that does not tell whose it is, as those of many issuers."""
+    headers = tuple((name, re.sub("&iss=[^&]*", "", value)) for name, value in response.headers)
+    return Response(response.status, headers, response.body)
 
 
 class _Still(urllib.request.HTTPRedirectHandler):
@@ -91,10 +106,14 @@ class Browser:
 
     async def stop(self, url: str) -> str:
         """Open a URL until it leads to an authorization server; return where that leads back."""
+        return await anyio.to_thread.run_sync(self._leads, await self.sent(url)) or ""
+
+    async def sent(self, url: str) -> str:
+        """Open a URL until it leads to an authorization server; return where that is."""
         while True:
             place = await anyio.to_thread.run_sync(self._leads, url)
             if place is not None:
-                return await anyio.to_thread.run_sync(self._leads, place) or ""
+                return place
             await anyio.sleep(0.01)
 
     def _leads(self, url: str) -> str | None:
@@ -115,6 +134,23 @@ class Browser:
             return error.read().decode(), error.headers
 
 
+class Evil(Authority):
+    """An authorization server that sends browsers on to that of another server."""
+
+    then = ""
+    code: str | None = None
+
+    def handle(self, request: Request) -> Response:
+        if request.path == "/authorize":
+            asked, other = parse_qs(request.query), urlsplit(self.then)
+            query = parse_qs(other.query) | {"state": asked["state"]}
+            place = other._replace(query=urlencode(query, doseq=True)).geturl()
+            return Response(302, (("location", place),))
+        if request.path == "/token":
+            self.code = request.form()["code"]
+        return super().handle(request)
+
+
 class Scene:
     """The authorization server, the server behind, and the gateway."""
 
@@ -124,7 +160,13 @@ class Scene:
     refused = False
     """True to refuse all tokens at the server behind."""
     wanted = ""
-    """Scope without which it refuses tokens."""
+    """Scope without which it refuses tokens; blank: it does not name it."""
+    forbidden = ""
+    """Name of somebody whom it forbids everything."""
+    broken = False
+    """True to raise where the gateway judges a token."""
+    evil: Evil
+    """Issuer of another server behind."""
     targets: Mapping[str, Any]
     rules: GatewaySettings
     inbound: ServeSettings
@@ -147,8 +189,10 @@ class Scene:
         verdict: Any = await called(guard, request)
         if isinstance(verdict, Refusal) or self.wanted in verdict.scopes:
             return verdict  # type: ignore[no-any-return]
-        challenge = f'Bearer error="insufficient_scope", scope="{self.wanted}"'
-        return Refusal(status=403, challenge=challenge)
+        if self.forbidden:
+            return Refusal(status=403) if self.forbidden in verdict else verdict
+        scope = f', scope="{self.wanted}"' if self.wanted.strip() else ""
+        return Refusal(status=403, challenge=f'Bearer error="insufficient_scope"{scope}')
 
     async def token(self, name: str) -> str:
         """A token of somebody for the gateway."""
@@ -165,11 +209,17 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    server: str = MODERN, up: str = "http", settings: SignInSettings | None = None
+    server: str = MODERN,
+    up: str = "http",
+    settings: SignInSettings | None = None,
+    *,
+    evil: bool = False,
+    kept: bool = True,
 ) -> AsyncIterator[Scene]:
+    """``evil``: there is another server, of another issuer; ``kept``: tokens are stored."""
     made = Scene()
 
-    def build(issuer: str) -> Authority:
+    def build(kind: type[Authority], issuer: str) -> Authority:
         clients = tuple(
             Registered(
                 client_id=name,
@@ -177,47 +227,53 @@ async def scene(
                 secret=f"{name}-secret",
                 grants=frozenset({CLIENT_CREDENTIALS}),
             )
-            for name in ("ann", "ben")
+            for name in ("ann", "ben", "carl")
         )
         known = ServerSettings(issuer=issuer, consent=False, clients=clients, scopes=("more",))
         key = PrivateKey.generate("ES256")
-        return Authority(known, [key], verify, random=secrets.token_bytes)
+        return kind(known, [key], verify, random=secrets.token_bytes)
 
-    async with anyio.create_task_group() as tasks:
-        found: Any = await tasks.start(serve_authority, build)
-        made.authority = found
-        issuer = Issuer(issuer=made.authority.settings.issuer)
+    def guarded(url: str, issuer: Authority) -> ServeSettings:
+        guard = ResourceServer(url, [Issuer(issuer=issuer.settings.issuer)])
 
-        def guarded(url: str) -> ServeSettings:
-            guard = ResourceServer(url, [issuer])
+        def judge(request: HttpRequest) -> Any:
+            if url == made.url and made.broken and len(request.headers) == 2:
+                raise RuntimeError("data base is away")
+            if url != made.behind or not (made.refused or made.wanted or made.forbidden):
+                return guard(request)
+            return Refusal() if made.refused else made.lacking(guard, request)
 
-            def judge(request: HttpRequest) -> Any:
-                if url != made.behind or not (made.refused or made.wanted):
-                    return guard(request)
-                return Refusal() if made.refused else made.lacking(guard, request)
+        judge.documents = guard.documents  # type: ignore[attr-defined]
+        return ServeSettings(http_link=HttpServerSettings(authenticate=judge))
 
-            judge.documents = guard.documents  # type: ignore[attr-defined]
-            return ServeSettings(http_link=HttpServerSettings(authenticate=judge))
-
-        back, front = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
+        made.authority = await tasks.start(serve_authority, partial(build, Authority))
+        back, front, other = (f"127.0.0.1:{free_port()}" for _ in range(3))
         made.behind, made.url = f"http://{back}/mcp", f"http://{front}/mcp"
-        auth = AuthorizationSettings(grant=CodeGrant(personal=True))
         kind = WebSocketTarget if up == "ws" else HttpTarget
-        target = kind(made.behind.replace("http", up, 1), auth=auth)
-        sign_in = settings or SignInSettings(url=made.url)
-        rules = GatewaySettings(sign_in=structs.replace(sign_in, url=made.url))
-        rules = structs.replace(
-            rules,
-            client=structs.replace(rules.client, tokens=made),
+        made.targets = {"only": kind(made.behind.replace("http", up, 1), auth=PERSONAL)}
+        rules = GatewaySettings(
+            sign_in=structs.replace(settings or SignInSettings(url=AT), url=made.url),
             relay=RelaySettings(sign_in_wait=5.0),
         )
-        made.targets, made.rules, made.inbound = {"only": target}, rules, guarded(made.url)
+        client = structs.replace(rules.client, tokens=made if kept else None)
+        made.rules = structs.replace(rules, client=client)
+        made.inbound = guarded(made.url, made.authority)
+        behind = guarded(made.behind, made.authority)
         binding: dict[str, Any] = {up: back}
-        async with (
-            served(whoami(), settings=guarded(made.behind), revisions=[server], **binding),
-            gateway(made.targets, rules, http=front, settings_of=made.inbound),
-        ):
-            yield made
+        await stack.enter_async_context(
+            served(whoami(), settings=behind, revisions=[server], **binding)
+        )
+        if evil:
+            made.evil = await tasks.start(serve_authority, partial(build, Evil))
+            url = f"http://{other}/mcp"
+            made.targets = {**made.targets, "evil": HttpTarget(url, auth=PERSONAL)}
+            settings_of = guarded(url, made.evil)
+            await stack.enter_async_context(served(whoami(), settings=settings_of, http=other))
+        await stack.enter_async_context(
+            gateway(made.targets, made.rules, http=front, settings_of=made.inbound)
+        )
+        yield made
         tasks.cancel_scope.cancel()
 
 
@@ -248,9 +304,10 @@ async def test_each_user_signs_in_once_and_is_itself(client: str, server: str, u
             assert [SIGNED_IN in page for page in said] == [True]
 
 
-async def link(client: Client) -> str:
+async def link(client: Client, prefix: str = "") -> str:
     """The URL that a client without URL elicitation is given as text."""
-    return text(await client.call_tool(TOOL)).rpartition(" ")[2]
+    tool = f"{prefix}sign_in_at_{prefix.removesuffix('__') or 'only'}"
+    return text(await client.call_tool(tool)).rpartition(" ")[2]
 
 
 async def test_a_link_that_was_passed_on_signs_nobody_in() -> None:
@@ -258,11 +315,13 @@ async def test_a_link_that_was_passed_on_signs_nobody_in() -> None:
         url = await link(ann)
         assert "somebody else" in await Browser("ben").get(url)
         for client in (ann, ben):
-            with pytest.raises(PeerError, match="only: the user has to sign in there first"):
+            with pytest.raises(
+                PeerError, match=f"only: the user has to sign in first: call its tool {TOOL}"
+            ):
                 await client.call_tool("who")
         assert SIGNED_IN in await Browser("ann").get(url)
         assert text(await ann.call_tool("who")).endswith('"ann"]')
-        with pytest.raises(PeerError, match="has to sign in"):
+        with pytest.raises(PeerError, match="has to sign in first"):
             await ben.call_tool("who")
 
 
@@ -298,17 +357,31 @@ async def test_a_token_that_the_server_takes_no_more_is_asked_for_again() -> Non
     async with scene() as made, made.client("ann") as ann:
         first = await link(ann)
         await Browser("ann").get(first)
-        assert text(await ann.call_tool("who")).endswith('"ann"]')
+        await ann.call_tool("who")
         made.refused = True
-        with pytest.raises(PeerError, match="the user has to sign in"):
+        for _ in range(4):  # more than one operation may have
+            with pytest.raises(PeerError, match=f"call its tool {TOOL}"):
+                await ann.call_tool("who")
+            again = await link(ann)
+            assert again != first
+            assert SIGNED_IN in await Browser("ann").get(again)
+        with pytest.raises(PeerError, match=f"call its tool {TOOL}"):
             await ann.call_tool("who")
         made.refused = False
-        with pytest.raises(PeerError, match=f"call the tool {TOOL}"):
-            await ann.call_tool("who")
-        again = await link(ann)
-        assert again != first
-        assert SIGNED_IN in await Browser("ann").get(again)
+        assert SIGNED_IN in await Browser("ann").get(await link(ann))
         assert text(await ann.call_tool("who")).endswith('"ann"]')
+
+
+@pytest.mark.parametrize("client", ERAS)
+async def test_a_user_who_opens_urls_is_asked_by_the_call_that_is_refused(client: str) -> None:
+    async with scene() as made:
+        said: list[str] = []
+        callbacks = visiting(Browser("ann"), said)
+        async with made.client("ann", revision=client, callbacks=callbacks) as ann:
+            await ann.call_tool("who")
+            made.wanted = "more"
+            assert text(await ann.call_tool("who")).endswith('"ann"]')
+        assert [SIGNED_IN in page for page in said] == [True, True]
 
 
 async def test_a_gateway_that_is_started_anew_knows_who_has_signed_in() -> None:
@@ -319,32 +392,84 @@ async def test_a_gateway_that_is_started_anew_knows_who_has_signed_in() -> None:
         async with gateway(made.targets, made.rules, http=front, settings_of=made.inbound):
             token = bearer(await made.token("ann"))
             async with connect(f"http://{front}/mcp", headers=token) as ann:
-                with patience():
-                    while [tool.name for tool in await ann.tools()] == [TOOL]:  # noqa: ASYNC110
-                        await anyio.sleep(0.01)
                 assert text(await ann.call_tool("who")).endswith('"ann"]')
 
 
-async def test_a_link_begins_few_sign_ins_and_the_last_browser_goes_on() -> None:
+async def test_a_link_begins_few_sign_ins() -> None:
     async with scene() as made, made.client("ann") as ann:
         url = await link(ann)
+        for _ in range(6):  # such as a preview, which has no cookies
+            await Browser("ann").get(url, once=True)
         for _ in range(4):
             await Browser("ann").stop(url)
         last = Browser("ann")
         await last.stop(url)
         assert "has failed" in await Browser("ann").get(url)
-        assert SIGNED_IN in await last.get(url)
+        again = await link(ann)
+        assert again != url
+        assert SIGNED_IN in await Browser("ann").get(again)
 
 
-async def test_a_sign_in_asks_for_the_scopes_that_the_server_has_missed() -> None:
+@pytest.mark.parametrize("kept", [True, False])
+async def test_all_users_share_a_registration(kept: bool) -> None:
+    async with scene(kept=kept) as made:
+        for name in ("ann", "ben", "ann"):
+            async with made.client(name) as client:
+                made.refused = True
+                with pytest.raises(PeerError):
+                    await client.call_tool("who")
+                made.refused = False
+                assert SIGNED_IN in await Browser(name).get(await link(client))
+        assert made.authority.registered == 2  # for the gateway itself, and for the server
+
+
+async def test_a_hook_that_raises_ends_the_sign_in_alone() -> None:
+    async with scene() as made, made.client("ann") as ann:
+        url = await link(ann)
+        made.broken = True
+        browser = Browser("ann")
+        assert "has failed" in await browser.get(url)
+        made.broken = False
+        assert SIGNED_IN in await browser.get(url)
+
+
+async def test_a_user_whom_the_server_forbids_shuts_out_nobody_else() -> None:
+    async with scene(LEGACY) as made, made.client("ann") as ann, made.client("ben") as ben:
+        for name, client in (("ann", ann), ("ben", ben)):
+            await Browser(name).get(await link(client))
+        made.forbidden = "ann"
+        for _ in range(4):
+            with pytest.raises(PeerError):
+                await ann.call_tool("who")
+        assert text(await ben.call_tool("who")).endswith('"ben"]')
+
+
+async def test_the_code_of_one_server_is_given_to_no_other() -> None:
+    """The mix-up of RFC 9700 section 4.4: Ben's code for one server ends at the issuer of another,
+    and from there at Ann's callback."""
+    async with scene(evil=True) as made, made.client("ann") as ann, made.client("ben") as ben:
+        url, attacker = await link(ann, "only__"), Browser("ann")
+        await attacker.get(await attacker.stop(url), once=True)
+        made.evil.then = await attacker.sent(url)
+        await Browser("ben").get(await link(ben, "evil__"))
+        assert made.evil.code is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_scope_that_nobody_grants_locks_nobody_out(named: bool) -> None:
     async with scene() as made, made.client("ann") as ann:
         await Browser("ann").get(await link(ann))
         await ann.call_tool("who")
-        made.wanted = "more"
-        for said in ("the user has to sign in", f"call the tool {TOOL}"):
-            with pytest.raises(PeerError, match=said):
-                await ann.call_tool("who")
-        assert SIGNED_IN in await Browser("ann").get(await link(ann))
+        made.wanted = "secret" if named else " "
+        with pytest.raises(PeerError):
+            await ann.call_tool("who")
+        if named:
+            url = await link(ann)
+            assert "has failed" in await Browser("ann").get(url)
+        made.wanted = ""
+        if named:
+            assert SIGNED_IN in await Browser("ann").get(url)
+        assert [tool.name for tool in await ann.tools()] == ["who"]
         assert text(await ann.call_tool("who")).endswith('"ann"]')
 
 
@@ -353,24 +478,37 @@ async def test_links_end_and_are_limited() -> None:
     async with scene(settings=settings) as made, made.client("ann") as ann:
         assert "not valid any more" in await Browser("ann").get(await link(ann))
     settings = SignInSettings(url=AT, asked=1, accounts=1)
-    async with scene(settings=settings) as made, made.client("ann") as ann:
+    async with scene(settings=settings, kept=False) as made, made.client("ann") as ann:
         await Browser("ann").get(await link(ann))
-        made.tokens = MemoryTokens()
         async with made.client("ben") as ben:
+            assert [tool.name for tool in await ben.tools()] == [TOOL]
+            await ann.call_tool("who")  # a visitor costs nobody the place
             await link(ben)
-        with pytest.raises(PeerError, match="call the tool"):
-            await ann.call_tool("who")
         with pytest.raises(PeerError, match="busy: too many users are asked to sign in"):
             await ann.call_tool(TOOL)
-
-
-PERSONAL = AuthorizationSettings(grant=CodeGrant(personal=True))
-AT = "http://127.0.0.1:9/mcp"
 
 
 def _open(target: Any, settings: SignInSettings | None, *, hook: bool) -> None:
     made = Gateway({"only": target}, settings=GatewaySettings(sign_in=settings))
     made.authenticate((lambda request: Principal("ann")) if hook else None)
+
+
+async def test_the_place_of_who_is_signed_in_is_kept() -> None:
+    settings = SignInSettings(url=AT, accounts=2)
+    async with (
+        scene(settings=settings, kept=False) as made,
+        made.client("ann") as ann,
+        made.client("ben") as ben,
+        made.client("carl") as carl,
+    ):
+        for name, client in (("ann", ann), ("ben", ben)):
+            await Browser(name).get(await link(client))
+        made.refused = True
+        with pytest.raises(PeerError):
+            await ben.call_tool("who")
+        made.refused = False
+        await link(carl)
+        assert text(await ann.call_tool("who")).endswith('"ann"]')
 
 
 @pytest.mark.parametrize(
@@ -395,6 +533,13 @@ def _open(target: Any, settings: SignInSettings | None, *, hook: bool) -> None:
 async def test_what_a_sign_in_needs(target: Any, settings: Any, hook: bool, said: str) -> None:
     with pytest.raises((BadTarget, UrlRefused), match=said):
         _open(target, settings, hook=hook)
+
+
+def test_a_page_of_the_sign_in_is_no_route() -> None:
+    settings = GatewaySettings(sign_in=SignInSettings(url=AT), routes={"/sign-in": ("only",)})
+    made = Gateway({"only": HttpTarget(AT, auth=PERSONAL)}, settings=settings)
+    with pytest.raises(BadTarget, match="'/sign-in' is a page of the sign-in"):
+        made.authenticate(lambda request: Principal("ann"))
 
 
 async def test_a_client_alone_has_no_sign_in_of_many() -> None:

@@ -1,6 +1,5 @@
 """A plain URL leads our client to the HTTP+SSE of both lines of the official SDK, by itself."""
 
-
 import pytest
 
 from conformance.interop.matrix import LINES, Line

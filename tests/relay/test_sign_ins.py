@@ -7,20 +7,32 @@ import pytest
 
 from mcpcore.engine import Peer
 from mcpcore.engine.events import (
+    EndReason,
     ErrorReceived,
+    Fault,
+    FaultKind,
     InputRequired,
     NotificationReceived,
+    RequestEnded,
     RequestReceived,
     SubscriptionNotification,
 )
 from mcpcore.relay.link import SignInOffer
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.relay.sign_ins import TOOL
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, LocalProtocolError
-from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.bench import (
+    CELLS,
+    LEGACY,
+    MODERN,
+    WALL,
+    Backend,
+    Scene,
+    tools,
+)
 from tests.relay.test_personal import principals
 
+TOOL, ASKED = "sign_in_at_a", "sign_in_"
 URL = "https://gateway.example/sign-in?id=7"
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
@@ -30,16 +42,20 @@ class Book:
 
     def __init__(self) -> None:
         self.known: set[str | None] = set()
-        self.asked: list[str] = []
-        self.full = False
+        self.questions: list[str] = []
+        self.problem = ""
+        self.lacking = False
+
+    def asked(self, principal: str | None) -> bool:
+        return principal in self.questions and principal not in self.known
 
     def signed_in(self, principal: str | None) -> bool:
         return principal in self.known
 
     def question(self, principal: str) -> SignInOffer:
-        if self.full:
-            raise LocalProtocolError("too many clients are signing in")
-        self.asked.append(principal)
+        if self.problem or (self.signed_in(principal) and not self.lacking):
+            raise LocalProtocolError(self.problem or "a sign-in would not help")
+        self.questions.append(principal)
         return SignInOffer("7", URL, "Sign in at a.")
 
 
@@ -99,7 +115,7 @@ def test_a_call_asks_for_the_sign_in_and_goes_on_after_it(client: str, server: s
         scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=0.0)
         scene.move()
         [event] = scene.told(InputRequired)
-        asked = msgspec.json.decode(event.requests["gateway_sign_in"])["params"]
+        asked = msgspec.json.decode(event.requests[ASKED])["params"]
         assert backend.wires == []  # the retry waits
         sign_in(scene, backend)
         [request] = backend.requests("tools/call")
@@ -135,7 +151,7 @@ def test_a_call_that_is_cancelled_waits_for_no_sign_in() -> None:
     scene.answers = None
     id = scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=0.0)
     scene.move()
-    answers = {"gateway_sign_in": {"action": "accept"}}
+    answers = {ASKED: {"action": "accept"}}
     scene.client.cancel(scene.client.retry(id, answers, now=0.0), now=0.0)
     scene.move()
     before = scene.relay.idle
@@ -151,9 +167,9 @@ def test_a_client_that_opens_no_urls_gets_the_url_as_text(client: str) -> None:
     assert TOOL in scene.error("tools/call", {"name": "echo"}).message
     assert TOOL in scene.error("prompts/get", {"name": "p"}).message
     assert URL in scene.call(TOOL)
-    assert backend.desk.asked == ["ann"]
-    backend.desk.full = True
-    assert scene.error("tools/call", {"name": TOOL}).message == "a: too many clients are signing in"
+    assert backend.desk.questions == ["ann"]
+    backend.desk.problem = "too many sign in"
+    assert scene.error("tools/call", {"name": TOOL}).message == "a: too many sign in"
 
 
 def test_a_client_without_a_name_is_never_signed_in() -> None:
@@ -207,3 +223,67 @@ def test_conversations_that_ask_for_the_era_are_limited() -> None:
     backend.down = False
     ann.move()
     assert "too many conversations" in ben.error("tools/call", {"name": "echo"}).message
+
+
+def refuse(scene: Scene, backend: Backend) -> None:
+    """The server takes the credentials of the client no more: the driver gives its request up."""
+    link, *_ = backend.wires[-1]
+    id = [*link.calls][-1]
+    fault = Fault(FaultKind.AUTHORIZATION)
+    end = RequestEnded(id, "tools/call", EndReason.REFUSED, "sign in again", fault=fault)
+    scene.relay.from_server(link, end, now=scene.now, wall=WALL)
+    scene.move()
+
+
+@cells
+def test_a_refusal_of_the_credentials_asks_again(client: str, server: str) -> None:
+    backend = at_desk(server)
+    scene = Scene(client, backend)
+    sign_in(scene, backend)
+    scene.answers = {"action": "accept"}
+    for problem in ("", "a sign-in would not help"):
+        backend.desk.problem = problem
+        before = len(scene.told(ErrorReceived))
+        scene.ask("tools/call", {"name": "wait"})
+        backend.desk.known.clear()
+        refuse(scene, backend)
+        asked = scene.told(ErrorReceived)[before:] or scene.told(InputRequired)
+        if problem:
+            assert asked[-1].error.message == "a: sign in again"
+        elif client == MODERN:
+            assert ASKED in asked[-1].requests
+        else:
+            assert asked[-1].error.code == URL_ELICITATION_REQUIRED
+        sign_in(scene, backend)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_sign_in_for_more_is_waited_for(late: bool) -> None:
+    """... though the credential of before is good, but for what it lacks."""
+    backend = at_desk(MODERN)
+    scene = Scene(MODERN, backend)
+    sign_in(scene, backend)
+    scene.answers = {"action": "accept"}
+    scene.ask("tools/call", {"name": "wait"})
+    backend.desk.asked, backend.desk.lacking = (lambda principal: True), True
+    refuse(scene, backend)
+    assert len(backend.requests("tools/call")) == 1
+    if late:
+        scene.wait(31.0)
+        assert "not signed in there in time" in scene.told(ErrorReceived)[0].error.message
+    del backend.desk.asked
+    sign_in(scene, backend)
+    assert len(backend.requests("tools/call")) == (1 if late else 2)
+
+
+def test_an_answer_after_the_sign_in_goes_no_further() -> None:
+    backend = at_desk(MODERN)
+    scene = Scene(MODERN, backend)
+    scene.answers = None
+    id = scene.client.request("tools/call", {"name": "echo"}, now=0.0)
+    scene.move()
+    sign_in(scene, backend)
+    scene.client.retry(id, {ASKED: {"action": "accept"}}, now=0.0)
+    scene.move()
+    [request] = backend.requests("tools/call")
+    assert request.input_responses is None

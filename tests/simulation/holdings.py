@@ -25,6 +25,10 @@ _SETTLED = {
     "PeerState.permitted": "methods of the revision",
     "Planner._base": "a setting",
     "Planner._origin": "a setting",
+    **dict.fromkeys(
+        ("ResponseFields.lines", "ResponseFields.lines[]", "ResponseFields._first"),
+        "the last head, which most that follow resemble",
+    ),
     "Router.legacy": "a setting",
     "SessionTable._limited": "a setting",
     "ReplicaTable._limited": "a setting",
@@ -57,7 +61,7 @@ _KEPT = {
 _NUMBERS = NUMBERED | {
     *("Endpoint.capacity", "LineReader._limit", "PeerState.capacity", "SseDecoder._limit"),
     *("Chance._count", "ClientState._barren", "ClientState.epoch"),
-    *("ClientState.lost_route", "ClientState._routes"),
+    *("ClientState.lost_route", "ClientState._routes", "ResponseFields.announced"),
     *("Call.epoch", "Call.route", "Call.status", "PeerState.changes"),
     *("Outbox.size", "Transmit.code", "Transmit.key", "Transmit.request", "Transmit.size"),
     *("SseDecoder._size", "HttpServer._pack_from"),

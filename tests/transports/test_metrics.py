@@ -106,11 +106,13 @@ async def test_a_session_of_a_connection_from_begin_to_end(era: str) -> None:
 async def test_a_session_that_is_lost_has_an_error(lost: bool) -> None:
     board = Board()
     settings = ClientSettings(reconnect=ReconnectSettings(attempts=0))
-    async with served(shop(), tcp=(ANY_PORT,)) as front:
-        async with connect(front.url, middleware=[board.client], settings=settings) as client:
-            if lost:
-                front.stop.set()
-                await until(lambda: client.closed is not None)
+    async with (
+        served(shop(), tcp=(ANY_PORT,)) as front,
+        connect(front.url, middleware=[board.client], settings=settings) as client,
+    ):
+        if lost:
+            front.stop.set()
+            await until(lambda: client.closed is not None)
     name, error = "mcp_client_session_duration_seconds_count", "ConnectionClosed"
     assert (board.read(name), board.read(name, error_type=error)) == (1, lost)
 

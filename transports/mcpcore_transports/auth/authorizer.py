@@ -134,7 +134,7 @@ class Authorizer:
         around_flows: AroundFlows = nullcontext,
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
-        self._server = server
+        self._server = Secret(server)  # its query may hold a key
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = FlowCarrier(
             Fetcher(
@@ -225,7 +225,7 @@ class Authorizer:
 
     async def challenges(self) -> tuple[str, ...]:
         """Return what the server says to a request without a token, as far as it says anything."""
-        found = await self._carrier.carry_out(first_request(self._server))
+        found = await self._carrier.carry_out(first_request(self._server.reveal()))
         return challenges_in(found) if isinstance(found, Fetched) else ()
 
     @property

@@ -49,6 +49,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
         servers, settings = _targets(urls, options), gateway_settings(options)
         _check_servers(servers, settings, options)
         _check_workers(servers, settings, options.workers)
+        _check_sign_in(servers, options)
         if options.config is not None:
             path = config_path(options.config)
             policies = settled_policies(section_of(path), f"{path}: gateway")
@@ -94,6 +95,20 @@ def _check_workers(servers: Servers, settings: GatewaySettings, workers: int) ->
             raise BadTarget(
                 f"{name}: with --workers a session would have a process of it at each worker "
                 f'that it reaches; leave --workers out, or share it: "shared": {{"{name}": true}}'
+            )
+
+
+def _check_sign_in(servers: Servers, options: GatewayOptions) -> None:
+    """Raise BadTarget for a server at which users could not sign in."""
+    for name, target in servers.items():
+        if not is_personal(getattr(target, "auth", None)):
+            continue
+        if not options.http:
+            raise BadTarget(f"{name}: its users sign in at a page of the gateway: give --http")
+        if not options.auth_issuer:
+            raise BadTarget(
+                f"{name}: its users are told apart by tokens of an authorization server: give "
+                "--auth-resource and --auth-issuer"
             )
 
 

@@ -122,7 +122,9 @@ def _warn_of_config() -> None:
     """Warn of a file of options in the variable that names an ``mcp.json`` to other commands."""
     path = os.environ.get(f"{PREFIX}CONFIG", "")
     if path.endswith(".toml") and f"{PREFIX}LIFELINE" not in os.environ:
-        said = "is not read here, where it would be an mcp.json: options are in the file of --config"
+        said = (
+            "is not read here, where it would be an mcp.json: options are in the file of --config"
+        )
         print_warning(f"{PREFIX}CONFIG={path} {said}")
 
 

@@ -83,6 +83,8 @@ class Gateway(Application):
             for route in self.routes.values():
                 for each in route.upstreams.values():
                     route.open_desk(desk, each)
+            if taken := sorted(desk.pages.keys() & self.routes.keys()):
+                raise BadTarget(f"routes: {taken[0]!r} is a page of the sign-in")
             return desk
         return hook
 

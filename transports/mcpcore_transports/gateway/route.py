@@ -170,9 +170,9 @@ class GatewayRoute(ServedRoute):
             self.relay.signed_in(upstream.relayed, principal, id, now=clock())
             self._flush()
 
-        upstream.desk = upstream.relayed.desk = ServerDesk(
-            desk, upstream.name, *upstream.sign_in, told, self.start
-        )
+        made = ServerDesk(desk, upstream.name, *upstream.sign_in, told, self.start)
+        upstream.desk = upstream.relayed.desk = made
+        desk.open(made)
 
     def begin(self, group: TaskGroup) -> None:
         """Begin to talk to the servers, in tasks of ``group``."""

@@ -18,22 +18,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from html import escape
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import anyio
 from msgspec import Struct, structs
 
 from mcpcore.auth.authorization import Refused
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl, Stored
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.settings import AuthorizationSettings, CodeGrant
 from mcpcore.errors import AuthorizationError, LocalProtocolError
 from mcpcore.http.documents import DocumentReply, Page
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Authenticate, Principal, Verdict
+from mcpcore.http.principals import Authenticate, Principal, Refusal, Verdict
 from mcpcore.relay.link import SignInOffer
 from mcpcore_transports.auth.authorizer import AccessToken, Authorizer, http_url
 from mcpcore_transports.auth.callback import PAGE, PAGE_HEADERS, CallbackListener
+from mcpcore_transports.auth.stores import MemoryTokens
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.gateway.settings import SignInSettings
 from mcpcore_transports.running.functions import called
@@ -42,11 +44,14 @@ logger = logging.getLogger("mcpcore.gateway")
 
 PATH = "/sign-in"
 CALLBACK = f"{PATH}/callback"
-"""Paths of the two pages, beside the endpoints."""
+"""Page to which the gateway's own authorization server sends a browser back; that of the server
+behind has a page below it of its own, so that neither can use what the other was asked for."""
 _COOKIE = "mcpcore-sign-in"
 _SECRET = re.compile(r"[\w-]{43}", re.ASCII)
 _ATTEMPTS = 5
 """Sign-ins that may begin by one link."""
+_CLIENTS = client_key("", CodeGrant.kind)
+"""Beginning of the keys of registrations in a store."""
 _NO_FLOW = "the user has to sign in"
 _LEFT = "This link is not valid any more: go back to the program that gave it to you."
 _OTHER = "You are somebody else here than in the program that gave you this link."
@@ -61,6 +66,25 @@ Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 """Function that runs a coroutine function in a task."""
 
 
+class _Tokens(MemoryTokens):
+    """Store of one account, with the registrations of all."""
+
+    def __init__(self, registrations: MemoryTokens) -> None:
+        super().__init__()
+        self._registrations = registrations
+
+    async def load(self, key: str) -> Stored:
+        """Implement :meth:`TokenStore.load <mcpcore_transports.auth.stores.TokenStore.load>`."""
+        shared = key.startswith(_CLIENTS)
+        return await (self._registrations.load(key) if shared else super().load(key))
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Stored:
+        """Implement :meth:`TokenStore.save <mcpcore_transports.auth.stores.TokenStore.save>`."""
+        if key.startswith(_CLIENTS):
+            return await self._registrations.save(key, record, version)
+        return await super().save(key, record, version)
+
+
 class _Attempt:
     """Sign-in of one browser; for the authorizations in it, the way to send that to a URL."""
 
@@ -73,6 +97,8 @@ class _Attempt:
         """URL to send it to next."""
         self.state: str | None = None
         """State of the callback that is awaited."""
+        self.place = ""
+        """Path of the page where it is."""
         self.text = _WAIT
         """Text of its page while it is sent nowhere."""
         self.scope = anyio.CancelScope()
@@ -82,6 +108,7 @@ class _Attempt:
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask <mcpcore_transports.auth.browser.SignIn.ask>`."""
         self._came, self.url, self.state = anyio.Event(), need.url, need.state
+        self.place = urlsplit(need.redirect_uri).path
         await self._came.wait()
         return Callback(self._query)
 
@@ -112,7 +139,7 @@ class Account(Authorizer):
         super().__init__(
             http_url(desk.url),
             auth,
-            store=settings.tokens,
+            store=settings.tokens or _Tokens(desk.registrations),
             sign_in=self,
             keys=settings.signing_keys,
             ssl_context=settings.ssl_context,
@@ -123,36 +150,51 @@ class Account(Authorizer):
         self.attempt: _Attempt | None = None
         """Sign-in that is under way."""
         self.asked: _Invitation | None = None
+        self._refused = False
+        """True if the server takes the token no more."""
         self._lacked: Refused | None = None
         """Refusal that the next sign-in is to mend, as it names scopes that the token lacks."""
+        self._needs_person = False
 
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask <mcpcore_transports.auth.browser.SignIn.ask>`."""
-        attempt = self.attempt
-        return NeedFailed(_NO_FLOW) if attempt is None else await attempt.ask(need, listener)
+        self._needs_person = self.attempt is None
+        if self.attempt is None:
+            return NeedFailed(_NO_FLOW)
+        return await self.attempt.ask(need, listener)
 
     @property
     def good(self) -> bool:
         """True if there is a token that its server has not refused for good."""
-        refused = self.machine.error is not None or self.attempt is not None
-        return self.machine.token is not None and not refused
+        return self.machine.token is not None and not self._refused
+
+    @property
+    def helped(self) -> bool:
+        """True if the person can help: the token is not good, or lacks scopes that are named."""
+        return not self.good or self._lacked is not None
 
     async def refused(self, refused: Refused) -> AccessToken:
         """Implement :meth:`RequestAuthorizer.refused`: without the person a refresh may do."""
+        self._needs_person = False
         try:
+            if self.attempt is not None:  # it may take as long as the person likes
+                raise AuthorizationError(_NO_FLOW)
             return await super().refused(refused)
         except AuthorizationError:
-            if refused.status == 403:
+            if refused.generation == self.machine.generation and refused.status != 403:
+                self._refused = True
+            elif self._needs_person:
                 self._lacked = refused
             raise
 
     async def sign_in(self, attempt: _Attempt, operation: str) -> None:
         """Let the person sign in.  Raises AuthorizationError."""
         why = self._lacked or Refused(status=401, lines=await self.challenges())
-        generation, self.attempt = self.machine.generation, attempt
+        self._lacked, self.attempt = None, attempt  # what is refused now is not asked for again
+        generation = self.machine.generation
         try:
             await super().refused(structs.replace(why, generation=generation, operation=operation))
-            self._lacked = None
+            self._refused = False
         finally:
             self.attempt = None
 
@@ -173,38 +215,52 @@ class ServerDesk:
         start: Start,
     ) -> None:
         self.desk, self.name, self.url, self.settings = desk, name, url, desk.client
-        self.auth = structs.replace(auth, grant=CodeGrant(redirect_uri=desk.callback))
+        self.auth = structs.replace(auth, grant=CodeGrant(redirect_uri=desk.callback_of(name)))
         self.told, self.start = told, start
+        self.registrations = MemoryTokens()
+        """Registration at the issuer, which all accounts share."""
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
     def account(self, principal: str) -> Account:
         """Return the credential of a principal, which may have none yet."""
+        principal = str(principal)
         known = self._accounts.get(principal)
         if known is None:
             known = self._accounts[principal] = Account(self, principal)
-            if self.settings.tokens is not None:
-                self.start(partial(self._load, known))
             if len(self._accounts) > self.desk.settings.accounts:
-                self._accounts.popitem(last=False)
+                others = [each for each in self._accounts.values() if each is not known]
+                unused = (each for each in others if not each.good and each.asked is None)
+                del self._accounts[next(unused, others[0]).principal]
         self._accounts.move_to_end(principal)
         return known
 
-    async def _load(self, account: Account) -> None:
+    async def load(self, principal: str) -> None:
         """Take up the stored token of a principal, of before this process."""
+        if principal in self._accounts:
+            return
         try:
-            await account.token()
-        except AuthorizationError as error:
-            logger.info("%s: the stored token is not used: %s", self.name, error)
-        if account.good:
-            self.told(account.principal, None)
+            await self.account(principal).token()
+        except Exception as error:  # of whatever store there is
+            logger.warning("%s: the stored token is not used: %s", self.name, shown(error))
 
     def signed_in(self, principal: str | None) -> bool:
         """Implement :meth:`Desk.signed_in <mcpcore.relay.link.Desk.signed_in>`."""
-        return principal is not None and self.account(str(principal)).good
+        return self._known(principal) is not None and self.account(str(principal)).good
+
+    def asked(self, principal: str | None) -> bool:
+        """Implement :meth:`Desk.asked <mcpcore.relay.link.Desk.asked>`."""
+        known = self._known(principal)
+        return known is not None and self.desk.is_open(known.asked)
 
     def question(self, principal: str) -> SignInOffer:
         """Implement :meth:`Desk.question <mcpcore.relay.link.Desk.question>`."""
-        return self.desk.ask(self.account(str(principal)))
+        known = self.account(principal)
+        if not (known.helped or self.asked(principal)):
+            raise LocalProtocolError("a sign-in would not help")
+        return self.desk.ask(known)
+
+    def _known(self, principal: str | None) -> Account | None:
+        return None if principal is None else self._accounts.get(str(principal))
 
 
 class SignInDesk:
@@ -220,7 +276,7 @@ class SignInDesk:
         self.settings = settings
         parts = urlsplit(settings.url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        self._page, self.callback = f"{origin}{PATH}", f"{origin}{CALLBACK}"
+        self._page, self._callback = f"{origin}{PATH}", f"{origin}{CALLBACK}"
         secure = parts.scheme == "https"
         self._cookie = f"__Host-{_COOKIE}" if secure else _COOKIE
         self._flags = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
@@ -228,7 +284,7 @@ class SignInDesk:
         client_id, secret = settings.client_id, settings.client_secret
         known = ClientIdentity(client_id=client_id, client_secret=secret) if client_id else None
         self._identity = AuthorizationSettings(
-            grant=CodeGrant(redirect_uri=self.callback),
+            grant=CodeGrant(redirect_uri=self._callback),
             client=known,
             issuer=settings.issuer,
             scopes=frozenset(settings.scopes),
@@ -236,12 +292,36 @@ class SignInDesk:
             private=settings.private,
         )
         self._asked: OrderedDict[str, _Invitation] = OrderedDict()
+        self._desks: list[ServerDesk] = []
+        self._registrations = MemoryTokens()
+        """Registration at the gateway's own issuer."""
         self.documents: Mapping[str, bytes] = getattr(hook, "documents", {})
-        self.pages: Mapping[str, Page] = {PATH: self._begin, CALLBACK: self._come_back}
+        self.pages: dict[str, Page] = {PATH: self._begin, CALLBACK: self._come_back}
 
     def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
-        """Judge a request of a client."""
-        return self._hook(request)
+        """Judge a request of a client, whose stored tokens are then known."""
+        verdict = self._hook(request)
+        return verdict if self.client.tokens is None else self._loaded(verdict)
+
+    async def _loaded(self, judged: Verdict | Awaitable[Verdict]) -> Verdict:
+        verdict = judged if isinstance(judged, Principal | Refusal) else await judged
+        if isinstance(verdict, Principal):
+            for desk in self._desks:
+                await desk.load(verdict.name)
+        return verdict
+
+    def callback_of(self, server: str) -> str:
+        """Return the redirect URI at the issuer of one server."""
+        return f"{self._callback}/{quote(server, safe='')}"
+
+    def open(self, desk: ServerDesk) -> None:
+        """Let clients sign in at a server."""
+        self._desks.append(desk)
+        self.pages[urlsplit(self.callback_of(desk.name)).path] = self._come_back
+
+    def is_open(self, asked: _Invitation | None) -> bool:
+        """Return True for a link that is valid."""
+        return asked is not None and asked.until > anyio.current_time()
 
     def ask(self, account: Account) -> SignInOffer:
         """Return where a person signs in.  Raises LocalProtocolError if too many are asked."""
@@ -249,7 +329,9 @@ class SignInDesk:
         while self._asked and next(iter(self._asked.values())).until <= now:
             self._drop(next(iter(self._asked.values())))
         if account.asked is not None:
-            return account.asked.offer
+            if account.asked.begun <= _ATTEMPTS:
+                return account.asked.offer
+            self._drop(account.asked)
         if len(self._asked) >= self.settings.asked:
             for done in [each for each in self._asked.values() if each.account.asked is not each]:
                 self._drop(done)
@@ -276,15 +358,18 @@ class SignInDesk:
         if asked is None or request.method != "GET" or asked.until <= anyio.current_time():
             return _reply(404, _LEFT)
         browser, attempt = self._browser(request), asked.attempt
+        if not browser:  # it is one once it comes back with the cookie
+            line = f"{self._cookie}={secrets.token_urlsafe(32)}{self._flags}"
+            return _reply(200, _WAIT, (b"set-cookie", line.encode()), (b"refresh", b"1"))
         if attempt is None or not hmac.compare_digest(attempt.browser, browser):
             if asked.account.asked is not asked:  # somebody has signed in by it
                 return _reply(404, _LEFT)
-            if asked.begun >= _ATTEMPTS:
-                return _reply(429, _FAILED)
             asked.begun += 1
+            if asked.begun > _ATTEMPTS:
+                return _reply(429, _FAILED)
             if attempt is not None:
                 attempt.scope.cancel()
-            asked.attempt = attempt = _Attempt(browser or secrets.token_urlsafe(32))
+            asked.attempt = attempt = _Attempt(browser)
             asked.account.desk.start(partial(self._carry, asked, attempt))
         if attempt.url is not None:
             return _reply(303, _WAIT, (b"location", attempt.url.encode()))
@@ -292,8 +377,7 @@ class SignInDesk:
             if attempt.text != _DONE:
                 asked.attempt = None  # the next one begins anew
             return _reply(200, attempt.text)
-        cookie = (b"set-cookie", f"{self._cookie}={attempt.browser}{self._flags}".encode())
-        return _reply(200, _WAIT, cookie, (b"refresh", b"1"))
+        return _reply(200, _WAIT, (b"refresh", b"1"))
 
     def _come_back(self, request: HttpRequest) -> DocumentReply:
         """Take the callback of an authorization server to the browser that was sent there."""
@@ -303,6 +387,8 @@ class SignInDesk:
             if attempt is None or attempt.state is None or request.method != "GET":
                 continue
             if hmac.compare_digest(attempt.state.encode(), state.encode()):
+                if attempt.place != request.path:  # the code of another issuer (RFC 9700, 4.4)
+                    return _reply(404, _LEFT)
                 if not hmac.compare_digest(attempt.browser, browser):
                     return _reply(403, _STRANGER)
                 attempt.give(request.query)
@@ -328,8 +414,8 @@ class SignInDesk:
                     attempt.text = _OTHER
                     return
                 await account.sign_in(attempt, f"sign-in {asked.offer.id} {asked.begun}")
-            except AuthorizationError as error:
-                logger.warning("%s: a client has not signed in: %s", name, error)
+            except Exception as error:  # of whatever judges the token
+                logger.warning("%s: a client has not signed in: %s", name, shown(error))
                 attempt.text = _FAILED
                 return
             attempt.text, account.asked = _DONE, None
@@ -342,6 +428,7 @@ class SignInDesk:
         authorizer = Authorizer(
             url,
             self._identity,
+            store=_Tokens(self._registrations),
             sign_in=attempt,
             ssl_context=client.ssl_context,
             proxy=client.proxy,
@@ -355,6 +442,11 @@ class SignInDesk:
         judged = HttpRequest(method="POST", path=path, headers=lines, scheme=parts.scheme)
         verdict = await called(self._hook, judged)
         return verdict.name if isinstance(verdict, Principal) else None
+
+
+def shown(error: Exception) -> str:
+    """Return an error for the log; the text of one of others may hold a secret."""
+    return str(error) if isinstance(error, AuthorizationError) else type(error).__name__
 
 
 def _query(request: HttpRequest) -> dict[str, str]:

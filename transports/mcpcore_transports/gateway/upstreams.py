@@ -68,6 +68,8 @@ logger = logging.getLogger("mcpcore.gateway")
 
 _WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
 
+_DENIED = (401, 403)
+"""Statuses that are about the credentials of one client, at a server that wants one of each."""
 _NO_AUTHORIZATION = "the gateway has no other credentials for it"
 
 _TEXTS = {RequestEnded: "message", NegotiationFailed: "message", ConnectionEnded: "reason"}
@@ -445,7 +447,9 @@ class Conversation:
         if isinstance(event, RequestEnded):
             return event if fault is None else structs.replace(event, fault=fault)
         self._end_text = self._end_text or text
-        denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+        denied = fault is not None and (
+            fault.kind is FaultKind.AUTHORIZATION or fault.status in _DENIED
+        )
         personal = self.upstream.relayed.personal and self.link.audience.principal is not None
         self.link.refused |= denied and personal
         unwanted = self._closing or self.link.ended  # by us
