@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.absent import absent
 
-PROGRAMS = {"redis": shutil.which("redis-server")}
+PROGRAM = shutil.which("redis-server")
+PROGRAMS = {"redis": PROGRAM}
 if (_VALKEY := shutil.which("valkey-server")) is not None:  # not every system has it
     PROGRAMS["valkey"] = _VALKEY
 
