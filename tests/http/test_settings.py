@@ -193,8 +193,11 @@ def test_settings_of_a_client_that_may_be_nothing(name: str) -> None:
         (lambda: HttpSettings(reconnect_delay=float("inf")), "reconnect_delay must be at most"),
         (lambda: HttpSettings(reconnect_delay=float("nan")), "reconnect_delay must be at least 0"),
         *(
-            (partial(HttpSettings, **{kind: {path: _page}}), says)
-            for kind in ("documents", "pages")
+            (partial(make, path), says)
+            for make in (
+                lambda path: HttpSettings(documents={path: b"{}"}),
+                lambda path: HttpSettings(pages={path: _page}),
+            )
             for path, says in {
                 **dict.fromkeys(("/mcp", "/health", "/health/live", "/health/ready"), "is taken"),
                 **dict.fromkeys(("a", "/a b", "//a", "/a?b", "/ä"), "is no path that begins"),
