@@ -10,6 +10,7 @@ from enum import Enum
 from msgspec import Raw, Struct
 
 from mcpcore.engine.lifecycle import StreamSignal
+from mcpcore.engine.mirror import Mirror
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
@@ -112,6 +113,8 @@ class RequestReceived(Event, frozen=True, gc=False):
     """Members of ``params`` that the engine has read already, for further use."""
     request: RequestId | None = None
     """Client: outbound request whose stream carried it, where the transport tells (HTTP)."""
+    mirror: Mirror | None = None
+    """Claims of the HTTP headers (modern), for a server that learns late what they should be."""
 
 
 class NotificationReceived(Event, frozen=True, gc=False):

@@ -418,6 +418,7 @@ class Receiver:
                 principal=principal,
                 skim=skim,
                 request=stream,
+                mirror=mirror,
             )
         )
 

@@ -159,7 +159,7 @@ def mismatch(
         claimed, said = shortened(mirror.name), shortened(name)
         return f"the Mcp-Name header says {claimed!r}, params.{row.header} says {said!r}"
     wanted = header_params.get(name) if row.header_params else None
-    return _argument_mismatch(mirror, wanted, params) if wanted else None
+    return argument_mismatch(mirror, wanted, params) if wanted else None
 
 
 def _differs(header: str, claimed: str | None, actual: str) -> str:
@@ -168,7 +168,8 @@ def _differs(header: str, claimed: str | None, actual: str) -> str:
     return f"the {header} header says {shortened(claimed)!r}, the body says {shortened(actual)!r}"
 
 
-def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:
+def argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:
+    """Return a text on how the headers contradict the arguments, or None if they do not."""
     try:
         arguments = _decode_arguments(params).arguments
     except msgspec.MsgspecError:

@@ -7,10 +7,10 @@ Time is linear in the text.  It is a tripwire, not a wall: who rewords an attack
 """
 
 import base64
-import binascii
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from html import unescape
 from typing import Any
@@ -18,8 +18,12 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-MAX_TEXT = 200_000
-"""Maximum characters of a text that are looked at; a longer one raises an alarm of its own."""
+PIECE = 65_536
+"""Maximum characters of a text that are looked at together; a longer one is read in pieces."""
+OVERLAP = 8_192
+"""Characters at the end of a piece that the next one has as well: rules reach over no more."""
+DEPTH = 3
+"""Maximum times that a text is decoded, one encoding inside of another."""
 _SHORT = 32
 """Maximum characters of a text whose alarms are remembered."""
 
@@ -28,8 +32,8 @@ class Alarm(Struct, frozen=True):
     """Finding in a text of a server."""
 
     rule: str
-    """Name of the rule: one of :data:`RULES`, :data:`MARKS` or "hidden", "image", "length",
-    or "unreadable" of what cannot be decoded."""
+    """Name of the rule: one of :data:`RULES`, :data:`MARKS` or "hidden", "image", or
+    "unreadable" of what cannot be decoded."""
     excerpt: str
     """Words that met the rule, from the decoded text, or the characters that were hidden."""
 
@@ -204,16 +208,25 @@ _WORD = re.compile(r"[a-z_'][\w'.]*")
 def screen(text: str) -> list[Alarm]:
     """Return the alarms that a text raises, one for each rule."""
     alarms = {}
-    if len(text) > MAX_TEXT:
-        alarms["length"] = Alarm("length", f"{len(text)} characters")
-        text = text[:MAX_TEXT]
     hidden = _hidden(text)
     if hidden:
         alarms["hidden"] = Alarm("hidden", hidden)
-    for layer in _layers(text):
-        for alarm in _met(layer):
-            alarms.setdefault(alarm.rule, alarm)
+    for piece in _pieces(text):
+        for layer in _layers(piece):
+            for alarm in _met(layer):
+                alarms.setdefault(alarm.rule, alarm)
     return list(alarms.values())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the pieces of a text, but for those of media, which are base64 that holds no text."""
+    if len(text) <= PIECE:
+        yield text
+        return
+    for start in range(0, len(text) - OVERLAP, PIECE - OVERLAP):
+        piece = text[start : start + PIECE]
+        if not _BASE64.fullmatch(piece) or holds_text(piece[:OVERLAP]):
+            yield piece
 
 
 _screen_short = lru_cache(maxsize=1024)(screen)
@@ -283,12 +296,13 @@ _ALIKE = str.maketrans(
     "abrekmhopctyxijsvdhlqwbabeiknoptuxywngia",
 )
 """Letters of other scripts, and the Latin ones that they look like."""
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,4096}={0,2}")
-_RUNS = 16
-"""Maximum runs of base64 that are decoded."""
-_DEPTH = 3
-"""Maximum times that a text is decoded, one encoding inside of another."""
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u((?![dD][89a-fA-F])[0-9a-fA-F]{4}))")
+_ENDLESS = re.compile(r"&#[0-9]{1000,}")
+"""Pattern of numbers that Python takes for none."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}(?:\r?\n[ \t]*[A-Za-z0-9+/_-]+)*={0,2}")
+"""Pattern of base64 and hexadecimal digits, which may be in several lines."""
+_EXPANDING = re.compile("[\ufdfa\ufdfb]")
+"""Pattern of letters that become whole sentences in NFKC, of 18 letters; all others become 6."""
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][ .*_-]){4,}[^\W_](?![^\W_])")
 _BETWEEN = re.compile(r"[ .*_-]")
 
@@ -310,7 +324,6 @@ def _hidden(text: str) -> str:
 def _layers(text: str) -> Iterator[str]:
     """Yield a text as a reader sees it, and each text that is encoded in it."""
     pending = [(text, 0)]
-    runs = 0
     while pending:
         each, depth = pending.pop()
         if "\x1b" in each:  # a terminal hides more of it than a model, which reads all
@@ -318,21 +331,21 @@ def _layers(text: str) -> Iterator[str]:
             each = _TERMINAL.sub("", each).replace("\x1b", "")
         plain = each if each.isascii() else _visible(each)
         yield _folded(plain)
-        if depth == _DEPTH:
+        if depth == DEPTH:
             continue
         decoded = _decoded(plain)
         if decoded != plain:
             pending.append((decoded, depth + 1))
-        for found in _BASE64.finditer(plain):
-            if runs < _RUNS and (inner := _from_base64(found[0]) or _from_hex(found[0])):
-                runs += 1
-                pending.append((inner, depth + 1))
+        if inner := " ".join(
+            each for run in _BASE64.findall(plain) for each in _encoded(run) if each
+        ):
+            pending.append((inner, depth + 1))
 
 
 def _visible(text: str) -> str:
     """Return a text with tag characters as letters and without what is invisible."""
     shown = _TAGGED.sub(lambda run: " " + "".join(chr(ord(c) - 0xE0000) for c in run[0]), text)
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", shown))
+    return unicodedata.normalize("NFKC", _EXPANDING.sub(" ", _INVISIBLE.sub("", shown)))
 
 
 def _folded(text: str) -> str:
@@ -347,7 +360,7 @@ def _folded(text: str) -> str:
 def _decoded(text: str) -> str:
     """Return a text without entities, percent and backslash escapes."""
     if "&" in text:
-        text = unescape(text)
+        text = unescape(_ENDLESS.sub("\ufffd", text))
     if "%" in text:
         text = unquote(text)
     if "\\" in text:
@@ -355,23 +368,35 @@ def _decoded(text: str) -> str:
     return text
 
 
-def _from_base64(text: str) -> str:
-    """Return the text that base64 holds, "" if it holds none."""
-    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        found = base64.b64decode(plain + "=" * (-len(plain) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-    return found if " " in found else ""
+def holds_text(text: str) -> bool:
+    """Return True if a text is nothing but base64 or hexadecimal digits that hold a text."""
+    return _BASE64.fullmatch(text) is not None and any(_encoded(text))
 
 
-def _from_hex(text: str) -> str:
-    """Return the text that hexadecimal digits hold, "" if they hold none."""
-    try:
-        found = bytes.fromhex(text.removeprefix("0x")).decode()
-    except ValueError:
-        return ""
-    return found if " " in found else ""
+def _encoded(run: str) -> Iterator[str]:
+    """Yield the texts that base64 or hexadecimal digits hold: their lines together, and each."""
+    lines = run.rstrip("=").split()
+    alone = lines if len(lines) > 1 else []
+    for each in ("".join(lines), *(each for each in alone if len(each) >= 24)):
+        with suppress(ValueError):
+            yield _text(bytes.fromhex(each.removeprefix("0x")))
+            continue
+        plain = each.replace("-", "+").replace("_", "/")
+        # Only what is longer than the overlap may have begun, out of step, in the piece before.
+        for start in range(4 if len(run) >= OVERLAP else 1):
+            yield _text(_from_base64(plain[start:]))
+
+
+def _from_base64(text: str) -> bytes:
+    """Return what base64 without padding holds."""
+    whole = len(text) - (len(text) % 4 == 1)  # a single last character holds no byte
+    return base64.b64decode(text[:whole] + "=" * (-whole % 4))
+
+
+def _text(data: bytes) -> str:
+    """Return the text that bytes are, "" if more than an eighth of them is none."""
+    text = data.decode(errors="ignore")
+    return text if 8 * len(text.encode()) >= 7 * len(data) else ""
 
 
 _MARKED: dict[str, list[tuple[str, str]]] = {}

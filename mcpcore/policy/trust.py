@@ -5,6 +5,7 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -23,7 +24,7 @@ from mcpcore.policy.differences import (
     compare_declarations,
     pinned_members,
 )
-from mcpcore.policy.screening import Alarm, screen, screen_value
+from mcpcore.policy.screening import Alarm, holds_text, screen, screen_value
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
@@ -102,7 +103,7 @@ class Treatment(Enum):
 
     NOTE = "note"
     REDACT = "redact"
-    """Replace the text by :data:`SCREENED`."""
+    """Replace the text by :data:`SCREENED`, which becomes base64 if the text was."""
     BLOCK = "block"
 
 
@@ -356,7 +357,7 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
-            screened = _mapped(declaration, _screened, lambda member, _: member == key)
+            screened = _mapped(declaration, _screened, key)
             return Raw(msgspec.json.encode(screened))
         return raw
 
@@ -451,7 +452,7 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.results is Treatment.REDACT:
-            result = Raw(msgspec.json.encode(_mapped(value, _screened, _no_text)))
+            result = Raw(msgspec.json.encode(_mapped(value, _screened, "uri")))
         return redact(result) if settings.redact else result
 
 
@@ -492,29 +493,23 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _no_text(member: str, value: Any) -> bool:
-    """Return True for a member of a result that nobody reads: an address, or media as base64."""
-    return member == "uri" or (member == "data" and isinstance(value, str) and " " not in value)
-
-
-def _mapped(
-    value: Any,
-    change: Callable[[Any], Any],
-    stays: Callable[[str, Any], bool] = lambda member, value: False,
-) -> Any:
-    """Return a JSON value with its texts and numbers changed, but for members that stay."""
+def _mapped(value: Any, change: Callable[[Any], Any], stays: str | None = None) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for the members ``stays``."""
     if isinstance(value, list):
         return [_mapped(each, change, stays) for each in value]
     if isinstance(value, dict):
         return {
-            change(name): inner if stays(name, inner) else _mapped(inner, change, stays)
+            change(name): inner if name == stays else _mapped(inner, change, stays)
             for name, inner in value.items()
         }
     return change(value)
 
 
 def _screened(value: Any) -> Any:
-    return SCREENED if isinstance(value, str) and screen(value) else value
+    """Return a text without what raises an alarm; base64 stays base64, as a schema may ask."""
+    if not isinstance(value, str) or not screen(value):
+        return value
+    return b64encode(SCREENED.encode()).decode() if holds_text(value) else SCREENED
 
 
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
@@ -591,10 +586,22 @@ def _without_personal(redactor: Redactor, value: Any) -> Any:
 
 def _hidden(redactor: Redactor, text: str) -> str:
     for pattern, is_one in _PERSONAL:
-        for found in set(pattern.findall(text)):
-            if is_one(found):
-                text = text.replace(found, redactor.hide(found))
+        text = pattern.sub(partial(_hidden_find, redactor, is_one), text)
     return text
+
+
+def _hidden_find(redactor: Redactor, is_one: Callable[[str], bool], found: re.Match[str]) -> str:
+    return redactor.hide(found[0]) if is_one(found[0]) else found[0]
+
+
+_PICTURES = frozenset(("png", "jpg", "jpeg", "gif", "webp", "avif", "svg"))
+"""Endings of files, which end no domain."""
+
+
+def _is_mail(text: str) -> bool:
+    """Return True unless it is a version (``a@1.2``) or the file of a picture (``a@2x.png``)."""
+    labels = text.lower().rpartition("@")[2].split(".")[1:]
+    return any(each[:1].isalpha() and each not in _PICTURES for each in labels)
 
 
 def _always(text: str) -> bool:
@@ -620,7 +627,7 @@ def _is_iban(text: str) -> bool:
 
 
 _PERSONAL = (
-    (_MAIL, _always),
+    (_MAIL, _is_mail),
     (_IBAN, _is_iban),
     (_DIGITS, _is_card),
     (_PHONE, _always),

@@ -206,7 +206,7 @@ class Conversations:
             return
         known = target.greeted(link.audience.revision)
         if known is not None and known.revision.modern != event.revision.modern:
-            self.negotiate_again(target)
+            self.negotiate_again(link.target, link.audience.principal)
             return
         if link.audience.revision in target.openings:  # others declare less
             if known is not None and known.capabilities != event.capabilities:
@@ -291,8 +291,11 @@ class Conversations:
             return False
         return tells_other_era(error, modern=link.modern, opening=opening)
 
-    def negotiate_again(self, target: Target) -> None:
-        """Forget the era of a server and end what is open there; a new conversation tells it."""
+    def negotiate_again(self, target: Target, principal: str | None = None) -> None:
+        """Forget the era of a server and end what is open there; a new conversation tells it.
+
+        ``principal``: the one whose conversation has shown that it is another one.
+        """
         target.greeting = target.handshake = None
         target.legacy, target.trusted_from = (), self._relay.now + _TRUSTED
         self.went_away(target)
@@ -300,7 +303,9 @@ class Conversations:
         for link in links:
             if link.target is target and not link.ended:
                 self._leave(link, "the server speaks another revision now")
-        self.open(target)
+        self.open(target, principal)
+        if self._relay.sign_ins.lacks(target, principal):  # nobody asks for the era now
+            self._go_ahead(target, lost=True)
 
     def _leave(self, link: UpstreamLink, reason: str) -> None:
         """Close a conversation, and end what is open there."""
@@ -331,7 +336,7 @@ class Conversations:
                 unsent = [] if link.greeted else [*link.calls.values()]
                 for call in unsent:
                     del link.calls[call.request]
-                self.negotiate_again(link.target)
+                self.negotiate_again(link.target, link.audience.principal)
                 for call in unsent:
                     self._relay.send_again(call)
                 return
@@ -405,8 +410,12 @@ class Conversations:
         which it is done all the same, at once if that was in vain before; ``principal``: the one
         that needs it, where there is no request.
         """
+        principal = principal if arrival is None else arrival.event.principal
         if target.greeted(client) is not None:
             self.look_if_due(target, client)
+            work()
+            return
+        if self._relay.sign_ins.lacks(target, principal):  # it may have signed out meanwhile
             work()
             return
         if arrival is not None:
@@ -418,7 +427,7 @@ class Conversations:
                 target.late = True
                 work()
 
-        self.open(target, principal if arrival is None else arrival.event.principal)
+        self.open(target, principal)
         if within is not None and target.late:
             work()
             return

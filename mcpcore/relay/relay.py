@@ -503,7 +503,7 @@ class Relay:
             refusal = ErrorData(INVALID_REQUEST, event.message) if doubtful and opening else None
         changed = self.conversations.speaks_otherwise(link, refusal, opening)
         if changed:
-            self.conversations.negotiate_again(link.target)
+            self.conversations.negotiate_again(link.target, link.audience.principal)
         elif doubtful and self.now >= link.target.told_at + LOOKS:
             self.conversations.look(link.target)
         if own is not None:

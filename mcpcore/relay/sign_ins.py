@@ -112,6 +112,8 @@ class SignIns:
                 self._tell(arrival, f"You are signed in at {target.name}.")
         elif known:
             return arrival
+        elif event.request_state is not None:  # with other answers, which a question would lose
+            self._relay.fail(arrival, self.refusal(target))
         elif event.method in LISTS:
             result = result_in(_cell(arrival), event.method, self._list(target, event.method))
             self._relay.at(arrival.machine).respond(event.key, result)

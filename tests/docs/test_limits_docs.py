@@ -10,6 +10,7 @@ from mcpcore.auth.proofs import ProofRules
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore.policy import screening, trust
 from mcpcore.relay.settings import RelaySettings
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
@@ -42,7 +43,8 @@ SETTINGS = (
     SignInSettings(url="https://gateway.example/mcp"),
     StoreSettings(),
 )
-CLASSES = {type(each).__name__: each for each in SETTINGS}
+CLASSES: dict[str, object] = {type(each).__name__: each for each in SETTINGS}
+CLASSES |= {"screening": screening, "trust": trust}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conformance.interop.drivers.features import Cell
 from conformance.interop.drivers.script import Target
-from conformance.interop.matrix import LINES, Talk, present
+from conformance.interop.matrix import FASTMCP, LINES, Talk, present
 from conformance.interop.talk import OUR_CLIENT, PROGRAMS, ROOT, converse, offered
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import BY_NAME as REVISION
@@ -20,7 +21,7 @@ from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.docs.blocks import blocks
 
-LINE = {line.name: line for line in LINES}
+LINE = {line.name: line for line in (*LINES, FASTMCP)}
 ENVIRONMENT = {"1.x": ".venv-sdk1", "2.x": ".venv-sdk", "fastmcp": ".venv-fastmcp"}
 SDK = Path(__file__).parent / "sdk"
 PAGE = ROOT / "docs/how-to/other-sdks.md"
@@ -93,11 +94,12 @@ def failures(
         pytest.param("2.x", "http", "2025-03-26", marks=repeats),
         pytest.param("2.x", "stdio", "2026-07-28", marks=repeats),
         pytest.param("2.x", "websocket", "2025-11-25", marks=long),
+        pytest.param("fastmcp", "http", "2026-07-28", marks=long),
     ],
 )
 def test_our_client(line: str, transport: str, revision: str) -> None:
     spoken = REVISION[revision]
-    known = KNOWN if line == "2.x" or spoken.handshake else {**KNOWN, **KNOWN_OF_1_MODERN}
+    known = {**KNOWN, **KNOWN_OF_1_MODERN} if line == "1.x" and spoken.modern else KNOWN
     talk = Talk(LINE["2.x"], "server", transport.replace("websocket", "http"), spoken)
     with offered(everything(line), transport) as target:
         assert failures(OUR_CLIENT, target, talk, known, automatic=False) == {}
@@ -172,6 +174,30 @@ async def test_low_level_servers(environment: str, name: str) -> None:
                 assert heard == ["called"] * calls
             if environment == "2.x":
                 assert (await client.call_tool("closed")).text == "closed ['log', 'log']"
+
+
+def test_headers_of_a_tool_that_no_list_has_told_of() -> None:
+    params = {
+        "name": "test_x_mcp_header",
+        "arguments": {"region": "kit"},
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "test_x_mcp_header",
+    }
+    with served("fastmcp", "fastmcp_server:server", "--http", PROGRAMS) as url:
+        for region, status in (("other", 400), ("other", 400), (None, 400), ("kit", 200)):
+            given = headers if region is None else {**headers, "Mcp-Param-Region": region}
+            answer = httpx.post(url, json=body, headers=given, timeout=PATIENCE)
+            assert (answer.status_code, "-32020" in answer.text) == (status, status == 400)
 
 
 SAID = "log token='' client_id='ada' scopes=['admin']"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 from urllib.parse import quote
 
@@ -214,8 +215,15 @@ def _tags(text: str) -> str:
     return "Adds numbers." + "".join(chr(0xE0000 + ord(each)) for each in text if ord(each) < 128)
 
 
+def as_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 DISGUISES: dict[str, Callable[[str], str]] = {
-    "base64": lambda text: "Adds. Data: " + base64.b64encode(text.encode()).decode(),
+    "base64": lambda text: f"Adds. Data: {as_base64(text)}",
+    "base64 twice": lambda text: as_base64(as_base64(text)),
+    "base64 in lines": lambda text: "Data:\n" + "\n".join(wrap(as_base64(text), 32)),
+    "base64 without blanks": lambda text: as_base64(text.replace(" ", "\n")),
     "hex": lambda text: f"Adds. Data: {text.encode().hex()}",
     "hex with 0x": lambda text: f"Adds. Data: 0x{text.encode().hex()}",
     "terminal title": lambda text: f"Adds.\x1b]0; {text}\x07",

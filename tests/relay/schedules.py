@@ -3,12 +3,14 @@
 On both sides of the relay everything that arrives is late by a random time, and may be lost or
 doubled; a conversation may be cut; a server may crash, stay away and start again; a client may
 come back.  Both principals use the same ids, tokens and URIs, and try the states, tasks and cursors
-of each other.  Each server has a circuit breaker.  At the end:
+of each other.  Each server has a circuit breaker; at some, the principals sign in, and out.  At the
+end:
 
 - every request of a client has ended, and exactly once;
 - whatever a client hears is its own: each call, question, list, URI, task and log message names its
   principal, and the id of a task or a cursor is known to one principal alone;
 - a server is asked about a task by the principal that began it;
+- a server at which principals sign in has a conversation for each, and hears in it of no other;
 - log messages are of a level that the client has asked for;
 - the relay has made one request of each call, whatever happened to it, unless it may be repeated;
 - a server gets the requests that its breaker admits, each outcome is told to it once, and what it
@@ -45,11 +47,11 @@ from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.http.settings import HttpSettings
 from mcpcore.policy.breaker import BreakerSettings, Permit
-from mcpcore.relay.link import PassedCall, Target, UpstreamLink
+from mcpcore.relay.link import PassedCall, SignInOffer, Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
-from mcpcore.spec.errors import INVALID_PARAMS, ErrorData
+from mcpcore.spec.errors import INVALID_PARAMS, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import REPEATABLE
 from mcpcore.spec.types.base import META_RELATED_TASK, Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
@@ -63,6 +65,7 @@ from tests.relay.bench import LEGACY, ME, MODERN, WALL
 from tests.relay.test_tasks import CLIENT, SERVER, STATE
 from tests.tools import Parser, positive
 
+USERS = ("ann", "bob")
 ENDS = (ResultReceived, ErrorReceived, RequestEnded)
 KINDS = (
     *("quick", "ask", "ask", "report", "slow", "read", "list", "watch", "cancel", "level"),
@@ -183,8 +186,11 @@ class Server:
         world.wires.append(Wire(world, far, near, shaky=True))
         return near
 
-    def take(self, far: Peer, event: Event) -> None:
+    def take(self, link: UpstreamLink, far: Peer, event: Event) -> None:
         if isinstance(event, RequestReceived):
+            who = msgspec.json.decode(event.params).get("_meta", {}).get("example/who")
+            if link.target.desk is not None:
+                assert who in (None, link.audience.principal), f"{who} by {link.audience.principal}"
             self.answer(far, event)
         elif isinstance(event, ResultReceived) and (id(far), event.request) in self.asked:
             request, who = self.asked.pop((id(far), event.request))
@@ -327,6 +333,26 @@ class Guard(ServerGuard):
         return 0.5 if failed and repeatable and attempts < 3 else None
 
 
+class Desk:
+    """Sign-in at a server."""
+
+    def __init__(self) -> None:
+        self.known: set[str | None] = set()
+        self.waiting: set[str | None] = set()
+
+    def signed_in(self, principal: str | None) -> bool:
+        return principal in self.known
+
+    def asked(self, principal: str | None) -> bool:
+        return principal in self.waiting
+
+    def question(self, principal: str) -> SignInOffer:
+        if principal in self.known:
+            raise LocalProtocolError("a sign-in would not help")
+        self.waiting.add(principal)
+        return SignInOffer(principal, f"https://gateway.example/{principal}", principal)
+
+
 class User:
     """A client, and what it has been told."""
 
@@ -466,14 +492,17 @@ class User:
             self.peer.respond(event.key, answer)
         elif isinstance(event, InputRequired):
             params, forbidden = self.open.pop(event.request)
-            assert not forbidden
+            signs_in = "sign_in_" in event.requests
+            assert signs_in or not forbidden
             for question in event.requests.values():
                 self.check(msgspec.json.decode(question)["params"])
             answers = dict.fromkeys(event.requests, answer)
             again = {"requestState": event.state, "inputResponses": answers}
-            self.world.states.append((self.who, {**params, **again}))
+            if not signs_in:
+                self.world.states.append((self.who, {**params, **again}))
+            self.outcomes["sign-in"] += signs_in
             retry = self.peer.retry(event.request, answers, now=self.world.now, timeout=150)
-            self.open[retry] = params, False
+            self.open[retry] = params, forbidden
         elif isinstance(event, ENDS) and event.method == "subscriptions/listen":
             self.streams = [stream for stream in self.streams if stream != event.request]
         elif isinstance(event, ENDS):
@@ -504,7 +533,8 @@ class User:
 
     def check_all(self, told: Any) -> None:
         for each in told:
-            self.check(each)
+            if "sign_in_at" not in each.get("name", ""):  # it is for anybody
+                self.check(each)
 
     def is_mine(self, who: Any) -> None:
         assert who in (None, self.who), f"{self.who} was told what is {who}'s"
@@ -609,6 +639,7 @@ class World:
         names = chance.choice(("a", "ab", "ab"))
         self.servers = [Server(self, name, chance.choice(SPOKEN)) for name in names]
         self.guards = {name: Guard(name) for name in names}
+        self.signs = random.Random(f"signs {seed}")
         targets = [
             Target(
                 each.name,
@@ -616,13 +647,18 @@ class World:
                 self.guards[each.name],
                 shared=chance.choice((None, None, True, False)),
                 personal=chance.choice((False, True)),
+                desk=Desk() if self.signs.random() < 0.3 else None,
             )
             for each in self.servers
         ]
+        for target in targets:
+            target.personal |= target.desk is not None
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
-        settings = RelaySettings(call_timeout=60.0, question_timeout=20.0, parked_timeout=40.0)
+        settings = RelaySettings(
+            call_timeout=60.0, question_timeout=20.0, parked_timeout=40.0, sign_in_wait=5.0
+        )
         self.relay = Relay(targets, seal=seal, settings=settings)
-        self.users = [User(self, who, chance.choice(eras)) for who in ("ann", "bob")]
+        self.users = [User(self, who, chance.choice(eras)) for who in USERS]
         self.relay.start(now=0.0)
 
     def outer(self, server: Server, name: str) -> str:
@@ -644,7 +680,7 @@ class World:
                     moving = True
             for link, near, far, server in self.live:
                 while (event := far.next_event()) is not None:
-                    server.take(far, event)
+                    server.take(link, far, event)
                     moving = True
                 while (event := near.next_event()) is not None:
                     self.relay.from_server(link, event, now=self.now, wall=WALL + self.now)
@@ -695,6 +731,16 @@ class World:
         for link in [each for each in self.links if each[3] is server]:
             self.cut(link)
 
+    def sign(self) -> None:
+        """Let a principal sign in at a server, or out."""
+        target, who = self.signs.choice([*self.relay.targets.values()]), self.signs.choice(USERS)
+        if isinstance(target.desk, Desk) and who in target.desk.known:
+            target.desk.known.discard(who)
+        elif isinstance(target.desk, Desk):
+            target.desk.known.add(who)
+            target.desk.waiting.discard(who)
+            self.relay.signed_in(target, who, who, now=self.now)
+
     def come_back(self) -> None:
         """Break the connection of a client, which opens another."""
         user = self.chance.choice(self.users)
@@ -714,8 +760,10 @@ class World:
                     user.connect()
                 if self.chance.random() < 0.6:
                     user.act(self.chance)
+            if self.signs.random() < 0.3:
+                self.sign()
             fault = self.chance.random()
-            if fault < 0.03:
+            if fault < 0.03 and self.links:
                 self.cut(self.chance.choice(self.links))
             elif fault < 0.05:
                 self.crash()

@@ -21,7 +21,9 @@ def run(seeds: range) -> Counter[str]:
 def test_schedules(part: int) -> None:
     outcomes = run(range(part * 100, part * 100 + 100))
     assert outcomes["ResultReceived"] > outcomes["RequestEnded"] > 0
-    assert all(outcomes[each] > 0 for each in ("breaker", "log", "tasks/get", "tasks/cancel"))
+    assert all(
+        outcomes[each] > 0 for each in ("breaker", "log", "sign-in", "tasks/get", "tasks/cancel")
+    )
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from fastmcp import Context, FastMCP
 from fastmcp.exceptions import ToolError
 from fastmcp.prompts import Message
 from fastmcp.tools import ToolResult
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:1] = [str(ROOT), str(ROOT / "conformance")]  # what all servers share
@@ -37,8 +38,9 @@ def session_of(ctx: Any) -> Any:
 
 
 async def announce(ctx: Context, kind: str) -> None:
-    """Tell the clients what has changed."""
-    if kind == "resource" and ways.remembered.watches(session_of(ctx)):
+    """Tell the clients what has changed; in the modern era the transport knows who listens."""
+    modern = ctx.session.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+    if kind == "resource" and (modern or ways.remembered.watches(session_of(ctx))):
         params = types.ResourceUpdatedNotificationParams(uri=WATCHED)
         await ctx.send_notification(types.ResourceUpdatedNotification(params=params))
     changed = getattr(types, f"{kind.title()}ListChangedNotification")

@@ -4,7 +4,7 @@ The SDK's kernel runs one request at a time over a dispatch context, a protocol 
 :class:`_Dispatch` implements with our contexts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.mirror import Mirror, argument_mismatch
 from mcpcore.errors import InputNeeded
-from mcpcore.spec.errors import McpError
+from mcpcore.spec.errors import HEADER_MISMATCH, McpError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore_transports.adapters.server import (
@@ -40,6 +41,8 @@ from mcpcore_transports.server.notifications import NotificationContext
 _STATE = "requestState"
 _CLIENTS, _SCHEMAS = 64, 1024
 """Clients, and input schemas of tools, whose reading is kept."""
+_PAGES = 100
+"""Pages of ``tools/list`` that are read to find a tool."""
 
 
 class Sdk2:
@@ -120,6 +123,9 @@ class Sdk2:
         dispatch = _Dispatch(self, context, connection.outbound.change)
         try:
             result: dict[str, Any]
+            mirror = context.event.mirror
+            if mirror is not None and self.header_params.lacks(context.method, params):
+                await self._compare(context, mirror, runner, dispatch, params)
             result = await runner.on_request(dispatch, context.method, params)
         except self._error as error:
             raise protocol_error(error.error) from None
@@ -131,6 +137,8 @@ class Sdk2:
                 del connection.exit_stack
         if result.get("resultType") == "input_required":
             raise self._needed(context, result)
+        if context.method == "tools/list":
+            self.header_params.note(result.get("tools", ()))
         return result
 
     async def hear(self, context: NotificationContext, publish: Notify) -> None:
@@ -159,6 +167,27 @@ class Sdk2:
             return await ask(context, method, params, heard, limit)
         except McpError as error:
             raise self._error(**error_data(error)) from None
+
+    async def _compare(
+        self, context: Context, mirror: Mirror, runner: Any, dispatch: "_Dispatch", call: Any
+    ) -> None:
+        """Compare the headers of a call of a tool that no list has told of, with a list for it.
+
+        Raises McpError (-32020).  A list that fails tells nothing, as with the SDK.
+        """
+        asked = {"_meta": call.get("_meta")}
+        for _ in range(_PAGES):
+            try:
+                page = await runner.on_request(dispatch, "tools/list", asked)
+            except Exception:
+                return
+            self.header_params.note(page.get("tools", ()))
+            asked["cursor"] = page.get("nextCursor")
+            if not self.header_params.lacks(context.method, call) or asked["cursor"] is None:
+                break
+        wanted = self.header_params.get(call["name"])
+        if wanted and (flaw := argument_mismatch(mirror, wanted, context.params)):
+            raise McpError(HEADER_MISMATCH, f"header mismatch: {flaw}")
 
     def _read_client(self, client: bytes) -> tuple[Any, Any]:
         read = decoded(client)
@@ -266,14 +295,36 @@ class _Dispatch:
 
 
 class _HeaderParams(Mapping[str, Mapping[str, tuple[str, ...]]]):
-    """Mirrored arguments by tool, read out of the input schemas that the SDK looks up."""
+    """Mirrored arguments by tool, read out of the input schemas that the SDK looks up.
+
+    A server without such a look-up (fastmcp) tells them in its lists, as clients know them.
+    """
 
     def __init__(self, low: Any) -> None:
         self._low = low
+        self._listed: dict[str, Mapping[str, tuple[str, ...]]] = {}
+
+    def lacks(self, method: str, params: Mapping[str, Any]) -> bool:
+        """Return True for a call of a tool that no list has told of, without a look-up."""
+        name = params.get("name")
+        named = method == "tools/call" and isinstance(name, str)
+        return named and self._low.get_tool_input_schema is None and name not in self._listed
+
+    def note(self, tools: Iterable[Mapping[str, Any]]) -> None:
+        """Keep what a page of ``tools/list`` tells; the oldest of too many are forgotten."""
+        if self._low.get_tool_input_schema is not None:
+            return
+        for tool in tools:
+            self._listed.pop(tool["name"], None)  # to be the newest
+            self._listed[tool["name"]] = _header_params(msgspec.json.encode(tool["inputSchema"]))
+        while len(self._listed) > _SCHEMAS:
+            del self._listed[next(iter(self._listed))]
 
     def __getitem__(self, name: str) -> Mapping[str, tuple[str, ...]]:
         look_up = self._low.get_tool_input_schema
-        schema = None if look_up is None else look_up(name)
+        if look_up is None:
+            return self._listed[name]
+        schema = look_up(name)
         found = schema and _header_params(msgspec.json.encode(schema))
         if not found:
             raise KeyError(name)
