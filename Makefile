@@ -237,7 +237,7 @@ $(TOOLS_READY):
 	  node@$(NODE_VERSION) @modelcontextprotocol/conformance@$(SUITE_VERSION)
 	@touch $@
 
-# Where it cannot be installed, its tests are skipped.
+# Where it cannot be installed, its tests are skipped, but under CI they fail.
 $(PYODIDE_READY): $(READY) $(TOOLS_READY)
 	@npm install --prefix .tools --no-audit --no-fund --loglevel=error pyodide@$(PYODIDE_VERSION) && \
 	$(PY) -m pip download -q --no-deps --only-binary :all: $(PYODIDE_PLATFORM) -d .tools/wheels msgspec || \

@@ -65,7 +65,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds for which they may be cached."""
     pages: Mapping[str, Page] = {}
     """Pages by path that are made anew for each GET or HEAD, such as metrics.  Everybody may read
-    them, but for web pages of other origins."""
+    them without authentication, but Host and Origin are checked as for the endpoint."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
@@ -144,11 +144,14 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError("without path and sse nothing is served")
         elif self.path in (self.sse.stream, self.sse.messages):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
-        if self.health_path in self.places:
-            raise ValueError(f"{self.health_path!r} cannot be an endpoint and the health check")
+        for path in self.health_paths:
+            if path in self.places:
+                raise ValueError(f"{path!r} cannot be an endpoint and the health check")
         for path in (*self.documents, *self.pages):
-            if path in self.places or not path.startswith("/"):
-                raise ValueError(f"{path!r} is no path for a document")
+            if path in (*self.places, *self.health_paths):
+                raise ValueError(f"{path!r} is taken: by an endpoint or the health check")
+            if not is_path(path):
+                raise ValueError(f"{path!r} is no path that begins with '/'")
 
     @property
     def health_paths(self) -> tuple[str, ...]:

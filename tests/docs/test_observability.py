@@ -17,6 +17,7 @@ import anyio.to_thread
 import pytest
 
 from mcpcore import connect
+from tests.absent import absent
 from tests.clock import patience
 from tests.transports.serving import serving
 
@@ -107,9 +108,10 @@ def test_panels_have_places_of_their_own() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus: make ci-tools")
 @pytest.mark.anyio
 async def test_prometheus_reads_its_files_and_knows_the_answers(tmp_path: Path) -> None:
+    if shutil.which("prometheus") is None:
+        absent("prometheus")
     with socket.create_server(("127.0.0.1", 0)) as free:
         place = f"127.0.0.1:{free.getsockname()[1]}"
 

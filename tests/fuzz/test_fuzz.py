@@ -5,13 +5,12 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +22,7 @@ from mcpcore import MAIN, FrameKind, HttpSettings, Limits, Peer, Role
 from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore_conformance.strategies import Malformed, malformed, messages
 from mcpcore_transports.stream.settings import ConnectionSettings
+from tests.absent import absent
 from tests.clock import PATIENCE
 from tests.engine.bench import server_config
 from tests.fuzz import site
@@ -160,13 +160,6 @@ def test_so_many_messages_in_conversations(
     assert sum(delivered.values()) >= MESSAGES // PARTS * len(parts)
 
 
-def without_atheris() -> NoReturn:
-    """Where it does not install there is no guidance; CI is to have it."""
-    if os.environ.get("CI"):
-        pytest.fail("atheris is not installed: make fuzz")
-    pytest.skip("atheris is not installed: make fuzz")
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["plain", "guided"])
 def test_a_minute_of_all(
@@ -179,7 +172,7 @@ def test_a_minute_of_all(
     targets: Sequence[str] = names()
     if engine == "guided":
         if best_engine() != engine:
-            without_atheris()
+            absent("atheris", "fuzz")
         targets = some(targets, str)
     budgets = {name: Budget(1, executions=MINUTE[engine][name in SLOW]) for name in targets}
     tallies = run(budgets, engine=engine, folder=tmp_path)
@@ -421,10 +414,10 @@ def test_over_http_an_answer_is_owed_unless_that_very_request_was_called_off() -
 def test_without_atheris_ci_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "1")
     with pytest.raises(pytest.fail.Exception, match="atheris"):
-        without_atheris()
+        absent("atheris", "fuzz")
     monkeypatch.delenv("CI")
     with pytest.raises(pytest.skip.Exception, match="atheris"):
-        without_atheris()
+        absent("atheris", "fuzz")
 
 
 def test_a_seed_gives_the_same_inputs() -> None:

@@ -12,6 +12,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     Violation,
 )
+from mcpcore.http.documents import DocumentReply
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS
@@ -255,6 +256,24 @@ def test_documents_are_there_for_any_host() -> None:
     assert (reply.status, reply.json) == (200, {"a": 1})
     assert reply.headers["cache-control"] == "public, max-age=7"
     assert bench.post(LIST, path="/about").headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://localhost:8000"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"host": "evil.example", "origin": "http://evil.example"}, 403),
+    ],
+)
+def test_pages_are_for_the_hosts_and_origins_of_the_endpoint(
+    headers: dict[str, str], status: int
+) -> None:
+    settings = HttpSettings(pages={"/metrics": lambda head: DocumentReply(200, (), b"[1]")})
+    reply = Bench(make_server(settings)).post(None, method="GET", path="/metrics", **headers)
+    assert (reply.status, reply.json == [1]) == (status, status == 200)
 
 
 @pytest.mark.parametrize(

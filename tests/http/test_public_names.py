@@ -13,7 +13,7 @@ SERVER = """
     deadline declare disconnect end_subscription exchanges fail failing finished forbid
     handle_timeout log narrow next_event note notify open pending post_note progress queued
     reachable readable ready release reports request require_input respond sessions settings
-    state_of stored timed waits wants_log wants_progress whole_reply worker writable
+    state_of stored tell_refused timed waits wants_log wants_progress whole_reply worker writable
 """
 CLIENT = """
     abandon admit cancel close deadline end exchanges fail give_up_exchange handle_timeout

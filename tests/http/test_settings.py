@@ -1,6 +1,7 @@
 """Settings: what holds if nobody says otherwise, and that they are named and stay as they are."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -165,6 +166,10 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
             setattr(settings, field.name, getattr(settings, field.name))
 
 
+def _page(head: Any) -> Any:
+    """Page that is never asked for."""
+
+
 @pytest.mark.parametrize("path", ["/", "/MCP/v1", "/a-b_c.d~e", "/x%20y", "/!$&'()*+,;=:@"])
 def test_paths_of_an_endpoint(path: str) -> None:
     paths = SsePaths(stream=path, messages=f"{path}M", root=path)
@@ -187,6 +192,17 @@ def test_settings_of_a_client_that_may_be_nothing(name: str) -> None:
     [
         (lambda: HttpSettings(reconnect_delay=float("inf")), "reconnect_delay must be at most"),
         (lambda: HttpSettings(reconnect_delay=float("nan")), "reconnect_delay must be at least 0"),
+        *(
+            (partial(make, path), says)
+            for make in (
+                lambda path: HttpSettings(documents={path: b"{}"}),
+                lambda path: HttpSettings(pages={path: _page}),
+            )
+            for path, says in {
+                **dict.fromkeys(("/mcp", "/health", "/health/live", "/health/ready"), "is taken"),
+                **dict.fromkeys(("a", "/a b", "//a", "/a?b", "/ä"), "is no path that begins"),
+            }.items()
+        ),
         (lambda: TaskSettings(page_size=0), "page_size must be at least 1"),
         (lambda: TaskSettings(ttl=-5), "ttl must be at least 1"),
         (lambda: TaskSettings(poll_interval=-1), "poll_interval must be at least 1"),

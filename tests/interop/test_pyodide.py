@@ -13,6 +13,7 @@ import pytest
 from conformance.official.suite import NODE
 from mcpcore import connect
 from mcpcore_transports.targets import StdioTarget
+from tests.absent import absent
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks, programs
 from tests.interop.kit_on_core import verdicts
@@ -23,12 +24,15 @@ TOOLS = ROOT / ".tools"
 WHEELS = sorted((TOOLS / "wheels").glob("msgspec-*wasm32.whl"))
 PYODIDE = TOOLS / "node_modules/pyodide"
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(
-        not (WHEELS and PYODIDE.exists()), reason="Pyodide is not installed: make ci-tools"
-    ),
-]
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
+    if not (WHEELS and PYODIDE.exists()):
+        absent("Pyodide")
+
+
 RUNNER = """
 import { readFileSync, readdirSync } from "node:fs";
 import { loadPyodide } from "pyodide";

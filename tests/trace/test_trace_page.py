@@ -12,6 +12,7 @@ import pytest
 from mcpcore_conformance.trace import page as pages
 from mcpcore_conformance.trace.page import page
 from mcpcore_conformance.trace.reading import TraceFile
+from tests.absent import absent
 from tests.command import mcpcore_here
 from tests.trace.browser import BROWSER, browsing
 from tests.trace.said import (
@@ -156,8 +157,9 @@ def test_the_command_writes_the_page_for_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome on this machine")
 def test_a_browser_shows_the_page_and_its_keys_work(tmp_path: Path) -> None:
+    if BROWSER is None:
+        absent("chromium")
     file = tmp_path / "page.html"
     with browsing(tmp_path / "profile") as tab:
         file.write_text(page(HOSTILE, EVIL), "utf-8")

@@ -1,6 +1,5 @@
-"""A redis-server of a test's own, on a Unix socket in a folder of its own."""
+"""A redis-server or valkey-server of a test's own, on a Unix socket in a folder of its own."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -8,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.absent import absent
 
 PROGRAM = shutil.which("redis-server")
+PROGRAMS = {"redis": PROGRAM}
+if (_VALKEY := shutil.which("valkey-server")) is not None:  # not every system has it
+    PROGRAMS["valkey"] = _VALKEY
 
 
 class RedisServer:
     """Runs while the test wants it to; keeps nothing unless ``append_only`` says so."""
 
-    def __init__(self, folder: Path, *, append_only: bool) -> None:
+    def __init__(self, program: str, folder: Path, *, append_only: bool) -> None:
+        self._program = program
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}?db=0"
         self._folder = folder
@@ -25,11 +28,10 @@ class RedisServer:
 
     def start(self) -> None:
         assert self._process is None
-        assert PROGRAM is not None
         self.socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             [
-                PROGRAM,
+                self._program,
                 *("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self._folder)),
                 *("--save", "", "--appendonly", "yes" if self._append_only else "no"),
                 *("--appendfsync", "always", "--daemonize", "no", "--logfile", ""),
@@ -45,7 +47,7 @@ class RedisServer:
             said.append(line)
             if "eady to accept connections" in line:
                 return
-        raise AssertionError(f"redis-server did not start: {''.join(said)}")
+        raise AssertionError(f"{self._program} did not start: {''.join(said)}")
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -58,16 +60,14 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*, append_only: bool = False) -> Iterator[RedisServer]:
+def redis_server(kind: str = "redis", *, append_only: bool = False) -> Iterator[RedisServer]:
     """Run a server for a test; skips the test where there is no redis-server, but not under CI."""
-    if PROGRAM is None:
-        reason = "redis-server is not installed (make ci-tools installs it)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    program = PROGRAMS[kind]
+    if program is None:
+        absent("redis-server")
     # a folder of pytest may have a path too long for a socket
     with tempfile.TemporaryDirectory(prefix="mcpcore-redis-") as folder:
-        server = RedisServer(Path(folder), append_only=append_only)
+        server = RedisServer(program, Path(folder), append_only=append_only)
         try:
             server.start()
             yield server

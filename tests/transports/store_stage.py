@@ -15,9 +15,9 @@ from mcpcore.http.storing import (
 )
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.transports.redis_server import redis_server
+from tests.transports.redis_server import PROGRAMS, redis_server
 
-KINDS = ("memory", "sqlite", "redis")
+KINDS = ("memory", "sqlite", *PROGRAMS)
 WORKERS = ("a", "b", "c")
 
 
@@ -90,7 +90,7 @@ class Theatre:
 def theatre(kind: str, folder: Path) -> Iterator[Theatre]:
     """Make what stages of a kind need; skips the test where there is no redis-server."""
     with ExitStack() as stack:
-        url = stack.enter_context(redis_server()).url if kind == "redis" else None
+        url = stack.enter_context(redis_server(kind)).url if kind in PROGRAMS else None
         yield Theatre(kind, folder, url)
 
 

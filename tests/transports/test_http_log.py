@@ -9,7 +9,7 @@ import pytest
 
 from mcpcore import HttpServerSettings, Principal
 from mcpcore_transports.http.server.log import LOGGER
-from mcpcore_transports.running.audit import session_label
+from mcpcore_transports.running.audit import AUDIT_LOGGER, session_label
 from tests.clock import until
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -116,3 +116,30 @@ async def test_a_client_that_leaves_without_an_answer(caplog: pytest.LogCaptureF
     (record,) = records(caplog)
     assert (record.mcp_status, record.mcp_complete) == (None, False)
     assert "no answer, cut off" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Host": "evil.example"}, 'Host header is refused: "evil.example" is not served here'),
+        ({"Origin": "http://evil.example"}, "Origin"),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, "Host"),
+        ({}, None),
+    ],
+)
+async def test_a_wrong_host_or_origin_is_in_the_audit_log_once(
+    caplog: pytest.LogCaptureFixture, headers: dict[str, str], reason: str | None
+) -> None:
+    caplog.set_level(logging.INFO, AUDIT_LOGGER)
+    async with server() as running:
+        client = await running.connect()
+        await client.call(http(method="GET", target="/" + "y" * 500, headers=headers))
+    found: list[Any] = [each for each in caplog.records if each.name == AUDIT_LOGGER]
+    assert len(found) == (reason is not None)
+    for record in found:
+        assert record.mcp_who.startswith("peer 127.0.0.1:")
+        assert record.mcp_what.startswith("GET /yyy")
+        assert len(record.mcp_what) == 200
+        assert reason is not None
+        assert reason in record.mcp_reason
+        assert not record.mcp_admitted

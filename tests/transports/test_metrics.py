@@ -13,12 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from mcpcore import (
     Activity,
     BreakerSettings,
+    ClientSettings,
     Context,
     Gateway,
     HttpSettings,
     McpError,
     Rate,
     RateLimits,
+    ReconnectSettings,
     Replicas,
     RuntimeSettings,
     Server,
@@ -36,8 +38,8 @@ from mcpcore_transports.targets import MemoryTarget, TcpTarget
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.requests import observe_answers, observe_requests
 from mcpcore_transports.telemetry.sessions import observe_circuits, observe_sessions
-from tests.clock import turns
-from tests.transports.served import served
+from tests.clock import turns, until
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
@@ -100,6 +102,21 @@ async def test_a_session_of_a_connection_from_begin_to_end(era: str) -> None:
     assert found == 2
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_session_that_is_lost_has_an_error(lost: bool) -> None:
+    board = Board()
+    settings = ClientSettings(reconnect=ReconnectSettings(attempts=0))
+    async with (
+        served(shop(), tcp=(ANY_PORT,)) as front,
+        connect(front.url, middleware=[board.client], settings=settings) as client,
+    ):
+        if lost:
+            front.stop.set()
+            await until(lambda: client.closed is not None)
+    name, error = "mcp_client_session_duration_seconds_count", "ConnectionClosed"
+    assert (board.read(name), board.read(name, error_type=error)) == (1, lost)
+
+
 async def test_requests_and_streams_while_they_are_open() -> None:
     board = Board()
     async with (
@@ -145,7 +162,8 @@ async def test_the_page_and_sessions_over_http() -> None:
         assert b"nothing is served" in await page_of(f"{base}/other")
         assert b" 503 " in await page_of(f"{base}/health")
     assert board.read("mcp_server_active_sessions") == 0
-    assert board.read("mcp_server_session_duration_seconds_count") == 1
+    named = {"mcp_protocol_version": LEGACY}
+    assert board.read("mcp_server_session_duration_seconds_count", **named) == 1
     refused = {"mcp_refusal_by": "http", "error_type": "404"}
     assert board.read("mcp_server_refusals_total", **refused) == 1
     assert board.read("mcp_server_refusals_total") == 1  # a health check is no refusal

@@ -71,7 +71,11 @@ def test_a_gateway_is_observed_without_middleware_for_it() -> None:
     ("given", "message"),
     [
         ({"telemetry_contents": True}, "--telemetry-contents needs --telemetry"),
-        ({"metrics_path": "/mcp"}, "--metrics-path: '/mcp' is no path"),
+        *(
+            ({"metrics_path": path}, f"--metrics-path: '{path}' is taken")
+            for path in ("/mcp", "/health", "/health/live", "/health/ready")
+        ),
+        ({"metrics_path": "/a b"}, "--metrics-path: '/a b' is no path"),
         ({"metrics_path": "m"}, "--metrics-path: 'm' is no path"),
     ],
 )

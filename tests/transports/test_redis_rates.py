@@ -12,7 +12,7 @@ import redis
 from mcpcore import MemoryTarget, RedisRateLimits, RuntimeSettings, Server, clock, connect
 from mcpcore.errors import PeerError, StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey
-from tests.transports.redis_server import RedisServer, redis_server
+from tests.transports.redis_server import PROGRAMS, RedisServer, redis_server
 
 pytestmark = pytest.mark.anyio
 
@@ -20,9 +20,9 @@ SELDOM = 1e-9
 """A rate at which nothing comes back while a test runs, so that only the burst counts."""
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with redis_server() as made:
+@pytest.fixture(params=PROGRAMS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with redis_server(request.param) as made:
         yield made
 
 

@@ -1,6 +1,5 @@
 """Several servers with one store behind balancers, as docs/how-to/scaling.md describes them."""
 
-import os
 import re
 import shutil
 import socket
@@ -19,6 +18,7 @@ from mcpcore.errors import CallFailed, PeerError
 from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.server.tasks.stored import WORKER_GONE
+from tests.absent import absent
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks
 from tests.transports.balancer import balanced
@@ -249,10 +249,7 @@ async def balancing(command: list[str], port: int) -> AsyncIterator[str]:
     """Run a balancer until it takes connections."""
     found = shutil.which(command[0]) or shutil.which(command[0], path="/usr/sbin")
     if found is None:
-        reason = f"{command[0]} is not installed (make ci-tools installs it)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(command[0])
     async with await anyio.open_process([found, *command[1:]], stderr=sys.stderr) as process:
         try:
             with patience():

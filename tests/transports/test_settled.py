@@ -46,7 +46,10 @@ VAULT = """
 def read(name):
     if name == "broken":
         raise RuntimeError("how it is come by")
-    return {"redis": "redis://127.0.0.1:1"}.get(name)
+    return {"redis": "redis://127.0.0.1:1", "id": "robot", "hush": "hush"}.get(name)
+
+async def later(name):
+    return read(name)
 """
 
 
@@ -153,6 +156,30 @@ def test_credentials_are_shown_as_set(tmp_path: Path, suffix: str) -> None:
     }
 
 
+CREDENTIALS = "auth_client_id = {secret = 'id'}\nauth_client_secret = {secret = 'hush'}"
+
+
+@pytest.mark.parametrize("hook", ["read", "later"])
+def test_credentials_are_those_of_the_vault(tmp_path: Path, hook: str) -> None:
+    text = f"secrets = 'vault:{hook}'\nstore = {{secret = 'redis'}}\n{CREDENTIALS}"
+    found = values(shown(tmp_path, text=text, MCPCORE_AUTH_CLIENT_ID_FILE="server.toml"))
+    assert found == {
+        "store": ("***", "server.toml"),
+        "auth_client_id": ("***", "MCPCORE_AUTH_CLIENT_ID_FILE"),
+        "auth_client_secret": ("***", "server.toml"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("CONFIG", "server.toml"), ("CONFIG", "mcp.json"), ("QQQ", "a.toml")]
+)
+def test_a_file_of_options_is_not_named_by_a_variable(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    said = shown(tmp_path, text=None, **{f"MCPCORE_{variable}": value}).stderr
+    assert ("options are in the file of --config" in said) is (value == "server.toml")
+
+
 @pytest.mark.parametrize(
     ("variable", "told"),
     [
@@ -238,6 +265,13 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
             'secrets = "vault:read"\nstore = {secret = "broken"}',
             "store: the secret 'broken': RuntimeError",
         ),
+        (
+            'secrets = "vault:later"\nstore = {secret = "broken"}',
+            "store: the secret 'broken': RuntimeError",
+        ),
+        ('secrets = "vault:later"\nstore = {secret = "x"}', "store: there is no secret 'x'"),
+        ("auth_client_id = ['a', 'b']", "auth_client_id: one value is expected, not a list"),
+        (CREDENTIALS, "auth_client_id: a secret needs the member secrets"),
     ],
 )
 def test_what_a_file_cannot_say_is_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -303,6 +337,17 @@ async def test_the_guard_is_around_the_handlers() -> None:
         assert (await client.call_tool("whom")).text == "mail to <hidden-1>"
         with pytest.raises(PeerError, match="not allowed here"):
             await client.call_tool("delete_all")
+
+
+def test_credentials_of_a_vault_reach_the_issuer(tmp_path: Path) -> None:
+    (tmp_path / "vault.py").write_text(VAULT)
+    whole = f"secrets = 'vault:later'\n{CREDENTIALS}"
+    options = ("--auth-resource", "https://a.example", "--auth-issuer", "https://b.example")
+    words = (*options, "--auth-introspection", "https://b.example/ask", "no_such_module:server")
+    for text, problem in ((whole, "no module"), (whole.rpartition("\n")[0], "CLIENT_SECRET")):
+        (tmp_path / "server.toml").write_text(text)
+        done = mcpcore_here("serve", "--config", "server.toml", *words, cwd=tmp_path)
+        assert problem in done.stderr
 
 
 def test_credentials_in_files_reach_the_issuer(tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ from mcpcore.http.storing import (
 from mcpcore_transports.stores.base import LOST, StepOutcome, StoreSettings
 from mcpcore_transports.stores.redis import RedisStore
 from tests.clock import PATIENCE
-from tests.transports.redis_server import RedisServer, redis_server
+from tests.transports.redis_server import PROGRAMS, RedisServer, redis_server
 from tests.transports.store_stage import record
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with redis_server() as made:
+@pytest.fixture(params=PROGRAMS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with redis_server(request.param) as made:
         yield made
 
 

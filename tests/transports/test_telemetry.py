@@ -49,7 +49,8 @@ from mcpcore_transports.telemetry.requests import (
 )
 from mcpcore_transports.telemetry.sessions import STREAM_END, observe_sessions
 from tests.clock import turns, until
-from tests.docs.blocks import DOCS
+from tests.docs.blocks import DOCS, programs
+from tests.http.support import META, request
 from tests.transports.served import served
 from tests.transports.telemetry_program import line
 from tests.transports.telemetry_program import server as program
@@ -201,8 +202,7 @@ async def test_attributes(what: str, era: str) -> None:
     expected = {**expected, "mcp.protocol.version": era}
     for span in (client_span, server_span):
         found = dict(span.attributes or {})
-        id = found.pop("jsonrpc.request.id", None)
-        assert id is not None or "rpc.response.status_code" in found
+        assert found.pop("jsonrpc.request.id", None) is not None, span.kind
         assert found == expected
         assert (span.status.status_code.name == "ERROR") is ("error.type" in expected)
     assert server_span.parent is not None
@@ -470,7 +470,9 @@ async def test_one_trace_over_http_with_the_session_in_spans_alone(era: str) -> 
         await client.call_tool("later")
     client_span, server_span = observatory.both()
     assert server_span.context.trace_id == client_span.context.trace_id
-    assert ("mcp.session.id" in (server_span.attributes or {})) is (era == LEGACY)
+    sessions = [dict(each.attributes or {}).get("mcp.session.id") for each in observatory.both()]
+    assert sessions[0] == sessions[1]
+    assert (sessions[0] is not None) is (era == LEGACY)
     points = [point for each in observatory.durations().values() for point in each]
     assert not any("mcp.session.id" in point.attributes for point in points)
 
@@ -586,6 +588,27 @@ async def test_client_gateway_and_server_are_one_trace(
     second, _ = by_parent[first]
     assert second in by_parent, "client, gateway, server"
     assert {of for _, of in by_parent.values()} == {whole}
+
+
+@pytest.mark.parametrize("sets_up", [True, False])
+async def test_serve_makes_spans_with_an_sdk_and_warns_without(
+    tmp_path: Path, sets_up: bool
+) -> None:
+    [text] = {program.files["weather.py"] for program in programs(OBSERVABILITY) if program.files}
+    if not sets_up:
+        text = text.replace("trace.set_tracer_provider(provider)", "")
+    (tmp_path / "weather.py").write_text(text)
+    words = ("serve", "weather:server", "--stdio", "--telemetry")
+    # Not a fork: the spans come when the interpreter ends.
+    done = await anyio.run_process(
+        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
+        input=msgspec.json.encode(request("tools/list", {"_meta": META})) + b"\n",
+        cwd=tmp_path,
+    )
+    assert b"forecast" in done.stdout
+    said = done.stderr.decode()
+    assert ('"name": "tools/list"' in said) is sets_up
+    assert ("--telemetry: there are no spans" in said) is not sets_up
 
 
 async def test_without_the_api_the_extra_is_named() -> None:

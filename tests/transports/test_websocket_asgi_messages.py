@@ -1,6 +1,7 @@
 """WebSocket in the ASGI application, message by message: what an ASGI server gets to see."""
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import anyio
 import pytest
 
 from mcpcore import Server, ServeSettings, WebSocketSettings
+from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.serve.asgi import AsgiApp, AsgiMessage, asgi_app
 from tests.clock import patience
 from tests.transports.malformed import good
@@ -227,7 +229,10 @@ async def test_a_client_that_leaves_before_it_is_let_in() -> None:
         ({"query_string": b"x" * 9000}, 414),
     ],
 )
-async def test_refusals(change: dict[str, Any], status: int) -> None:
+async def test_refusals(
+    change: dict[str, Any], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, AUDIT_LOGGER)
     async with application() as (app, _):
         ways: list[Any] = [{"websocket.http.response": {}}, {}, None]
         for extensions in ways:
@@ -239,6 +244,9 @@ async def test_refusals(change: dict[str, Any], status: int) -> None:
                 assert (await wire.hear())["body"].endswith(b"\n")
             else:
                 assert said == {"type": "websocket.close", "code": 1008, "reason": ""}
+            audited = [each for each in caplog.records if each.name == AUDIT_LOGGER]
+            assert len(audited) == (status == 403)
+            caplog.clear()
 
 
 @pytest.mark.parametrize("who", ["", "a\nb", False, 0, b"ann", object()])

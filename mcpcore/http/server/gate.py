@@ -4,7 +4,7 @@ Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; 
 pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from msgspec import Struct
@@ -89,6 +89,8 @@ class Gate:
         self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
         self._lines = headers.response_lines(settings.headers)
+        self.tell: Callable[[HttpRequest, str], object] | None = None
+        """Function that is told of each request whose Host or Origin is refused, and why."""
         self._documents = Documents(settings.documents, settings.documents_age)
 
     def asks_who(self, head: HttpRequest) -> bool:
@@ -163,11 +165,6 @@ class Gate:
                 body = to_json({"status": "unavailable", **unready}) + b"\n"
                 exchange.reply(refusals.NOT_READY.status, body)
             return False
-        page = self._settings.pages.get(head.path)
-        if page is not None and head.method in ("GET", "HEAD"):
-            shown = page(head)
-            exchange.reply(shown.status, shown.body, shown.headers)
-            return False
         document = self._documents.reply(head)
         if document is not None:
             if document.status == refusals.METHOD_NOT_ALLOWED.status:
@@ -178,8 +175,15 @@ class Gate:
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
             exchange.refuse(refusals.HOST_OR_ORIGIN, problem)
+            if self.tell is not None:
+                self.tell(head, problem)
             return False
         exchange.extra = self._readable_by(origin)
+        page = self._settings.pages.get(head.path)
+        if page is not None and head.method in ("GET", "HEAD"):
+            shown = page(head)
+            exchange.reply(shown.status, shown.body, shown.headers)
+            return False
         methods = self._methods.get(head.path)
         if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
             exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))

@@ -16,7 +16,7 @@ numbers: positive, and never used twice.  Source: the Streamable HTTP pages of 2
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,6 +123,10 @@ class HttpServer:
         self._modern.declare(config)
         self._router.session_config = self._router.session_config.declaring(config)
         self._sse.configure()
+
+    def tell_refused(self, tell: Callable[[HttpRequest, str], object]) -> None:
+        """Tell ``tell`` of each request whose Host or Origin is refused, and why."""
+        self._gate.tell = tell
 
     # Input
 

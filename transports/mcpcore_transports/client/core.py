@@ -205,6 +205,8 @@ class ClientCore:
         """Reason for the end of the connection, once it has ended."""
         self.closing = False
         """True if this side is about to end the connection."""
+        self.lost = False
+        """True if the connection has ended before this side wanted it to."""
         self.log_level: types.LoggingLevel | None = None
         self.subscribed: dict[str, None] = {}
         """URIs of the resources to which this session is subscribed (legacy)."""
@@ -364,6 +366,7 @@ class ClientCore:
                     force=method not in KNOWN_METHODS,
                     repeat=outgoing.repeat,
                 )
+            self._note_sent(outgoing, request)
             self._waiting.expect(request)
             if progress is not None:
                 self.progress[request] = progress
@@ -398,6 +401,11 @@ class ClientCore:
             if not await self._visits.make(error):
                 refused = await self._step_up(error, outgoing.params, machine, generation, refused)
             request, rounds = None, 0
+
+    def _note_sent(self, outgoing: OutgoingRequest, request: RequestId) -> None:
+        machine = self.machine
+        outgoing.id = request
+        outgoing.session = machine.session if isinstance(machine, HttpClient) else None
 
     async def _step_up(
         self,
@@ -488,6 +496,7 @@ class ClientCore:
                 raise errors.ConnectionClosed(LISTEN, self.closed)
             meta = outgoing.meta or None
             request = self.machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)
+            self._note_sent(outgoing, request)
             self.streams[request] = listening
             listening.begun(request)
             self.flush()
@@ -688,7 +697,7 @@ class ClientCore:
         reason = event.reason if reconnector is None else reconnector.ended(event)
         if reason is None:
             return
-        self.closed = reason
+        self.closed, self.lost = reason, not self.closing
         self._opened.set()
         for listener in self.listeners:
             listener.broken(errors.ConnectionClosed(LISTEN, reason))

@@ -42,6 +42,10 @@ class OutgoingRequest(Struct, kw_only=True):
     repeatable_tools: Collection[str] = ()
     """Names of the tools that were listed as read-only or idempotent."""
 
+    id: RequestId | None = None
+    """Id of the request as it was sent last; None before that."""
+    session: str | None = None
+    """Id of the legacy session that it was sent in, over HTTP: do not log it unchanged."""
     on_round: list[Callable[[str], object]] = field(default_factory=list)
     """Functions that are told of each input round: ``input_required``, then ``input_sent``."""
 

@@ -126,6 +126,11 @@ def serve_with(
         forget_credentials()  # workers and a process that is started anew have read them
         with telling:
             server = make()
+        if options.telemetry:
+            from mcpcore_transports.telemetry.observing import telemetry_warning  # late: as below
+
+            if (warning := telemetry_warning()) is not None:
+                print_warning(warning)
         _show_logs(options)
         _run(server, options, settings, lifeline)
     except BadTarget as error:

@@ -10,7 +10,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +34,8 @@ T = TypeVar("T")
 SETTLED = "mcpcore.settled"
 """Key of the :class:`Settled` in the ``meta`` of a command's context."""
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
-"""Variables that are no options and may be in files, without their prefix."""
+"""Variables that are no options and may be in files, also the configuration file, without their
+prefix."""
 _OTHERS = ("CONFIG", "PRINCIPAL", "SCOPES", "ROLES")
 """Further variables of this program with names that users choose the values of."""
 _OWN = ("LIFELINE", "LIFELINE_PLACE", "DEV", "PROCESS", "BENCH_PROFILE")
@@ -88,6 +89,7 @@ class SettledCommand(TyperCommand):
         settled = ctx.meta[SETTLED] = Settled()
         ctx.default_map = {}
         names = [*(each.name.upper() for each in self.params if each.name), *_CREDENTIALS]
+        _warn_of_config()
         limits = _read_limits({*names, *_OTHERS, *_OWN, *_own_variables(self.params)})
         for name in names:
             variable = f"{PREFIX}{name}_FILE"
@@ -114,6 +116,16 @@ class SettledCommand(TyperCommand):
             if _source(ctx, param) == "DEFAULT_MAP":
                 error.message = f"{error.message} (it is from {settled.origins[param]})"
             raise
+
+
+def _warn_of_config() -> None:
+    """Warn of a file of options in the variable that names an ``mcp.json`` to other commands."""
+    path = os.environ.get(f"{PREFIX}CONFIG", "")
+    if path.endswith(".toml") and f"{PREFIX}LIFELINE" not in os.environ:
+        said = (
+            "is not read here, where it would be an mcp.json: options are in the file of --config"
+        )
+        print_warning(f"{PREFIX}CONFIG={path} {said}")
 
 
 def _own_variables(params: Iterable[Any]) -> Iterator[str]:
@@ -183,7 +195,9 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     given = {name.replace("-", "_"): value for name, value in table.items()}
     options = {each.name: each for each in context.command.params if each.name != "config"}
     options.pop("show_config", None)
-    _check_known(given, [*filter(None, options), *_POLICIES, "limits", "secrets"], path)
+    credentials = {each.lower(): f"{PREFIX}{each}" for each in _CREDENTIALS}
+    known = [*filter(None, options), *credentials, *_POLICIES, "limits", "secrets"]
+    _check_known(given, known, path)
     try:
         secrets = _hook(given.pop("secrets", None))
         for name in _POLICIES:
@@ -197,10 +211,15 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         for name, value in given.items():
             if isinstance(value, dict):
                 settled.hidden.add(name)
-            if name not in defaults:
-                found = _secret(name, value, secrets) if isinstance(value, dict) else value
+            variable = credentials.get(name, "")
+            if name in defaults or variable in os.environ:
+                continue
+            found = _secret(name, value, secrets) if isinstance(value, dict) else value
+            if variable:
+                os.environ[variable] = str(_fitting(name, found, multiple=False))
+            else:
                 defaults[name] = _fitting(name, found, multiple=options[name].multiple)
-                settled.origins[name] = path
+            settled.origins[name] = path
     except ValueError as error:
         raise typer.BadParameter(f"{path}: {error}") from error
     return path
@@ -407,6 +426,10 @@ def _secret(name: str, value: Mapping[str, Any], secrets: Callable[[str], Any] |
         raise ValueError(f"{name}: a secret needs the member secrets = MODULE:FUNCTION")
     try:
         found = secrets(wanted)
+        if isinstance(found, Coroutine):
+            import asyncio  # late: few hooks are asynchronous
+
+            found = asyncio.run(found)
     except Exception as error:
         # its text may hold the secret, or how it is come by
         raise ValueError(f"{name}: the secret {wanted!r}: {type(error).__name__}") from None

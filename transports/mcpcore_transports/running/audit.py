@@ -5,6 +5,10 @@ through (``mcp_admitted``); tokens and arguments are in none.
 """
 
 import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # late: stdio has no HTTP requests
+    from mcpcore.http.messages import HttpRequest
 
 AUDIT_LOGGER = "mcpcore.audit"
 """Name of the logger."""
@@ -22,6 +26,11 @@ def log_decision(who: str, what: str, reason: str = "", *, admitted: bool = Fals
     extra = {"mcp_who": who, "mcp_what": what, "mcp_reason": reason, "mcp_admitted": admitted}
     verdict = "admitted" if admitted else "refused"
     logger.info("%s: %s %s%s", who, what, verdict, f": {reason}" if reason else "", extra=extra)
+
+
+def log_foreign(request: "HttpRequest", reason: str) -> None:
+    """Log a request that is refused for its Host or Origin."""
+    log_decision(f"peer {request.peer}", f"{request.method} {request.path}", reason)
 
 
 def printable(text: str) -> str:

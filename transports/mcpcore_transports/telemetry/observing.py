@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import structs
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import NoOpTracerProvider
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, get_tracer_provider
 
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.telemetry.requests import observe_answers
@@ -55,3 +55,13 @@ def observed_settings(
         observer=observe_sessions(attributes=attributes, tracers=tracers, meters=meters),
     )
     return structs.replace(settings, runtime=runtime, http=http)
+
+
+def telemetry_warning() -> str | None:
+    """Return a warning that this process makes no spans, as no SDK is set up, or None."""
+    if not isinstance(get_tracer_provider(), ProxyTracerProvider):
+        return None
+    return (
+        "--telemetry: there are no spans, as nobody has set up an SDK of OpenTelemetry; the module "
+        "of the server can, with trace.set_tracer_provider() (docs/how-to/observability.md)"
+    )

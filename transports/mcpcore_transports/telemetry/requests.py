@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.bodies import UNREADABLE, decode_skim
-from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
+from mcpcore.errors import CallFailed, ConnectionClosed, ExtraMissingError, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.base import RequestMeta, Skim
 from mcpcore.wire.message import RequestId, to_json
@@ -84,6 +84,7 @@ TOOL_ERROR = "tool_error"
 _CANCELLED = "cancelled"
 _TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
 _STATUS = "rpc.response.status_code"
+_ID, _SESSION = "jsonrpc.request.id", "mcp.session.id"
 _TARGETS = {
     "tools/call": ("name", _TOOL),
     "prompts/get": ("name", _PROMPT),
@@ -232,9 +233,9 @@ class ObservedRequest:
             if target is not None:
                 attributes[attribute] = target
             if id is not None:
-                attributes["jsonrpc.request.id"] = str(id)
+                attributes[_ID] = str(id)
             if session is not None:
-                attributes["mcp.session.id"] = session
+                attributes[_SESSION] = session
             title = method if name is None else f"{method} {name}"
             self.span = instruments.tracer.start_span(
                 title, parent, instruments.kind, attributes, links
@@ -305,6 +306,8 @@ class _ObservedClient:
         began = self._began.pop(core, None)
         if began is not None:
             attributes = {**self._observer.fixed, "mcp.protocol.version": core.revision.name}
+            if core.lost:
+                attributes[_ERROR] = ConnectionClosed.__name__
             self._sessions.record(clock() - began, attributes)
 
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
@@ -319,8 +322,6 @@ class _ObservedClient:
         request.on_round.append(operation.span.add_event)
         try:
             outcome = yield
-            if outcome.request is not None:
-                operation.later["jsonrpc.request.id"] = str(outcome.request)
             if method == CALL:
                 if outcome.failed:
                     operation.failed(TOOL_ERROR)
@@ -336,6 +337,10 @@ class _ObservedClient:
             operation.cancelled()
             raise
         finally:
+            if request.id is not None:
+                operation.later[_ID] = str(request.id)
+            if request.session is not None:
+                operation.later[_SESSION] = request.session
             operation.end()
 
 

@@ -172,7 +172,8 @@ class _ObservedRuntime:
         self._inner = inner
         self._handle = inner.handle
         self._began: dict[str, float] = {}
-        self._version: dict[str, str] = {}
+        self._versions: dict[str | None, str] = {}
+        """Revisions by session; None: that of the connection."""
         self._table: dict[type[Event], Callable[[Any], None]] = {
             Ready: self._ready,
             Violation: self._broken,
@@ -222,7 +223,7 @@ class _ObservedRuntime:
             for key in tuple(self.streams):  # if the link was cancelled
                 self._stream_ended(key, StreamSignal.END)
             if isinstance(self.machine, Peer):
-                observer.over(began, **self._version, **failure)
+                observer.over(began, **self._agreed(None), **failure)
 
     def handle(self, event: Event) -> None:
         """Note an event, and pass it on."""
@@ -232,8 +233,13 @@ class _ObservedRuntime:
         self._handle(event)
 
     def _ready(self, event: Ready) -> None:
-        if isinstance(self.machine, Peer):
-            self._version = {"mcp.protocol.version": event.revision.name}
+        if isinstance(self.machine, Peer) or event.session in self._began:
+            self._versions[event.session] = event.revision.name
+
+    def _agreed(self, session: str | None) -> dict[str, str]:
+        """Return the attributes of a session that is over."""
+        version = self._versions.pop(session, None)
+        return {} if version is None else {"mcp.protocol.version": version}
 
     def _opened(self, event: SessionOpened) -> None:
         self._began[event.session] = clock()
@@ -241,10 +247,11 @@ class _ObservedRuntime:
     def _closed(self, event: SessionClosed) -> None:
         began = self._began.pop(event.session, None)
         if began is not None:
-            self._observer.over(began)
+            self._observer.over(began, **self._agreed(event.session))
 
     def _forgotten(self, event: SessionForgotten) -> None:
         self._began.pop(event.session, None)  # it goes on elsewhere
+        self._agreed(event.session)
 
     def _stream_opened(self, event: SubscriptionOpened) -> None:
         self.streams[event.key] = self._observer.stream(event)

@@ -46,6 +46,7 @@ from mcpcore_transports.http.server.protocol import ProtocolStream
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser
 from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
+from mcpcore_transports.running.audit import log_foreign
 from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections, accept_each
@@ -224,6 +225,7 @@ class UpgradeRules:
         host, origin = _one(request, b"host"), _one(request, b"origin", HOST_OR_ORIGIN)
         problem = self._policy.check(host, origin, request.scheme)
         if problem is not None:
+            log_foreign(request, problem)
             raise refused(HOST_OR_ORIGIN, problem)
 
     async def agree(self, request: HttpRequest) -> Agreement:

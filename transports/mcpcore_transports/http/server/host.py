@@ -19,6 +19,7 @@ from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http1.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.audit import log_foreign
 from mcpcore_transports.running.functions import Work, known_in_callbacks
 
 if TYPE_CHECKING:  # late: few have a store or record a trace
@@ -68,6 +69,7 @@ class HttpHost(HttpLink):
 
             machine.reports = True
             app = HttpLog(app)
+        machine.tell_refused(log_foreign)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.ending = False
         """True once it was told to end: the reply to a new request closes its connection."""
