@@ -5,8 +5,8 @@ import shutil
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -315,22 +315,22 @@ async def nginx_as_shipped(ports: list[int], folder: Path) -> AsyncIterator[str]
 class Callers:
     """Clients that call the tool ``pid`` until they are told to ``stop``; what came of it."""
 
-    def __init__(self, url: str, count: int = 4) -> None:
+    def __init__(self, url: str, revisions: Sequence[str], count: int = 4) -> None:
         self.said = Counter[str]()
         self._url = url
-        self._count = count
+        self._revisions = [revisions[each % len(revisions)] for each in range(count)]
         self._over = anyio.Event()
         self._ended = anyio.Event()
 
     async def run(self) -> None:
         """All of them, to the end."""
         async with anyio.create_task_group() as group:
-            for _ in range(self._count):
-                group.start_soon(self._call)
+            for revision in self._revisions:
+                group.start_soon(self._call, revision)
         self._ended.set()
 
-    async def _call(self) -> None:
-        async with connect(self._url, revision="2026-07-28") as client:
+    async def _call(self, revision: str) -> None:
+        async with connect(self._url, revision=revision) as client:
             while not self._over.is_set():
                 try:
                     self.said[(await client.call_tool("pid", timeout=PATIENCE)).text] += 1
@@ -351,14 +351,19 @@ class Callers:
         await self._ended.wait()
 
 
-async def test_nobody_notices_a_rolling_restart_behind_nginx(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [False, True])
+async def test_nobody_notices_a_rolling_restart_behind_nginx(stored: bool, tmp_path: Path) -> None:
+    """... nor do the sessions of the legacy era, which the processes have in a store."""
     ports = [free_port(), free_port()]
-    async with nginx_as_shipped(ports, tmp_path) as url:
+    revisions = ("2026-07-28", "2025-11-25") if stored else ("2026-07-28",)
+    async with nginx_as_shipped(ports, tmp_path) as url, AsyncExitStack() as stack:
+        store = stack.enter_context(redis_server()).url if stored else None
 
         def started(port: int) -> AbstractAsyncContextManager[Serving]:
             words = ("--config", str(DEPLOY / "server.toml"), "--notice", "0.5")
             host = "127.0.0.1"  # nginx passes it on without the port
-            return serving(*words, "--allow-host", host, "--http", f"{host}:{port}")
+            shared = () if store is None else ("--store", store)
+            return serving(*words, *shared, "--allow-host", host, "--http", f"{host}:{port}")
 
         async def end(one: Serving) -> None:
             await callers.more()
@@ -366,7 +371,7 @@ async def test_nobody_notices_a_rolling_restart_behind_nginx(tmp_path: Path) -> 
             assert await one.ended() == 0
             await callers.more()  # nginx finds nobody there
 
-        callers = Callers(url)
+        callers = Callers(url, revisions)
         async with (
             started(ports[0]) as one,
             started(ports[1]) as two,
