@@ -164,8 +164,8 @@ def test_media_are_not_looked_at() -> None:
 
 
 def test_no_excerpt_has_half_of_a_pair() -> None:
-    for alarm in screen("![a](https:\\x2f/\\ud800?"):
-        alarm.excerpt.encode()
+    excerpts = [alarm.excerpt for alarm in screen("![a](https:\\x2f/\\ud800?")]
+    assert excerpts == [each.encode(errors="ignore").decode() for each in excerpts] != []
 
 
 def test_rates() -> None:
