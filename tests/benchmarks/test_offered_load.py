@@ -157,7 +157,15 @@ import os, signal
 from mcpcore import Server, run
 server = Server("s")
 server.add_tool(lambda: "one", "one")
-server.add_tool(lambda: os.kill(os.getppid(), signal.SIGINT), "interrupt")
+calls = 0
+
+@server.tool
+def interrupt() -> None:
+    global calls
+    calls += 1
+    if calls == 50:  # once, and when there is something to show
+        os.kill(os.getppid(), signal.SIGINT)
+
 run(server)
 """
 

@@ -14,6 +14,7 @@ from tests.torture.unreached import WHY
 from tests.torture.users import SETTINGS, all_fields, registrations
 
 UNUSED = {
+    "callbacks.download": "no story gets an answer that is large; it has tests of its own",
     "callbacks.limiter": "no story asks a client too often; it has tests of its own",
     "client.socket.authenticate": "a client has no use for it, though both sides have it",
     **dict.fromkeys(
