@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from mcpcore.relay.cells import Cell, result_in
-from mcpcore.relay.link import UNSENDABLE, Arrival, Target
+from mcpcore.relay.link import UNSENDABLE, Arrival, SignInOffer, Target
 from mcpcore.relay.lists import LISTS, ServerPage
 from mcpcore.relay.names import text_at
 from mcpcore.relay.rewriting import encode
@@ -123,12 +123,15 @@ class SignIns:
 
     def asks(self, target: Target, arrival: Arrival, *, tool: bool = False) -> bool:
         """Ask a client whose credentials its server has refused; False if that would not help."""
-        with suppress(LocalProtocolError):
-            if target.desk is not None and arrival.event.principal is not None:
-                target.desk.question(arrival.event.principal)
-                self._ask(target, arrival, tool=tool)
-                return True
-        return False
+        desk, principal = target.desk, arrival.event.principal
+        if desk is None or principal is None:
+            return False
+        try:
+            offer = desk.question(principal)
+        except LocalProtocolError:
+            return False
+        self._give(target, arrival, offer, tool=tool)
+        return True
 
     def _list(self, target: Target, method: str) -> Raw:
         tool = {
@@ -143,30 +146,34 @@ class SignIns:
 
     def _ask(self, target: Target, arrival: Arrival, *, tool: bool = False) -> None:
         """Ask the user of a client to sign in, in the way that the client knows."""
+        event, error = arrival.event, self.refusal(target)
+        if target.desk is None or event.principal is None:
+            error = target.error("a client that tells no name cannot sign in")
+        elif tool or declares(event.client_capabilities, "elicitation.url"):
+            try:
+                offer = target.desk.question(event.principal)
+            except LocalProtocolError as problem:
+                error = target.error(str(problem))
+            else:
+                self._give(target, arrival, offer, tool=tool)
+                return
+        self._relay.fail(arrival, error)
+
+    def _give(self, target: Target, arrival: Arrival, offer: SignInOffer, *, tool: bool) -> None:
+        """Give a client the URL at which its user signs in."""
         event, machine = arrival.event, self._relay.at(arrival.machine)
         by_url = declares(event.client_capabilities, "elicitation.url")
-        if target.desk is None or event.principal is None:
-            machine.fail(event.key, target.error("a client that tells no name cannot sign in"))
-            return
-        if not (tool or by_url):
-            machine.fail(event.key, self.refusal(target))
-            return
-        try:
-            asked = target.desk.question(event.principal)
-        except LocalProtocolError as problem:
-            machine.fail(event.key, target.error(str(problem)))
-            return
-        params = {"mode": "url", "url": asked.url, "message": asked.message}
+        params = {"mode": "url", "url": offer.url, "message": offer.message}
         if by_url and event.revision.modern:
             with suppress(*UNSENDABLE):  # for a method without questions
                 asking = Raw(encode({"method": "elicitation/create", "params": params}))
                 machine.require_input(event.key, {self._question: asking})
                 return
         if by_url and not event.revision.modern:
-            data = {"elicitations": [{**params, "elicitationId": asked.id}]}
-            machine.fail(event.key, ErrorData.make(URL_ELICITATION_REQUIRED, asked.message, data))
+            data = {"elicitations": [{**params, "elicitationId": offer.id}]}
+            machine.fail(event.key, ErrorData.make(URL_ELICITATION_REQUIRED, offer.message, data))
         elif tool:
-            self._tell(arrival, f"{asked.message} Open this URL: {asked.url}")
+            self._tell(arrival, f"{offer.message} Open this URL: {offer.url}")
         else:
             machine.fail(event.key, self.refusal(target))
 
