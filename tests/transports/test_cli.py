@@ -458,6 +458,20 @@ def test_a_module_that_fails_to_import(tmp_path: Path) -> None:
     assert "Traceback" in mcpcore("serve", "-v", "broken", cwd=tmp_path).stderr
 
 
+ENDING = """
+import atexit, os, signal
+from mcpcore_transports.commands.main import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()
+"""
+
+
+def test_an_interrupt_while_the_process_ends_ends_it_in_silence() -> None:
+    done = mcpcore("--version", program=(sys.executable, "-c", ENDING))
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("mcpcore ")
+
+
 # Serving
 
 

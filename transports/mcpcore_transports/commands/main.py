@@ -1,5 +1,6 @@
 """Entry of the command `mcpcore`; a module of its own, as it names the extra ``cli`` if missing."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:  # before the command itself takes it
         sys.exit(_INTERRUPTED)
+    finally:
+        if arguments is None:  # the process ends; one more Ctrl-C must not show where it just is
+            sys.stdout.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(words: list[str]) -> None:

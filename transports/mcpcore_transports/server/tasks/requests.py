@@ -43,8 +43,10 @@ class TaskDesk:
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
         """Session ids by the ids of the experimental tasks that were created here."""
-        self._waiting: dict[Key, tuple[RequestReceived, TaskRecord]] = {}
-        """Open ``tasks/result`` requests with the tasks whose end they wait for, by key."""
+        self._waiting: dict[Key, str] = {}
+        """Ids of the tasks whose end the open ``tasks/result`` requests wait for, by key."""
+        self._waiters: dict[str, dict[Key, RequestReceived]] = {}
+        """These requests, oldest first, by the id of their task."""
         host.desks.append(self)
 
     def close(self) -> None:
@@ -92,7 +94,7 @@ class TaskDesk:
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """Handle the cancellation of a request; return False if it does not wait here."""
-        if self._waiting.pop(key, None) is None:
+        if not self._leave(key):
             return False
         self.machine.release(key)
         return True
@@ -130,7 +132,7 @@ class TaskDesk:
         record = self._find(event)
         if record.ended:
             return outcome_of(record)
-        self._waiting[event.key] = event, record
+        self._wait(event, record)
         self.awaited(record)
         return record
 
@@ -156,7 +158,7 @@ class TaskDesk:
         if record.ended:
             self._sessions.pop(record.id, None)
             for event in self.waiting_for(record):
-                del self._waiting[event.key]
+                self._leave(event.key)
                 self.ended(event.key, record)
                 self.flush()
 
@@ -174,7 +176,22 @@ class TaskDesk:
 
     def waiting_for(self, record: TaskRecord) -> list[RequestReceived]:
         """Return the requests that wait here for the result of a task, oldest first."""
-        return [event for event, waiting in self._waiting.values() if waiting.id == record.id]
+        return list(self._waiters.get(record.id, {}).values())
+
+    def _wait(self, event: RequestReceived, record: TaskRecord) -> None:
+        self._waiting[event.key] = record.id
+        self._waiters.setdefault(record.id, {})[event.key] = event
+
+    def _leave(self, key: Key) -> bool:
+        """Forget a request that waits; return False if it does not."""
+        id = self._waiting.pop(key, None)
+        if id is None:
+            return False
+        waiters = self._waiters[id]
+        del waiters[key]
+        if not waiters:
+            del self._waiters[id]
+        return True
 
 
 class TaskAnswer(NamedTuple):

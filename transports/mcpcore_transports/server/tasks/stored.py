@@ -504,11 +504,11 @@ class StoredDesk(ServerTasks):
                 while not (record := await self._stored(id, event, follow=True)).ended:
                     if self.host.table.get(id) is None:
                         self.host.remotes.setdefault(id, RemoteCall(self.host))
-                    self._waiting[key] = event, record
+                    self._wait(event, record)
                     self.awaited(record)
                     await news.take(self._look)
             finally:
-                self._waiting.pop(key, None)
+                self._leave(key)
         return outcome_of(record)
 
     async def _list_stored(self, event: RequestReceived) -> TaskAnswer:

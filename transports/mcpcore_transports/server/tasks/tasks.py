@@ -486,7 +486,7 @@ class ServerTasks(TaskDesk):
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """Handle the cancellation of a request; return False if its handler is the runtime's."""
-        if self._waiting.pop(key, None) is not None:
+        if self._leave(key):
             self._ends.pop(key, None)
             for call, question in list(self._asked.values()):
                 if question.outlet is None or question.outlet.key != key:
