@@ -600,6 +600,25 @@ def test_what_a_command_writes_of_its_logs(
     assert ("heard" in capsys.readouterr().err) is LOGGED[record][WAYS.index(way)]
 
 
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt(), False), (OSError(), True)])
+def test_an_interrupt_is_no_failure_of_a_task(
+    error: BaseException,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+
+    def work() -> int:
+        logging.getLogger("asyncio").error("it was never retrieved", exc_info=error)
+        return 0
+
+    with pytest.raises(Exit):
+        guarded(False, work, "error")
+    assert ("never retrieved" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize(
     ("words", "more"), [(["serve", "x"], False), (["auth"], False), ([], True), (["x"], True)]
 )
