@@ -253,6 +253,17 @@ async def connections(count: int) -> AsyncIterator[list[Bench]]:
             group.cancel_scope.cancel()
 
 
+async def test_the_end_of_a_task_takes_no_longer_with_more_connections() -> None:
+    steps = []
+    for number in (1, 50):
+        async with connections(number) as made:
+            made[0].open_legacy()
+            about = {"taskId": await legacy_task(made[0], "work")}
+            end = partial(made[0].post, "tasks/cancel", about, revision=LEGACY)
+            steps.append(steps_of(end, "/tasks"))
+    assert steps[1] == steps[0]
+
+
 async def test_a_question_moves_to_the_next_connection_of_its_principal() -> None:
     async with connections(2) as (first, second):
         for each in (first, second):

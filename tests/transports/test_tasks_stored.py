@@ -198,6 +198,17 @@ async def test_a_task_is_cancelled_at_any_worker_and_its_handler_stops(at: str) 
         assert again["error"]["message"] == "the task is cancelled already"
 
 
+async def test_nothing_is_kept_of_a_task_that_another_worker_has_ended() -> None:
+    async with site() as made:
+        for each in (made.first, made.second):
+            each.open_legacy()
+        about = {"taskId": await made.first.begin_legacy("work")}
+        await made.second.call("tasks/cancel", about, revision=LEGACY)
+        await made.shops[0].stopped.wait()
+        assert made.first.runtime._tasks is not None
+        assert (made.first.runtime._tasks._sessions, made.first.host._desks) == ({}, {})
+
+
 async def test_the_first_end_that_is_written_is_final() -> None:
     async with site() as made:
         task = await made.first.begin("work")

@@ -1,5 +1,6 @@
 """Answers to the requests about tasks on one connection or HTTP endpoint, server or client."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,11 +48,13 @@ class TaskDesk:
         """Ids of the tasks whose end the open ``tasks/result`` requests wait for, by key."""
         self._waiters: dict[str, dict[Key, RequestReceived]] = {}
         """These requests, oldest first, by the id of their task."""
-        host.desks.append(self)
+        self._reasons: Counter[str] = Counter()
+        """Number of sessions, requests and streams here that attend to a task, by its id."""
 
     def close(self) -> None:
         """Handle the end of the connection: leave the host and drop its tasks."""
-        self.host.desks.remove(self)
+        for id in self._reasons:
+            self.host.abandon(id, self)
         self.host.drop(self._name)
 
     def owner(self, event: RequestReceived) -> str | None:
@@ -156,7 +159,7 @@ class TaskDesk:
             view = describe(record, TaskForm.EXPERIMENTAL)
             self._tell(self._sessions[record.id], STATUS, view)
         if record.ended:
-            self._sessions.pop(record.id, None)
+            self.forget(record)
             for event in self.waiting_for(record):
                 self._leave(event.key)
                 self.ended(event.key, record)
@@ -173,14 +176,23 @@ class TaskDesk:
     def follow(self, record: TaskRecord, session: str | None) -> None:
         """Report the changes of an experimental task to the session that created it."""
         self._sessions[record.id] = session
+        self._attend(record.id)
+
+    def forget(self, record: TaskRecord) -> None:
+        """Report no more changes of a task to that session."""
+        if record.id in self._sessions:
+            del self._sessions[record.id]
+            self._abandon(record.id)
 
     def waiting_for(self, record: TaskRecord) -> list[RequestReceived]:
         """Return the requests that wait here for the result of a task, oldest first."""
         return list(self._waiters.get(record.id, {}).values())
 
     def _wait(self, event: RequestReceived, record: TaskRecord) -> None:
-        self._waiting[event.key] = record.id
-        self._waiters.setdefault(record.id, {})[event.key] = event
+        if event.key not in self._waiting:
+            self._waiting[event.key] = record.id
+            self._waiters.setdefault(record.id, {})[event.key] = event
+            self._attend(record.id)
 
     def _leave(self, key: Key) -> bool:
         """Forget a request that waits; return False if it does not."""
@@ -191,7 +203,19 @@ class TaskDesk:
         del waiters[key]
         if not waiters:
             del self._waiters[id]
+        self._abandon(id)
         return True
+
+    def _attend(self, id: str) -> None:
+        self._reasons[id] += 1
+        self.host.attend(id, self)
+
+    def _abandon(self, id: str) -> None:
+        """Give up one of the reasons to attend to a task."""
+        self._reasons[id] -= 1
+        if not self._reasons[id]:
+            del self._reasons[id]
+            self.host.abandon(id, self)
 
 
 class TaskAnswer(NamedTuple):
