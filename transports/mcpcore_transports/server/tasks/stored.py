@@ -399,8 +399,8 @@ class StoredTaskHost(TaskHost):
             return False
         local = self.table.get(record.id)
         if local is not None:
-            self._superseded(local)
             super()._changed(record)
+            self._superseded(local)
             self._tell_waiting(record.id)
         else:
             await self._tell(record, TaskTold(session="", task=record.id))
