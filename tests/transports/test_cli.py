@@ -472,6 +472,42 @@ def test_an_interrupt_while_the_process_ends_ends_it_in_silence() -> None:
     assert done.stdout.startswith("mcpcore ")
 
 
+CLOSING = """
+import os, signal, sys, anyio
+from mcpcore_transports.commands.target import interruptible
+
+async def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+async def work():
+    try:
+        await anyio.lowlevel.checkpoint()
+        await interrupt()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for _ in range(int(sys.argv[1])):
+                await interrupt()
+            print("closed")
+
+try:
+    interruptible(work)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"), [(0, (7, "closed\n")), (1, (7, "closed\n")), (2, (130, ""))]
+)
+def test_an_interrupt_does_not_break_into_what_is_being_closed(
+    more: int, ends: tuple[int, str]
+) -> None:
+    done = mcpcore(str(more), program=(*PYTHON, "-c", CLOSING))
+    assert (done.returncode, done.stdout, done.stderr) == (*ends, "")
+
+
 # Serving
 
 
