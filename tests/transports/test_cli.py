@@ -555,8 +555,10 @@ def site(tmp_path: Path, **files: str) -> str:
             "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n",
         ),
         ("raise KeyboardInterrupt\n", 130, ""),
+        ("raise RuntimeError('in a class body') from KeyboardInterrupt()\n", 130, ""),
+        ("raise BaseExceptionGroup('of tasks', [KeyboardInterrupt()])\n", 130, ""),
     ],
-    ids=["missing", "interrupted"],
+    ids=["missing", "interrupted", "interrupted-class", "interrupted-group"],
 )
 def test_what_happens_before_there_is_a_command(
     typer: str, status: int, told: str, tmp_path: Path
