@@ -45,9 +45,9 @@ class TaskDesk:
         self._sessions: dict[str, str | None] = {}
         """Session ids by the ids of the experimental tasks that were created here."""
         self._waiting: dict[Key, str] = {}
-        """Ids of the tasks whose end the open ``tasks/result`` requests wait for, by key."""
+        """Ids of the tasks whose end open ``tasks/result`` requests wait for, by their keys."""
         self._waiters: dict[str, dict[Key, RequestReceived]] = {}
-        """These requests, oldest first, by the id of their task."""
+        """Open ``tasks/result`` requests, oldest first, by the id of their task."""
         self._reasons: Counter[str] = Counter()
         """Number of sessions, requests and streams here that attend to a task, by its id."""
 
