@@ -458,6 +458,56 @@ def test_a_module_that_fails_to_import(tmp_path: Path) -> None:
     assert "Traceback" in mcpcore("serve", "-v", "broken", cwd=tmp_path).stderr
 
 
+ENDING = """
+import atexit, os, signal
+from mcpcore_transports.commands.main import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()
+"""
+
+
+def test_an_interrupt_while_the_process_ends_ends_it_in_silence() -> None:
+    done = mcpcore("--version", program=(sys.executable, "-c", ENDING))
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("mcpcore ")
+
+
+CLOSING = """
+import os, signal, sys, anyio
+from mcpcore_transports.commands.target import interruptible
+
+async def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+async def work():
+    try:
+        await anyio.lowlevel.checkpoint()
+        await interrupt()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for _ in range(int(sys.argv[1])):
+                await interrupt()
+            print("closed")
+
+try:
+    interruptible(work)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"), [(0, (7, "closed\n")), (1, (7, "closed\n")), (2, (130, ""))]
+)
+def test_an_interrupt_does_not_break_into_what_is_being_closed(
+    more: int, ends: tuple[int, str]
+) -> None:
+    done = mcpcore(str(more), program=(*PYTHON, "-c", CLOSING))
+    assert (done.returncode, done.stdout, done.stderr) == (*ends, "")
+
+
 # Serving
 
 
@@ -505,8 +555,10 @@ def site(tmp_path: Path, **files: str) -> str:
             "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n",
         ),
         ("raise KeyboardInterrupt\n", 130, ""),
+        ("raise RuntimeError('in a class body') from KeyboardInterrupt()\n", 130, ""),
+        ("raise BaseExceptionGroup('of tasks', [KeyboardInterrupt()])\n", 130, ""),
     ],
-    ids=["missing", "interrupted"],
+    ids=["missing", "interrupted", "interrupted-class", "interrupted-group"],
 )
 def test_what_happens_before_there_is_a_command(
     typer: str, status: int, told: str, tmp_path: Path
@@ -584,6 +636,25 @@ def test_what_a_command_writes_of_its_logs(
         for logger, was in zip(loggers, before, strict=True):
             logger.setLevel(was)
     assert ("heard" in capsys.readouterr().err) is LOGGED[record][WAYS.index(way)]
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt(), False), (OSError(), True)])
+def test_an_interrupt_is_no_failure_of_a_task(
+    error: BaseException,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+
+    def work() -> int:
+        logging.getLogger("asyncio").error("it was never retrieved", exc_info=error)
+        return 0
+
+    with pytest.raises(Exit):
+        guarded(False, work, "error")
+    assert ("never retrieved" in capsys.readouterr().err) is told
 
 
 @pytest.mark.parametrize(

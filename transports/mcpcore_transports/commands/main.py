@@ -1,5 +1,6 @@
 """Entry of the command `mcpcore`; a module of its own, as it names the extra ``cli`` if missing."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,8 +12,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with the given words, by default those of this process; never returns."""
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:  # before the command itself takes it
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
         sys.exit(_INTERRUPTED)
+    finally:
+        if arguments is None:  # the process ends; one more Ctrl-C must not show where it just is
+            sys.stdout.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Return True for a Ctrl-C that no command has taken.
+
+    Tasks of a group raise it in a group; Python 3.11 makes a RuntimeError of it in a class body.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error.__cause__ or error, KeyboardInterrupt)
 
 
 def _run(words: list[str]) -> None:

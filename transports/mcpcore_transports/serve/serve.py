@@ -551,6 +551,8 @@ async def _until_signalled(
     received: AsyncIterator[object] | None = None,
 ) -> None:
     stop = anyio.Event()
+    # Until all has ended: what is being cancelled must not meet a KeyboardInterrupt.
+    listening = anyio.CancelScope(shield=True)
     with ungrouped():
         async with anyio.create_task_group() as group:
 
@@ -561,7 +563,7 @@ async def _until_signalled(
                 else:
                     caught = nullcontext(received)
                 # on Windows there is nothing but KeyboardInterrupt
-                with suppress(NotImplementedError), caught as signals:
+                with listening, suppress(NotImplementedError), caught as signals:
                     async for _ in signals:
                         if stop.is_set():  # the second signal ends it at once
                             group.cancel_scope.cancel()
@@ -574,7 +576,10 @@ async def _until_signalled(
 
             group.start_soon(obey)
             group.start_soon(wait)
-            await serving(stop=stop)
+            try:
+                await serving(stop=stop)
+            finally:
+                listening.cancel()
             group.cancel_scope.cancel()
 
 
