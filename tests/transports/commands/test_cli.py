@@ -222,6 +222,23 @@ def test_call_describes_what_is_no_text(served: list[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [("--help",), ("list", "--help"), ("--version",)])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_cannot_be_written_is_told(words: tuple[str, ...], buffered: bool) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*WARM_MCPCORE, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "" if buffered else "1"},
+            check=False,
+        )
+    told = "error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from mcpcore.service import Server\n"
@@ -360,6 +377,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["list", "ws://127.0.0.1:1/mcp"], 3, "127.0.0.1:1"),
         (["list", "--", "nonexistent-command"], 3, "command not found: nonexistent-command"),
         (["list", "--", "sh", "-c", "echo oh >&2; exit 3"], 3, "code 3; its last words:\n  oh"),
+        (["list", "--", "sh", "-c", "echo oh"], 3, "it has sent what is no message: 'oh'"),
         (["probe", "--timeout", "0.2", "--", "sleep", "60"], 3, "no answer within 0.2"),
         (["list"], 2, "no server"),
         (["list", "--"], 2, "no command stands after --"),
