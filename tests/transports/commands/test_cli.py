@@ -663,15 +663,20 @@ def test_an_interrupt_is_no_failure_of_a_task(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    root = logging.getLogger()
+    before = root.level
+    monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
 
     def work() -> int:
         logging.getLogger("asyncio").error("it was never retrieved", exc_info=error)
         return 0
 
-    with pytest.raises(Exit):
-        guarded(False, work, "error")
+    try:
+        with pytest.raises(Exit):
+            guarded(False, work, "error")
+    finally:
+        root.setLevel(before)
     assert ("never retrieved" in capsys.readouterr().err) is told
 
 
