@@ -110,8 +110,8 @@ async def with_key(talk: ClientTalk, site: NewSite) -> None:
     }
     private = talk.random.randrange(1, es256.N)
     about = {"private_key_pem": es256.pem(private), "signing_algorithm": "ES256"}
-    named = {"client_id": GIVEN["client_id"], **about}
-    found = await _granted(talk, site, "client_credentials", named)
+    about["client_id"] = GIVEN["client_id"]
+    found = await _granted(talk, site, "client_credentials", about)
     await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
     form = found[0].form
