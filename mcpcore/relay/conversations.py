@@ -311,7 +311,7 @@ class Conversations:
         """Close a conversation, and end what is open there."""
         self.close(link)
         self._end_all(link, EndReason.CLOSED, reason)
-        self._relay.subscriptions.lost(link)
+        self._relay.subscriptions.listens.lost(link)
 
     def _end_all(
         self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
@@ -358,7 +358,7 @@ class Conversations:
             self.open(target)
             opening = False  # what waits goes on to wait
         self._go_ahead(target, lost=opening)  # each finds out that the server does not answer
-        self._relay.subscriptions.lost(link)
+        self._relay.subscriptions.listens.lost(link)
 
     def missed(self, link: UpstreamLink) -> None:
         """Note that a replica cannot be reached: the server is away if none can."""

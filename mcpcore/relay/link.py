@@ -378,10 +378,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
-    streams: set[Any] = set()
-    """Streams of changes that are part of it, in the legacy era."""
-    uris: dict[str, set[Any]] = {}
-    """Resources subscribed to in the legacy era, with their streams."""
+    feed: Any = None
+    """Subscriptions in it, in the legacy era, if there are any."""
     listens: dict[RequestId, Any] = {}
     """Requests that listen to a modern server, by id."""
     refused: bool = False
@@ -489,7 +487,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""
-        needed = self.calls or self.pending or self.asked or self.streams
+        needed = self.calls or self.pending or self.asked or self.feed
         return not needed and (self.greeted or self.machine is None)
 
     def free(self, now: float) -> bool:

@@ -748,8 +748,8 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
     events.SubscriptionAcknowledged: Relay._acknowledged,
-    events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.notified(
-        link, event
+    events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.told(
+        link, event.method, event.params, link.listens.get(event.request)
     ),
 }
 """Handlers of the events of the upstream machines."""
