@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine import events
-from mcpcore.engine.bodies import relayable
+from mcpcore.engine.bodies import members_of, relayable, relayed
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
@@ -66,7 +66,7 @@ from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
 from mcpcore.relay.questions import Questions
-from mcpcore.relay.rewriting import encode, members_of
+from mcpcore.relay.rewriting import encode
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.sign_ins import SignIns
 from mcpcore.relay.subscriptions import Subscriptions
@@ -89,7 +89,7 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import Body, RequestId, splice, to_json
+from mcpcore.wire.message import Body, Members, RequestId
 
 _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
@@ -304,8 +304,10 @@ class Relay:
 
         return go_on
 
-    def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
-        """Send a request on; ``members`` are answers and state for a modern server."""
+    def forward(
+        self, target: Target, arrival: Arrival, params: Raw, retry: Members | None = None
+    ) -> None:
+        """Send a request on; ``retry``: answers and state for a modern server."""
         if target.desk is not None:
             known = self.sign_ins.take(target, arrival, params)
             if known is None:
@@ -314,9 +316,9 @@ class Relay:
         client = arrival.event.revision
         if target.greeted(client) is not None:  # the usual case
             self.conversations.look_if_due(target, client)
-            self._send(target, arrival, params, members)
+            self._send(target, arrival, params, retry)
             return
-        send = partial(self._send, target, arrival, params, members)
+        send = partial(self._send, target, arrival, params, retry)
         self.conversations.when_known(target, client, send, arrival)
 
     def _send(
@@ -324,7 +326,7 @@ class Relay:
         target: Target,
         arrival: Arrival,
         params: Raw,
-        members: bytes,
+        retry: Members | None,
         before: PassedCall | None = None,
     ) -> None:
         event, caller = arrival.event, arrival.caller
@@ -332,17 +334,17 @@ class Relay:
             if target.desk is None or self.sign_ins.take(target, arrival, params) is not None:
                 self.fail(arrival, target.unreachable)
             return
-        body, meta = relayable(params)
+        body, meta = relayed(params)
         modern = target.modern_for(event.revision)
         if event.request_state is None and event.input_responses is not None and modern:
-            members = b'"inputResponses":' + encode(event.input_responses)
-        elif members and not modern:  # to a legacy server it would be a new call
+            retry = {"inputResponses": Raw(encode(event.input_responses))}
+        elif retry and not modern:  # to a legacy server it would be a new call
             text = "requestState: its server has changed; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
             return
         meta = self.tasks.related_inward(event.principal, target.name, meta)
-        if members:
-            body = Raw(to_json(splice(bytes(body), members)))
+        if retry:
+            body = {**members_of(body), **retry}
         try:
             link = self.conversations.link(
                 target, arrival.audience, () if before is None else before.tried
@@ -355,7 +357,7 @@ class Relay:
         call = before or PassedCall(
             [arrival], event.method, arrival, caller, cell, link, until, params=params
         )
-        call.cell, call.link, call.fresh = cell, link, not members
+        call.cell, call.link, call.fresh = cell, link, not retry
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if modern else None
@@ -390,7 +392,7 @@ class Relay:
         """Send a call once more, unless it was cancelled meanwhile."""
         target, arrival = call.link.target, call.arrival
         if self.calls.pop(arrival.place, None) is not None:
-            send = partial(self._send, target, arrival, call.params, b"", call)
+            send = partial(self._send, target, arrival, call.params, None, call)
             self.conversations.when_known(target, arrival.event.revision, send, arrival)
 
     def ask(
