@@ -470,13 +470,18 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def _end_of(self, event: RequestEnded) -> tuple[RequestEnded, Hashable]:
         """Return an end as the guard judges it, and the client or replica whose fault it may be.
 
-        The session that has a conversation for itself may have ended it, such as by a crash.
+        The session that has a conversation for itself may have ended it, such as by a crash; and
+        a status may be about the credentials of a principal, where the server gets these.
         """
         if self.refused:
             return structs.replace(_UNANSWERED, request=event.request), None
-        closed = event.reason is EndReason.CLOSED and event.fault is None
-        own = self.audience.session if closed else None
-        return event, (own and (self.audience.principal or own)) or self.replica or None
+        fault, session, principal = event.fault, self.audience.session, self.audience.principal
+        own: Hashable = None
+        if fault is None and event.reason is EndReason.CLOSED:
+            own = session and (principal or session)
+        elif fault is not None and fault.status is not None and self.target.personal:
+            own = principal
+        return event, own or self.replica or None
 
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""
