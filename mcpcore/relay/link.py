@@ -476,7 +476,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         if self.refused:
             return structs.replace(_UNANSWERED, request=event.request), None
         fault, session, principal = event.fault, self.audience.session, self.audience.principal
-        own: Hashable = None
+        own: Session | str | None = None
         if fault is None and event.reason is EndReason.CLOSED:
             own = session and (principal or session)
         elif fault is not None and fault.status is not None and self.target.personal:
