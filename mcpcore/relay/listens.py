@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.reconnection import grown
 from mcpcore.engine.subscriptions import TOPICS, change_of
 from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
 from mcpcore.relay.rewriting import encode
@@ -38,8 +39,8 @@ _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 URIS = "resource_subscriptions"
 """Field of a filter with the resources that a legacy server is asked about."""
-DOUBLED = 6
-"""Times that the delay before another attempt is doubled at most."""
+_LONGEST = 64.0
+"""Maximum delay before another attempt, in first ones."""
 _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
 SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
@@ -483,10 +484,14 @@ class Listens:
             self._reopen_later(feed)
 
     def _reopen_later(self, feed: Feed) -> None:
-        delay = self._relay.settings.listen_delay * 2.0 ** min(feed.failures, DOUBLED)
+        feed.due = self._relay.now + self.delay(feed.failures)
         feed.failures += 1
-        feed.due = self._relay.now + delay
-        self._relay.later(delay, partial(self._reopen, feed, feed.due))
+        self._relay.later(feed.due - self._relay.now, partial(self._reopen, feed, feed.due))
+
+    def delay(self, failures: int) -> float:
+        """Return the delay before another attempt, after some that have failed."""
+        first = self._relay.settings.listen_delay
+        return grown(first, 2.0, failures + 1, first * _LONGEST)
 
     def _reopen(self, feed: Feed, due: float) -> None:
         if feed.state is not ListenState.LOST or feed.due != due:

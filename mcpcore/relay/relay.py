@@ -473,7 +473,8 @@ class Relay:
         slow = event.reason is EndReason.TIMED_OUT
         slow = slow or (fault is not None and fault.kind is FaultKind.CONNECT_TIMEOUT)
         if slow and event.method in LISTS and event.request in link.pending:
-            self.conversations.kept_waiting(link)
+            link.target.gone.add(link.replica)
+            self.conversations.went_away(link)
         call = link.calls.get(event.request)
         if call is not None:
             call.denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION

@@ -29,7 +29,6 @@ from mcpcore.relay.link import (
     UpstreamLink,
 )
 from mcpcore.relay.listens import (
-    DOUBLED,
     SUBJECT_FIELDS,
     URIS,
     Feed,
@@ -477,8 +476,8 @@ class Subscriptions:
             if not failures:
                 self._granted(watcher, self._outward(stream, outcome))
         elif failures or watcher.key is None:
-            delay = self._relay.settings.listen_delay * 2.0 ** min(failures, DOUBLED)
-            self._relay.later(delay, partial(self._open_stream, stream, failures + 1))
+            again = partial(self._open_stream, stream, failures + 1)
+            self._relay.later(self.listens.delay(failures), again)
         else:
             del watcher.streams[name]
             self._granted(watcher, frozenset())
