@@ -23,7 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONGEST = (
     "interop/test_real.py",
-    "transports/test_http_floods.py",
+    "transports/http/test_http_floods.py",
     "bindings/test_behaviours.py",
     "conformance_kit/test_every_mutant.py",
     "bindings/test_faults.py",
@@ -37,7 +37,7 @@ LONGEST = (
     "simulation/test_simulation_mutations.py",
     "torture/test_torture.py",
     "interop/test_authorization_interop.py",
-    "transports/test_stdio_fleet.py",
+    "transports/stdio/test_stdio_fleet.py",
     "conformance_kit/test_tools_that_may_be_called.py",
     "conformance_kit/test_servers_that_ask.py",
     "interop/test_official_suite_asgi.py",
