@@ -416,7 +416,7 @@ class Listens:
     def _grant(self, feed: Feed) -> None:
         """Announce what the server has granted, unless the next request leaves it out."""
         current, after = feed.current, feed.next
-        if current is None:
+        if current is None or not feed.claims:
             return
         sure = current.asked - current.waiting
         if after is not None:

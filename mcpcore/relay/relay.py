@@ -259,7 +259,7 @@ class Relay:
         with suppress(LocalProtocolError):  # it may have been answered before
             self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
 
-    def _route(self, arrival: Arrival, *, learned: bool = False) -> None:
+    def _route(self, arrival: Arrival) -> None:
         method, params = arrival.event.method, arrival.event.params
         own = self._handlers.get(method)
         if own is not None:
@@ -270,17 +270,36 @@ class Relay:
             if target is not None:
                 self.forward(target, arrival, params)
                 return
-        if self._sole is not None and (self.names.plain or method not in IN_PARAMS):
+        if method in IN_PARAMS:
+            self.find(arrival, self.forward)
+        elif self._sole is not None:
             self.forward(self._sole, arrival, params)
-        elif method not in IN_PARAMS:
+        else:
             text = f"method not found: {method} names none of the servers"
             self.refuse(arrival, METHOD_NOT_FOUND, text)
-        elif found := self.names.inward_in(method, params, learned=learned):
-            self.forward(self.targets[found[0]], arrival, found[1])
-        elif learned or not self.lists.learn(arrival, partial(self._route, arrival, learned=True)):
-            self.unknown(arrival)
 
-    def unknown(self, arrival: Arrival) -> None:
+    def find(
+        self,
+        arrival: Arrival,
+        go_on: Callable[[Target, Arrival, Raw], None],
+        *,
+        learned: bool = False,
+    ) -> None:
+        """Go on with the server that a request names, and the params there.
+
+        Raises msgspec.MsgspecError for params without that name.
+        """
+        params = arrival.event.params
+        if self._sole is not None and self.names.plain:
+            go_on(self._sole, arrival, params)
+        elif found := self.names.inward_in(arrival.event.method, params, learned=learned):
+            go_on(self.targets[found[0]], arrival, found[1])
+        else:
+            again = partial(self.find, arrival, go_on, learned=True)
+            if learned or not self.lists.learn(arrival, again):
+                self._unknown(arrival)
+
+    def _unknown(self, arrival: Arrival) -> None:
         """Refuse a request for something that no server has."""
         event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
@@ -308,18 +327,10 @@ class Relay:
         self, target: Target, arrival: Arrival, params: Raw, retry: Members | None = None
     ) -> None:
         """Send a request on; ``retry``: answers and state for a modern server."""
-        if target.desk is not None:
-            known = self.sign_ins.take(target, arrival, params)
-            if known is None:
-                return
-            arrival = known
-        client = arrival.event.revision
-        if target.greeted(client) is not None:  # the usual case
-            self.conversations.look_if_due(target, client)
-            self._send(target, arrival, params, retry)
-            return
-        send = partial(self._send, target, arrival, params, retry)
-        self.conversations.when_known(target, client, send, arrival)
+        taken = self.sign_ins.take(target, arrival, params)
+        if taken is not None:
+            send = partial(self._send, target, taken, params, retry)
+            self.conversations.when_known(target, taken.event.revision, send, taken)
 
     def _send(
         self,
@@ -331,7 +342,7 @@ class Relay:
     ) -> None:
         event, caller = arrival.event, arrival.caller
         if target.greeted(event.revision) is None:
-            if target.desk is None or self.sign_ins.take(target, arrival, params) is not None:
+            if self.sign_ins.take(target, arrival, params) is not None:
                 self.fail(arrival, target.unreachable)
             return
         body, meta = relayed(params)

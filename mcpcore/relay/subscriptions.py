@@ -384,20 +384,15 @@ class Subscriptions:
         if watcher is not None:
             self._leave(watcher)
 
-    def _subscribe(self, arrival: Arrival, *, learned: bool = False) -> None:
+    def _subscribe(self, arrival: Arrival) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
-        outer = _subject_of(arrival.event.params).uri
-        for target in self._relay.targets.values():
-            uri = self._inward(target, outer)
-            if uri is not None:
-                work = partial(self._subscribed, target, arrival, uri)
-                within = self._relay.settings.list_timeout
-                client = arrival.event.revision
-                self._relay.conversations.when_known(target, client, work, arrival, within=within)
-                return
-        again = partial(self._subscribe, arrival, learned=True)
-        if learned or not self._relay.lists.learn(arrival, again):
-            self._relay.unknown(arrival)
+        _subject_of(arrival.event.params)  # raises for params without a URI
+        self._relay.find(arrival, self._subscribe_at)
+
+    def _subscribe_at(self, target: Target, arrival: Arrival, params: Raw) -> None:
+        work = partial(self._subscribed, target, arrival, _subject_of(params).uri)
+        client, within = arrival.event.revision, self._relay.settings.list_timeout
+        self._relay.conversations.when_known(target, client, work, arrival, within=within)
 
     def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
         relay, audience = self._relay, arrival.audience

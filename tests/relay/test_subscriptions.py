@@ -18,7 +18,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.errors import RESOURCE_NOT_FOUND, ErrorData
+from mcpcore.spec.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
 from tests.engine.bench import SERVER_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
 
@@ -149,6 +149,7 @@ def test_a_resource_that_no_server_has(client: str) -> None:
         end = scene.ask("resources/subscribe", {"uri": "c+x:1"})
         assert isinstance(end, ErrorReceived)
         assert end.error.code == -32002
+        assert scene.error("resources/subscribe", {}).code == INVALID_PARAMS
     else:
         watch(scene, "c+x:1")
         [event] = scene.told(SubscriptionAcknowledged)
