@@ -262,7 +262,7 @@ class Server:
     def add_tool(
         self, function: Callable[..., Any], name: str | None = None, **options: Unpack[ToolOptions]
     ) -> None:
-        """Declare a tool; ``name`` is by default that of the function.
+        """Declare a tool; ``name`` is by default that of the function, see also ``ToolOptions``.
 
         Raises ValueError or TypeError naming the tool: bad name, name taken (unless ``replace``),
         types without a schema, a schema that is not sound.  Raises

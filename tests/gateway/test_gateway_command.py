@@ -110,7 +110,7 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ({"relay": None}, "gateway.relay: expected an object"),
         (
             {"relay": {"naming": "sometimes"}},
-            "gateway.relay.naming: Invalid enum value 'sometimes'",
+            "gateway.relay.naming: 'sometimes' is none of always, on conflict, never",
         ),
         ({"routes": ["a"]}, "gateway.routes: Expected `object`, got `array`"),
         ({"routes": {"/mcp": "a"}}, "gateway.routes: Expected `array`, got `str`"),
