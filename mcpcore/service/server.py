@@ -196,7 +196,7 @@ class Server:
         self._completions: dict[tuple[str, str, str | None], CompletionEntry] = {}
         self._extension_methods: dict[str, MethodEntry] = {}
         self._listeners: dict[str, MethodEntry] = {}
-        self._watchers: list[Watcher] = []
+        self._watchers: dict[Watcher, None] = {}
 
         ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
@@ -668,12 +668,11 @@ class Server:
 
     def watch(self, watcher: Watcher) -> None:
         """Call ``watcher(method, params)`` at once for each notification, in whatever thread."""
-        self._watchers.append(watcher)
+        self._watchers[watcher] = None
 
     def unwatch(self, watcher: Watcher) -> None:
         """Undo :meth:`watch`; does nothing if there is no such watcher."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        self._watchers.pop(watcher, None)
 
     def list_changed(self, list: str) -> None:
         """Notify the watchers that ``visible`` decides differently about some of a list.
