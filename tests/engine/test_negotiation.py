@@ -9,7 +9,6 @@ import pytest
 from mcpcore.engine import MAIN, Negotiation, Peer, Role
 from mcpcore.engine.events import (
     EndReason,
-    ErrorReceived,
     NegotiationFailed,
     Ready,
     RequestEnded,
@@ -157,21 +156,6 @@ def test_ping_is_answered_before_initialize() -> None:
     peer = Peer(Role.SERVER, server_config())
     assert feed(peer, call("p", "ping")) == []
     assert sent(peer) == [answer("p")]
-
-
-def test_a_failed_first_request_locks_nothing() -> None:
-    peer = Peer(Role.SERVER, server_config())
-    feed(peer, call(1, "tools/list"), call(2, "no/such"), initialize(3))
-    assert [("error" in reply) for reply in sent(peer)] == [True, True, False]
-
-
-def test_second_initialize_is_refused_and_the_session_lives() -> None:
-    peer = legacy_server()
-    feed(peer, initialize(9, LEGACY_NAMES[0]))
-    assert sent(peer)[0]["error"]["code"] == -32600
-    assert peer.revision is rows(LEGACY_NAMES[-1])[0]
-    feed(peer, call(10, "ping"))
-    assert sent(peer) == [answer(10)]
 
 
 def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
@@ -333,43 +317,6 @@ def test_discover() -> None:
     assert result["ttlMs"] >= 0
     assert result["cacheScope"] == "public"
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "server"
-
-
-@pytest.mark.requirement("basic/lifecycle/respect-version")
-@pytest.mark.parametrize(
-    "method", ["initialize", "ping", "logging/setLevel", "resources/subscribe", "no/such"]
-)
-def test_methods_that_the_modern_era_lacks(method: str) -> None:
-    peer = modern_server()
-    feed(peer, call(1, method, modern=True))
-    [reply] = sent(peer)
-    assert reply["error"]["code"] == -32601
-
-
-@pytest.mark.requirement("basic/index/stateless")
-def test_both_eras_on_one_connection() -> None:
-    peer = legacy_server(LEGACY_NAMES[0])
-    events = feed(peer, call(1, "tools/list"), call(2, "tools/list", modern=True))
-    names = [event.revision.name for event in events if isinstance(event, RequestReceived)]
-    assert names == [LEGACY_NAMES[0], MODERN_NAMES[-1]]
-    for event in events:
-        assert isinstance(event, RequestReceived)
-        peer.respond(event.key, {"tools": []})
-    legacy, modern = (reply["result"] for reply in sent(peer))
-    assert "resultType" not in legacy
-    assert modern["resultType"] == "complete"
-
-
-@pytest.mark.requirement("basic/index/stateless", "basic/index/capabilities-not-assumed")
-def test_capabilities_of_one_request_are_not_those_of_the_next() -> None:
-    peer = modern_server()
-    rich = {"_meta": {**META, "io.modelcontextprotocol/clientCapabilities": CLIENT_ALL}}
-    first, second = feed(
-        peer, call(1, "tools/list", rich, modern=True), call(2, "tools/list", modern=True)
-    )
-    assert isinstance(first, RequestReceived)
-    assert isinstance(second, RequestReceived)
-    assert first.client_capabilities != second.client_capabilities
 
 
 # The client
@@ -757,15 +704,6 @@ def test_transport_failure_without_evidence_fails() -> None:
     assert failed.message == "HTTP 401"
 
 
-def test_transport_failure_of_initialize_fails() -> None:
-    peer, request = started(negotiation=Negotiation.LEGACY)
-    peer.receive_failure(
-        request["id"], now=0, reason=EndReason.CLOSED, message="gone", evidence=True
-    )
-    [failed] = drain(peer)
-    assert isinstance(failed, NegotiationFailed)
-
-
 def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None:
     from mcpcore.wire.message import decode, encode_error
 
@@ -777,13 +715,6 @@ def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None
     assert isinstance(ready, Ready)
     assert ready.revision.name == MODERN_NAMES[-1]
     assert [frame["id"] for frame in sent(peer)] == [waiting]
-
-
-@pytest.mark.parametrize("revision", LEGACY_NAMES)
-def test_legacy_client_follows_the_servers_choice(revision: str) -> None:
-    peer = legacy_client(revision)
-    assert peer.revision is rows(revision)[0]
-    assert peer.state is SessionState.OPEN
 
 
 @pytest.mark.parametrize("instructions", [None, "Be kind."])
@@ -871,14 +802,6 @@ def test_close_while_negotiating() -> None:
 def test_only_a_probe_that_may_fall_back_is_short(settings: Any, deadline: float) -> None:
     peer, _ = started(**settings)
     assert peer.deadline() == deadline
-
-
-@pytest.mark.requirement("basic/lifecycle/client-waits")
-def test_client_waits_for_the_handshake() -> None:
-    peer, request = started(negotiation=Negotiation.LEGACY)
-    peer.request("tools/list", now=0)
-    assert sent(peer) == []
-    assert request["method"] == "initialize"
 
 
 @pytest.mark.parametrize("info", [{}, {"name": 7, "version": "1"}, 7, None])
@@ -1032,11 +955,3 @@ def test_compatibility_matrix(client: str, server: str, revision: str | None) ->
         result = pair.client_events[-1]
         assert isinstance(result, ResultReceived)
         assert result.request == request
-
-
-def test_error_answers_reach_the_owner() -> None:
-    peer = legacy_client()
-    request = peer.request("tools/list", now=0)
-    [event] = feed(peer, error(request, -32603, "broken", data={"why": 1}))
-    assert isinstance(event, ErrorReceived)
-    assert (event.request, event.error.code, event.error.message) == (request, -32603, "broken")

@@ -39,7 +39,6 @@ from tests.engine.bench import (
     LEGACY_NAMES,
     META,
     MODERN_NAMES,
-    Pair,
     answer,
     call,
     client_config,
@@ -104,15 +103,6 @@ def test_a_batch_without_requests_gets_no_answer() -> None:
     assert (frame.kind, frame.route, frame.ends) == (FrameKind.ACCEPTED, 4, True)
 
 
-def test_a_cancelled_member_is_missing_from_the_array() -> None:
-    peer = legacy_server(BATCHING)
-    first, second = requests_of(feed(peer, [call(1, "tools/list"), call(2, "tools/list")]))
-    feed(peer, tell("notifications/cancelled", {"requestId": 1}))
-    peer.respond(second.key, {})
-    assert peer.respond(first.key, {}) is False
-    assert sent(peer) == [[answer(2)]]
-
-
 def test_progress_of_a_member_leaves_at_once() -> None:
     peer = legacy_server(BATCHING)
     [event] = requests_of(feed(peer, [call(1, "tools/list", {"_meta": {"progressToken": 1}})]))
@@ -155,16 +145,6 @@ def test_batches_are_bounded_and_never_empty() -> None:
     feed(peer, [call(n, "ping") for n in range(3)], [])
     codes = [reply["error"]["code"] for reply in sent(peer)]
     assert codes == [-32600, -32600]
-
-
-def test_client_takes_batched_answers() -> None:
-    peer = legacy_client(BATCHING)
-    first, second = (peer.request("tools/list", now=0) for _ in range(2))
-    events = feed(peer, [answer(second), answer(first)])
-    assert [event.request for event in events if isinstance(event, ResultReceived)] == [
-        second,
-        first,
-    ]
 
 
 def test_batch_members_report_their_params_errors_in_the_array() -> None:
@@ -249,13 +229,6 @@ def test_legacy_subscriptions_are_bounded_in_size(
     feed(peer, call(9, "resources/unsubscribe", {"uri": uris[-1]}))
     [reply] = sent(peer)
     assert ("error" in reply) == ("max_uri" in bounds)
-
-
-def test_legacy_subscriptions_are_bounded() -> None:
-    peer = legacy_server(config=server_config(limits=limits(subscriptions=1)))
-    for id, uri in enumerate(["a:1", "a:1", "a:2"]):
-        feed(peer, call(id, "resources/subscribe", {"uri": uri}))
-    assert ["error" in reply for reply in sent(peer)] == [False, False, True]
 
 
 @pytest.mark.requirement(
@@ -370,19 +343,6 @@ def test_malformed_listen_is_refused(params: Any) -> None:
     assert peer.in_flight == 0
 
 
-def test_listen_streams_are_bounded() -> None:
-    bounds = limits(subscriptions=1, listen_streams=1)
-    peer = modern_server(server_config(limits=bounds))
-    params: Any = {"notifications": {"resourceSubscriptions": ["a:1", "a:2"]}}
-    feed(peer, call(1, "subscriptions/listen", params, modern=True))
-    assert sent(peer)[0]["error"]["code"] == -32602
-    listening(peer, 2, {"toolsListChanged": True})
-    peer.data_to_send()
-    params = {"notifications": {"toolsListChanged": True}}
-    feed(peer, call(3, "subscriptions/listen", params, modern=True))
-    assert sent(peer)[0]["error"]["code"] == 1001
-
-
 @pytest.mark.parametrize(
     ("listed", "says"),
     [
@@ -446,17 +406,6 @@ def test_a_listen_stream_keeps_nothing_of_how_it_was_asked_for() -> None:
     assert (record.capabilities, record.client_info) == (ClientCapabilities(), None)
 
 
-def test_client_cancels_a_listen_stream() -> None:
-    peer = modern_server()
-    event = listening(peer)
-    peer.data_to_send()
-    events = feed(peer, tell("notifications/cancelled", {"requestId": 1}))
-    assert events == [SubscriptionClosed(event.key, StreamSignal.CANCEL)]
-    peer.notify("notifications/tools/list_changed")
-    assert sent(peer) == []
-    assert peer.in_flight == 0
-
-
 @pytest.mark.requirement(
     "basic/patterns/cancellation/server-ends-listen", "basic/patterns/subscriptions/server-ends"
 )
@@ -473,19 +422,6 @@ def test_server_ends_a_listen_stream() -> None:
     assert result["result"]["resultType"] == "complete"
     assert result["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "s"
     assert peer.end_subscription(event.key) is False
-
-
-def test_close_and_end_of_transport_end_listen_streams() -> None:
-    peer = modern_server()
-    event = listening(peer)
-    peer.data_to_send()
-    peer.close(now=0)
-    assert drain(peer) == [SubscriptionClosed(event.key, StreamSignal.FINISH)]
-    assert len(sent(peer)) == 2
-    peer = modern_server()
-    event = listening(peer)
-    peer.receive_eof(now=0)
-    assert drain(peer)[0] == SubscriptionClosed(event.key, StreamSignal.END)
 
 
 def test_a_listen_stream_can_be_narrowed() -> None:
@@ -595,19 +531,6 @@ def test_unacknowledged_listen_times_out() -> None:
     assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
 
 
-def test_graceful_end_of_a_stream_is_a_result() -> None:
-    pair = Pair()
-    pair.start()
-    pair.client.request("subscriptions/listen", {"notifications": FILTER}, now=0)
-    pair.settle()
-    opened = pair.server_events[-1]
-    assert isinstance(opened, SubscriptionOpened)
-    pair.server.end_subscription(opened.key)
-    pair.settle()
-    assert isinstance(pair.client_events[-1], ResultReceived)
-    assert pair.client.pending == 0
-
-
 def test_modern_notifications_of_no_stream_reach_the_owner() -> None:
     peer = modern_client()
     [event] = feed(peer, tell("notifications/message", {"level": "info", "data": 1}))
@@ -644,14 +567,6 @@ def test_server_requires_input() -> None:
         }
     }
     assert "io.modelcontextprotocol/serverInfo" in result["_meta"]
-
-
-def test_server_gets_answers_and_state_as_they_came() -> None:
-    peer = modern_server()
-    event = asking(peer, inputResponses={"name": {"action": "accept"}}, requestState="s\u00e9\n")
-    assert event.input_responses is not None
-    assert json.loads(bytes(event.input_responses["name"])) == {"action": "accept"}
-    assert event.request_state == "s\u00e9\n"
 
 
 @pytest.mark.requirement(
@@ -943,11 +858,6 @@ def through_headers(mirror: Mirror, **params: Any) -> tuple[list[Any], list[Any]
     message = json.dumps(call(1, "tools/call", body, modern=True)).encode()
     peer.receive(message, now=0, mirror=mirror)
     return drain(peer), sent(peer)
-
-
-def test_matching_headers_pass() -> None:
-    events, _ = through_headers(GOOD)
-    assert len(requests_of(events)) == 1
 
 
 def changed(**changes: Any) -> Mirror:

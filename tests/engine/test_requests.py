@@ -12,19 +12,15 @@ from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
-    ErrorReceived,
     NotificationReceived,
     ProgressReceived,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
     ResultReceived,
-    StreamDrained,
     Violation,
 )
-from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Reject, decode, splice
@@ -33,7 +29,6 @@ from tests.engine.bench import (
     CLIENT_ALL,
     LEGACY_NAMES,
     META,
-    MODERN_NAMES,
     Pair,
     answer,
     call,
@@ -75,31 +70,6 @@ def test_ids_are_echoed_in_type_and_value(id: Any) -> None:
     assert type(reply["id"]) is type(id)
 
 
-def test_seven_and_seven_in_quotes_are_two_requests() -> None:
-    peer = legacy_server()
-    number, text = feed(peer, call(7, "tools/list"), call("7", "tools/list"))
-    assert isinstance(number, RequestReceived)
-    assert isinstance(text, RequestReceived)
-    [cancelled] = feed(peer, tell("notifications/cancelled", {"requestId": 7}))
-    assert isinstance(cancelled, RequestCancelled)
-    assert cancelled.key == number.key
-    assert peer.respond(text.key, {})
-    assert sent(peer) == [answer("7")]
-
-
-@pytest.mark.requirement("basic/index/request-id-unique")
-def test_duplicate_id_in_flight_is_refused_and_the_first_is_answered() -> None:
-    peer = legacy_server()
-    event = received(peer, call(1, "tools/list"))
-    [violation] = feed(peer, call(1, "tools/call", {"name": "x"}))
-    assert isinstance(violation, Violation)
-    peer.respond(event.key, {"tools": []})
-    refused, reply = sent(peer)
-    assert refused["error"]["code"] == -32600
-    assert reply == answer(1, {"tools": []})
-    assert isinstance(received(peer, call(1, "tools/list")), RequestReceived)
-
-
 @pytest.mark.parametrize(("modern", "code"), [(False, -32000), (True, 1001)])
 def test_full_table_answers_busy_and_cancellations_get_through(modern: bool, code: int) -> None:
     config = server_config(limits=limits(in_flight=2))
@@ -133,18 +103,6 @@ def test_undeclared_methods_are_not_found(method: str, capability: str) -> None:
     [reply] = sent(peer)
     assert reply["error"]["code"] == -32601
     assert capability in reply["error"]["message"]
-
-
-def test_unknown_method_is_not_found() -> None:
-    peer = legacy_server()
-    feed(peer, call(1, "no/such"))
-    assert sent(peer)[0]["error"]["code"] == -32601
-
-
-def test_methods_of_extensions_reach_the_owner() -> None:
-    peer = modern_server(server_config(extension_methods=frozenset({"acme/list"})))
-    event = received(peer, call(1, "acme/list", modern=True))
-    assert event.method == "acme/list"
 
 
 @pytest.mark.requirement("basic/index/notification-no-id")
@@ -347,14 +305,6 @@ def test_a_cancelled_request_is_never_answered() -> None:
     assert sent(peer) == []
 
 
-def test_fail_after_cancellation_is_dropped() -> None:
-    peer = legacy_server()
-    event = received(peer, call(1, "tools/list"))
-    feed(peer, tell("notifications/cancelled", {"requestId": 1}))
-    assert peer.fail(event.key, ErrorData(-32603, "x")) is False
-    assert sent(peer) == []
-
-
 @pytest.mark.requirement("basic/patterns/cancellation/invalid-ignored")
 @pytest.mark.parametrize(
     ("params", "violation"),
@@ -455,17 +405,6 @@ def test_progress_coalesces_and_logs_drop_when_nobody_reads() -> None:
     assert frames[-1] == answer(1)
 
 
-def test_queued_bytes_are_told_and_drained() -> None:
-    peer = legacy_server()
-    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
-    assert peer.queued(event.key) == 0
-    peer.progress(event.key, 1)
-    assert peer.queued(event.key) > 0
-    peer.data_to_send()
-    assert drain(peer) == [StreamDrained(key=event.key)]
-    assert peer.queued(event.key) == 0
-
-
 def test_a_limit_takes_whole_frames_and_at_least_one() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
@@ -548,28 +487,6 @@ def test_id_prefix() -> None:
     assert str(peer.request("tools/list", now=0)).startswith("w3-")
 
 
-def test_answers_in_any_order_find_their_requests() -> None:
-    peer = legacy_client()
-    ids = [peer.request("tools/list", now=0) for _ in range(20)]
-    for id in reversed(ids):
-        [event] = feed(peer, answer(id, {"n": id}))
-        assert isinstance(event, ResultReceived)
-        assert event.request == id
-        assert json.loads(bytes(event.result)) == {"n": id}
-    assert peer.pending == 0
-    assert peer.deadline() is None
-
-
-@pytest.mark.parametrize("id", [999, "1", "x"])
-def test_answers_to_nothing_are_dropped(id: Any) -> None:
-    peer = legacy_client()
-    request = peer.request("tools/list", now=0)
-    assert feed(peer, answer(id), error(id, 1)) == []
-    [event] = feed(peer, answer(request))
-    assert isinstance(event, ResultReceived)
-    assert feed(peer, answer(request)) == []
-
-
 def test_error_without_id_is_a_violation() -> None:
     peer = legacy_client()
     [event] = feed(peer, {"jsonrpc": "2.0", "error": {"code": -32700, "message": "what"}})
@@ -644,12 +561,6 @@ def test_timeout_ends_and_cancels() -> None:
         tell("notifications/cancelled", {"requestId": request, "reason": "timed out"})
     ]
     assert feed(peer, answer(request)) == []
-
-
-def test_no_timeout_at_all() -> None:
-    peer = legacy_client()
-    peer.request("tools/list", now=0, timeout=None)
-    assert peer.deadline() is None
 
 
 @pytest.mark.requirement("basic/patterns/cancellation/timeouts")
@@ -736,14 +647,6 @@ def test_progress_that_does_not_increase_is_a_violation() -> None:
     assert isinstance(violation, Violation)
     assert (violation.code, violation.route, violation.refused) == (-32602, 7, False)
     assert violation.message == "progress went from 1.5 to 1; it must increase"
-
-
-@pytest.mark.requirement("basic/patterns/progress/tokens-tracked")
-def test_progress_that_nobody_asked_for_is_dropped() -> None:
-    peer = legacy_client()
-    request = peer.request("tools/list", now=0)
-    params = {"progressToken": request, "progress": 1}
-    assert feed(peer, tell("notifications/progress", params)) == []
 
 
 def test_own_metadata_travels_and_reserved_keys_are_refused() -> None:
@@ -927,25 +830,6 @@ def test_server_has_no_requests_of_its_own_in_the_modern_era() -> None:
         peer.request("roots/list", now=0)
 
 
-@pytest.mark.requirement("basic/utilities/ping/answered")
-def test_client_answers_server_requests() -> None:
-    peer = legacy_client()
-    event = received(peer, call(5, "elicitation/create", {"message": "m"}))
-    assert event.method == "elicitation/create"
-    peer.respond(event.key, {"action": "decline"})
-    assert sent(peer) == [answer(5, {"action": "decline"})]
-    feed(peer, call(6, "ping"))
-    assert sent(peer) == [answer(6)]
-
-
-@pytest.mark.requirement("client/roots/errors")
-def test_client_refuses_undeclared_server_requests() -> None:
-    config = client_config({}, negotiation=Negotiation.LEGACY)
-    peer = legacy_client(config=config)
-    feed(peer, call(1, "roots/list"), call(2, "tools/list"))
-    assert [reply["error"]["code"] for reply in sent(peer)] == [-32601, -32601]
-
-
 @pytest.mark.requirement(
     "basic/patterns/index/no-client-responses", "basic/transports/index/directions"
 )
@@ -1001,18 +885,6 @@ def test_end_while_negotiating() -> None:
     assert isinstance(events[-1], ConnectionEnded)
 
 
-def test_end_cancels_what_is_being_worked_on() -> None:
-    peer = legacy_server()
-    event = received(peer, call(1, "tools/list"))
-    peer.receive_eof(now=0)
-    cancelled, closed = drain(peer)
-    assert isinstance(cancelled, RequestCancelled)
-    assert isinstance(closed, ConnectionEnded)
-    assert peer.respond(event.key, {}) is False
-    assert peer.in_flight == 0
-    assert peer.state is SessionState.CLOSED
-
-
 def test_half_closed_peer_still_gets_its_answers() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list"))
@@ -1048,26 +920,6 @@ def test_close_refuses_what_is_new_and_answers_what_runs() -> None:
     with pytest.raises(LocalProtocolError):
         peer.request("roots/list", now=0)
     peer.close(now=0)
-
-
-def test_transport_failure_of_one_request_leaves_the_others() -> None:
-    peer = legacy_client()
-    first, second = (peer.request("tools/list", now=0) for _ in range(2))
-    peer.receive_failure(first, now=0, reason=EndReason.CLOSED, message="reset")
-    peer.receive_failure(12345, now=0, reason=EndReason.CLOSED, message="reset")
-    [ended] = drain(peer)
-    assert isinstance(ended, RequestEnded)
-    assert (ended.request, ended.message) == (first, "reset")
-    [event] = feed(peer, answer(second))
-    assert isinstance(event, ResultReceived)
-
-
-def test_error_received_after_cancel_is_dropped() -> None:
-    peer = legacy_client()
-    request = peer.request("tools/list", now=0)
-    peer.cancel(request, now=0)
-    events = [*drain(peer), *feed(peer, error(request, -32603))]
-    assert not any(isinstance(event, ErrorReceived) for event in events)
 
 
 # Peers that share an endpoint, ids scoped by route
@@ -1118,15 +970,6 @@ def test_ids_scoped_by_route() -> None:
     assert peer.respond(second.key, {})
     kinds = [(frame.route, frame.kind) for frame in peer.data_to_send()]
     assert kinds == [(3, FrameKind.ACCEPTED), (2, FrameKind.RESULT)]
-
-
-def test_responses_are_refused_where_nothing_was_asked() -> None:
-    peer = modern_server(server_config(route_scoped_ids=True))
-    peer.receive(json.dumps(answer(1)).encode(), now=0, route=1)
-    assert isinstance(drain(peer)[0], Violation)
-    [frame] = peer.data_to_send()
-    assert (frame.kind, frame.code, frame.key) == (FrameKind.ERROR, -32600, None)
-    assert frame.revision is BY_NAME[MODERN_NAMES[-1]]
 
 
 def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:

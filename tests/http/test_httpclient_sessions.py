@@ -12,10 +12,8 @@ from mcpcore.engine.events import (
     ErrorReceived,
     Fault,
     FaultKind,
-    NotificationReceived,
     Ready,
     RequestEnded,
-    RequestReceived,
     ResultReceived,
 )
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
@@ -29,18 +27,6 @@ def streaming(**options: Any) -> tuple[Hand, HttpSend]:
 
 
 # The standalone stream
-
-
-def test_the_standalone_stream_brings_what_belongs_to_no_request() -> None:
-    hand, get = streaming()
-    hand.event(get, note("notifications/tools/list_changed"))
-    hand.event(get, {"jsonrpc": "2.0", "id": 1, "method": "roots/list"})
-    assert hand.take(NotificationReceived).method == "notifications/tools/list_changed"
-    hand.client.respond(hand.take(RequestReceived).key, {"roots": []})
-    answer = hand.next()
-    assert hand.body_of(answer)["id"] == 1
-    hand.pass_time(1e6)
-    assert hand.aborted == []
 
 
 @pytest.mark.parametrize(
@@ -230,19 +216,6 @@ def test_a_request_that_times_out_is_not_resumed() -> None:
     assert hand.aborted == [again.exchange]
     assert hand.body_of(hand.next())["params"]["requestId"] == request
     hand.end(again)
-    assert hand.sent == []
-
-
-def test_a_resumed_stream_is_ended_after_its_answer() -> None:
-    hand = legacy()
-    request, send = hand.call()
-    hand.stream(send)
-    hand.data(send, b"id: 1\n\n")
-    hand.end(send)
-    again = hand.next()
-    hand.stream(again, result(request))
-    hand.pass_time(6)
-    assert hand.aborted == [again.exchange]
     assert hand.sent == []
 
 

@@ -34,7 +34,6 @@ from tests.http.support import (
     initialize_result,
     make_client,
     note,
-    request,
 )
 
 URL = "http://localhost:8000/sse"
@@ -143,42 +142,11 @@ def test_an_answer_may_come_before_its_message_is_accepted(then: str) -> None:
     assert (hand.kinds(), hand.client.exchanges) == ([], 1)
 
 
-def test_a_stream_that_is_open_may_be_silent() -> None:
-    hand = piped().open()
-    hand.pass_time(1000)
-    assert hand.kinds() == []
-    assert hand.aborted == []
-
-
-def test_requests_of_the_server_are_answered_by_post() -> None:
-    hand = piped().open()
-    hand.say(request("roots/list", id="q"))
-    asked = hand.take(RequestReceived)
-    hand.client.respond(asked.key, {"roots": []})
-    answer = hand.next()
-    assert answer.target == "/messages?session_id=1"
-    assert hand.body_of(answer) == result("q", {"roots": []})
-    hand.say(note("notifications/tools/list_changed"))
-    hand.take(NotificationReceived)
-
-
 def test_batches_of_the_revision_that_has_them() -> None:
     for version, taken in (("2025-03-26", True), ("2024-11-05", False)):
         hand = piped().open(version)
         hand.say([note("notifications/tools/list_changed")])
         assert hand.kinds() == (["NotificationReceived"] if taken else ["Violation"])
-
-
-def test_cancelling() -> None:
-    hand = piped().open()
-    asked = hand.client.request("tools/list", now=hand.now)
-    hand.reply(hand.next(), 202)
-    hand.client.cancel(asked, now=hand.now)
-    told = hand.next()
-    assert hand.body_of(told)["params"]["requestId"] == asked
-    assert hand.take(RequestEnded).reason is EndReason.CANCELLED
-    hand.say(result(asked, {"tools": []}))
-    assert "ResultReceived" not in hand.kinds()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503])

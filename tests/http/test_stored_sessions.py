@@ -16,7 +16,6 @@ from mcpcore.http.storing import (
     Changed,
     Ended,
     LogPage,
-    NoSession,
     Post,
     SessionDelete,
     SessionForgotten,
@@ -62,10 +61,6 @@ def assert_busy(reply: Reply) -> None:
     assert reply.code == LEGACY_BUSY
     assert reply.headers["retry-after"] == "1"
     assert "mcp-session-id" not in reply.headers
-
-
-def test_what_a_store_says_of_a_session_that_it_does_not_have() -> None:
-    assert NoSession().reason == "there is no such session (any more)"
 
 
 def test_what_a_store_leaves_out() -> None:
@@ -207,17 +202,6 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
             {*after.subscriptions},
             after.log_level,
         )
-
-
-def test_what_was_refused_may_be_asked_for_again() -> None:
-    one, session = one_in_session()
-    one.failing("SessionSave")
-    assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
-    one.failing()
-    assert one.post(request("ping"), mcp_session_id=session).status == 200
-    assert record_of(one, session).log_level is None
-    assert one.post(SET_LEVEL, mcp_session_id=session).status == 200
-    assert record_of(one, session).log_level == "error"
 
 
 @pytest.mark.parametrize("body", [SUBSCRIBE, SET_LEVEL])
