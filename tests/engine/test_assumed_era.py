@@ -34,13 +34,6 @@ def started(assumed: Negotiation, **settings: Any) -> tuple[Peer, Any]:
     return peer, request
 
 
-def test_a_server_known_as_legacy_is_not_probed() -> None:
-    peer, request = started(Negotiation.LEGACY)
-    assert request["method"] == "initialize"
-    [ready] = feed(peer, answer(request["id"], HANDSHAKE))
-    assert isinstance(ready, Ready)
-
-
 @pytest.mark.requirement("basic/versioning/era-cached")
 @pytest.mark.parametrize("code", [-32022, -32601, -32602, -32600, -32000])
 def test_the_era_is_found_out_when_what_was_known_is_wrong(code: int) -> None:

@@ -37,7 +37,6 @@ from tests.engine.bench import (
     error,
     feed,
     initialize,
-    legacy_client,
     legacy_server,
     limits,
     modern_server,
@@ -82,22 +81,6 @@ def test_server_restricted_to_old_revisions_offers_the_newest_of_them() -> None:
     peer = Peer(Role.SERVER, server_config(revisions=rows(*LEGACY_NAMES[:2])))
     feed(peer, initialize(1, LEGACY_NAMES[-1]))
     assert sent(peer)[0]["result"]["protocolVersion"] == LEGACY_NAMES[1]
-
-
-@pytest.mark.requirement("basic/versioning/initialize-error-names-versions")
-@pytest.mark.parametrize("requested", [LEGACY_NAMES[-1], "1999-01-01"])
-def test_modern_only_server_names_its_versions_to_initialize(requested: str) -> None:
-    peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
-    feed(peer, initialize(1, requested))
-    [reply] = sent(peer)
-    assert reply["error"]["code"] == -32022
-    assert reply["error"]["data"] == {"supported": MODERN_NAMES, "requested": requested}
-
-
-def test_modern_only_server_survives_an_initialize_without_params() -> None:
-    peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
-    feed(peer, {"jsonrpc": "2.0", "id": 1, "method": "initialize"})
-    assert sent(peer)[0]["error"]["data"]["requested"] == ""
 
 
 @pytest.mark.parametrize("version", ["1e999", "9" * 5000, "7", "null", "{}"])
@@ -175,12 +158,6 @@ def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
     assert isinstance(event, Violation)
     assert event.message == "notifications/initialized while the session is opening"
     assert peer.state is SessionState.OPENING
-
-
-def test_requests_between_initialize_and_initialized_are_served() -> None:
-    peer = Peer(Role.SERVER, server_config())
-    events = feed(peer, initialize(0), call(1, "tools/list"))
-    assert [type(event) for event in events] == [RequestReceived]
 
 
 @pytest.mark.requirement("basic/lifecycle/server-waits")
@@ -292,14 +269,6 @@ def test_a_legacy_version_cannot_be_spoken_without_a_handshake() -> None:
     assert sent(peer)[0]["error"]["data"]["supported"] == MODERN_NAMES
 
 
-def test_legacy_only_server_refuses_modern_requests_by_version() -> None:
-    peer = modern_server(server_config(revisions=rows(*LEGACY_NAMES)))
-    feed(peer, call(1, "server/discover", modern=True))
-    [reply] = sent(peer)
-    assert reply["error"]["code"] == -32022
-    assert reply["error"]["data"]["supported"] == LEGACY_NAMES[::-1]
-
-
 @pytest.mark.requirement(
     "basic/versioning/discover",
     "server/discover/probe-answered",
@@ -407,22 +376,6 @@ def test_what_is_not_modern_falls_back_to_initialize(reply: Any) -> None:
     assert isinstance(result_event, ResultReceived)
 
 
-@pytest.mark.requirement("basic/transports/stdio/probe-fallback")
-def test_silence_means_legacy() -> None:
-    peer, request = started(limits=limits(probe_timeout=3.0))
-    assert peer.deadline() == 3.0
-    peer.handle_timeout(2.9)
-    assert sent(peer) == []
-    peer.handle_timeout(3.0)
-    [handshake] = sent(peer)
-    assert handshake["method"] == "initialize"
-    assert feed(peer, error(request["id"], -32601)) == []
-    assert sent(peer) == [], "the handshake is on its way already"
-    [ready] = feed(peer, answer(handshake["id"], HANDSHAKE))
-    assert isinstance(ready, Ready)
-    assert [frame["method"] for frame in sent(peer)] == ["notifications/initialized"]
-
-
 def test_a_probe_that_is_never_answered_is_cancelled_after_the_handshake() -> None:
     peer, request = started()
     peer.handle_timeout(5.0)
@@ -477,19 +430,6 @@ def test_a_late_discovery_opens_the_client_if_the_handshake_fails(reply: Any) ->
     assert ready.revision.name == MODERN_NAMES[-1]
     assert [frame["id"] for frame in sent(peer)] == [held]
     assert (peer.pending, peer.upset) == (1, None)
-
-
-def test_a_late_refusal_of_the_version_is_followed() -> None:
-    peer, request = started()
-    peer.handle_timeout(5.0)
-    [handshake] = sent(peer)
-    refusal = {"supported": [MODERN_NAMES[-1]]}
-    assert feed(peer, error(request["id"], -32022, data=refusal)) == []
-    [again] = sent(peer)
-    assert again["method"] == "server/discover"
-    assert feed(peer, error(handshake["id"], -32601)) == []
-    [ready] = feed(peer, answer(again["id"], DISCOVERED))
-    assert isinstance(ready, Ready)
 
 
 @pytest.mark.parametrize(
@@ -685,15 +625,6 @@ def test_modern_only_client_says_that_the_server_is_legacy(reply: Any, said: str
         f"the server {said} to server/discover, so it is a legacy server; "
         f"we speak {', '.join(MODERN_NAMES)} only"
     )
-
-
-def test_transport_failure_with_evidence_falls_back() -> None:
-    peer, request = started()
-    peer.receive_failure(
-        request["id"], now=0, reason=EndReason.REFUSED, message="HTTP 400", evidence=True
-    )
-    assert drain(peer) == []
-    assert sent(peer)[0]["method"] == "initialize"
 
 
 def test_transport_failure_without_evidence_fails() -> None:
@@ -893,21 +824,6 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
         Peer(role, wrong)
     with pytest.raises(ValueError, match="no revision"):
         Peer(Role.SERVER, server_config(revisions=()))
-
-
-def test_restart_initializes_again_and_keeps_what_waits() -> None:
-    peer = legacy_client()
-    peer._inbound.restart(now=0)
-    [handshake] = sent(peer)
-    assert handshake["method"] == "initialize"
-    held = peer.request("tools/list", now=0)
-    result = {
-        "protocolVersion": LEGACY_NAMES[0],
-        "capabilities": SERVER_ALL,
-        "serverInfo": {"name": "s", "version": "1"},
-    }
-    feed(peer, answer(handshake["id"], result))
-    assert [frame.get("id") for frame in sent(peer)] == [None, held]
 
 
 # Both together: the compatibility matrix

@@ -18,7 +18,6 @@ from mcpcore.engine.events import (
     RequestCancelled,
     RequestEnded,
     RequestReceived,
-    ResourceSubscribed,
     ResultReceived,
     SubscriptionAcknowledged,
     SubscriptionClosed,
@@ -163,24 +162,6 @@ def test_batch_members_report_their_params_errors_in_the_array() -> None:
 
 
 # Legacy subscriptions
-
-
-def test_resource_updates_go_to_subscribers_only() -> None:
-    peer = legacy_server()
-    peer.notify("notifications/resources/updated", {"uri": "a:1"})
-    assert sent(peer) == []
-    events = feed(peer, call(1, "resources/subscribe", {"uri": "a:1"}))
-    assert events == [ResourceSubscribed(uri="a:1", active=True)]
-    peer.data_to_send()
-    peer.notify("notifications/resources/updated", {"uri": "a:2"})
-    peer.notify("notifications/resources/updated", {"uri": "a:1"})
-    [update] = sent(peer)
-    assert update["params"] == {"uri": "a:1"}
-    events = feed(peer, call(2, "resources/unsubscribe", {"uri": "a:1"}))
-    assert events == [ResourceSubscribed(uri="a:1", active=False)]
-    peer.data_to_send()
-    peer.notify("notifications/resources/updated", {"uri": "a:1"})
-    assert sent(peer) == []
 
 
 @pytest.mark.parametrize("principal", [None, "ann", "bob"])

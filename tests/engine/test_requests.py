@@ -392,19 +392,6 @@ def test_progress_that_cannot_be_sent_changes_nothing() -> None:
     assert progress["params"]["progress"] == 3
 
 
-def test_progress_coalesces_and_logs_drop_when_nobody_reads() -> None:
-    peer = legacy_server(config=server_config(limits=limits(queued=200)))
-    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
-    for value in range(1, 100):
-        assert peer.progress(event.key, value)
-    assert peer.log(event.key, "error", "dropped") is False
-    assert peer.respond(event.key, {})
-    frames = sent(peer)
-    assert len(frames) < 6
-    assert frames[-2]["params"]["progress"] == 99
-    assert frames[-1] == answer(1)
-
-
 def test_a_limit_takes_whole_frames_and_at_least_one() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
@@ -812,16 +799,6 @@ def test_server_does_not_ask_what_the_client_lacks(
     assert sent(peer) == []
 
 
-def test_server_request_travels_on_the_route_of_its_parent() -> None:
-    peer = legacy_server()
-    event = received(peer, call(1, "tools/call", {"name": "x"}))
-    request = peer.request("roots/list", now=0, parent=event.key)
-    [frame] = peer.data_to_send()
-    assert (frame.key, frame.request, frame.kind) == (event.key, request, FrameKind.REQUEST)
-    [result] = feed(peer, answer(request, {"roots": []}))
-    assert isinstance(result, ResultReceived)
-
-
 @pytest.mark.requirement("basic/patterns/index/no-server-requests")
 def test_server_has_no_requests_of_its_own_in_the_modern_era() -> None:
     peer = modern_server()
@@ -873,16 +850,6 @@ def test_end_of_transport_ends_everything_once_after_what_had_arrived() -> None:
         client.request("tools/list", now=0)
     client.receive_eof(now=0)
     assert drain(client) == []
-
-
-def test_end_while_negotiating() -> None:
-    peer = Peer(Role.CLIENT, client_config())
-    peer.start(now=0)
-    held = peer.request("tools/list", now=0)
-    peer.receive_eof(now=0, reason="gone")
-    events = drain(peer)
-    assert [event.request for event in events if isinstance(event, RequestEnded)] == [held]
-    assert isinstance(events[-1], ConnectionEnded)
 
 
 def test_half_closed_peer_still_gets_its_answers() -> None:

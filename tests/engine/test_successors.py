@@ -400,26 +400,7 @@ def test_so_many_may_wait_and_no_more(make: Any) -> None:
     assert len(sent(successor)) == 1
 
 
-def test_a_client_that_is_no_successor_is_started_before_its_first_request() -> None:
-    peer = coming_back(Peer(Role.CLIENT, client_config()))
-    with pytest.raises(LocalProtocolError, match="start"):
-        peer.request("tools/list", now=0.0)
-
-
 # The next negotiation
-
-
-@pytest.mark.parametrize("name", LEGACY_NAMES)
-def test_another_revision_of_the_same_era_is_taken(name: str) -> None:
-    peer = coming_back(legacy_client(config=REMEMBERED))
-    assert peer.revision is not None
-    request = peer.request("tools/list", now=0.0)
-    sent(peer)
-    successor, _ = broken(peer)
-    [frame] = opened(successor, revision=name)
-    assert frame["id"] == request
-    assert successor.revision is not None
-    assert successor.revision.name == name
 
 
 def test_what_the_new_revision_lacks_is_refused() -> None:
@@ -451,20 +432,6 @@ def test_the_era_is_that_of_the_conversation_before(modern: bool) -> None:
     [failed] = feed(successor, error(first["id"], -32601))
     assert isinstance(failed, NegotiationFailed)
     assert sent(successor) == []
-
-
-def test_requests_wait_on_when_negotiation_fails_and_another_attempt_follows() -> None:
-    peer = coming_back(modern_client())
-    request = peer.request("tools/list", now=0.0)
-    sent(peer)
-    successor, _ = broken(peer)
-    successor.start(now=1.0)
-    [first] = sent(successor)
-    assert kinds(feed(successor, error(first["id"], -32601))) == ["NegotiationFailed"]
-    late = successor.request("tools/call", {"name": "t"}, now=1.0)
-    next_heir, events = broken(successor)
-    assert kinds(events) == ["ConnectionEnded"]
-    assert [frame["id"] for frame in opened(next_heir)] == [request, late]
 
 
 # The end of it

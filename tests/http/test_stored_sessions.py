@@ -16,6 +16,7 @@ from mcpcore.http.storing import (
     Changed,
     Ended,
     LogPage,
+    NoSession,
     Post,
     SessionDelete,
     SessionForgotten,
@@ -61,6 +62,10 @@ def assert_busy(reply: Reply) -> None:
     assert reply.code == LEGACY_BUSY
     assert reply.headers["retry-after"] == "1"
     assert "mcp-session-id" not in reply.headers
+
+
+def test_what_a_store_says_of_a_session_that_it_does_not_have() -> None:
+    assert NoSession().reason == "there is no such session (any more)"
 
 
 def test_what_a_store_leaves_out() -> None:
