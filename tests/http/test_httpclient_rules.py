@@ -26,7 +26,6 @@ from mcpcore.engine.events import (
 )
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
-    DISCOVERED,
     ECHO,
     LEGACY,
     MODERN,
@@ -716,14 +715,6 @@ def test_a_probe_that_fails_late_leaves_it_to_the_handshake(broken: int | None) 
     assert hand.body_of(post)["id"] == held
 
 
-def test_a_probe_that_answers_as_a_stream() -> None:
-    hand = starting(negotiation=Negotiation.AUTO)
-    send = hand.next()
-    hand.stream(send, result(1, DISCOVERED))
-    hand.end(send)
-    assert hand.take(Ready).revision.name == MODERN
-
-
 def test_a_refused_initialize_is_explained() -> None:
     hand = starting()
     hand.reply(hand.next(), 404, b"no such page", "text/plain")
@@ -831,17 +822,6 @@ def test_a_question_ends_with_the_call_it_belongs_to(by: str) -> None:
 
 
 # The end
-
-
-def test_closing_a_modern_client() -> None:
-    hand = modern()
-    request, send = hand.call()
-    hand.client.close(now=hand.now)
-    hand.client.close(now=hand.now)
-    assert hand.kinds() == ["RequestEnded", "ConnectionEnded"]
-    assert hand.take(RequestEnded).request == request
-    assert hand.aborted == [send.exchange]
-    assert hand.sent == []
 
 
 @pytest.mark.parametrize("collected", [True, False])

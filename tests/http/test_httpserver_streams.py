@@ -315,16 +315,6 @@ def test_a_modern_disconnect_cancels() -> None:
     assert bench.server.exchanges == 0
 
 
-def test_a_disconnect_after_the_answer_cancels_nothing() -> None:
-    bench = Bench()
-    route = bench.send_modern("tools/list")
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    assert bench.server.writable() == [route]
-    bench.server.disconnect(route, now=bench.now)
-    assert bench.server.next_event() is None
-    assert bench.server.exchanges == 0
-
-
 def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
     bench = Bench()
     route = bench.send(None, content_length="10", pump=False)
@@ -333,21 +323,6 @@ def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
     bench.server.body(route, b"}", end=True, now=bench.now)
     bench.pump()
     assert bench.events == []
-    assert bench.server.exchanges == 0
-
-
-@pytest.mark.requirement("basic/transports/disconnect-no-cancel")
-def test_a_legacy_disconnect_does_not_cancel() -> None:
-    bench, session = in_session()
-    route = bench.send(CALL, mcp_session_id=session)
-    key = bench.take(RequestReceived).key
-    bench.server.progress(key, 1)
-    bench.server.writable()
-    bench.server.disconnect(route, now=bench.now)
-    bench.pump()
-    assert "RequestCancelled" not in bench.kinds()
-    assert bench.server.progress(key, 2)
-    bench.answer(key)
     assert bench.server.exchanges == 0
 
 

@@ -423,14 +423,6 @@ def test_the_connection_fails() -> None:
     assert failed.fault == Fault(FaultKind.CONNECT)
 
 
-def test_the_stream_ends_while_initialize_waits() -> None:
-    hand = piped().begin().endpoint()
-    hand.reply(hand.next(), 202)
-    hand.end(hand.get)
-    assert hand.kinds()[-1] == "ConnectionEnded"
-    assert hand.client.exchanges == 0
-
-
 def test_an_event_that_is_too_large() -> None:
     small = HttpClientSettings(legacy_sse=SseUse.ONLY, max_event=10_000)
     hand = piped(small).open()
@@ -654,11 +646,6 @@ def test_no_session_of_streamable_http_is_sent_along() -> None:
 
 def remembered(**options: Any) -> Piped:
     return Piped(make_client(url=URL, assume_sse=True, **options))
-
-
-def test_a_server_that_is_known_is_not_probed() -> None:
-    hand = remembered().open()
-    assert hand.client.uses_sse
 
 
 def test_a_server_that_has_changed_is_asked_from_the_beginning() -> None:

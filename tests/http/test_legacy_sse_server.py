@@ -433,12 +433,6 @@ def test_one_that_waits_for_news_stays() -> None:
     assert stream.ended()
 
 
-def test_heartbeats() -> None:
-    stream = opened(bench(heartbeat=15.0))
-    stream.bench.pass_time(61.0)
-    assert stream.reply.comments == b":\n\n" * 3  # the first look finds the handshake
-
-
 def test_a_flood_of_streams_locks_nobody_out() -> None:
     here = bench(max_sessions=20, sessions_per_client=5)
     busy = opened(here, peer="192.0.2.1:1")
