@@ -42,6 +42,7 @@ from tests.engine.bench import (
     limits,
     modern_client,
     modern_server,
+    only,
     sent,
     server_config,
     tell,
@@ -118,32 +119,27 @@ def test_notification_method_with_an_id_is_refused() -> None:
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_request_method_without_an_id_is_a_violation_without_answer() -> None:
     peer = legacy_server()
-    [event] = feed(peer, tell("tools/list"))
-    assert isinstance(event, Violation)
+    only(Violation, feed(peer, tell("tools/list")))
     assert sent(peer) == []
 
 
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None:
     peer = legacy_server(LEGACY_NAMES[0])
-    [custom] = feed(peer, tell("notifications/acme/custom", {"a": 1}))
-    assert isinstance(custom, NotificationReceived)
+    custom = only(NotificationReceived, feed(peer, tell("notifications/acme/custom", {"a": 1})))
     assert json.loads(bytes(custom.params)) == {"a": 1}
     assert custom.route == MAIN
     assert isinstance(custom.client_capabilities, ClientCapabilities)
     assert custom.client_capabilities == peer._state.peer_capabilities
-    [foreign] = feed(peer, tell("notifications/tools/list_changed"))
-    assert isinstance(foreign, Violation)
-    [roots] = feed(peer, tell("notifications/roots/list_changed"))
-    assert isinstance(roots, NotificationReceived)
+    only(Violation, feed(peer, tell("notifications/tools/list_changed")))
+    only(NotificationReceived, feed(peer, tell("notifications/roots/list_changed")))
     assert sent(peer) == []
 
 
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_what_is_wrong_with_a_notification_is_said() -> None:
     peer = legacy_server()
-    [violation] = feed(peer, tell("notifications/cancelled", {"requestId": {}}))
-    assert isinstance(violation, Violation)
+    violation = only(Violation, feed(peer, tell("notifications/cancelled", {"requestId": {}})))
     assert violation.code == -32602
     assert violation.message.startswith("notifications/cancelled: ")
     assert violation.excerpt == "", "of what is a message"
@@ -517,8 +513,7 @@ def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     request = peer.request("tools/list", now=0)
     sent(peer)
     peer.cancel(request, now=1, reason="enough")
-    [ended] = drain(peer)
-    assert isinstance(ended, RequestEnded)
+    ended = only(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
     assert ended.message == "enough"
     [frame] = peer.data_to_send()
@@ -540,8 +535,7 @@ def test_timeout_ends_and_cancels() -> None:
     peer.handle_timeout(12.4)
     assert drain(peer) == []
     peer.handle_timeout(12.5)
-    [ended] = drain(peer)
-    assert isinstance(ended, RequestEnded)
+    ended = only(RequestEnded, drain(peer))
     assert ended.reason is EndReason.TIMED_OUT
     assert ended.message == "tools/list: no answer within 2.5 seconds"
     assert sent(peer) == [
@@ -574,8 +568,7 @@ def test_progress_restarts_the_timeout_up_to_the_maximum() -> None:
         assert event == ProgressReceived(request=request, progress=value, total=None, message=None)
         assert peer.deadline() == deadline
     peer.handle_timeout(25.01)
-    [ended] = drain(peer)
-    assert isinstance(ended, RequestEnded)
+    ended = only(RequestEnded, drain(peer))
     assert ended.message == "tools/list: no answer within 25 seconds, for all its progress"
 
 
@@ -596,8 +589,7 @@ def test_progress_without_timeout() -> None:
     peer = legacy_client()
     token = peer.request("tools/list", now=0.0, timeout=None, progress=True)
     params = {"progressToken": token, "progress": 1, "total": 2, "message": "m"}
-    [event] = feed(peer, tell("notifications/progress", params))
-    assert isinstance(event, ProgressReceived)
+    event = only(ProgressReceived, feed(peer, tell("notifications/progress", params)))
     assert (event.total, event.message) == (2, "m")
     assert peer.deadline() is None
 
@@ -630,8 +622,7 @@ def test_progress_that_does_not_increase_is_a_violation() -> None:
     kinds = [type(event) for event in feed(peer, *messages)]
     assert kinds == [ProgressReceived, Violation, Violation, ProgressReceived]
     peer.receive(json.dumps(messages[0]).encode(), now=0.0, route=7)
-    [violation] = drain(peer)
-    assert isinstance(violation, Violation)
+    violation = only(Violation, drain(peer))
     assert (violation.code, violation.route, violation.refused) == (-32602, 7, False)
     assert violation.message == "progress went from 1.5 to 1; it must increase"
 
@@ -877,8 +868,7 @@ def test_close_refuses_what_is_new_and_answers_what_runs() -> None:
     event = received(peer, call(1, "tools/list"))
     asked = peer.request("roots/list", now=0, parent=event.key)
     peer.close(now=0)
-    [ended] = drain(peer)
-    assert isinstance(ended, RequestEnded)
+    ended = only(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
     feed(peer, call(2, "tools/list"))
     assert peer.respond(event.key, {})
@@ -967,8 +957,7 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     ],
 )
 def test_of_what_is_no_message_the_beginning_is_shown(line: bytes, shown: str) -> None:
-    [event] = feed(legacy_client(), line)
-    assert isinstance(event, Violation)
+    event = only(Violation, feed(legacy_client(), line))
     assert event.excerpt == shown
 
 
@@ -984,8 +973,7 @@ def test_a_notification_out_of_place_is_a_violation_on_its_route(
 ) -> None:
     peer = legacy_server()
     peer.receive(json.dumps(tell(method)).encode(), now=0, route=7)
-    [event] = drain(peer)
-    assert isinstance(event, Violation)
+    event = only(Violation, drain(peer))
     assert (event.code, event.route) == (code, 7)
     assert event.message.startswith(f"{method} {said}")
 
@@ -1028,8 +1016,7 @@ def test_what_the_owner_admits_is_answered_as_ever(method: str, params: Any, mod
         peer = modern_server(config) if modern else legacy_server(config=config)
         events = feed(peer, call(1, method, params, modern=modern))
         if settings:
-            [asked] = events
-            assert isinstance(asked, RequestReceived)
+            asked = only(RequestReceived, events)
             assert (asked.method, asked.id, sent(peer)) == (method, 1, [])
             assert peer.admit(asked.key) is True
             events = drain(peer)
@@ -1150,8 +1137,7 @@ def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
 def test_a_line_that_is_too_long_is_refused_by_its_id() -> None:
     peer = modern_server(server_config(limits=limits(message_size=400)))
     told = "Parse error: the text is longer than 400 bytes"
-    [violation] = feed(peer, call(7, "ping", {"x": "y" * 400}, modern=True))
-    assert isinstance(violation, Violation)
+    violation = only(Violation, feed(peer, call(7, "ping", {"x": "y" * 400}, modern=True)))
     assert (violation.code, violation.message) == (-32700, told)
     feed(peer, call(8, "server/discover", modern=True))
     refusal, reply = sent(peer)
