@@ -470,6 +470,15 @@ def test_id_prefix() -> None:
     assert str(peer.request("tools/list", now=0)).startswith("w3-")
 
 
+@pytest.mark.parametrize("id", [999, "1", "x"])
+def test_answers_to_nothing_are_dropped(id: Any) -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    assert feed(peer, answer(id), error(id, 1)) == []
+    only(ResultReceived, feed(peer, answer(request)))
+    assert feed(peer, answer(request)) == []
+
+
 def test_error_without_id_is_a_violation() -> None:
     peer = legacy_client()
     [event] = feed(peer, {"jsonrpc": "2.0", "error": {"code": -32700, "message": "what"}})

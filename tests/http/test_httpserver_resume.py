@@ -143,6 +143,24 @@ def test_an_answer_is_kept_for_a_client_that_comes_back(begin: Begin, version: s
     assert test.bench.server.exchanges == 0
 
 
+@every_revision
+def test_a_stream_moves_off_a_connection_that_only_seems_alive(begin: Begin, version: str) -> None:
+    test = begin(version)
+    test.progress(1, 2)
+    cursor = cursors(test.reply)[0]
+    # not taken by the old connection, which the server believes in
+    test.progress(3, pump=False)
+    test.bench.server.writable()
+    again = test.resume(cursor)
+    assert test.reply.end is not None
+    assert test.reply.end.close
+    assert shown(test.reply) == [1, 2]
+    test.respond()
+    assert shown(again) == [2, 3, "done"]
+    test.cut()
+    assert test.bench.server.exchanges == 0
+
+
 def test_a_cancelled_call_is_answered_to_nobody(begin: Begin) -> None:
     test = begin()
     test.progress(1)
