@@ -23,11 +23,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONGEST = (
     "interop/test_real.py",
-    "transports/test_http_floods.py",
+    "transports/http/test_http_floods.py",
     "bindings/test_behaviours.py",
-    "conformance_kit/test_every_mutant.py",
+    "conformance_kit/mutants/test_every_mutant.py",
     "bindings/test_faults.py",
-    "conformance_kit/test_ours.py",
+    "conformance_kit/run/test_ours.py",
     "interop/test_interop.py",
     "fuzz/test_fuzz.py",
     "simulation/test_simulation.py",
@@ -37,9 +37,9 @@ LONGEST = (
     "simulation/test_simulation_mutations.py",
     "torture/test_torture.py",
     "interop/test_authorization_interop.py",
-    "transports/test_stdio_fleet.py",
-    "conformance_kit/test_tools_that_may_be_called.py",
-    "conformance_kit/test_servers_that_ask.py",
+    "transports/stdio/test_stdio_fleet.py",
+    "conformance_kit/servers/test_tools_that_may_be_called.py",
+    "conformance_kit/servers/test_servers_that_ask.py",
     "interop/test_official_suite_asgi.py",
     "gateway/test_kit.py",
 )

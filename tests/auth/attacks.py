@@ -6,24 +6,24 @@ makes are rows of test_auth_attacks, test_connect_attacks and test_refused_every
 
 from typing import NamedTuple
 
-_CALLBACK = "tests/transports/test_auth_callback.py"
-_STORES = "tests/transports/test_auth_stores.py"
-_BROWSER = "tests/transports/test_auth_browser.py"
-_FETCHING = "tests/transports/test_auth_fetching.py"
-_SECRETS = "tests/transports/test_auth_secrets.py"
-_MARKED = "tests/transports/test_marked_secrets.py"
-_CLIENT = "tests/transports/test_auth_client.py"
-_CONNECT = "tests/transports/test_connect_attacks.py"
-_AUTHORIZER = "tests/transports/test_auth_authorizer.py"
-_SITES = "tests/transports/test_auth_attacks.py"
+_CALLBACK = "tests/transports/auth/test_auth_callback.py"
+_STORES = "tests/transports/auth/test_auth_stores.py"
+_BROWSER = "tests/transports/auth/test_auth_browser.py"
+_FETCHING = "tests/transports/auth/test_auth_fetching.py"
+_SECRETS = "tests/transports/auth/test_auth_secrets.py"
+_MARKED = "tests/transports/auth/test_marked_secrets.py"
+_CLIENT = "tests/transports/auth/test_auth_client.py"
+_CONNECT = "tests/transports/auth/test_connect_attacks.py"
+_AUTHORIZER = "tests/transports/auth/test_auth_authorizer.py"
+_SITES = "tests/transports/auth/test_auth_attacks.py"
 _SIMULATION = "tests/simulation/test_simulation_authorization.py"
-_GUARD = "tests/transports/test_resource_server.py"
-_SOCKETS = "tests/transports/test_resource_server_attacks.py"
-_ENDS = "tests/transports/test_auth_ends.py"
-_ISSUERS = "tests/transports/test_issuer_attacks.py"
-_HOOK = "tests/transports/test_authentication.py"
+_GUARD = "tests/transports/auth/test_resource_server.py"
+_SOCKETS = "tests/transports/auth/test_resource_server_attacks.py"
+_ENDS = "tests/transports/auth/test_auth_ends.py"
+_ISSUERS = "tests/transports/auth/test_issuer_attacks.py"
+_HOOK = "tests/transports/auth/test_authentication.py"
 _DEVELOPMENT = "tests/auth/test_development_server.py"
-_EXCHANGE = "tests/transports/test_auth_exchange.py"
+_EXCHANGE = "tests/transports/auth/test_auth_exchange.py"
 
 
 class Shown(NamedTuple):
@@ -375,7 +375,7 @@ SERVER = (
         37,
         "a task of another principal",
         "it is unknown",
-        "tests/transports/test_tasks_bindings.py",
+        "tests/transports/tasks/test_tasks_bindings.py",
         ("test_a_task_belongs_to_who_was_authenticated",),
     ),
     Shown(

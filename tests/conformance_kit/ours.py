@@ -29,7 +29,7 @@ from mcpcore_conformance.run.transcript import records_of
 from mcpcore_conformance.subjects.clients import HERE
 from mcpcore_conformance.trace.check import check as check_trace
 from mcpcore_conformance.trace.reading import parse
-from tests.conformance_kit.silence import CountedStage, Silence
+from tests.conformance_kit.kit.silence import CountedStage, Silence
 
 FOLDER = Path(__file__).parents[2] / "build" / "reports"
 """Where reports are kept."""

@@ -133,6 +133,7 @@ def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -
             ["gateway"],
             "expected one of: a URL, MODULE:SERVER, a command behind --, and --config FILE",
         ),
+        (["gateway", __file__], f"{__file__} is a file; expected one of: a URL, MODULE:SERVER"),
         (["gateway", "http://a/mcp", "--", "b"], "expected one of"),
         (["gateway", "http://a/mcp", "http://b/mcp"], "expected one of"),
         (["gateway", "no_such:server"], "there is no module 'no_such'"),

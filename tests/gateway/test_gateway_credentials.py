@@ -41,7 +41,7 @@ from tests.clock import HOUR, patience
 from tests.gateway.backend import backend
 from tests.gateway.commanded import commanded
 from tests.gateway.test_gateway import ERAS, MODERN, gateway, text
-from tests.transports.auth_stage import decoded, read, stage
+from tests.transports.auth.auth_stage import decoded, read, stage
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio

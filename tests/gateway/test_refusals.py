@@ -9,11 +9,11 @@ import pytest
 from mcpcore_transports.targets import parse_target
 from tests.gateway.backend import backend
 from tests.gateway.test_gateway import gateway
+from tests.transports.http.test_http_heads import BAD_REQUESTS, UNFINDABLE
+from tests.transports.http.test_http_server_safety import HOSTS, ORIGINS
 from tests.transports.http_fixture import Client, http, initialize, legacy, tool
 from tests.transports.malformed import TABLE
 from tests.transports.served import served
-from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
-from tests.transports.test_http_server_safety import HOSTS, ORIGINS
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import pytest
 
 from conformance.official import suite
 from tests.clock import PATIENCE
-from tests.transports.test_auth_commands import issuer, visit
+from tests.transports.auth.test_auth_commands import issuer, visit
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

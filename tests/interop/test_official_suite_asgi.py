@@ -8,7 +8,7 @@ from conformance.official import expected, suite
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-COMMAND = (sys.executable, "-m", "tests.transports.asgi_everything")
+COMMAND = (sys.executable, "-m", "tests.transports.serve.asgi_everything")
 LEAST_SCORED = 20
 
 

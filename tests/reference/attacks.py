@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from tests.auth import test_client_attacks, test_server_attacks
 from tests.auth.attacks import CLIENT, SERVER, Shown
 from tests.reference.sources import ROOT, table
-from tests.transports import test_auth_attacks, test_connect_attacks, test_refused_everywhere
+from tests.transports.auth import test_auth_attacks, test_connect_attacks, test_refused_everywhere
 
 NAME = "attacks.md"
 HEAD = """# Attacks on authorization

@@ -134,16 +134,20 @@ MAKES_LINKS = "custom.make_link"
 
 _OURS = "what is given there is ours"
 _SAME = "it is kept and called as that which is a point"
-_SIGNS_IN = "it has tests of its own, in which it fails: tests/transports/test_auth_client.py"
+_SIGNS_IN = "it has tests of its own, in which it fails: tests/transports/auth/test_auth_client.py"
 _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
 _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
-_GUARDING = "it runs within the request, as middleware does: tests/transports/test_guarding.py"
-_ROUND = "it runs within the request, as middleware does: tests/transports/test_telemetry.py"
-_REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
+_GUARDING = (
+    "it runs within the request, as middleware does: tests/transports/client/test_guarding.py"
+)
+_ROUND = (
+    "it runs within the request, as middleware does: tests/transports/telemetry/test_telemetry.py"
+)
+_REPORT = "what it raises is logged: tests/transports/client/test_client_policies.py"
 _DECLARED = "the functions of a server are those that it declares, which are points"
-_LOGGED = "what it raises is logged: tests/transports/test_servers.py"
-_HANDLER = "it is called in a handler: tests/transports/test_composing.py"
+_LOGGED = "what it raises is logged: tests/transports/client/test_servers.py"
+_HANDLER = "it is called in a handler: tests/transports/server/test_composing.py"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {

@@ -28,21 +28,25 @@ _COMMANDS = "the command line: what it does is what clients and servers of other
 _OTHERS = "it is for other platforms, and for descriptors that cannot be watched"
 _RARE = "a turn that depends on timing, or on what another program sends"
 _EMBEDDED = "for who embeds the library, and has tests of its own"
-_AUTHORIZING = "a client that authorizes itself: tests/transports/test_auth_*.py come to it"
+_AUTHORIZING = "a client that authorizes itself: tests/transports/auth comes to it"
 
 _AUTHORIZED = "authorization: no story has it, and it has tests of its own over sockets"
 
 _OTHER_SDKS = "servers of other SDKs, in environments of theirs: tests/interop/test_adapters.py"
-_SEVERAL = "several servers in one program: tests/transports/test_servers.py comes to it"
+_SEVERAL = "several servers in one program: tests/transports/client/test_servers.py comes to it"
 _POLICIES = "no story retries or waits for a limiter: tests of policies over sockets do"
 _GATEWAY = "a gateway: tests/gateway comes to it over sockets and processes"
-_CACHING = "no story has a cache for several callers: tests/transports/test_client_cache.py does"
-_GUARDING = "no story guards a server: tests/transports/test_guarding.py and test_pins.py do"
-_MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
-_REGISTRIES = "a registry of servers: tests/transports/test_registry.py comes to it"
-_STORED_TASKS = "no story has tasks in a store: tests/transports/test_tasks_stored.py does"
-_OBSERVING = "no story is observed: tests/transports/test_metrics.py and test_telemetry.py are"
-_WSGI = "another framework: tests/transports/test_wsgi.py comes to it"
+_CACHING = (
+    "no story has a cache for several callers: tests/transports/client/test_client_cache.py does"
+)
+_GUARDING = "no story guards a server: tests/transports/client/test_guarding.py and test_pins.py do"
+_MOUNTING = "no story mounts a server: tests/transports/serve/test_mounted_lifespans.py does"
+_REGISTRIES = "a registry of servers: tests/transports/client/test_registry.py comes to it"
+_STORED_TASKS = "no story has tasks in a store: tests/transports/tasks/test_tasks_stored.py does"
+_OBSERVING = (
+    "no story is observed: tests/transports/telemetry/test_metrics.py and test_telemetry.py are"
+)
+_WSGI = "another framework: tests/transports/serve/test_wsgi.py comes to it"
 
 WHY: dict[str, Excuse] = {
     **_all(

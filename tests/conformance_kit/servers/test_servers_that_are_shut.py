@@ -1,0 +1,115 @@
+"""Servers that let nobody in, and addresses without one: what to do about it is said."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.conformance_kit.handlers import Quiet, listening
+from tests.conformance_kit.run.test_run_cli import conformance
+
+BODIES = {
+    "empty": b"",
+    "page": b"<html>no</html>",
+    "error": b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "no"}}',
+}
+HEADER = "--header 'Authorization: Bearer TOKEN'"
+
+
+@contextmanager
+def answering(code: int, body: bytes, **headers: str) -> Iterator[str]:
+    """A server that answers everything with one status; gives its host and port."""
+
+    class Handler(Quiet):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            kind = "application/json" if body.startswith(b"{") else "text/html"
+            self.answer(code, body, {"content-type": kind, **headers})
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+    with listening(Handler) as address:
+        yield address
+
+
+@pytest.mark.share(8)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    ("url", "code", "options", "hint"),
+    [
+        (
+            "http://{}/mcp",
+            401,
+            (),
+            f": it answers with status 401, and wants credentials ({HEADER})",
+        ),
+        (
+            "http://{}/mcp",
+            403,
+            (),
+            f": it answers with status 403, and wants credentials ({HEADER})",
+        ),
+        (
+            "http://{}/mcp",
+            403,
+            ("--header", "Authorization: Bearer x"),
+            f": it answers with status 403, and wants other credentials ({HEADER})",
+        ),
+        ("http://{}", 404, (), ": it answers with status 404: is the path right, /, such as /mcp?"),
+        ("http://{}/mcp", 404, (), ": it answers with status 404: is the path right, /mcp?"),
+        (
+            "http://{}/sse",
+            405,
+            ("--transport", "http"),
+            ": it answers with status 405: is the path right, /sse, such as /mcp,"
+            " or is it a server over HTTP+SSE (--transport sse)?",
+        ),
+        ("ws://{}/", 401, (), f": it answers with status 401, and wants credentials ({HEADER})"),
+        ("ws://{}/", 403, (), f": it answers with status 403, and wants credentials ({HEADER})"),
+        ("ws://{}/", 404, (), ": it answers with status 404: is the path right, /, such as /mcp?"),
+        ("sse+http://{}/", 404, (), ": it answers with status 404: is the path right, /, such as"),
+        (
+            "sse+http://{}/",
+            401,
+            (),
+            f": it answers with status 401, and wants credentials ({HEADER})",
+        ),
+    ],
+)
+def test_it_is_said_and_nothing_is_played(
+    url: str, code: int, options: tuple[str, ...], hint: str, body: str
+) -> None:
+    with answering(code, BODIES[body]) as place:
+        target = url.format(place)
+        done = conformance("server", *options, "--timeout", "2", target)
+    assert done.returncode == 3
+    assert hint in done.stderr
+    assert "failed" not in done.stdout + done.stderr
+
+
+@pytest.mark.share(6)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    ("url", "location", "hint"),
+    [
+        ("http://{}/mcp", "/mcp/", "points to http://{}/mcp/: give that URL"),
+        ("http://{}/mcp", "mcp/v1", "points to http://{}/mcp/v1: give that URL"),
+        ("http://{}/mcp", "https://there.test/mcp", "points to https://there.test/mcp: give that"),
+        ("ws://{}/mcp", "/mcp/", "points to ws://{}/mcp/: give that URL"),
+        ("sse+http://{}/sse", "/sse/", "points to http://{}/sse/: give that URL"),
+        ("http://{}/mcp", None, "it answers with status 307: is the path right, /mcp?"),
+    ],
+)
+def test_where_a_server_points_to_is_said(
+    url: str, location: str | None, hint: str, body: str
+) -> None:
+    headers = {} if location is None else {"location": location}
+    with answering(307, BODIES[body], **headers) as place:
+        done = conformance("server", "--timeout", "2", url.format(place))
+        assert hint.format(place) in done.stderr
+    assert done.returncode == 3
+    assert "it answers with status 307" in done.stderr
+    assert "failed" not in done.stdout + done.stderr

@@ -1,0 +1,91 @@
+"""DPoP proofs that are sent again: to another worker, or after a restart (attack 47)."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.auth.proofs import thumbprint
+from mcpcore.auth.resource_server import Dpop, Issuer
+from mcpcore.http.principals import Principal, Refusal
+from mcpcore_transports.auth.resource_server import ResourceServer
+from mcpcore_transports.serve.endpoint import http_request
+from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.stores.sqlite import MemoryStore
+from tests.auth.desk import proof
+from tests.auth.signing import signer
+from tests.clock import patience
+from tests.transports.auth.auth_desk import RESOURCE, issuer
+from tests.transports.redis_server import redis_server
+from tests.warm import PYTHON
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
+
+CHILD = [*PYTHON, "-m", "tests.transports.auth.auth_replay_child"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+async def test_a_proof_is_good_at_one_worker_and_not_after_a_restart(
+    kind: str, tmp_path: Path
+) -> None:
+    if kind == "redis":
+        with redis_server() as server:
+            await _two_workers(server.url)
+    else:
+        await _two_workers(f"sqlite:{tmp_path / 'proofs.db'}")
+
+
+async def _two_workers(store: str) -> None:
+    async with issuer() as desk:
+        token = desk.token(cnf={"jkt": thumbprint(signer().jwk)})
+        proofs = [
+            proof(token, jti=f"p{number}", iat=time.time(), htu=RESOURCE) for number in range(20)
+        ]
+        found: Counter[int] = Counter()
+
+        async def worker(backwards: bool) -> None:
+            sent = [token, *(reversed(proofs) if backwards else proofs)]
+            words = [*CHILD, store, desk.url]
+            done = await anyio.run_process(words, input="\n".join(sent).encode())
+            found.update(int(line) for line in done.stdout.split())
+
+        with patience():
+            async with anyio.create_task_group() as both:
+                both.start_soon(worker, False)
+                both.start_soon(worker, True)
+            assert found == {200: 20, 401: 20}
+            await worker(False)  # they have ended, and another begins
+            assert found == {200: 20, 401: 40}
+
+
+async def test_a_store_that_is_full_or_away_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with issuer() as desk:
+        store = MemoryStore(StoreSettings(proofs=3, proofs_per_principal=2))
+        tokens: dict[str, str] = {}
+        guard = ResourceServer(
+            RESOURCE, [Issuer(issuer=desk.url)], dpop=Dpop.ALLOWED, replays=store
+        )
+        bound = {"jkt": thumbprint(signer().jwk)}
+
+        async def ask(jti: str, who: str = "ann") -> Any:
+            token = tokens.setdefault(who, desk.token(who, cnf=bound))
+            made = proof(token, jti=jti, iat=time.time(), htu=RESOURCE)
+            lines = [("Authorization", f"DPoP {token}"), ("DPoP", made)]
+            found = guard(http_request("POST", "/mcp", lines))
+            return found if isinstance(found, (Principal, Refusal)) else await found
+
+        with patience():
+            verdicts = [await ask(jti) for jti in ("a", "b", "c", "a")]
+            verdicts += [await ask(jti, "bob") for jti in ("d", "e")]
+            statuses = [getattr(each, "status", 200) for each in verdicts]
+            assert statuses == [200, 200, 503, 401, 200, 503]
+            store.close()
+            away = await ask("f")
+        assert (away.status, dict(away.headers)) == (503, {"Retry-After": "5"})
+        assert "used proofs cannot be looked up" in caplog.text
+        assert not [each for each in tokens.values() if each in caplog.text]
