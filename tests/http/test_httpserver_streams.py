@@ -307,7 +307,8 @@ def test_a_modern_disconnect_cancels() -> None:
     key = bench.take(RequestReceived).key
     bench.server.disconnect(route, now=bench.now)
     bench.pump()
-    assert bench.take(RequestCancelled).key == key
+    cancelled = bench.take(RequestCancelled)
+    assert (cancelled.key, cancelled.reason) == (key, "the client disconnected")
     assert bench.server.progress(key, 1) is False
     assert bench.server.respond(key, {"tools": []}) is False
     bench.server.disconnect(route, now=bench.now)
