@@ -11,7 +11,7 @@ from tests.warm import PYTHON
 pytestmark = pytest.mark.usefixtures("warm_programs")
 
 ROOT = Path(__file__).parents[1]
-_SOME = ("tests/http/test_origin.py", "tests/transports/stores/test_store_limits.py")
+_SOME = ("tests/http/server/test_origin.py", "tests/transports/stores/test_store_limits.py")
 _LONG = {
     "test_what_a_killed_worker_had_is_free_again",
     "test_a_redis_that_is_away_or_has_lost_everything_is_noticed",

@@ -347,7 +347,7 @@ SERVER = (
         35,
         "a GET stream of a session, new or resumed, with a token that allows less",
         "404; one that is open is closed when the session is used with more",
-        "tests/http/test_httpserver_resume.py",
+        "tests/http/server/test_httpserver_resume.py",
         (
             "test_a_stream_is_for_all_rights_that_the_session_was_used_with",
             "test_a_stream_ends_when_its_session_is_used_with_more_rights",
@@ -382,7 +382,7 @@ SERVER = (
         37,
         "an event id of another principal",
         "404, as if there were no stream",
-        "tests/http/test_httpserver_resume.py",
+        "tests/http/server/test_httpserver_resume.py",
         ("test_another_principal_is_nobody",),
     ),
     Shown(

@@ -18,7 +18,7 @@ from mcpcore.engine.events import (
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME
-from tests.http.cluster import Cluster, Worker
+from tests.http.stored.cluster import Cluster, Worker
 from tests.http.support import Wire, make_client, make_server
 
 SEEN, HALF_OPEN, FULL = "seen by both", "half open", "half open and full"

@@ -10,8 +10,8 @@ from msgspec import structs
 from mcpcore import ExchangeEnded, HttpRequest, HttpServer, Refusal
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.server.exchange import Exchange
+from tests.http.server.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
 from tests.http.support import META, initialize, make_server, request
-from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
 
 Parts = list[object]
 Talk = tuple[list[str], Parts]

@@ -24,7 +24,7 @@ from mcpcore.spec.errors import BUSY, INVALID_PARAMS, URL_ELICITATION_REQUIRED, 
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.storebench import StoreBench
+from tests.http.stored.storebench import StoreBench
 from tests.http.support import META, Reply
 from tests.relay.bench import (
     ANSWER,

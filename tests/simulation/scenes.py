@@ -10,7 +10,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, Ss
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
 from mcpcore_transports.stores.base import StoreSettings
 from tests.engine.bench import client_config, server_config
-from tests.http.cluster import make_stored
+from tests.http.stored.cluster import make_stored
 from tests.http.support import make_client, make_server
 from tests.simulation.client_app import ClientApp
 from tests.simulation.hosts import Scene

@@ -6,7 +6,7 @@ from typing import Any
 from mcpcore.engine.events import Event
 from mcpcore.http.server.server import HttpServer
 from mcpcore.http.storing import Step
-from tests.http.cluster import Worker
+from tests.http.stored.cluster import Worker
 from tests.simulation.hosts import EPOCH, App, Scene
 from tests.simulation.http_hosts import HttpServerHost
 from tests.simulation.shared_store import SharedStore

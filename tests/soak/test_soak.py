@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore_transports.client.listen import Listening
 from tests.bindings.places import ERAS, MODERN
-from tests.http.storebench import party, settle
+from tests.http.stored.storebench import party, settle
 from tests.soak.__main__ import CAST, COMPARED, FILES
 from tests.soak.actors import CHANGES, NOTES, Soak, flood, great_storm, slaughterer, storm
 from tests.soak.allocated import in_use

@@ -8,7 +8,7 @@ from mcpcore_transports.stores.base import SECRET_SIZE, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.fuzz import site
 from tests.fuzz.choices import Choices
-from tests.http.storebench import StoreBench, settle
+from tests.http.stored.storebench import StoreBench, settle
 
 TOKENS = site.TOKENS
 _SETTINGS = HttpSettings(max_body=700, max_sessions=3, session_streams=2, max_calls=4)

@@ -18,8 +18,8 @@ from mcpcore_transports.http1.heads import (
     usual,
 )
 from mcpcore_transports.http1.settings import HeadLimits, HttpServerSettings, ParserName
+from tests.http.server.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.http.support import make_server
-from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.http1.parsing import parsed
 from tests.transports.http.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.http.test_http_parsers import USUAL, heads

@@ -28,8 +28,8 @@ from mcpcore.http.storing import (
     SessionLoad,
 )
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
-from tests.http.cluster import home_of
-from tests.http.storebench import (
+from tests.http.stored.cluster import home_of
+from tests.http.stored.storebench import (
     CALL,
     StoreBench,
     one_in_session,

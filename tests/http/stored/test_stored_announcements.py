@@ -22,8 +22,8 @@ from mcpcore.http.storing import (
     Wake,
 )
 from mcpcore_transports.stores.base import StoreSettings
-from tests.http.cluster import EPOCH
-from tests.http.storebench import (
+from tests.http.stored.cluster import EPOCH
+from tests.http.stored.storebench import (
     CALL,
     StoreBench,
     cursor,

@@ -16,8 +16,8 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
+from tests.http.client.test_httpclient_rules import legacy, modern, result
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
-from tests.http.test_httpclient_rules import legacy, modern, result
 
 
 def streaming(**options: Any) -> tuple[Hand, HttpSend]:

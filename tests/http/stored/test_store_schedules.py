@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
-from tests.http.cluster import EPOCH, Cluster, Worker
+from tests.http.client.test_drop_schedules import NAMES, Schedules, check
 from tests.http.cutwire import CutWire, Talk
-from tests.http.test_drop_schedules import NAMES, Schedules, check
+from tests.http.stored.cluster import EPOCH, Cluster, Worker
 from tests.shares import Some
 
 

@@ -9,7 +9,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.cluster import EPOCH, Worker, home_of, make_stored
+from tests.http.stored.cluster import EPOCH, Worker, home_of, make_stored
 from tests.http.support import LEGACY, Bench, Reply, request
 
 TOKEN = {"_meta": {"progressToken": "p"}}

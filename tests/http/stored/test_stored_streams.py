@@ -20,8 +20,8 @@ from mcpcore.http.storing import (
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.cluster import EPOCH, home_of
-from tests.http.storebench import (
+from tests.http.stored.cluster import EPOCH, home_of
+from tests.http.stored.storebench import (
     CALL,
     CUT,
     StoreBench,

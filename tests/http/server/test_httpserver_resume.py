@@ -10,7 +10,7 @@ import pytest
 from mcpcore import HttpRequest, HttpSettings, LocalProtocolError, Principal
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.storebench import party
+from tests.http.stored.storebench import party
 from tests.http.support import LEGACY, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})

@@ -9,7 +9,15 @@ from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore.http.storing import SessionCalls
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown, two_in_session
+from tests.http.stored.storebench import (
+    CALL,
+    StoreBench,
+    cursor,
+    party,
+    settle,
+    shown,
+    two_in_session,
+)
 from tests.http.support import Reply, note, request
 
 TWO = HttpSettings(session_streams=2)

@@ -7,8 +7,8 @@ import pytest
 
 from mcpcore.engine.events import Fault, FaultKind, Key, RequestCancelled, RequestReceived
 from mcpcore.http.messages import HttpSend
+from tests.http.client.test_httpclient_sessions import streaming
 from tests.http.support import Hand, note
-from tests.http.test_httpclient_sessions import streaming
 
 
 def asked(hand: Hand, get: HttpSend, id: int = 1) -> Key:

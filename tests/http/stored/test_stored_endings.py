@@ -9,8 +9,8 @@ from mcpcore.engine.events import RequestCancelled
 from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore_transports.stores.base import StoreSettings
-from tests.http.cluster import EPOCH
-from tests.http.storebench import (
+from tests.http.stored.cluster import EPOCH
+from tests.http.stored.storebench import (
     CALL,
     StoreBench,
     at_work,

@@ -14,8 +14,8 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened, SessionTable
+from tests.http.server.test_httpserver_streams import CALL, methods
 from tests.http.support import SECRET, Bench, in_session, initialize, make_server, note, request
-from tests.http.test_httpserver_streams import CALL, methods
 
 LIST = request("tools/list")
 

@@ -22,6 +22,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.wire.sse import encode_event
+from tests.http.client.test_httpclient_rules import error, result
+from tests.http.client.test_httpclient_sessions import begin_anew, streaming
 from tests.http.support import (
     DISCOVERED,
     ECHO,
@@ -33,8 +35,6 @@ from tests.http.support import (
     note,
     request,
 )
-from tests.http.test_httpclient_rules import error, result
-from tests.http.test_httpclient_sessions import begin_anew, streaming
 
 # Answers to what a lost session has asked
 

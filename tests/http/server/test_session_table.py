@@ -11,8 +11,8 @@ from mcpcore import HttpSettings, LocalProtocolError
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.sessions import SessionClosed, SessionTable, SessionUse
+from tests.http.server.test_httpserver_streams import CALL, methods
 from tests.http.support import Bench, initialize, make_server, note, request
-from tests.http.test_httpserver_streams import CALL, methods
 
 PING = request("ping")
 

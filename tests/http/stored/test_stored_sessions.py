@@ -32,8 +32,8 @@ from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
-from tests.http.cluster import EPOCH, make_stored
-from tests.http.storebench import (
+from tests.http.stored.cluster import EPOCH, make_stored
+from tests.http.stored.storebench import (
     CALL,
     StoreBench,
     one_in_session,

@@ -17,9 +17,9 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.client.call import Backoff, Recovery
+from tests.http.client.test_httpclient_rules import legacy, result
+from tests.http.client.test_httpclient_sessions import reopen, streaming
 from tests.http.support import ECHO, Hand, note, starting
-from tests.http.test_httpclient_rules import legacy, result
-from tests.http.test_httpclient_sessions import reopen, streaming
 
 SEED = bytes(range(16))
 

@@ -23,10 +23,10 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.client.call import Planner, Recovery
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
+from tests.http.client.test_httpclient_resume import broken, cursor
+from tests.http.client.test_httpclient_rules import DONE, legacy, modern, result
+from tests.http.client.test_httpclient_sessions import streaming
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
-from tests.http.test_httpclient_resume import broken, cursor
-from tests.http.test_httpclient_rules import DONE, legacy, modern, result
-from tests.http.test_httpclient_sessions import streaming
 
 
 def head(hand: Hand, send: HttpSend, status: int, **headers: str) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from mcpcore import HttpClientSettings, HttpSend
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready, RequestEnded, ResultReceived
+from tests.http.client.test_httpclient_resume import broken
+from tests.http.client.test_httpclient_rules import result
+from tests.http.client.test_httpclient_sessions import begin_anew, reopen, streaming
 from tests.http.support import ECHO, Hand, initialize_result, note, starting
-from tests.http.test_httpclient_resume import broken
-from tests.http.test_httpclient_rules import result
-from tests.http.test_httpclient_sessions import begin_anew, reopen, streaming
 
 
 def fresh(most: int = 2) -> tuple[Hand, HttpSend]:

@@ -5,8 +5,8 @@ import pytest
 from mcpcore.engine.events import ErrorReceived
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from tests.http.client.test_drop_table import ONCE, scripted, work
 from tests.http.cutwire import CutWire, Point, Talk
-from tests.http.test_drop_table import ONCE, scripted, work
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 every_revision = pytest.mark.parametrize("version", NAMES)

@@ -12,7 +12,7 @@ from mcpcore.spec.errors import PARSE_ERROR
 from mcpcore.spec.refusals import REFUSALS
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from tests.http.pipes import Stream, sse_server
-from tests.http.storebench import party
+from tests.http.stored.storebench import party
 from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request
 from tests.reference.protocol import users
 from tests.reference.sources import ROOT

@@ -2,8 +2,8 @@
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.server.exchange import ExchangeEnded
+from tests.http.server.test_httpserver_streams import CALL
 from tests.http.support import MODERN, Bench, request
-from tests.http.test_httpserver_streams import CALL
 
 
 def reports(bench: Bench) -> list[ExchangeEnded]:
