@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
 
+import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -138,8 +139,9 @@ class Context(MessageContext[L]):
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
-        self.scope: Run | None = None
-        """Scope that is cancelled with the request; None for a plain function."""
+        self.scope: Run | anyio.CancelScope | None = None
+        """Scope that is cancelled with the request, or by the tool's ``timeout``; None for a plain
+        function."""
         self.call = call
         """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
@@ -209,7 +211,10 @@ class Context(MessageContext[L]):
     @property
     @in_loop
     def cancelled(self) -> bool:
-        """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
+        """True if no answer is wanted any more; in ``async def`` every ``await`` raises.
+
+        The client has cancelled the request, or the tool's ``timeout`` is over.
+        """
         return self.scope is not None and self.scope.cancel_called
 
     @property
