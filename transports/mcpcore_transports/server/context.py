@@ -34,7 +34,7 @@ from mcpcore_transports.server.input_rounds import RoundState
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
+    from typing_extensions import TypeForm, TypeVar  # in typing from Python 3.15 and 3.13 on
 
     from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
     from mcpcore_transports.server.elicitation import Elicited, ElicitUrl, Input, RootList
@@ -459,6 +459,11 @@ class Context(MessageContext[L]):
 
     @overload
     async def elicit(
+        self, message: str, schema: "TypeForm[T]", **options: Unpack[AskOptions]
+    ) -> "Elicited[T]": ...
+
+    @overload
+    async def elicit(
         self,
         message: str,
         schema: Mapping[str, Any],
@@ -470,7 +475,7 @@ class Context(MessageContext[L]):
     async def elicit(
         self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
-        """Ask the user to fill in a form; see :class:`mcpcore.Elicit`."""
+        """Ask the user to fill in a form, or for one value; see :class:`mcpcore.Elicit`."""
         from mcpcore_transports.server.elicitation import Elicit  # late: most servers ask nothing
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
