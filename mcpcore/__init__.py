@@ -128,6 +128,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.policy.trust import Treatment as Treatment
     from mcpcore.policy.trust import TrustSettings as TrustSettings
     from mcpcore.relay.names import Naming as Naming
+    from mcpcore.relay.settings import RelaySettings as RelaySettings
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
@@ -189,6 +190,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.gateway.gateway import Gateway as Gateway
     from mcpcore_transports.gateway.settings import GatewaySettings as GatewaySettings
+    from mcpcore_transports.gateway.settings import SignInSettings as SignInSettings
     from mcpcore_transports.http.client.adapter import HttpClientLike as HttpClientLike
     from mcpcore_transports.http.client.authorization import BearerToken as BearerToken
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
@@ -302,6 +304,7 @@ _LATER = {
     "mcpcore.policy.suspicion": "Suspicion Suspicious",
     "mcpcore.policy.trust": "Notice Reaction Treatment TrustSettings",
     "mcpcore.relay.names": "Naming",
+    "mcpcore.relay.settings": "RelaySettings",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.apps": "ToolApp",
     "mcpcore.service.tasks": "TaskTable",
@@ -335,7 +338,7 @@ _LATER = {
     "mcpcore_transports.client.skills": "LoadedSkill",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.gateway.gateway": "Gateway",
-    "mcpcore_transports.gateway.settings": "GatewaySettings",
+    "mcpcore_transports.gateway.settings": "GatewaySettings SignInSettings",
     "mcpcore_transports.http.client.adapter": "HttpClientLike",
     "mcpcore_transports.http.client.authorization": "BearerToken",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
@@ -388,6 +391,8 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
     def __getattr__(name: str) -> Any:
         if name == "__all__":
             return __dir__()
+        if name == "types":
+            return import_module("mcpcore.types")
         if name not in _HOMES:
             raise AttributeError(f"module 'mcpcore' has no attribute {name!r}")
         try:

@@ -63,6 +63,12 @@ def test_the_list_is_whole() -> None:
     assert mcpcore._HOMES.keys() <= set(dir(mcpcore))
 
 
+def test_types_are_there_unasked() -> None:
+    said = "import mcpcore; print(mcpcore.types.Tool.__name__)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout == "Tool\n"
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'mcpcore' has no attribute 'Sever'"):
         _ = mcpcore.Sever  # type: ignore[attr-defined]

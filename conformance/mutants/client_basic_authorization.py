@@ -365,7 +365,14 @@ security.client("other-verifier", "pkce").does(
 security.client("plain", "s256").does(
     "Uses the plain method.", asks(having("code_challenge_method", "plain"))
 )
-security.client("pkce-assumed", "no-plain", "pkce-absent", "pkce-absent-openid").does(
+security.client("plain-alone", "no-plain").does(
+    "Uses the plain method where no other is offered.",
+    asks_anyway(
+        lambda value: value.get("code_challenge_methods_supported") == ["plain"],
+        "/as/sign-in?response_type=code&code_challenge_method=plain",
+    ),
+)
+security.client("pkce-assumed", "pkce-absent", "pkce-absent-openid").does(
     "Does not look whether PKCE is supported.",
     reads_in_its_place("authorization_endpoint", code_challenge_methods_supported=["S256"]),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from conformance.mutants.client_fault import ClientFault
-from conformance.mutants.client_faults import header
+from conformance.mutants.client_faults import header, heads
 from conformance.mutants.client_sign_in_faults import (
     Params,
     Repeats,
@@ -37,6 +37,12 @@ def _claims(jwt: str, **changes: object) -> str:
 def _for_another(params: Params) -> Params:
     jwt = params["client_assertion"]
     return {**params, "client_assertion": _claims(jwt, aud="https://other.example")}
+
+
+def _unproven(asked: Asked) -> Iterable[Asked]:
+    if asked.target == "/mcp":
+        asked.headers = [each for each in asked.headers if each[0] != "dpop"]
+    return (asked,)
 
 
 @rfc9449.client("same-proof", "new-proof", "nonce")
@@ -89,7 +95,7 @@ rfc9449.client("badly-signed", "token-request", "every-request").does(
     "Signs something else.", header("dpop", lambda value: _claims(value, kit=True))
 )
 rfc9449.client("no-proof", "every-request").does(
-    "Sends the token without a proof.", header("dpop", lambda value: None)
+    "Sends the token without a proof.", heads(_unproven)
 )
 rfc9449.client("same-proof-for-ever", "server-nonce").does(
     "Sends its first proof to the server for ever.", keeps_first("dpop")

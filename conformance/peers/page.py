@@ -61,7 +61,7 @@ git -C sdk/2.x worktree add ../1.x {older}
 make peers SOURCES=sdk
 ```
 
-That takes about 550 seconds of the processor; a run says at its end what it took. On a busy machine
+That takes about 800 seconds of the processor; a run says at its end what it took. On a busy machine
 more is late, and more is found that depends on timing.
 `.venv/bin/python -m conformance.peers` has further options: `--write` writes this page, `--only
 NAME` chooses a program, `--programs N` and `--jobs N` say how many programs, and how many cases of

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import Raw, Struct, field
 
 from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types import base
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.jsontext import one_line
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import joined
+from mcpcore.wire.message import Body, Members, to_json
 
 Meta = Mapping[str, Any]
 T = TypeVar("T")
@@ -29,39 +29,42 @@ _RESERVED = frozenset([base.META_PROGRESS_TOKEN, *(base.META_PREFIX + name for n
 _OF_RESULTS = _RESERVED | {base.META_SERVER_INFO, base.META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
-_encode = msgspec.json.Encoder().encode
 # One rare byte of each name is looked for first: that takes a tenth of the time.
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
 
 def take_apart(
     body: Body, meta: Meta | None, *, result: bool = False
-) -> tuple[bytes, Meta | None, str | None]:
+) -> tuple[bytes | Members, Meta | None, str | None]:
     """Encode a body without its own ``_meta``, and a result without its ``resultType``.
 
-    Returns the text, the ``_meta`` (``meta`` wins where they differ) and the type.  Raises
-    ValueError or TypeError for a body that is no JSON object.
+    Returns the text, or the members that are left, which are joined as they are sent; the ``_meta``
+    (``meta`` wins where they differ); and the type.  Raises ValueError or TypeError for a body that
+    is no JSON object.
     """
-    text = to_json(body)
-    if type(body) is dict:
-        found = "_meta" in body or (result and "resultType" in body)
-    else:  # an escape could hide any name; a Raw result is mostly of a server, and then has them
-        found = (
-            (result and type(body) is Raw)
-            or (_UNDERSCORE in text and b'"_meta"' in text)
-            or (_BACKSLASH in text and b"\\u" in text)
-            or (result and _T in text and b'"resultType"' in text)
-        )
+    text: bytes | Raw
+    if result and type(body) is Raw:  # it is mostly of a server, and then has them
+        text, found = body, True
+    else:
+        text = to_json(body)
+        if type(body) is dict:
+            found = "_meta" in body or (result and "resultType" in body)
+        else:  # an escape could hide any name
+            found = (
+                (_UNDERSCORE in text and b'"_meta"' in text)
+                or (_BACKSLASH in text and b"\\u" in text)
+                or (result and _T in text and b'"resultType"' in text)
+            )
     if not found:
         return text, meta, None
     members = _typed(_members_of, text, "the body")
     own = members.pop("_meta", None)
     kind = members.pop("resultType", None) if result else None
     if own is None and kind is None:
-        return text, meta, None
+        return to_json(text), meta, None
     if own is not None:
         meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
-    return _joined(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
+    return members, meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
 OF_RETRIES = ("inputResponses", "requestState")
@@ -75,6 +78,12 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
     and the ``_meta`` without the keys that the engine sets.  Every other member stays byte for
     byte, but for line breaks, which become spaces.
     """
+    body, meta = relayed(params)
+    return Raw(whole(body)), meta
+
+
+def relayed(params: Raw) -> tuple[Raw | Members, dict[str, Raw]]:
+    """Take params apart as :func:`relayable` does; members that are left are not joined yet."""
     members = _members_of(params)
     own = members.pop("_meta", None)
     answers = [members.pop(name, None) for name in OF_RETRIES]
@@ -82,16 +91,24 @@ def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
         return Raw(to_json(params)), {}
     meta = {} if own is None else _members_of(own)
     kept = {key: value for key, value in meta.items() if key not in _RESERVED}
-    return Raw(_joined(members)), kept
+    return members, kept
 
 
-def _joined(members: Mapping[str, Raw]) -> bytes:
-    """Return the object of these members as one line, in one copy."""
-    # The buffer of an encoder grows by copying what is in it.
-    pieces = [
-        part for name, value in members.items() for part in (b",", _encode(name), b":", value)
-    ]
-    return one_line(b"".join((b"{", *pieces[1:], b"}")))
+def whole(body: bytes | Raw | Members) -> bytes | Raw:
+    """Return a body as one text."""
+    return joined(body) if isinstance(body, dict) else body
+
+
+def members_of(body: bytes | Raw | Members) -> Members:
+    """Return the members of a body.  Raises msgspec.MsgspecError."""
+    return body if isinstance(body, dict) else _members_of(body)
+
+
+def text_in(body: bytes | Raw | Members, name: str) -> str | None:
+    """Return a member that is a string, None for any other.  Raises msgspec.MsgspecError."""
+    member = members_of(body).get(name)
+    value = None if member is None else read_member(member)
+    return value if isinstance(value, str) else None
 
 
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:
@@ -101,16 +118,9 @@ def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> 
         raise ValueError(f"{what} is malformed: {error}") from None
 
 
-class _TaskSkim(Struct):
-    task: Raw | UnsetType = UNSET
-
-
-_task_of = msgspec.json.Decoder(_TaskSkim).decode
-
-
-def becomes_task(body: bytes | Raw) -> bool:
+def becomes_task(body: bytes | Raw | Members) -> bool:
     """Return True if params ask for an experimental task, or a result contains one."""
-    return _task_of(body).task is not UNSET
+    return "task" in members_of(body)
 
 
 def permitted(error: errors.ErrorData, revision: Revision) -> errors.ErrorData:

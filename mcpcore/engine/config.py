@@ -91,7 +91,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Maximum bytes waiting to be sent.  Beyond it log messages are dropped (and counted), and
     progress and changes replace what they make obsolete."""
     input_rounds: int = 10
-    """Maximum input rounds before a server has answered one request."""
+    """Maximum input rounds that a client goes through before a server has answered one request."""
     input_requests: int = 100
     """Maximum questions of a server, and answers of a client, in one input round."""
     request_timeout: float | None = 60.0

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import OF_RETRIES
+from mcpcore.engine.bodies import OF_RETRIES, members_of
 from mcpcore.engine.config import Config
 from mcpcore.engine.state import Inbound, Outbound
 from mcpcore.spec.capabilities import Capabilities, declares, input_capability
@@ -17,10 +17,9 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import EmbeddedRequest
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.message import Body, Members, to_json
 
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
-_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class InputRequest(Struct, frozen=True):
@@ -92,13 +91,14 @@ def refuse_questions(
     return None
 
 
-def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
+def retry_body(request: Outbound, responses: Mapping[str, Body]) -> Members:
     """Build the params of a retry: the original ones, the answers, the state byte for byte."""
-    members: dict[str, Any] = dict(_members_of(request.original))
+    members = dict(members_of(request.original))
     for name in OF_RETRIES:  # of another round, if a relay asks
         members.pop(name, None)
     if responses:
-        members["inputResponses"] = {key: Raw(to_json(body)) for key, body in responses.items()}
+        answers = {key: Raw(to_json(body)) for key, body in responses.items()}
+        members["inputResponses"] = Raw(to_json(answers))
     if request.input_state is not None:
-        members["requestState"] = request.input_state
-    return to_json(members)
+        members["requestState"] = Raw(msgspec.json.encode(request.input_state))
+    return members

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import decode_skim, read_member
+from mcpcore.engine.bodies import members_of, read_member, text_in
 from mcpcore.engine.config import HeaderParams
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
-from mcpcore.wire.jsontext import shortened
+from mcpcore.wire.jsontext import Members, shortened
 
 SAFE_INTEGER = 2**53 - 1
 
@@ -99,7 +99,7 @@ def name_in(skim: Skim, header: str) -> str | None:
 
 
 def mirror_of(
-    params: bytes,
+    params: bytes | Raw | Members,
     version: str,
     method: str,
     row: Method | None,
@@ -108,15 +108,16 @@ def mirror_of(
     """Compute the headers that mirror a request with ``params``."""
     if row is None or row.header is None:
         return Mirror(version=version, method=method)
-    name = name_in(decode_skim(params), row.header)
+    name = text_in(params, row.header)
     wanted = header_params.get(name) if name is not None and row.header_params else None
     texts = header_arguments(params, wanted) if wanted else {}
     return Mirror(version=version, method=method, name=name, params=texts)
 
 
-def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
+def header_arguments(params: bytes | Raw | Members, wanted: HeaderParams) -> dict[str, str]:
     """Return the texts of the mirrored arguments; LocalProtocolError if no header can carry one."""
-    arguments = _decode_arguments(params).arguments
+    member = members_of(params).get("arguments")
+    arguments = {} if member is None else _decode_object(member)
     texts = {}
     for name, path in wanted.items():
         value = value_at(arguments, path)

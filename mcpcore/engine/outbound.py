@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec import Raw, Struct, structs
 
-from mcpcore.engine.bodies import Meta, becomes_task, checked_meta, take_apart
+from mcpcore.engine.bodies import Meta, becomes_task, checked_meta, take_apart, text_in, whole
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Key, Route
 from mcpcore.engine.input_rounds import retry_body
@@ -23,7 +23,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.tools import Tool
 from mcpcore.wire.jsontext import sayable
-from mcpcore.wire.message import Body, encode_request, to_json
+from mcpcore.wire.message import Body, Members, encode_request, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _OPEN, _APPLICATION = RequestState.ACTIVE, SessionState.OPEN, Purpose.APPLICATION
@@ -66,8 +66,8 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         if log_level is not None and log_level not in SEVERITY:
             known = ", ".join(SEVERITY)
             raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
-        body: bytes | Raw
-        if bare and isinstance(params, Raw):
+        body: bytes | Raw | Members
+        if bare and isinstance(params, Raw | dict):
             body = params
         else:
             body, meta, _ = take_apart(params, meta)
@@ -206,7 +206,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
             return
         path = row.capability
         if state.role is Role.SERVER:
-            path = input_capability(row.name, Raw(request.body)) or path
+            path = input_capability(row.name, Raw(whole(request.body))) or path
         if path is not None and not declares(state.peer_capabilities, path):
             raise CapabilityMissing(path)
         if state.role is _CLIENT:  # its capability never depends on the params
@@ -326,14 +326,9 @@ def overdue(request: Outbound, config: Config, now: float) -> str:
 # Repetition
 
 
-class _ToolName(Struct):
-    name: str | UnsetType = UNSET
-
-
-_decode_name = msgspec.json.Decoder(_ToolName).decode
-
-
-def may_repeat(method: str, body: bytes | Raw, mark: bool | None, tools: Collection[str]) -> bool:
+def may_repeat(
+    method: str, body: bytes | Raw | Members, mark: bool | None, tools: Collection[str]
+) -> bool:
     """Return True if a request may be sent a second time.
 
     ``body``: its params.  ``mark``: the sender's own decision, which wins; None for none.
@@ -346,7 +341,7 @@ def may_repeat(method: str, body: bytes | Raw, mark: bool | None, tools: Collect
     if method != "tools/call" or not tools:
         return False
     try:
-        return _decode_name(body).name in tools
+        return text_in(body, "name") in tools
     except msgspec.MsgspecError:
         return False
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import Meta, own_meta, permitted, relayable, take_apart
+from mcpcore.engine.bodies import Meta, own_meta, permitted, relayed, take_apart, whole
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import (
     MAIN,
@@ -74,6 +74,7 @@ from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import (
     Body,
     Frame,
+    Members,
     RequestId,
     encode_error,
     encode_notification,
@@ -410,7 +411,8 @@ class Peer:
         answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
         ``capabilities`` are declared with this request (modern) instead of those of the config, as
         a relay does for the client behind it; ``bare``: Raw params without ``_meta``, and without
-        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`).
+        line breaks, which need not be read (those of :func:`~mcpcore.engine.bodies.relayable`), or
+        the Raw members of some.
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
@@ -438,7 +440,7 @@ class Peer:
         progress, the capabilities of its client (modern; else the handshake has declared them).
         """
         modern = self.revision is not None and self.revision.modern
-        params, meta = relayable(received.params)
+        params, meta = relayed(received.params)
         return self.request(
             received.method,
             params,
@@ -506,7 +508,7 @@ class Peer:
             path = f"extensions.{extension}"
             if result_type == TASK and extension and not declares(record.capabilities, path):
                 raise CapabilityMissing(path)
-            result = splice(bytes(result), members) if members else result
+            result = splice(bytes(whole(result)), members) if members else result
             return answer_with(record, result, own, result_type)
         ours = record.peer.profile.complete[record.revision]
         members = b"%b,%b" % (ours, members) if ours and members else ours or members
@@ -669,7 +671,8 @@ class Peer:
         state = self._state
         if method in _NOT_BY_HAND:
             raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
-        body, meta, _ = take_apart(params, meta)
+        taken, meta, _ = take_apart(params, meta)
+        body = bytes(whole(taken))
         topic = TOPICS.get(method) if state.role is Role.SERVER else None
         change = None if topic is None else change_of(topic, body)
         if parent is not None:
@@ -819,7 +822,9 @@ def _takes_news(record: Inbound) -> bool:
     return record.state is _ACTIVE and record.stream is None and not record.held
 
 
-def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:
+def answer_with(
+    record: Inbound, body: bytes | Raw | Members, meta: Meta | None, result_type: str
+) -> bool:
     """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
     if record.revision.result_type:
         members = b'"resultType":%b,"_meta":%b' % (

@@ -39,6 +39,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import (
+    Members,
     Message,
     Reject,
     RequestId,
@@ -147,11 +148,11 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Part that has sent it."""
     id: RequestId
     method: str
-    original: bytes | Raw
+    original: bytes | Raw | Members
     """Params as the application gave them, without ``_meta``."""
     started: float
     timeout: float | None
-    body: bytes | Raw
+    body: bytes | Raw | Members
     """Params as they are sent; in a retry with the answers and the state."""
     meta: Mapping[str, Any] = {}
     log_level: str | None = None

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.bodies import members_of, read_member
 from mcpcore.policy.differences import (
     Declaration,
     Difference,
@@ -460,9 +461,9 @@ def _called(method: str, params: Body) -> str:
     """Return the name that the params of a request have.  Raises msgspec.MsgspecError."""
     if method not in CALLS:
         return ""
-    if not isinstance(params, dict):
-        params = msgspec.json.decode(to_json(params) or b"{}", type=dict[str, Any])
-    return str(params.get(CALLS[method][1], ""))
+    members = params if isinstance(params, dict) else members_of(to_json(params))
+    name = members.get(CALLS[method][1], "")
+    return str(read_member(name) if isinstance(name, Raw) else name)
 
 
 def _with_addresses(before: Any, after: Any) -> Any:

@@ -311,7 +311,7 @@ class Conversations:
         """Close a conversation, and end what is open there."""
         self.close(link)
         self._end_all(link, EndReason.CLOSED, reason)
-        self._relay.subscriptions.lost(link)
+        self._relay.subscriptions.listens.lost(link)
 
     def _end_all(
         self, link: UpstreamLink, reason: EndReason, told: str, fault: Fault | None = None
@@ -358,7 +358,7 @@ class Conversations:
             self.open(target)
             opening = False  # what waits goes on to wait
         self._go_ahead(target, lost=opening)  # each finds out that the server does not answer
-        self._relay.subscriptions.lost(link)
+        self._relay.subscriptions.listens.lost(link)
 
     def missed(self, link: UpstreamLink) -> None:
         """Note that a replica cannot be reached: the server is away if none can."""
@@ -366,16 +366,12 @@ class Conversations:
         if len(link.target.gone) >= len(link.target.places):
             self.went_away(link.target)
 
-    def kept_waiting(self, link: UpstreamLink) -> None:
-        """Note that a merged list has waited in vain for the server in one conversation."""
-        link.target.gone.add(link.replica)
-        self._went_away(link, link.target)
+    def went_away(self, which: Target | UpstreamLink) -> None:
+        """Note that a server is away, or that lists wait in vain for it in one conversation.
 
-    def went_away(self, target: Target) -> None:
-        """Note that a server is away; it may come back."""
-        self._went_away(target, target)
-
-    def _went_away(self, which: Target | UpstreamLink, target: Target) -> None:
+        It may come back.
+        """
+        target = which if isinstance(which, Target) else which.target
         if which.away is None:
             which.away = since = self._relay.now
 

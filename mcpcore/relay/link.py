@@ -378,10 +378,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
-    streams: set[Any] = set()
-    """Streams of changes that are part of it, in the legacy era."""
-    uris: dict[str, set[Any]] = {}
-    """Resources subscribed to in the legacy era, with their streams."""
+    feed: Any = None
+    """Subscriptions in it, in the legacy era, if there are any."""
     listens: dict[RequestId, Any] = {}
     """Requests that listen to a modern server, by id."""
     refused: bool = False
@@ -472,13 +470,18 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def _end_of(self, event: RequestEnded) -> tuple[RequestEnded, Hashable]:
         """Return an end as the guard judges it, and the client or replica whose fault it may be.
 
-        The session that has a conversation for itself may have ended it, such as by a crash.
+        The session that has a conversation for itself may have ended it, such as by a crash; and
+        a status may be about the credentials of a principal, where the server gets these.
         """
         if self.refused:
             return structs.replace(_UNANSWERED, request=event.request), None
-        closed = event.reason is EndReason.CLOSED and event.fault is None
-        own = self.audience.session if closed else None
-        return event, (own and (self.audience.principal or own)) or self.replica or None
+        fault, session, principal = event.fault, self.audience.session, self.audience.principal
+        own: Session | str | None = None
+        if fault is None and event.reason is EndReason.CLOSED:
+            own = session and (principal or session)
+        elif fault is not None and fault.status is not None and self.target.personal:
+            own = principal
+        return event, own or self.replica or None
 
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""
@@ -489,7 +492,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""
-        needed = self.calls or self.pending or self.asked or self.streams
+        needed = self.calls or self.pending or self.asked or self.feed
         return not needed and (self.greeted or self.machine is None)
 
     def free(self, now: float) -> bool:

@@ -1,10 +1,11 @@
-"""Listen streams at modern servers, each for all watchers that may share it.
+"""Changes of servers, each asked for on behalf of all watchers that may share it.
 
 A feed asks a server for what its watchers want together, and passes each change on to those that
-want it.  When they want something else its stream is replaced, the new one before the old one
-ends.  What its server refuses, as too much or as unfit, gets a feed of its own.
+want it.  At a modern server it is a listen stream: when the watchers want something else it is
+replaced, the new one before the old one ends, and what the server refuses, as too much or as
+unfit, gets a feed of its own.  At a legacy server it is the subscriptions of a conversation.
 
-Source: the subscriptions page of 2026-07-28.
+Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.reconnection import grown
 from mcpcore.engine.subscriptions import TOPICS, change_of
 from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
 from mcpcore.relay.rewriting import encode
@@ -34,6 +36,11 @@ Item = tuple[str, str]
 Taking = Callable[["frozenset[Item] | ErrorData"], None]
 """Function that takes what a server announces of the items that were asked for, or its error."""
 _LISTEN = "subscriptions/listen"
+_SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
+URIS = "resource_subscriptions"
+"""Field of a filter with the resources that a legacy server is asked about."""
+_LONGEST = 64.0
+"""Maximum delay before another attempt, in first ones."""
 _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
 SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
@@ -95,29 +102,11 @@ LISTEN: Table[ListenState, ListenSignal] = {
 DIAGRAMS = (
     (
         "Stream of changes of a relay",
-        "`Stream.state`: changes of a server for one client; `Feed.state`: for several.",
+        "`Feed.state`: changes of a server for all clients that may share them.",
         LISTEN,
     ),
 )
 """Title, text and table of each diagram."""
-
-
-class ChangeStream(Struct, eq=False, kw_only=True):
-    """Stream of changes of a server, as far as its state goes."""
-
-    failures: int = 0
-    state: ListenState = ListenState.OPENING
-
-    def move(self, signal: ListenSignal) -> bool:
-        """Move to the next state; False if the signal means nothing in this one."""
-        after = step(LISTEN, self.state, signal)
-        self.state = after or self.state
-        return after is not None
-
-    def delay(self, first: float) -> float:
-        """Return the delay before it is opened again, which is one more failure."""
-        self.failures += 1
-        return first * float(2 ** min(self.failures - 1, 6))
 
 
 class Claim(Struct, eq=False):
@@ -137,24 +126,32 @@ class Claim(Struct, eq=False):
 
 
 class FeedRequest(Struct, eq=False):
-    """Request of a feed that listens."""
+    """Request of a feed that listens, or its subscriptions in a conversation."""
 
     feed: "Feed"
     link: UpstreamLink
-    asked: frozenset[Item]
+    asked: frozenset[Item] = frozenset()
     granted: frozenset[Item] = frozenset()
     request: RequestId | None = None
+    """Id at a modern server."""
+    waiting: set[Item] = set()
+    """Resources about which a legacy server has yet to answer."""
 
 
-class Feed(ChangeStream, eq=False):
-    """Changes of a modern server for all watchers that may share them."""
+class Feed(Struct, eq=False):
+    """Changes of a server for all watchers that may share them."""
 
     target: Target
     audience: Audience
     capabilities: ClientCapabilities
     """Capabilities that the clients declare."""
+    modern: bool
+    """True if the server is modern for them."""
     place: tuple[Any, ...]
     """Place among the feeds, by conversation and capabilities."""
+    state: ListenState = ListenState.OPENING
+    failures: int = 0
+    """Attempts in a row to open it that have failed."""
     wanted: dict[Item, set["Stream"]] = {}
     """Streams of watchers by what they want."""
     callers: Counter[Hashable] = msgspec.field(default_factory=Counter)
@@ -171,16 +168,22 @@ class Feed(ChangeStream, eq=False):
 
     def takes(self, claim: Claim) -> bool:
         """Return True if a claim may be added."""
-        more = sum(item not in self.wanted for item in claim.items)
+        more = self.modern and sum(item not in self.wanted for item in claim.items)
         room = not self.full and len(self.wanted) + more <= _SUBJECTS
         return (room or not more) and self not in claim.refused_by
 
+    def move(self, signal: ListenSignal) -> bool:
+        """Move to the next state; False if the signal means nothing in this one."""
+        after = step(LISTEN, self.state, signal)
+        self.state = after or self.state
+        return after is not None
+
 
 class Listens:
-    """Part of the subscriptions of a relay that listens to modern servers.
+    """Part of the subscriptions of a relay that asks servers for changes.
 
     ``changed`` is told of an item that may have changed, and the streams that want it; ``left`` of
-    a stream whose server is of the legacy era now.
+    a stream whose server is of another era now.
     """
 
     def __init__(
@@ -202,13 +205,15 @@ class Listens:
         if not items:
             take(items)
             return
-        declared = stream.watcher.audience.capabilities
-        audience = self._relay.conversations.link(stream.target, stream.watcher.audience).audience
-        place = stream.target.name, *stream.target.party(audience.principal), audience.session
+        target, clients = stream.target, stream.watcher.audience
+        link = self._relay.conversations.link(target, clients)
+        audience, declared = link.audience, clients.capabilities
+        whose = *target.party(audience.principal), audience.session, audience.revision.name
         held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
         claim = Claim(stream, items, items - held, take, until)
-        self._claim(claim, Feed(stream.target, audience, declared, (*place, encode(declared))))
+        place = target.name, *whose, encode(declared)
+        self._claim(claim, Feed(target, audience, declared, link.modern, place))
 
     def _claim(self, claim: Claim, fresh: Feed) -> None:
         """Add a claim to the first feed that has room for it, or to a fresh one."""
@@ -278,29 +283,35 @@ class Listens:
     # Requests
 
     def _update(self, feed: Feed) -> None:
-        """Listen for what is wanted, if that has changed; end a feed that nobody wants."""
+        """Ask for what is wanted, if that has changed; end a feed that nobody wants."""
         self._grant(feed)
-        current, wanted, target = feed.current, feed.wanted.keys(), feed.target
         if feed.state is ListenState.ENDED:
             return
-        if not wanted:
+        if not feed.wanted:
             self._close(feed)
             return
+        try:
+            if feed.modern:
+                self._listen(feed)
+            else:
+                self._subscribe(feed)
+        except LocalProtocolError as error:
+            self._refused(feed, frozenset(feed.wanted), feed.target.error(str(error)))
+
+    def _listen(self, feed: Feed) -> None:
+        """Open a listen stream for what is wanted, in place of the one before."""
+        current, wanted, target = feed.current, feed.wanted.keys(), feed.target
         if feed.next is not None or (current is not None and current.asked == wanted):
             return
-        try:
-            link = self._relay.conversations.link(target, feed.audience)
-            if len(link.listens) >= target.listens:
-                if current is None or not target.listens:
-                    raise LocalProtocolError(f"busy: {target.listens} listen streams are open")
-                if wanted <= current.asked:
-                    return  # what is wanted no longer may come all the same
-                self._cancel(current)  # as there is no room for both at a time
-                feed.current = None
-                feed.move(ListenSignal.LOSE)
-        except LocalProtocolError as error:
-            self._refused(feed, frozenset(wanted), target.error(str(error)))
-            return
+        link = self._relay.conversations.link(target, feed.audience)
+        if len(link.listens) >= target.listens:
+            if current is None or not target.listens:
+                raise LocalProtocolError(f"busy: {target.listens} listen streams are open")
+            if wanted <= current.asked:
+                return  # what is wanted no longer may come all the same
+            self._cancel(current)  # as there is no room for both at a time
+            feed.current = None
+            feed.move(ListenSignal.LOSE)
         feed.move(ListenSignal.REOPEN)
         feed.next = listen = FeedRequest(feed, link, frozenset(wanted))
         request = self._relay.ask(
@@ -314,29 +325,102 @@ class Listens:
             listen.request = request
             link.listens[request] = listen
 
+    def _subscribe(self, feed: Feed) -> None:
+        """Subscribe at a legacy server to what is wanted, and to nothing else.
+
+        A lost conversation is set up again once it has begun, but for those who wait already.
+        """
+        listen = feed.current
+        if listen is None:
+            link = self._relay.conversations.link(feed.target, feed.audience)
+            feed.move(ListenSignal.REOPEN)
+            feed.current = link.feed = listen = FeedRequest(feed, link)
+            link.open()
+        wanted, claimed = frozenset(feed.wanted), (each.items for each in feed.claims)
+        if feed.state is ListenState.REOPENING and not listen.link.greeted:
+            wanted &= listen.asked.union(*claimed)
+        new, gone = wanted - listen.asked, listen.asked - wanted
+        listen.asked = listen.granted = wanted
+        self._unsubscribe(listen, gone)
+        resources = sorted(item for item in new if item[0] == URIS)
+        listen.waiting.update(resources)
+        for item in resources:
+            take = partial(self._answered, listen, item)
+            self._relay.ask(listen.link, _SUBSCRIBE, {"uri": item[1]}, take)
+        if not listen.waiting and listen.asked == feed.wanted.keys():
+            self._opened(feed)
+        self._grant(feed)
+
+    def _answered(self, listen: FeedRequest, item: Item, outcome: Outcome) -> None:
+        """Take the answer of a legacy server to a subscription."""
+        feed = listen.feed
+        if listen is not feed.current:
+            return
+        listen.waiting.discard(item)
+        if isinstance(outcome, ErrorData):
+            claims = [each for each in feed.claims if item in each.items]
+            for claim in claims:
+                claim.items -= {item}
+                self._drop(feed, claim.stream, claim.new & {item})
+            if item not in feed.wanted:
+                listen.asked -= {item}
+            feed.claims = [each for each in feed.claims if each.items]
+            for claim in claims:
+                if not claim.items:
+                    claim.take(outcome)
+        if not listen.link.ended:
+            self._update(feed)
+
+    def _unsubscribe(self, listen: FeedRequest, items: Iterable[Item]) -> None:
+        for field, uri in sorted(items):
+            if field == URIS and not listen.link.ended:
+                self._relay.ask(listen.link, _UNSUBSCRIBE, {"uri": uri}, void)
+
+    def greeted(self, link: UpstreamLink, again: bool) -> None:
+        """Subscribe at a legacy server that was away, or ``again`` as it has lost the session."""
+        if link.feed is None:
+            return
+        feed: Feed = link.feed.feed
+        if again and feed.move(ListenSignal.LOSE):
+            feed.move(ListenSignal.REOPEN)
+            feed.current = link.feed = FeedRequest(feed, link)
+        self._update(feed)
+
+    def lost(self, link: UpstreamLink) -> None:
+        """Open a feed again that was part of a conversation with a legacy server."""
+        if link.feed is not None:
+            feed, link.feed = link.feed.feed, None
+            feed.current = None
+            self._refused(feed, frozenset(feed.wanted), feed.target.unreachable)
+
     def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         """Take the acknowledgement of a server."""
         listen = link.listens.get(event.request)
         if listen is None or listen is not listen.feed.next:
             return
         feed, before = listen.feed, listen.feed.current
-        feed.current, feed.next, feed.failures = listen, None, 0
+        feed.current, feed.next = listen, None
         listen.granted = items_of(event.filter) & listen.asked
-        again = feed.state is ListenState.REOPENING
-        feed.move(ListenSignal.ACKNOWLEDGE)
         if before is not None:
             self._cancel(before)
-        if again:
+        self._opened(feed)
+        self._update(feed)
+
+    def _opened(self, feed: Feed) -> None:
+        """Note that a server announces what is wanted; of before it may have missed changes."""
+        again, feed.failures = feed.state is ListenState.REOPENING, 0
+        if feed.move(ListenSignal.ACKNOWLEDGE) and again:
             for item in sorted(feed.wanted):
                 self._changed(item, list(feed.wanted[item]))
-        self._update(feed)
 
     def _grant(self, feed: Feed) -> None:
         """Announce what the server has granted, unless the next request leaves it out."""
         current, after = feed.current, feed.next
-        if current is None:
+        if current is None or not feed.claims:
             return
-        sure = current.asked if after is None else current.asked & after.asked
+        sure = current.asked - current.waiting
+        if after is not None:
+            sure &= after.asked
         granted = [each for each in feed.claims if each.items <= sure]
         feed.claims = [each for each in feed.claims if not each.items <= sure]
         for claim in granted:
@@ -344,10 +428,10 @@ class Listens:
                 claim.alone.full = True
             claim.take(claim.items & current.granted)
 
-    def streams(self, listen: FeedRequest, method: str, params: Raw) -> list["Stream"]:
+    def streams(self, listen: FeedRequest | None, method: str, params: Raw) -> list["Stream"]:
         """Return the streams that want a change which the server was to announce."""
         topic = TOPICS.get(method)
-        if topic is None:
+        if listen is None or topic is None:
             return []
         change = change_of(topic, params)
         item = change.topic.field, change.subject or ""
@@ -392,7 +476,7 @@ class Listens:
             claim.items = claim.new
             claim.refused_by.append(feed)
             claim.alone = feed if len(early) == 1 else None
-            fresh = Feed(feed.target, feed.audience, feed.capabilities, feed.place)
+            fresh = Feed(feed.target, feed.audience, feed.capabilities, feed.modern, feed.place)
             self._claim(claim, fresh)
         if feed.claims or not feed.wanted:
             self._update(feed)
@@ -400,16 +484,24 @@ class Listens:
             self._reopen_later(feed)
 
     def _reopen_later(self, feed: Feed) -> None:
-        delay = feed.delay(self._relay.settings.listen_delay)
-        feed.due = self._relay.now + delay
-        self._relay.later(delay, partial(self._reopen, feed, feed.due))
+        feed.due = self._relay.now + self.delay(feed.failures)
+        feed.failures += 1
+        self._relay.later(feed.due - self._relay.now, partial(self._reopen, feed, feed.due))
+
+    def delay(self, failures: int) -> float:
+        """Return the delay before another attempt, after some that have failed."""
+        first = self._relay.settings.listen_delay
+        return grown(first, 2.0, failures + 1, first * _LONGEST)
 
     def _reopen(self, feed: Feed, due: float) -> None:
         if feed.state is not ListenState.LOST or feed.due != due:
             return
+        if feed.target.greeted(feed.audience.revision) is None:  # it is being asked for
+            self._reopen_later(feed)
+            return
         for stream in {each for streams in feed.wanted.values() for each in streams}:
-            if not stream.modern:
-                stream.items |= stream.feeds[feed]
+            spoken = feed.target.spoken(stream.watcher.audience.revision)
+            if (stream.modern, spoken) != (feed.modern, feed.audience.revision):
                 self._drop(feed, stream, stream.feeds[feed])
                 self._left(stream)
         self._update(feed)
@@ -427,6 +519,9 @@ class Listens:
 
     def _cancel(self, listen: FeedRequest) -> None:
         link, request = listen.link, listen.request
+        if link.feed is listen:
+            link.feed = None
+            self._unsubscribe(listen, listen.asked)
         if request is not None and link.listens.pop(request, None) and not link.ended:
             link.pending.pop(request, None)
             link.peer.cancel(request, now=self._relay.now)

@@ -105,9 +105,9 @@ class Parking:
             relay.refuse(arrival, INVALID_PARAMS, str(broken))
             return
         if ticket.parked is None:
-            members = b'"requestState":' + encode(ticket.state)
+            retry = {"requestState": Raw(encode(ticket.state))}
             if event.input_responses is not None:
-                members += b',"inputResponses":' + encode(event.input_responses)
+                retry["inputResponses"] = Raw(encode(event.input_responses))
             target = relay.targets.get(ticket.server or "")
             plain, method, params = relay.names.plain, event.method, event.params
             found = None if plain else relay.names.inward_in(method, params, learned=learned)
@@ -116,7 +116,7 @@ class Parking:
                 return
             again = partial(self.retried, arrival, state, learned=True)
             if found is not None or learned or not relay.lists.learn(arrival, again):
-                relay.forward(target, arrival, found[1] if found else params, members)
+                relay.forward(target, arrival, found[1] if found else params, retry)
             return
         here = ticket.place == self._place
         parked = self._parked.get(ticket.parked) if here else None

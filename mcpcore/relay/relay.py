@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine import events
-from mcpcore.engine.bodies import relayable
+from mcpcore.engine.bodies import members_of, relayable, relayed
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
@@ -66,7 +66,7 @@ from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
 from mcpcore.relay.questions import Questions
-from mcpcore.relay.rewriting import encode, members_of
+from mcpcore.relay.rewriting import encode
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.sign_ins import SignIns
 from mcpcore.relay.subscriptions import Subscriptions
@@ -89,7 +89,7 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import Body, RequestId, splice, to_json
+from mcpcore.wire.message import Body, Members, RequestId
 
 _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
@@ -259,7 +259,7 @@ class Relay:
         with suppress(LocalProtocolError):  # it may have been answered before
             self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
 
-    def _route(self, arrival: Arrival, *, learned: bool = False) -> None:
+    def _route(self, arrival: Arrival) -> None:
         method, params = arrival.event.method, arrival.event.params
         own = self._handlers.get(method)
         if own is not None:
@@ -270,17 +270,36 @@ class Relay:
             if target is not None:
                 self.forward(target, arrival, params)
                 return
-        if self._sole is not None and (self.names.plain or method not in IN_PARAMS):
+        if method in IN_PARAMS:
+            self.find(arrival, self.forward)
+        elif self._sole is not None:
             self.forward(self._sole, arrival, params)
-        elif method not in IN_PARAMS:
+        else:
             text = f"method not found: {method} names none of the servers"
             self.refuse(arrival, METHOD_NOT_FOUND, text)
-        elif found := self.names.inward_in(method, params, learned=learned):
-            self.forward(self.targets[found[0]], arrival, found[1])
-        elif learned or not self.lists.learn(arrival, partial(self._route, arrival, learned=True)):
-            self.unknown(arrival)
 
-    def unknown(self, arrival: Arrival) -> None:
+    def find(
+        self,
+        arrival: Arrival,
+        go_on: Callable[[Target, Arrival, Raw], None],
+        *,
+        learned: bool = False,
+    ) -> None:
+        """Go on with the server that a request names, and the params there.
+
+        Raises msgspec.MsgspecError for params without that name.
+        """
+        params = arrival.event.params
+        if self._sole is not None and self.names.plain:
+            go_on(self._sole, arrival, params)
+        elif found := self.names.inward_in(arrival.event.method, params, learned=learned):
+            go_on(self.targets[found[0]], arrival, found[1])
+        else:
+            again = partial(self.find, arrival, go_on, learned=True)
+            if learned or not self.lists.learn(arrival, again):
+                self._unknown(arrival)
+
+    def _unknown(self, arrival: Arrival) -> None:
         """Refuse a request for something that no server has."""
         event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
@@ -304,45 +323,39 @@ class Relay:
 
         return go_on
 
-    def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
-        """Send a request on; ``members`` are answers and state for a modern server."""
-        if target.desk is not None:
-            known = self.sign_ins.take(target, arrival, params)
-            if known is None:
-                return
-            arrival = known
-        client = arrival.event.revision
-        if target.greeted(client) is not None:  # the usual case
-            self.conversations.look_if_due(target, client)
-            self._send(target, arrival, params, members)
-            return
-        send = partial(self._send, target, arrival, params, members)
-        self.conversations.when_known(target, client, send, arrival)
+    def forward(
+        self, target: Target, arrival: Arrival, params: Raw, retry: Members | None = None
+    ) -> None:
+        """Send a request on; ``retry``: answers and state for a modern server."""
+        taken = self.sign_ins.take(target, arrival, params)
+        if taken is not None:
+            send = partial(self._send, target, taken, params, retry)
+            self.conversations.when_known(target, taken.event.revision, send, taken)
 
     def _send(
         self,
         target: Target,
         arrival: Arrival,
         params: Raw,
-        members: bytes,
+        retry: Members | None,
         before: PassedCall | None = None,
     ) -> None:
         event, caller = arrival.event, arrival.caller
         if target.greeted(event.revision) is None:
-            if target.desk is None or self.sign_ins.take(target, arrival, params) is not None:
+            if self.sign_ins.take(target, arrival, params) is not None:
                 self.fail(arrival, target.unreachable)
             return
-        body, meta = relayable(params)
+        body, meta = relayed(params)
         modern = target.modern_for(event.revision)
         if event.request_state is None and event.input_responses is not None and modern:
-            members = b'"inputResponses":' + encode(event.input_responses)
-        elif members and not modern:  # to a legacy server it would be a new call
+            retry = {"inputResponses": Raw(encode(event.input_responses))}
+        elif retry and not modern:  # to a legacy server it would be a new call
             text = "requestState: its server has changed; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
             return
         meta = self.tasks.related_inward(event.principal, target.name, meta)
-        if members:
-            body = Raw(to_json(splice(bytes(body), members)))
+        if retry:
+            body = {**members_of(body), **retry}
         try:
             link = self.conversations.link(
                 target, arrival.audience, () if before is None else before.tried
@@ -355,7 +368,7 @@ class Relay:
         call = before or PassedCall(
             [arrival], event.method, arrival, caller, cell, link, until, params=params
         )
-        call.cell, call.link, call.fresh = cell, link, not members
+        call.cell, call.link, call.fresh = cell, link, not retry
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if modern else None
@@ -390,7 +403,7 @@ class Relay:
         """Send a call once more, unless it was cancelled meanwhile."""
         target, arrival = call.link.target, call.arrival
         if self.calls.pop(arrival.place, None) is not None:
-            send = partial(self._send, target, arrival, call.params, b"", call)
+            send = partial(self._send, target, arrival, call.params, None, call)
             self.conversations.when_known(target, arrival.event.revision, send, arrival)
 
     def ask(
@@ -471,7 +484,8 @@ class Relay:
         slow = event.reason is EndReason.TIMED_OUT
         slow = slow or (fault is not None and fault.kind is FaultKind.CONNECT_TIMEOUT)
         if slow and event.method in LISTS and event.request in link.pending:
-            self.conversations.kept_waiting(link)
+            link.target.gone.add(link.replica)
+            self.conversations.went_away(link)
         call = link.calls.get(event.request)
         if call is not None:
             call.denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
@@ -748,8 +762,8 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
     events.SubscriptionAcknowledged: Relay._acknowledged,
-    events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.notified(
-        link, event
+    events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.told(
+        link, event.method, event.params, link.listens.get(event.request)
     ),
 }
 """Handlers of the events of the upstream machines."""

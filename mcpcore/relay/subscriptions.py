@@ -1,14 +1,13 @@
 """Changes that servers announce, on their way to the clients that want to hear of them.
 
 A client that wants changes is a watcher: the listen stream of a modern client, or the session of a
-legacy one.  It has a stream at each server that announces what it wants: a part of the listen
-streams of a modern server (:mod:`mcpcore.relay.listens`); a conversation with a legacy server, and
-the subscriptions there.
+legacy one.  It has a stream at each server that announces what it wants, which is a part of what
+the server is asked for (:mod:`mcpcore.relay.listens`).
 
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,20 +24,17 @@ from mcpcore.relay.link import (
     Arrival,
     Audience,
     Downstream,
-    Outcome,
     Session,
     Target,
     UpstreamLink,
-    void,
 )
 from mcpcore.relay.listens import (
     SUBJECT_FIELDS,
-    ChangeStream,
+    URIS,
     Feed,
+    FeedRequest,
     Item,
     Listens,
-    ListenSignal,
-    ListenState,
     filter_of,
     items_of,
 )
@@ -62,9 +58,7 @@ _TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
 _ROWS = {topic.field: topic.row for topic in TOPICS.values()}
 _LISTS = frozenset((topic.field, "") for topic in _LIST_CHANGES.values())
-_URIS, _TASKS = "resource_subscriptions", "task_ids"
-
-_EMPTY = Raw(b"{}")
+_TASKS = "task_ids"
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
 
@@ -103,29 +97,20 @@ class Watcher(Struct, eq=False):
         return self.where.get("parent")
 
 
-class Stream(ChangeStream, eq=False):
+class Stream(Struct, eq=False):
     """Changes of a server for one watcher."""
 
     watcher: Watcher
     target: Target
     items: frozenset[Item]
-    """Part of what the watcher wants, of a modern server when it was opened."""
+    """Part of what the watcher wants."""
     feeds: dict[Feed, set[Item]] = msgspec.field(default_factory=dict)
-    """Items at a modern server, by the feed that has them."""
-    left: int = 0
-    """Subscriptions that a legacy server has yet to answer."""
-    link: UpstreamLink | None = None
-    """Conversation with a legacy server."""
+    """Items by the feed that has them."""
 
     @property
     def modern(self) -> bool:
         """True if the server is modern for this watcher."""
         return self.target.modern_for(self.watcher.audience.revision)
-
-    @property
-    def uris(self) -> set[str]:
-        """Resources among the items."""
-        return {subject for field, subject in self.items if field == _URIS}
 
 
 class Subscriptions:
@@ -142,7 +127,7 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
-        self.listens = Listens(relay, self._item_changed, self._stream_over)
+        self.listens = Listens(relay, self._item_changed, partial(self._open_stream, failures=1))
 
     # Requests of clients
 
@@ -161,22 +146,18 @@ class Subscriptions:
         else:
             watch()
 
-    def _watch_all(self, watcher: Watcher, state: ListenState = ListenState.OPENING) -> None:
-        within = None if watcher.key is None else self._relay.settings.list_timeout
-        for target in self._relay.targets.values():  # a session has nothing to wait for
-            if self._relay.sign_ins.lacks(target, watcher.audience.principal):
-                self._granted(watcher, watcher.wanted & _LISTS)  # they change by the sign-in
-            else:
-                self._watch_soon(watcher, target, state, within)
+    def _watch_all(self, watcher: Watcher, *, missed: bool = False) -> None:
+        for target in self._relay.targets.values():
+            self._watch_soon(watcher, target, missed=missed)
 
-    def _watch_soon(
-        self, watcher: Watcher, target: Target, state: ListenState, within: float | None = None
-    ) -> None:
+    def _watch_soon(self, watcher: Watcher, target: Target, *, missed: bool = False) -> None:
         """Watch a server for a client once its era is known."""
-        client, principal = watcher.audience.revision, watcher.audience.principal
-        watch = partial(self._watch, watcher, target, state)
         self._relay.conversations.when_known(
-            target, client, watch, within=within, principal=principal
+            target,
+            watcher.audience.revision,
+            partial(self._watch, watcher, target, missed),
+            within=None if watcher.key is None else self._relay.settings.list_timeout,
+            principal=watcher.audience.principal,
         )
 
     def signed_in(self, target: Target, principal: str) -> None:
@@ -186,19 +167,30 @@ class Subscriptions:
                 for method, topic in _LIST_CHANGES.items():
                     if (topic.field, "") in watcher.granted:
                         self._announce(watcher, method, None)
-                self._watch_soon(watcher, target, ListenState.OPENING)
+                self._watch_soon(watcher, target)
 
-    def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
-        """Ask one server for the part of a filter that it can announce."""
-        part = self._part(watcher, watcher.wanted, target)
-        client, again = watcher.audience.revision, partial(self._watch, watcher, target, state)
-        known = target.greeted(client) is not None
-        if not known and watcher.key is None and not watcher.ended:
+    def _watch(self, watcher: Watcher, target: Target, missed: bool) -> None:
+        """Ask one server for the part of a filter that it can announce.
+
+        ``missed``: True if it may have changed before.
+        """
+        part, client = self._part(watcher, watcher.wanted, target), watcher.audience.revision
+        known, stream = target.greeted(client) is not None, watcher.streams.get(target.name)
+        if self._relay.sign_ins.lacks(target, watcher.audience.principal):
+            self._granted(watcher, watcher.wanted & _LISTS)  # they change by the sign-in
+        elif not known and watcher.key is None and not watcher.ended:
+            again = partial(self._watch, watcher, target, missed)
             target.waiting.append((client, again))  # until it is there
-        elif watcher.ended or not known or not part:
+        elif watcher.ended or not known or not (part or stream):
             self._granted(watcher, part)
+        elif stream is not None:
+            stream.items = part
+            with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
+                self.listens.change(stream, part)
+            self._close_unused(stream)
         elif target.modern_for(client) or watcher.key is not None or part - _LISTS:
-            self._open_stream(Stream(watcher, target, part, state=state))
+            watcher.streams[target.name] = stream = Stream(watcher, target, part)
+            self._open_stream(stream, failures=int(missed))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
     def _part(self, watcher: Watcher, wanted: frozenset[Item], target: Target) -> frozenset[Item]:
@@ -206,8 +198,8 @@ class Subscriptions:
         client = watcher.audience.revision
         part = {(_TASKS, id) for server, id in watcher.tasks if server == target.name}
         part |= {(field, uri) for field, uri in wanted if field not in SUBJECT_FIELDS}
-        named = (self._inward(target, outer) for field, outer in wanted if field == _URIS)
-        part |= {(_URIS, uri) for uri in named if uri}
+        named = (self._inward(target, outer) for field, outer in wanted if field == URIS)
+        part |= {(URIS, uri) for uri in named if uri}
         return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability, client))
 
     def _owner(self, uri: str) -> tuple[str, str] | None:
@@ -225,7 +217,7 @@ class Subscriptions:
         found: set[tuple[str, str | None]] = set()
         for field, subject in announced:
             outer: str | None = subject
-            if field == _URIS:
+            if field == URIS:
                 outer = names.outward(NameKind.URI, server, subject, listed=False)
             elif field == _TASKS:
                 outer = tasks.get((server, subject))
@@ -262,83 +254,31 @@ class Subscriptions:
 
     def _leave(self, watcher: Watcher) -> None:
         watcher.ended = True
-        for stream in watcher.streams.values():
-            self._close(stream)
-        watcher.streams.clear()
-
-    # Legacy servers
-
-    def _subscribe_all(self, stream: Stream, link: UpstreamLink) -> None:
-        """Subscribe at a legacy server for a stream.
-
-        It opens with the last answer, and at once if the server had let it have all before.
-        """
-        again, uris = stream.state is ListenState.REOPENING, sorted(stream.uris)
-        stream.left = len(uris)
-        for uri in uris:
-            self._join(stream, link, uri, void if again else partial(self._joined, stream, uri))
-        if again or not uris:
-            self._open(stream, stream.items)
-
-    def _join(
-        self, stream: Stream, link: UpstreamLink, uri: str, take: Callable[[Outcome], None]
-    ) -> None:
-        link.uris.setdefault(uri, set()).add(stream)
-        self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
-
-    def _joined(self, stream: Stream, uri: str, outcome: Outcome) -> None:
-        """Take the answer of a legacy server to a subscription for a stream."""
-        if stream.link is None:
-            return
-        if isinstance(outcome, ErrorData):
-            self._without(stream, stream.link, uri)
-        stream.left -= 1
-        if not stream.left:
-            self._open(stream, stream.items)
-
-    def _unsubscribe(self, stream: Stream, link: UpstreamLink, uris: Iterable[str]) -> None:
-        """Take resources out of a stream, and unsubscribe from those that no other has."""
-        for uri in sorted(uris):
-            if self._without(stream, link, uri):
-                self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
-
-    def _without(self, stream: Stream, link: UpstreamLink, uri: str) -> bool:
-        """Take a resource out of a stream; True if no other of the conversation has it."""
-        stream.items -= {(_URIS, uri)}
-        others = link.uris.pop(uri, set()) - {stream}
-        if others:
-            link.uris[uri] = others
-        return not others
+        while watcher.streams:
+            self._close(watcher.streams.popitem()[1])
 
     def greeted(self, link: UpstreamLink, again: bool) -> None:
-        """Subscribe at a legacy server that was away, or ``again`` as it has lost the session."""
-        for stream in list(link.streams):
-            if again and stream.move(ListenSignal.LOSE):
-                stream.move(ListenSignal.REOPEN)
-            if stream.state is ListenState.REOPENING:
-                self._subscribe_all(stream, link)
+        """Go on at a server that was away, or ``again`` as a legacy one has lost the session."""
+        self.listens.greeted(link, again)
         session = self.sessions.get(link.audience.session)
         if again and session is not None and link.target.name not in session.streams:
             self._announce_lists(session, link.target)
 
-    def lost(self, link: UpstreamLink) -> None:
-        """Open the streams again that were part of a conversation with a legacy server."""
-        for stream in list(link.streams):
-            self._stream_over(stream)
-
-    def told(self, link: UpstreamLink, method: str, params: Raw) -> None:
-        """Pass on a change that a legacy server announces."""
+    def told(
+        self, link: UpstreamLink, method: str, params: Raw, listen: FeedRequest | None = None
+    ) -> None:
+        """Pass on a change that a server announces, on a listen stream or outside of any."""
         body = self._body(link.target, link.audience.revision, method, params)
         if body is None:
             return
-        updated = method == _UPDATED
-        streams = link.uris.get(_subject_of(params).uri, set()) if updated else link.streams
-        watchers = {stream.watcher for stream in streams}
-        session = self.sessions.get(link.audience.session)
-        if session is not None and not updated:
-            watchers.add(session)
-        for watcher in watchers:
-            self._announce(watcher, method, body)
+        streams = self.listens.streams(listen or link.feed, method, params)
+        for stream in streams:
+            own = on_text(partial(_id_of, stream.watcher.tasks, link.target.name))
+            self._announce(stream.watcher, method, rewrite(body, _TASK_ID, own))
+        session = None if listen is not None else self.sessions.get(link.audience.session)
+        told = {stream.watcher for stream in streams}
+        if session is not None and session not in told and method in CHANGED:
+            self._announce(session, method, body)
 
     def _body(self, target: Target, client: Revision, method: str, params: Raw) -> Raw | None:
         """Return the params of a change by the clients' names, without the id of a stream.
@@ -428,43 +368,15 @@ class Subscriptions:
         session = machine, event.session
         if event.log_level is not None:
             self._relay.level_changed(session, event.log_level)
-        watcher = self.sessions.get(session)
-        wanted = _LISTS | {(_URIS, uri) for uri in event.subscriptions}
+        watcher, missed = self.sessions.get(session), False
+        wanted = _LISTS | {(URIS, uri) for uri in event.subscriptions}
         if watcher is None:
             declared, revision = event.capabilities, event.revision
             audience = Audience(event.principal, session, declared, revision)
             watcher = self._session_watcher(session, audience)
-            watcher.wanted = wanted
-            chosen = event.subscriptions
-            self._watch_all(watcher, ListenState.REOPENING if chosen else ListenState.OPENING)
-            return
+            missed = bool(event.subscriptions)
         watcher.wanted = wanted
-        for target in self._relay.targets.values():
-            if not self._relay.sign_ins.lacks(target, watcher.audience.principal):
-                work = partial(self._watch_anew, watcher, target)
-                client, principal = watcher.audience.revision, watcher.audience.principal
-                self._relay.conversations.when_known(target, client, work, principal=principal)
-
-    def _watch_anew(self, watcher: Watcher, target: Target) -> None:
-        """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
-        stream = watcher.streams.get(target.name)
-        if stream is None:
-            self._watch(watcher, target, ListenState.OPENING)
-            return
-        before, had = stream.items, stream.uris
-        stream.items = self._part(watcher, watcher.wanted, target)
-        if stream.modern:
-            with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
-                self.listens.change(stream, stream.items)
-            return
-        uris, link = stream.uris, stream.link
-        if not uris:
-            stream.items = before
-            self._close(watcher.streams.pop(target.name))
-        elif link is not None and stream.state is not ListenState.REOPENING:  # else once it is open
-            for uri in sorted(uris - had):
-                self._join(stream, link, uri, void)
-            self._unsubscribe(stream, link, had - uris)
+        self._watch_all(watcher, missed=missed)
 
     def session_ended(self, session: Session) -> None:
         """Stop watching for a session."""
@@ -472,61 +384,46 @@ class Subscriptions:
         if watcher is not None:
             self._leave(watcher)
 
-    def _subscribe(self, arrival: Arrival, *, learned: bool = False) -> None:
+    def _subscribe(self, arrival: Arrival) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
-        outer = _subject_of(arrival.event.params).uri
-        for target in self._relay.targets.values():
-            uri = self._inward(target, outer)
-            if uri is not None and self._relay.sign_ins.lacks(target, arrival.event.principal):
-                self._relay.fail(arrival, self._relay.sign_ins.refusal(target))
-                return
-            if uri is not None:
-                work = partial(self._subscribed, target, arrival, uri)
-                within = self._relay.settings.list_timeout
-                client = arrival.event.revision
-                self._relay.conversations.when_known(target, client, work, arrival, within=within)
-                return
-        again = partial(self._subscribe, arrival, learned=True)
-        if learned or not self._relay.lists.learn(arrival, again):
-            self._relay.unknown(arrival)
+        _subject_of(arrival.event.params)  # raises for params without a URI
+        self._relay.find(arrival, self._subscribe_at)
+
+    def _subscribe_at(self, target: Target, arrival: Arrival, params: Raw) -> None:
+        work = partial(self._subscribed, target, arrival, _subject_of(params).uri)
+        client, within = arrival.event.revision, self._relay.settings.list_timeout
+        self._relay.conversations.when_known(target, client, work, arrival, within=within)
 
     def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
-        relay, method, audience = self._relay, arrival.event.method, arrival.audience
+        relay, audience = self._relay, arrival.audience
+        watcher = self.sessions.get(audience.session)
+        if relay.sign_ins.lacks(target, audience.principal):
+            relay.fail(arrival, relay.sign_ins.refusal(target))
+            return
         if target.greeted(audience.revision) is None:
             relay.fail(arrival, target.unreachable)
             return
-        watcher = self.sessions.get(audience.session)
         if watcher is None:
             relay.refuse(arrival, INTERNAL_ERROR, "the session is not open")
             return
-        if not target.modern_for(audience.revision):
-            try:
-                link = relay.conversations.link(target, audience)
-            except LocalProtocolError as error:
-                relay.refuse(arrival, INTERNAL_ERROR, str(error))
-                return
-            take = partial(self._noted, arrival, watcher, link, uri)
-            watchers = {stream.watcher for stream in link.uris.get(uri, ())}
-            if method == _UNSUBSCRIBE and watchers - {watcher}:
-                take(_EMPTY)  # others who share the conversation go on
-            else:
-                relay.ask(link, method, {"uri": uri}, take)
-            return
-        stream = watcher.streams.get(target.name)
-        if stream is None:
-            stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
-            self._open_stream(stream)
-        items = frozenset({(_URIS, uri)})
-        if method == _UNSUBSCRIBE:
-            stream.items -= items
-            self.listens.remove(stream, items, frozenset())
+        items, stream = frozenset({(URIS, uri)}), watcher.streams.get(target.name)
+        if arrival.event.method == _UNSUBSCRIBE:
+            if stream is not None:
+                stream.items -= items
+                self.listens.remove(stream, items, frozenset())
+                self._close_unused(stream)
             self._answer(arrival, None)
             return
+        if stream is None:
+            stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
+            watcher.streams[target.name] = stream
+            self._open_stream(stream)
         try:
             new = not any(items <= held for held in stream.feeds.values())
             self.listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
         except LocalProtocolError as error:
-            relay.refuse(arrival, INTERNAL_ERROR, str(error))
+            refusal = ErrorData.make(INTERNAL_ERROR, str(error))
+            self._listened(arrival, stream, items, False, refusal)
 
     def _listened(
         self,
@@ -536,79 +433,49 @@ class Subscriptions:
         new: bool,
         outcome: frozenset[Item] | ErrorData,
     ) -> None:
-        """Answer a subscription of a legacy client at a modern server."""
+        """Answer a subscription of a legacy client."""
         error = outcome if isinstance(outcome, ErrorData) else None
-        if not self._answer(arrival, error) and new:
+        if self._answer(arrival, error):
+            stream.items |= items
+        elif new:
             self.listens.remove(stream, items, frozenset())
-
-    def _noted(
-        self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
-    ) -> None:
-        """Answer a subscription as the legacy server did, and note it for the next conversation."""
-        if isinstance(outcome, ErrorData):
-            self._answer(arrival, outcome)
-            return
-        name = link.target.name
-        stream = watcher.streams.get(name)
-        if stream is None:
-            part = self._part(watcher, _LISTS, link.target)
-            stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
-        active = arrival.event.method == _SUBSCRIBE
-        new = uri not in stream.uris
-        self._without(stream, link, uri)
-        if active:
-            watcher.streams[name] = stream
-            stream.items |= {(_URIS, uri)}
-            if stream.link is not None:
-                stream.link.streams.add(stream)
-                stream.link.uris.setdefault(uri, set()).add(stream)
-        elif name in watcher.streams and not stream.uris:
-            self._close(watcher.streams.pop(name))
-        if watcher.ended:  # meanwhile; others may share the conversation
-            self._leave(watcher)
-        if self._answer(arrival, None) or not (active and new):
-            return
-        if stream.uris == {uri} and name in watcher.streams:
-            self._close(watcher.streams.pop(name))
-        elif stream.link is not None:
-            self._unsubscribe(stream, stream.link, [uri])
+        self._close_unused(stream)
 
     # Streams
 
-    def _open_stream(self, stream: Stream) -> None:
-        relay, watcher, target = self._relay, stream.watcher, stream.target
-        watcher.streams[target.name] = stream
+    def _open_stream(self, stream: Stream, failures: int = 0) -> None:
+        """Ask a server for a stream; after ``failures`` changes may have been missed."""
+        watcher, target = stream.watcher, stream.target
+        if watcher.streams.get(target.name) is not stream:
+            return
+        take = partial(self._taken, stream, failures)
+        if target.greeted(watcher.audience.revision) is None:  # it is being asked for
+            take(target.unreachable)
+            return
         try:
-            if stream.modern:
-                self.listens.add(stream, stream.items, partial(self._taken, stream))
-                return
-            stream.link = link = relay.conversations.link(target, watcher.audience)
-        except LocalProtocolError:
-            self._stream_over(stream)
-            return
-        link.streams.add(stream)
-        link.open()
-        if link.greeted or stream.state is ListenState.OPENING:
-            self._subscribe_all(stream, link)
+            self.listens.add(stream, stream.items, take)
+        except LocalProtocolError as error:
+            take(target.error(str(error)))
 
-    def _taken(self, stream: Stream, outcome: frozenset[Item] | ErrorData) -> None:
-        """Take what a modern server announces of a stream."""
-        if isinstance(outcome, ErrorData):
-            self._stream_over(stream)
-        else:
-            self._open(stream, outcome)
+    def _taken(self, stream: Stream, failures: int, outcome: frozenset[Item] | ErrorData) -> None:
+        """Note what a server will announce; without an answer it is asked again later.
 
-    def _open(self, stream: Stream, announced: frozenset[Item]) -> None:
-        """Note what a server will announce."""
-        again = stream.state is ListenState.REOPENING
-        if not stream.move(ListenSignal.ACKNOWLEDGE):
+        A listen stream of a client opens without the servers that announce nothing for it.
+        """
+        watcher, name = stream.watcher, stream.target.name
+        if watcher.streams.get(name) is not stream:
             return
-        stream.failures = 0
-        if again:
-            for item in sorted(stream.items):
+        if not isinstance(outcome, ErrorData):
+            for item in sorted(outcome) if failures else ():
                 self._item_changed(item, [stream])
+            if not failures:
+                self._granted(watcher, self._outward(stream, outcome))
+        elif failures or watcher.key is None:
+            again = partial(self._open_stream, stream, failures + 1)
+            self._relay.later(self.listens.delay(failures), again)
         else:
-            self._granted(stream.watcher, self._outward(stream, announced))
+            del watcher.streams[name]
+            self._granted(watcher, frozenset())
 
     def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
         """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
@@ -631,57 +498,20 @@ class Subscriptions:
         for stream in streams:
             self._announce(stream.watcher, method, body)
 
-    def notified(self, link: UpstreamLink, event: events.SubscriptionNotification) -> None:
-        """Pass on a change that a modern server announces."""
-        listen = link.listens.get(event.request)
-        body = self._body(link.target, link.audience.revision, event.method, event.params)
-        if listen is not None and body is not None:
-            for stream in self.listens.streams(listen, event.method, event.params):
-                tasks, name = stream.watcher.tasks, link.target.name
-                own = on_text(partial(_id_of, tasks, name))
-                self._announce(stream.watcher, event.method, rewrite(body, _TASK_ID, own))
+    def _close_unused(self, stream: Stream) -> None:
+        """Close a stream of a session at a legacy server where it has subscribed to nothing.
 
-    def _stream_over(self, stream: Stream) -> None:
-        """Handle the end of a server's stream: it is opened again unless its client gave it up.
-
-        A listen stream of a client opens without the servers that open none for it.
+        It hears of lists in its conversation all the same.
         """
-        self._detach(stream)
-        watcher, opening = stream.watcher, stream.state is ListenState.OPENING
-        if watcher.streams.get(stream.target.name) is not stream:
-            return
-        if opening and (watcher.key is not None or not stream.modern):
-            stream.move(ListenSignal.CLOSE)
-            del watcher.streams[stream.target.name]
-            self._granted(watcher, frozenset())
-        elif stream.move(ListenSignal.LOSE):
-            delay = stream.delay(self._relay.settings.listen_delay)
-            self._relay.later(delay, partial(self._reopen, stream))
-
-    def _reopen(self, stream: Stream) -> None:
-        target = stream.target
-        if stream.watcher.streams.get(target.name) is not stream:
-            return
-        if target.greeted(stream.watcher.audience.revision) is None:  # it is being asked for
-            delay = stream.delay(self._relay.settings.listen_delay)
-            self._relay.later(delay, partial(self._reopen, stream))
-        elif stream.move(ListenSignal.REOPEN):
-            self._open_stream(stream)
+        watcher, name = stream.watcher, stream.target.name
+        items = stream.items.union(*stream.feeds.values())
+        subscribed = any(field == URIS for field, _ in items)
+        if not (stream.modern or subscribed) and watcher.streams.get(name) is stream:
+            self._close(watcher.streams.pop(name))
 
     def _close(self, stream: Stream) -> None:
-        stream.move(ListenSignal.CLOSE)
         over = ErrorData.make(INTERNAL_ERROR, "the session has ended")
         self.listens.remove(stream, None, over)
-        link = self._detach(stream)
-        if link is not None and not link.ended:
-            self._unsubscribe(stream, link, stream.uris)
-
-    def _detach(self, stream: Stream) -> UpstreamLink | None:
-        """Take a stream out of its conversation with a legacy server, which is returned."""
-        link, stream.link = stream.link, None
-        if link is not None:
-            link.streams.discard(stream)
-        return link
 
 
 def _id_of(tasks: Mapping[tuple[str, str], str], server: str, id: str) -> str | None:

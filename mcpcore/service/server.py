@@ -196,7 +196,7 @@ class Server:
         self._completions: dict[tuple[str, str, str | None], CompletionEntry] = {}
         self._extension_methods: dict[str, MethodEntry] = {}
         self._listeners: dict[str, MethodEntry] = {}
-        self._watchers: list[Watcher] = []
+        self._watchers: dict[Watcher, None] = {}
 
         ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
@@ -262,7 +262,7 @@ class Server:
     def add_tool(
         self, function: Callable[..., Any], name: str | None = None, **options: Unpack[ToolOptions]
     ) -> None:
-        """Declare a tool; ``name`` is by default that of the function.
+        """Declare a tool; ``name`` is by default that of the function, see also ``ToolOptions``.
 
         Raises ValueError or TypeError naming the tool: bad name, name taken (unless ``replace``),
         types without a schema, a schema that is not sound.  Raises
@@ -286,6 +286,7 @@ class Server:
         bytes, any value with a JSON form, or one or a list of ``TextResourceContents`` and
         ``BlobResourceContents``.  See :class:`~mcpcore.service.resources.ResourceOptions`.
         """
+        _check_written(uri, 'resource("scheme://path")')
 
         def declare(function: F) -> F:
             self.add_resource(uri, function, **options)
@@ -587,6 +588,7 @@ class Server:
         mapping or None.  Declare it before the server is served.  ``thread``: run it in a worker
         thread.  Raises ValueError for a method of the specification.
         """
+        _check_written(method, 'method("extension/method")')
         if method in KNOWN_METHODS:
             raise ValueError(f"{method} belongs to the specification, not to an extension")
         return self._add_method(self._extension_methods, method, thread)
@@ -598,6 +600,7 @@ class Server:
         the engine handles itself.  Parameters as for :meth:`method`.  The notifications of one
         client are handled in order.
         """
+        _check_written(method, 'notification("notifications/name")')
         return self._add_method(self._listeners, method, thread)
 
     @property
@@ -665,12 +668,11 @@ class Server:
 
     def watch(self, watcher: Watcher) -> None:
         """Call ``watcher(method, params)`` at once for each notification, in whatever thread."""
-        self._watchers.append(watcher)
+        self._watchers[watcher] = None
 
     def unwatch(self, watcher: Watcher) -> None:
         """Undo :meth:`watch`; does nothing if there is no such watcher."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        self._watchers.pop(watcher, None)
 
     def list_changed(self, list: str) -> None:
         """Notify the watchers that ``visible`` decides differently about some of a list.
@@ -916,6 +918,12 @@ def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
     if unknown := given.keys() - _LISTS.keys():
         raise ValueError(f"{what}: {min(unknown)!r} is none of {', '.join(_LISTS)}")
     return {list: given.get(list, default) for list in _LISTS}
+
+
+def _check_written(given: object, decorator: str) -> None:
+    """Raise TypeError for a decorator without its parentheses, which would declare nothing."""
+    if not isinstance(given, str):
+        raise TypeError(f"expected a text, as in @server.{decorator}: got {given!r}")
 
 
 def _name(function: Any, name: str | None) -> str:

@@ -247,6 +247,24 @@ def _refuse_non_finite(body: Any) -> None:
         raise ValueError("NaN and Infinity have no JSON form") from None
 
 
+Members = dict[str, Raw]
+"""Members of a JSON object."""
+
+
+def joined(members: Members, first: bytes = b"", around: tuple[bytes, bytes] = (b"", b"")) -> bytes:
+    """Return the object of these members as one line, in one copy.
+
+    ``first``: members that are put before them, as in :func:`splice`; ``around``: texts before and
+    after the object.
+    """
+    # The buffer of an encoder grows by copying what is in it.
+    parts: list[bytes | Raw] = [b",", first] if first else []
+    for name, value in members.items():
+        parts += (b",", _encode(name), b":", value)
+    before, after = around
+    return one_line(b"".join((before, b"{", *parts[1:], b"}", after)))
+
+
 def splice(body: bytes, members: bytes) -> bytes:
     """Return the JSON object ``body`` (as of :func:`to_json`) with ``members`` put first.
 

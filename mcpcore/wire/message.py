@@ -18,7 +18,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.wire.jsontext import Body as Body
-from mcpcore.wire.jsontext import deeper_than, find_fault, pieces, read_leniently
+from mcpcore.wire.jsontext import Members as Members
+from mcpcore.wire.jsontext import deeper_than, find_fault, joined, pieces, read_leniently
 from mcpcore.wire.jsontext import splice as splice
 from mcpcore.wire.jsontext import to_json as to_json
 
@@ -300,11 +301,11 @@ def _is_id(value: Any) -> bool:
 
 
 # Writing: each returns one JSON text without line breaks and copies a body once. Bodies come from
-# to_json; ``members`` go into them first, as in splice.
+# to_json, or are members that are joined here; ``members`` go into them first, as in splice.
 
 
 def encode_request(
-    id: RequestId, method: str, params: bytes | Raw | None = None, members: bytes = b""
+    id: RequestId, method: str, params: bytes | Raw | Members | None = None, members: bytes = b""
 ) -> bytes:
     """Encode a request; without ``params`` and ``members`` it has no params."""
     if type(id) is int:  # the usual case
@@ -319,22 +320,26 @@ def encode_notification(method: str, params: bytes | None = None, members: bytes
     return _with_params(b'{"jsonrpc":"2.0","method":%b' % _encode(method), params, members)
 
 
-def _with_params(head: bytes, params: bytes | Raw | None, members: bytes) -> bytes:
+def _with_params(head: bytes, params: bytes | Raw | Members | None, members: bytes) -> bytes:
     if params is None:
         if not members:
             return head + b"}"
         params = b"{}"
+    if isinstance(params, dict):
+        return joined(params, members, (head + b',"params":', b"}"))
     if not members:
         return b"".join((head, b',"params":', params, b"}"))
     return b"".join((head, b',"params":', *pieces(params, members), b"}"))
 
 
-def encode_result(id: RequestId, result: bytes | Raw, members: bytes = b"") -> bytes:
+def encode_result(id: RequestId, result: bytes | Raw | Members, members: bytes = b"") -> bytes:
     """Encode a successful response."""
     if type(id) is int:  # the usual case
         head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
     else:
         head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
+    if isinstance(result, dict):
+        return joined(result, members, (head, b"}"))
     if not members:
         return b"".join((head, result, b"}"))
     rest = memoryview(result)[1:]

@@ -110,7 +110,7 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ({"relay": None}, "gateway.relay: expected an object"),
         (
             {"relay": {"naming": "sometimes"}},
-            "gateway.relay.naming: Invalid enum value 'sometimes'",
+            "gateway.relay.naming: 'sometimes' is none of always, on conflict, never",
         ),
         ({"routes": ["a"]}, "gateway.routes: Expected `object`, got `array`"),
         ({"routes": {"/mcp": "a"}}, "gateway.routes: Expected `array`, got `str`"),
@@ -133,6 +133,7 @@ def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -
             ["gateway"],
             "expected one of: a URL, MODULE:SERVER, a command behind --, and --config FILE",
         ),
+        (["gateway", __file__], f"{__file__} is a file; expected one of: a URL, MODULE:SERVER"),
         (["gateway", "http://a/mcp", "--", "b"], "expected one of"),
         (["gateway", "http://a/mcp", "http://b/mcp"], "expected one of"),
         (["gateway", "no_such:server"], "there is no module 'no_such'"),

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.engine.events import (
+    ErrorReceived,
+    Fault,
+    FaultKind,
+    NegotiationFailed,
+    RequestReceived,
+    ResultReceived,
+)
 from mcpcore.policy.breaker import BreakerSettings, Circuit, Permit
 from mcpcore.relay.link import Outcome, void
 from mcpcore.relay.settings import RelaySettings
@@ -47,6 +54,23 @@ def test_a_session_that_ends_its_own_conversations_keeps_no_other_from_the_serve
     assert circuit(made) is Circuit.CLOSED
     crash(bob, backend)
     assert circuit(made) is Circuit.OPEN
+
+
+@pytest.mark.parametrize("personal", [True, False])
+def test_a_server_that_opens_no_conversation_for_one_principal(personal: bool) -> None:
+    """Where it gets the credentials of each, they may be the reason."""
+    backend = Backend("a", LEGACY, tools)
+    backend.personal = personal
+    ann = Scene(MODERN, backend)
+    bob = Scene(MODERN, backend, beside=ann, principal="bob")
+    made = guard(ann, "a", consecutive=2)
+    backend.down, states = True, list[Circuit]()
+    for scene in (ann, ann, bob):
+        scene.ask("tools/call", {"name": "echo"})
+        failed = NegotiationFailed("status 503", fault=Fault(FaultKind.STATUS, status=503))
+        scene.relay.from_server(backend.wires[-1][0], failed, now=scene.now, wall=0.0)
+        states.append(circuit(made))
+    assert states == [Circuit.CLOSED, Circuit.CLOSED if personal else Circuit.OPEN, Circuit.OPEN]
 
 
 def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:

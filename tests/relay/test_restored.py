@@ -145,7 +145,7 @@ def test_a_worker_that_forgets_a_session_keeps_nothing_of_it(server: str) -> Non
         assert bench.server.sessions == 0
         assert not bench.relay.subscriptions.sessions
         links = [link for link, _, _ in bench.backend.wires if not link.ended]
-        assert not any(link.uris or link.listens for link in links)
+        assert not any(link.feed or link.listens for link in links)
     ok(one.post(CALL, mcp_session_id=session), one, other)
     assert subscribed(one) == ["x:1"]
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec import NODEFAULT
 
+from mcpcore.service import Server
 from mcpcore.service.handlers import Handler, is_context, values_type
 
 if TYPE_CHECKING:
@@ -171,6 +172,12 @@ def dunder(__a: int) -> None: ...
 def test_refused(function: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         Handler(function)
+
+
+@pytest.mark.parametrize("decorator", ["resource", "method", "notification"])
+def test_a_decorator_without_its_parentheses_is_refused(decorator: str) -> None:
+    with pytest.raises(TypeError, match=rf"expected a text, as in @server\.{decorator}\(\""):
+        getattr(Server("x"), decorator)(stars)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ NO_POINTS: dict[str, str] = {
         (
             *("os.getcwd", "resource.getrlimit", "shutil.which"),
             *("tempfile.TemporaryDirectory", ".exists", ".expanduser", ".home", ".is_file"),
-            *("os.chdir", "os.fsync", "os.replace"),
+            *("open", "os.chdir", "os.fsync", "os.replace"),
             *("os.walk", ".unlink", ".write_bytes", ".write_text"),
             *("tempfile.mkstemp", ".is_dir", ".iterdir", ".mkdir", ".open", ".read_bytes"),
             *(".resolve", ".stat"),

@@ -35,7 +35,7 @@ _PATIENCE = 10.0
 class LoadOptions(ConnectOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore load``."""
 
-    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    words: Annotated[Texts, typer.Argument(hidden=True, metavar="URL | NAME | -- COMMAND")] = ()
     tool: Annotated[str, Opt("The tool that is called.", "NAME")]
     seconds: Annotated[
         float, Opt("How long calls are offered.", "SECONDS", min=0.1, max=_LONGEST)

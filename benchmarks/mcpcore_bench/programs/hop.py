@@ -7,8 +7,7 @@ all this one, each under a name of its own; ``--naming never``: with tools named
 
 import sys
 
-from mcpcore import Gateway, GatewaySettings, Naming, StdioTarget, run
-from mcpcore.relay.settings import RelaySettings
+from mcpcore import Gateway, GatewaySettings, Naming, RelaySettings, StdioTarget, run
 from mcpcore_bench.programs.offer import arguments
 from mcpcore_bench.programs.ours import MANY, announce, settings, with_uvloop
 

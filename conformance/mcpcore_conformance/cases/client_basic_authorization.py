@@ -1,15 +1,17 @@
 """Cases of the page basic/authorization of 2025-03-26 for clients: the server's own origin."""
 
+from typing import Annotated
+
 from mcpcore_conformance.kit.client_sign_in import (
     AttendedSite,
-    NewSite,
     attend,
     metadata_asked,
+    protect,
     signing_in,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import ONLY_2025_03_26, Page
-from mcpcore_conformance.kit.protected import OAUTH_PLACE
+from mcpcore_conformance.kit.protected import OAUTH_PLACE, ProtectedSite
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization")
@@ -17,6 +19,17 @@ page = Page("basic/authorization")
 case = signing_in(page, ONLY_2025_03_26)
 FALLBACKS = "fallbacks-for-servers-without-metadata-discovery"
 DEFAULTS = {"authorize": "/authorize", "token": "/token", "register": "/register"}
+
+
+def _unpublished(talk: ClientTalk) -> ProtectedSite:
+    """Make a site without metadata, in which nobody could be told that responses have an iss."""
+    site = protect(talk)
+    site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
+    site.server.document = {"authorization_response_iss_parameter_supported": None}
+    return site
+
+
+UnpublishedSite = Annotated[ProtectedSite, _unpublished]
 
 
 @case.must(
@@ -30,9 +43,8 @@ async def metadata_at_root(talk: ClientTalk, site: AttendedSite) -> None:
 
 
 @case.must(FALLBACKS, "/register, /authorize and /token of the server's origin.")
-async def default_paths(talk: ClientTalk, site: NewSite) -> None:
+async def default_paths(talk: ClientTalk, site: UnpublishedSite) -> None:
     """Without metadata the client uses the default paths."""
-    site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     for each, path in DEFAULTS.items():
         check(site.of(each), f"{path} was not used: {talk.state()}")
@@ -40,9 +52,8 @@ async def default_paths(talk: ClientTalk, site: NewSite) -> None:
 
 
 @case.must(FALLBACKS, "The metadata are asked for before any default path.")
-async def metadata_first(talk: ClientTalk, site: NewSite) -> None:
+async def metadata_first(talk: ClientTalk, site: UnpublishedSite) -> None:
     """Metadata are looked for before the default paths are used."""
-    site.server.places, site.server.endpoints = ("/nowhere",), DEFAULTS
     await attend(talk, site)
     paths = [each.path for each in site.elsewhere]
     check(OAUTH_PLACE in paths, "the client asked for no metadata")

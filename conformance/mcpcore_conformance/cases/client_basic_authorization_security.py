@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mcpcore_conformance.kit.client_sign_in import (
     EnteredSite,
     NewSite,
+    attend,
     authorization,
     metadata_asked,
     protect,
@@ -19,7 +20,7 @@ from mcpcore_conformance.kit.client_sign_in import (
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import SINCE_2025_03_26, SINCE_2025_06_18, SINCE_2025_11_25, Page
 from mcpcore_conformance.kit.protected import OPENID_PLACE, Pairs
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/authorization/security-considerations")
 case = signing_in(page, SINCE_2025_11_25)
@@ -56,7 +57,11 @@ async def s256(talk: ClientTalk, site: NewSite) -> None:
 async def no_plain(talk: ClientTalk, site: NewSite) -> None:
     """An authorization server that knows the plain method alone does not get it."""
     site.server.document = {"code_challenge_methods_supported": ["plain"]}
-    await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
+    await attend(talk, site)
+    need(metadata_asked(site), "the client asks for no metadata of the authorization server")
+    for visit in site.of("authorize"):
+        found = visit.query.get("code_challenge_method", "plain")
+        check(found == "S256", f"code_challenge_method is {found!r}")
 
 
 @code.must("No authorization request.")

@@ -1,5 +1,6 @@
 """Cases of the authorization extensions, and of DPoP, for clients that know their scenarios."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from mcpcore_conformance.kit.protected import (
     answer,
     decoded,
 )
-from mcpcore_conformance.kit.verdicts import check
+from mcpcore_conformance.kit.verdicts import check, need
 
 credentials = Page("extensions/auth/oauth-client-credentials")
 enterprise = Page("extensions/auth/enterprise-managed-authorization")
@@ -61,6 +62,22 @@ def _of_grant(site: ProtectedSite, grant: str) -> list[HttpVisit]:
     return [each for each in site.of("token") if each.form.get("grant_type") == grant]
 
 
+def _need_scenario(talk: ClientTalk, found: object) -> None:
+    """Skip the case if nothing was found of what makes up its scenario."""
+    need(found, f"the client does not know the scenario {talk.case.scenario}: a person signs in")
+
+
+async def _granted(
+    talk: ClientTalk, site: ProtectedSite, grant: str, context: Mapping[str, Any] | None = None
+) -> list[HttpVisit]:
+    """As :func:`attend`; returns the token requests of a grant type, Broken without any."""
+    await attend(talk, site, context)
+    found = _of_grant(site, grant)
+    _need_scenario(talk, found or not site.of("authorize"))
+    check(found, f"there was no token request with grant_type {grant}")
+    return found
+
+
 @credentials_case.must(
     "client-secrets/client-secret",
     "grant_type client_credentials with the secret and the resource; nobody is asked.",
@@ -71,10 +88,9 @@ async def with_secret(talk: ClientTalk, site: NewSite) -> None:
     """A program gets a token for itself by its secret."""
     methods = ["client_secret_basic", "client_secret_post"]
     site.server.document = {"token_endpoint_auth_methods_supported": methods}
+    found = await _granted(talk, site, "client_credentials")
     await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
-    found = _of_grant(site, "client_credentials")
-    check(found, "there was no token request with grant_type client_credentials")
     form = found[0].form
     secret = found[0].token[0] == "basic" or form.get("client_secret") == GIVEN["client_secret"]
     check(secret, "the client has not authenticated itself")
@@ -94,10 +110,10 @@ async def with_key(talk: ClientTalk, site: NewSite) -> None:
     }
     private = talk.random.randrange(1, es256.N)
     about = {"private_key_pem": es256.pem(private), "signing_algorithm": "ES256"}
-    await sign_in(talk, site, {"client_id": GIVEN["client_id"], **about})
+    about["client_id"] = GIVEN["client_id"]
+    found = await _granted(talk, site, "client_credentials", about)
+    await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
-    found = _of_grant(site, "client_credentials")
-    check(found, "there was no token request with grant_type client_credentials")
     form = found[0].form
     kind = form.get("client_assertion_type")
     check(kind == ASSERTION, f"client_assertion_type is {kind!r}")
@@ -145,9 +161,8 @@ def _about(provider: SignInServer) -> dict[str, str]:
 async def exchange(talk: ClientTalk, site: NewSite) -> None:
     """The identity provider is asked for an ID-JAG for this server."""
     provider = _provider(site)
-    await sign_in(talk, site, _about(provider))
-    found = _of_grant(site, EXCHANGE)
-    check(found, "there was no token exchange")
+    found = await _granted(talk, site, EXCHANGE, _about(provider))
+    await sign_in(talk, site)
     form = found[0].form
     check(found[0].path == provider.place("token"), f"{found[0].path} was asked to exchange")
     wanted = {
@@ -164,10 +179,9 @@ async def exchange(talk: ClientTalk, site: NewSite) -> None:
 @enterprise_case.must("flow", "The ID-JAG is the assertion of a JWT bearer grant; nobody is asked.")
 async def assertion_grant(talk: ClientTalk, site: NewSite) -> None:
     """The authorization server is asked for a token with the ID-JAG, and no person is."""
-    await sign_in(talk, site, _about(_provider(site)))
+    found = await _granted(talk, site, JWT_BEARER, _about(_provider(site)))
+    await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
-    found = _of_grant(site, JWT_BEARER)
-    check(found, "there was no JWT bearer grant")
     check(found[0].form.get("assertion") == JAG, "the assertion is not the ID-JAG")
     check(found[0].path == site.server.place("token"), f"{found[0].path} was sent the ID-JAG")
 
@@ -177,8 +191,7 @@ async def other_type(talk: ClientTalk, site: NewSite) -> None:
     """What the identity provider gives in place of an ID-JAG is passed on to nobody."""
     kind = "urn:ietf:params:oauth:token-type:access_token"
     provider = _provider(site, issued_token_type=kind, token_type="Bearer")  # noqa: S106
-    await attend(talk, site, _about(provider))
-    check(_of_grant(site, EXCHANGE), "there was no token exchange")
+    await _granted(talk, site, EXCHANGE, _about(provider))
     check(not _of_grant(site, JWT_BEARER), "the token was used as an assertion")
 
 
@@ -188,10 +201,9 @@ async def other_type(talk: ClientTalk, site: NewSite) -> None:
 async def workload(talk: ClientTalk, site: NewSite) -> None:
     """A workload gets a token for the assertion of its platform."""
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
+    found = await _granted(talk, site, JWT_BEARER)
     await sign_in(talk, site)
     check(not site.of("authorize"), "a person was asked for authorization")
-    found = _of_grant(site, JWT_BEARER)
-    check(found, "there was no JWT bearer grant")
     check(found[0].form.get("assertion") == "kit.valid.jwt", "the assertion is another one")
 
 
@@ -200,6 +212,7 @@ async def no_retry(talk: ClientTalk, site: NewSite) -> None:
     """A refused assertion is not sent again, and nothing else is tried in its place."""
     site.server.document = {"grant_types_supported": [JWT_BEARER]}
     site.server.refusals = [answer({"error": "invalid_grant"}, 400)] * 10
+    await _granted(talk, site, JWT_BEARER)
     await stops(talk, site, "authorize", at=lambda: site.of("token"))
     sent = [each.form.get("assertion") for each in site.of("token")]
     check(len(sent) == len({*sent}), f"the same assertion was sent {len(sent)} times")
@@ -215,6 +228,14 @@ def _dpop(talk: ClientTalk) -> ProtectedSite:
     site.resource = {"dpop_signing_alg_values_supported": ["ES256"]}
     site.challenge = lambda params: [f'DPoP algs="ES256", {params}', f"Bearer {params}"]
     return site
+
+
+async def _bound(talk: ClientTalk, site: ProtectedSite) -> None:
+    """As :func:`sign_in`, with a token that is bound to a key."""
+    await attend(talk, site)
+    proven = (each.header("dpop") is not None or each.token[0] == "dpop" for each in site.visits)
+    _need_scenario(talk, any(proven))
+    await sign_in(talk, site)
 
 
 def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
@@ -246,7 +267,7 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
 )
 async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """The token request has a proof."""
-    await sign_in(talk, site)
+    await _bound(talk, site)
     for visit in site.of("token"):
         _proof(visit, site.origin + visit.path)
 
@@ -254,7 +275,7 @@ async def token_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
 @rfc9449_case.must("section-7", "Authorization: DPoP, and a proof for the request and the token.")
 async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Every request to the server has the token by its scheme, and a proof."""
-    await sign_in(talk, site)
+    await _bound(talk, site)
     for visit in site.let_in:
         scheme, token = visit.token
         check(scheme == "dpop", f"{visit.method} came with Authorization: {scheme}")
@@ -264,7 +285,7 @@ async def every_request(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop])
 @rfc9449_case.must("section-4.2", "No jti is there twice.")
 async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """Each request has a proof of its own."""
-    await sign_in(talk, site)
+    await _bound(talk, site)
     proofs = [each.header("dpop") for each in site.visits]
     found = [decoded(each, 1).get("jti") for each in proofs if each is not None]
     check(found, "there was no proof")
@@ -277,7 +298,7 @@ async def new_proof(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> 
 async def nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """A nonce that the authorization server demands is in the next proof."""
     site.server.nonce = site.server.secret("nonce")
-    await sign_in(talk, site)
+    await _bound(talk, site)
     last = site.of("token")[-1].header("dpop")
     found = decoded(last or "", 1).get("nonce")
     check(found == site.server.nonce, f"the nonce is {found!r}")
@@ -291,7 +312,7 @@ async def nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None
 async def server_nonce(talk: ClientTalk, site: Annotated[ProtectedSite, _dpop]) -> None:
     """A nonce that the server demands is in the next proof."""
     site.nonce = site.server.secret("nonce")
-    await sign_in(talk, site)
+    await _bound(talk, site)
     check(len(site.of("authorize")) == 1, "the client has signed in again for want of a nonce")
     for visit in site.let_in:
         check(decoded(visit.header("dpop") or "", 1).get("nonce") == site.nonce, "another nonce")

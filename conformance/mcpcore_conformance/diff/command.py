@@ -22,7 +22,7 @@ _KINDS = [*DifferenceKind]
 class DiffOptions(ConnectOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore diff``."""
 
-    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    words: Annotated[Texts, typer.Argument(hidden=True, metavar="BEFORE AFTER")] = ()
     format: Annotated[FormatName, Opt("How it is written.")] = "text"
     fail_on: Annotated[
         KindName, Opt("Exit with 1 for differences of this kind, and for graver ones.")

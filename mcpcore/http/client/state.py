@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
-from mcpcore.engine.bodies import decode_skim
+from mcpcore.engine.bodies import text_in
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import (
     ENGINE,
@@ -22,7 +22,6 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import RequestState, SessionState
-from mcpcore.engine.mirror import name_in
 from mcpcore.engine.outbound import CANCELLED, GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good
@@ -155,7 +154,7 @@ class ClientState:
         row = None if record is None else lookup(record.method, "client", LATEST)
         if record is None or row is None or row.header is None:
             return None
-        return name_in(decode_skim(record.original), row.header)
+        return text_in(record.original, row.header)
 
     def settle(self, call: Call, now: float) -> None:
         """Settle the request of ``call``, which has its outcome."""

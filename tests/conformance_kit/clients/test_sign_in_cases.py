@@ -282,20 +282,14 @@ PROVEN = [
         marks=pytest.mark.requirement("basic/authorization/security-considerations/pkce"),
     ),
     pytest.param(
-        (
-            f"{CODE}/client-no-plain",
-            f"{CODE}/client-pkce-absent",
-        ),
-        marks=pytest.mark.requirement("basic/authorization/security-considerations/pkce-verified"),
-    ),
-    pytest.param(
-        (f"{CODE}/client-s256",),
+        (f"{CODE}/client-s256", f"{CODE}/client-no-plain"),
         marks=pytest.mark.requirement("basic/authorization/security-considerations/pkce-s256"),
     ),
     pytest.param(
         (f"{CODE}/client-pkce-absent",),
         marks=pytest.mark.requirement(
-            "basic/authorization/security-considerations/pkce-oauth-absent"
+            "basic/authorization/security-considerations/pkce-verified",
+            "basic/authorization/security-considerations/pkce-oauth-absent",
         ),
     ),
     pytest.param(

@@ -1,4 +1,4 @@
-"""The protected site of the kit, its signatures, and clients that do nothing about a 401."""
+"""The protected site of the kit, its signatures, and clients that do something else about a 401."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ from mcpcore_conformance.kit import es256
 from mcpcore_conformance.kit.client_play import play_client
 from mcpcore_conformance.kit.client_talk import ClientTiming
 from mcpcore_conformance.kit.client_wire import Asked
-from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.model import Binding, Result, Verdict
 from mcpcore_conformance.kit.protected import HttpVisit, PlainReply, ProtectedSite
 from mcpcore_conformance.run.registry import all_cases
 
@@ -141,6 +141,15 @@ except urllib.error.HTTPError as error:
 """
 
 
+async def played(id: str, program: str) -> Result:
+    (case,) = [each for each in all_cases() if each.id == id]
+    client = (sys.executable, "-c", program)
+    timing = ClientTiming(start=60.0, answer=60.0, exit=60.0)
+    return await play_client(
+        case, client, Binding.HTTP, case.revisions.last, timing=timing, limit=300.0
+    )
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "id",
@@ -150,11 +159,32 @@ except urllib.error.HTTPError as error:
     ],
 )
 async def test_a_client_without_authorization_is_not_blamed(id: str) -> None:
-    (case,) = [each for each in all_cases() if each.id == id]
-    client = (sys.executable, "-c", PROGRAM)
-    timing = ClientTiming(start=60.0, answer=60.0, exit=60.0)
-    result = await play_client(
-        case, client, Binding.HTTP, case.revisions.last, timing=timing, limit=300.0
-    )
+    result = await played(id, PROGRAM)
     assert result.verdict is Verdict.NOT_APPLICABLE
     assert result.detail.startswith("the client does not act on 401")
+
+
+PERSON = """
+import os, sys
+os.environ["MCP_CONFORMANCE_SCENARIO"] = "auth/metadata-default"
+from mcpcore_conformance.everything.client import main
+sys.exit(main())
+"""
+"""Signs a person in whatever the scenario."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "id",
+    [
+        "extensions/auth/oauth-client-credentials/client-secrets/client-secret",
+        "extensions/auth/enterprise-managed-authorization/flow/client-other-type",
+        "rfc7523/section-3.1/client-no-retry",
+        "rfc9449/section-5/client-token-request",
+        "rfc9449/section-9/client-server-nonce",
+    ],
+)
+async def test_a_client_that_signs_a_person_in_instead_is_not_blamed(id: str) -> None:
+    result = await played(id, PERSON)
+    assert result.verdict is Verdict.NOT_APPLICABLE
+    assert result.detail.startswith(f"the client does not know the scenario {result.case.scenario}")

@@ -48,8 +48,10 @@ from mcpcore_transports.client.managed import (
     AvailabilitySignal,
     ServerOptions,
 )
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.http.client.authorization import BearerToken
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.served import ANY_PORT, by_hand, served
@@ -779,6 +781,24 @@ async def test_the_end_closes_every_connection(ending: str) -> None:
     assert len(errors_) == 1
     for name in given:
         assert told.states(name)[-1] is Availability.CLOSED
+
+
+async def test_the_end_does_not_wait_for_a_probe(clock: Clock) -> None:
+    probing = anyio.Event()
+
+    async def hang(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        if request.method == "server/discover":
+            probing.set()
+            await anyio.sleep_forever()
+        return await call_next()
+
+    health = HealthSettings(interval=HOUR, probe_time=HOUR)
+    options = ServerOptions(targets=[Shop()], health=health, middleware=[hang])
+    with patience():
+        async with connect_all({"one": options}) as servers:
+            await servers.call_tool("buy")
+            await clock.skip(HOUR)
+            await probing.wait()
 
 
 async def test_after_the_end_nothing_is_sent() -> None:

@@ -254,6 +254,23 @@ def test_call_describes_what_is_no_text(served: list[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [("--help",), ("list", "--help"), ("--version",)])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_cannot_be_written_is_told(words: tuple[str, ...], buffered: bool) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*WARM_MCPCORE, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "" if buffered else "1"},
+            check=False,
+        )
+    told = "error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from mcpcore.service import Server\n"
@@ -392,6 +409,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["list", "ws://127.0.0.1:1/mcp"], 3, "127.0.0.1:1"),
         (["list", "--", "nonexistent-command"], 3, "command not found: nonexistent-command"),
         (["list", "--", "sh", "-c", "echo oh >&2; exit 3"], 3, "code 3; its last words:\n  oh"),
+        (["list", "--", "sh", "-c", "echo oh"], 3, "it has sent what is no message: 'oh'"),
         (["probe", "--timeout", "0.2", "--", "sleep", "60"], 3, "no answer within 0.2"),
         (["list"], 2, "no server"),
         (["list", "--"], 2, "no command stands after --"),
@@ -492,6 +510,56 @@ def test_a_module_that_fails_to_import(tmp_path: Path) -> None:
     assert "Traceback" in mcpcore("serve", "-v", "broken", cwd=tmp_path).stderr
 
 
+ENDING = """
+import atexit, os, signal
+from mcpcore_transports.commands.main import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()
+"""
+
+
+def test_an_interrupt_while_the_process_ends_ends_it_in_silence() -> None:
+    done = mcpcore("--version", program=(sys.executable, "-c", ENDING))
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("mcpcore ")
+
+
+CLOSING = """
+import os, signal, sys, anyio
+from mcpcore_transports.commands.target import interruptible
+
+async def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+async def work():
+    try:
+        await anyio.lowlevel.checkpoint()
+        await interrupt()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for _ in range(int(sys.argv[1])):
+                await interrupt()
+            print("closed")
+
+try:
+    interruptible(work)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"), [(0, (7, "closed\n")), (1, (7, "closed\n")), (2, (130, ""))]
+)
+def test_an_interrupt_does_not_break_into_what_is_being_closed(
+    more: int, ends: tuple[int, str]
+) -> None:
+    done = mcpcore(str(more), program=(*PYTHON, "-c", CLOSING))
+    assert (done.returncode, done.stdout, done.stderr) == (*ends, "")
+
+
 # Serving
 
 
@@ -539,8 +607,10 @@ def site(tmp_path: Path, **files: str) -> str:
             "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n",
         ),
         ("raise KeyboardInterrupt\n", 130, ""),
+        ("raise RuntimeError('in a class body') from KeyboardInterrupt()\n", 130, ""),
+        ("raise BaseExceptionGroup('of tasks', [KeyboardInterrupt()])\n", 130, ""),
     ],
-    ids=["missing", "interrupted"],
+    ids=["missing", "interrupted", "interrupted-class", "interrupted-group"],
 )
 def test_what_happens_before_there_is_a_command(
     typer: str, status: int, told: str, tmp_path: Path
@@ -618,6 +688,30 @@ def test_what_a_command_writes_of_its_logs(
         for logger, was in zip(loggers, before, strict=True):
             logger.setLevel(was)
     assert ("heard" in capsys.readouterr().err) is LOGGED[record][WAYS.index(way)]
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt(), False), (OSError(), True)])
+def test_an_interrupt_is_no_failure_of_a_task(
+    error: BaseException,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = logging.getLogger()
+    before = root.level
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+
+    def work() -> int:
+        logging.getLogger("asyncio").error("it was never retrieved", exc_info=error)
+        return 0
+
+    try:
+        with pytest.raises(Exit):
+            guarded(False, work, "error")
+    finally:
+        root.setLevel(before)
+    assert ("never retrieved" in capsys.readouterr().err) is told
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -50,6 +51,12 @@ async def open_database() -> AsyncIterator[str]:
     note("end")
     if LIFE == "ends late":
         await anyio.sleep(0.5)  # longer than handlers have
+    if LIFE == "ends in a storm":
+        with anyio.CancelScope(shield=True):
+            for _ in range(4):
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(10):
+                    await anyio.lowlevel.checkpoint()
     if LIFE == "ends badly":
         raise OSError("cannot flush")
     if LIFE == "ends never":

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anyio
@@ -194,6 +195,24 @@ async def test_the_command_tells_by_its_status(failing: dict[str, str]) -> None:
         tasks.cancel_scope.cancel()
     assert done.returncode == (1 if failing else 0)
     assert json.loads(done.stdout).get("checks", {}) == failing
+
+
+@pytest.mark.parametrize("body", ["<p>Welcome</p>", "[]", '"ok"', '{"status": "failing"}'])
+def test_a_page_of_another_server_is_no_health(body: str) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        done = mcpcore_here("probe", "--health", f"http://127.0.0.1:{site.server_port}/mcp")
+        site.shutdown()
+    told = '/health answers no JSON with "status": "ok"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, f"{body}\n", told)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,17 @@ def test_a_signal_while_it_ends_changes_nothing(words: tuple[str, ...], tmp_path
         assert ended(process) == (0, "", "")
 
 
+def test_no_number_of_signals_breaks_off_its_end(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    with started(PROGRAMS["serve-http"], diary, "ends in a storm") as process:
+        until(diary, "started")
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+        status, _, errors = ended(process)
+    assert (status, len(errors.splitlines())) == (0, 1)
+    assert entries(diary) == ["start", "started", "end", "ended"]
+
+
 @pytest.mark.turns("words")
 @pytest.mark.parametrize("words", PROGRAMS.values(), ids=PROGRAMS)
 def test_a_signal_gives_up_its_start(words: tuple[str, ...], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """serve(): several bindings at once, how they are announced, and how they end."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore import Client, Context, Server, ServeSettings, StdioTarget, connect, serve
-from mcpcore.errors import BadTarget, CallFailed, LinkError, NegotiationError
+from mcpcore import Client, Context, Server, ServeSettings, StdioTarget, connect, run, serve
+from mcpcore.errors import BadTarget, CallFailed, LinkError, LocalError, NegotiationError
 from mcpcore.spec.types.content import TextContent
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
@@ -242,6 +243,23 @@ async def test_a_whole_program_on_stdio(tmp_path: Path, backend: str) -> None:
     target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)})
     async with connect(target) as client:
         assert (await client.call_tool("hello")).text == "hello"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_whole_program_tells_its_address(
+    backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def nothing() -> None: ...
+
+    run(Server("x"), http="127.0.0.1:0", tcp="127.0.0.1:0", until=nothing, backend=backend)
+    assert re.sub(r":\d+\b", ":0", capsys.readouterr().err) == (
+        "listening on http://127.0.0.1:0/mcp\nlistening on tcp://127.0.0.1:0\n"
+    )
+
+
+async def test_no_program_begins_within_an_event_loop() -> None:
+    with pytest.raises(LocalError, match=r"await serve\(server, ...\)"):
+        run(Server("x"), http="127.0.0.1:0")
 
 
 @pytest.mark.requirement("basic/transports/stdio/exit-on-eof")

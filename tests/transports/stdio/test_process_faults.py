@@ -47,13 +47,14 @@ async def failure_of(command: list[str], *revisions: str, **settings: Any) -> st
 @pytest.mark.parametrize("revisions", [["2025-11-25"], ["2025-11-25", "2026-07-28"]])
 async def test_a_server_that_never_answers_is_given_up(revisions: list[str]) -> None:
     # It says something and goes on, as a server that asks for a password.
-    command = program("print('Password?', file=sys.stderr, flush=True)\nsys.stdin.read()")
+    said = "print('Hello', flush=True)\nprint('Password?', file=sys.stderr, flush=True)\n"
+    command = program(f"{said}sys.stdin.read()")
 
     async def attempt(seconds: float) -> None:
         told = await failure_of(command, *revisions, startup_timeout=seconds)
         assert told == (
             f"the server process {Path(sys.executable).name} did not answer within {seconds} s of"
-            " its start; its last words:\n  Password?"
+            " its start; its last words:\n  Password?; it has sent what is no message: 'Hello'"
         )
 
     await with_more_time(attempt, 0.3, 10.5)

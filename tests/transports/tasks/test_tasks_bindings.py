@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from tests.clock import PATIENCE, patience, until
+from tests.steps import steps_of
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
 from tests.transports.tasks.workshop import Name, Workshop
@@ -112,8 +114,8 @@ def withdrawn(made: Bench) -> list[Any]:
     return [each["params"]["requestId"] for each in cancelled]
 
 
-async def legacy_task(made: Bench) -> str:
-    params = {"name": "ask", "task": {}}
+async def legacy_task(made: Bench, tool: str = "ask") -> str:
+    params = {"name": tool, "task": {}}
     reply = await made.call("tools/call", params, revision=LEGACY)
     task_id: str = reply["result"]["task"]["taskId"]
     return task_id
@@ -197,6 +199,19 @@ async def test_a_cancelled_task_takes_its_question_back() -> None:
         assert withdrawn(made) == [question["id"]]
 
 
+async def test_the_end_of_a_task_takes_no_longer_while_many_wait_for_others() -> None:
+    async with bench(Shop()) as made:
+        made.open_legacy()
+        steps = []
+        for number in (10, 100):
+            abouts = [{"taskId": await legacy_task(made, "work")} for _ in range(number)]
+            for about in abouts:
+                made.post("tasks/result", about, revision=LEGACY)
+            end = partial(made.post, "tasks/cancel", abouts[0], revision=LEGACY)
+            steps.append(steps_of(end, "/server/tasks/"))
+        assert steps[1] == steps[0]
+
+
 async def call_as(
     made: Bench, principal: str | None, method: str, params: dict[str, Any]
 ) -> dict[str, Any]:
@@ -236,6 +251,17 @@ async def connections(count: int) -> AsyncIterator[list[Bench]]:
             yield made
             done.set()
             group.cancel_scope.cancel()
+
+
+async def test_the_end_of_a_task_takes_no_longer_with_more_connections() -> None:
+    steps = []
+    for number in (1, 50):
+        async with connections(number) as made:
+            made[0].open_legacy()
+            about = {"taskId": await legacy_task(made[0], "work")}
+            end = partial(made[0].post, "tasks/cancel", about, revision=LEGACY)
+            steps.append(steps_of(end, "/tasks"))
+    assert steps[1] == steps[0]
 
 
 async def test_a_question_moves_to_the_next_connection_of_its_principal() -> None:

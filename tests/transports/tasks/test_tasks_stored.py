@@ -18,6 +18,7 @@ from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
+from mcpcore_transports.server.tasks.requests import STATUS
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
 from tests.clock import patience, until
@@ -196,6 +197,20 @@ async def test_a_task_is_cancelled_at_any_worker_and_its_handler_stops(at: str) 
         elsewhere.open_legacy()
         again = await elsewhere.call("tasks/cancel", {"taskId": task}, revision=LEGACY)
         assert again["error"]["message"] == "the task is cancelled already"
+
+
+@pytest.mark.parametrize(("at", "told"), [("first", ["cancelled"]), ("second", [])])
+async def test_nothing_is_kept_of_a_task_that_is_cancelled(at: str, told: list[str]) -> None:
+    async with site() as made:
+        for each in (made.first, made.second):
+            each.open_legacy()
+        about = {"taskId": await made.first.begin_legacy("work")}
+        await getattr(made, at).call("tasks/cancel", about, revision=LEGACY)
+        await made.shops[0].stopped.wait()
+        news = [each for each in made.first.sent if each.get("method") == STATUS]
+        assert [each["params"]["status"] for each in news] == told
+        assert made.first.runtime._tasks is not None
+        assert (made.first.runtime._tasks._sessions, made.first.host._desks) == ({}, {})
 
 
 async def test_the_first_end_that_is_written_is_final() -> None:

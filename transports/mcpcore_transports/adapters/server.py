@@ -122,7 +122,7 @@ class AdaptedServer:
         self.instructions = sdk.instructions
         self.header_params = sdk.header_params
         self.lifespan = Lifespan(sdk.lifespan)
-        self._watchers: list[Watcher] = []
+        self._watchers: dict[Watcher, None] = {}
         self._unwatch: Callable[[], None] | None = None
 
     @property
@@ -164,14 +164,13 @@ class AdaptedServer:
 
     def watch(self, watcher: Watcher) -> None:
         """Call ``watcher(method, params)`` for each change."""
-        self._watchers.append(watcher)
+        self._watchers[watcher] = None
         if self._unwatch is None:
             self._unwatch = self._sdk.watch(self._publish)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Undo :meth:`watch`; does nothing if there is no such watcher."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
+        self._watchers.pop(watcher, None)
         if not self._watchers and self._unwatch is not None:
             self._unwatch()
             self._unwatch = None

@@ -248,6 +248,8 @@ class ClientCore:
         """Listeners by the request of their listen stream."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
+        self._noise = ""
+        """Beginning of the first line that was no message, for the error if there is no answer."""
         self._table: dict[type[events.Event], Callable[[Any], None]] = {
             events.ResultReceived: self._settle,
             events.ErrorReceived: self._settle,
@@ -571,8 +573,8 @@ class ClientCore:
             cause = None if fault is None else failed(INITIALIZE, failure.message, fault)
             if isinstance(cause, errors.AuthorizationError):
                 raise cause
-            raise errors.NegotiationError(failure.message, failure.error) from cause
-        raise errors.LinkError(self.closed or "the connection ended")
+            raise errors.NegotiationError(failure.message + self._noise, failure.error) from cause
+        raise errors.LinkError((self.closed or "the connection ended") + self._noise)
 
     def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
@@ -742,6 +744,8 @@ class ClientCore:
 
     def _on_violation(self, event: events.Violation) -> None:
         self._violations.tell(event)
+        if event.excerpt and not self._noise:
+            self._noise = f"; it has sent what is no message: {event.excerpt!r}"
         self.report(self.callbacks.violation, event)
 
     def _on_acknowledged(self, event: events.SubscriptionAcknowledged) -> None:

@@ -200,6 +200,8 @@ class ManagedConnection:
         self._lost = anyio.Event()
         self._scope = anyio.CancelScope()
         """Scope of the attempt to connect, or of the time until the next one."""
+        self._probe = anyio.CancelScope()
+        """Scope of the last request that was sent to see how the server is."""
         self._failure: Exception | None = None
         self._retry_at: float | None = None
         self._requests = self._failures = self._in_flight = 0
@@ -243,6 +245,7 @@ class ManagedConnection:
         self._step(AvailabilitySignal.CLOSE)
         if was_open:
             self._lost.set()
+            self._probe.cancel()
         else:
             self._scope.cancel()
 
@@ -349,7 +352,8 @@ class ManagedConnection:
                 return
             health.handle_timeout(clock())
             if self._tell_health():
-                with suppress(Exception):  # it was observed like any request
+                # it was observed like any request
+                with suppress(Exception), anyio.CancelScope() as self._probe:
                     await client.ping(timeout=self._options.health.probe_time)
 
     # Signals and events

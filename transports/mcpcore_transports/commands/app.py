@@ -169,9 +169,9 @@ Examples:
 """
 _LIST = """List what a server offers: everything, or the kinds named.
 
-Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
-the NAME that mcp.json has for one ("mcpcore servers" lists them). A token that is kept for the
-server ("mcpcore auth login") is used; --login gets one where there is none.
+Kinds are tools, resources, templates, prompts and skills. The server is a URL, a command behind
+--, or the NAME that mcp.json has for one ("mcpcore servers" lists them). A token that is kept for
+the server ("mcpcore auth login") is used; --login gets one where there is none.
 
 \b
 Examples:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-import anyio
 from msgspec.structs import replace
 
 from mcpcore.auth.authorization import Authorization, Refused
@@ -29,7 +28,7 @@ from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.stores import TokenStore
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import AuthOptions, LoginOptions, scopes_of
-from mcpcore_transports.commands.target import WEB, access, configured
+from mcpcore_transports.commands.target import WEB, access, configured, interruptible
 from mcpcore_transports.commands.tokens import KeptTokens, kept_tokens
 from mcpcore_transports.targets import named as shown
 from mcpcore_transports.targets import parse_target
@@ -280,7 +279,7 @@ def _checked(url: str, settings: AuthorizationSettings) -> None:
 def _carried(work: Callable[[], Awaitable[T]]) -> T:
     """Run ``work``; raise Failure with the exit status that fits."""
     try:
-        return anyio.run(work)
+        return interruptible(work)
     except (UrlRefused, BadTls, BadProxy) as error:
         raise output.wrong(str(error)) from error
     except AuthorizationError as error:

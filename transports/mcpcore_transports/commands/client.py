@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -43,6 +44,7 @@ from mcpcore_transports.commands.target import (
     connection,
     converse,
     era_doubt,
+    interruptible,
     pins_path,
     split_target,
 )
@@ -385,7 +387,7 @@ def probe(options: ProbeOptions) -> int:
         options = structs.replace(options, recorder=recorder)
         found = converse(target, options, talk)
         if found["era"] == "legacy" and options.revisions is None:
-            found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
+            found["revisions"] = interruptible(partial(_spoken, found["revision"], target, options))
     if options.as_json:
         output.print_json(found)
     else:

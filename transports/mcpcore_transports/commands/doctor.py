@@ -3,8 +3,8 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
-import anyio
 import msgspec
 
 from mcpcore.errors import BadConfig
@@ -20,6 +20,7 @@ from mcpcore_transports.commands.target import (
     config_path,
     configured,
     fitted,
+    interruptible,
     pins_path,
     split_target,
 )
@@ -36,7 +37,8 @@ def doctor(options: PinsOptions) -> int:
     for name, examination in _examinations(options):
         if not options.as_json:
             sys.stdout.write(f"{name}\n")
-        reports[name] = anyio.run(examination.run, None if options.as_json else _print)
+        tell = None if options.as_json else _print
+        reports[name] = interruptible(partial(examination.run, tell))
     if options.as_json:
         output.print_json({"servers": msgspec.to_builtins(reports)})
     failed = any(each.state == FAILED for found in reports.values() for each in found)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from msgspec import structs
 
@@ -133,6 +134,8 @@ def only_target(urls: Sequence[str], options: BeforeServerOptions, choice: str) 
             target = targets.StdioTarget(command)
         case [word], None if "://" in word:
             target = targets.parse_target(word)
+        case [word], None if Path(word).is_file():  # a module would be imported, and be another
+            raise BadTarget(f"{word} is a file; expected one of: {choice}")
         case [word], None:
             target = targets.MemoryTarget(load(word))
         case _:

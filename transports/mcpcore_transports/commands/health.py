@@ -1,5 +1,6 @@
 """Health check of a server over HTTP, for containers without curl: ``mcpcore probe --health``."""
 
+import json
 import sys
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
@@ -38,7 +39,17 @@ def ask_health(target: Target, options: ConnectOptions) -> int:
     finally:
         connection.close()
     sys.stdout.write(f"{text}\n")
-    if reply.status == 200:
-        return Exit.OK
-    say(f"/health answers {reply.status}")
-    return Exit.REFUSED
+    if reply.status != 200:
+        say(f"/health answers {reply.status}")
+        return Exit.REFUSED
+    if not _is_well(text):  # another server may have a page there, and show it for any path
+        say('/health answers no JSON with "status": "ok"')
+        return Exit.REFUSED
+    return Exit.OK
+
+
+def _is_well(text: str) -> bool:
+    try:
+        return bool(json.loads(text)["status"] == "ok")
+    except (ValueError, TypeError, LookupError):
+        return False

@@ -1,18 +1,45 @@
 """Entry of the command `mcpcore`; a module of its own, as it names the extra ``cli`` if missing."""
 
+import errno
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 _INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with the given words, by default those of this process; never returns."""
+    if sys.stdout is None:  # it was closed before the start
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:  # before the command itself takes it
-        sys.exit(_INTERRUPTED)
+        try:
+            _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            if arguments is None:  # the process ends; one more Ctrl-C must not show where it is
+                sys.stdout.flush()
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except BaseException as error:
+        if _is_interrupt(error):
+            sys.exit(_INTERRUPTED)
+        if not isinstance(error, OSError) or error.errno not in _FULL:
+            raise
+        if arguments is None:  # what is left must not be written once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"error: the output cannot be written: {error.strerror}")
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Return True for a Ctrl-C that no command has taken.
+
+    Tasks of a group raise it in a group; Python 3.11 makes a RuntimeError of it in a class body.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error.__cause__ or error, KeyboardInterrupt)
 
 
 def _run(words: list[str]) -> None:

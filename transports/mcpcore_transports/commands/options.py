@@ -90,7 +90,7 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
 
     config: ConfigOption = None
     revisions: RevisionOption = None
-    timeout: Annotated[Time, Seconds("For each answer; default 60.")] = None
+    timeout: Annotated[Time, Seconds("For an answer, anew at its progress; default 60.")] = None
     connect_timeout: Annotated[
         Time, Seconds("For a connection, TLS included; default 10. For a command to start: 60.")
     ] = None

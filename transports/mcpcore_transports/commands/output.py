@@ -66,6 +66,7 @@ def guarded(verbose: bool, work: Callable[[], int], level: str | None = None) ->
         )
         for name, least in () if chosen else _LEVELS.items():
             logging.getLogger(name).setLevel(least)
+        logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     try:
         status = work()
     except (Failure, BadTarget) as error:
@@ -74,6 +75,11 @@ def guarded(verbose: bool, work: Callable[[], int], level: str | None = None) ->
     except KeyboardInterrupt:
         status = Exit.INTERRUPTED
     raise typer.Exit(status)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Return False for a Ctrl-C that asyncio logs as the failure of a task: the status tells it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
 def say(text: str) -> None:

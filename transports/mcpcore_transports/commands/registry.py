@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
 import msgspec
 
 from mcpcore.errors import BadConfig, RegistryError, UrlRefused
@@ -42,7 +41,7 @@ from mcpcore_transports.commands.output import (
     say,
     wrong,
 )
-from mcpcore_transports.commands.target import converse, fitted
+from mcpcore_transports.commands.target import converse, fitted, interruptible
 
 T = TypeVar("T")
 
@@ -167,7 +166,7 @@ def _ask(options: RegistryOptions, ask: Callable[[Registry], Awaitable[T]]) -> T
     """Ask the registry.  Raises Failure."""
     try:
         registry = Registry(options.registry or OFFICIAL, timeout=options.timeout or 30.0)
-        return anyio.run(partial(_asked, ask, registry))
+        return interruptible(partial(_asked, ask, registry))
     except UrlRefused as error:
         raise wrong(f"--registry: {error}") from error
     except RegistryError as error:

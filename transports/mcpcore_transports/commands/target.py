@@ -1,8 +1,9 @@
 """Target of a command: parsing of the command line, and the client that connects."""
 
 import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -211,7 +212,7 @@ def converse(
             if options.recorder is None:
                 recorder = stack.enter_context(recording(options))
                 options = structs.replace(options, recorder=recorder)
-            return anyio.run(partial(_converse, target, options, talk, callbacks))
+            return interruptible(partial(_converse, target, options, talk, callbacks))
     except errors.PeerError as error:
         raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
     except McpError as error:
@@ -223,6 +224,48 @@ def converse(
     except (LocalError, OSError) as error:
         hint = f"; {_SIGN_IN}" if isinstance(target, WEB) and is_unauthorized(error) else ""
         raise Failure(f"{error}{hint}") from error
+
+
+_PATIENCE = 3
+"""Number of the Ctrl-C that waits for nothing any more."""
+
+
+def interruptible(work: Callable[[], Awaitable[T]]) -> T:
+    """Run ``work`` in an event loop; Ctrl-C cancels it, and is raised once all is closed.
+
+    So it is never raised in the middle of what is being closed.  A third one ends the process at
+    once; the guard ends the servers that it has started.
+    """
+    interrupts, results, failures = 0, list[T](), list[Exception]()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        nonlocal interrupts
+        with (
+            suppress(NotImplementedError),  # Windows: asyncio alone takes it
+            anyio.open_signal_receiver(signal.SIGINT) as signals,
+        ):
+            async for _ in signals:
+                interrupts += 1
+                if interrupts == _PATIENCE:
+                    os._exit(Exit.INTERRUPTED)
+                scope.cancel()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(watch, scope)
+                try:
+                    results.append(await work())
+                except Exception as error:  # a group would wrap it
+                    failures.append(error)
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    if interrupts:
+        raise KeyboardInterrupt
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 _SIGN_IN = "to sign in, give --login, or use `mcpcore auth login`"

@@ -16,8 +16,9 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct, field
@@ -236,6 +237,16 @@ def _members(kind: type[Struct], value: Any, where: str) -> dict[str, Any]:
     return {names[key]: each for key, each in value.items()}
 
 
+def _words(kind: Any) -> list[str]:
+    """Return the values of an enumeration, or of one that may also be None."""
+    return [
+        member.value
+        for each in (kind, *get_args(kind))
+        if isinstance(each, type) and issubclass(each, Enum)
+        for member in each
+    ]
+
+
 def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
     """Make settings.  Raises BadConfig for a member that has a wrong value."""
     types = {each.name: each.type for each in msgspec.structs.fields(kind)}
@@ -244,6 +255,8 @@ def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
         for name, value in members.items():
             place = f"{where}.{_camel(name)}"
             known = isinstance(value, Struct)
+            if isinstance(value, str) and (words := _words(types[name])) and value not in words:
+                raise ValueError(f"{value!r} is none of {', '.join(words)}")
             values[name] = value if known else msgspec.convert(value, types[name])
         place = where
         return kind(**values)

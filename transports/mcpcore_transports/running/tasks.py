@@ -64,8 +64,8 @@ class TaskHost:
     ) -> None:
         self.table = TaskTable(secrets.token_bytes(32), settings)
         self._group: TaskGroup | None = None
-        self.desks: list[TaskDesk] = []
-        """Observers that are called for every change."""
+        self._desks: dict[str, dict[TaskDesk, None]] = {}
+        """Desks that are called for every change of a task, by its id."""
         self.wall = wall
         self._workers: dict[str, Worker] = {}
         self._working = 0
@@ -99,10 +99,13 @@ class TaskHost:
         self._arm()
         return record
 
-    def keep(self, record: TaskRecord, hand_over: Callable[[bool], bool]) -> bool:
+    def keep(
+        self, record: TaskRecord, hand_over: Callable[[bool], bool], flush: Callable[[], object]
+    ) -> bool:
         """Give a new task to its client by ``hand_over``; return False if the request is over.
 
         ``hand_over`` is told whether the task could be kept; it returns False if nothing was sent.
+        ``flush`` has it written if that is later than now.
         """
         return hand_over(True)
 
@@ -132,7 +135,12 @@ class TaskHost:
         """End and remove the tasks of ``owner``, which no client can ask for any more."""
         for record in self.table.owned(owner):
             self.cancel(record, "the session has ended")
-            self.table.remove(record)
+            self._remove(record)
+
+    def _remove(self, record: TaskRecord) -> None:
+        self.table.remove(record)
+        for desk in self.desks(record.id):
+            desk.forget(record)
 
     # State changes of a task
 
@@ -193,8 +201,23 @@ class TaskHost:
         return ended
 
     def _changed(self, record: TaskRecord) -> None:
-        for desk in tuple(self.desks):
+        for desk in self.desks(record.id):
             desk.changed(record)
+
+    def desks(self, id: str) -> "tuple[TaskDesk, ...]":
+        """Return the desks whose clients want to hear of a task, or wait for its end."""
+        return tuple(self._desks.get(id, ()))
+
+    def attend(self, id: str, desk: "TaskDesk") -> None:
+        """Call ``desk`` for every change of a task."""
+        self._desks.setdefault(id, {})[desk] = None
+
+    def abandon(self, id: str, desk: "TaskDesk") -> None:
+        """Undo :meth:`attend`."""
+        desks = self._desks.get(id, {})
+        desks.pop(desk, None)
+        if not desks:
+            self._desks.pop(id, None)
 
     # Timers
 

@@ -29,6 +29,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
+from mcpcore_transports.running.functions import current_loop
 from mcpcore_transports.serve.assembling import (
     Application,
     Runtime,
@@ -476,14 +477,21 @@ def run(
 ) -> None:
     """Serve as a whole program, which SIGINT and SIGTERM end gracefully.
 
-    Without any binding it serves on standard input and output.  ``loop`` is that of asyncio:
+    Without any binding it serves on standard input and output.  On any other, without
+    ``on_listening``, a line on standard error gives each address.  ``loop`` is that of asyncio:
     its own or uvloop, or ``auto`` for the faster one.  It also ends when ``until`` returns.  A
     program that serves standard input and output alone ends promptly, with the programs that its
     handlers have started, according to ``settings.stdio`` (``linger``, ``end_children``).  A
     lifespan that fails ends the program with one line on standard error and status 1 (SystemExit).
+    Raises LocalError within a running event loop, where :func:`serve` is awaited.
     """
+    with suppress(RuntimeError):
+        current_loop()
+        raise LocalError("an event loop runs here already: await serve(server, ...) in it")
     elsewhere = bool(http or ws or sse or tcp or unix or custom)
     stdio = stdio or not elsewhere
+    if elsewhere and on_listening is None:
+        on_listening = _tell_address
     serving = partial(
         serve,
         server,
@@ -516,6 +524,11 @@ def run(
     serving = partial(serving, on_stdio_begin=exiting.watch, on_stdio_end=exiting.over)
     with exiting.signals(at_end.connection.drain) as signals, exiting:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)
+
+
+def _tell_address(address: str) -> None:
+    if sys.stderr is not None:  # a program without a console
+        print(f"listening on {address}", file=sys.stderr, flush=True)
 
 
 def backend_options(
@@ -551,6 +564,8 @@ async def _until_signalled(
     received: AsyncIterator[object] | None = None,
 ) -> None:
     stop = anyio.Event()
+    # Until all has ended: what is being cancelled must not meet a KeyboardInterrupt.
+    listening = anyio.CancelScope(shield=True)
     with ungrouped():
         async with anyio.create_task_group() as group:
 
@@ -561,7 +576,7 @@ async def _until_signalled(
                 else:
                     caught = nullcontext(received)
                 # on Windows there is nothing but KeyboardInterrupt
-                with suppress(NotImplementedError), caught as signals:
+                with listening, suppress(NotImplementedError), caught as signals:
                     async for _ in signals:
                         if stop.is_set():  # the second signal ends it at once
                             group.cancel_scope.cancel()
@@ -574,7 +589,10 @@ async def _until_signalled(
 
             group.start_soon(obey)
             group.start_soon(wait)
-            await serving(stop=stop)
+            try:
+                await serving(stop=stop)
+            finally:
+                listening.cancel()
             group.cancel_scope.cancel()
 
 

@@ -48,7 +48,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     It applies in the legacy era and to tasks.
     """
     input_rounds: int = 50
-    """Maximum number of input rounds of one request (modern)."""
+    """Maximum number of input rounds that a server goes through for one request (modern)."""
     notifications: int = 100
     """Maximum number of notifications of one session that wait for the functions of earlier ones.
 

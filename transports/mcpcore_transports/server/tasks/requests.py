@@ -1,5 +1,6 @@
 """Answers to the requests about tasks on one connection or HTTP endpoint, server or client."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,13 +44,17 @@ class TaskDesk:
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
         """Session ids by the ids of the experimental tasks that were created here."""
-        self._waiting: dict[Key, tuple[RequestReceived, TaskRecord]] = {}
-        """Open ``tasks/result`` requests with the tasks whose end they wait for, by key."""
-        host.desks.append(self)
+        self._waiting: dict[Key, str] = {}
+        """Ids of the tasks whose end open ``tasks/result`` requests wait for, by their keys."""
+        self._waiters: dict[str, dict[Key, RequestReceived]] = {}
+        """Open ``tasks/result`` requests, oldest first, by the id of their task."""
+        self._reasons: Counter[str] = Counter()
+        """Number of sessions, requests and streams here that attend to a task, by its id."""
 
     def close(self) -> None:
         """Handle the end of the connection: leave the host and drop its tasks."""
-        self.host.desks.remove(self)
+        for id in self._reasons:
+            self.host.abandon(id, self)
         self.host.drop(self._name)
 
     def owner(self, event: RequestReceived) -> str | None:
@@ -92,7 +97,7 @@ class TaskDesk:
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """Handle the cancellation of a request; return False if it does not wait here."""
-        if self._waiting.pop(key, None) is None:
+        if not self._leave(key):
             return False
         self.machine.release(key)
         return True
@@ -130,7 +135,7 @@ class TaskDesk:
         record = self._find(event)
         if record.ended:
             return outcome_of(record)
-        self._waiting[event.key] = event, record
+        self._wait(event, record)
         self.awaited(record)
         return record
 
@@ -154,9 +159,9 @@ class TaskDesk:
             view = describe(record, TaskForm.EXPERIMENTAL)
             self._tell(self._sessions[record.id], STATUS, view)
         if record.ended:
-            self._sessions.pop(record.id, None)
+            self.forget(record)
             for event in self.waiting_for(record):
-                del self._waiting[event.key]
+                self._leave(event.key)
                 self.ended(event.key, record)
                 self.flush()
 
@@ -171,10 +176,46 @@ class TaskDesk:
     def follow(self, record: TaskRecord, session: str | None) -> None:
         """Report the changes of an experimental task to the session that created it."""
         self._sessions[record.id] = session
+        self._attend(record.id)
+
+    def forget(self, record: TaskRecord) -> None:
+        """Report no more changes of a task to that session."""
+        if record.id in self._sessions:
+            del self._sessions[record.id]
+            self._abandon(record.id)
 
     def waiting_for(self, record: TaskRecord) -> list[RequestReceived]:
         """Return the requests that wait here for the result of a task, oldest first."""
-        return [event for event, waiting in self._waiting.values() if waiting.id == record.id]
+        return list(self._waiters.get(record.id, {}).values())
+
+    def _wait(self, event: RequestReceived, record: TaskRecord) -> None:
+        if event.key not in self._waiting:
+            self._waiting[event.key] = record.id
+            self._waiters.setdefault(record.id, {})[event.key] = event
+            self._attend(record.id)
+
+    def _leave(self, key: Key) -> bool:
+        """Forget a request that waits; return False if it does not."""
+        id = self._waiting.pop(key, None)
+        if id is None:
+            return False
+        waiters = self._waiters[id]
+        del waiters[key]
+        if not waiters:
+            del self._waiters[id]
+        self._abandon(id)
+        return True
+
+    def _attend(self, id: str) -> None:
+        self._reasons[id] += 1
+        self.host.attend(id, self)
+
+    def _abandon(self, id: str) -> None:
+        """Give up one of the reasons to attend to a task."""
+        self._reasons[id] -= 1
+        if not self._reasons[id]:
+            del self._reasons[id]
+            self.host.abandon(id, self)
 
 
 class TaskAnswer(NamedTuple):

@@ -271,15 +271,16 @@ class StoredTaskHost(TaskHost):
 
     # Tasks of this worker
 
-    def keep(self, record: TaskRecord, hand_over: Callable[[bool], bool]) -> bool:
+    def keep(
+        self, record: TaskRecord, hand_over: Callable[[bool], bool], flush: Callable[[], object]
+    ) -> bool:
         """Write a new task, then give it to its client; the handler runs meanwhile."""
 
         def take(outcome: "StepOutcome") -> None:
             if not hand_over(outcome is True):
                 self.cancel(record)
                 self.table.remove(record)
-            for desk in self.desks:
-                desk.flush()
+            flush()
 
         self._carry_out(TaskSave, take, new=True, **self._members(record))
         return True
@@ -319,7 +320,7 @@ class StoredTaskHost(TaskHost):
     def _superseded(self, record: TaskRecord) -> None:
         """Stop the handler of a task that another worker has ended."""
         self.table.cancel(record, _ELSEWHERE, wall=self.wall())
-        self.table.remove(record)
+        self._remove(record)
         if (worker := self._workers.pop(record.id, None)) is not None:
             worker.stop()
 
@@ -398,8 +399,8 @@ class StoredTaskHost(TaskHost):
             return False
         local = self.table.get(record.id)
         if local is not None:
-            self._superseded(local)
             super()._changed(record)
+            self._superseded(local)
             self._tell_waiting(record.id)
         else:
             await self._tell(record, TaskTold(session="", task=record.id))
@@ -504,11 +505,11 @@ class StoredDesk(ServerTasks):
                 while not (record := await self._stored(id, event, follow=True)).ended:
                     if self.host.table.get(id) is None:
                         self.host.remotes.setdefault(id, RemoteCall(self.host))
-                    self._waiting[key] = event, record
+                    self._wait(event, record)
                     self.awaited(record)
                     await news.take(self._look)
             finally:
-                self._waiting.pop(key, None)
+                self._leave(key)
         return outcome_of(record)
 
     async def _list_stored(self, event: RequestReceived) -> TaskAnswer:
@@ -561,12 +562,14 @@ class StoredDesk(ServerTasks):
                         self._publish(key, record)
                     if id not in seen and key in self._streams:
                         self._streams[key].append(id)
+                        self._attend(id)
                     seen[id] = state
                 changed = await news.take(self._look) or wanted
 
     def closed(self, event: Any) -> None:
         """Handle the end of a listen stream."""
-        self._streams.pop(event.key, None)
+        for id in self._streams.pop(event.key, ()):
+            self._abandon(id)
         if (news := self._listening.pop(event.key, None)) is not None:
             news.tell("")
 

@@ -162,7 +162,8 @@ class TaskCall:
             raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
         record.requirement = self._requirement
         assert self._form is not None  # noqa: S101 - else it could not become a task
-        if not host.keep(record, partial(self._hand_over, record, describe(record, self._form))):
+        hand_over = partial(self._hand_over, record, describe(record, self._form))
+        if not host.keep(record, hand_over, desk.flush):
             host.table.remove(record)
             self._unwanted = True
             return False
@@ -486,7 +487,7 @@ class ServerTasks(TaskDesk):
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """Handle the cancellation of a request; return False if its handler is the runtime's."""
-        if self._waiting.pop(key, None) is not None:
+        if self._leave(key):
             self._ends.pop(key, None)
             for call, question in list(self._asked.values()):
                 if question.outlet is None or question.outlet.key != key:
@@ -513,7 +514,7 @@ class ServerTasks(TaskDesk):
 
     def offer_everywhere(self, call: Questioner, *, but: "ServerTasks | None" = None) -> None:
         """Send the unsent questions of a call on every connection where its client waits."""
-        for desk in self.host.desks:
+        for desk in () if call.record is None else self.host.desks(call.record.id):
             if isinstance(desk, ServerTasks) and desk is not but:
                 desk.offer(call)
 
@@ -616,6 +617,8 @@ class ServerTasks(TaskDesk):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
         self._streams[event.key] = known
         self._heard.update(known)
+        for id in known:
+            self._attend(id)
 
     def closed(self, event: SubscriptionClosed) -> None:
         """Handle the end of a listen stream."""
@@ -623,6 +626,7 @@ class ServerTasks(TaskDesk):
             self._heard[id] -= 1
             if not self._heard[id]:
                 del self._heard[id]
+            self._abandon(id)
 
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
