@@ -221,8 +221,7 @@ class Conversations:
         target.gone.discard(link.replica)
         if target.late or link.is_away:
             self.came_back(link)
-        self.open(target, link.audience.principal)
-        self._go_ahead(target)
+        self._open_for_all(target, link.audience.principal)
 
     def _introduced(self, target: Target, event: events.Ready) -> None:
         if target.greeting is None:
@@ -274,6 +273,12 @@ class Conversations:
             if found.capabilities != before.capabilities:
                 self._lists_changed(target)
 
+    def _open_for_all(self, target: Target, principal: str | None) -> None:
+        """Ask for the era for clients for which it is not known; do what waits for no more."""
+        self.open(target, principal)
+        # Nobody asks in the name of a principal that has signed out meanwhile.
+        self._go_ahead(target, lost=self._relay.sign_ins.lacks(target, principal))
+
     def _go_ahead(self, target: Target, *, lost: bool = False) -> None:
         """Do what waits for the era of a server, if it is known or ``lost``."""
         waiting, target.waiting = target.waiting, []
@@ -303,9 +308,7 @@ class Conversations:
         for link in links:
             if link.target is target and not link.ended:
                 self._leave(link, "the server speaks another revision now")
-        self.open(target, principal)
-        if self._relay.sign_ins.lacks(target, principal):  # nobody asks for the era now
-            self._go_ahead(target, lost=True)
+        self._open_for_all(target, principal)
 
     def _leave(self, link: UpstreamLink, reason: str) -> None:
         """Close a conversation, and end what is open there."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -65,6 +65,16 @@ def drain(peer: Peer) -> list[Event]:
     while (event := peer.next_event()) is not None:
         events.append(event)
     return events
+
+
+T = TypeVar("T")
+
+
+def only(kind: type[T], events: list[Event]) -> T:
+    """Check that there is one event, of this kind; return it."""
+    [event] = events
+    assert isinstance(event, kind)
+    return event
 
 
 def sent(peer: Peer) -> list[Any]:

@@ -15,6 +15,7 @@ from tests.engine.bench import (
     drain,
     error,
     feed,
+    only,
     rows,
     sent,
     server_config,
@@ -34,13 +35,6 @@ def started(assumed: Negotiation, **settings: Any) -> tuple[Peer, Any]:
     return peer, request
 
 
-def test_a_server_known_as_legacy_is_not_probed() -> None:
-    peer, request = started(Negotiation.LEGACY)
-    assert request["method"] == "initialize"
-    [ready] = feed(peer, answer(request["id"], HANDSHAKE))
-    assert isinstance(ready, Ready)
-
-
 @pytest.mark.requirement("basic/versioning/era-cached")
 @pytest.mark.parametrize("code", [-32022, -32601, -32602, -32600, -32000])
 def test_the_era_is_found_out_when_what_was_known_is_wrong(code: int) -> None:
@@ -50,8 +44,7 @@ def test_the_era_is_found_out_when_what_was_known_is_wrong(code: int) -> None:
     [probe] = sent(peer)
     assert probe["method"] == "server/discover"
     result = {"supportedVersions": MODERN_NAMES, "capabilities": {}}
-    [ready] = feed(peer, answer(probe["id"], result))
-    assert isinstance(ready, Ready)
+    ready = only(Ready, feed(peer, answer(probe["id"], result)))
     assert ready.revision.modern
 
 
@@ -67,8 +60,7 @@ def test_a_transport_that_tells_nothing_is_not_asked_again() -> None:
     peer, request = started(Negotiation.LEGACY)
     told: dict[str, Any] = {"now": 0, "reason": EndReason.CLOSED, "message": "no connection"}
     peer.receive_failure(request["id"], evidence=False, **told)
-    [failed] = drain(peer)
-    assert isinstance(failed, NegotiationFailed)
+    only(NegotiationFailed, drain(peer))
     assert sent(peer) == []
 
 
@@ -84,8 +76,7 @@ def test_a_server_that_refuses_everything_is_asked_a_bounded_number_of_times(las
         drain(peer)
     [second] = sent(peer)
     assert second["method"] == "initialize"
-    [failed] = feed(peer, error(second["id"], -32603, "broken"))
-    assert isinstance(failed, NegotiationFailed)
+    failed = only(NegotiationFailed, feed(peer, error(second["id"], -32603, "broken")))
     assert "broken" in failed.message
     assert sent(peer) == []
 
@@ -99,8 +90,7 @@ def test_a_server_that_refuses_everything_is_asked_a_bounded_number_of_times(las
 )
 def test_what_is_forbidden_is_not_tried(settings: Any) -> None:
     peer, request = started(Negotiation.LEGACY, **settings)
-    [failed] = feed(peer, error(request["id"], -32022))
-    assert isinstance(failed, NegotiationFailed)
+    only(NegotiationFailed, feed(peer, error(request["id"], -32022)))
 
 
 @pytest.mark.parametrize("assumed", list(Negotiation))
@@ -124,8 +114,7 @@ def test_a_server_that_was_modern_may_have_become_legacy() -> None:
     feed(peer, error(probe["id"], -32601))
     [handshake] = sent(peer)
     assert handshake["method"] == "initialize"
-    [ready] = feed(peer, answer(handshake["id"], HANDSHAKE))
-    assert isinstance(ready, Ready)
+    only(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
 
 
 @pytest.mark.parametrize("assumed", list(Negotiation))
@@ -138,6 +127,5 @@ def test_whatever_was_assumed_both_find_each_other(assumed: Negotiation, names: 
         feed(server, *frames)
         found += feed(client, *sent(server))
         frames = sent(client)
-    [ready] = found
-    assert isinstance(ready, Ready)
+    ready = only(Ready, found)
     assert ready.revision.name in names

@@ -36,6 +36,7 @@ from tests.engine.bench import (
     legacy_server,
     modern_client,
     modern_server,
+    only,
     sent,
     server_config,
     tell,
@@ -47,9 +48,7 @@ SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
 def received(peer: Peer, message: Any) -> RequestReceived:
     """Feed a request and return its event."""
-    [event] = feed(peer, message)
-    assert isinstance(event, RequestReceived)
-    return event
+    return only(RequestReceived, feed(peer, message))
 
 
 def opened(peer: Peer, id: Any = 1, **notifications: Any) -> SubscriptionOpened:
@@ -293,8 +292,7 @@ def test_progress_and_logs_never_travel_on_a_listen_stream() -> None:
     peer = modern_server()
     meta = {**META, "progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
     params = {"notifications": {}, "_meta": meta}
-    [event] = feed(peer, call(1, "subscriptions/listen", params))
-    assert isinstance(event, SubscriptionOpened)
+    event = only(SubscriptionOpened, feed(peer, call(1, "subscriptions/listen", params)))
     peer.data_to_send()
     assert peer.progress(event.key, 1) is False
     assert peer.log(event.key, "error", "x") is False
@@ -556,8 +554,7 @@ def test_a_method_of_elsewhere_is_told_from_an_unknown_one(method: str, known: b
 
 def test_a_response_where_nothing_can_be_asked_is_a_violation() -> None:
     peer = modern_server()
-    [event] = feed(peer, answer(1))
-    assert isinstance(event, Violation)
+    only(Violation, feed(peer, answer(1)))
     assert sent(peer) == []
     assert feed(legacy_server(), answer(1)) == []
 
@@ -580,7 +577,6 @@ def test_an_error_of_the_other_side_is_kept_as_it_came() -> None:
     peer = modern_client()
     request = peer.request("tools/call", {"name": "x"}, now=0)
     error = {"code": -32002, "message": "not found", "data": {"uri": "a:b"}}
-    [event] = feed(peer, {"jsonrpc": "2.0", "id": request, "error": error})
-    assert isinstance(event, ErrorReceived)
+    event = only(ErrorReceived, feed(peer, {"jsonrpc": "2.0", "id": request, "error": error}))
     assert event.error.code == -32002
     assert json.loads(bytes(Raw(event.error.data or b"{}"))) == {"uri": "a:b"}

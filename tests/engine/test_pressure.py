@@ -29,6 +29,7 @@ from tests.engine.bench import (
     legacy_server,
     limits,
     modern_server,
+    only,
     sent,
     server_config,
     tell,
@@ -41,9 +42,7 @@ SMALL = server_config(limits=limits(queued=300))
 
 def received(peer: Peer, message: Any) -> RequestReceived:
     """Feed a request and return its event."""
-    [event] = feed(peer, message)
-    assert isinstance(event, RequestReceived)
-    return event
+    return only(RequestReceived, feed(peer, message))
 
 
 def opened(peer: Peer, id: Any = 1, route: int = MAIN, **notifications: Any) -> SubscriptionOpened:
@@ -51,9 +50,7 @@ def opened(peer: Peer, id: Any = 1, route: int = MAIN, **notifications: Any) -> 
     params = {"notifications": notifications or {"toolsListChanged": True}}
     message = json.dumps(call(id, "subscriptions/listen", params, modern=True)).encode()
     peer.receive(message, now=0, route=route)
-    [event] = drain(peer)
-    assert isinstance(event, SubscriptionOpened)
-    return event
+    return only(SubscriptionOpened, drain(peer))
 
 
 def taken_over(frame: Transmit) -> None:
@@ -121,8 +118,7 @@ def test_progress_waits_with_a_transport_that_buffers() -> None:
     meta = {"_meta": {**META, "progressToken": "p"}}
     message = json.dumps(call(1, "tools/list", meta)).encode()
     peer.receive(message, now=0, route=4)
-    [event] = drain(peer)
-    assert isinstance(event, RequestReceived)
+    event = only(RequestReceived, drain(peer))
     buffered: list[Transmit] = []
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
@@ -163,8 +159,7 @@ def test_progress_that_is_ready_together_shares_a_frame() -> None:
     keys = []
     for route in (1, 2):
         peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=route)
-        [event] = drain(peer)
-        assert isinstance(event, RequestReceived)
+        event = only(RequestReceived, drain(peer))
         keys.append(event.key)
     told: list[tuple[int, Any]] = []
     for value in range(1, 300):
@@ -197,8 +192,7 @@ def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
     peer = Peer(Role.SERVER, config, joins=True)
     meta = {"_meta": {**META, "progressToken": "p"}}
     peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=4)
-    [event] = drain(peer)
-    assert isinstance(event, RequestReceived)
+    event = only(RequestReceived, drain(peer))
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
     size = peer._endpoint.outbox.size
@@ -215,8 +209,7 @@ def test_the_outbox_of_one_exchange_does_not_crowd_another() -> None:
     keys = []
     for route in (1, 2):
         peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=route)
-        [event] = drain(peer)
-        assert isinstance(event, RequestReceived)
+        event = only(RequestReceived, drain(peer))
         keys.append(event.key)
     while peer.log(keys[0], "info", "x" * 50):
         pass

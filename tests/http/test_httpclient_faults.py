@@ -71,12 +71,6 @@ def test_what_the_driver_tells_is_passed_on(kind: FaultKind, reason: EndReason, 
     assert hand.client.exchanges == 0
 
 
-def test_a_loss_has_no_fault() -> None:
-    hand, send = calling()
-    hand.end(send, "reset")
-    assert hand.take(RequestEnded).fault is None
-
-
 def test_a_failed_negotiation_has_one_too() -> None:
     hand = starting()
     request = hand.client.request("tools/list", now=0)

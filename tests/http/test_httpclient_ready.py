@@ -295,21 +295,6 @@ def lost(hand: Hand, requests: int = 1) -> list[Any]:
     return calls
 
 
-def test_the_next_session_is_announced_in_the_same_way() -> None:
-    hand = legacy()
-    requests = lost(hand, 2)
-    for _ in range(2):
-        meets(hand, saying(hand), 503)
-    send = saying(hand)
-    assert hand.fields_of(send)["mcp-session-id"] == "s-2"
-    hand.reply(send, 202)
-    hand.reply(hand.next(), 405)
-    for request in requests:
-        hand.reply(hand.next(), body=result(request))
-        assert hand.take(ResultReceived).request == request
-    assert hand.sent == []
-
-
 def test_a_next_session_that_cannot_be_announced_ends_what_waited_for_it() -> None:
     hand = legacy()
     requests = lost(hand, 2)

@@ -12,10 +12,8 @@ from mcpcore.engine.events import (
     ErrorReceived,
     Fault,
     FaultKind,
-    NotificationReceived,
     Ready,
     RequestEnded,
-    RequestReceived,
     ResultReceived,
 )
 from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
@@ -29,18 +27,6 @@ def streaming(**options: Any) -> tuple[Hand, HttpSend]:
 
 
 # The standalone stream
-
-
-def test_the_standalone_stream_brings_what_belongs_to_no_request() -> None:
-    hand, get = streaming()
-    hand.event(get, note("notifications/tools/list_changed"))
-    hand.event(get, {"jsonrpc": "2.0", "id": 1, "method": "roots/list"})
-    assert hand.take(NotificationReceived).method == "notifications/tools/list_changed"
-    hand.client.respond(hand.take(RequestReceived).key, {"roots": []})
-    answer = hand.next()
-    assert hand.body_of(answer)["id"] == 1
-    hand.pass_time(1e6)
-    assert hand.aborted == []
 
 
 @pytest.mark.parametrize(
@@ -194,58 +180,6 @@ def test_resuming_is_given_up(how: str) -> None:
     assert hand.kinds() == []
 
 
-def test_a_server_may_let_itself_be_polled_for_long() -> None:
-    hand = legacy(settings=HttpClientSettings(max_resumes=2))
-    request, send = hand.call()
-    for number in range(10):
-        hand.stream(send)
-        hand.data(send, b"id: e-%d\nretry: 10\ndata:\n\n" % number)
-        hand.end(send)
-        send = hand.next()
-        assert hand.fields_of(send)["last-event-id"] == f"e-{number}"
-    hand.stream(send, result(request))
-    assert hand.kinds() == ["ResultReceived"]
-
-
-def test_the_body_of_a_refused_stream_is_not_kept() -> None:
-    hand, get = streaming(settings=HttpClientSettings(max_body=10_000))
-    hand.end(get)
-    again = hand.next()
-    hand.head(again, 503, "text/plain")
-    for _ in range(3):
-        hand.data(again, b"x" * 5000)
-    assert hand.aborted == []
-    hand.end(again)
-    assert hand.next().method == "GET"
-
-
-def test_a_request_that_times_out_is_not_resumed() -> None:
-    hand = legacy()
-    request, send = hand.call(timeout=5)
-    hand.stream(send)
-    hand.data(send, b"id: 1\nretry: 60000\n\n")
-    hand.end(send)
-    again = hand.next()
-    hand.pass_time(6)
-    assert hand.aborted == [again.exchange]
-    assert hand.body_of(hand.next())["params"]["requestId"] == request
-    hand.end(again)
-    assert hand.sent == []
-
-
-def test_a_resumed_stream_is_ended_after_its_answer() -> None:
-    hand = legacy()
-    request, send = hand.call()
-    hand.stream(send)
-    hand.data(send, b"id: 1\n\n")
-    hand.end(send)
-    again = hand.next()
-    hand.stream(again, result(request))
-    hand.pass_time(6)
-    assert hand.aborted == [again.exchange]
-    assert hand.sent == []
-
-
 def test_nothing_is_resumed_while_closing() -> None:
     hand, get = streaming()
     hand.client.close(now=hand.now)
@@ -324,20 +258,6 @@ def test_what_cannot_be_saved_ends_once() -> None:
     assert hand.kinds() == ["Ready", "ResultReceived"]
 
 
-def test_a_saved_request_is_sent_once_more_only() -> None:
-    hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 404)
-    reopen(hand, "s-2")
-    hand.reply(hand.next(), 404)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
-    assert ended.fault is not None
-    assert ended.fault.status == 404
-    assert hand.client.session == "s-2", "it was the request that was refused"
-    assert hand.sent == []
-
-
 def test_one_that_notices_late_is_sent_once_more_only() -> None:
     hand = legacy()
     early, late = (hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2))
@@ -375,26 +295,6 @@ def test_what_is_refused_with_404_ends_alone() -> None:
     good = hand.client.request("tools/call", ECHO, now=hand.now)
     hand.reply(hand.next(), body=result(good))
     assert hand.take(ResultReceived).request == good
-
-
-def test_a_saved_request_can_be_cancelled() -> None:
-    hand = legacy()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 404)
-    hand.client.cancel(request, now=hand.now)
-    reopen(hand)
-    assert hand.sent == []
-    assert hand.take(RequestEnded).reason is EndReason.CANCELLED
-
-
-def test_a_saved_request_keeps_its_deadline() -> None:
-    hand = legacy()
-    hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
-    hand.reply(hand.next(), 404)
-    hand.pass_time(6)
-    assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
-    reopen(hand)
-    assert hand.sent == []
 
 
 def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None:

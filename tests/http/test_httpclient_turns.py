@@ -49,16 +49,6 @@ def test_reports_and_the_answer_that_follows_do_not_overtake_each_other(ends: st
     assert hand.client._state.turns == {}
 
 
-def test_an_answer_alone_waits_for_nothing() -> None:
-    hand, get = streaming()
-    key = asked(hand, get)
-    hand.client.progress(key, 1)
-    hand.reply(hand.next(), 202)
-    hand.client.respond(key, {"roots": []})
-    assert posted(hand) == [1]
-    assert hand.client._state.turns == {}
-
-
 def test_no_report_follows_a_cancellation() -> None:
     hand, get = streaming()
     key = asked(hand, get)

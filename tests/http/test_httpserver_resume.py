@@ -11,7 +11,7 @@ from mcpcore import HttpRequest, HttpSettings, LocalProtocolError, Principal
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.storebench import party
-from tests.http.support import LEGACY, MODERN, Bench, Reply, in_session, make_server, note, request
+from tests.http.support import LEGACY, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -143,35 +143,6 @@ def test_an_answer_is_kept_for_a_client_that_comes_back(begin: Begin, version: s
     assert test.bench.server.exchanges == 0
 
 
-def test_what_was_written_in_part_is_sent_again_whole() -> None:
-    test = Broken("2025-06-18")
-    test.progress(1)
-    cursor = cursors(test.reply)[0]
-    test.progress(2, 3, pump=False)
-    assert test.bench.server.writable() == [test.route]
-    test.bench.write(test.route, 30)
-    assert shown(test.reply) == [1]
-    test.cut()
-    test.respond()
-    assert shown(test.resume(cursor)) == [2, 3, "done"]
-
-
-@pytest.mark.parametrize("limit", [1, 17, 60, 100, 200, 1000])
-def test_a_replay_may_break_off_too(limit: int) -> None:
-    test = Broken("2025-03-26")
-    test.progress(1, 2, 3)
-    cursor = cursors(test.reply)[0]
-    test.cut()
-    route = test.get(cursor, pump=False)
-    test.bench.write(route, limit)
-    partly = test.bench.replies[route]
-    seen = shown(partly)
-    test.progress(4, pump=False)
-    test.cut(route)
-    again = test.resume(cursors(partly)[-1] if seen else cursor)
-    assert seen + shown(again) == [2, 3, 4]
-
-
 @every_revision
 def test_a_stream_moves_off_a_connection_that_only_seems_alive(begin: Begin, version: str) -> None:
     test = begin(version)
@@ -188,42 +159,6 @@ def test_a_stream_moves_off_a_connection_that_only_seems_alive(begin: Begin, ver
     assert shown(again) == [2, 3, "done"]
     test.cut()
     assert test.bench.server.exchanges == 0
-
-
-@every_revision
-def test_a_get_stream_moves_too(begin: Begin, version: str) -> None:
-    test = begin(version)
-    old = test.get()
-    test.notify(1, 2)
-    cursor = cursors(test.bench.replies[old])[0]
-    test.bench.server.notify("notifications/n", {"n": 3})
-    test.bench.server.writable()
-    again = test.resume(cursor)
-    assert shown(again) == [2, 3]
-    assert test.bench.replies[old].end is not None
-    test.notify(4)
-    assert shown(again) == [2, 3, 4]
-    assert shown(test.bench.replies[old]) == [1, 2]
-
-
-def test_a_stream_that_was_written_to_its_end_can_be_asked_for_again(begin: Begin) -> None:
-    test = begin("2025-06-18")
-    test.progress(1)
-    test.respond()
-    assert test.reply.end is not None
-    assert shown(test.resume(cursors(test.reply)[0])) == ["done"]
-
-
-@every_revision
-def test_questions_wait_for_the_client_that_comes_back(begin: Begin, version: str) -> None:
-    test = begin(version)
-    get = test.bench.replies[test.get()]
-    test.progress(1)
-    test.cut()
-    asked = test.bench.server.request("roots/list", now=test.bench.now, parent=test.key)
-    again = test.resume(cursors(test.reply)[0])
-    assert [event["id"] for event in again.events] == [asked]
-    assert get.events == []
 
 
 def test_a_cancelled_call_is_answered_to_nobody(begin: Begin) -> None:
@@ -734,21 +669,3 @@ def test_a_question_that_nobody_comes_back_for_times_out() -> None:
     assert (ended.request, ended.reason) == (asked, EndReason.TIMED_OUT)
     again = test.resume(test.reply.ids[-1])
     assert [event["method"] for event in again.events] == ["roots/list", "notifications/cancelled"]
-
-
-# The modern era has none of this
-
-
-@pytest.mark.requirement("basic/transports/streamable-http/old-event-id-ignored")
-def test_the_modern_era_ignores_event_ids_and_sessions(begin: Begin) -> None:
-    test = begin()
-    test.progress(1)
-    bench = test.bench
-    options: dict[str, Any] = {"mcp_session_id": test.session, "last_event_id": test.reply.ids[0]}
-    reply = bench.modern("tools/list", {"_meta": CALL["params"]["_meta"]}, meta={}, **options)
-    assert reply.status == 400
-    reply = bench.modern("tools/list", **options)
-    bench.answer(bench.take(RequestReceived).key, {"tools": []})
-    assert reply.json["result"]["tools"] == []
-    refused = bench.replies[bench.send(None, method="GET", mcp_protocol_version=MODERN, **options)]
-    assert refused.status == 405

@@ -2,11 +2,10 @@
 
 import json
 import re
-from typing import Any
 
 import pytest
 
-from mcpcore import HttpSettings, Limits
+from mcpcore import HttpSettings
 from mcpcore.engine.events import (
     EndReason,
     Ready,
@@ -121,31 +120,6 @@ def test_a_session_belongs_to_its_principal(method: str) -> None:
     assert bench.events[-1] != SessionClosed
 
 
-@pytest.mark.requirement("basic/transports/version-header-invalid")
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_the_version_header_is_checked(method: str) -> None:
-    bench, session = in_session()
-    reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version="x")
-    assert (reply.status, reply.code) == (400, -32600)
-    assert bench.server.sessions == 1
-
-
-def test_sessions_do_not_reach_into_each_other() -> None:
-    bench = Bench()
-    ann, bob = bench.session(), bench.session()
-    first = bench.post({**CALL, "id": 1}, mcp_session_id=ann)
-    second = bench.post({**CALL, "id": 1}, mcp_session_id=bob)
-    keys = [bench.take(RequestReceived).key for _ in range(2)]
-    cancel = note("notifications/cancelled", {"requestId": 1})
-    assert bench.post(cancel, mcp_session_id=bob).status == 202
-    assert bench.take(RequestCancelled).key == keys[1]
-    assert "RequestCancelled" not in bench.kinds()
-    bench.server.respond(keys[0], {"content": []})
-    bench.pump()
-    assert first.json["id"] == 1
-    assert second.body == b""
-
-
 def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
     bench, session = in_session()
     first = bench.post(CALL, mcp_session_id=session)
@@ -156,15 +130,6 @@ def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
 
 
 # GET streams
-
-
-@pytest.mark.requirement("basic/transports/get-stream-or-405")
-def test_a_get_stream_opens_at_once() -> None:
-    bench, session = in_session()
-    reply = bench.post(None, method="GET", mcp_session_id=session)
-    assert reply.status == 200
-    assert reply.headers["content-type"] == "text/event-stream"
-    assert reply.end is None
 
 
 def test_the_newest_stream_is_used_and_another_takes_over() -> None:
@@ -315,13 +280,3 @@ def test_sessions_need_not_expire() -> None:
     bench.pass_time(1e6)
     assert bench.server.deadline() is None
     assert bench.server.sessions == 1
-
-
-def test_a_session_has_its_own_limits() -> None:
-    bench = Bench(make_server(limits=Limits(in_flight=1)))
-    ann, bob = bench.session(), bench.session()
-    bench.post(CALL, mcp_session_id=ann)
-    busy = bench.post({**CALL, "id": 2}, mcp_session_id=ann)
-    assert (busy.status, busy.code) == (200, -32000)
-    free: Any = bench.post(CALL, mcp_session_id=bob)
-    assert free.head is None

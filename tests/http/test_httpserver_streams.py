@@ -1,6 +1,5 @@
 """HttpServer, how answers travel: JSON or events, streams, back-pressure, disconnects, time."""
 
-import json
 from typing import Any
 
 import pytest
@@ -33,18 +32,6 @@ def methods(events: list[Any]) -> list[str]:
 # The lazily written head
 
 
-@pytest.mark.requirement("basic/transports/streamable-http/json-or-sse")
-def test_an_answer_that_is_first_goes_as_json() -> None:
-    bench = Bench()
-    reply = bench.modern("tools/list")
-    bench.answer(bench.take(RequestReceived).key, {"tools": []})
-    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
-    assert reply.json["result"]["tools"] == []
-    assert reply.end is not None
-    assert not reply.end.close
-    assert bench.server.exchanges == 0
-
-
 @pytest.mark.requirement(
     "basic/transports/streamable-http/json-or-sse",
     "basic/transports/streamable-http/response-ends",
@@ -73,16 +60,6 @@ def test_anything_else_first_makes_an_event_stream() -> None:
     }
     assert answer["id"] == 1
     assert reply.end is not None
-
-
-def test_order_holds_even_if_nothing_was_taken_in_between() -> None:
-    bench = Bench()
-    reply = bench.modern("tools/list", PROGRESS)
-    key = bench.take(RequestReceived).key
-    for value in (1, 2, 3):
-        bench.server.progress(key, value)
-    bench.answer(key, {"tools": []})
-    assert methods(reply.events) == ["notifications/progress"] * 3 + ["answer"]
 
 
 @pytest.mark.parametrize("heartbeat", [None, 10.0])
@@ -115,18 +92,6 @@ def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
     assert reply.head is None
     bench.answer(key, {"tools": []})
     assert reply.json["result"]["tools"] == []
-
-
-def test_input_rounds_are_answers() -> None:
-    bench = Bench()
-    meta = {**META, "io.modelcontextprotocol/clientCapabilities": {"roots": {}}}
-    reply = bench.modern("tools/call", {"name": "x"}, meta=meta)
-    from mcpcore.engine.input_rounds import InputRequest
-
-    key = bench.take(RequestReceived).key
-    assert bench.server.require_input(key, {"r": InputRequest(method="roots/list")}, "state")
-    bench.pump()
-    assert reply.json["result"]["resultType"] == "input_required"
 
 
 # Back-pressure
@@ -342,21 +307,12 @@ def test_a_modern_disconnect_cancels() -> None:
     key = bench.take(RequestReceived).key
     bench.server.disconnect(route, now=bench.now)
     bench.pump()
-    assert bench.take(RequestCancelled).key == key
+    cancelled = bench.take(RequestCancelled)
+    assert (cancelled.key, cancelled.reason) == (key, "the client disconnected")
     assert bench.server.progress(key, 1) is False
     assert bench.server.respond(key, {"tools": []}) is False
     bench.server.disconnect(route, now=bench.now)
     assert bench.server.writable() == []
-    assert bench.server.exchanges == 0
-
-
-def test_a_disconnect_after_the_answer_cancels_nothing() -> None:
-    bench = Bench()
-    route = bench.send_modern("tools/list")
-    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
-    assert bench.server.writable() == [route]
-    bench.server.disconnect(route, now=bench.now)
-    assert bench.server.next_event() is None
     assert bench.server.exchanges == 0
 
 
@@ -368,21 +324,6 @@ def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
     bench.server.body(route, b"}", end=True, now=bench.now)
     bench.pump()
     assert bench.events == []
-    assert bench.server.exchanges == 0
-
-
-@pytest.mark.requirement("basic/transports/disconnect-no-cancel")
-def test_a_legacy_disconnect_does_not_cancel() -> None:
-    bench, session = in_session()
-    route = bench.send(CALL, mcp_session_id=session)
-    key = bench.take(RequestReceived).key
-    bench.server.progress(key, 1)
-    bench.server.writable()
-    bench.server.disconnect(route, now=bench.now)
-    bench.pump()
-    assert "RequestCancelled" not in bench.kinds()
-    assert bench.server.progress(key, 2)
-    bench.answer(key)
     assert bench.server.exchanges == 0
 
 
@@ -578,18 +519,6 @@ def test_a_listen_stream_needs_a_client_that_takes_streams() -> None:
     assert bench.events == []
 
 
-def test_changes_reach_both_eras() -> None:
-    bench = Bench()
-    modern = bench.modern("subscriptions/listen", LISTEN)
-    sessions = [bench.session() for _ in range(2)]
-    gets = [bench.post(None, method="GET", mcp_session_id=session) for session in sessions]
-    bench.server.notify("notifications/tools/list_changed")
-    bench.server.notify("notifications/tools/list_changed", session=sessions[0])
-    bench.pump()
-    assert [len(get.events) for get in gets] == [2, 1]
-    assert len(modern.events) == 2
-
-
 def test_logs_to_sessions_and_requests() -> None:
     bench = Bench()
     sessions = [bench.session() for _ in range(2)]
@@ -647,13 +576,6 @@ def test_comments_do_not_pile_up() -> None:
     assert bench.replies[route].comments == b":\n\n"
 
 
-def test_heartbeats_can_be_switched_off() -> None:
-    bench, session = in_session(server=make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
-    get = bench.post(None, method="GET", mcp_session_id=session)
-    bench.pass_time(100)
-    assert get.comments == b""
-
-
 def test_the_deadline_is_the_nearest() -> None:
     timeless = HttpSettings(session_age=None, session_idle=None, session_unused=80, heartbeat=10)
     bench = Bench(make_server(timeless))
@@ -707,14 +629,3 @@ def test_a_graceful_end() -> None:
     assert server.sessions == 0
     bench.pump()
     assert "SessionClosed" in bench.kinds()
-
-
-def test_json_never_holds_a_line_break() -> None:
-    bench = Bench()
-    route = bench.send_modern("tools/list", PROGRESS)
-    key = bench.take(RequestReceived).key
-    bench.server.progress(key, 1)
-    bench.answer(key, {"tools": [], "text": "a\r\nb\n"})
-    reply = bench.replies[route]
-    assert b"\r" not in reply.body
-    assert json.loads(reply.body.split(b"data: ")[2])["result"]["text"] == "a\r\nb\n"

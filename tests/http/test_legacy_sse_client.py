@@ -34,7 +34,6 @@ from tests.http.support import (
     initialize_result,
     make_client,
     note,
-    request,
 )
 
 URL = "http://localhost:8000/sse"
@@ -143,42 +142,11 @@ def test_an_answer_may_come_before_its_message_is_accepted(then: str) -> None:
     assert (hand.kinds(), hand.client.exchanges) == ([], 1)
 
 
-def test_a_stream_that_is_open_may_be_silent() -> None:
-    hand = piped().open()
-    hand.pass_time(1000)
-    assert hand.kinds() == []
-    assert hand.aborted == []
-
-
-def test_requests_of_the_server_are_answered_by_post() -> None:
-    hand = piped().open()
-    hand.say(request("roots/list", id="q"))
-    asked = hand.take(RequestReceived)
-    hand.client.respond(asked.key, {"roots": []})
-    answer = hand.next()
-    assert answer.target == "/messages?session_id=1"
-    assert hand.body_of(answer) == result("q", {"roots": []})
-    hand.say(note("notifications/tools/list_changed"))
-    hand.take(NotificationReceived)
-
-
 def test_batches_of_the_revision_that_has_them() -> None:
     for version, taken in (("2025-03-26", True), ("2024-11-05", False)):
         hand = piped().open(version)
         hand.say([note("notifications/tools/list_changed")])
         assert hand.kinds() == (["NotificationReceived"] if taken else ["Violation"])
-
-
-def test_cancelling() -> None:
-    hand = piped().open()
-    asked = hand.client.request("tools/list", now=hand.now)
-    hand.reply(hand.next(), 202)
-    hand.client.cancel(asked, now=hand.now)
-    told = hand.next()
-    assert hand.body_of(told)["params"]["requestId"] == asked
-    assert hand.take(RequestEnded).reason is EndReason.CANCELLED
-    hand.say(result(asked, {"tools": []}))
-    assert "ResultReceived" not in hand.kinds()
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503])
@@ -455,14 +423,6 @@ def test_the_connection_fails() -> None:
     assert failed.fault == Fault(FaultKind.CONNECT)
 
 
-def test_the_stream_ends_while_initialize_waits() -> None:
-    hand = piped().begin().endpoint()
-    hand.reply(hand.next(), 202)
-    hand.end(hand.get)
-    assert hand.kinds()[-1] == "ConnectionEnded"
-    assert hand.client.exchanges == 0
-
-
 def test_an_event_that_is_too_large() -> None:
     small = HttpClientSettings(legacy_sse=SseUse.ONLY, max_event=10_000)
     hand = piped(small).open()
@@ -686,11 +646,6 @@ def test_no_session_of_streamable_http_is_sent_along() -> None:
 
 def remembered(**options: Any) -> Piped:
     return Piped(make_client(url=URL, assume_sse=True, **options))
-
-
-def test_a_server_that_is_known_is_not_probed() -> None:
-    hand = remembered().open()
-    assert hand.client.uses_sse
 
 
 def test_a_server_that_has_changed_is_asked_from_the_beginning() -> None:

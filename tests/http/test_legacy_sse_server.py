@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from mcpcore import HttpRequest, HttpSettings, Principal, Refusal, SsePaths
 from mcpcore.engine.events import (
-    NotificationReceived,
     Ready,
     RequestCancelled,
     RequestReceived,
-    ResultReceived,
 )
 from mcpcore.http.legacy_sse.server import SseSession
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
@@ -71,12 +69,6 @@ def test_answers_go_onto_the_stream(version: str) -> None:
     stream.bench.pump()
     assert stream.messages[-1] == {"jsonrpc": "2.0", "id": 7, "result": {"tools": []}}
     assert not stream.ended()
-
-
-def test_an_unknown_revision_gets_the_newest_legacy_one() -> None:
-    stream = Stream(bench())
-    stream.post(initialize("2026-07-28"))
-    assert stream.messages[0]["result"]["protocolVersion"] == LEGACY_NAMES[-1]
 
 
 def test_modern_requests_have_no_place_here() -> None:
@@ -367,65 +359,6 @@ def test_the_stream_ends_soon_after_the_token_that_was_used_last_is_revoked() ->
     assert not stream.reply.end.close  # the next request on the connection has a token of its own
 
 
-# The conversation
-
-
-def test_requests_of_the_server_and_their_answers() -> None:
-    stream = opened()
-    server = stream.bench.server
-    stream.post(request("tools/call", {"name": "ask", "arguments": {}}, id=1))
-    call = stream.bench.take(RequestReceived)
-    asked = server.request("roots/list", now=stream.bench.now, parent=call.key)
-    free = server.request("ping", now=stream.bench.now, session=stream.id)
-    stream.bench.pump()
-    assert [each["method"] for each in stream.messages[-2:]] == ["roots/list", "ping"]
-    answer: Any = {"jsonrpc": "2.0", "id": asked, "result": {"roots": []}}
-    assert stream.post(answer).status == 202
-    assert stream.bench.take(ResultReceived).request == asked
-    stream.post({"jsonrpc": "2.0", "id": free, "result": {}})
-    assert stream.bench.take(ResultReceived).request == free
-
-
-def test_progress_notifications_and_the_answer_in_order() -> None:
-    stream = opened()
-    server = stream.bench.server
-    params = {"name": "slow", "arguments": {}, "_meta": {"progressToken": "t"}}
-    stream.post(request("tools/call", params, id=4))
-    key = stream.bench.take(RequestReceived).key
-    server.progress(key, 1.0)
-    server.log(key, "warning", "half")
-    server.notify("notifications/tools/list_changed")
-    server.progress(key, 2.0)
-    server.respond(key, {"content": []})
-    stream.bench.pump()
-    said = [each.get("method", "answer") for each in stream.messages[-5:]]
-    assert said == [
-        "notifications/progress",
-        "notifications/message",
-        "notifications/tools/list_changed",
-        "notifications/progress",
-        "answer",
-    ]
-
-
-def test_cancelled_by_the_client() -> None:
-    stream = opened()
-    stream.post(request("tools/call", {"name": "slow", "arguments": {}}, id=4))
-    key = stream.bench.take(RequestReceived).key
-    before = len(stream.messages)
-    stream.post(note("notifications/cancelled", {"requestId": 4}))
-    assert stream.bench.take(RequestCancelled).key == key
-    stream.bench.server.release(key)
-    stream.bench.pump()
-    assert len(stream.messages) == before
-
-
-def test_notifications_arrive() -> None:
-    stream = opened()
-    stream.post(note("notifications/roots/list_changed"))
-    assert stream.bench.take(NotificationReceived).session == stream.id
-
-
 # Its end
 
 
@@ -498,12 +431,6 @@ def test_one_that_waits_for_news_stays() -> None:
     stream.bench.pass_time(80_000.0)
     assert stream.bench.take(SessionClosed).reason == "too old"
     assert stream.ended()
-
-
-def test_heartbeats() -> None:
-    stream = opened(bench(heartbeat=15.0))
-    stream.bench.pass_time(61.0)
-    assert stream.reply.comments == b":\n\n" * 3  # the first look finds the handshake
 
 
 def test_a_flood_of_streams_locks_nobody_out() -> None:

@@ -47,17 +47,6 @@ def closed(bench: Bench) -> list[tuple[str, str]]:
 # How many
 
 
-def test_one_session_more_ends_the_oldest_unused_one() -> None:
-    bench = bench_of(max_sessions=3)
-    first, second, third = (opened(bench) for _ in range(3))
-    assert used(bench, first)
-    assert used(bench, third)
-    fourth = opened(bench)
-    assert closed(bench) == [(second, "there are too many others")]
-    assert bench.server.sessions == 3
-    assert all(used(bench, session) for session in (first, third, fourth))
-
-
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
@@ -234,24 +223,6 @@ def test_an_unused_session_ends_soon_and_a_used_one_later() -> None:
     bench.pass_time(10_000)
     assert closed(bench)[2:] == [(listening, "too old")]
     assert bench.server.deadline() is None
-
-
-def test_the_server_wakes_up_for_the_first_session_that_ends() -> None:
-    bench = bench_of()
-    opened(bench)
-    assert used(bench, opened(bench))
-    assert bench.server.deadline() == bench.now + 60
-
-
-def test_a_session_that_is_used_all_the_time_ends_all_the_same() -> None:
-    bench = bench_of(session_age=990, session_idle=100)
-    session = opened(bench)
-    for _ in range(19):
-        assert used(bench, session)
-        bench.pass_time(50)
-    bench.pass_time(60)
-    assert closed(bench) == [(session, "too old")]
-    assert not used(bench, session)
 
 
 def test_a_session_at_work_is_looked_at_once_however_short_the_time() -> None:

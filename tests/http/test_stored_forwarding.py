@@ -10,7 +10,6 @@ from msgspec import Raw
 
 from mcpcore import HttpSettings, Principal
 from mcpcore.engine.events import (
-    ErrorReceived,
     NotificationReceived,
     ProgressReceived,
     RequestCancelled,
@@ -89,17 +88,6 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
     assert other.kinds() == ["SessionRestored"]
 
 
-def test_an_error_is_an_answer_too() -> None:
-    one, other, session = two_in_session()
-    _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
-    body = {"jsonrpc": "2.0", "id": asked, "error": {"code": -1, "message": "no"}}
-    assert other.post(body, mcp_session_id=session).status == 202
-    settle(one)
-    assert one.take(ErrorReceived).error.message == "no"
-
-
 def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
     one, other, session = two_in_session()
     get = other.replies[other.listen(session)]
@@ -113,17 +101,6 @@ def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> Non
     [told] = get.events
     assert told["method"] == "notifications/cancelled"
     assert told["params"]["requestId"] == asked
-
-
-def test_an_answer_for_a_request_in_the_queue() -> None:
-    one, other, session = two_in_session()
-    asked = one.server.request("roots/list", now=one.now, session=session)
-    one.pump()
-    stream = other.replies[other.listen(session)]
-    assert stream.events[0]["id"] == asked
-    assert other.post(result(asked), mcp_session_id=session).status == 202
-    settle(one, other)
-    assert one.take(ResultReceived).request == asked
 
 
 def test_an_answer_that_cannot_be_passed_on() -> None:

@@ -209,17 +209,6 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
         )
 
 
-def test_what_was_refused_may_be_asked_for_again() -> None:
-    one, session = one_in_session()
-    one.failing("SessionSave")
-    assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
-    one.failing()
-    assert one.post(request("ping"), mcp_session_id=session).status == 200
-    assert record_of(one, session).log_level is None
-    assert one.post(SET_LEVEL, mcp_session_id=session).status == 200
-    assert record_of(one, session).log_level == "error"
-
-
 @pytest.mark.parametrize("body", [SUBSCRIBE, SET_LEVEL])
 def test_what_is_confirmed_stays_though_another_worker_has_changed_it(body: Any) -> None:
     one, other, session = two_in_session()

@@ -1,7 +1,5 @@
 """HttpServer with a store, streams: written down before they are sent, picked up at any worker."""
 
-import json
-
 import pytest
 from msgspec import structs
 
@@ -9,7 +7,6 @@ from mcpcore.engine.events import EndReason, RequestEnded, RequestReceived, Stre
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     LogPage,
-    QueuePut,
     QueueTake,
     SessionDelete,
     SessionTouch,
@@ -591,16 +588,6 @@ def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
     assert one.replies[route].end is not None
 
 
-def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> None:
-    one, session = one_in_session(UNPRIMED)
-    tell(one, session, 1, 2)
-    route = one.listen(session, pump=False)
-    one.work()
-    one.cut(route)  # nothing has been written
-    assert shown(one.replies[one.listen(session)]) == ["1", "2"]
-    assert len(one.asked(StreamRelease)) == 1
-
-
 def test_what_was_taken_for_a_client_with_an_id_waits_for_it_alone() -> None:
     one, session = one_in_session()
     route = one.listen(session)
@@ -879,18 +866,6 @@ def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
     assert one.server.deadline() is None or one.server.deadline() > one.now  # type: ignore[operator]
 
 
-def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
-    one, session = one_in_session(UNPRIMED)
-    route, key = one.call(session)
-    one.failing("StreamAppend")
-    one.progress(key, 1)
-    assert one.replies[route].end is not None
-    assert one.replies[route].events == []
-    one.server.respond(key, {"content": []})
-    one.pass_time(10)
-    assert not one.replica(session).writers
-
-
 @pytest.mark.parametrize("leaves", [False, True])
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize(
@@ -1160,12 +1135,3 @@ def test_a_page_that_was_lost_while_it_was_followed() -> None:
     outcome = other.outcomes(StreamRead)[-1]
     assert isinstance(outcome, LogPage)
     assert outcome.lost > 1
-
-
-def test_the_data_is_what_the_client_gets() -> None:
-    one, session = one_in_session()
-    tell(one, session, 1)
-    stream = one.replies[one.listen(session)]
-    (put,) = one.asked(QueuePut)
-    assert json.loads(put.data) == stream.events[0]
-    assert one.asked(QueueTake)

@@ -12,7 +12,8 @@ end:
 - a server is asked about a task by the principal that began it;
 - a server at which principals sign in has a conversation for each, and hears in it of no other;
 - log messages are of a level that the client has asked for;
-- the relay has made one request of each call, whatever happened to it, unless it may be repeated;
+- the relay has made one request of each call, whatever happened to it, unless it may be repeated,
+  or came again from its client once it was answered;
 - a server gets the requests that its breaker admits, each outcome is told to it once, and what it
   does not admit ends with an error that names the server;
 - nothing is left open at the relay.
@@ -633,6 +634,10 @@ class World:
         """Principals by the ids of tasks that they were told."""
         self.cursors: dict[str, str] = {}
         """Principals by the cursors of lists of tasks."""
+        self.doubled: Counter[tuple[Any, Any]] = Counter()
+        """Requests that came again, by principal and number."""
+        self.heard: set[tuple[str | None, Any]] = set()
+        """Sessions and ids of requests."""
         self.states: list[tuple[str, Any]] = []
         """Retries of parked calls: principal and params."""
         eras = (LEGACY, MODERN)
@@ -687,6 +692,8 @@ class World:
                     moving = True
             while (event := self.fronts.any.next_event()) is not None:  # before the output
                 fronts: Any = self.fronts
+                if isinstance(event, RequestReceived):
+                    self.count(event)
                 self.relay.from_client(fronts, event, now=self.now, wall=WALL + self.now)
                 moving = True
             for frame in self.fronts.any.data_to_send():
@@ -697,6 +704,13 @@ class World:
                 moving |= wire.turn(self.now)
         self.wires = [wire for wire in self.wires if not wire.cut]
         self.live = [link for link in self.live if link[1].state is not SessionState.CLOSED]
+
+    def count(self, event: RequestReceived) -> None:
+        """Note a request whose id was used already: it came again when it was answered."""
+        meta = msgspec.json.decode(event.params).get("_meta", {})
+        key = event.session, event.id
+        self.doubled[meta.get("example/who"), meta.get("example/number")] += key in self.heard
+        self.heard.add(key)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -779,7 +793,7 @@ class World:
         assert self.fronts.any._endpoint.inbound.keys() <= self.streams()
         for server in self.servers:
             for (who, name, number), requests in server.done.items():
-                most = 3 if name in {"r", *REPEATABLE} else 1
+                most = 3 if name in {"r", *REPEATABLE} else 1 + self.doubled[who, number]
                 assert len(requests) <= most, f"{name} {number} of {who}: {len(requests)} requests"
             guard = self.guards[server.name]
             assert guard.sent == guard.admitted, "a request goes past the breaker"

@@ -376,16 +376,6 @@ def test_a_state_without_questions_is_returned_at_once() -> None:
     assert scene.call("x") == "state"
 
 
-@pytest.mark.parametrize(("client", "server"), CELLS)
-def test_the_error_of_a_call_that_takes_too_long(client: str, server: str) -> None:
-    scene = Scene(client, Backend("a", server, tools), settings=RelaySettings(call_timeout=5))
-    scene.ask("tools/call", {"name": "wait"})
-    scene.wait(6)
-    [failed] = scene.told(ErrorReceived)
-    assert failed.error.message.startswith("a: ")
-    assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
-
-
 def test_a_log_message_of_a_call_that_has_ended_crosses_to_nobody() -> None:
     backend = Backend("a", MODERN, tools)
     scene = Scene(MODERN, backend)

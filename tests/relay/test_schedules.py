@@ -26,6 +26,16 @@ def test_schedules(part: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", [16322, 33621, 46971])
+def test_a_sign_out_while_the_era_is_asked_for(seed: int) -> None:
+    play(seed)  # what waited for the era waited for ever
+
+
+@pytest.mark.parametrize("seed", [23269, 36736])
+def test_a_request_comes_again_once_it_is_answered(seed: int) -> None:
+    play(seed)  # it is another one then, which no relay can tell
+
+
 @pytest.mark.long
 def test_many_schedules(some: Some) -> None:
     assert run(range(2000, 2000 + some.of(18_000)))["ResultReceived"] > 0

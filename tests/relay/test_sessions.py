@@ -455,6 +455,7 @@ def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, serv
     scene.ask("tools/call", {"name": "wait"})
     scene.wait(31)
     [failed] = scene.told(ErrorReceived)
+    assert failed.error.message.startswith("a: ")
     assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
     assert any(isinstance(each, RequestCancelled) for each in backend.events)
 
