@@ -190,7 +190,10 @@ class SkillRefused(InvalidResponse):
 
 
 class InputFailed(CallFailed):
-    """The server asked for input that this client cannot or may not give."""
+    """The server asked for input that this client cannot or may not give.
+
+    The cause is the exception of the callback, if there was one.
+    """
 
 
 class HttpStatusError(RequestRefused):

@@ -272,6 +272,8 @@ class Prepared:
     """True if :meth:`call` uses its argument; if not, that may be None."""
     thread: bool = False
     """True if the handler may block: :meth:`call` it in a worker thread."""
+    timeout: float | None = None
+    """Seconds after which the runtime gives the handler up; None: it waits for its end."""
     meta: dict[str, Any] | None = None
     """Value for the result's ``_meta``, after :meth:`finish`; it is not part of the body."""
     task: TaskSupport | None = None
@@ -353,6 +355,8 @@ class Declaration:
     """Position in the order of the list."""
     app: "ToolApp | None" = None
     """App of a tool, if it has one."""
+    timeout: float | None = None
+    """Seconds that a call of a tool may take; None: no limit."""
     mounts: "tuple[Mount, ...]" = ()
     """Mounts that it has come through, the innermost first."""
     origin: "tuple[Server, str] | None" = None
@@ -408,6 +412,8 @@ class Bound(Prepared):
         self.bare = declaration.bare
         if handler.thread:
             self.thread = True
+        if declaration.timeout is not None:
+            self.timeout = declaration.timeout
         if declaration.origin is not None:
             self.home = declaration.origin[0]
         self._declaration = declaration

@@ -339,6 +339,16 @@ _FORM_KEYWORDS = {
 _FORM_FORMATS = ("email", "uri", "date", "date-time")
 
 
+def form_type(type: Any) -> Any:
+    """Return a type with fields as it is, and one of a value in a type with the field ``value``.
+
+    Raises TypeError for a type without a schema.
+    """
+    with _explained("a form cannot hold this type"):
+        fields = derive(type).get("type") == "object"
+    return type if fields else msgspec.defstruct("Form", [("value", type)])
+
+
 def form_schema(type: Any) -> Schema:
     """Return the schema of a form (elicitation page, "Requested Schema") with the fields of a type.
 

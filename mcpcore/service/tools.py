@@ -63,6 +63,10 @@ class ToolOptions(declarations.FeatureOptions, total=False):
     """Function that makes a smaller value of one whose result is beyond ``max_result``: a text that
     is cut, a page, a link to a resource.  It is called where the answer is made, and must not
     block.  Default: the call has failed, as it has if the second result is too large as well."""
+    timeout: float | None
+    """Seconds after which a call has failed, and its handler is cancelled; None (default): no
+    limit.  For coroutine functions and with ``thread``; a thread runs on, and sees
+    ``context.cancelled``."""
     task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
@@ -106,6 +110,12 @@ class ToolEntry(Declaration):
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
             declarations.check_count("max_result", self.max_result)
+        self.timeout = options.get("timeout")
+        if self.timeout is not None:
+            if not self.timeout > 0:
+                raise ValueError(f"timeout must be above 0, not {self.timeout}")
+            if not (handler.is_async or handler.thread):
+                raise ValueError("timeout is for coroutine functions, and others with thread=True")
         self._shorten = options.get("shorten")
         if self._shorten is not None and self.max_result is None:
             raise ValueError("shorten is for results beyond max_result, and there is none")

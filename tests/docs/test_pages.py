@@ -1,11 +1,13 @@
 """The pages tell the truth: programs print what is shown and are typed, links lead somewhere."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.command import mcpcore_here
 from tests.docs.blocks import DOCS, PAGES, ROOT, Program, check_types, dead_links, name_of, programs
 from tests.warm import PYTHON
 
@@ -67,6 +69,23 @@ def test_a_feature_has_an_example_of_both_sides(page: Path) -> None:
 )
 def test_what_is_read_first_stays_short(page: Path, lines: int) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) <= lines
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"), [("author", "Jane Austen"), ("lend", "Emma is yours for 7 days.")]
+)
+def test_commands_of_the_tutorial_print_what_it_says(tool: str, said: str, tmp_path: Path) -> None:
+    page = DOCS / "tutorial" / "server.md"
+    files = programs(page)[0].files
+    (tmp_path / "library.py").write_text(files["library.py"], encoding="utf-8")
+    [line] = re.findall(
+        rf"^mcpcore (call {tool} title=Emma .*-- python library.py)$",
+        page.read_text(encoding="utf-8"),
+        re.M,
+    )
+    words = [sys.executable if word == "python" else word for word in shlex.split(line)]
+    assert mcpcore_here(*words, cwd=tmp_path).stdout == f"{said}\n"
+    assert f"prints `{said}`" in page.read_text(encoding="utf-8")
 
 
 def test_a_measurement_has_a_date_a_command_and_its_report() -> None:

@@ -1,12 +1,14 @@
 """Elicitation forms: what counts as a valid answer, and defaults."""
 
 import sys
-from typing import Annotated, Any
+from enum import Enum
+from typing import Annotated, Any, Literal, assert_type
 
 import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
+from mcpcore import Context
 from mcpcore.errors import InvalidValue, Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
 from mcpcore_transports.server.contents import (
@@ -20,6 +22,10 @@ from mcpcore_transports.server.elicitation import Elicit
 from tests.spec.oracle import definitions, needs_schemas
 
 TITLED = {"const": "a", "title": "A"}
+
+
+def answer(**content: Any) -> Raw:
+    return Raw(msgspec.json.encode({"action": "accept", "content": content}))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +128,77 @@ def test_schemas_that_are_no_form(schema: dict[str, Any], message: str) -> None:
         check_form(schema)
     with pytest.raises(ValueError, match=message):
         Elicit("?", schema)
+
+
+class Tea(Enum):
+    GREEN = "green"
+    BLACK = "black"
+
+
+class Maybe(Struct):
+    n: int | None
+    s: str | None = "s"
+
+
+@pytest.mark.parametrize(
+    ("type", "rules", "given", "value"),
+    [
+        (str, {"type": "string"}, "x", "x"),
+        (int, {"type": "integer"}, 0, 0),
+        (float, {"type": "number"}, 2, 2.0),
+        (bool, {"type": "boolean"}, False, False),
+        (Literal["b", "a"], {"type": "string", "enum": ["a", "b"]}, "b", "b"),
+        (Tea, {"type": "string", "enum": ["black", "green"]}, "green", Tea.GREEN),
+        (
+            list[Literal["a", "b"]],
+            {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
+            ["a"],
+            ["a"],
+        ),
+        (
+            Annotated[int, Meta(ge=1, title="Days")],
+            {"type": "integer", "title": "Days", "minimum": 1},
+            1,
+            1,
+        ),
+        (
+            Annotated[str, Meta(pattern="^a+$")],
+            {"type": "string", "pattern": "^a+$"},
+            "a",
+            "a",
+        ),
+    ],
+)
+def test_one_value_alone(type: Any, rules: Any, given: Any, value: Any) -> None:
+    question: Elicit[Any] = Elicit("?", type)
+    assert question.schema == form("value", value=rules)
+    accepted = question.parse(answer(value=given))
+    assert (accepted.content, accepted.data) == (value, value)
+    assert question.parse(Raw(b'{"action": "decline"}')).content is None
+    with pytest.raises(InvalidValue, match=r"form\.value: Missing required field"):
+        question.parse(answer())
+
+
+@pytest.mark.parametrize("type", [list[int], Literal[1, 2], dict[str, int], int | str, object])
+def test_values_that_no_form_can_ask_for(type: Any) -> None:
+    with pytest.raises(TypeError, match="a form "):
+        Elicit("?", type)
+
+
+def test_what_may_be_null_need_not_be_filled_in() -> None:
+    assert Elicit("?", Maybe).parse(answer()).content == Maybe(None, "s")
+    assert Elicit("?", Maybe).parse(answer(n=3, s="t")).content == Maybe(3, "t")
+    alone = Elicit("?", int | None)
+    assert_type(alone, Elicit[int | None])
+    assert alone.parse(answer()).content is None
+
+
+async def types_are_known(context: Context) -> None:
+    """Not run, but checked."""
+    assert_type((await context.elicit("?", int)).content, int | None)
+    choice = await context.elicit("?", Literal["a", "b"])
+    assert_type(choice.content, Literal["a", "b"] | None)
+    assert_type((await context.elicit("?", list[Tea])).content, list[Tea] | None)
 
 
 def test_older_revisions_get_older_forms() -> None:

@@ -198,6 +198,38 @@ def test_call_with_answers(served: list[str], revision: str) -> None:
     assert done.stderr == "the server asks: What is your name?\n"
 
 
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        ('{"colour": "red"}', 0, "red\n"),
+        ('{"colour": "x-secret"}', 2, "--answer: colour: expected one of red, blue"),
+        ("{}", 2, "--answer: colour: missing"),
+        ('{"color": "x-secret"}', 2, "--answer: colour: missing"),
+    ],
+)
+def test_an_answer_that_breaks_the_form(
+    tmp_path: Path, revision: str, answer: str, status: int, said: str
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from mcpcore import Context, Server\n"
+        "COLOUR = {'type': 'string', 'enum': ['red', 'blue']}\n"
+        "FORM = {'type': 'object', 'properties': {'colour': COLOUR}, 'required': ['colour']}\n"
+        "server = Server('mine')\n"
+        "@server.tool\n"
+        "async def ask(context: Context) -> str:\n"
+        "    form = await context.elicit('Which [/b]\\x1b[2J?', FORM)\n"
+        "    return form.content['colour']\n"
+    )
+    words = ["call", "ask", "--answer", answer, "--revision", revision]
+    done = mcpcore(*words, "--", *WARM_MCPCORE, "serve", "mine:server", "--stdio", cwd=tmp_path)
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True)
+    asked, *rest = done.stderr.splitlines()
+    assert asked == "the server asks: Which [/b]\\x1b[2J?"
+    assert len(rest) == (status > 0)
+    assert "x-secret" not in done.stderr
+
+
 def test_call_prints_json(served: list[str]) -> None:
     done = mcpcore_here("call", "test_structured_output", "city=Paris", "--json", served[0])
     result = json.loads(done.stdout)
@@ -390,6 +422,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["call", "t", "novalue", "http://127.0.0.1:1/"], 2, "expected key=value"),
         (["call", "t", "--arguments", "[]", "http://127.0.0.1:1/"], 2, "--arguments: "),
         (["call", "t", "--answer", "{", "http://127.0.0.1:1/"], 2, "--answer: "),
+        (["call", "t", "--root", "x", "http://127.0.0.1:1/"], 2, "--root: 'x' is no root"),
         (["serve", "nonexistent:server"], 2, "there is no module 'nonexistent'"),
         (["serve", "os:path"], 2, "'path' of the module 'os' is a module, not a Server"),
         (["serve", ":x"], 2, "cannot be imported"),
@@ -433,7 +466,8 @@ def test_a_tool_that_fails(served: list[str]) -> None:
 def test_an_error_of_the_server(served: list[str]) -> None:
     done = mcpcore_here("call", "test_missing_capability", served[0])
     assert done.returncode == 1
-    assert "tools/call: the client does not support sampling (-32021)" in done.stderr
+    said = "tools/call: the client does not support sampling (-32021); give --sample TEXT\n"
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -147,8 +147,9 @@ async def test_a_question_that_cannot_be_answered_ends_the_task(error: Exception
         raise error
 
     async with connected(server, MODERN, elicitation=refuse) as client:
-        with pytest.raises(InputFailed if isinstance(error, McpError) else ValueError):
+        with pytest.raises(InputFailed) as failed:
             await client.call_tool("ask")
+        assert failed.value.__cause__ is error
         await server.stopped.wait()
 
 

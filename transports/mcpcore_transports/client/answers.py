@@ -239,8 +239,8 @@ async def answer_questions(
 ) -> dict[str, CallbackAnswer]:
     """Answer the questions of ``method`` concurrently, each a request without id.
 
-    At most ``Callbacks.at_once`` run at a time.  Raises InputFailed if an input cannot or may not
-    be given, and any exception of a callback; the other callbacks are cancelled then.
+    At most ``Callbacks.at_once`` run at a time.  Raises what :func:`answer_input` does; the other
+    callbacks are cancelled then.
     """
     if len(questions) == 1:
         [(key, question)] = questions.items()
@@ -263,7 +263,7 @@ async def answer_questions(
 
 
 async def answer_input(raw: Raw, key: str, method: str, core: "ClientCore") -> CallbackAnswer:
-    """Answer one question.  Raises InputFailed, and any exception of the callback."""
+    """Answer one question.  Raises InputFailed, whose cause is the callback's exception."""
     wanted = promised(raw, types.EmbeddedRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
@@ -274,11 +274,7 @@ async def answer_input(raw: Raw, key: str, method: str, core: "ClientCore") -> C
         if isinstance(error, errors.Malformed):
             text = f"the server's message is malformed: the input {key!r}: {error}"
             raise errors.InvalidResponse(method, text) from None
-        if isinstance(error, errors.McpError):
-            raise errors.InputFailed(method, f"the input {key!r} was not given: {error}") from error
-        if isinstance(error, errors.HandlerExit):
-            logger.error("the callback for %s failed", wanted.method, exc_info=error)
-        raise error  # noqa: B904 - the same exception, or one that has its cause
+        raise errors.InputFailed(method, f"the input {key!r} was not given: {error}") from error
 
 
 class _ElicitationId(Struct, rename="camel"):

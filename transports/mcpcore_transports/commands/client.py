@@ -11,13 +11,20 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
+from rich.markup import escape
 
-from mcpcore.errors import BadTarget
+from mcpcore.errors import BadTarget, Malformed, PeerError
 from mcpcore.http.client.call import DownloadProgress
+from mcpcore.service.reading import typed
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
-from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    MISSING_CLIENT_CAPABILITY,
+    LocalError,
+    McpError,
+)
 from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
@@ -31,6 +38,7 @@ from mcpcore_transports.commands.options import (
     QueryOptions,
     recording,
 )
+from mcpcore_transports.commands.output import Exit
 from mcpcore_transports.commands.target import (
     config_path,
     connection,
@@ -40,6 +48,7 @@ from mcpcore_transports.commands.target import (
     pins_path,
     split_target,
 )
+from mcpcore_transports.server.contents import fill_defaults, form_problems
 from mcpcore_transports.targets import Target, describe
 
 _MIB = 1024 * 1024
@@ -50,7 +59,8 @@ def call(options: CallOptions) -> int:
     pairs, target = split_target(options.words, options)
     given = parse_pairs(pairs)
     base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
-    callbacks, tool = _callbacks(options), options.tool
+    misfits: list[str] = []
+    callbacks, tool = _callbacks(options, misfits), options.tool
     status = output.errors.status("")
 
     def downloaded(event: DownloadProgress) -> None:
@@ -67,12 +77,20 @@ def call(options: CallOptions) -> int:
         if tool not in known:
             names = ", ".join(known) or "none"
             raise output.Failure(
-                f"the server has no tool {tool!r}; its tools: {names}", output.Exit.REFUSED
+                f"the server has no tool {tool!r}; its tools: {names}", Exit.REFUSED
             )
         values = {**base, **convert_pairs(given, known[tool])}
         if options.verbose and client.capabilities.logging is not None:
             await client.set_log_level("debug")
-        return await client.call_tool(tool, values, progress=_show_progress)
+        try:
+            return await client.call_tool(tool, values, progress=_show_progress)
+        except PeerError as error:
+            if remedy := _remedy(error, options):
+                raise output.Failure(f"{error.method}: {error}; {remedy}", Exit.REFUSED) from error
+            raise
+        finally:
+            if misfits:  # whatever the server says of an answer that it did not get
+                raise output.wrong(f"--answer: {'; '.join(misfits)}")
 
     try:
         result = converse(target, options, talk, callbacks)
@@ -87,7 +105,31 @@ def call(options: CallOptions) -> int:
             output.print_json(result.structured_content)
         if result.is_error:
             output.errors.print("[bold red]the tool failed[/]")
-    return output.Exit.REFUSED if result.is_error else output.Exit.OK
+    return Exit.REFUSED if result.is_error else Exit.OK
+
+
+_REMEDIES = {
+    "elicitation.form": ("answer", "--answer JSON"),
+    "sampling": ("sample", "--sample TEXT"),
+    "roots": ("root", "--root URI"),
+}
+"""Options that make this client declare a capability."""
+
+
+def _remedy(error: PeerError, options: CallOptions) -> str | None:
+    """Return which option is missing where the server misses a capability of this client."""
+    if error.code != MISSING_CLIENT_CAPABILITY:
+        return None
+    try:
+        data = typed(error.error.data or Raw(b"{}"), types.MissingRequiredClientCapabilityData)
+    except Malformed:
+        return None
+    missing = [
+        flag
+        for path, (option, flag) in _REMEDIES.items()
+        if not getattr(options, option) and declares(data.required_capabilities, path)
+    ]
+    return f"give {' and '.join(missing)}" if missing else None
 
 
 async def _compare(client: Client, options: CallOptions | QueryOptions) -> None:
@@ -135,38 +177,50 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
         raise output.wrong(f"{option}: {error}") from None
 
 
-def _callbacks(options: CallOptions) -> Callbacks:
+def _callbacks(options: CallOptions, misfits: list[str]) -> Callbacks:
+    """Return the callbacks; ``misfits`` gets what is wrong with an answer that breaks its form."""
     answer, sample = options.answer, options.sample
     content = None if answer is None else _json_object(answer, "--answer")
 
     def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
-        output.errors.print(f"[dim]the server asks:[/] {params.message}", markup=True)
+        output.errors.print(f"[dim]the server asks:[/] {_shown(params.message)}")
+        form = params.requested_schema or {}
+        misfits[:] = form_problems(form, fill_defaults(form, content or {}))
+        if misfits:
+            raise McpError(INTERNAL_ERROR, "the answer does not fit the form")
         return content
 
     def complete(params: types.CreateMessageParams) -> types.CreateMessageResult:
         text = types.TextContent(text=sample or "")
         return types.CreateMessageResult(role="assistant", content=text, model="mcpcore-cli")
 
-    return Callbacks(
-        elicitation=None if content is None else elicit,
-        sampling=None if sample is None else complete,
-        roots=list(options.root) or None,
-        log=_show_log,
-    )
+    try:
+        return Callbacks(
+            elicitation=None if content is None else elicit,
+            sampling=None if sample is None else complete,
+            roots=list(options.root) or None,
+            log=_show_log,
+        )
+    except ValueError as error:
+        raise output.wrong(f"--root: {error}") from None
 
 
 def _show_progress(value: float, total: float | None, message: str | None) -> None:
     of = "" if total is None else f" of {total:g}"
-    output.errors.print(
-        f"progress: {value:g}{of}{f' {message}' if message else ''}", style="dim", markup=False
-    )
+    said = f" {message}" if message else ""
+    output.errors.print(_shown(f"progress: {value:g}{of}{said}"), style="dim")
 
 
 def _show_log(message: types.LoggingMessageParams) -> None:
     source = "" if message.logger is None else f" {message.logger}"
     data = message.data
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
-    output.errors.print(f"{message.level}{source}: {text}", style="dim", markup=False)
+    output.errors.print(_shown(f"{message.level}{source}: {text}"), style="dim")
+
+
+def _shown(text: str) -> str:
+    """Return text of the server without what rich or a terminal would obey."""
+    return escape(output.escaped(text, lines=True))
 
 
 _TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
@@ -254,12 +308,12 @@ def list_offers(options: QueryOptions) -> int:
     found = converse(target, options, talk)
     if options.as_json:
         output.print_json({KINDS[kind].member: items for kind, items in found.items()})
-        return output.Exit.OK
+        return Exit.OK
     for kind, items in found.items():
         listing = KINDS[kind]
         rows = [(*listing.row(each), output.first_line(listing.describe(each))) for each in items]
         output.print_table(f"{kind} ({len(items)})", (*listing.columns, "description"), rows)
-    return output.Exit.OK
+    return Exit.OK
 
 
 def list_servers(config: str | None, *, as_json: bool) -> int:
@@ -278,14 +332,14 @@ def list_servers(config: str | None, *, as_json: bool) -> int:
     ]
     if as_json:
         output.print_json({"file": str(path), "servers": facts})
-        return output.Exit.OK
+        return Exit.OK
     columns = ("name", "type", "target", "problem")
     rows = [tuple(str(fact[name] or "") for name in columns) for fact in facts]
     output.print_table(f"servers in {path} ({len(rows)})", columns, rows)
     for server in servers.values():
         for doubt in server.doubts:
             output.print_warning(f"{server}: {doubt}")
-    return output.Exit.OK
+    return Exit.OK
 
 
 def _type(server: ConfiguredServer) -> str:
@@ -338,7 +392,7 @@ def probe(options: ProbeOptions) -> int:
         output.print_json(found)
     else:
         output.print_facts(_facts(found))
-    return output.Exit.OK
+    return Exit.OK
 
 
 async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[str]:

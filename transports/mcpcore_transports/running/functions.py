@@ -26,7 +26,6 @@ import anyio
 import anyio.to_thread
 
 from mcpcore.errors import HandlerExit, InputNeeded
-from mcpcore.service import Prepared
 
 if TYPE_CHECKING:  # each is imported where it is needed
     from typing_extensions import TypeIs  # in typing from Python 3.13 on
@@ -313,16 +312,6 @@ def is_awaitable(value: object) -> "TypeIs[Awaitable[Any]]":
 @functools.lru_cache(maxsize=256)
 def _awaits(kind: type) -> bool:
     return hasattr(kind, "__await__")
-
-
-def begin(prepared: Prepared, context: Any) -> Any:
-    """Call a handler; return its value or an awaitable for it.
-
-    The thread of a cancelled request runs on; its result is dropped.
-    """
-    if prepared.thread:
-        return in_thread(prepared.call, context)
-    return prepared.call(context)
 
 
 async def in_thread(call: Callable[..., T], *args: Any) -> T:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
 
+import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -33,7 +34,7 @@ from mcpcore_transports.server.input_rounds import RoundState
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
+    from typing_extensions import TypeForm, TypeVar  # in typing from Python 3.15 and 3.13 on
 
     from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
     from mcpcore_transports.server.elicitation import Elicited, ElicitUrl, Input, RootList
@@ -138,8 +139,9 @@ class Context(MessageContext[L]):
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
-        self.scope: Run | None = None
-        """Scope that is cancelled with the request; None for a plain function."""
+        self.scope: Run | anyio.CancelScope | None = None
+        """Scope that is cancelled with the request, or by the tool's ``timeout``; None for a plain
+        function."""
         self.call = call
         """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
@@ -209,7 +211,10 @@ class Context(MessageContext[L]):
     @property
     @in_loop
     def cancelled(self) -> bool:
-        """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
+        """True if no answer is wanted any more; in ``async def`` every ``await`` raises.
+
+        The client has cancelled the request, or the tool's ``timeout`` is over.
+        """
         return self.scope is not None and self.scope.cancel_called
 
     @property
@@ -454,6 +459,11 @@ class Context(MessageContext[L]):
 
     @overload
     async def elicit(
+        self, message: str, schema: "TypeForm[T]", **options: Unpack[AskOptions]
+    ) -> "Elicited[T]": ...
+
+    @overload
+    async def elicit(
         self,
         message: str,
         schema: Mapping[str, Any],
@@ -465,7 +475,7 @@ class Context(MessageContext[L]):
     async def elicit(
         self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
-        """Ask the user to fill in a form; see :class:`mcpcore.Elicit`."""
+        """Ask the user to fill in a form, or for one value; see :class:`mcpcore.Elicit`."""
         from mcpcore_transports.server.elicitation import Elicit  # late: most servers ask nothing
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 import msgspec
 from msgspec import Raw, Struct
@@ -11,7 +11,7 @@ from mcpcore.engine.bodies import checked_meta
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
 from mcpcore.service.custom_types import read_by_pydantic
 from mcpcore.service.reading import ValueReader, typed
-from mcpcore.service.schema import form_schema
+from mcpcore.service.schema import derive, form_schema, form_type
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
@@ -22,6 +22,8 @@ from mcpcore_transports.server import contents
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:  # late: few use pydantic, which is slow to import
+    from typing_extensions import TypeForm  # in typing from Python 3.15 on
+
     from mcpcore.service.pydantic_types import PydanticType
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ class Elicited(Struct, Generic[T], frozen=True):
 
     action: Literal["accept", "decline", "cancel"]
     content: T | None = None
+    """Form, or the value that alone was asked for; None unless the user accepted."""
     meta: Meta = {}
     """``_meta`` of the client's answer."""
 
@@ -119,8 +122,9 @@ class Elicit(Input[Elicited[T]]):
     """Request that asks the user to fill in a form.
 
     ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict, model of
-    pydantic), or a JSON Schema as the elicitation page restricts it.  With a type the answer's
-    content is an instance of it.
+    pydantic), the type of such a field alone (``int``, ``Literal["tea", "milk"]``), or a JSON
+    Schema as the elicitation page restricts it.  With a type the answer's content is an instance
+    of it; the form of a value alone has the one field ``value``.
     ``validate``: refuse content that breaks a JSON Schema, and ask again.
     Raises TypeError or ValueError for a schema that is no form, naming the field; ValidatorMissing
     for one with a pattern, where the extra ``schema`` is not installed.
@@ -128,20 +132,38 @@ class Elicit(Input[Elicited[T]]):
 
     method = "elicitation/create"
 
+    @overload
+    def __init__(self, message: str, schema: type[T]) -> None: ...
+
+    @overload
+    def __init__(self, message: str, schema: "TypeForm[T]") -> None: ...
+
+    @overload
     def __init__(
-        self, message: str, schema: type[T] | Mapping[str, Any], *, validate: bool = True
-    ) -> None:
+        self: "Elicit[dict[str, Any]]",
+        message: str,
+        schema: Mapping[str, Any],
+        *,
+        validate: bool = True,
+    ) -> None: ...
+
+    def __init__(self, message: str, schema: Any, *, validate: bool = True) -> None:
         self.message = message
-        self._reader: ValueReader[T] | PydanticType | None = None
+        self._reader: ValueReader[Any] | PydanticType | None = None
+        self._alone = False
         if isinstance(schema, Mapping):
             contents.check_form(schema)
             self.schema = schema
             if validate:
                 contents.pattern_check(schema)
         else:
-            self.schema = form = form_schema(schema)
-            self._reader = read_by_pydantic(schema) or ValueReader(
-                schema, lambda: form, contents.pattern_check, "a form"
+            asked = form_type(schema)
+            self._alone = asked is not schema
+            self.schema = form = form_schema(asked)
+            # What may be null need not be filled in, though the type has no default for it.
+            self._nulls = {*derive(asked).get("required", ())} - {*form.get("required", ())}
+            self._reader = read_by_pydantic(asked) or ValueReader(
+                asked, lambda: form, contents.pattern_check, "a form"
             )
         self._validate = validate
 
@@ -164,8 +186,9 @@ class Elicit(Input[Elicited[T]]):
             return Elicited(result.action, meta=meta)
         content = result.content or {}
         if self._reader is not None:
-            form = self._reader.read(msgspec.json.encode(content), "form")
-            return Elicited("accept", form, meta)
+            filled = dict.fromkeys(self._nulls) | content
+            form = self._reader.read(msgspec.json.encode(filled), "form")
+            return Elicited("accept", form.value if self._alone else form, meta)
         if self._validate and (problems := contents.form_problems(self.schema, content)):
             raise InvalidValue("; ".join(problems))
         return Elicited("accept", content, meta)  # type: ignore[arg-type]

@@ -13,10 +13,11 @@ from msgspec import Raw, Struct, field
 from mcpcore.errors import InputNeeded
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.functions import begin, failure_of, is_awaitable
+from mcpcore_transports.running.functions import failure_of, is_awaitable
 from mcpcore_transports.running.middleware import Around, Chain
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import Failures, about, simplified
+from mcpcore_transports.server.runtime import begin
 
 
 class Answer(Struct):
@@ -99,7 +100,7 @@ class _Wrapped(Prepared):
                 self._bare = inner.result
             return Answer(inner.result, error=inner.error, failed=inner.failed)
         try:
-            value = begin(inner, context) if inner.thread else inner.call(context)
+            value = begin(inner, context)
             if is_awaitable(value):
                 return self._later(context, inner, value)
             return self._answer(context, inner, value)

@@ -21,7 +21,7 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running import functions, pending
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.failures import Failures, about, simplified
+from mcpcore_transports.server.failures import Failures, about, simplified, subject
 from mcpcore_transports.server.input_rounds import Rounds, RoundState
 from mcpcore_transports.server.notifications import NotificationDispatcher
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -58,6 +58,29 @@ def asked_first(server: Service, settings: RuntimeSettings) -> frozenset[str]:
     resources = server.capabilities().resources
     subscribing = resources is not None and resources.subscribe
     return server.overheard | (_SUBSCRIBING if subscribing else frozenset())
+
+
+def begin(prepared: Prepared, context: Context) -> Any:
+    """Call a handler; return its value or an awaitable for it.
+
+    The thread of a cancelled request runs on; its result is dropped.
+    """
+    if prepared.timeout is not None:
+        return _in_time(prepared, context, prepared.timeout)
+    if prepared.thread:
+        return functions.in_thread(prepared.call, context)
+    return prepared.call(context)
+
+
+async def _in_time(prepared: Prepared, context: Context, seconds: float) -> Any:
+    """Run a tool, and cancel it when its time is over.  Raises ToolError then."""
+    with anyio.move_on_after(seconds) as scope:
+        if prepared.thread:
+            return await functions.in_thread(prepared.call, context)
+        return await prepared.call(context)
+    context.scope = scope  # a thread, which runs on, sees by it that nobody waits
+    name = subject(context.params)
+    raise errors.ToolError(f"the tool {name!r} did not end within {seconds:g} seconds")
 
 
 class ServerRuntime:
@@ -328,7 +351,7 @@ class ServerRuntime:
     ) -> None:
         """Run a handler to its end, and answer with its result."""
         try:
-            value = functions.begin(prepared, context) if begun is None else begun
+            value = begin(prepared, context) if begun is None else begun
             if functions.is_awaitable(value):
                 value = await value
             self._respond(event, prepared, value, context)
