@@ -793,7 +793,8 @@ class World:
         assert self.fronts.any._endpoint.inbound.keys() <= self.streams()
         for server in self.servers:
             for (who, name, number), requests in server.done.items():
-                most = 3 if name in {"r", *REPEATABLE} else 1 + self.doubled[who, number]
+                attempts = 3 if name in {"r", *REPEATABLE} else 1
+                most = attempts * (1 + self.doubled[who, number])
                 assert len(requests) <= most, f"{name} {number} of {who}: {len(requests)} requests"
             guard = self.guards[server.name]
             assert guard.sent == guard.admitted, "a request goes past the breaker"

@@ -31,7 +31,7 @@ def test_a_sign_out_while_the_era_is_asked_for(seed: int) -> None:
     play(seed)  # what waited for the era waited for ever
 
 
-@pytest.mark.parametrize("seed", [23269, 36736])
+@pytest.mark.parametrize("seed", [23269, 36736, 90787])
 def test_a_request_comes_again_once_it_is_answered(seed: int) -> None:
     play(seed)  # it is another one then, which no relay can tell
 
