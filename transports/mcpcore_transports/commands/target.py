@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -253,7 +254,8 @@ def interruptible(work: Callable[[], Awaitable[T]]) -> T:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope:
-                group.start_soon(watch, scope)
+                if threading.current_thread() is threading.main_thread():  # no other gets signals
+                    group.start_soon(watch, scope)
                 try:
                     results.append(await work())
                 except Exception as error:  # a group would wrap it
