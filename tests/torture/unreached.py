@@ -40,6 +40,7 @@ _CACHING = (
     "no story has a cache for several callers: tests/transports/client/test_client_cache.py does"
 )
 _GUARDING = "no story guards a server: tests/transports/client/test_guarding.py and test_pins.py do"
+_TIMED = "no tool has a time of its own: tests/transports/server/test_tool_timeouts.py does"
 _MOUNTING = "no story mounts a server: tests/transports/serve/test_mounted_lifespans.py does"
 _REGISTRIES = "a registry of servers: tests/transports/client/test_registry.py comes to it"
 _STORED_TASKS = "no story has tasks in a store: tests/transports/tasks/test_tasks_stored.py does"
@@ -171,6 +172,7 @@ WHY: dict[str, Excuse] = {
             "client/cache.py _SharedRequest.wait": (1, 1),
         },
     ),
+    **_all(_TIMED, {"server/runtime.py _in_time": (2, 2)}),
     **_all(_MOUNTING, {"server/lifespan.py _Life.run": (4, 1)}),
     **_all(
         _AUTHORIZED,
@@ -298,6 +300,8 @@ WHY: dict[str, Excuse] = {
             "commands/pins.py warn_of_changes": (1, 1),
             "commands/client.py _round_trip": (2, 2),
             "commands/client.py _spoken": (2, 2),
+            "commands/target.py interruptible.main": (2, 2),
+            "commands/target.py interruptible.watch": (1, 1),
             "commands/target.py _auth": (1, 1),
             "commands/target.py _converse": (3, 3),
             "commands/tokens.py as_kept": (1, 1),

@@ -98,7 +98,7 @@ def test_our_server_behind_a_framework(program: str, few: Sequence[Revision], so
     way, *name = program.split()
     words = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", sys.executable, "-m")
     play = functools.partial(server_report, framework=program.replace(" ", "-"))
-    program = f"tests.transports.{way}_everything"
+    program = f"tests.transports.serve.{way}_everything"
     report = anyio.run(play, Binding.HTTP, revisions, (*words, program, *name))
     check(report, Side.SERVER, Binding.HTTP, revisions)
 
