@@ -70,7 +70,7 @@ def drain(peer: Peer) -> list[Event]:
 T = TypeVar("T")
 
 
-def only(kind: type[T], events: list[Event]) -> T:
+def expect(kind: type[T], events: list[Event]) -> T:
     """Check that there is one event, of this kind; return it."""
     [event] = events
     assert isinstance(event, kind)

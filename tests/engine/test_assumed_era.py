@@ -14,8 +14,8 @@ from tests.engine.bench import (
     client_config,
     drain,
     error,
+    expect,
     feed,
-    only,
     rows,
     sent,
     server_config,
@@ -44,7 +44,7 @@ def test_the_era_is_found_out_when_what_was_known_is_wrong(code: int) -> None:
     [probe] = sent(peer)
     assert probe["method"] == "server/discover"
     result = {"supportedVersions": MODERN_NAMES, "capabilities": {}}
-    ready = only(Ready, feed(peer, answer(probe["id"], result)))
+    ready = expect(Ready, feed(peer, answer(probe["id"], result)))
     assert ready.revision.modern
 
 
@@ -60,7 +60,7 @@ def test_a_transport_that_tells_nothing_is_not_asked_again() -> None:
     peer, request = started(Negotiation.LEGACY)
     told: dict[str, Any] = {"now": 0, "reason": EndReason.CLOSED, "message": "no connection"}
     peer.receive_failure(request["id"], evidence=False, **told)
-    only(NegotiationFailed, drain(peer))
+    expect(NegotiationFailed, drain(peer))
     assert sent(peer) == []
 
 
@@ -76,7 +76,7 @@ def test_a_server_that_refuses_everything_is_asked_a_bounded_number_of_times(las
         drain(peer)
     [second] = sent(peer)
     assert second["method"] == "initialize"
-    failed = only(NegotiationFailed, feed(peer, error(second["id"], -32603, "broken")))
+    failed = expect(NegotiationFailed, feed(peer, error(second["id"], -32603, "broken")))
     assert "broken" in failed.message
     assert sent(peer) == []
 
@@ -90,7 +90,7 @@ def test_a_server_that_refuses_everything_is_asked_a_bounded_number_of_times(las
 )
 def test_what_is_forbidden_is_not_tried(settings: Any) -> None:
     peer, request = started(Negotiation.LEGACY, **settings)
-    only(NegotiationFailed, feed(peer, error(request["id"], -32022)))
+    expect(NegotiationFailed, feed(peer, error(request["id"], -32022)))
 
 
 @pytest.mark.parametrize("assumed", list(Negotiation))
@@ -114,7 +114,7 @@ def test_a_server_that_was_modern_may_have_become_legacy() -> None:
     feed(peer, error(probe["id"], -32601))
     [handshake] = sent(peer)
     assert handshake["method"] == "initialize"
-    only(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
+    expect(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
 
 
 @pytest.mark.parametrize("assumed", list(Negotiation))
@@ -127,5 +127,5 @@ def test_whatever_was_assumed_both_find_each_other(assumed: Negotiation, names: 
         feed(server, *frames)
         found += feed(client, *sent(server))
         frames = sent(client)
-    ready = only(Ready, found)
+    ready = expect(Ready, found)
     assert ready.revision.name in names

@@ -30,13 +30,13 @@ from tests.engine.bench import (
     call,
     client_config,
     drain,
+    expect,
     feed,
     initialize,
     legacy_client,
     legacy_server,
     modern_client,
     modern_server,
-    only,
     sent,
     server_config,
     tell,
@@ -48,7 +48,7 @@ SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
 def received(peer: Peer, message: Any) -> RequestReceived:
     """Feed a request and return its event."""
-    return only(RequestReceived, feed(peer, message))
+    return expect(RequestReceived, feed(peer, message))
 
 
 def opened(peer: Peer, id: Any = 1, **notifications: Any) -> SubscriptionOpened:
@@ -292,7 +292,7 @@ def test_progress_and_logs_never_travel_on_a_listen_stream() -> None:
     peer = modern_server()
     meta = {**META, "progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
     params = {"notifications": {}, "_meta": meta}
-    event = only(SubscriptionOpened, feed(peer, call(1, "subscriptions/listen", params)))
+    event = expect(SubscriptionOpened, feed(peer, call(1, "subscriptions/listen", params)))
     peer.data_to_send()
     assert peer.progress(event.key, 1) is False
     assert peer.log(event.key, "error", "x") is False
@@ -554,7 +554,7 @@ def test_a_method_of_elsewhere_is_told_from_an_unknown_one(method: str, known: b
 
 def test_a_response_where_nothing_can_be_asked_is_a_violation() -> None:
     peer = modern_server()
-    only(Violation, feed(peer, answer(1)))
+    expect(Violation, feed(peer, answer(1)))
     assert sent(peer) == []
     assert feed(legacy_server(), answer(1)) == []
 
@@ -577,6 +577,6 @@ def test_an_error_of_the_other_side_is_kept_as_it_came() -> None:
     peer = modern_client()
     request = peer.request("tools/call", {"name": "x"}, now=0)
     error = {"code": -32002, "message": "not found", "data": {"uri": "a:b"}}
-    event = only(ErrorReceived, feed(peer, {"jsonrpc": "2.0", "id": request, "error": error}))
+    event = expect(ErrorReceived, feed(peer, {"jsonrpc": "2.0", "id": request, "error": error}))
     assert event.error.code == -32002
     assert json.loads(bytes(Raw(event.error.data or b"{}"))) == {"uri": "a:b"}

@@ -35,12 +35,12 @@ from tests.engine.bench import (
     client_config,
     drain,
     error,
+    expect,
     feed,
     initialize,
     legacy_server,
     limits,
     modern_server,
-    only,
     rows,
     sent,
     server_config,
@@ -62,7 +62,7 @@ def test_server_echoes_a_supported_legacy_revision(revision: str) -> None:
     assert "resultType" not in reply["result"]
     without = {"completions"} if revision == LEGACY_NAMES[0] else set()
     assert reply["result"]["capabilities"].keys() == SERVER_ALL.keys() - without
-    ready = only(Ready, feed(peer, tell("notifications/initialized")))
+    ready = expect(Ready, feed(peer, tell("notifications/initialized")))
     assert ready.revision.name == revision
     assert ready.info is not None
     assert ready.info.name == "client"
@@ -143,16 +143,16 @@ def test_ping_is_answered_before_initialize() -> None:
 
 def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
     peer = Peer(Role.SERVER, server_config())
-    event = only(Violation, feed(peer, tell("notifications/initialized")))
+    event = expect(Violation, feed(peer, tell("notifications/initialized")))
     assert event.message == "notifications/initialized while the session is new"
     assert peer.state is SessionState.NEW
     peer = legacy_server()
-    event = only(Violation, feed(peer, tell("notifications/initialized")))
+    event = expect(Violation, feed(peer, tell("notifications/initialized")))
     assert event.message == "notifications/initialized while the session is open"
     assert peer.state is SessionState.OPEN
     peer = Peer(Role.CLIENT, client_config(negotiation=Negotiation.LEGACY))
     peer.start(now=0)
-    event = only(Violation, feed(peer, tell("notifications/initialized")))
+    event = expect(Violation, feed(peer, tell("notifications/initialized")))
     assert event.message == "notifications/initialized while the session is opening"
     assert peer.state is SessionState.OPENING
 
@@ -326,7 +326,7 @@ def test_discovery_opens_the_client() -> None:
         "instructions": "Hi.",
         "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "2"}},
     }
-    ready = only(Ready, feed(peer, answer(request["id"], result)))
+    ready = expect(Ready, feed(peer, answer(request["id"], result)))
     assert ready.revision.name == MODERN_NAMES[-1]
     assert ready.info is not None
     assert ready.info.name == "s"
@@ -368,7 +368,7 @@ def test_what_is_not_modern_falls_back_to_initialize(reply: Any) -> None:
     events = feed(peer, answer(handshake["id"], result))
     assert [type(event) for event in events] == [Ready]
     assert [frame["method"] for frame in sent(peer)] == ["notifications/initialized", "tools/list"]
-    only(ResultReceived, feed(peer, answer(waiting, {"tools": []})))
+    expect(ResultReceived, feed(peer, answer(waiting, {"tools": []})))
 
 
 def test_a_probe_that_is_never_answered_is_cancelled_after_the_handshake() -> None:
@@ -396,7 +396,7 @@ def discovered_late() -> tuple[Peer, RequestId, RequestId]:
 
 def test_a_handshake_counts_before_a_late_discovery() -> None:
     peer, held, handshake = discovered_late()
-    ready = only(Ready, feed(peer, answer(handshake, HANDSHAKE)))
+    ready = expect(Ready, feed(peer, answer(handshake, HANDSHAKE)))
     assert not ready.revision.modern
     initialized, request = sent(peer)
     assert initialized["method"] == "notifications/initialized"
@@ -441,7 +441,7 @@ def test_other_late_answers_leave_it_to_the_handshake(reply: Any) -> None:
     [handshake] = sent(peer)
     feed(peer, reply(request["id"]))
     assert (sent(peer), peer.pending) == ([], 1)
-    only(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
+    expect(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
 
 
 @pytest.mark.parametrize("evidence", [False, True])
@@ -455,7 +455,7 @@ def test_a_probe_that_breaks_off_late_leaves_it_to_the_handshake(evidence: bool)
     )
     assert drain(peer) == []
     assert (sent(peer), peer.pending) == ([], 2)
-    only(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
+    expect(Ready, feed(peer, answer(handshake["id"], HANDSHAKE)))
     _, request = sent(peer)
     assert (request["id"], peer.pending) == (held, 1)
 
@@ -483,7 +483,7 @@ def test_a_handshake_refused_by_a_modern_server_that_is_slow_to_answer_the_probe
     assert again["method"] == "server/discover"
     assert peer.deadline() == 34.0, "silence tells nothing any more"
     assert feed(peer, answer(probe["id"], DISCOVERED)) == [], "what was given up"
-    ready = only(Ready, feed(peer, answer(again["id"], DISCOVERED)))
+    ready = expect(Ready, feed(peer, answer(again["id"], DISCOVERED)))
     assert (ready.revision.name, peer.pending) == (MODERN_NAMES[-1], 0)
 
 
@@ -504,7 +504,7 @@ def test_a_server_that_refuses_the_handshake_for_a_discovery_that_never_comes() 
 @pytest.mark.parametrize("broken", [{"result": 7}, {"error": 7}, {"result": {}, "error": {}}])
 def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) -> None:
     peer, request = started()
-    violation = only(Violation, feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken}))
+    violation = expect(Violation, feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken}))
     assert violation.code == -32600
     assert [frame["method"] for frame in sent(peer)] == ["initialize"]
 
@@ -521,7 +521,7 @@ def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) ->
 )
 def test_a_discovery_that_is_none_is_a_violation(found: Any, text: str) -> None:
     peer, request = started()
-    violation = only(Violation, feed(peer, answer(request["id"], found)))
+    violation = expect(Violation, feed(peer, answer(request["id"], found)))
     assert (violation.code, violation.route) == (-32600, MAIN)
     assert violation.message == f"server/discover: {text}"
     assert [frame["method"] for frame in sent(peer)] == ["initialize"]
@@ -539,7 +539,7 @@ def test_an_answer_to_initialize_that_cannot_be_read_fails(broken: Any) -> None:
 @pytest.mark.parametrize("known", [LEGACY_NAMES[-1:], LEGACY_NAMES[:2]])
 def test_a_refused_handshake_says_what_we_speak(known: tuple[str, ...]) -> None:
     peer, request = started(revisions=rows(*known))
-    failed = only(NegotiationFailed, feed(peer, error(request["id"], -32602, "too new")))
+    failed = expect(NegotiationFailed, feed(peer, error(request["id"], -32602, "too new")))
     spoken = ", ".join(reversed(known))
     assert failed.message == f"the server refused initialize: too new (we speak {spoken})"
 
@@ -569,7 +569,7 @@ def test_a_modern_refusal_never_falls_back(code: int) -> None:
 )
 def test_no_common_version_is_told_and_never_falls_back(data: Any) -> None:
     peer, request = started()
-    failed = only(NegotiationFailed, feed(peer, error(request["id"], -32022, data=data)))
+    failed = expect(NegotiationFailed, feed(peer, error(request["id"], -32022, data=data)))
     assert "no common protocol revision" in failed.message
     assert sent(peer) == []
 
@@ -577,7 +577,7 @@ def test_no_common_version_is_told_and_never_falls_back(data: Any) -> None:
 def test_no_common_version_in_discovery() -> None:
     peer, request = started(negotiation=Negotiation.MODERN)
     result = {"supportedVersions": ["v9", LEGACY_NAMES[0]], "capabilities": {}}
-    failed = only(NegotiationFailed, feed(peer, answer(request["id"], result)))
+    failed = expect(NegotiationFailed, feed(peer, answer(request["id"], result)))
     assert "v9" in failed.message
 
 
@@ -589,7 +589,7 @@ def test_unsupported_version_that_is_named_as_supported_is_tried_once_more() -> 
     [again] = sent(peer)
     assert again["method"] == "server/discover"
     assert again["id"] != request["id"]
-    only(NegotiationFailed, feed(peer, error(again["id"], -32022, data=refusal)))
+    expect(NegotiationFailed, feed(peer, error(again["id"], -32022, data=refusal)))
     assert sent(peer) == []
 
 
@@ -615,7 +615,7 @@ def test_modern_only_client_says_that_the_server_is_legacy(reply: Any, said: str
 def test_transport_failure_without_evidence_fails() -> None:
     peer, request = started()
     peer.receive_failure(request["id"], now=0, reason=EndReason.REFUSED, message="HTTP 401")
-    failed = only(NegotiationFailed, drain(peer))
+    failed = expect(NegotiationFailed, drain(peer))
     assert failed.message == "HTTP 401"
 
 
@@ -626,7 +626,7 @@ def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None
     waiting = peer.request("tools/list", now=0)
     frame = decode(encode_error(request["id"], {"code": -32601, "message": "no discover"}))
     peer.receive(frame, now=0, proves_modern=True)
-    ready = only(Ready, drain(peer))
+    ready = expect(Ready, drain(peer))
     assert ready.revision.name == MODERN_NAMES[-1]
     assert [frame["id"] for frame in sent(peer)] == [waiting]
 
@@ -635,7 +635,7 @@ def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None
 def test_what_initialize_says_of_a_server_is_told(instructions: str | None) -> None:
     peer, request = started(negotiation=Negotiation.LEGACY)
     said = {} if instructions is None else {"instructions": instructions}
-    ready = only(Ready, feed(peer, answer(request["id"], {**HANDSHAKE, **said})))
+    ready = expect(Ready, feed(peer, answer(request["id"], {**HANDSHAKE, **said})))
     assert ready.revision is peer.revision
     assert ready.info == Implementation(name="s", version="1")
     assert ready.capabilities == msgspec.convert(SERVER_ALL, ServerCapabilities)
@@ -653,7 +653,7 @@ def test_client_leaves_when_the_server_chooses_what_it_does_not_speak(chosen: st
         "capabilities": {},
         "serverInfo": {"name": "s", "version": "1"},
     }
-    only(NegotiationFailed, feed(peer, answer(request["id"], result)))
+    expect(NegotiationFailed, feed(peer, answer(request["id"], result)))
     assert sent(peer) == []
 
 
@@ -677,7 +677,7 @@ def test_refused_or_malformed_initialize_fails(reply: Any) -> None:
 def test_initialize_timeout_fails_and_is_never_cancelled_on_the_wire() -> None:
     peer, _ = started(negotiation=Negotiation.LEGACY, limits=limits(request_timeout=5.0))
     peer.handle_timeout(5.0)
-    failed = only(NegotiationFailed, drain(peer))
+    failed = expect(NegotiationFailed, drain(peer))
     assert "within 5 seconds" in failed.message
     assert sent(peer) == []
 
@@ -695,7 +695,7 @@ def test_close_while_negotiating() -> None:
     peer, _ = started()
     held = peer.request("tools/list", now=0)
     peer.close(now=0)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (held, EndReason.CLOSED)
     assert (sent(peer), peer.pending, peer.deadline()) == ([], 0, None)
 
@@ -718,7 +718,7 @@ def test_only_a_probe_that_may_fall_back_is_short(settings: Any, deadline: float
 def test_an_identity_that_cannot_be_read_decides_nothing(info: Any) -> None:
     peer, request = started()
     meta = {"io.modelcontextprotocol/serverInfo": info}
-    ready = only(Ready, feed(peer, answer(request["id"], {**DISCOVERED, "_meta": meta})))
+    ready = expect(Ready, feed(peer, answer(request["id"], {**DISCOVERED, "_meta": meta})))
     assert ready.info is None
 
 
@@ -752,7 +752,7 @@ def test_what_json_cannot_say_is_not_held(unsayable: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"surrogates|NaN"):
         peer.request(now=0, **unsayable)
     assert peer.pending == 1
-    only(Ready, feed(peer, answer(request["id"], DISCOVERED)))
+    expect(Ready, feed(peer, answer(request["id"], DISCOVERED)))
     with pytest.raises(ValueError, match=r"surrogates|NaN"):
         peer.request(now=0, **unsayable)
     assert peer.pending == 0
@@ -787,7 +787,7 @@ def test_no_revision_left() -> None:
     config = client_config(revisions=rows(*LEGACY_NAMES), negotiation=Negotiation.MODERN)
     peer = Peer(Role.CLIENT, config)
     peer.start(now=0)
-    only(NegotiationFailed, drain(peer))
+    expect(NegotiationFailed, drain(peer))
     assert peer.state is SessionState.CLOSED
     with pytest.raises(LocalProtocolError, match="no revision is left"):
         peer.request("tools/list", now=0)
@@ -834,7 +834,7 @@ def test_compatibility_matrix(client: str, server: str, revision: str | None) ->
     if revision is None:
         assert isinstance(pair.client_events[-1], NegotiationFailed)
     else:
-        ready = only(Ready, pair.client_events)
+        ready = expect(Ready, pair.client_events)
         assert ready.revision.name == revision
         request = pair.client.request("tools/list", now=0)
         pair.settle()

@@ -43,6 +43,7 @@ from tests.engine.bench import (
     client_config,
     drain,
     error,
+    expect,
     feed,
     initialize,
     legacy_client,
@@ -50,7 +51,6 @@ from tests.engine.bench import (
     limits,
     modern_client,
     modern_server,
-    only,
     sent,
     server_config,
     tell,
@@ -487,7 +487,7 @@ def test_malformed_acknowledgement_is_a_violation() -> None:
     peer = modern_client()
     request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0)
     method = "notifications/subscriptions/acknowledged"
-    only(Violation, feed(peer, tell(method, {**meta(request), "notifications": 7})))
+    expect(Violation, feed(peer, tell(method, {**meta(request), "notifications": 7})))
 
 
 @pytest.mark.parametrize("params", [{}, {"_meta": {}}])
@@ -507,7 +507,7 @@ def test_unacknowledged_listen_times_out() -> None:
     peer = modern_client()
     request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0, timeout=5.0)
     peer.handle_timeout(5.0)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
 
 
@@ -701,13 +701,13 @@ def test_state_and_answers_are_used_once() -> None:
     assert sent(peer)[0]["params"]["requestState"] == "one"
     question = {"method": "roots/list"}
     result = {"resultType": "input_required", "inputRequests": {"r": question}}
-    event = only(InputRequired, feed(peer, answer(again, result)))
+    event = expect(InputRequired, feed(peer, answer(again, result)))
     assert event.round == 2
     last = peer.retry(again, {"r": {"roots": []}}, now=0)
     params = sent(peer)[0]["params"]
     assert "requestState" not in params
     assert params["inputResponses"] == {"r": {"roots": []}}
-    only(ResultReceived, feed(peer, answer(last, {"resultType": "complete", "content": []})))
+    expect(ResultReceived, feed(peer, answer(last, {"resultType": "complete", "content": []})))
 
 
 @pytest.mark.requirement("basic/patterns/mrtr/echo-state", "basic/patterns/mrtr/one-retry-only")
@@ -741,9 +741,9 @@ def test_input_rounds_are_bounded() -> None:
     request, _ = asked(peer, requestState="s")
     result = {"resultType": "input_required", "requestState": "s"}
     request = peer.retry(request, {}, now=0)
-    only(InputRequired, feed(peer, answer(request, result)))
+    expect(InputRequired, feed(peer, answer(request, result)))
     request = peer.retry(request, {}, now=0)
-    ended = only(RequestEnded, feed(peer, answer(request, result)))
+    ended = expect(RequestEnded, feed(peer, answer(request, result)))
     assert (ended.request, ended.reason) == (request, EndReason.INVALID)
 
 
@@ -791,7 +791,7 @@ def test_abandoned_input_is_forgotten() -> None:
 def test_unknown_or_malformed_result_types_are_errors(result: Any) -> None:
     peer = modern_client()
     request = peer.request("tools/call", {"name": "t"}, now=0)
-    ended = only(RequestEnded, feed(peer, answer(request, result)))
+    ended = expect(RequestEnded, feed(peer, answer(request, result)))
     assert ended.reason is EndReason.INVALID
 
 
@@ -807,7 +807,7 @@ def test_tasks_are_taken_by_clients_that_declared_them() -> None:
     declared: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     peer = modern_client(client_config(declared))
     request = peer.request("tools/call", {"name": "t"}, now=0)
-    only(ResultReceived, feed(peer, answer(request, {"resultType": "task", "taskId": "1"})))
+    expect(ResultReceived, feed(peer, answer(request, {"resultType": "task", "taskId": "1"})))
 
 
 @pytest.mark.requirement("basic/index/result-type-absent")
@@ -815,7 +815,7 @@ def test_tasks_are_taken_by_clients_that_declared_them() -> None:
 def test_absent_result_type_means_complete(result: Any) -> None:
     peer = modern_client()
     request = peer.request("tools/call", {"name": "t"}, now=0)
-    only(ResultReceived, feed(peer, answer(request, result)))
+    expect(ResultReceived, feed(peer, answer(request, result)))
 
 
 # Header mirrors
@@ -1050,7 +1050,7 @@ def test_cancelled_route_of_a_listen_stream_over_http() -> None:
     peer = modern_server(server_config(route_scoped_ids=True))
     message = json.dumps(call(1, "subscriptions/listen", {"notifications": FILTER}, modern=True))
     peer.receive(message.encode(), now=0, route=5)
-    event = only(SubscriptionOpened, drain(peer))
+    event = expect(SubscriptionOpened, drain(peer))
     peer.receive_eof(now=0, route=5)
     assert drain(peer) == [SubscriptionClosed(event.key, StreamSignal.END)]
     assert not any(isinstance(event, RequestCancelled) for event in drain(peer))

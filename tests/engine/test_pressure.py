@@ -24,12 +24,12 @@ from tests.engine.bench import (
     answer,
     call,
     drain,
+    expect,
     feed,
     initialize,
     legacy_server,
     limits,
     modern_server,
-    only,
     sent,
     server_config,
     tell,
@@ -42,7 +42,7 @@ SMALL = server_config(limits=limits(queued=300))
 
 def received(peer: Peer, message: Any) -> RequestReceived:
     """Feed a request and return its event."""
-    return only(RequestReceived, feed(peer, message))
+    return expect(RequestReceived, feed(peer, message))
 
 
 def opened(peer: Peer, id: Any = 1, route: int = MAIN, **notifications: Any) -> SubscriptionOpened:
@@ -50,7 +50,7 @@ def opened(peer: Peer, id: Any = 1, route: int = MAIN, **notifications: Any) -> 
     params = {"notifications": notifications or {"toolsListChanged": True}}
     message = json.dumps(call(id, "subscriptions/listen", params, modern=True)).encode()
     peer.receive(message, now=0, route=route)
-    return only(SubscriptionOpened, drain(peer))
+    return expect(SubscriptionOpened, drain(peer))
 
 
 def taken_over(frame: Transmit) -> None:
@@ -118,7 +118,7 @@ def test_progress_waits_with_a_transport_that_buffers() -> None:
     meta = {"_meta": {**META, "progressToken": "p"}}
     message = json.dumps(call(1, "tools/list", meta)).encode()
     peer.receive(message, now=0, route=4)
-    event = only(RequestReceived, drain(peer))
+    event = expect(RequestReceived, drain(peer))
     buffered: list[Transmit] = []
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
@@ -159,7 +159,7 @@ def test_progress_that_is_ready_together_shares_a_frame() -> None:
     keys = []
     for route in (1, 2):
         peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=route)
-        event = only(RequestReceived, drain(peer))
+        event = expect(RequestReceived, drain(peer))
         keys.append(event.key)
     told: list[tuple[int, Any]] = []
     for value in range(1, 300):
@@ -192,7 +192,7 @@ def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
     peer = Peer(Role.SERVER, config, joins=True)
     meta = {"_meta": {**META, "progressToken": "p"}}
     peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=4)
-    event = only(RequestReceived, drain(peer))
+    event = expect(RequestReceived, drain(peer))
     for value in range(1, 100):
         assert peer.progress(event.key, value, message="x" * value)
     size = peer._endpoint.outbox.size
@@ -209,7 +209,7 @@ def test_the_outbox_of_one_exchange_does_not_crowd_another() -> None:
     keys = []
     for route in (1, 2):
         peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=route)
-        event = only(RequestReceived, drain(peer))
+        event = expect(RequestReceived, drain(peer))
         keys.append(event.key)
     while peer.log(keys[0], "info", "x" * 50):
         pass

@@ -30,6 +30,7 @@ from tests.engine.bench import (
     call,
     client_config,
     drain,
+    expect,
     feed,
     initialize,
     legacy_client,
@@ -37,7 +38,6 @@ from tests.engine.bench import (
     limits,
     modern_client,
     modern_server,
-    only,
     sent,
     server_config,
     tell,
@@ -49,7 +49,7 @@ CHANGED = "notifications/tools/list_changed"
 
 def received(peer: Peer, message: Any) -> RequestReceived:
     """Feed a request and return its event."""
-    return only(RequestReceived, feed(peer, message))
+    return expect(RequestReceived, feed(peer, message))
 
 
 def opened(peer: Peer, id: Any = 1, notifications: Any = None) -> SubscriptionOpened:
@@ -172,7 +172,7 @@ def test_a_retry_that_cannot_be_made_changes_nothing() -> None:
         peer.retry(request, {"k": {"x": float("nan")}}, now=0)
     again = peer.retry(request, {"k": {"x": 1}}, now=0)
     assert sent(peer)[0]["params"]["inputResponses"] == {"k": {"x": 1}}
-    only(ResultReceived, feed(peer, answer(again)))
+    expect(ResultReceived, feed(peer, answer(again)))
 
 
 def test_requests_that_wait_for_input_take_their_place() -> None:
@@ -191,7 +191,7 @@ def test_a_reason_that_json_cannot_say_is_told_as_far_as_it_can() -> None:
     request = peer.request("tools/list", now=0)
     sent(peer)
     peer.cancel(request, now=0, reason="cannot open \udcff")
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
     [told] = sent(peer)
     assert told["params"] == {"requestId": request, "reason": "cannot open ?"}
@@ -213,7 +213,7 @@ def test_a_retry_has_a_timeout_of_its_own() -> None:
     sent(peer)
     assert peer.deadline() == 103.0
     peer.handle_timeout(103.0)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (again, EndReason.TIMED_OUT)
     assert "within 3 seconds" in ended.message
     assert sent(peer)[0]["params"]["requestId"] == again
@@ -244,12 +244,12 @@ def test_a_subscription_that_the_server_cancels_ends() -> None:
     assert feed(peer, cancelled, now=10.0) == []
     assert feed(peer, cancelled, now=11.0) == [], "told once is enough"
     changed = tell(CHANGED, acknowledged(request))
-    violation = only(Violation, feed(peer, changed))
+    violation = expect(Violation, feed(peer, changed))
     text = f"{CHANGED} came while its subscription is ended"
     assert (violation.code, violation.message) == (-32600, text)
     assert peer.deadline() == 12.0
     peer.handle_timeout(12.0)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
     assert "bye" in ended.message
     assert sent(peer) == [], "there is nothing left to cancel"
@@ -268,10 +268,10 @@ def test_the_result_of_a_subscription_that_was_cancelled_still_counts() -> None:
 def test_a_server_cancels_nothing_but_subscriptions() -> None:
     peer = modern_client()
     request = peer.request("tools/list", now=0)
-    event = only(Violation, feed(peer, tell("notifications/cancelled", {"requestId": request})))
+    event = expect(Violation, feed(peer, tell("notifications/cancelled", {"requestId": request})))
     assert "tools/list" in event.message
     assert feed(peer, tell("notifications/cancelled", {"requestId": 999})) == []
-    only(ResultReceived, feed(peer, answer(request)))
+    expect(ResultReceived, feed(peer, answer(request)))
 
 
 # Nothing follows the end
@@ -316,7 +316,7 @@ def test_an_exchange_that_comes_after_the_end_is_still_answered() -> None:
 def test_the_end_of_a_stream_is_not_the_end_of_a_session() -> None:
     peer = legacy_server()
     peer.receive(json.dumps(call(1, "tools/list")).encode(), now=0, route=3)
-    event = only(RequestReceived, drain(peer))
+    event = expect(RequestReceived, drain(peer))
     peer.receive_eof(now=0, route=3)
     assert drain(peer) == []
     assert peer.respond(event.key, {})
@@ -383,7 +383,7 @@ def test_close_of_one_session_leaves_the_others_of_its_endpoint() -> None:
     asked = second.request("roots/list", now=0)
     first.request("roots/list", now=0)
     first.close(now=0)
-    only(RequestEnded, drain(second))
+    expect(RequestEnded, drain(second))
     assert list(endpoint.outbound) == [asked]
     assert endpoint.deadlines.next() is not None
     assert second.notify("notifications/tools/list_changed")

@@ -22,11 +22,11 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from tests.engine.bench import (
     call,
     client_config,
+    expect,
     feed,
     legacy_client,
     modern_client,
     modern_server,
-    only,
     sent,
     server_config,
 )
@@ -114,7 +114,7 @@ def test_a_request_is_passed_on_as_it_is_taken_apart() -> None:
 )
 def test_its_outcome_goes_back(outcome: dict[str, Any] | None, answered: dict[str, Any]) -> None:
     server, client = modern_server(), modern_client()
-    event = only(RequestReceived, feed(server, call(1, "tools/call", {"name": "a"}, modern=True)))
+    event = expect(RequestReceived, feed(server, call(1, "tools/call", {"name": "a"}, modern=True)))
     id = client.forward(event, now=0.0)
     if outcome is None:
         client.receive_eof(now=0.0)
@@ -204,7 +204,7 @@ def test_no_era_but_the_modern_one_has_capabilities_by_request() -> None:
 
 def test_a_server_for_any_extension_passes_on_unknown_methods_only() -> None:
     server = modern_server(server_config(extension_methods=ANY_EXTENSION))
-    only(RequestReceived, feed(server, call(1, "acme/dig", {"deep": 1}, modern=True)))
+    expect(RequestReceived, feed(server, call(1, "acme/dig", {"deep": 1}, modern=True)))
     feed(server, call(2, "ping", modern=True))
     assert sent(server)[0]["error"]["code"] == -32601
 

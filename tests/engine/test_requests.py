@@ -35,6 +35,7 @@ from tests.engine.bench import (
     client_config,
     drain,
     error,
+    expect,
     feed,
     initialize,
     legacy_client,
@@ -42,7 +43,6 @@ from tests.engine.bench import (
     limits,
     modern_client,
     modern_server,
-    only,
     sent,
     server_config,
     tell,
@@ -119,27 +119,27 @@ def test_notification_method_with_an_id_is_refused() -> None:
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_request_method_without_an_id_is_a_violation_without_answer() -> None:
     peer = legacy_server()
-    only(Violation, feed(peer, tell("tools/list")))
+    expect(Violation, feed(peer, tell("tools/list")))
     assert sent(peer) == []
 
 
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None:
     peer = legacy_server(LEGACY_NAMES[0])
-    custom = only(NotificationReceived, feed(peer, tell("notifications/acme/custom", {"a": 1})))
+    custom = expect(NotificationReceived, feed(peer, tell("notifications/acme/custom", {"a": 1})))
     assert json.loads(bytes(custom.params)) == {"a": 1}
     assert custom.route == MAIN
     assert isinstance(custom.client_capabilities, ClientCapabilities)
     assert custom.client_capabilities == peer._state.peer_capabilities
-    only(Violation, feed(peer, tell("notifications/tools/list_changed")))
-    only(NotificationReceived, feed(peer, tell("notifications/roots/list_changed")))
+    expect(Violation, feed(peer, tell("notifications/tools/list_changed")))
+    expect(NotificationReceived, feed(peer, tell("notifications/roots/list_changed")))
     assert sent(peer) == []
 
 
 @pytest.mark.requirement("basic/index/notification-unanswered")
 def test_what_is_wrong_with_a_notification_is_said() -> None:
     peer = legacy_server()
-    violation = only(Violation, feed(peer, tell("notifications/cancelled", {"requestId": {}})))
+    violation = expect(Violation, feed(peer, tell("notifications/cancelled", {"requestId": {}})))
     assert violation.code == -32602
     assert violation.message.startswith("notifications/cancelled: ")
     assert violation.excerpt == "", "of what is a message"
@@ -475,7 +475,7 @@ def test_answers_to_nothing_are_dropped(id: Any) -> None:
     peer = legacy_client()
     request = peer.request("tools/list", now=0)
     assert feed(peer, answer(id), error(id, 1)) == []
-    only(ResultReceived, feed(peer, answer(request)))
+    expect(ResultReceived, feed(peer, answer(request)))
     assert feed(peer, answer(request)) == []
 
 
@@ -522,7 +522,7 @@ def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     request = peer.request("tools/list", now=0)
     sent(peer)
     peer.cancel(request, now=1, reason="enough")
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
     assert ended.message == "enough"
     [frame] = peer.data_to_send()
@@ -544,7 +544,7 @@ def test_timeout_ends_and_cancels() -> None:
     peer.handle_timeout(12.4)
     assert drain(peer) == []
     peer.handle_timeout(12.5)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert ended.reason is EndReason.TIMED_OUT
     assert ended.message == "tools/list: no answer within 2.5 seconds"
     assert sent(peer) == [
@@ -577,7 +577,7 @@ def test_progress_restarts_the_timeout_up_to_the_maximum() -> None:
         assert event == ProgressReceived(request=request, progress=value, total=None, message=None)
         assert peer.deadline() == deadline
     peer.handle_timeout(25.01)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert ended.message == "tools/list: no answer within 25 seconds, for all its progress"
 
 
@@ -598,7 +598,7 @@ def test_progress_without_timeout() -> None:
     peer = legacy_client()
     token = peer.request("tools/list", now=0.0, timeout=None, progress=True)
     params = {"progressToken": token, "progress": 1, "total": 2, "message": "m"}
-    event = only(ProgressReceived, feed(peer, tell("notifications/progress", params)))
+    event = expect(ProgressReceived, feed(peer, tell("notifications/progress", params)))
     assert (event.total, event.message) == (2, "m")
     assert peer.deadline() is None
 
@@ -631,7 +631,7 @@ def test_progress_that_does_not_increase_is_a_violation() -> None:
     kinds = [type(event) for event in feed(peer, *messages)]
     assert kinds == [ProgressReceived, Violation, Violation, ProgressReceived]
     peer.receive(json.dumps(messages[0]).encode(), now=0.0, route=7)
-    violation = only(Violation, drain(peer))
+    violation = expect(Violation, drain(peer))
     assert (violation.code, violation.route, violation.refused) == (-32602, 7, False)
     assert violation.message == "progress went from 1.5 to 1; it must increase"
 
@@ -877,7 +877,7 @@ def test_close_refuses_what_is_new_and_answers_what_runs() -> None:
     event = received(peer, call(1, "tools/list"))
     asked = peer.request("roots/list", now=0, parent=event.key)
     peer.close(now=0)
-    ended = only(RequestEnded, drain(peer))
+    ended = expect(RequestEnded, drain(peer))
     assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
     feed(peer, call(2, "tools/list"))
     assert peer.respond(event.key, {})
@@ -966,7 +966,7 @@ def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
     ],
 )
 def test_of_what_is_no_message_the_beginning_is_shown(line: bytes, shown: str) -> None:
-    event = only(Violation, feed(legacy_client(), line))
+    event = expect(Violation, feed(legacy_client(), line))
     assert event.excerpt == shown
 
 
@@ -982,7 +982,7 @@ def test_a_notification_out_of_place_is_a_violation_on_its_route(
 ) -> None:
     peer = legacy_server()
     peer.receive(json.dumps(tell(method)).encode(), now=0, route=7)
-    event = only(Violation, drain(peer))
+    event = expect(Violation, drain(peer))
     assert (event.code, event.route) == (code, 7)
     assert event.message.startswith(f"{method} {said}")
 
@@ -1025,7 +1025,7 @@ def test_what_the_owner_admits_is_answered_as_ever(method: str, params: Any, mod
         peer = modern_server(config) if modern else legacy_server(config=config)
         events = feed(peer, call(1, method, params, modern=modern))
         if settings:
-            asked = only(RequestReceived, events)
+            asked = expect(RequestReceived, events)
             assert (asked.method, asked.id, sent(peer)) == (method, 1, [])
             assert peer.admit(asked.key) is True
             events = drain(peer)
@@ -1146,7 +1146,7 @@ def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
 def test_a_line_that_is_too_long_is_refused_by_its_id() -> None:
     peer = modern_server(server_config(limits=limits(message_size=400)))
     told = "Parse error: the text is longer than 400 bytes"
-    violation = only(Violation, feed(peer, call(7, "ping", {"x": "y" * 400}, modern=True)))
+    violation = expect(Violation, feed(peer, call(7, "ping", {"x": "y" * 400}, modern=True)))
     assert (violation.code, violation.message) == (-32700, told)
     feed(peer, call(8, "server/discover", modern=True))
     refusal, reply = sent(peer)

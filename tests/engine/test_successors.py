@@ -42,11 +42,11 @@ from tests.engine.bench import (
     client_config,
     drain,
     error,
+    expect,
     feed,
     legacy_client,
     limits,
     modern_client,
-    only,
     rows,
     sent,
     server_config,
@@ -230,7 +230,7 @@ def asking_peer() -> tuple[Peer, Any]:
     sent(peer)
     question = {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}}
     asks = {"resultType": "input_required", "inputRequests": {"q": question}, "requestState": "s"}
-    only(InputRequired, feed(peer, answer(request, asks)))
+    expect(InputRequired, feed(peer, answer(request, asks)))
     return peer, request
 
 
@@ -250,7 +250,7 @@ def test_answers_to_questions_that_wait_for_the_next_connection_have_their_deadl
     successor, _ = broken(peer)
     again = successor.retry(request, {}, now=1.0, timeout=2.0)
     successor.handle_timeout(3.0)
-    ended = only(RequestEnded, drain(successor))
+    ended = expect(RequestEnded, drain(successor))
     assert (ended.request, ended.reason) == (again, EndReason.TIMED_OUT)
     assert successor.pending == 0
 
@@ -296,11 +296,11 @@ def test_ids_and_keys_go_on(make: Any) -> None:
 
 def test_what_the_server_asked_is_cancelled_and_cannot_be_answered_any_more() -> None:
     peer = coming_back(legacy_client())
-    asked = only(RequestReceived, feed(peer, call("s", "roots/list")))
+    asked = expect(RequestReceived, feed(peer, call("s", "roots/list")))
     successor, events = broken(peer)
     assert kinds(events) == ["RequestCancelled", "ConnectionEnded"]
     opened(successor)
-    other = only(RequestReceived, feed(successor, call("s", "roots/list")))
+    other = expect(RequestReceived, feed(successor, call("s", "roots/list")))
     assert other.key != asked.key
     assert successor.respond(asked.key, {"roots": []}) is False
     successor.release(asked.key)
@@ -314,7 +314,7 @@ def test_what_the_server_asked_is_cancelled_and_cannot_be_answered_any_more() ->
 
 def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() -> None:
     peer = coming_back(legacy_client())
-    asked = only(RequestReceived, feed(peer, call("s", "roots/list")))
+    asked = expect(RequestReceived, feed(peer, call("s", "roots/list")))
     assert peer.respond(asked.key, {"roots": []})
     assert peer.notify("notifications/roots/list_changed")
     successor, _ = broken(peer)
@@ -357,11 +357,11 @@ def test_requests_that_wait_for_the_next_connection_keep_their_deadlines(make: A
     made = successor.request("tools/call", {"name": "t"}, now=1.0, timeout=2.0)
     assert successor.deadline() == 3.0
     successor.handle_timeout(3.0)
-    ended = only(RequestEnded, drain(successor))
+    ended = expect(RequestEnded, drain(successor))
     assert (ended.request, ended.reason) == (made, EndReason.TIMED_OUT)
     assert successor.deadline() == 5.0
     successor.handle_timeout(5.0)
-    ended = only(RequestEnded, drain(successor))
+    ended = expect(RequestEnded, drain(successor))
     assert (ended.request, ended.reason) == (kept, EndReason.TIMED_OUT)
     assert opened(successor, now=6.0) == []
 
@@ -375,7 +375,7 @@ def test_requests_that_wait_can_be_cancelled_and_the_server_never_hears_of_them(
     made = successor.request("tools/call", {"name": "t"}, now=1.0)
     for request in (kept, made):
         successor.cancel(request, now=1.0)
-        ended = only(RequestEnded, drain(successor))
+        ended = expect(RequestEnded, drain(successor))
         assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
     assert opened(successor) == []
 
@@ -422,7 +422,7 @@ def test_the_era_is_that_of_the_conversation_before(modern: bool) -> None:
     successor.start(now=1.0)
     [first] = sent(successor)
     assert first["method"] == ("server/discover" if modern else "initialize")
-    only(NegotiationFailed, feed(successor, error(first["id"], -32601)))
+    expect(NegotiationFailed, feed(successor, error(first["id"], -32601)))
     assert sent(successor) == []
 
 
