@@ -98,7 +98,11 @@ def run(talk: Talk, call: int) -> None:
 @every_death
 @deaths_take_turns
 @pytest.mark.parametrize(
-    "sizes", [pytest.param((1 << 20,), id="whole"), pytest.param((7, 50), marks=pytest.mark.long)]
+    "sizes",
+    [
+        pytest.param((1 << 20,), id="whole"),
+        pytest.param((7, 50), marks=[pytest.mark.long, pytest.mark.repeats]),
+    ],
 )
 @pytest.mark.parametrize("point", ONCE)
 def test_a_call_that_breaks_once(

@@ -68,7 +68,7 @@ class Group(TyperGroup):
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
-    """Build the application, with one command alone if ``words`` begin with a built-in one."""
+    """Build the application, with one command alone if ``words`` begin with its name."""
     app = typer.Typer(
         cls=Group,
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
@@ -80,12 +80,17 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_common)
-    if words and words[0] in _COMMANDS:  # to make them all takes long
-        _COMMANDS[words[0]](app, words[0])
+    first = words[0] if words else ""
+    if first in _COMMANDS:  # to make them all takes long
+        _COMMANDS[first](app, first)
         return app
-    for name, add in _COMMANDS.items():
-        add(app, name)
-    for entry in entry_points(group=PLUGINS):
+    plugins = entry_points(group=PLUGINS)
+    if alone := plugins.select(name=first):
+        plugins = alone
+    else:
+        for name, add in _COMMANDS.items():
+            add(app, name)
+    for entry in plugins:
         try:
             plugin = entry.load()
         except Exception as error:
