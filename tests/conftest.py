@@ -52,11 +52,11 @@ comes behind those that start programs by the hundred."""
 
 settings.register_profile(
     "default",
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("few", parent=settings.get_profile("default"), max_examples=15)
+settings.register_profile("few", parent=settings.get_profile("default"), max_examples=8)
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=240)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -108,7 +108,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -97,6 +97,7 @@ def run(talk: Talk, call: int) -> None:
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
 @every_death
 @deaths_take_turns
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -131,6 +132,7 @@ def test_a_call_that_breaks_once(
 @anywhere
 @every_death
 @deaths_take_turns
+@pytest.mark.share(2)
 @pytest.mark.parametrize("points", AGAIN)
 def test_a_call_that_breaks_repeatedly(
     version: str, workers: int, dies: str, points: tuple[Point, ...]
