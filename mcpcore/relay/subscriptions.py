@@ -440,7 +440,8 @@ class Subscriptions:
     ) -> None:
         """Answer the requests of a legacy client for a subscription, which may be several."""
         error = outcome if isinstance(outcome, ErrorData) else None
-        if any([self._answer(arrival, error) for arrival in stream.waiting.pop(items)]):
+        answered = [self._answer(arrival, error) for arrival in stream.waiting.pop(items)]
+        if any(answered):
             stream.items |= items
         elif new:
             self.listens.remove(stream, items, frozenset())
