@@ -102,7 +102,7 @@ def converted_late(params: list[Any]) -> list[Any]:
 
 
 class _Late(Struct, frozen=True):
-    """What converts the values of a parameter, in place of typer's own."""
+    """Conversion of the values of a parameter, in place of typer's own."""
 
     convert: Callable[[], Any]
 
