@@ -141,6 +141,17 @@ def test_what_several_servers_offer(client: str, naming: Naming, listed: list[st
     assert scene.relay.names.conflicts == (conflicts if naming is Naming.NEVER else [])
 
 
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+@pytest.mark.parametrize("item", ['{"n\\u0061me":"a__echo"}', '{"name":"a__echo"},{"name":5},7'])
+def test_no_form_of_a_list_takes_the_name_of_another_server(server: str, item: str) -> None:
+    def listed(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, Raw(f'{{"tools":[{item}]}}'.encode()))
+
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), Backend("b", server, listed))
+    names = [each["name"] for each in scene.result("tools/list")["tools"] if isinstance(each, dict)]
+    assert names[:2] == ["a__echo", "b__a__echo"]
+
+
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 @pytest.mark.parametrize("naming", Naming)
 def test_a_name_that_no_server_has(client: str, naming: Naming) -> None:
