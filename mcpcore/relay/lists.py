@@ -327,7 +327,8 @@ class Lists:
             return
         modern = target.modern_for(wanted.arrival.event.revision)
         ttl = (hints.ttl_ms or 0.0) / 1000 if modern else self._relay.settings.list_ttl
-        public = modern and hints.cache_scope == "public"
+        same = target.desk is None  # else those who have not signed in get another one
+        public = modern and same and hints.cache_scope == "public"
         late = take is void  # the next request, upon the news that the server is back, gets it
         ttl = max(ttl, self._relay.settings.list_timeout * late)
         until = self._relay.now + min(ttl, _LONGEST)
