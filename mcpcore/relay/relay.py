@@ -228,14 +228,19 @@ class Relay:
 
     def handle_timeout(self, now: float) -> None:
         """End what is due: parked calls, kept outcomes, idle conversations, delays."""
-        self.now = now
+        self.now, failed = now, list[Exception]()
         for item in self.deadlines.due(now):
-            if isinstance(item, Parked):
-                self.parking.expire(item)
-            elif isinstance(item, UpstreamLink):
-                self.conversations.close_unused(item)
-            else:
-                item.due()
+            try:
+                if isinstance(item, Parked):
+                    self.parking.expire(item)
+                elif isinstance(item, UpstreamLink):
+                    self.conversations.close_unused(item)
+                else:
+                    item.due()
+            except Exception as error:  # the rest is due all the same
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     # Requests of clients
 
@@ -664,7 +669,8 @@ class Relay:
         elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
-            self.at(machine).notify(event.method, body, meta=meta, **more)
+            with suppress(*UNSENDABLE):  # such as what is for the engine to send
+                self.at(machine).notify(event.method, body, meta=meta, **more)
         else:
             self.dropped += 1
 
