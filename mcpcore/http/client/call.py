@@ -195,14 +195,31 @@ def refusal_of(status: int, fields: Fields) -> Fault:
 
 
 def seconds_of(fields: Fields) -> float | None:
-    """Return the seconds that ``Retry-After`` names; None for a date, as there is no clock here."""
+    """Return the seconds that ``Retry-After`` names; of a date, those after that of the response.
+
+    None if it names none.  Source: RFC 9110, sections 5.6.7 and 10.2.3.
+    """
+    value = _text_of(fields, RETRY_AFTER)
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) <= 9 else None
+    date = _text_of(fields, b"date") if value else ""
+    if not date:
+        return None
+    from calendar import timegm  # late, with the next: few responses have such a date
+    from email.utils import parsedate
+
     try:
-        value = fields.one(RETRY_AFTER)
-    except HeaderError:
+        due, now = parsedate(value), parsedate(date)
+        return None if due is None or now is None else float(max(0, timegm(due) - timegm(now)))
+    except (ValueError, OverflowError, LookupError):  # no such day
         return None
-    if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
-        return None
-    return float(value)
+
+
+def _text_of(fields: Fields, name: bytes) -> str:
+    """Return the value of a field, "" if it has none that can be used."""
+    with suppress(HeaderError):
+        return fields.one(name) or ""
+    return ""
 
 
 def refusal_text(status: int, detail: str = "") -> str:
