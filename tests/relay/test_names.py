@@ -495,19 +495,41 @@ def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
     assert [tool["name"] for tool in page["tools"]] == ["echo"]
 
 
+def pages(count: int, failing: int | None = None) -> Any:
+    """A list with so many pages, of which one fails the first time."""
+    failed: list[int | None] = []
+
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        page = int(json.decode(event.params).get("cursor", "0"))
+        if page == failing and not failed:
+            failed.append(page)
+            peer.fail(event.key, ErrorData(-32603, "not now"))
+            return
+        tool = {"name": f"t{page}", "inputSchema": {"type": "object"}}
+        more = {"nextCursor": str(page + 1)} if page + 1 < count else {}
+        peer.respond(event.key, {"tools": [tool], **more})
+
+    return answer
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_page_that_is_missing_comes_with_the_next_one(client: str, failing: int) -> None:
+    scene = several(client, a=pages(3, failing), b=pages(4))
+    page, found, missing = scene.result("tools/list"), [], []
+    while True:
+        found += [tool["name"] for tool in page["tools"]]
+        missing.append(page.get("_meta", {}).get("mcpcore/unavailable"))
+        if "nextCursor" not in page:
+            break
+        page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert sorted(found) == [f"a__t{n}" for n in range(3)] + [f"b__t{n}" for n in range(4)]
+    assert missing == [["a"] if n == failing else None for n in range(4)]
+
+
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_pages_of_several_servers(client: str) -> None:
     """Nothing is lost, nothing comes twice, and cursors are opaque and bound."""
-
-    def pages(count: int) -> Any:
-        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-            page = int(json.decode(event.params).get("cursor", "0"))
-            tool = {"name": f"t{page}", "inputSchema": {"type": "object"}}
-            more = {"nextCursor": str(page + 1)} if page + 1 < count else {}
-            peer.respond(event.key, {"tools": [tool], **more})
-
-        return answer
-
     scene = several(client, a=pages(2), b=pages(4))
     found, cursor, cursors = [], None, []
     while True:
