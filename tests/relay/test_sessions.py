@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from msgspec import json, structs
+from msgspec import Raw, json, structs
 
 from mcpcore.engine import Limits, Peer
 from mcpcore.engine.events import (
+    MAIN,
     ErrorReceived,
     InputRequired,
     LogLevelChanged,
@@ -23,6 +24,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
@@ -273,6 +275,27 @@ def test_a_notification_that_is_malformed_is_dropped(
     scene.wait(1.0)  # the second of two changes is announced later
     assert all(b"_meta" not in bytes(each.params) for each in scene.told(NotificationReceived))
     assert scene.call("echo") == "a: {}"
+
+
+@cells
+@pytest.mark.parametrize("method", ["notifications/message", "notifications/acme"])
+def test_a_notification_on_the_stream_of_a_call_goes_to_its_client(
+    client: str, server: str, method: str
+) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    scene.ask("tools/call", {"name": "wait"}, log_level="info" if client == MODERN else None)
+    [(link, _, far)] = [each for each in backend.wires if each[0].calls]
+    meta = {"com.example/a": 1.5, META_SUBSCRIPTION_ID: 7}
+    params = Raw(json.encode({"level": "error", "data": 1, "x": 2, "_meta": meta}))
+    [request] = link.calls
+    told = NotificationReceived(method, params, MAIN, far.revision, request)
+    scene.relay.from_server(link, told, now=0.0, wall=WALL)
+    scene.move()
+    [received] = scene.told(NotificationReceived)
+    expected = {"level": "error", "data": 1, "_meta": {"com.example/a": 1.5}}
+    more = {"x": 2} if method == "notifications/acme" else {}  # the engine makes log messages
+    assert json.decode(received.params) == {**expected, **more}
 
 
 def test_a_notification_that_is_none_of_a_server_s_is_dropped() -> None:
