@@ -628,7 +628,7 @@ class Receiver:
                 self._negotiator.refused(request, failure, now, modern=modern)
                 return
             state.conclude(request, _ANSWER)
-            state.emit(events.ErrorReceived(request.id, request.method, failure))
+            state.emit(events.ErrorReceived(request.id, request.method, failure, request.refusal))
         elif result is UNSET:
             return
         elif request.purpose is not _APPLICATION:

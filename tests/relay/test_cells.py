@@ -51,7 +51,7 @@ def test_a_meta_of_null_is_none(client: str, server: str, method: str) -> None:
     backend = Backend("a", server, lambda backend, peer, event: None)
     scene = Scene(client, backend)
     scene.ask(method, {"name": "echo"})
-    result = {"tools": [], "content": [], "_meta": None}
+    result: dict[str, Any] = {"tools": [], "content": [], "_meta": None}
     id = backend.requests(method)[-1].id
     near = backend.wires[-1][1]
     near.receive(json.encode({"jsonrpc": "2.0", "id": id, "result": result}), now=0.0)

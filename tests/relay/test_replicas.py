@@ -178,7 +178,7 @@ def test_a_probe_moves_no_conversation_of_a_client(client: str, server: str) -> 
     [(LEGACY, "ping", {"links_per_principal": 1}), (MODERN, "server/discover", {"links": 1})],
 )
 def test_there_is_room_for_probes_beside_the_conversations_of_clients(
-    server: str, method: str, limits: dict[str, int]
+    server: str, method: str, limits: dict[str, Any]
 ) -> None:
     backend = Replicated(server)
     backend.personal = server == MODERN
