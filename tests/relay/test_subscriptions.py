@@ -323,7 +323,7 @@ def test_of_two_subscriptions_to_a_resource_one_that_is_cancelled_leaves_the_oth
         watch(scene, "x:1")
         lose(scene, backend)
     backend.down = True
-    first = None
+    first: Any = None
     if lost:
         scene.wait(2)
     else:
