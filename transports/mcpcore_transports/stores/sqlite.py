@@ -750,6 +750,13 @@ class SqliteStore:
             if before is not None and before <= now < before + self.settings.renew:
                 return
             with self._transaction():
+                # After a silence of its own a worker misses nobody until all could return.
+                self._run(
+                    "UPDATE workers SET expires = ?2 + ?3 WHERE NOT buried AND expires <= ?2"
+                    " AND EXISTS (SELECT 1 FROM workers"
+                    " WHERE name = ?1 AND NOT buried AND expires <= ?2)",
+                    *(worker, now, self.settings.lease),
+                )
                 self._run(
                     "INSERT INTO workers (name, expires, place, process) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (name) DO UPDATE SET expires = excluded.expires, buried = 0",
