@@ -6,12 +6,14 @@ from contextlib import ExitStack, closing
 from functools import partial
 
 import anyio
+import anyio.to_thread
 import pytest
 import redis
 
 from mcpcore import MemoryTarget, RedisRateLimits, RuntimeSettings, Server, clock, connect
 from mcpcore.errors import PeerError, StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey
+from tests.clock import patience
 from tests.transports.redis_server import PROGRAMS, RedisServer, redis_server
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +169,18 @@ async def test_a_redis_that_is_gone_is_a_failure_of_the_limiter(server: RedisSer
             await admitted(limits)
         server.start()
         assert await admitted(limits)
+
+
+async def test_the_wait_for_a_thread_is_bounded(server: RedisServer) -> None:
+    threads = anyio.to_thread.current_default_thread_limiter()
+    rates = {Activity.TOOLS: Rate(1.0)}
+    with closing(RedisRateLimits(server.url, rates, timeout=0.1)) as limits:
+        with ExitStack() as held:
+            for owner in range(int(threads.available_tokens)):
+                await threads.acquire_on_behalf_of(owner)
+                held.callback(threads.release_on_behalf_of, owner)
+            with patience(), pytest.raises(StoreUnavailableError, match="within 0.1 seconds"):
+                await admitted(limits)
 
 
 async def test_keys_end_and_name_nobody(server: RedisServer) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 import anyio.to_thread
 from msgspec import Struct
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey, RateLimits, joined, limited
 from mcpcore_transports.link import clock
 from mcpcore_transports.stores.base import StoreSettings, require_redis
@@ -56,7 +57,7 @@ class RedisRateLimits:
 
         if callers < 1 or not lease > 0:
             raise ValueError("callers must be at least 1, and lease above 0")
-        self._link = RedisLink(url, StoreSettings(), timeout)
+        self._link, self._timeout = RedisLink(url, StoreSettings(), timeout), timeout
         self._rates = joined(rates, per_tool)
         self._local = RateLimits(
             {each: rate for each, rate in rates.items() if each in _NOTIFICATIONS}, callers=callers
@@ -109,7 +110,11 @@ class RedisRateLimits:
             rate = self._rates[key]
             values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
         command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
-        reply = await anyio.to_thread.run_sync(self._link.one, command, abandon_on_cancel=True)
+        reply = None
+        with anyio.move_on_after(self._timeout):  # which is that for a thread, too
+            reply = await anyio.to_thread.run_sync(self._link.one, command, abandon_on_cancel=True)
+        if reply is None:
+            raise StoreUnavailableError(f"Redis: no answer within {self._timeout:g} seconds")
         now, longest = clock(), 0.0
         for key, wait, units in zip(missing, map(float, reply[::2]), reply[1::2], strict=True):
             lease = leases[key]
