@@ -130,7 +130,8 @@ async def _handshake(talk: ServerTalk, features: Features) -> None:
     await link.accepted(await link.notify("notifications/initialized"))
     await _lists(link, features)
     await _plainest(link, features)
-    features.answers_notifications = any(each.about_nothing for each in link.inbox)
+    nameless = [*link.retorts, *(each for each in link.inbox if each.about_nothing)]
+    features.answers_notifications = bool(nameless)
 
 
 async def _plainest(link: Link, features: Features) -> None:

@@ -45,6 +45,8 @@ class LinkRecord:
         self.gone: Gone | None = None
         self.strays: list[Message] = []
         """Lines of a process that are no messages, where they are skipped."""
+        self.retorts: list[Message] = []
+        """What came in answer to notifications, and is no message."""
         self.heard = 0
         """Messages so far, and what should have been one."""
         self.spoilt = False
@@ -58,6 +60,8 @@ class LinkRecord:
         """Requests of which the answer was waited for, and came."""
         self._waiting: set[tuple[type, str]] = set()
         """Requests without an answer."""
+        self._notified: list[int] = []
+        """Exchanges of the notifications that nothing has come in answer to; 0 on one channel."""
         self._methods: dict[tuple[type, str], str] = {}
         """The methods of requests, for as long as the conversation lasts."""
         self._fences: set[tuple[type, str]] = set()
@@ -112,6 +116,12 @@ class LinkRecord:
         if key in self._fences and not message.method:
             self._misshapen.add(key)
             self._waiting.discard(key)
+            return
+        over_http = self.wire.binding is Binding.HTTP
+        exchange = message.source.exchange if over_http else 0
+        if exchange in self._notified and (over_http or message.nameless):
+            self._notified.remove(exchange)
+            self.retorts.append(message)
             return
         process = self.wire.binding is Binding.STDIO
         if process and self.talk.skips_noise and message.stray:

@@ -28,6 +28,8 @@ class Pace(Struct):
     """Offers that were answered in time, when they were asked for as they should be."""
     slow: dict[Offer, float] = field(default_factory=dict)
     """Offers that were not, and the seconds of the wait."""
+    longest: float = 0.0
+    """Seconds of the longest wait for the answer to a ping, or for a list."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """Lock of the case that is asking; others wait, and take the result."""
 

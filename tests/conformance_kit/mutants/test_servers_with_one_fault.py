@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.messages import error, result
 from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
+from mcpcore_transports.targets import HttpTarget, parse_target
+from tests.conformance_kit.servers.streaming_programs import SessionHandler, SessionServer, Value
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +82,8 @@ for line in sys.stdin:
     if good and "id" not in said and isinstance(method, str):
         if FAULT == "answers notifications":
             fail(None, -32601)
+        if FAULT == "answers notifications well":
+            put(None, result={})
         continue
     params = said.get("params", {}) if good else None
     if not known or not isinstance(method, str) or not isinstance(params, dict):
@@ -96,6 +100,12 @@ for line in sys.stdin:
         put(id, result=found)
 """
 NOTIFICATIONS = "basic/index/notifications"
+ANSWERED = {
+    f"{NOTIFICATIONS}/unknown",
+    f"{NOTIFICATIONS}/request-without-id",
+    f"{NOTIFICATIONS}/malformed",
+    "basic/lifecycle/initialization/initialized-unanswered",
+}
 SECURITY = "server/tools/security-considerations"
 STDIO = "basic/transports/stdio/stdio"
 PAGES = "server/utilities/pagination"
@@ -125,14 +135,14 @@ async def ran(fault: str, tmp_path: Path) -> Run:
         ("none", set(), ""),
         pytest.param(
             "answers notifications",
-            {
-                f"{NOTIFICATIONS}/unknown",
-                f"{NOTIFICATIONS}/request-without-id",
-                f"{NOTIFICATIONS}/malformed",
-                "basic/lifecycle/initialization/initialized-unanswered",
-            },
+            ANSWERED,
             "an answer came, {'jsonrpc': '2.0', 'id': None, 'error': ",
             marks=pytest.mark.long,
+        ),
+        (
+            "answers notifications well",
+            ANSWERED,
+            """an answer came, '{"jsonrpc": "2.0", "id": null, "result": {}}', to """,
         ),
         (
             "ids as texts",
@@ -181,3 +191,33 @@ async def test_a_list_without_end_hides_nothing_but_what_its_pages_have(tmp_path
     run = await ran("pages without end", tmp_path)
     hidden = [each.case.id for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
     assert hidden == [f"{PAGES}/request-format/pages-differ"]
+
+
+class Retorts(SessionHandler):
+    """Has a body for everything, as some frameworks do."""
+
+    def serve(self, message: Value, session: str) -> None:
+        answers = {"ping": {}, "tools/list": {"tools": []}}
+        method = message["method"]
+        good = isinstance(message.get("params", {}), dict) and method in answers
+        told = result if good else error
+        rest = (answers[method],) if good else (-32601, "no")
+        self.say(200, told(message["id"], *rest))
+
+    def take(self, message: Value, session: str) -> None:
+        self.send_response(202)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "4")
+        self.end_headers()
+        self.wfile.write(b"null")
+
+
+async def test_what_no_message_is_in_answer_to_a_notification_hides_no_other_case() -> None:
+    cases = [each for each in all_cases() if each.id.startswith(("basic/index", "basic/lifecycle"))]
+    with SessionServer(Retorts, "2025-11-25") as server, server.serving():
+        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
+        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
+        await run_server(run, subjects, Listener())
+    failed = {each.case.id: each.detail for each in run.results if each.verdict is Verdict.FAILED}
+    assert {*failed} == ANSWERED
+    assert {each.startswith("an answer came, 'null', to ") for each in failed.values()} == {True}
