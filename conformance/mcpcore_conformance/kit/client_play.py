@@ -222,9 +222,7 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
         features.scenarios.add(SCRIPT)
 
 
-def _declined(
-    talk: ClientTalk, link: ClientLink, first: Message, features: ClientFeatures
-) -> None:
+def _declined(talk: ClientTalk, link: ClientLink, first: Message, features: ClientFeatures) -> None:
     """Consider a client that asked for another version than it was given, and left."""
     asked = first.params.get("protocolVersion")
     went_on = [each for each in link.session if each.method not in ("", "initialize", "ping")]

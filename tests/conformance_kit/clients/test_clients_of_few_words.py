@@ -48,7 +48,8 @@ def ask(method, params):
         elif said.get("id") == method:
             if "error" in said and HOW not in ("goes on", "both"):
                 sys.exit("refused")
-            if HOW == "of one revision" and said["result"].get("protocolVersion", version) != version:
+            given = said.get("result", {}).get("protocolVersion", version)
+            if HOW == "of one revision" and given != version:
                 sys.exit("another version")
             return "error" not in said
     sys.exit("the server is gone")

@@ -1,5 +1,6 @@
 """Programs with one common fault each: the report names it, and little else."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -221,3 +222,29 @@ async def test_what_no_message_is_in_answer_to_a_notification_hides_no_other_cas
     failed = {each.case.id: each.detail for each in run.results if each.verdict is Verdict.FAILED}
     assert {*failed} == ANSWERED
     assert {each.startswith("an answer came, 'null', to ") for each in failed.values()} == {True}
+    assert run.features[Binding.HTTP, "2025-11-25"].pace.longest > 0.0
+
+
+class Streams(SessionHandler):
+    """Answers by streams that are none: ``data:``, or the empty line behind it, is not there."""
+
+    before: bytes
+
+    def serve(self, message: Value, session: str) -> None:
+        self.stream(self.before + json.dumps(result(message["id"], {"tools": []})).encode() + b"\n")
+
+    def take(self, message: Value, session: str) -> None:
+        self.say(202)
+
+
+@pytest.mark.parametrize("before", [b"", b"data: "])
+async def test_what_is_no_event_of_a_stream_is_shown(before: bytes) -> None:
+    handler = type("Handler", (Streams,), {"before": before})
+    cases = [each for each in all_cases() if each.id == "server/tools/listing-tools/shape"]
+    with SessionServer(handler, "2025-11-25") as server, server.serving():
+        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
+        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
+        await run_server(run, subjects, Listener())
+    begin = before.decode() + '{"jsonrpc": "2.0", "id": 2, "result":'
+    said = f"tools/list got HTTP status 200 with an event stream of which {begin!r}"
+    assert [each.detail.startswith(said[:-1]) for each in run.results] == [True]
