@@ -26,7 +26,7 @@ KEPT = 8
 """Processes that wait for further cases."""
 WAITS = 2
 """Starts of a process that a case waits for one that another case has."""
-STDERR_LIMIT, STDERR_SHOWN = 65536, 220
+STDERR_LIMIT, LAST_LINES = 65536, 3
 BRIEFLY = 0.2
 """Seconds for a step of leaving that the processes of this command did not follow before."""
 
@@ -266,10 +266,9 @@ class StdioWire(LinesWire):
             held = bool(self.descendants())  # of which nobody knows when they end
             with anyio.move_on_after(BRIEFLY if held else self._stage.patience):
                 await self._silenced.wait()
-            if self._stderr:
-                self._log.add(
-                    False, self.number, "note", b"stderr: " + self._stderr[-STDERR_SHOWN:]
-                )
+            # whole lines: of a part of a secret nobody knows that it is one
+            if last := [each for each in self._stderr.splitlines() if each.strip()][-LAST_LINES:]:
+                self._log.add(False, self.number, "note", b"stderr: " + b" / ".join(last))
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
         what = "closed its output" if status is None else f"ended with status {status}"
         self._inbox.put(Gone(f"the process {what}", code=status))
