@@ -22,7 +22,7 @@ from mcpcore_conformance.kit.link_record import LinkRecord, key_of
 from mcpcore_conformance.kit.messages import Kind, Message, encode
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.pace import Offer, is_slow
-from mcpcore_conformance.kit.reply import Reply, Sent
+from mcpcore_conformance.kit.reply import ALWAYS, Reply, Sent
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, Ended, Inconclusive, Slow, check
 from mcpcore_conformance.kit.wire import Overrides, Wire
@@ -309,7 +309,7 @@ class Link(LinkRecord):
         if reply.message is not None:
             self.inbox.remove(reply.message)
             self._waiting.discard(key_of(sent.id))
-            if sent.method.endswith(("ping", "/list")):
+            if sent.method in ALWAYS:
                 pace.longest = max(pace.longest, self.talk.stage.now() - begun)
             if reply.message.answers(sent.id):
                 self._taken.add(key_of(sent.id))
@@ -324,6 +324,7 @@ class Link(LinkRecord):
         nothing = reply.message is None and reply.gone is None and reply.other_id is UNSET
         reply.pending = nothing and not ended
         if reply.pending and within is None:
+            pace.silent = True
             await self.check_pace(sent.offer)
         if reply.served:
             pace.answered(sent.offer)

@@ -29,7 +29,9 @@ class Pace(Struct):
     slow: dict[Offer, float] = field(default_factory=dict)
     """Offers that were not, and the seconds of the wait."""
     longest: float = 0.0
-    """Seconds of the longest wait for the answer to a ping, or for a list."""
+    """Seconds of the longest wait for an answer that needs no work, with the start of a process."""
+    silent: bool = False
+    """True if a request had no answer in time."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """Lock of the case that is asking; others wait, and take the result."""
 

@@ -93,10 +93,10 @@ class Run(Struct, kw_only=True):
         places: dict[str, list[str]] = {}
         timeout = self.settings.timeout
         for (binding, revision), found in self.features.items():
-            if found.pace.longest > timeout / 2:
+            if found.pace.silent and found.pace.longest > timeout / 2:
                 said = (
-                    f"it took more than {timeout / 2:g} s for a ping or a list: what had no answer"
-                    f" within {timeout:g} s may be slow; --timeout SECONDS gives it more time"
+                    f"some answers took more than {timeout / 2:g} s: what had none within"
+                    f" {timeout:g} s may be slow; --timeout SECONDS gives it more time"
                 )
                 places.setdefault(said, []).append(f"{binding} {revision}")
             for (_, name), seconds in found.pace.slow.items():

@@ -370,12 +370,18 @@ async def test_a_run_knows_how_long_each_binding_took() -> None:
 
 
 def test_a_run_says_where_a_server_needs_more_time() -> None:
-    quick, slow = (Features(revision="", pace=Pace(longest=each)) for each in (1.9, 2.1))
-    places = {(Binding.STDIO, "2025-06-18"): quick, (Binding.STDIO, "2025-11-25"): slow}
+    paces = {
+        "2025-03-26": Pace(longest=1.9, silent=True),
+        "2025-06-18": Pace(longest=2.1),
+        "2025-11-25": Pace(longest=2.1, silent=True),
+    }
+    places = {
+        (Binding.STDIO, name): Features(revision="", pace=pace) for name, pace in paces.items()
+    }
     settings = Settings(timeout=4.0)
     run = Run(side=Side.SERVER, targets={}, settings=settings, units=[], features=places)
-    assert [each.partition(" for ")[0] for each in run.slow()] == [
-        "stdio 2025-11-25: it took more than 2 s"
+    assert [each.partition(" s: ")[0] for each in run.slow()] == [
+        "stdio 2025-11-25: some answers took more than 2"
     ]
 
 
