@@ -198,7 +198,7 @@ class Retorts(SessionHandler):
     """Has a body for everything, as some frameworks do."""
 
     def serve(self, message: Value, session: str) -> None:
-        answers = {"ping": {}, "tools/list": {"tools": []}}
+        answers: Value = {"ping": {}, "tools/list": {"tools": []}}
         method = message["method"]
         good = isinstance(message.get("params", {}), dict) and method in answers
         told = result if good else error
