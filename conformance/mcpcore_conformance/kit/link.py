@@ -142,8 +142,8 @@ class Link(LinkRecord):
                 offer = self.talk.features.offer_of(method, value.get("params"))
                 self._methods[key_of(identifier)] = method
                 self._taken.discard(key_of(identifier))
-                if identifier is UNSET:
-                    self._notified.append(exchange if self.wire.binding is Binding.HTTP else 0)
+                if identifier is UNSET and exchange:
+                    self._notified.add(exchange)
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)

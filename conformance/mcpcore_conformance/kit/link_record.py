@@ -60,8 +60,8 @@ class LinkRecord:
         """Requests of which the answer was waited for, and came."""
         self._waiting: set[tuple[type, str]] = set()
         """Requests without an answer."""
-        self._notified: list[int] = []
-        """Exchanges of the notifications that nothing has come in answer to; 0 on one channel."""
+        self._notified: set[int] = set()
+        """HTTP exchanges of notifications."""
         self._methods: dict[tuple[type, str], str] = {}
         """The methods of requests, for as long as the conversation lasts."""
         self._fences: set[tuple[type, str]] = set()
@@ -117,10 +117,8 @@ class LinkRecord:
             self._misshapen.add(key)
             self._waiting.discard(key)
             return
-        over_http = self.wire.binding is Binding.HTTP
-        exchange = message.source.exchange if over_http else 0
-        if exchange in self._notified and (over_http or message.nameless):
-            self._notified.remove(exchange)
+        exchange, answers = message.source.exchange, self.talk.features.answers_notifications
+        if exchange in self._notified or (answers and message.nameless and not exchange):
             self.retorts.append(message)
             return
         process = self.wire.binding is Binding.STDIO
@@ -140,7 +138,10 @@ class LinkRecord:
         id = message.id
         if isinstance(id, float) and id.is_integer():
             id = int(id)  # it is no id, and still tells which was meant
-        return ERROR if alone else self._methods.get(key_of(id), "")
+        key = key_of(id)
+        if message.nameless and len(self._waiting) == 1:
+            (key,) = self._waiting
+        return ERROR if alone else self._methods.get(key, "")
 
     def check_noise(self) -> None:
         """Check that nothing was skipped."""

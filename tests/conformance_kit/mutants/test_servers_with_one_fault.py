@@ -31,6 +31,8 @@ opened = False
 def put(id, **what):
     if FAULT == "ids as texts" and id is not None:
         id = str(id)
+    if FAULT == "lists without ids" and "tools" in what.get("result", {}):
+        id = None
     if FAULT == "ids as fractions" and id is not None:
         id = float(id)
     said = {"jsonrpc": "2.0", "id": id, **what}
@@ -154,6 +156,16 @@ async def ran(fault: str, tmp_path: Path) -> Run:
             "ids as fractions",
             {OPENED},
             "the server sent an invalid message: a result needs the id of its request, not 1.0: ",
+        ),
+        (
+            "lists without ids",
+            {
+                "server/tools/listing-tools/shape",
+                "basic/index/result-responses/many-in-flight",
+                "basic/index/result-responses/number-and-string",
+                f"{STDIO}/nothing-but-messages",
+            },
+            "the server sent an invalid message: a result needs the id of its request, not None: ",
         ),
         (
             "no number",
