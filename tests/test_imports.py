@@ -119,7 +119,7 @@ OF_CLIENTS = {
 }
 
 UNNEEDED: dict[str, tuple[str, set[str]]] = {
-    "the command": (COMMAND, {*OF_OTHERS} - {"rich", "typer"} | {"importlib.metadata"}),
+    "the command": (COMMAND, {*OF_OTHERS} - {"rich", "typer", "pydantic"}),
     "the core": (
         CORE,
         {

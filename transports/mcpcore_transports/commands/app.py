@@ -8,17 +8,17 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
+from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
 from msgspec import structs
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from mcpcore_transports.commands.options import (
     AuthOptions,
     CallOptions,
     ClientName,
-    Command,
     ConfigOption,
     ConnectOptions,
     GatewayOptions,
@@ -36,7 +36,6 @@ from mcpcore_transports.commands.options import (
     ServeOptions,
     Shown,
     connecting,
-    converted_late,
     gathering,
 )
 from mcpcore_transports.commands.output import guarded
@@ -54,10 +53,6 @@ _WHOLE = 1000
 
 class Group(TyperGroup):
     """Command group whose help has a whole sentence for each command."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters."""
-        return converted_late(super().get_params(ctx))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
@@ -89,8 +84,6 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     if first in _COMMANDS:  # to make them all takes long
         _COMMANDS[first](app, first)
         return app
-    from importlib.metadata import entry_points  # late: it brings thirty modules with it
-
     plugins = entry_points(group=PLUGINS)
     if alone := plugins.select(name=first):
         plugins = alone
@@ -112,8 +105,6 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # late: as above
-
         typer.echo(f"mcpcore {version('mcpcore')}")
         raise typer.Exit
 
@@ -137,14 +128,14 @@ def _common(
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-def _usage(words: str, server: str = "NAME") -> type[Command]:
+def _usage(words: str, server: str = "NAME") -> type[TyperCommand]:
     """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
 
-    class Used(Command):
+    class Command(TyperCommand):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
             return ["[OPTIONS]", *([words] if words else []), f"(URL | {server} | -- COMMAND...)"]
 
-    return Used
+    return Command
 
 
 _DEV = """Serve, and start the server anew when its files change.
