@@ -12,9 +12,9 @@ from anyio.abc import ByteStream
 
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.targets import UnixTarget
+from tests.faults.cutting import LOST
 from tests.torture.acts import Act
 from tests.torture.raw_http import CONNECTIONS, Refused, call_of
-from tests.torture.relays import LOST
 from tests.torture.stages import contexts
 from tests.torture.story import Story
 
