@@ -7,9 +7,9 @@ from statistics import median
 from msgspec import Struct
 
 from tests.bindings.places import LEGACY, MODERN
-from tests.soak.kept import MAY_GROW
+from tests.faults.allowed import MAY_GROW
+from tests.faults.holdings import more
 from tests.soak.sampling import Sample
-from tests.torture.tables import more
 
 GROWTH = 0.10
 """By this share, and what follows, there may be more of something in the last quarter under load
