@@ -75,11 +75,15 @@ class Listener:
             self._made.setblocking(False)
         return self._made
 
-    def give_up(self) -> None:
-        """Whoever comes next gets another one."""
-        if self._made is not None:
-            self._made.close()
-            self._made = None
+    def run(self, work: Callable[[], Awaitable[T]], loop: "Loop") -> T:
+        """Run what uses it; if that fails, where somebody may wait, the next gets another one."""
+        try:
+            return run(work, loop)
+        except BaseException:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
+            raise
 
 
 class Way(Struct, frozen=True):
