@@ -4,17 +4,20 @@ Each of them listens on this host and carries what comes to a server behind it.
 """
 
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
 from mcpcore_transports.stream.plain import PlainStream
+from mcpcore_transports.targets import UnixTarget
 
 LOST = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 """Exceptions of a connection that has ended."""
@@ -61,6 +64,28 @@ async def _accept_always(
     while True:
         with suppress(OSError, anyio.BrokenResourceError):
             await listener.serve(serve, group)
+
+
+def dial(target: Any, room: int | None = None) -> socket.socket:
+    """Connect a plain socket, which does not block, to a target of this host.
+
+    ``room``: what it takes in before it is read.
+    """
+    if isinstance(target, UnixTarget):
+        sock, address = socket.socket(socket.AF_UNIX), target.path
+    else:
+        parts = urlsplit(target.url)
+        sock, address = socket.socket(), (parts.hostname, parts.port)  # type: ignore[assignment]
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if room is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    try:
+        sock.connect(address)  # to a listener on this machine: there is nothing to wait for
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
 
 
 def passed(data: bytes) -> tuple[bytes, bool]:
