@@ -116,13 +116,23 @@ class Claim(Struct, eq=False):
     items: frozenset[Item]
     new: frozenset[Item]
     """Items that the stream did not have before."""
-    take: Taking
+    takes: list[tuple[frozenset[Item], Taking]]
+    """Items that were asked for together, and who is told of them."""
     until: float
     """Time after which no other feed is tried."""
     refused_by: list["Feed"] = []
     """Feeds to which the server has not added them, with others or alone."""
     alone: "Feed | None" = None
     """Last of these feeds, if they were alone."""
+
+    def settle(
+        self, outcome: "frozenset[Item] | ErrorData", left: frozenset[Item] = frozenset()
+    ) -> None:
+        """Pass on the outcome, but to nobody who waits for items that are ``left``."""
+        over = [take for items, take in self.takes if not items & left]
+        self.takes = [each for each in self.takes if each[0] & left]
+        for take in over:
+            take(outcome)
 
 
 class FeedRequest(Struct, eq=False):
@@ -205,13 +215,17 @@ class Listens:
         if not items:
             take(items)
             return
+        for claim in self._claims(stream):
+            if items <= claim.items:
+                claim.takes.append((items, take))
+                return
         target, clients = stream.target, stream.watcher.audience
         link = self._relay.conversations.link(target, clients)
         audience, declared = link.audience, clients.capabilities
         whose = *target.party(audience.principal), audience.session, audience.revision.name
         held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
-        claim = Claim(stream, items, items - held, take, until)
+        claim = Claim(stream, items, items - held, [(items, take)], until)
         place = target.name, *whose, encode(declared)
         self._claim(claim, Feed(target, audience, declared, link.modern, place))
 
@@ -225,7 +239,7 @@ class Listens:
             caller = stream.watcher.caller
             if not feed.callers[caller] and self._is_full(fresh, caller):
                 text = "too many listen streams of one caller are open"
-                claim.take(fresh.target.error(text))
+                claim.settle(fresh.target.error(text))
                 return
             feed.callers[caller] += 1
             stream.feeds[feed] = set()
@@ -254,7 +268,7 @@ class Listens:
                 feed.claims = [each for each in feed.claims if each not in over]
             self._drop(feed, stream, gone)
             for claim in over:
-                claim.take(outcome)
+                claim.settle(outcome)
             if feed.state is not ListenState.LOST or not feed.wanted:
                 self._update(feed)
 
@@ -264,10 +278,12 @@ class Listens:
         Raises LocalProtocolError as :meth:`add` does.
         """
         held = frozenset[Item]().union(*stream.feeds.values())
-        claims = (each for feed in stream.feeds for each in feed.claims if each.stream is stream)
-        claimed = frozenset[Item]().union(*(each.items for each in claims))
+        claimed = frozenset[Item]().union(*(each.items for each in self._claims(stream)))
         self.remove(stream, held - items - claimed, frozenset())
         self.add(stream, items - held, void)
+
+    def _claims(self, stream: "Stream") -> list[Claim]:
+        return [each for feed in stream.feeds for each in feed.claims if each.stream is stream]
 
     def _drop(self, feed: Feed, stream: "Stream", items: Iterable[Item]) -> None:
         held = stream.feeds.get(feed, set())
@@ -360,14 +376,14 @@ class Listens:
         if isinstance(outcome, ErrorData):
             claims = [each for each in feed.claims if item in each.items]
             for claim in claims:
-                claim.items -= {item}
                 self._drop(feed, claim.stream, claim.new & {item})
+                claim.items -= {item}
+                claim.new -= {item}
             if item not in feed.wanted:
                 listen.asked -= {item}
             feed.claims = [each for each in feed.claims if each.items]
             for claim in claims:
-                if not claim.items:
-                    claim.take(outcome)
+                claim.settle(outcome, claim.items)
         if not listen.link.ended:
             self._update(feed)
 
@@ -426,7 +442,7 @@ class Listens:
         for claim in granted:
             if claim.alone is not None:
                 claim.alone.full = True
-            claim.take(claim.items & current.granted)
+            claim.settle(claim.items & current.granted)
 
     def streams(self, listen: FeedRequest | None, method: str, params: Raw) -> list["Stream"]:
         """Return the streams that want a change which the server was to announce."""
@@ -470,7 +486,7 @@ class Listens:
             feed.move(ListenSignal.LOSE)
         for claim in late:
             self._drop(feed, claim.stream, claim.new)
-            claim.take(error)
+            claim.settle(error)
         for claim in early[len(early) // 2 :]:
             self._drop(feed, claim.stream, claim.new)
             claim.items = claim.new

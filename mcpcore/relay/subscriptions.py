@@ -106,6 +106,8 @@ class Stream(Struct, eq=False):
     """Part of what the watcher wants."""
     feeds: dict[Feed, set[Item]] = msgspec.field(default_factory=dict)
     """Items by the feed that has them."""
+    waiting: dict[frozenset[Item], list[Arrival]] = {}
+    """Requests of a legacy client by the items that the server is being asked for."""
 
     @property
     def modern(self) -> bool:
@@ -409,8 +411,8 @@ class Subscriptions:
         items, stream = frozenset({(URIS, uri)}), watcher.streams.get(target.name)
         if arrival.event.method == _UNSUBSCRIBE:
             if stream is not None:
-                stream.items -= items
                 self.listens.remove(stream, items, frozenset())
+                stream.items -= items
                 self._close_unused(stream)
             self._answer(arrival, None)
             return
@@ -418,24 +420,28 @@ class Subscriptions:
             stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
             watcher.streams[target.name] = stream
             self._open_stream(stream)
+        waiting = stream.waiting.setdefault(items, [])
+        waiting.append(arrival)
+        if len(waiting) > 1:
+            return
         try:
             new = not any(items <= held for held in stream.feeds.values())
-            self.listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
+            self.listens.add(stream, items, partial(self._listened, stream, items, new))
         except LocalProtocolError as error:
             refusal = ErrorData.make(INTERNAL_ERROR, str(error))
-            self._listened(arrival, stream, items, False, refusal)
+            self._listened(stream, items, False, refusal)
 
     def _listened(
         self,
-        arrival: Arrival,
         stream: Stream,
         items: frozenset[Item],
         new: bool,
         outcome: frozenset[Item] | ErrorData,
     ) -> None:
-        """Answer a subscription of a legacy client."""
+        """Answer the requests of a legacy client for a subscription, which may be several."""
         error = outcome if isinstance(outcome, ErrorData) else None
-        if self._answer(arrival, error):
+        answered = [self._answer(arrival, error) for arrival in stream.waiting.pop(items)]
+        if any(answered):
             stream.items |= items
         elif new:
             self.listens.remove(stream, items, frozenset())

@@ -111,6 +111,23 @@ def test_a_session_after_a_restart_has_its_subscriptions(server: str) -> None:
     assert heard(listening, UPDATED) == 2
 
 
+@eras
+def test_a_subscription_that_is_being_restored_is_refused_once(server: str) -> None:
+    one, other = gateways(revision=server)
+    other.session()
+    session = one.session()
+    ok(one.post(subscription("x:1"), mcp_session_id=session), one)
+    settle(one, other)
+    other.backend.down = True
+    reply = other.post(subscription("x:1"), mcp_session_id=session)
+    settle(other)
+    for _, near, _ in other.backend.wires:
+        near.receive_eof(now=other.now)
+    other.backend.down = False
+    settle(other)
+    assert "error" in messages(reply)[-1]
+
+
 def test_the_log_level_of_a_session_at_another_worker() -> None:
     one, other, session, _ = pair(LEGACY)
     ok(other.post(CALL, mcp_session_id=session), one, other)

@@ -36,6 +36,11 @@ def test_a_request_comes_again_once_it_is_answered(seed: int) -> None:
     assert play(seed).total()  # it is another one then, which no relay can tell
 
 
+@pytest.mark.parametrize("seed", [232373])
+def test_a_resource_is_subscribed_to_again_while_the_server_is_asked(seed: int) -> None:
+    assert play(seed).total()  # once the server refused, a request waited for ever
+
+
 @pytest.mark.long
 def test_many_schedules(some: Some) -> None:
     assert run(range(2000, 2000 + some.of(18_000)))["ResultReceived"] > 0

@@ -311,9 +311,11 @@ def test_a_subscription_while_a_lost_server_is_awaited_is_kept_with_those_before
     assert changes(scene).count((UPDATED, "x:1")) == 2  # once as it may have changed
 
 
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(("lost", "cancelled"), [(False, 0), (False, 1), (True, 1)])
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
-def test_a_second_subscription_that_is_cancelled_leaves_the_first(server: str, lost: bool) -> None:
+def test_of_two_subscriptions_to_a_resource_one_that_is_cancelled_leaves_the_other(
+    server: str, lost: bool, cancelled: int
+) -> None:
     backend = Backend("a", server, refuses)
     scene = Scene(LEGACY, backend)
     subscription = {"uri": "x:1"}
@@ -321,11 +323,13 @@ def test_a_second_subscription_that_is_cancelled_leaves_the_first(server: str, l
         watch(scene, "x:1")
         lose(scene, backend)
     backend.down = True
+    first = None
     if lost:
         scene.wait(2)
     else:
-        scene.client.request("resources/subscribe", subscription, now=scene.now)
-    scene.client.cancel(scene.ask("resources/subscribe", subscription), now=scene.now)
+        first = scene.client.request("resources/subscribe", subscription, now=scene.now)
+    second = scene.ask("resources/subscribe", subscription)
+    scene.client.cancel((first, second)[cancelled], now=scene.now)
     scene.move()
     backend.down = False
     scene.move()
@@ -333,6 +337,20 @@ def test_a_second_subscription_that_is_cancelled_leaves_the_first(server: str, l
     tell(backend, UPDATED, subscription)
     scene.move()
     assert changes(scene).count((UPDATED, "x:1")) == before + 1
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_subscriptions_to_one_resource_have_one_outcome(server: str) -> None:
+    backend = Backend("a", server, refuses)
+    scene = Scene(LEGACY, backend)
+    watch(scene)
+    backend.down = True
+    for seconds in (4, 4, 4, 40):  # the first waits longest
+        scene.ask("resources/subscribe", {"uri": "x:1"})
+        scene.wait(seconds)
+    lose(scene, backend)
+    assert len(scene.told(ErrorReceived)) == 4
+    assert scene.relay.idle
 
 
 def test_a_legacy_server_that_is_lost_before_it_answers_announces_nothing() -> None:

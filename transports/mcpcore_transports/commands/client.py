@@ -174,7 +174,8 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise output.wrong(f"{option}: {error}") from None
+        example = """'{"name": "Ada"}'"""
+        raise output.wrong(f"{option} is no JSON object, like {example}: {error}") from None
 
 
 def _callbacks(options: CallOptions, misfits: list[str]) -> Callbacks:
