@@ -1,4 +1,4 @@
-"""What objects may hold: tables and numbers by class and attribute, with reason or bound."""
+"""Tables and numbers that objects may hold, by class and attribute, with reason or bound."""
 
 NUMBERED = {
     *("Deadlines._count", "Endpoint.serial", "Endpoint.last_key"),

@@ -1,4 +1,4 @@
-"""Errors that are logged: mistakes of ours, though they may have ended nothing but a connection."""
+"""Errors that are logged: mistakes of ours, even where only a connection has ended."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What objects of ours hold: tables and numbers, found in whatever they have, never listed by hand.
+"""Tables and numbers that objects of ours hold: all of them, none listed by hand.
 
 :func:`living` finds the objects of a process, :func:`parts` those of one machine; :func:`tables`
 and :func:`counts` look into them.  What may stay is in :mod:`tests.faults.allowed`.

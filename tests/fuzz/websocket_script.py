@@ -1,4 +1,4 @@
-"""What a WebSocket server may say to a client, and what the client must make of it.
+"""Scripts of a WebSocket server, and the model of the client that reads them.
 
 A script has parts, each of which ends with a ping if that can be answered: once it is answered the
 client has read all that came before, and its owner acts.

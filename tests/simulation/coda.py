@@ -1,4 +1,4 @@
-"""What has to come about once nothing goes wrong any more: work, news, changes, questions, ends."""
+"""Checks once faults have stopped: calls, news, changes, questions, ends."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What must hold of the machines themselves, after every turn and in the end.
+"""Invariants of the machines, after every turn and in the end.
 
 They are looked into for nothing but the sizes of their tables, and the states they are in.
 """

@@ -1,4 +1,4 @@
-"""Who makes the load: steady clients, storms of cancellations, floods of notifications, vandals.
+"""Actors of the load: steady clients, storms of cancellations, floods of notifications, vandals.
 
 Each does its round again and again until the soak is over, verifies every reply, and rests between.
 An error that it has not caused itself comes out of it, and is the end of the soak.

@@ -1,4 +1,4 @@
-"""When a soak is flat: the second half against the first, and the end against the beginning."""
+"""Rules of a flat soak: its last quarter against the second, its end against the beginning."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a process holds: memory, descriptors, tasks, requests in flight; and what it has cost."""
+"""Samples of a process: memory, descriptors, tasks, requests in flight, and CPU."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""One run: the story on one driver, with one point that fails, and what is wrong after it."""
+"""One run: a story on one driver, one point that fails, and the rules after it."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Stores under torture: what they keep is there for its time, and when that is over it is gone."""
+"""Stores under torture: nothing is kept beyond its time."""
 
 import sqlite3
 import tempfile
