@@ -232,7 +232,8 @@ class Listens:
     def _claim(self, claim: Claim, fresh: Feed) -> None:
         """Add a claim to the first feed that has room for it, or to a fresh one."""
         stream, feeds = claim.stream, self._feeds.get(fresh.place, [])
-        had = (each for each, held in stream.feeds.items() if claim.items <= held)
+        holding = (each for each, held in stream.feeds.items() if claim.items <= held)
+        had = (each for each in holding if each not in claim.refused_by)
         takes = (each for each in feeds if each.takes(claim))
         feed = next(had, None) or next(takes, fresh)
         if feed not in stream.feeds:
@@ -284,6 +285,16 @@ class Listens:
 
     def _claims(self, stream: "Stream") -> list[Claim]:
         return [each for feed in stream.feeds for each in feed.claims if each.stream is stream]
+
+    def _give_up(self, feed: Feed, claim: Claim) -> None:
+        """Drop the new items of a claim, but for those that others of its stream wait for."""
+        feed.claims = [each for each in feed.claims if each is not claim]
+        gone = claim.new
+        for other in feed.claims:
+            if other.stream is claim.stream:
+                other.new |= gone & other.items
+                gone -= other.items
+        self._drop(feed, claim.stream, gone)
 
     def _drop(self, feed: Feed, stream: "Stream", items: Iterable[Item]) -> None:
         held = stream.feeds.get(feed, set())
@@ -481,17 +492,20 @@ class Listens:
         for claim in feed.claims:
             refused = late if not goes_on or now >= claim.until else early
             (refused if claim.items <= asked else kept).append(claim)
-        feed.claims = early[: len(early) // 2] + kept
+        feed.claims, retried = early + kept, early[len(early) // 2 :]
+        for claim in late + retried:
+            self._give_up(feed, claim)
         if not goes_on:
             feed.move(ListenSignal.LOSE)
         for claim in late:
-            self._drop(feed, claim.stream, claim.new)
             claim.settle(error)
-        for claim in early[len(early) // 2 :]:
-            self._drop(feed, claim.stream, claim.new)
+        for claim in retried:
             claim.items = claim.new
             claim.refused_by.append(feed)
             claim.alone = feed if len(early) == 1 else None
+            if not claim.items:  # it is about nothing that the stream has not elsewhere
+                claim.settle(claim.items)
+                continue
             fresh = Feed(feed.target, feed.audience, feed.capabilities, feed.modern, feed.place)
             self._claim(claim, fresh)
         if feed.claims or not feed.wanted:

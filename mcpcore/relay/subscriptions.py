@@ -425,26 +425,21 @@ class Subscriptions:
         if len(waiting) > 1:
             return
         try:
-            new = not any(items <= held for held in stream.feeds.values())
-            self.listens.add(stream, items, partial(self._listened, stream, items, new))
+            self.listens.add(stream, items, partial(self._listened, stream, items))
         except LocalProtocolError as error:
             refusal = ErrorData.make(INTERNAL_ERROR, str(error))
-            self._listened(stream, items, False, refusal)
+            self._listened(stream, items, refusal)
 
     def _listened(
-        self,
-        stream: Stream,
-        items: frozenset[Item],
-        new: bool,
-        outcome: frozenset[Item] | ErrorData,
+        self, stream: Stream, items: frozenset[Item], outcome: frozenset[Item] | ErrorData
     ) -> None:
         """Answer the requests of a legacy client for a subscription, which may be several."""
         error = outcome if isinstance(outcome, ErrorData) else None
         answered = [self._answer(arrival, error) for arrival in stream.waiting.pop(items)]
         if any(answered):
             stream.items |= items
-        elif new:
-            self.listens.remove(stream, items, frozenset())
+        elif error is None:  # they were given up meanwhile
+            self.listens.remove(stream, items - stream.items, frozenset())
         self._close_unused(stream)
 
     # Streams

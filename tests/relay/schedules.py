@@ -72,6 +72,9 @@ KINDS = (
     *("quick", "ask", "ask", "report", "slow", "read", "list", "watch", "cancel", "level"),
     *("dig", "dig", "dig", "task", "task", "task", "tasks", "steal", "steal"),
 )
+MORE_FROM = 1_000_000
+"""First seed of schedules with acts that those before have not."""
+MORE_KINDS = (*KINDS, "watch", "watch twice", "leave", "other lists")
 SPOKEN = ((LEGACY,), (MODERN,), (LEGACY, MODERN))
 """Eras of a server."""
 LEVELS = ("debug", "info", "warning", "error")
@@ -79,6 +82,12 @@ TASK_METHODS = {
     LEGACY: ("tasks/get", "tasks/result", "tasks/cancel"),
     MODERN: ("tasks/get", "tasks/update", "tasks/cancel"),
 }
+LISTED = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+"""Members of the results of lists other than that of tools."""
 TOLD = {
     False: {SessionState.OPEN},
     True: {*SessionState} - {SessionState.CLOSED},
@@ -223,6 +232,9 @@ class Server:
 
     def list(self, event: RequestReceived, who: str) -> Any:
         hints = {"ttlMs": 3000, "cacheScope": "private"} if event.revision.modern else {}
+        if event.method in LISTED:
+            item = {"name": "x", "uri": "x:1", "uriTemplate": "x:{a}", "description": who}
+            return {LISTED[event.method]: [item], **hints}
         schema = {"type": "object"}
         tool = {"name": "t", "description": who, "inputSchema": schema}
         repeatable = {**tool, "name": "r", "annotations": {"readOnlyHint": True}}
@@ -405,16 +417,18 @@ class User:
 
     def act(self, chance: random.Random) -> None:
         """Do one of the things that clients do."""
-        kind = chance.choice(KINDS)
+        kind = chance.choice(self.world.kinds)
         ACTS.get(kind, partial(User.call, kind=kind))(self, chance)
 
-    def send(self, method: str, params: Any, *, forbidden: bool = False, **more: Any) -> None:
+    def send(self, method: str, params: Any, *, forbidden: bool = False, **more: Any) -> Any:
+        """Send a request; return its id."""
         self.numbers += 1
         meta = {"example/who": self.who, "example/number": str(self.numbers)}
         id = self.peer.request(
             method, params, now=self.world.now, timeout=150, meta=meta, force=True, **more
         )
         self.open[id] = params, forbidden
+        return id
 
     def call(self, chance: random.Random, kind: str) -> None:
         name, servers = "r" if kind == "read" else "t", self.world.servers
@@ -434,6 +448,9 @@ class User:
     def list_tools(self, chance: random.Random) -> None:
         self.send("tools/list", {})
 
+    def list_others(self, chance: random.Random) -> None:
+        self.send(chance.choice([*LISTED]), {})
+
     def watch(self, chance: random.Random) -> None:
         servers = self.world.servers
         uris = [self.world.outer(each, f"x:{end}") for each in servers for end in ("1", self.who)]
@@ -447,6 +464,21 @@ class User:
             stream = self.peer.request("subscriptions/listen", listen, now=now, timeout=90)
             self.streams.append(stream)
         self.uris.update(uris)
+
+    def watch_twice(self, chance: random.Random) -> None:
+        """Subscribe twice to one resource, and maybe cancel one of the two requests."""
+        if self.legacy:
+            uri = self.world.outer(chance.choice(self.world.servers), "x:1")
+            self.uris.add(uri)
+            asked = [self.send("resources/subscribe", {"uri": uri}) for _ in range(2)]
+            if chance.random() < 0.5:
+                self.peer.cancel(chance.choice(asked), now=self.world.now)
+
+    def leave(self, chance: random.Random) -> None:
+        if self.legacy and self.uris:
+            self.send("resources/unsubscribe", {"uri": chance.choice(sorted(self.uris))})
+        elif self.streams:
+            self.peer.cancel(self.streams.pop(0), now=self.world.now)
 
     def cancel(self, chance: random.Random) -> None:
         if self.streams:
@@ -537,6 +569,10 @@ class User:
             if "sign_in_at" not in each.get("name", ""):  # it is for anybody
                 self.check(each)
 
+    def are_mine(self, listed: Any) -> None:
+        for each in listed:
+            self.is_mine(each["description"])
+
     def is_mine(self, who: Any) -> None:
         assert who in (None, self.who), f"{self.who} was told what is {who}'s"
 
@@ -558,7 +594,10 @@ class User:
 
 ACTS: dict[str, Callable[[User, random.Random], None]] = {
     "list": User.list_tools,
+    "other lists": User.list_others,
     "watch": User.watch,
+    "watch twice": User.watch_twice,
+    "leave": User.leave,
     "cancel": User.cancel,
     "level": User.set_level,
     "task": User.visit,
@@ -575,6 +614,7 @@ CHECKS: dict[str, Callable[[User, Any], None]] = {
     "nextCursor": User.has_cursor,
     **dict.fromkeys(("_meta", META_RELATED_TASK, "task"), User.check),
     **dict.fromkeys(("tools", "tasks"), User.check_all),
+    **dict.fromkeys(LISTED.values(), User.are_mine),
 }
 """Checks of members of what a client is told, by name."""
 
@@ -619,6 +659,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.chance = chance = random.Random(seed)
+        self.kinds = KINDS if seed < MORE_FROM else MORE_KINDS
         self.now = 0.0
         self.links: list[tuple[UpstreamLink, Peer, Peer, Server]] = []
         self.live: list[tuple[UpstreamLink, Peer, Peer, Server]] = []
