@@ -94,7 +94,7 @@ test-long: $(READY) $(ADAPTED_READY) ## Wheel, interop, real programs, official 
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
-	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 16 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=few $(PY) -m coverage run -m pytest -q -m "not long" --share 24 $(CORE_TESTS)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 

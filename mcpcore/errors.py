@@ -114,6 +114,9 @@ class ValidatorMissing(LocalError):
 class PeerError(McpError):
     """The server answered ``method`` with an error, ``error``."""
 
+    fault: Fault | None = None
+    """Refusal of the transport that brought the answer, with its status (HTTP)."""
+
     def __init__(self, method: str, error: ErrorData) -> None:
         super().__init__(error.code, error.message, error.data)
         self.method = method

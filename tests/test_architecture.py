@@ -34,6 +34,7 @@ CORE_NAMES = {
     *("datetime.UTC", "datetime.date", "datetime.datetime", "datetime.datetime.fromtimestamp"),
     *("datetime.time", "datetime.timedelta", "inspect.cleandoc", "inspect.get_annotations"),
     *("inspect.getdoc", "inspect.isasyncgenfunction", "inspect.isclass"),
+    *("inspect.isgeneratorfunction",),
     *("inspect.iscoroutinefunction", "inspect.isroutine", "inspect.signature", "sys.intern"),
     *("sys.maxsize", "sys.modules", "sys.modules.get", "sys.version_info", "uuid.UUID"),
 }

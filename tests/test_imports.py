@@ -50,6 +50,12 @@ async def main() -> None:
 anyio.run(main)
 """
 
+COMMAND = """
+from mcpcore_transports.commands.main import main
+
+main(["serve", "--http", "127.0.0.1:0", "--show-config"])
+"""
+
 ASKED = [
     {
         "jsonrpc": "2.0",
@@ -113,6 +119,7 @@ OF_CLIENTS = {
 }
 
 UNNEEDED: dict[str, tuple[str, set[str]]] = {
+    "the command": (COMMAND, {*OF_OTHERS} - {"rich", "typer"} | {"importlib.metadata"}),
     "the core": (
         CORE,
         {

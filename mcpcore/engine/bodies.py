@@ -28,6 +28,7 @@ _NAMES = ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
 _RESERVED = frozenset([base.META_PROGRESS_TOKEN, *(base.META_PREFIX + name for name in _NAMES)])
 _OF_RESULTS = _RESERVED | {base.META_SERVER_INFO, base.META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_meta = msgspec.json.Decoder(dict[str, Raw] | None).decode
 _text_of = msgspec.json.Decoder(str).decode
 # One rare byte of each name is looked for first: that takes a tenth of the time.
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
@@ -63,7 +64,7 @@ def take_apart(
     if own is None and kind is None:
         return to_json(text), meta, None
     if own is not None:
-        meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
+        meta = {**_typed(meta_of, own, "_meta"), **(meta or {})}
     return members, meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
@@ -89,9 +90,14 @@ def relayed(params: Raw) -> tuple[Raw | Members, dict[str, Raw]]:
     answers = [members.pop(name, None) for name in OF_RETRIES]
     if own is None and answers == [None, None]:
         return Raw(to_json(params)), {}
-    meta = {} if own is None else _members_of(own)
+    meta = {} if own is None else meta_of(own)
     kept = {key: value for key, value in meta.items() if key not in _RESERVED}
     return members, kept
+
+
+def meta_of(text: bytes | Raw) -> dict[str, Raw]:
+    """Return the members of a ``_meta``; some write null for none.  Raises msgspec.MsgspecError."""
+    return _decode_meta(text) or {}
 
 
 def whole(body: bytes | Raw | Members) -> bytes | Raw:
@@ -174,6 +180,11 @@ def read_member(member: Raw) -> Any:
         return _decode_any(member)
     except msgspec.MsgspecError:
         return member
+
+
+def check_meta(params: Raw) -> None:
+    """Raise msgspec.MsgspecError for params of a notification with a ``_meta`` of another type."""
+    _decode_loose(params)
 
 
 def read_skim(params: Raw, is_modern: Callable[[base.RequestMeta], bool]) -> base.Skim:

@@ -186,6 +186,8 @@ class ErrorReceived(Event, frozen=True, gc=False):
     request: RequestId
     method: str
     error: ErrorData
+    fault: Fault | None = None
+    """Refusal of the transport that brought it, with its status (HTTP); None if there was none."""
 
 
 class InputRequired(Event, frozen=True, gc=False):

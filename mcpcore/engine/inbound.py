@@ -20,7 +20,14 @@ from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine import events
-from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim, read_skim
+from mcpcore.engine.bodies import (
+    NO_META,
+    UNREADABLE,
+    becomes_task,
+    check_meta,
+    decode_skim,
+    read_skim,
+)
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key, Route
 from mcpcore.engine.input_rounds import refuse_questions
@@ -621,7 +628,7 @@ class Receiver:
                 self._negotiator.refused(request, failure, now, modern=modern)
                 return
             state.conclude(request, _ANSWER)
-            state.emit(events.ErrorReceived(request.id, request.method, failure))
+            state.emit(events.ErrorReceived(request.id, request.method, failure, request.refusal))
         elif result is UNSET:
             return
         elif request.purpose is not _APPLICATION:
@@ -736,6 +743,7 @@ class Receiver:
             if handler is not None:
                 handler(self, params, row, route, now)
             elif not (state.is_modern_client and self._on_stream(method, params, route)):
+                check_meta(params)
                 theirs = state.peer_capabilities
                 declared = theirs if isinstance(theirs, ClientCapabilities) else None
                 revision, session = state.revision, state.session

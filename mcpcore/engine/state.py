@@ -182,6 +182,8 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """``requestState`` of the server, between its answer and our retry."""
     stream: StreamState | None = None
     """State of a listen stream; None for other methods."""
+    refusal: Fault | None = None
+    """Refusal of the transport that brings the answer."""
     farewell: str | None = None
     """Reason that the server gave for ending the stream, while the result is still to come."""
 

@@ -67,20 +67,21 @@ class _Data(Struct, rename="camel"):
     retry_after_ms: float | None = None
 
 
-def failure_of_error(error: ErrorData) -> RequestFailure:
+def failure_of_error(error: ErrorData, fault: Fault | None = None) -> RequestFailure:
     """Judge a JSON-RPC error by its row; ``retryAfterMs`` in its data is the wait.
 
     An error whose row names a correction does not pass: the same request would fail again.
+    ``fault``: the refusal that brought it, whose status and ``Retry-After`` count as well.
     """
-    row = ERRORS.get(error.code)
-    if row is None:
-        return _HARMLESS
-    passing = row.retryable and not row.needs_correction
-    return RequestFailure(
-        passing=passing,
-        blames_server=row.status >= 500 or row.status == 408,
-        wait=_wait_in(error) if passing else None,
-    )
+    row, wait = ERRORS.get(error.code), _wait_in(error)
+    told = _BY_STATUS.get((fault and fault.status) or 0, _HARMLESS)
+    passing, blames = told.passing, told.blames_server
+    if row is not None:
+        passing = (passing or row.retryable) and not row.needs_correction
+        blames = blames or row.status >= 500 or row.status == 408
+    if wait is None and fault is not None:
+        wait = fault.retry_after
+    return RequestFailure(passing, blames_server=blames, wait=wait if passing else None)
 
 
 def failure_of_end(reason: EndReason, fault: Fault | None = None) -> RequestFailure:

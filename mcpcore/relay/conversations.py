@@ -83,12 +83,12 @@ class Conversations:
     ) -> UpstreamLink:
         """Return the conversation with ``target`` for an audience.
 
-        ``Target.shared`` tells who shares it.  ``replica``: the one that it is to be with;
-        ``without``: those that it is not to be with.  Raises LocalProtocolError if there are too
-        many.
+        ``Target.shared`` tells who shares it.  ``replica``: the one that it is to be with, for a
+        probe, for which there is always room; ``without``: those that it is not to be with.  Raises
+        LocalProtocolError if there are too many.
         """
         principal = (audience.principal or "") if target.personal else audience.principal
-        client = audience.revision
+        client, probe = audience.revision, bool(replica)
         known, modern = target.greeted(client) is not None, target.modern_for(client)
         spread, revision = modern and target.shared is not False, target.spoken(client)
         if not known:
@@ -104,7 +104,6 @@ class Conversations:
         place: tuple[Any, ...] = target.name, *party, declared, audience.revision.name
         if target.replicas is not None:
             links = {} if spread else self._links.get(audience.session, {})
-            probe = bool(replica)
             replica = replica or self._replica(target, target.replicas, links, place, without)
             place = *place, replica
             if probe and not spread:  # none of clients, which stays where it is
@@ -114,10 +113,10 @@ class Conversations:
             place = *place, self._free(place)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
-            common = audience == _ANYBODY or not (known or target.desk)
+            common = probe or audience == _ANYBODY or not (known or target.desk)
             if target.links >= self._relay.settings.links and not common:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            if audience.session is None and known:
+            if audience.session is None and known and not probe:
                 self._make_way(target, audience.principal, replica)
             link = UpstreamLink(target, audience, place, self._relay.used, replica)
             self._links.setdefault(audience.session, {})[place] = link

@@ -126,10 +126,19 @@ class FarWorker(Struct, frozen=True):
         """Answer a retry with questions."""
         return self._call("require_input", key, requests, state)
 
+    def log(
+        self, key: Key, level: str, data: Any, logger: str | None = None, *, meta: Any = None
+    ) -> bool:
+        """Log for a retry, without the ``_meta`` of the message."""
+        return self._call("log", key, level, data, logger)
+
+    def notify(self, method: str, params: Any, **more: Any) -> bool:
+        """Return False: notifications of extensions stay here."""
+        return False
+
     respond = partialmethod(_call, "respond")
     fail = partialmethod(_call, "fail")
     progress = partialmethod(_call, "progress")
-    log = partialmethod(_call, "log")
 
 
 class FarRetry(Struct, eq=False):

@@ -195,7 +195,8 @@ class Lists:
         def complete(known: Found, found: Found) -> None:
             pages = known | found
             parts = {name: next(iter(pages[name, method]), None) for name, _ in pages}
-            self._complete(arrival, parts, keep=cursor is None and changes == self._changes)
+            whole = cursor is None and changes == self._changes
+            self._complete(arrival, parts, cursors, keep=whole)
 
         lists = [(name, method) for name in relay.targets]
         unread = [place for place in lists if names.never and place not in names.read]
@@ -327,7 +328,8 @@ class Lists:
             return
         modern = target.modern_for(wanted.arrival.event.revision)
         ttl = (hints.ttl_ms or 0.0) / 1000 if modern else self._relay.settings.list_ttl
-        public = modern and hints.cache_scope == "public"
+        same = target.desk is None  # else those who have not signed in get another one
+        public = modern and same and hints.cache_scope == "public"
         late = take is void  # the next request, upon the news that the server is back, gets it
         ttl = max(ttl, self._relay.settings.list_timeout * late)
         until = self._relay.now + min(ttl, _LONGEST)
@@ -420,11 +422,17 @@ class Lists:
             self._drop(key)
 
     def _complete(
-        self, arrival: Arrival, parts: Mapping[str, ServerPage | None], *, keep: bool
+        self,
+        arrival: Arrival,
+        parts: Mapping[str, ServerPage | None],
+        asked: Mapping[str, str | None],
+        *,
+        keep: bool,
     ) -> None:
         """Answer with the pages of all servers, None for each that has none.
 
-        ``keep``: True to answer with them again, if that is all of their lists.
+        ``asked``: their cursors; a page that is missing may come with the next one.  ``keep``: True
+        to answer with them again, if that is all of their lists.
         """
         relay, event, method = self._relay, arrival.event, arrival.event.method
         client, pages, items = event.revision, dict[str, ServerPage](), list[bytes]()
@@ -441,9 +449,10 @@ class Lists:
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
         members = b""
         if cursors:
+            later = {name: asked[name] for name in missing if name in relay.targets} | cursors
             binding = request_binding(event.principal, method, _EMPTY)
             try:
-                sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall)
+                sealed = relay.seal.seal(_encode_cursors(later), binding, wall=relay.wall)
             except ValueError as error:
                 text = f"the cursors of {', '.join(cursors)} are too large: {error}"
                 relay.refuse(arrival, INTERNAL_ERROR, text)

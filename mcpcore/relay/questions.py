@@ -124,7 +124,12 @@ class Questions:
             clients |= {each for each, at in link.left.items() if now - at < STILL_ASKS}
         unclear, ping = len(clients) > 1, event.method == "ping"
         call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
-        needed = input_capability(event.method, event.params)
+        try:
+            needed = input_capability(event.method, event.params)
+        except msgspec.MsgspecError as error:
+            text = f"{event.method}: invalid params: {error}"
+            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
+            return
         if needed is not None and not declares(link.audience.capabilities, needed):
             text = f"{event.method}: the client did not declare {needed!r}"
             link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))

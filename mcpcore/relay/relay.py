@@ -86,7 +86,8 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
-from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID, LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, Members, RequestId
@@ -102,6 +103,7 @@ class _Logged(Struct):
     level: LoggingLevel
     data: Raw
     logger: str | None = None
+    meta: dict[str, Raw] | None = msgspec.field(default=None, name="_meta")
 
 
 _decode_logged = msgspec.json.Decoder(_Logged).decode
@@ -228,14 +230,19 @@ class Relay:
 
     def handle_timeout(self, now: float) -> None:
         """End what is due: parked calls, kept outcomes, idle conversations, delays."""
-        self.now = now
+        self.now, failed = now, list[Exception]()
         for item in self.deadlines.due(now):
-            if isinstance(item, Parked):
-                self.parking.expire(item)
-            elif isinstance(item, UpstreamLink):
-                self.conversations.close_unused(item)
-            else:
-                item.due()
+            try:
+                if isinstance(item, Parked):
+                    self.parking.expire(item)
+                elif isinstance(item, UpstreamLink):
+                    self.conversations.close_unused(item)
+                else:
+                    item.due()
+            except Exception as error:  # the rest is due all the same
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     # Requests of clients
 
@@ -661,10 +668,16 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
+        elif event.method not in KNOWN_METHODS and (call := link.calls.get(event.request or "")):
+            body, meta = self._taken_apart(link, event.params)
+            for each in call.waiting:
+                machine = self.at(each.machine)
+                machine.notify(event.method, body, parent=each.event.key, meta=meta)
         elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
-            self.at(machine).notify(event.method, body, meta=meta, **more)
+            with suppress(*UNSENDABLE):  # such as what is for the engine to send
+                self.at(machine).notify(event.method, body, meta=meta, **more)
         else:
             self.dropped += 1
 
@@ -677,10 +690,11 @@ class Relay:
             return
         call = None if event.request is None else link.calls.get(event.request)
         message = logged.level, logged.data, logged.logger
+        meta = self._taken_apart(link, event.params)[1] if logged.meta else None
         where = self.session_of(link) if call is None else None
         if where is not None:
             machine, more = where
-            self.dropped += not self.at(machine).log(None, *message, **more)
+            self.dropped += not self.at(machine).log(None, *message, meta=meta, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
         arrivals = (each.arrival for each in calls)
@@ -689,8 +703,14 @@ class Relay:
         heard = [each for call in calls for each in call.waiting] if whose else []
         if len({each.client for each in heard}) > 1:  # it is only for those that asked for any
             heard = [each for each in heard if self._wants_logs(each)]
-        sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
+        sent = [self.at(each.machine).log(each.event.key, *message, meta=meta) for each in heard]
         self.dropped += not any(sent)
+
+    def _taken_apart(self, link: UpstreamLink, params: Raw) -> tuple[Raw, dict[str, Raw]]:
+        """Return params of a notification about a call, and their ``_meta`` for its client."""
+        body, meta = relayable(params)
+        meta.pop(META_SUBSCRIPTION_ID, None)  # of none of its streams
+        return body, self.tasks.related_outward(link, meta)
 
     def _wants_logs(self, arrival: Arrival) -> bool:
         """Return True if a client has set a log level: for the request, or for its session."""

@@ -28,17 +28,25 @@ def path(text: str) -> Path:
 
 
 def rewrite(text: Raw, way: Path, change: Change) -> Raw:
-    """Return ``text`` with the member at ``way`` changed; as it is if that is not there."""
-    if way[-1].encode() not in bytes(text):
+    """Return ``text`` with the member at ``way`` changed; as it is if that is not there.
+
+    An element of another shape than the specification's stays, and its neighbours are changed.
+    """
+    plain = bytes(text)
+    if way[-1].encode() not in plain and b"\\u" not in plain:  # an escape could hide the name
         return text
-    try:
-        found = _rewrite(text, way, change)
-    except MsgspecError:  # of another shape than the specification's: nothing there is known
-        return text
+    found = _rewrite(text, way, change)
     return text if found is None else found
 
 
 def _rewrite(text: Raw, way: Path, change: Change) -> Raw | None:
+    try:
+        return _changed(text, way, change)
+    except MsgspecError:  # nothing there is known
+        return text
+
+
+def _changed(text: Raw, way: Path, change: Change) -> Raw | None:
     if not way:
         return change(text)
     step, rest = way[0], way[1:]

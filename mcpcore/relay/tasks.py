@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from mcpcore.engine.bodies import relayable
+from mcpcore.engine.bodies import meta_of, relayable
 from mcpcore.engine.events import NotificationReceived
 from mcpcore.engine.outbound import TASK
 from mcpcore.engine.seal import Binding
@@ -227,4 +227,4 @@ def _with_meta(body: Raw, change: Callable[[Meta], Meta]) -> Raw:
     members = members_of(body)
     if "_meta" not in members:
         return body
-    return Raw(to_json({**members, "_meta": change(members_of(members["_meta"]))}))
+    return Raw(to_json({**members, "_meta": change(meta_of(members["_meta"]))}))

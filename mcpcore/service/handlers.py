@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from copy import copy
+from copy import copy, deepcopy
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -83,8 +83,8 @@ class Handler:
     """Function and its parameters.
 
     ``thread``: True to run it in a worker thread, as it may block.  Raises TypeError if it is a
-    coroutine function then, if the parameters cannot be filled from named values (``*args``, two
-    contexts), or an annotation cannot be resolved.
+    coroutine function then, if it yields, if the parameters cannot be filled from named values
+    (``*args``, two contexts), or an annotation cannot be resolved.
     """
 
     def __init__(self, function: Any, *, thread: bool = False) -> None:
@@ -92,6 +92,8 @@ class Handler:
             raise TypeError(f"expected a function, got {type(function).__name__}")
         self.function: Callable[..., Any] = function
         plain = _plain(function)
+        if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+            raise TypeError("a function that yields has no result; return a list")
         self.is_async: bool = inspect.iscoroutinefunction(plain)
         """True if calling the function gives a coroutine."""
         self.thread = thread
@@ -202,9 +204,15 @@ def values_type(
         if parameter.required:
             fields.append((parameter.name, type))
         else:
-            factory = parameter.factory or functools.partial(getattr, parameter, "default")
+            factory = parameter.factory or functools.partial(_default, parameter)
             fields.append((parameter.name, type, msgspec.field(default_factory=factory)))
     return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=strict)
+
+
+def _default(parameter: Parameter) -> Any:
+    # A container is copied, or what a handler puts into it would come to other callers.
+    default = parameter.default
+    return deepcopy(default) if isinstance(default, list | dict | set) else default
 
 
 def _plain(function: Any) -> Any:

@@ -78,7 +78,7 @@ async def test_behaviour_however_http_is_served(
         await row.run(bench)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(3)
 @pytest.mark.anyio
 @pytest.mark.parametrize(("row", "binding", "era", "anyio_backend"), list(_rows()))
 async def test_behaviour(

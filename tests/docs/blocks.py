@@ -117,7 +117,8 @@ def check_types(listed: Sequence[Program], folder: Path) -> None:
     for number, program in enumerate(listed):
         for name, text in program.files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        paths.append(folder / f"program_{number}.py")
+        page = re.sub(r"\W", "_", name_of(program.page).removesuffix(".md"))
+        paths.append(folder / f"{page}_{number}.py")
         paths[-1].write_text(program.source, encoding="utf-8")
     done = subprocess.run(
         [

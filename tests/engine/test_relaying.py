@@ -56,6 +56,7 @@ DECLARED = f"{OWN}clientCapabilities"
         ('{"b":"\\u00e9"}', '{"b":"\\u00e9"}', {}),
         ('{"c":"\\u00e9",\r\n"b":1}', '{"c":"\\u00e9",  "b":1}', {}),
         ('{"b":[1,\n2],"_meta":{}}', '{"b":[1, 2]}', {}),
+        ('{"b":1,"_meta":null}', '{"b":1}', {}),
     ],
 )
 def test_params_without_what_the_engine_sets(params: str, left: str, meta: dict[str, str]) -> None:

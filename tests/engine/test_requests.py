@@ -137,11 +137,19 @@ def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None
 
 
 @pytest.mark.requirement("basic/index/notification-unanswered")
-def test_what_is_wrong_with_a_notification_is_said() -> None:
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("notifications/cancelled", {"requestId": {}}),
+        ("notifications/roots/list_changed", {"_meta": 5}),
+        ("notifications/acme/custom", {"_meta": []}),
+    ],
+)
+def test_what_is_wrong_with_a_notification_is_said(method: str, params: Any) -> None:
     peer = legacy_server()
-    violation = expect(Violation, feed(peer, tell("notifications/cancelled", {"requestId": {}})))
+    violation = expect(Violation, feed(peer, tell(method, params)))
     assert violation.code == -32602
-    assert violation.message.startswith("notifications/cancelled: ")
+    assert violation.message.startswith(f"{method}: ")
     assert violation.excerpt == "", "of what is a message"
     assert sent(peer) == []
 

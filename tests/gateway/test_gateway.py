@@ -37,6 +37,7 @@ from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_
 from tests.clock import patience
 from tests.gateway.backend import backend
 from tests.transports.served import ANY_PORT, Served, served
+from tests.transports.server.test_handler_exits import until
 from tests.warm import PYTHON
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
@@ -119,6 +120,19 @@ async def test_four_cells(client: str, server: str, up: str) -> None:
             callbacks = Callbacks(elicitation=answer)
             async with connect(url, revision=client, callbacks=callbacks) as connected:
                 await talk(connected)
+
+
+async def test_work_that_fails_does_not_end_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
+    made = Gateway({"only": MemoryTarget(backend())})
+
+    def fail() -> None:
+        raise RuntimeError("a fault")
+
+    async with served(made) as front, connect(front.url) as client:
+        made.routes[None].relay.later(0.0, fail)
+        assert text(await client.call_tool("echo", {"text": "hi"})) == "backend: hi"
+        await until(lambda: "a fault" in caplog.text)
+        assert text(await client.call_tool("echo", {"text": "hi"})) == "backend: hi"
 
 
 async def test_an_item_that_is_left_out_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

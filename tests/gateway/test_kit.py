@@ -29,10 +29,11 @@ def start() -> Iterator[Start]:
 @pytest.mark.long
 @pytest.mark.parametrize("row", ROWS)
 def test_verdicts_are_those_of_the_server_itself(row: str, some: Some, start: Start) -> None:
-    """With ``--repetitions`` each row has a share of the cases, another one than the others."""
+    """With ``--repetitions`` each row has half such a share, another one than the others."""
+    few = Some(some.share if some.share == 1 else 2 * some.share)
     side = Side.CLIENT if row.startswith(CLIENT) else Side.SERVER
     cases = [case for case in all_cases() if case.side is side]
-    assert compare(row, [case.id for case in some(cases, lambda case: row + case.id)], start) == 0
+    assert compare(row, [case.id for case in few(cases, lambda case: row + case.id)], start) == 0
 
 
 def test_the_list_of_differences() -> None:

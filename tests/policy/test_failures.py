@@ -94,6 +94,28 @@ def test_an_end_without_a_fault_is_judged_by_its_reason(
     assert failure_of_end(reason) == RequestFailure(passing, not_carried_out, blames, None)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "passing", "blames"),
+    [
+        (errors.INTERNAL_ERROR, 429, True, True),
+        (errors.INTERNAL_ERROR, 500, False, True),
+        (-31000, 429, True, False),
+        (-31000, 503, True, True),
+        (-31000, 404, False, False),
+        (errors.UNSUPPORTED_PROTOCOL_VERSION, 503, False, True),
+    ],
+)
+def test_an_error_is_judged_by_the_status_that_it_came_with_as_well(
+    code: int, status: int, passing: bool, blames: bool
+) -> None:
+    fault = Fault(FaultKind.STATUS, status, 7.0)
+    failure = failure_of_error(ErrorData(code, "m"), fault)
+    assert failure == RequestFailure(passing, False, blames, 7.0 if passing else None)
+    if passing:
+        asked = ErrorData.make(code, "m", {"retryAfterMs": 500})
+        assert failure_of_error(asked, fault).wait == 0.5
+
+
 @pytest.mark.parametrize("fault", [Fault(FaultKind.CONNECT), Fault(FaultKind.STATUS, 429)])
 def test_a_request_that_was_sent_before_may_have_been_carried_out(fault: Fault) -> None:
     assert failure_of_end(EndReason.CLOSED, fault).not_carried_out

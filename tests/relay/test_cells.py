@@ -45,6 +45,22 @@ def test_a_call_and_its_answer(client: str, server: str) -> None:
 
 
 @cells
+@pytest.mark.parametrize("method", ["tools/call", "tools/list"])
+def test_a_meta_of_null_is_none(client: str, server: str, method: str) -> None:
+    """As servers write it that leave out no member without a value."""
+    backend = Backend("a", server, lambda backend, peer, event: None)
+    scene = Scene(client, backend)
+    scene.ask(method, {"name": "echo"})
+    result: dict[str, Any] = {"tools": [], "content": [], "_meta": None}
+    id = backend.requests(method)[-1].id
+    near = backend.wires[-1][1]
+    near.receive(json.encode({"jsonrpc": "2.0", "id": id, "result": result}), now=0.0)
+    scene.move()
+    [received] = scene.told(ResultReceived)
+    assert json.decode(received.result)["tools"] == []
+
+
+@cells
 def test_a_question_in_the_midst_of_a_call(client: str, server: str) -> None:
     scene = Scene(client, Backend("a", server, tools))
     assert scene.call("ask") == "Hello Ada"

@@ -141,6 +141,17 @@ def test_what_several_servers_offer(client: str, naming: Naming, listed: list[st
     assert scene.relay.names.conflicts == (conflicts if naming is Naming.NEVER else [])
 
 
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+@pytest.mark.parametrize("item", ['{"n\\u0061me":"a__echo"}', '{"name":"a__echo"},{"name":5},7'])
+def test_no_form_of_a_list_takes_the_name_of_another_server(server: str, item: str) -> None:
+    def listed(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, Raw(f'{{"tools":[{item}]}}'.encode()))
+
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), Backend("b", server, listed))
+    names = [each["name"] for each in scene.result("tools/list")["tools"] if isinstance(each, dict)]
+    assert names[:2] == ["a__echo", "b__a__echo"]
+
+
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 @pytest.mark.parametrize("naming", Naming)
 def test_a_name_that_no_server_has(client: str, naming: Naming) -> None:
@@ -484,19 +495,41 @@ def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
     assert [tool["name"] for tool in page["tools"]] == ["echo"]
 
 
+def pages(count: int, failing: int | None = None) -> Any:
+    """A list with so many pages, of which one fails the first time."""
+    failed: list[int | None] = []
+
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        page = int(json.decode(event.params).get("cursor", "0"))
+        if page == failing and not failed:
+            failed.append(page)
+            peer.fail(event.key, ErrorData(-32603, "not now"))
+            return
+        tool = {"name": f"t{page}", "inputSchema": {"type": "object"}}
+        more = {"nextCursor": str(page + 1)} if page + 1 < count else {}
+        peer.respond(event.key, {"tools": [tool], **more})
+
+    return answer
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_page_that_is_missing_comes_with_the_next_one(client: str, failing: int) -> None:
+    scene = several(client, a=pages(3, failing), b=pages(4))
+    page, found, missing = scene.result("tools/list"), [], []
+    while True:
+        found += [tool["name"] for tool in page["tools"]]
+        missing.append(page.get("_meta", {}).get("mcpcore/unavailable"))
+        if "nextCursor" not in page:
+            break
+        page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert sorted(found) == [f"a__t{n}" for n in range(3)] + [f"b__t{n}" for n in range(4)]
+    assert missing == [["a"] if n == failing else None for n in range(4)]
+
+
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_pages_of_several_servers(client: str) -> None:
     """Nothing is lost, nothing comes twice, and cursors are opaque and bound."""
-
-    def pages(count: int) -> Any:
-        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-            page = int(json.decode(event.params).get("cursor", "0"))
-            tool = {"name": f"t{page}", "inputSchema": {"type": "object"}}
-            more = {"nextCursor": str(page + 1)} if page + 1 < count else {}
-            peer.respond(event.key, {"tools": [tool], **more})
-
-        return answer
-
     scene = several(client, a=pages(2), b=pages(4))
     found, cursor, cursors = [], None, []
     while True:

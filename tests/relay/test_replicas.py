@@ -13,6 +13,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.relay.settings import RelaySettings
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
 
 ERAS = (LEGACY, MODERN)
@@ -170,3 +171,21 @@ def test_a_probe_moves_no_conversation_of_a_client(client: str, server: str) -> 
     for _ in range(3):
         scene.call("echo")
     assert set(backend.called) == ({*Turns.names} if server == MODERN else {home})
+
+
+@pytest.mark.parametrize(
+    ("server", "method", "limits"),
+    [(LEGACY, "ping", {"links_per_principal": 1}), (MODERN, "server/discover", {"links": 1})],
+)
+def test_there_is_room_for_probes_beside_the_conversations_of_clients(
+    server: str, method: str, limits: dict[str, Any]
+) -> None:
+    backend = Replicated(server)
+    backend.personal = server == MODERN
+    settings = RelaySettings(**limits)
+    scene = Scene(MODERN, backend, principal=None, capabilities={}, settings=settings)
+    scene.ask("tools/call", {"name": "wait"})
+    for name in Turns.names:
+        scene.relay.probe(scene.relay.targets["a"], name, method, now=scene.now)
+    scene.move()
+    assert set(backend.open()) == {*Turns.names}

@@ -18,6 +18,8 @@ SAME = ' {"a": [ {"b":"\\u0062"} ], "c" :1}'
         (SAME, lambda name: None, '{"a":[],"c":1}'),
         ('{"a": {"b": 1}}', str, '{"a": {"b": 1}}'),  # of another shape
         ('{"a": [{"b": 1}]}', str, '{"a": [{"b": 1}]}'),
+        ('{"a":[{"b":"b"},{"b": 1},7]}', str.upper, '{"a":[{"b":"B"},{"b": 1},7]}'),
+        ('{"a":[{"\\u0062":"x"}]}', str.upper, '{"a":[{"b":"X"}]}'),
     ],
 )
 def test_a_member_of_each_element(

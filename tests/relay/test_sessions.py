@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from msgspec import json, structs
+from msgspec import Raw, json, structs
 
 from mcpcore.engine import Limits, Peer
 from mcpcore.engine.events import (
+    MAIN,
     ErrorReceived,
     InputRequired,
     LogLevelChanged,
@@ -23,6 +24,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
@@ -152,6 +154,20 @@ def test_each_modern_request_over_http_may_be_of_another_client(principal: str |
     assert refusal.error.message == f"elicitation/create: {UNCLEAR}"
 
 
+def test_a_question_that_is_malformed_is_refused() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.ask("tools/call", {"name": "wait"})
+    link, near, _ = backend.wires[-1]
+    near.receive(
+        b'{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":1e400}}', now=0.0
+    )
+    event = near.next_event()
+    assert isinstance(event, RequestReceived)
+    scene.relay.from_server(link, event, now=0.0, wall=WALL)
+    assert b'"elicitation/create: invalid params: Number out of range' in near.lines_to_send()
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_question_on_the_stream_of_a_request_is_about_that_alone(known: bool) -> None:
     """HTTP tells the request; nobody is asked if that is none of the calls."""
@@ -242,6 +258,70 @@ def test_a_notification_of_a_server_without_a_session_is_dropped() -> None:
     scene.move()
     assert scene.told(NotificationReceived) == []
     assert scene.relay.dropped == 2
+
+
+@cells
+@pytest.mark.parametrize("meta", ["5", "1e400", "null"])
+@pytest.mark.parametrize("method", [CHANGED, "notifications/acme"])
+def test_a_notification_that_is_malformed_is_dropped(
+    client: str, server: str, method: str, meta: str
+) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    assert scene.call("echo") == "a: {}"
+    line = f'{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{meta}}}}}\n'.encode()
+    for peer in (*(near for _, near, _ in backend.wires), scene.front):
+        peer.receive_data(line * 2, now=0.0)
+    scene.wait(1.0)  # the second of two changes is announced later
+    assert all(b"_meta" not in bytes(each.params) for each in scene.told(NotificationReceived))
+    assert scene.call("echo") == "a: {}"
+
+
+@cells
+@pytest.mark.parametrize("method", ["notifications/message", "notifications/acme"])
+def test_a_notification_on_the_stream_of_a_call_goes_to_its_client(
+    client: str, server: str, method: str
+) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    scene.ask("tools/call", {"name": "wait"}, log_level="info" if client == MODERN else None)
+    [(link, _, far)] = [each for each in backend.wires if each[0].calls]
+    meta = {"com.example/a": 1.5, META_SUBSCRIPTION_ID: 7}
+    params = Raw(json.encode({"level": "error", "data": 1, "x": 2, "_meta": meta}))
+    [request] = link.calls
+    told = NotificationReceived(method, params, MAIN, far.revision, request)
+    scene.relay.from_server(link, told, now=0.0, wall=WALL)
+    scene.move()
+    [received] = scene.told(NotificationReceived)
+    expected = {"level": "error", "data": 1, "_meta": {"com.example/a": 1.5}}
+    more = {"x": 2} if method == "notifications/acme" else {}  # the engine makes log messages
+    assert json.decode(received.params) == {**expected, **more}
+
+
+def test_a_notification_that_is_none_of_a_server_s_is_dropped() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    backend.down = True
+    scene.client.request("tools/call", {"name": "echo"}, now=0.0)
+    scene.move()
+    message = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
+    backend.wires[-1][1].receive(json.encode(message), now=0.0)  # before its era is known
+    backend.down = False
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1
+
+
+def test_what_is_due_is_done_though_something_else_has_failed() -> None:
+    scene, done = Scene(LEGACY, Backend("a", LEGACY, tools)), list[bool]()
+
+    def fail() -> None:
+        raise RuntimeError("failed")
+
+    for work in (fail, lambda: done.append(True)):
+        scene.relay.later(1.0, work)
+    with pytest.raises(RuntimeError, match="failed"):
+        scene.wait(1.0)
+    assert done
 
 
 @pytest.mark.parametrize(

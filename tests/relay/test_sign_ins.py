@@ -97,6 +97,20 @@ def test_nothing_reaches_the_server_before_the_sign_in(client: str, server: str)
     assert scene.call(f"a__{TOOL}") == "You are signed in at a."
 
 
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_list_for_all_is_for_those_alone_who_have_signed_in(client: str) -> None:
+    backend, other = at_desk(MODERN), Backend("b", MODERN, for_all)
+    backend.handler = for_all
+    ann = Scene(client, backend, other)
+    sign_in(ann, backend)
+    listed = ann.result("tools/list")
+    assert [tool["name"] for tool in listed["tools"]] == ["a__echo", "b__echo"]
+    assert listed.get("cacheScope") == (None if client == LEGACY else "private")
+    ben = Scene(client, backend, other, principal="ben", beside=ann)
+    names = [tool["name"] for tool in ben.result("tools/list")["tools"]]
+    assert names == [f"a__{TOOL}", "b__echo"]
+
+
 @cells
 def test_a_call_asks_for_the_sign_in_and_goes_on_after_it(client: str, server: str) -> None:
     backend = at_desk(server)

@@ -155,6 +155,14 @@ def unknown_argument(a: Unknown) -> str:
     return "x"
 
 
+def yielding() -> Any:
+    yield 1
+
+
+async def yielding_late() -> Any:
+    yield 1
+
+
 def open_ended(**rest: Any) -> str:
     return "x"
 
@@ -189,6 +197,8 @@ def nullable(a: Annotated[str | None, mirrored("X")]) -> str:
         (5, "x", {}, TypeError, "tool 'x': expected a function"),
         (unknown_argument, None, {}, TypeError, "tool 'unknown_argument': parameter 'a'.*Unknown"),
         (unknown_result, None, {}, TypeError, "tool 'unknown_result': return type.*Unknown"),
+        (yielding, None, {}, TypeError, "tool 'yielding': a function that yields has no result"),
+        (yielding_late, None, {}, TypeError, "return a list"),
         (open_ended, None, {}, TypeError, "rest has no schema; pass input_schema"),
         (doubled, None, {}, ValueError, "'x' is used more than once"),
         (number, None, {}, ValueError, "not 'number'"),
@@ -301,6 +311,18 @@ def test_calls() -> None:
         result = call(server, "describe", arguments)
         assert result == {"content": [{"type": "text", "text": expected}]}
     assert call(server, "later", {"a": 1})["content"][0]["text"] == "later 1"
+
+
+def test_a_default_is_new_for_each_call() -> None:
+    server = Server("s")
+
+    @server.tool
+    def add(word: str, to: list[list[str]] = [[]]) -> str:  # noqa: B006 - that is the test
+        to[0].append(word)
+        return ",".join(to[0])
+
+    found = [call(server, "add", {"word": word})["content"][0]["text"] for word in "ab"]
+    assert found == ["a", "b"]
 
 
 BAD_ARGUMENTS: list[tuple[Any, str]] = [

@@ -155,7 +155,8 @@ def _print_cases(entries: Sequence[Entry], console: Console, *, verbose: bool) -
         where = "; ".join(f"{binding} {' '.join(names)}" for binding, names in places.items())
         console.print(f"[{STYLE[verdict]}]{verdict}[/] {escape(case)} [dim]({escape(where)})[/]")
         link = found[0].case.link_in(max(entry.revision for entry in found))
-        for line in (detail, found[0].reason, link, found[0].trace):
+        wanted = f"expected: {found[0].case.expects}"
+        for line in (detail, wanted, found[0].reason, link, found[0].trace):
             if line:
                 console.print(f"  {escape(' '.join(line.split()))}")
         if verbose:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from typer.core import TyperCommand
+from mcpcore_transports.commands.options import Command
 
 GROUPS = {
     "What is played": ("show", "as_json", "only", "revisions", "transports", "tools", "thorough"),
@@ -17,13 +17,13 @@ GROUPS = {
 """Headings, and the parameters under them, in order; what is in none comes last."""
 
 
-def grouped(usage: str, hidden: Collection[str] = ()) -> type[TyperCommand]:
+def grouped(usage: str, hidden: Collection[str] = ()) -> type[Command]:
     """A command whose help is grouped, and says what is behind its options: ``usage``.
 
     ``hidden``: parameters that it refuses with a reason.
     """
 
-    class Command(TyperCommand):
+    class Grouped(Command):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
             return ["[OPTIONS]", *([usage] if usage else [])]
 
@@ -37,7 +37,7 @@ def grouped(usage: str, hidden: Collection[str] = ()) -> type[TyperCommand]:
                 _write(formatter, heading, [shown.pop(name, None) for name in names])
             _write(formatter, "Options", [*shown.values()])
 
-    return Command
+    return Grouped
 
 
 def _write(formatter: Any, heading: str, records: list[Any]) -> None:

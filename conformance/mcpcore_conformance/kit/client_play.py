@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import anyio
 from msgspec import Struct, field
 
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_conformance.kit.client_launch import SCRIPT, ClientProcess
+from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming, Launcher
 from mcpcore_conformance.kit.client_wire import Host, HostSettings
 from mcpcore_conformance.kit.hosts.core import CoreHost, CoreRun, MakeClient
@@ -18,6 +19,7 @@ from mcpcore_conformance.kit.hosts.memory import InMemory, MemoryHost, MemoryRun
 from mcpcore_conformance.kit.hosts.sse import SseHost
 from mcpcore_conformance.kit.hosts.stdio import StdioHost
 from mcpcore_conformance.kit.hosts.ws import WsHost
+from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import Binding, Case, Page, Result, Verdict
 from mcpcore_conformance.kit.play import judged
 from mcpcore_conformance.kit.verdicts import MISMADE, Broken, Ended
@@ -215,8 +217,21 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
         features.endless = talk.ended is None
         told = link.notifications("notifications/initialized")
         features.ready = bool(told) or not talk.revision.handshake
+        _declined(talk, link, first, features)
     if report.steps:
         features.scenarios.add(SCRIPT)
+
+
+def _declined(talk: ClientTalk, link: ClientLink, first: Message, features: ClientFeatures) -> None:
+    """Consider a client that asked for another version than it was given, and left."""
+    asked = first.params.get("protocolVersion")
+    went_on = [each for each in link.session if each.method not in ("", "initialize", "ping")]
+    other = asked != talk.revision.name and asked in BY_NAME
+    if talk.revision.handshake and other and talk.ended is not None and not went_on:
+        features.revision = ""
+        features.problems.append(
+            f"it asks for {asked}, and leaves where the answer is {talk.revision.name}"
+        )
 
 
 async def play_client(

@@ -128,9 +128,15 @@ async def _handshake(talk: ServerTalk, features: Features) -> None:
     features.capabilities = _object(found.get("capabilities"))
     features.server_info = _object(found.get("serverInfo"))
     await link.accepted(await link.notify("notifications/initialized"))
-    await _lists(link, features)
-    await _plainest(link, features)
-    features.answers_notifications = any(each.about_nothing for each in link.inbox)
+    features.answers_notifications = True  # or else what has no id is the answer to a request
+    try:
+        await _lists(link, features)
+        await _plainest(link, features)
+    except Ended:
+        features.answers_notifications = False
+        raise
+    nameless = [*link.retorts, *(each for each in link.inbox if each.about_nothing)]
+    features.answers_notifications = bool(nameless)
 
 
 async def _plainest(link: Link, features: Features) -> None:

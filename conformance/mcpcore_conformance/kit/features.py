@@ -88,7 +88,7 @@ class Features(Struct):
     noisy: bool = False
     """True if it is known to write other lines than messages to its standard output."""
     answers_notifications: bool = False
-    """True if errors were heard that have no id, though all requests were answered."""
+    """True if answers were heard that have no id, though all requests were answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
     unknown: set[str] = field(default_factory=set)

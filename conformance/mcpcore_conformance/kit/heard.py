@@ -49,7 +49,7 @@ class Done(Struct):
     clean: bool = True
     """False: cut off before its end."""
     body: bytes = b""
-    """A body that is neither a message nor an event stream."""
+    """A body that is neither a message nor an event stream, or of a stream what is no event."""
     at: float = 0.0
     cut: bool = False
     """True if the kit itself has cut it off."""

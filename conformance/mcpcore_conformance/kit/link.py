@@ -22,7 +22,7 @@ from mcpcore_conformance.kit.link_record import LinkRecord, key_of
 from mcpcore_conformance.kit.messages import Kind, Message, encode
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.pace import Offer, is_slow
-from mcpcore_conformance.kit.reply import Reply, Sent
+from mcpcore_conformance.kit.reply import ALWAYS, Reply, Sent
 from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import Broken, Ended, Inconclusive, Slow, check
 from mcpcore_conformance.kit.wire import Overrides, Wire
@@ -142,6 +142,8 @@ class Link(LinkRecord):
                 offer = self.talk.features.offer_of(method, value.get("params"))
                 self._methods[key_of(identifier)] = method
                 self._taken.discard(key_of(identifier))
+                if identifier is UNSET and exchange:
+                    self._notified.add(exchange)
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)
@@ -239,6 +241,7 @@ class Link(LinkRecord):
         if self.talk.features.answers_notifications:
             await self.fence()
             self.inbox = [each for each in self.inbox if not each.about_nothing]
+        self.retorts.clear()
         return reply.result
 
     @property
@@ -291,7 +294,7 @@ class Link(LinkRecord):
         time if the request were one that is served; not where it is said how long to wait
         (``within``).
         """
-        reply = Reply(sent)
+        reply, pace, begun = Reply(sent), self.talk.features.pace, self.talk.stage.now()
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
@@ -306,6 +309,8 @@ class Link(LinkRecord):
         if reply.message is not None:
             self.inbox.remove(reply.message)
             self._waiting.discard(key_of(sent.id))
+            if sent.method in ALWAYS:
+                pace.longest = max(pace.longest, self.talk.stage.now() - begun)
             if reply.message.answers(sent.id):
                 self._taken.add(key_of(sent.id))
             if sent.id == self._opening is not UNSET and reply.message.kind is Kind.RESULT:
@@ -319,9 +324,10 @@ class Link(LinkRecord):
         nothing = reply.message is None and reply.gone is None and reply.other_id is UNSET
         reply.pending = nothing and not ended
         if reply.pending and within is None:
+            pace.silent = True
             await self.check_pace(sent.offer)
         if reply.served:
-            self.talk.features.pace.answered(sent.offer)
+            pace.answered(sent.offer)
         return reply
 
     async def check_pace(self, offer: Offer | None) -> None:

@@ -45,6 +45,8 @@ class LinkRecord:
         self.gone: Gone | None = None
         self.strays: list[Message] = []
         """Lines of a process that are no messages, where they are skipped."""
+        self.retorts: list[Message] = []
+        """What came in answer to notifications, and is no message."""
         self.heard = 0
         """Messages so far, and what should have been one."""
         self.spoilt = False
@@ -58,6 +60,8 @@ class LinkRecord:
         """Requests of which the answer was waited for, and came."""
         self._waiting: set[tuple[type, str]] = set()
         """Requests without an answer."""
+        self._notified: set[int] = set()
+        """HTTP exchanges of notifications."""
         self._methods: dict[tuple[type, str], str] = {}
         """The methods of requests, for as long as the conversation lasts."""
         self._fences: set[tuple[type, str]] = set()
@@ -113,6 +117,10 @@ class LinkRecord:
             self._misshapen.add(key)
             self._waiting.discard(key)
             return
+        exchange, answers = message.source.exchange, self.talk.features.answers_notifications
+        if exchange in self._notified or (answers and message.nameless and not exchange):
+            self.retorts.append(message)
+            return
         process = self.wire.binding is Binding.STDIO
         if process and self.talk.skips_noise and message.stray:
             self.strays.append(message)
@@ -130,7 +138,10 @@ class LinkRecord:
         id = message.id
         if isinstance(id, float) and id.is_integer():
             id = int(id)  # it is no id, and still tells which was meant
-        return ERROR if alone else self._methods.get(key_of(id), "")
+        key = key_of(id)
+        if message.nameless and len(self._waiting) == 1:
+            (key,) = self._waiting
+        return ERROR if alone else self._methods.get(key, "")
 
     def check_noise(self) -> None:
         """Check that nothing was skipped."""

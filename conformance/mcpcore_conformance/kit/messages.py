@@ -93,6 +93,12 @@ class Message(Struct):
         return self.kind is Kind.ERROR and self.id in (None, UNSET)
 
     @property
+    def nameless(self) -> bool:
+        """True for an invalid result that is one but for the id, which it does not have."""
+        result = isinstance(self.value, dict) and self.id in (None, UNSET)
+        return self.kind is Kind.INVALID and result and not _problem({**self.value, "id": 0})
+
+    @property
     def stray(self) -> bool:
         """True if this is a whole line of something else: no message, and no part of one."""
         if self.kind is not Kind.INVALID or self.source.data.strip() in _BEGINNINGS:

@@ -28,6 +28,10 @@ class Pace(Struct):
     """Offers that were answered in time, when they were asked for as they should be."""
     slow: dict[Offer, float] = field(default_factory=dict)
     """Offers that were not, and the seconds of the wait."""
+    longest: float = 0.0
+    """Seconds of the longest wait for an answer that needs no work, with the start of a process."""
+    silent: bool = False
+    """True if a request had no answer in time."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """Lock of the case that is asking; others wait, and take the result."""
 

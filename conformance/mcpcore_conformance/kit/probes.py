@@ -134,6 +134,7 @@ async def unanswered(
     """
     spoilt = link.spoilt
     heads: dict[str, Head] = {}
+    link.retorts.clear()
     for what, value in said.items():
         head = await link.accepted(await link.say(value))
         if head is not None:
@@ -157,6 +158,8 @@ def _one_of(said: Mapping[str, Any]) -> str:
 
 
 def _no_answer(link: Link, what: str, *, errors: bool) -> None:
+    for retort in link.retorts:
+        raise Broken(f"an answer came, {retort.begin}, to {what}")
     for message in answers(link):
         if errors and message.kind is Kind.ERROR and message.id in (None, UNSET):
             link.inbox.remove(message)

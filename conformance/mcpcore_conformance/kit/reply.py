@@ -126,6 +126,12 @@ class Reply(Struct):
             return f"the end of the connection ({self.gone.reason})"
         if self.head is not None:
             kind = (self.header("content-type") or "").partition(";")[0].strip()
+            if self.body and kind.lower() == "text/event-stream":
+                text = self.body.decode("utf-8", "replace")
+                return (
+                    f"HTTP status {self.head.status} with an event stream of which {text!r:.80}"
+                    " is no event: that is data:, the message, and an empty line behind it"
+                )
             what = f"with {kind or 'an unknown type'}, and without" if self.body else "without"
             return f"HTTP status {self.head.status} {what} a message"
         if self.other_id is not UNSET:

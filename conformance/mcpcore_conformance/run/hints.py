@@ -77,7 +77,8 @@ _OF_CLIENTS = (
 )
 _WITHHELD = (
     "what it wrote came when its input had ended, and not before: it has to flush its output after"
-    " each message (print(..., flush=True), python -u), and to read its input line by line"
+    " each message (print(..., flush=True), python -u), and to read its input line by line. One"
+    " that is slow to start gets more time by --timeout SECONDS"
 )
 _QUIET = (
     "it was started, goes on, and writes nothing to its standard output: is that flushed after each"

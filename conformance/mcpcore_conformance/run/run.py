@@ -89,9 +89,16 @@ class Run(Struct, kw_only=True):
         return len(self.results) == len(self.units)
 
     def slow(self) -> list[str]:
-        """What takes longer than an answer may, and where that was seen, in one sentence each."""
+        """What takes longer than an answer may, or nearly, and where, in one sentence each."""
         places: dict[str, list[str]] = {}
+        timeout = self.settings.timeout
         for (binding, revision), found in self.features.items():
+            if found.pace.silent and found.pace.longest > timeout / 2:
+                said = (
+                    f"some answers took more than {timeout / 2:g} s: what had none within"
+                    f" {timeout:g} s may be slow; --timeout SECONDS gives it more time"
+                )
+                places.setdefault(said, []).append(f"{binding} {revision}")
             for (_, name), seconds in found.pace.slow.items():
                 said = f"{name} takes longer than {seconds:g} s, and is not judged by its silence"
                 places.setdefault(said, []).append(f"{binding} {revision}")

@@ -4,6 +4,7 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28, "Resumability and
 "Request Metadata"; for ``retry``, 2025-11-25, "Sending Messages to the Server".
 """
 
+import re
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -194,15 +195,52 @@ def refusal_of(status: int, fields: Fields) -> Fault:
     return Fault(kind, status, seconds_of(fields), location)
 
 
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_CLOCK = r"(?P<clock>\d\d:\d\d:\d\d)"
+_DATES = (
+    re.compile(rf"\w+, (?P<day>\d\d)[ -](?P<month>\w+)[ -](?P<year>\d\d|\d{{4}}) {_CLOCK} GMT"),
+    re.compile(rf"\w+ (?P<month>\w+) (?P<day>[ \d]\d) {_CLOCK} (?P<year>\d{{4}})"),
+)
+"""Forms of a date: those of RFC 5322 and RFC 850, and that of asctime()."""
+
+
 def seconds_of(fields: Fields) -> float | None:
-    """Return the seconds that ``Retry-After`` names; None for a date, as there is no clock here."""
+    """Return the seconds that ``Retry-After`` names; of a date, those after that of the response.
+
+    None if it names none.  Source: RFC 9110, sections 5.6.7 and 10.2.3.
+    """
+    value = _text_of(fields, RETRY_AFTER)
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) <= 9 else None
+    date = _text_of(fields, b"date") if value else ""
+    if not date:
+        return None
+    due, now = _date_of(value), _date_of(date)
+    return None if due is None or now is None else max(0.0, due - now)
+
+
+def _date_of(text: str) -> float | None:
+    """Return the seconds of a date since the epoch, None if it is none."""
+    from datetime import UTC, datetime  # late: few responses say when to come back by a date
+
+    found = next((each for form in _DATES if (each := form.fullmatch(text))), None)
+    if found is None or found["month"] not in _MONTHS:
+        return None
+    year, month = int(found["year"]), _MONTHS.index(found["month"]) + 1
+    hour, minute, second = map(int, found["clock"].split(":"))
+    year += 0 if year > 99 else 2000
     try:
-        value = fields.one(RETRY_AFTER)
-    except HeaderError:
+        day = datetime(year, month, int(found["day"]), hour, minute, second, tzinfo=UTC)
+        return day.timestamp()
+    except ValueError:  # there is no such day
         return None
-    if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
-        return None
-    return float(value)
+
+
+def _text_of(fields: Fields, name: bytes) -> str:
+    """Return the value of a field, "" if it has none that can be used."""
+    with suppress(HeaderError):
+        return fields.one(name) or ""
+    return ""
 
 
 def refusal_text(status: int, detail: str = "") -> str:

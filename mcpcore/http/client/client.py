@@ -817,6 +817,9 @@ class HttpClient:
             # A 404 comes from HTTP; the engine would report it as failed version negotiation.
             missing = call.method == INITIALIZE and status == 404 and not clear
             if asks and not missing and (clear or not call.negotiating or tells_era(status)):
+                asked = state.peer.parts.state.pending.get(call.request or "")
+                if asked is not None:
+                    asked.refusal = Fault(FaultKind.STATUS, status, call.retry_after)
                 self._take(call, frame, now, modern=modern)
             detail = error.message
         elif self._sse.falls_back(call, body, now):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec import structs
 
-from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_conformance.kit.client_play import ClientFeatures, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.model import Binding, Page, Result, Side, Verdict
@@ -48,6 +48,9 @@ def ask(method, params):
         elif said.get("id") == method:
             if "error" in said and HOW not in ("goes on", "both"):
                 sys.exit("refused")
+            given = said.get("result", {}).get("protocolVersion", version)
+            if HOW == "of one revision" and given != version:
+                sys.exit("another version")
             return "error" not in said
     sys.exit("the server is gone")
 
@@ -102,16 +105,33 @@ if os.environ["MCP_CONFORMANCE_SCENARIO"] == "tools_call":
 
 
 async def ran(
-    how: str, *places: str, client: str = CLIENT, binding: Binding = Binding.TCP
+    how: str,
+    *places: str,
+    client: str = CLIENT,
+    binding: Binding = Binding.TCP,
+    revisions: tuple[Revision, ...] = (LEGACY, MODERN),
 ) -> dict[tuple[str, str], Result]:
     """What a run of the cases of these places finds in a client, by id and revision."""
     clients = [case for case in all_cases() if case.side is Side.CLIENT]
     cases = [case for case in clients if case.id.startswith(places)]
     command = Command([sys.executable, "-c", client], env={**os.environ, "HOW": how})
-    settings = Settings(revisions=(LEGACY, MODERN), timeout=10.0)
+    settings = Settings(revisions=revisions, timeout=10.0)
     run = prepare_client(command, [binding], cases, settings)
     await run_client(run, command, Listener())
     return {(each.case.id, each.revision): each for each in run.results}
+
+
+async def test_a_client_that_leaves_where_it_gets_another_revision_does_not_speak_that() -> None:
+    earlier = BY_NAME["2025-06-18"]
+    found = await ran("of one revision", "basic/lifecycle", revisions=(earlier, LEGACY))
+    verdicts = {
+        name: {each.verdict for (_, revision), each in found.items() if revision == name}
+        for name in (earlier.name, LEGACY.name)
+    }
+    assert verdicts[LEGACY.name] == {Verdict.PASSED, Verdict.NOT_APPLICABLE}
+    assert verdicts[earlier.name] == {Verdict.NOT_APPLICABLE}
+    said = "it asks for 2025-11-25, and leaves where the answer is 2025-06-18"
+    assert found[INITIALIZED, earlier.name].detail.endswith(f"speak {earlier.name}: {said}")
 
 
 @pytest.mark.parametrize("how", ["plain", "goes on"])

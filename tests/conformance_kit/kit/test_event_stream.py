@@ -58,3 +58,21 @@ def test_a_carriage_return_ends_its_line_at_once(pieces: list[bytes]) -> None:
 def test_the_line_feed_behind_a_carriage_return_ends_no_line_of_its_own() -> None:
     # were it one, it would end the event between its two lines of data
     assert dispatched(read([b"data:a\r", b"\ndata:b\n\n"])) == ([StreamEvent("a\nb")], None)
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        (b": ping\n\nretry: 5\n\ndata: 1\n\nid:\n\n", b""),
+        (b"data: 1\n\ndata: 2", b"data: 2"),
+        (b"data: 1\n\n: ping\ndata: 2\n", b"data: 2\n"),
+        (b"{}\n\ndata: 1\n\n", b"{}\n"),
+        (b"{}\n" * 1000, b"{}\n" * 66 + b"{}"),
+    ],
+)
+def test_what_is_no_event_is_kept_to_be_shown(data: bytes, left: bytes) -> None:
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        reader = Reader()
+        for piece in pieces:
+            reader.feed(piece)
+        assert reader.left == left

@@ -1,18 +1,21 @@
 """Programs with one common fault each: the report names it, and little else."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore_conformance.kit.messages import error, result
 from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
+from mcpcore_transports.targets import HttpTarget, parse_target
+from tests.conformance_kit.servers.streaming_programs import SessionHandler, SessionServer, Value
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +31,8 @@ opened = False
 def put(id, **what):
     if FAULT == "ids as texts" and id is not None:
         id = str(id)
+    if FAULT == "lists without ids" and "tools" in what.get("result", {}):
+        id = None
     if FAULT == "ids as fractions" and id is not None:
         id = float(id)
     said = {"jsonrpc": "2.0", "id": id, **what}
@@ -80,6 +85,8 @@ for line in sys.stdin:
     if good and "id" not in said and isinstance(method, str):
         if FAULT == "answers notifications":
             fail(None, -32601)
+        if FAULT == "answers notifications well":
+            put(None, result={})
         continue
     params = said.get("params", {}) if good else None
     if not known or not isinstance(method, str) or not isinstance(params, dict):
@@ -96,6 +103,12 @@ for line in sys.stdin:
         put(id, result=found)
 """
 NOTIFICATIONS = "basic/index/notifications"
+ANSWERED = {
+    f"{NOTIFICATIONS}/unknown",
+    f"{NOTIFICATIONS}/request-without-id",
+    f"{NOTIFICATIONS}/malformed",
+    "basic/lifecycle/initialization/initialized-unanswered",
+}
 SECURITY = "server/tools/security-considerations"
 STDIO = "basic/transports/stdio/stdio"
 PAGES = "server/utilities/pagination"
@@ -125,14 +138,14 @@ async def ran(fault: str, tmp_path: Path) -> Run:
         ("none", set(), ""),
         pytest.param(
             "answers notifications",
-            {
-                f"{NOTIFICATIONS}/unknown",
-                f"{NOTIFICATIONS}/request-without-id",
-                f"{NOTIFICATIONS}/malformed",
-                "basic/lifecycle/initialization/initialized-unanswered",
-            },
+            ANSWERED,
             "an answer came, {'jsonrpc': '2.0', 'id': None, 'error': ",
             marks=pytest.mark.long,
+        ),
+        (
+            "answers notifications well",
+            ANSWERED,
+            """an answer came, '{"jsonrpc": "2.0", "id": null, "result": {}}', to """,
         ),
         (
             "ids as texts",
@@ -143,6 +156,16 @@ async def ran(fault: str, tmp_path: Path) -> Run:
             "ids as fractions",
             {OPENED},
             "the server sent an invalid message: a result needs the id of its request, not 1.0: ",
+        ),
+        (
+            "lists without ids",
+            {
+                "server/tools/listing-tools/shape",
+                "basic/index/result-responses/many-in-flight",
+                "basic/index/result-responses/number-and-string",
+                f"{STDIO}/nothing-but-messages",
+            },
+            "the server sent an invalid message: a result needs the id of its request, not None: ",
         ),
         (
             "no number",
@@ -181,3 +204,59 @@ async def test_a_list_without_end_hides_nothing_but_what_its_pages_have(tmp_path
     run = await ran("pages without end", tmp_path)
     hidden = [each.case.id for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
     assert hidden == [f"{PAGES}/request-format/pages-differ"]
+
+
+class Retorts(SessionHandler):
+    """Has a body for everything, as some frameworks do."""
+
+    def serve(self, message: Value, session: str) -> None:
+        answers: Value = {"ping": {}, "tools/list": {"tools": []}}
+        method = message["method"]
+        good = isinstance(message.get("params", {}), dict) and method in answers
+        told = result if good else error
+        rest = (answers[method],) if good else (-32601, "no")
+        self.say(200, told(message["id"], *rest))
+
+    def take(self, message: Value, session: str) -> None:
+        self.send_response(202)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", "4")
+        self.end_headers()
+        self.wfile.write(b"null")
+
+
+async def test_what_no_message_is_in_answer_to_a_notification_hides_no_other_case() -> None:
+    cases = [each for each in all_cases() if each.id.startswith(("basic/index", "basic/lifecycle"))]
+    with SessionServer(Retorts, "2025-11-25") as server, server.serving():
+        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
+        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
+        await run_server(run, subjects, Listener())
+    failed = {each.case.id: each.detail for each in run.results if each.verdict is Verdict.FAILED}
+    assert {*failed} == ANSWERED
+    assert {each.startswith("an answer came, 'null', to ") for each in failed.values()} == {True}
+    assert run.features[Binding.HTTP, "2025-11-25"].pace.longest > 0.0
+
+
+class Streams(SessionHandler):
+    """Answers by streams that are none: ``data:``, or the empty line behind it, is not there."""
+
+    before: bytes
+
+    def serve(self, message: Value, session: str) -> None:
+        self.stream(self.before + json.dumps(result(message["id"], {"tools": []})).encode() + b"\n")
+
+    def take(self, message: Value, session: str) -> None:
+        self.say(202)
+
+
+@pytest.mark.parametrize("before", [b"", b"data: "])
+async def test_what_is_no_event_of_a_stream_is_shown(before: bytes) -> None:
+    handler = type("Handler", (Streams,), {"before": before})
+    cases = [each for each in all_cases() if each.id == "server/tools/listing-tools/shape"]
+    with SessionServer(handler, "2025-11-25") as server, server.serving():
+        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
+        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
+        await run_server(run, subjects, Listener())
+    begin = before.decode() + '{"jsonrpc": "2.0", "id": 2, "result":'
+    said = f"tools/list got HTTP status 200 with an event stream of which {begin!r}"
+    assert [each.detail.startswith(said[:-1]) for each in run.results] == [True]

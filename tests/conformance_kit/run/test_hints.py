@@ -51,6 +51,7 @@ def test_a_server_that_is_not_heard_over_stdio(
     assert f"{happened}" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("  ")
     assert helps in done.stderr.splitlines()[-1]
+    assert ("--timeout SECONDS" in done.stderr) == (happened == "got no answer")
 
 
 @pytest.mark.parametrize("side", ["server", "client"])

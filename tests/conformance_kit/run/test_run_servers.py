@@ -10,7 +10,8 @@ from mcpcore.errors import BadTarget
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
 from mcpcore_conformance.kit.features import Features
-from mcpcore_conformance.kit.model import LEGACY, Binding, Page, Result, Verdict
+from mcpcore_conformance.kit.model import LEGACY, Binding, Page, Result, Side, Verdict
+from mcpcore_conformance.kit.pace import Pace
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
 from mcpcore_conformance.run.plan import Settings, Unit
@@ -366,6 +367,22 @@ async def test_a_run_knows_how_long_each_binding_took() -> None:
     run = await run_of(page, Settings(revisions=TWO, jobs=1))
     assert run.took.keys() == {Binding.MEMORY}
     assert 0.4 <= run.took[Binding.MEMORY] <= run.seconds
+
+
+def test_a_run_says_where_a_server_needs_more_time() -> None:
+    paces = {
+        "2025-03-26": Pace(longest=1.9, silent=True),
+        "2025-06-18": Pace(longest=2.1),
+        "2025-11-25": Pace(longest=2.1, silent=True),
+    }
+    places = {
+        (Binding.STDIO, name): Features(revision="", pace=pace) for name, pace in paces.items()
+    }
+    settings = Settings(timeout=4.0)
+    run = Run(side=Side.SERVER, targets={}, settings=settings, units=[], features=places)
+    assert [each.partition(" s: ")[0] for each in run.slow()] == [
+        "stdio 2025-11-25: some answers took more than 2"
+    ]
 
 
 async def test_a_program_that_does_not_start_is_said() -> None:

@@ -109,6 +109,7 @@ if os.path.exists(sys.argv[1]):
 for line in sys.stdin:
     said = json.loads(line)
     if said["method"] == "die":
+        os.write(2, b"1\\n2\\n3\\n\\nI die\\n")
         os._exit(9)
     if said["method"] == "die for good":
         open(sys.argv[1], "w").close()
@@ -316,6 +317,8 @@ async def test_over_stdio_only_the_deadly_case_fails(jobs: int, tmp_path: Path) 
     command = [sys.executable, "-c", STDIO, str(tmp_path / "spoilt")]
     _, found, how = await played(command, mortal(), jobs=jobs, timeout=5.0)
     assert not how
+    said = [each.data for each in found["deadly"].transcript if each.kind == "note"]
+    assert said == [b"stderr: 2 / 3 / I die"]
     bad = {name: (each.verdict, each.detail) for name, each in found.items()}
     assert bad.pop("deadly") == (
         Verdict.FAILED,

@@ -97,8 +97,13 @@ def run(talk: Talk, call: int) -> None:
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
 @every_death
 @deaths_take_turns
+@pytest.mark.share(2)
 @pytest.mark.parametrize(
-    "sizes", [pytest.param((1 << 20,), id="whole"), pytest.param((7, 50), marks=pytest.mark.long)]
+    "sizes",
+    [
+        pytest.param((1 << 20,), id="whole"),
+        pytest.param((7, 50), marks=[pytest.mark.long, pytest.mark.repeats]),
+    ],
 )
 @pytest.mark.parametrize("point", ONCE)
 def test_a_call_that_breaks_once(
@@ -127,6 +132,7 @@ def test_a_call_that_breaks_once(
 @anywhere
 @every_death
 @deaths_take_turns
+@pytest.mark.share(2)
 @pytest.mark.parametrize("points", AGAIN)
 def test_a_call_that_breaks_repeatedly(
     version: str, workers: int, dies: str, points: tuple[Point, ...]

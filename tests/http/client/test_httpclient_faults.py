@@ -100,8 +100,21 @@ def test_a_stream_that_is_invalid_is_not_resumed(kind: FaultKind) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("status", [429, 503, 500])
 def test_when_to_come_back(status: int, value: str | None, seconds: float | None) -> None:
+    check_when(status, seconds, {} if value is None else {"retry_after": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("Wed, 21 Oct 2026 07:28:10 GMT", 70.0), ("Wednesday, 21-Oct-26 07:28:10 GMT", 70.0),
+     ("Wed Oct 21 07:28:10 2026", 70.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0),
+     ("Wed, 21 Oct 99999999999 07:28:10 GMT", None), ("Wed, 99 Xyz 2026", None), ("7", 7.0)],
+)  # fmt: skip
+def test_the_date_at_which_to_come_back(value: str, seconds: float | None) -> None:
+    check_when(503, seconds, {"retry_after": value, "date": "Wed, 21 Oct 2026 07:27:00 GMT"})
+
+
+def check_when(status: int, seconds: float | None, headers: dict[str, str]) -> None:
     hand, send = calling()
-    headers = {} if value is None else {"retry_after": value}
     head(hand, send, status, **headers)
     hand.end(send)
     fault = hand.take(RequestEnded).fault

@@ -355,6 +355,17 @@ def test_answers_do_not_belong_on_the_standalone_stream() -> None:
     assert hand.kinds() == ["Violation"] * 2
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_error_tells_the_status_that_it_came_with(named: bool) -> None:
+    hand = modern()
+    request, send = hand.call()
+    hand.reply(send, 429, error(request if named else None, 5), retry_after="7")
+    assert hand.take(ErrorReceived).fault == Fault(FaultKind.STATUS, 429, 7.0)
+    request, send = hand.call()
+    hand.reply(send, 200, error(request, 5))
+    assert hand.take(ErrorReceived).fault is None
+
+
 def test_an_error_without_id_answers_the_request_of_its_exchange() -> None:
     hand = modern()
     request = hand.client.request("tools/call", ECHO, now=hand.now)

@@ -1,5 +1,8 @@
 """HttpServer with a store, streams: written down before they are sent, picked up at any worker."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from msgspec import structs
 
@@ -1135,3 +1138,32 @@ def test_a_page_that_was_lost_while_it_was_followed() -> None:
     outcome = other.outcomes(StreamRead)[-1]
     assert isinstance(outcome, LogPage)
     assert outcome.lost > 1
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_a_store_that_comes_back_without_its_last_events(queue: bool) -> None:
+    one, other, session, route, key = at_work()
+    followed = other.replies[
+        other.listen(session, **({} if queue else {"last_event_id": cursor(one.replies[route])}))
+    ]
+
+    def say(*numbers: int) -> None:
+        if queue:
+            tell(one, session, *numbers)
+        else:
+            one.progress(key, *numbers)
+        settle(one, other)
+
+    store = one.worker.store
+    assert isinstance(store, MemoryStore)
+    with closing(sqlite3.connect(":memory:")) as before:
+        settle(one, other)
+        store._db.backup(before)
+        say(2, 3, 4)
+        assert len(shown(followed)) == 3
+        before.backup(store._db)
+    say(5)
+    assert followed.end is not None
+    assert other.replies[other.listen(session, last_event_id=cursor(followed))].status == 410
+    if queue:
+        assert shown(other.replies[other.listen(session)]) == ["5"]

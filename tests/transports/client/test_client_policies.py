@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from mcpcore import errors
-from mcpcore.engine.events import Event, Fault, FaultKind
+from mcpcore.engine.events import ErrorReceived, Event, Fault, FaultKind
 from mcpcore.policy.breaker import BreakerSettings, Circuit, CircuitChanged
 from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.policy.retrying import NoRetry, RetryDenied, RetryPlanned, RetrySettings
@@ -17,6 +17,7 @@ from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, INVALID_PARAMS, ErrorData
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.client.policies import break_circuit, retry_requests
 from mcpcore_transports.running.middleware import Steps
@@ -69,8 +70,9 @@ class Faulty:
         yield
 
 
-def peer_error(code: int, data: Any = None) -> errors.PeerError:
-    return errors.PeerError("tools/call", ErrorData.make(code, "m", data))
+def peer_error(code: int, data: Any = None, fault: Fault | None = None) -> Exception:
+    error = ErrorData.make(code, "m", data)
+    return failure_of_request(ErrorReceived(1, "tools/call", error, fault))
 
 
 def status(code: int, retry_after: float | None = None) -> errors.HttpStatusError:
@@ -91,6 +93,8 @@ def unreachable() -> errors.ConnectFailed:
         (peer_error(BUSY), True, False),
         (peer_error(BUSY, {"retryAfterMs": 1}), True, False),
         (peer_error(INTERNAL_ERROR), False, False),
+        (peer_error(INTERNAL_ERROR, fault=Fault(FaultKind.STATUS, 429, 0.001)), True, False),
+        (peer_error(BUSY, fault=Fault(FaultKind.STATUS, 503, 3600.0)), False, False),
         (status(429, 0.001), True, True),
         (status(429, 3600.0), False, False),
         (status(503), True, False),

@@ -640,9 +640,11 @@ def test_plug_ins_add_commands(tmp_path: Path) -> None:
     }
     path = site(tmp_path, **files)
     assert mcpcore("group", "hello", "Ada", PYTHONPATH=path).stdout == "hello Ada\n"
-    done: Any = mcpcore("single", "Ada", PYTHONPATH=path)
-    assert done.stdout == "single Ada\n"
-    assert "warning: the command 'bad' cannot be loaded" in done.stderr
+    assert mcpcore("single", "Ada", PYTHONPATH=path).stdout == "single Ada\n"
+    for words, status in ((("--help",), 0), (("bad",), 2)):
+        done: Any = mcpcore(*words, PYTHONPATH=path)
+        assert done.returncode == status
+        assert "warning: the command 'bad' cannot be loaded" in done.stderr
 
 
 _LEVELS = ("mcpcore", "mcpcore.auth", "mcpcore.gateway", "mcpcore.guard")

@@ -1,11 +1,13 @@
 """Rate limits in Redis: one count for all workers, few round trips, and a Redis that is gone."""
 
 import inspect
+import socket
 from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 
 import anyio
+import anyio.to_thread
 import pytest
 import redis
 
@@ -167,6 +169,32 @@ async def test_a_redis_that_is_gone_is_a_failure_of_the_limiter(server: RedisSer
             await admitted(limits)
         server.start()
         assert await admitted(limits)
+
+
+async def test_calls_do_not_wait_for_a_silent_redis_one_after_the_other() -> None:
+    threads = anyio.to_thread.current_default_thread_limiter()
+    rates = {Activity.TOOLS: Rate(1.0)}
+    failures: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = "redis://{}:{}".format(*silent.getsockname())
+        with closing(RedisRateLimits(url, rates, timeout=0.2)) as limits:
+
+            async def ask() -> None:
+                with pytest.raises(StoreUnavailableError) as raised:
+                    await admitted(limits)
+                failures.append(str(raised.value))
+
+            held = int(threads.total_tokens) - 1
+            for owner in range(held):
+                threads.acquire_on_behalf_of_nowait(owner)
+            try:
+                async with anyio.create_task_group() as group:
+                    for _ in range(9):
+                        group.start_soon(ask)
+            finally:
+                for owner in range(held):
+                    threads.release_on_behalf_of(owner)
+    assert "Redis: it answers too slowly" in failures
 
 
 async def test_keys_end_and_name_nobody(server: RedisServer) -> None:

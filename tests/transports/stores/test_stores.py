@@ -796,6 +796,17 @@ HISTORIES: dict[str, list[Moment]] = {
         Notes("b", (woken(1),)),
         Do("b", read(1), page(orphaned=True, request=b"7")),
     ],
+    "a worker that was silent itself misses nobody until all could come back": [
+        NEW,
+        REQUEST,
+        Do("b", read(1), OPEN),
+        Silence(10),
+        Do("b", read(1), OPEN),
+        Silence(9.9, but="b"),
+        Notes("b"),
+        Silence(0.1, but="b"),
+        Notes("b", (woken(1),)),
+    ],
     "a stream has a writer as long as that shows itself": [
         NEW,
         REQUEST,
@@ -1025,9 +1036,10 @@ def play(stage: Stage, history: list[Any]) -> None:
             case Later():
                 stage.wall += moment.seconds
             case Silence():
-                stage.now += moment.seconds
-                if moment.but:
-                    stage.commit(moment.but)
+                for _ in range(2):
+                    stage.now += moment.seconds / 2
+                    if moment.but:
+                        stage.commit(moment.but)
             case Leaves():
                 stage.owners[moment.worker].leave(moment.worker)
 

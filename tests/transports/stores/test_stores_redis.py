@@ -245,10 +245,55 @@ def test_a_wake_that_was_lost_with_its_sender_is_made_again(
         # as if worker a had died after the step, and before it could pass the note on
         assert client.xtrim("p:{workers}:inbox:b", maxlen=0, approximate=False) == 1
         assert other.receive("b", 0) == []
+        now = 5.0
+        assert other.receive("b", 0) == []
         now = 10.0
         woken = b'{"note":"wake","session":"s","stream":1}'
         found = [*other.receive("b", 0), *other.receive("b", 0)]
         assert found == [woken]
+
+
+def test_a_wake_that_redis_has_no_room_for_follows_later(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    store.commit("a", steps("s")[:3], 1000)
+    read = StreamRead(token=1, session="s", stream=1, after=0, limit=10)
+    store.commit("b", [read], 1000)
+    # as if the memory ended between the step and its notes
+    client.execute_command("ACL", "SETUSER", "default", "-incr")  # type: ignore[no-untyped-call]
+    append = StreamAppend(token=1, session="s", stream=1, data=b"x")
+    assert store.commit("a", [append], 1000) == [1]
+    client.execute_command("ACL", "SETUSER", "default", "+incr")  # type: ignore[no-untyped-call]
+    store.commit("a", [], 1000)
+    assert b'{"note":"wake","session":"s","stream":1}' in store.receive("b", 0)
+
+
+def test_a_server_that_has_taken_over_is_reached(server: RedisServer, store: RedisStore) -> None:
+    post = Post(token=1, session="", to=None, note=b"n")
+    assert store.receive("a", 0) == store.receive("b", 0) == []
+    with (
+        redis_server() as successor,
+        closing(redis.Redis.from_url(server.url)) as before,
+    ):
+        before.replicaof("127.0.0.1", "1")  # connections to it stay
+        successor.socket.rename(server.socket)
+        (refused,) = store.commit("a", [post], 1000)
+        assert isinstance(refused, StoreFailure)
+        assert store.commit("a", [post], 1000) == [None]
+        assert b"n" in store.receive("b", PATIENCE)
+
+
+def test_notes_are_heard_again_though_the_clock_of_redis_is_set_back(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    client.xadd("p:{workers}:all", {"n": "old", "t": 1}, id="9999999999999-0")
+    post = Post(token=1, session="", to=None, note=b"n")
+    with closing(RedisStore(server.url, StoreSettings(renew=0), prefix="p")) as store:
+        assert store.receive("a", 0) == []
+        client.flushall()
+        assert store.receive("a", 0) == [LOST]
+        store.commit("b", [post], 1000)
+        assert store.receive("a", 0) == [b"n"]
 
 
 def test_notes_that_were_read_count_though_no_room_can_be_made(

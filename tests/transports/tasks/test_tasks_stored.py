@@ -1,5 +1,6 @@
 """Tasks in a store: what begins at one worker is seen, answered and ended at another."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.requests import STATUS
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
-from tests.clock import patience, until
+from tests.clock import PATIENCE, patience, until
 from tests.transports.runtime_bench import LEGACY, Bench
 from tests.transports.tasks.workshop import Name, Workshop
 
@@ -465,6 +466,30 @@ async def test_a_store_out_of_reach_is_one_clear_error_and_ends_are_written_late
         await anyio.wait_all_tasks_blocked()
         monkeypatch.setattr(made.store, "commit", commit)
         await made.second.until(task, "completed")
+
+
+async def test_a_client_that_leaves_while_its_task_is_written_ends_that_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site() as made:
+        write, commit = threading.Event(), made.store.commit
+
+        def commit_later(*given: Any) -> Any:
+            write.wait(PATIENCE)
+            return commit(*given)
+
+        monkeypatch.setattr(made.store, "commit", commit_later)
+        for each in (made.first, made.second):
+            each.open_legacy()
+        call = made.first.post("tools/call", {"name": "work", "task": {}}, revision=LEGACY)
+        await anyio.wait_all_tasks_blocked()
+        made.first.cancel(call)
+        await made.shops[0].stopped.wait()
+        await anyio.wait_all_tasks_blocked()
+        write.set()
+        await made.first.begin("work")
+        found = (await made.second.call("tasks/list", {}, revision=LEGACY))["result"]["tasks"]
+        assert [each["status"] for each in found] == ["cancelled", "working"]
 
 
 def test_what_is_packed_is_unpacked() -> None:

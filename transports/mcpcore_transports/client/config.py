@@ -481,6 +481,27 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
         raise BadConfig(f"{file}: not JSON: {error}") from None
 
 
+def read_section(file: Path, name: str) -> Any:
+    """Return a member beside the servers of a file, an empty object if it has none.
+
+    Raises BadConfig, also for a member in it that is there twice.
+    """
+    _, top = parse_file(file)
+    if not isinstance(top, _Object):
+        return {}
+    _once(top, str(file), {name})
+    section = top.get(name, {})
+    _once_throughout(section, f"{file}: {name}")
+    return section
+
+
+def _once_throughout(value: Any, where: str) -> None:
+    if isinstance(value, _Object):
+        _once(value, where)
+        for name, each in value.items():
+            _once_throughout(each, f"{where}.{name}")
+
+
 def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
     where = f"{file}: server {name!r}"
     if not name.strip() or not name.isprintable():

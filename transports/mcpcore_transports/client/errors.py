@@ -17,7 +17,9 @@ T = TypeVar("T")
 def failure_of_request(outcome: Settled) -> errors.PeerError | errors.CallFailed:
     """Return the exception for a request that was not answered with a result."""
     if isinstance(outcome, events.ErrorReceived):
-        return peer_error(outcome.method, outcome.error)
+        error = peer_error(outcome.method, outcome.error)
+        error.fault = outcome.fault
+        return error
     if isinstance(outcome, events.RequestEnded):
         if outcome.fault is not None:
             return failed(outcome.method, outcome.message, outcome.fault)

@@ -124,7 +124,7 @@ def break_circuit(
 def request_failure(error: errors.PeerError | errors.CallFailed) -> RequestFailure:
     """Judge a failed request by its exception."""
     if isinstance(error, errors.PeerError):
-        return failure_of_error(error.error)
+        return failure_of_error(error.error, error.fault)
     reason = reason_of(error)
     failure = RequestFailure() if reason is None else failure_of_end(reason, error.fault)
     if isinstance(error, errors.ServerUnavailable):

@@ -8,17 +8,17 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
 from msgspec import structs
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from mcpcore_transports.commands.options import (
     AuthOptions,
     CallOptions,
     ClientName,
+    Command,
     ConfigOption,
     ConnectOptions,
     GatewayOptions,
@@ -36,6 +36,7 @@ from mcpcore_transports.commands.options import (
     ServeOptions,
     Shown,
     connecting,
+    converted_late,
     gathering,
 )
 from mcpcore_transports.commands.output import guarded
@@ -54,6 +55,10 @@ _WHOLE = 1000
 class Group(TyperGroup):
     """Command group whose help has a whole sentence for each command."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        return converted_late(super().get_params(ctx))
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
         listed = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -68,7 +73,7 @@ class Group(TyperGroup):
 
 
 def build(words: Sequence[str] = ()) -> typer.Typer:
-    """Build the application, with one command alone if ``words`` begin with a built-in one."""
+    """Build the application, with one command alone if ``words`` begin with its name."""
     app = typer.Typer(
         cls=Group,
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
@@ -80,12 +85,19 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_common)
-    if words and words[0] in _COMMANDS:  # to make them all takes long
-        _COMMANDS[words[0]](app, words[0])
+    first = words[0] if words else ""
+    if first in _COMMANDS:  # to make them all takes long
+        _COMMANDS[first](app, first)
         return app
-    for name, add in _COMMANDS.items():
-        add(app, name)
-    for entry in entry_points(group=PLUGINS):
+    from importlib.metadata import entry_points  # late: it brings thirty modules with it
+
+    plugins = entry_points(group=PLUGINS)
+    if alone := plugins.select(name=first):
+        plugins = alone
+    else:
+        for name, add in _COMMANDS.items():
+            add(app, name)
+    for entry in plugins:
         try:
             plugin = entry.load()
         except Exception as error:
@@ -100,6 +112,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # late: as above
+
         typer.echo(f"mcpcore {version('mcpcore')}")
         raise typer.Exit
 
@@ -123,14 +137,14 @@ def _common(
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-def _usage(words: str, server: str = "NAME") -> type[TyperCommand]:
+def _usage(words: str, server: str = "NAME") -> type[Command]:
     """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
 
-    class Command(TyperCommand):
+    class Used(Command):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
             return ["[OPTIONS]", *([words] if words else []), f"(URL | {server} | -- COMMAND...)"]
 
-    return Command
+    return Used
 
 
 _DEV = """Serve, and start the server anew when its files change.

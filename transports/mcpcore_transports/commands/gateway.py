@@ -12,7 +12,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_transports import targets
 from mcpcore_transports.client.client import is_personal
-from mcpcore_transports.client.config import load_targets
+from mcpcore_transports.client.config import load_targets, read_section
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import (
     BeforeServerOptions,
@@ -25,7 +25,7 @@ from mcpcore_transports.commands.serve import in_folder, serve_with
 from mcpcore_transports.commands.settled import settled_policies
 from mcpcore_transports.commands.target import config_path, fitted
 from mcpcore_transports.gateway.gateway import Gateway
-from mcpcore_transports.gateway.settings import GatewaySettings, read_settings, section_of
+from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 
 _NAMINGS = {
     "always": Naming.ALWAYS,
@@ -53,7 +53,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
         _check_sign_in(servers, options)
         if options.config is not None:
             path = config_path(options.config)
-            policies = settled_policies(section_of(path), f"{path}: gateway")
+            policies = settled_policies(read_section(path, "gateway"), f"{path}: gateway")
             options = structs.replace(options, settled=policies)
     except (BadTarget, BadConfig, UrlRefused) as error:
         raise wrong(str(error)) from error

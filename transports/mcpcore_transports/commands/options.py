@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from msgspec import NODEFAULT, Struct, structs
+from typer.core import TyperCommand
 
 from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
@@ -78,6 +79,49 @@ PrivateOption = Annotated[
 TraceOption = Annotated[Text, Opt("Record what goes over the connections in FILE.", "FILE")]
 TraceSecretsOption = Annotated[bool, Opt("Record tokens, cookies and session ids as they are.")]
 TraceSizeOption = Annotated[Text, Opt("Most that the trace takes; default 64M.", "BYTES")]
+
+
+class Command(TyperCommand):
+    """Command whose values are converted only where there is something to convert."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, that of the help among them."""
+        return converted_late(super().get_params(ctx))
+
+
+def converted_late(params: list[Any]) -> list[Any]:
+    """Keep typer from converting what is unset, a default or text.
+
+    It converts by pydantic, whose import takes a third of the time of a start.
+    """
+    for param in params:
+        convert = getattr(param, "get_runtime_param", None)
+        if convert is not None and not isinstance(convert, _Late):
+            param.get_runtime_param = _Late(convert)
+    return params
+
+
+class _Late(Struct, frozen=True):
+    """Conversion of the values of a parameter, in place of typer's own."""
+
+    convert: Callable[[], Any]
+
+    def __call__(self) -> "_Late":
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return a value as typer would."""
+        kind, default = param.type_descriptor.annotation, param.default
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if kind is str and isinstance(value, str):
+            return value
+        if kind == list[str] and isinstance(value, (list, tuple)):
+            if all(isinstance(each, str) for each in value):
+                return list(value)
+        elif type(value) is type(default) and value == default:
+            return value
+        return self.convert().coerce(value, param=param, ctx=ctx)
 
 
 class ConnectOptions(Struct, frozen=True, kw_only=True):

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import typer
 from msgspec import Struct
-from typer.core import TyperCommand
 
 from mcpcore.errors import BadConfig
-from mcpcore_transports.commands.options import PREFIX
+from mcpcore_transports.commands.options import PREFIX, Command
 from mcpcore_transports.commands.output import print_warning
 
 if TYPE_CHECKING:  # imported where a file has them: each command waits for what is imported here
@@ -81,7 +80,7 @@ class Settled(Struct, kw_only=True):
     guard: "TrustSettings | None" = None
 
 
-class SettledCommand(TyperCommand):
+class SettledCommand(Command):
     """Command whose options may be in files that variables name; ``--config`` reads another one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -213,7 +213,7 @@ def _label(caller: Hashable) -> str:
 def failure_of(event: Event) -> RequestFailure:
     """Judge an outcome; a result is no failure."""
     if isinstance(event, events.ErrorReceived):
-        return failure_of_error(event.error)
+        return failure_of_error(event.error, event.fault)
     if isinstance(event, events.RequestEnded):
         return failure_of_end(event.reason, event.fault)
     return _NONE

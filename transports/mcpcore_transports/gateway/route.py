@@ -283,7 +283,10 @@ class GatewayRoute(ServedRoute):
             now = clock()
             due = self.relay.deadline()
             if due is not None and due <= now:
-                self.relay.handle_timeout(now)
+                try:
+                    self.relay.handle_timeout(now)
+                except Exception:
+                    logger.exception("what was due at the gateway has failed")  # and no more
                 self._flush()
 
     async def _find(self, upstream: ServerBehind) -> None:

@@ -34,7 +34,7 @@ from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import HIDDEN, Discreet
-from mcpcore_transports.client.config import Place, parse_file, substitute
+from mcpcore_transports.client.config import Place, read_section, substitute
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 
@@ -174,18 +174,12 @@ _OF_CLIENTS = frozenset({"rates", "suspicion"})
 _MAY_BE_NULL = frozenset({"retry", "breaker"})
 
 
-def section_of(path: Path) -> Any:
-    """Return the member ``gateway`` of a configuration file.  Raises BadConfig."""
-    _, top = parse_file(path)
-    return top.get("gateway", {}) if isinstance(top, dict) else {}
-
-
 def read_settings(path: Path) -> GatewaySettings:
     """Return the settings in a configuration file, the defaults where it has none.
 
     Raises BadConfig.
     """
-    section = section_of(path)
+    section = read_section(path, "gateway")
     where = f"{path}: gateway"
     if isinstance(section, dict):
         section = {name: each for name, each in section.items() if name not in _OF_CLIENTS}

@@ -26,7 +26,7 @@ import msgspec
 import redis
 from msgspec import Struct, structs
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from mcpcore.errors import StoreUnavailableError
@@ -165,9 +165,14 @@ class RedisLink:
             pipeline = self._db.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-            return list(pipeline.execute(raise_on_error=False))
+            replies = list(pipeline.execute(raise_on_error=False))
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(_reason(error)) from error
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            # Another server has taken over, which only a new connection reaches.
+            for client in (self._db, self._ears):
+                client.connection_pool.disconnect(inuse_connections=False)
+        return replies
 
     def _check_open(self) -> None:
         if self._closed:
@@ -484,6 +489,8 @@ class RedisStore:
             return
         try:
             replies = self._link.run(commands)
+            if told and isinstance(replies[-1], Exception):
+                raise StoreUnavailableError(_reason(replies[-1])) from replies[-1]
         except StoreUnavailableError:
             with self._lock:
                 self._unsent = [*told, *self._unsent][-2 * self.settings.mailbox :]
@@ -607,8 +614,10 @@ class RedisStore:
             here = self._here.setdefault(worker, _Here(inbox="0-0", all=newest.decode()))
             here.renewed = now
             missed, dead = here.missed, sorted(frozenset(gone) - here.gone)
-            if missed or (here.generation and here.generation != generation):
+            if here.generation and here.generation != generation:
                 here.lost = True
+                here.inbox = here.all = "0-0"  # the clock of another server may be behind
+            here.lost = here.lost or missed
             here.generation = generation
             here.gone, here.missed = frozenset(gone), False
         for name in expired:

@@ -5,15 +5,21 @@ trip.  After a refusal no question is asked until the wait that Redis has named 
 """
 
 import hashlib
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from msgspec import Struct
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey, RateLimits, joined, limited
 from mcpcore_transports.link import clock
 from mcpcore_transports.stores.base import StoreSettings, require_redis
+
+if TYPE_CHECKING:  # an extra
+    from mcpcore_transports.stores.redis import Command
 
 _BLOCKS = 64
 """Blocks in a burst; a worker takes one block at a time."""
@@ -56,7 +62,9 @@ class RedisRateLimits:
 
         if callers < 1 or not lease > 0:
             raise ValueError("callers must be at least 1, and lease above 0")
-        self._link = RedisLink(url, StoreSettings(), timeout)
+        self._link, self._timeout = RedisLink(url, StoreSettings(), timeout), timeout
+        self._silent_until = -math.inf
+        """Time of the last failure for which Redis took all of its time."""
         self._rates = joined(rates, per_tool)
         self._local = RateLimits(
             {each: rate for each, rate in rates.items() if each in _NOTIFICATIONS}, callers=callers
@@ -109,7 +117,7 @@ class RedisRateLimits:
             rate = self._rates[key]
             values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
         command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
-        reply = await anyio.to_thread.run_sync(self._link.one, command, abandon_on_cancel=True)
+        reply = await anyio.to_thread.run_sync(self._take, command, clock(), abandon_on_cancel=True)
         now, longest = clock(), 0.0
         for key, wait, units in zip(missing, map(float, reply[::2]), reply[1::2], strict=True):
             lease = leases[key]
@@ -124,3 +132,18 @@ class RedisRateLimits:
             for key in leases.keys() - missing:
                 leases[key].units += 1
         return longest
+
+    def _take(self, command: "Command", asked: float) -> Any:
+        """Ask Redis, in a thread; fail if it has kept another waiting since this was asked.
+
+        Else the calls that wait for a thread would wait one after the other.
+        """
+        if self._silent_until > asked:
+            raise StoreUnavailableError("Redis: it answers too slowly")
+        began = clock()
+        try:
+            return self._link.one(command)
+        except StoreUnavailableError:
+            if clock() >= began + self._timeout:
+                self._silent_until = clock()
+            raise

@@ -750,19 +750,31 @@ class SqliteStore:
             if before is not None and before <= now < before + self.settings.renew:
                 return
             with self._transaction():
+                silent = self._value(
+                    "SELECT count(*) FROM workers WHERE name = ? AND NOT buried AND expires <= ?",
+                    *(worker, now),
+                )
                 self._run(
                     "INSERT INTO workers (name, expires, place, process) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (name) DO UPDATE SET expires = excluded.expires, buried = 0",
                     *(worker, now + self.settings.lease, self._here, os.getpid()),
                 )
-                self._bury_expired(now)
+                self._bury_expired(now, spared=silent > 0)
             self._renewed[worker] = now
 
-    def _bury_expired(self, now: float) -> None:
+    def _bury_expired(self, now: float, *, spared: bool) -> None:
+        """Bury dead workers; ``spared``: give those that are late the time to come back.
+
+        A worker that was itself silent spares them: perhaps the machine has slept.
+        """
         for name, expires, place, process, buried in self._run(
             "SELECT name, expires, place, process, buried FROM workers"
         ).fetchall():
             gone = place == self._here and _process_is_gone(process)
+            if spared and not buried and not gone and now >= expires:
+                until = now + self.settings.lease
+                self._run("UPDATE workers SET expires = ? WHERE name = ?", until, name)
+                continue
             if not buried and (gone or now >= expires):
                 self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)
                 self._bury(name)

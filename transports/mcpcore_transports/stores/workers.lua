@@ -278,6 +278,13 @@ end
 
 function ops.renew() -- worker, time, secret, a name for the generation that begins
   local worker, now = ARGV[2], clock(ARGV[3])
+  local ends = redis.call('ZSCORE', workers, worker)
+  if ends and tonumber(ends) <= now then
+    -- Redis was out of reach for others, too: nobody is missed until they have had time to return.
+    for _, silent in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', score(now))) do
+      redis.call('ZADD', workers, score(now + LEASE), silent)
+    end
+  end
   redis.call('ZADD', workers, score(now + LEASE), worker)
   redis.call('ZREM', gone, worker)
   redis.call('ZREMRANGEBYSCORE', gone, '-inf', score(now))

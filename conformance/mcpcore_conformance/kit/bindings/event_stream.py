@@ -22,9 +22,18 @@ class Reader:
         self._rest = b""
         self._data: list[bytes] = []
         self._event = Event()
+        self._block = b""
+        """The beginning of the lines that no empty line has come behind, without comments."""
+        self._ignored = b""
+        """The first lines before an empty one of which no event has come."""
         self._began = False
         self._returned = False
         """The last byte was a carriage return: a line feed behind it belongs to it."""
+
+    @property
+    def left(self) -> bytes:
+        """The beginning of what was no event, or has no empty line behind it."""
+        return self._ignored or (self._block + self._rest)[:_LEFT]
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete."""
@@ -51,9 +60,13 @@ class Reader:
             if self._data or self._event.id is not None or self._event.retry is not None:
                 self._event.data = b"\n".join(self._data) if self._data else None
                 found.append(self._event)
-            self._data, self._event = [], Event()
+            else:
+                self._ignored = self._ignored or self._block
+            self._data, self._event, self._block = [], Event(), b""
             return
         name, _, value = line.partition(b":")
+        if name:
+            self._block = (self._block + line + b"\n")[:_LEFT]
         value = value.removeprefix(b" ")
         match name:
             case b"":
@@ -68,4 +81,6 @@ class Reader:
                 self._event.retry = int(value)
 
 
+_LEFT = 200
+"""Bytes that are kept of what is no event."""
 _BOM = b"\xef\xbb\xbf"

@@ -47,12 +47,14 @@ class Response:
             self._took(_heard(event, self.exchange))
 
     def end(self) -> None:
-        """Take the end: a body of JSON is a message.
+        """Take the end: a body of JSON is a message, what is no event of a stream is a body.
 
         Of an error status only if it means to be one: what else a refusal says is free.
         """
         assert self.head is not None
-        if (
+        if self._events is not None:
+            self.body += self._events.left
+        elif (
             self._json
             and self.body
             and (self.head.status < BAD_REQUEST or b'"jsonrpc"' in self.body)

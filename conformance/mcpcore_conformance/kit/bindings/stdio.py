@@ -26,7 +26,7 @@ KEPT = 8
 """Processes that wait for further cases."""
 WAITS = 2
 """Starts of a process that a case waits for one that another case has."""
-STDERR_LIMIT = 65536
+STDERR_LIMIT, LAST_LINES = 65536, 3
 BRIEFLY = 0.2
 """Seconds for a step of leaving that the processes of this command did not follow before."""
 
@@ -162,6 +162,8 @@ class StdioWire(LinesWire):
         super().__init__(stage, Binding.STDIO, pipes, log)
         self._process = process
         self._stderr = b""
+        self._silenced = anyio.Event()
+        """Set at the end of its standard error."""
         self._silent = False
         """Whether its output has ended."""
         self._closing = False
@@ -260,6 +262,13 @@ class StdioWire(LinesWire):
             self._over(lost)
             return
         status = await self.exited(self._stage.patience)
+        if status:
+            held = bool(self.descendants())  # of which nobody knows when they end
+            with anyio.move_on_after(BRIEFLY if held else self._stage.patience):
+                await self._silenced.wait()
+            # whole lines: of a part of a secret nobody knows that it is one
+            if last := [each for each in self._stderr.splitlines() if each.strip()][-LAST_LINES:]:
+                self._log.add(False, self.number, "note", b"stderr: " + b" / ".join(last))
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
         what = "closed its output" if status is None else f"ended with status {status}"
         self._inbox.put(Gone(f"the process {what}", code=status))
@@ -278,6 +287,8 @@ class StdioWire(LinesWire):
                 self._stderr = (self._stderr + data)[-STDERR_LIMIT:]
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             return
+        finally:
+            self._silenced.set()
 
 
 def _group(leader: int) -> list[int]:

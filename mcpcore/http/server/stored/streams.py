@@ -520,8 +520,10 @@ class StreamReader:
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
         if self._state is _OVER:
             return
-        if page is None or isinstance(page, StoreFailure) or page.lost > self._position:
+        if page is None or isinstance(page, StoreFailure):
             self._fail()
+        elif not page.lost <= self._position <= page.last:
+            self._fail()  # events are gone, or the store has come back without the last ones
         else:
             self._read(page)
 
@@ -553,7 +555,9 @@ class StreamReader:
                 for _, data in page.entries:
                     self._replica.queue.put(data)
             return
-        if page is None or page.ended:
+        if page is None or page.ended or page.last < self._position:
+            for _, data in () if page is None else page.entries:
+                self._replica.queue.put(data)
             self._fail()
             self._replica.touch()
             return

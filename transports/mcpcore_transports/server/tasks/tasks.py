@@ -176,13 +176,16 @@ class TaskCall:
         """Answer the request with the task, or an error if it is not kept; False: it is over."""
         desk, event = self._desk, self.event
         machine = desk.runtime.machine
-        if not kept:
-            full = errors.ErrorData(errors.busy_code(event.revision), "busy: no room for the task")
-            machine.fail(event.key, full)
+        try:
+            if not kept:
+                code = errors.busy_code(event.revision)
+                machine.fail(event.key, errors.ErrorData(code, "busy: no room for the task"))
+                return False
+            if self._form is TaskForm.EXTENSION:
+                return machine.respond(event.key, view, result_type="task")
+            sent = machine.respond(event.key, {"task": view}, meta=related(record.id))
+        except errors.LocalProtocolError:  # its client has left while the task was written
             return False
-        if self._form is TaskForm.EXTENSION:
-            return machine.respond(event.key, view, result_type="task")
-        sent = machine.respond(event.key, {"task": view}, meta=related(record.id))
         if sent:
             desk.follow(record, event.session)
         return sent
