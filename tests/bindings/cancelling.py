@@ -12,7 +12,7 @@ from mcpcore_transports.client.client import Client
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
-from tests.bindings.talk import Talk
+from tests.bindings.talk import Pondering, Talk
 from tests.bindings.wires import LOST
 
 OWN_PROCESS = {"stdio": "the server is the client's own process and ends with it"}
@@ -130,22 +130,14 @@ async def a_result_too_late_is_nobodys(bench: Bench) -> None:
 @behaviour()
 async def cancelling_while_the_user_is_asked(bench: Bench) -> None:
     """A call that is cancelled takes its question with it: the callback ends too."""
-    asked, ended = anyio.Event(), anyio.Event()
-
-    async def ponder(params: object) -> None:
-        asked.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
+    ponder = Pondering()
     callbacks = Callbacks(elicitation=ponder)
     async with bench.client(callbacks=callbacks) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "ask_user")
-            await asked.wait()
+            await ponder.asked.wait()
             group.cancel_scope.cancel()
-        await ended.wait()
+        await ponder.ended.wait()
         assert text(await client.call_tool("echo", {"text": "on"})) == "on"
 
 

@@ -1,4 +1,4 @@
-"""Which bindings, eras and event loops a fault is tried on, and which in the quick tests."""
+"""Bindings, eras and event loops on which a fault is tried, and those of the quick tests."""
 
 from collections.abc import Callable, Iterator
 from itertools import product

@@ -10,6 +10,7 @@ from mcpcore_transports.client.callbacks import Callbacks
 from tests.bindings.client_alone import Outcome, called, works
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
+from tests.bindings.talk import Pondering
 from tests.bindings.wires import LOST
 from tests.clock import PATIENCE
 
@@ -53,21 +54,13 @@ async def a_malformed_question_is_refused(bench: Bench) -> None:
 @behaviour(eras=(LEGACY,), by_hand=True)
 async def a_question_can_be_taken_back(bench: Bench) -> None:
     """A question that the server cancels ends its callback, and is not answered."""
-    asked, ended = anyio.Event(), anyio.Event()
-
-    async def ponder(params: object) -> None:
-        asked.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
+    ponder = Pondering()
     callbacks = Callbacks(elicitation=ponder)
     async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
         await script.ask_user(request)
-        await asked.wait()
+        await ponder.asked.wait()
         await script.tell("notifications/cancelled", {"requestId": "question"}, request)
-        await ended.wait()
+        await ponder.ended.wait()
         await script.reply(request, script.text("x"))
     assert outcome.text == "x"
 
@@ -79,15 +72,7 @@ SAME_STREAM = dict.fromkeys(
 
 
 async def _given_up(bench: Bench, *, by_deadline: bool) -> None:
-    asked, ended = anyio.Event(), anyio.Event()
-
-    async def ponder(params: object) -> None:
-        asked.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
+    ponder = Pondering()
     async with (
         bench.script() as script,
         bench.client(script.target, callbacks=Callbacks(elicitation=ponder)) as client,
@@ -111,14 +96,14 @@ async def _given_up(bench: Bench, *, by_deadline: bool) -> None:
                 with suppress(*LOST):  # the call may be over
                     request = await script.called(tool)
                     await script.ask_user(request)
-                    await asked.wait()
+                    await ponder.asked.wait()
                 if not by_deadline:
                     group.cancel_scope.cancel()
-            if asked.is_set():
+            if ponder.asked.is_set():
                 break
         assert isinstance(outcome.error, RequestTimeout) is by_deadline
         with anyio.fail_after(PATIENCE):
-            await ended.wait()
+            await ponder.ended.wait()
         if not bench.modern:
             await script.given_up(request)
         await works(script, client)

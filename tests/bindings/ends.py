@@ -14,6 +14,7 @@ from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.core import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.table import Bench, behaviour
+from tests.bindings.talk import Pondering
 from tests.clock import PATIENCE
 
 OWN_PROCESS = "the server is a process of this client alone, and ends with it"
@@ -203,15 +204,7 @@ async def a_server_that_never_answers(bench: Bench) -> None:
 @behaviour(by_hand=True)
 async def a_server_that_dies_while_it_asks(bench: Bench) -> None:
     """A callback at work when the connection ends is cancelled; the call has one error."""
-    asked, ended = anyio.Event(), anyio.Event()
-
-    async def ponder(params: object) -> None:
-        asked.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
+    ponder = Pondering()
     calls = Calls()
     async with bench.script() as script:
         async with (
@@ -223,12 +216,12 @@ async def a_server_that_dies_while_it_asks(bench: Bench) -> None:
             group.start_soon(calls.make, client, "asks")
             request = await script.called("asks")
             await script.ask_user(request)
-            await asked.wait()
+            await ponder.asked.wait()
             if bench.modern:  # the question was the answer: nothing waits on the server
                 group.cancel_scope.cancel()
             else:
                 await script.die()
-        await ended.wait()
+        await ponder.ended.wait()
     assert bench.modern or len(calls.errors()) == 1
 
 

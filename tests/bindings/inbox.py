@@ -1,4 +1,4 @@
-"""What has arrived and waits for somebody to take it."""
+"""An inbox of what has arrived."""
 
 from collections import deque
 from typing import Generic, TypeVar

@@ -1,4 +1,4 @@
-"""A way between a client and the workbench that does harm, at every byte and step, on any binding.
+"""A proxy before the workbench, on any binding, that does harm at any byte and step.
 
 It knows its connections as plain descriptors, so that what it finds is not somebody else's.
 """
@@ -20,6 +20,7 @@ from msgspec import Struct
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import unmasked
 from tests.bindings.places import House
+from tests.faults.cutting import dial
 from tests.forks import launcher
 
 ROOM = 64 * 1024
@@ -286,9 +287,12 @@ async def relayed(
         listener.listen(64)
         listener.setblocking(False)
 
+        async def far() -> End:
+            return SocketEnd(dial(upstream, ROOM))
+
         async def meet(sock: socket.socket) -> None:
             if zygote is None:
-                await relay.carry(SocketEnd(sock), lambda: _connect(binding, upstream))
+                await relay.carry(SocketEnd(sock), far)
             else:
                 await anyio.wait_readable(sock)
                 _, (stdin, stdout, stderr), _, _ = socket.recv_fds(sock, 1, 3)
@@ -308,19 +312,6 @@ async def relayed(
             yield relay
         finally:
             tasks.cancel_scope.cancel()
-
-
-async def _connect(binding: str, upstream: Any) -> End:
-    if binding == "unix":
-        sock, address = socket.socket(socket.AF_UNIX), upstream.path
-    else:
-        sock = socket.socket()
-        parts = urlsplit(upstream.url)
-        address = (parts.hostname, parts.port)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.connect(address)  # to a listener on this machine: there is nothing to wait for
-    return SocketEnd(sock)
 
 
 async def _server(zygote: Path) -> End:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import anyio
+
 from mcpcore.spec.revisions import Revision
 from tests.bindings.wires import Wire
 
@@ -107,3 +109,17 @@ class Talk:
     async def check(self) -> None:
         """Show that the conversation goes on."""
         assert await self.text(await self.call("echo", text="still here")) == "still here"
+
+
+class Pondering:
+    """A callback that never answers, and when it was asked and cancelled."""
+
+    def __init__(self) -> None:
+        self.asked, self.ended = anyio.Event(), anyio.Event()
+
+    async def __call__(self, params: object) -> None:
+        self.asked.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.ended.set()

@@ -85,24 +85,35 @@ def _how(story: Story) -> object:
     return story.refused or story.ends
 
 
-async def _killed_anywhere(house: House, binding: str, era: str, count: int) -> list[Story]:
-    """Stories that are cut at so many places of each way; the last places may not be reached."""
+async def _everywhere(
+    house: House,
+    binding: str,
+    era: str,
+    count: int,
+    harm: Callable[[int], Harm],
+    settings: ClientSettings = SETTINGS,
+) -> list[Story]:
+    """Stories with harm at so many places of each way; the last places may not be reached."""
     whole = await _length(house, binding, era)
     return await _all(
         house,
         binding,
         [
-            partial(_harmed, house, binding, era, SETTINGS, {way: Harm(cut=place)})
+            partial(_harmed, house, binding, era, settings, {way: harm(place)})
             for way in (UP, DOWN)
             for place in _places(whole.sent[way], count)
         ],
     )
 
 
+def _cut(place: int) -> Harm:
+    return Harm(cut=place)
+
+
 @pytest.mark.share(3)
 @cells()
 async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
-    stories = await _killed_anywhere(house, binding, era, 6)
+    stories = await _everywhere(house, binding, era, 6, _cut)
     assert sum(story.harmed > 0 for story in stories) >= 6
     assert [_how(story) for story in stories if not (story.harmed or story.happy)] == []
 
@@ -114,7 +125,7 @@ async def test_killed_at_any_byte(binding: str, era: str, house: House, ledger: 
 async def test_killed_at_each_of_sixty_places(
     binding: str, era: str, house: House, ledger: Ledger
 ) -> None:
-    stories = await _killed_anywhere(house, binding, era, 60)
+    stories = await _everywhere(house, binding, era, 60, _cut)
     assert sum(story.harmed > 0 for story in stories) >= 60
     assert [_how(story) for story in stories if not (story.harmed or story.happy)] == []
 
@@ -198,28 +209,19 @@ async def test_it_comes_back(binding: str, era: str, house: House, ledger: Ledge
 # Garbage
 
 
-async def _garbage_anywhere(house: House, binding: str, era: str, count: int) -> list[Story]:
-    """Stories with garbage at so many places of each way.
+def _garbage(place: int) -> Harm:
+    return Harm(junk=(place, JUNK))
 
-    How many come so far in their time, which is short, depends on what else the machine does.
-    """
-    whole = await _length(house, binding, era)
-    settings = hasty(3.0 if binding == "stdio" else 0.5)  # a process has to start first
-    return await _all(
-        house,
-        binding,
-        [
-            partial(_harmed, house, binding, era, settings, {way: Harm(junk=(place, JUNK))})
-            for way in (UP, DOWN)
-            for place in _places(whole.sent[way], count)
-        ],
-    )
+
+def _soon(binding: str) -> ClientSettings:
+    """A client in a hurry: how far stories come in that time depends on the machine."""
+    return hasty(3.0 if binding == "stdio" else 0.5)  # a process has to start first
 
 
 @pytest.mark.share(3)
 @cells()
 async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger: Ledger) -> None:
-    stories = await _garbage_anywhere(house, binding, era, 4)
+    stories = await _everywhere(house, binding, era, 4, _garbage, _soon(binding))
     assert any(story.harmed for story in stories)
     await _other_lives(house, binding, era)
 
@@ -231,7 +233,7 @@ async def test_garbage_at_any_byte(binding: str, era: str, house: House, ledger:
 async def test_garbage_at_many_places(binding: str, era: str, house: House, ledger: Ledger) -> None:
     # Over stdio each has a process to start, and more time for that.
     count = 15 if binding == "stdio" else 60
-    stories = await _garbage_anywhere(house, binding, era, count)
+    stories = await _everywhere(house, binding, era, count, _garbage, _soon(binding))
     assert any(story.harmed for story in stories)
     await _other_lives(house, binding, era)
 

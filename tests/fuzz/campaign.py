@@ -1,32 +1,26 @@
 """Fuzzing several targets, each in processes of its own, and the table of what came of it."""
 
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from tests.faults.processes import Workers
 from tests.fuzz.worker import Found, Tally
 
 _DONE = re.compile(r"cov: (\d+) ft: (\d+)")
 _COUNT = re.compile(r"stat::number_of_executed_units: *(\d+)")
 _RAW = re.compile(r"written to (\S+)")
 _RAISED = re.compile(r"=== Uncaught Python exception: ===\n(.*?)(?:\n\n|\Z)", re.DOTALL)
-_LATE = -1
-"""What a process is said to have ended with that has not ended."""
 _GRACE = 300.0
 """Seconds beyond its own that a process gets for starting, and for making inputs smaller."""
-
-_LEAVE = 5.0
-"""Seconds that processes get for telling how far they are after an interrupt."""
 
 
 class Budget(Struct, frozen=True):
@@ -59,76 +53,22 @@ def run(
     jobs: int = 1,
     told: Callable[[Tally], None] = lambda tally: None,
 ) -> list[Tally]:
-    """Fuzz targets, each with its budget, ``jobs`` at a time; ``told`` of each once it is done.
-
-    An interrupt ends all of them; it is raised when those that had begun have been told of.
-    """
+    """Fuzz targets, each with its budget, ``jobs`` at a time; ``told`` of each once it is done."""
     workers = Workers()
 
-    def one(target: str, budget: Budget) -> Tally:
+    def one(target: str) -> Tally:
+        budget = budgets[target]
         tally = _guided(workers, target, budget, folder) if engine == "guided" else None
         tally = tally or _plain(workers, target, budget, folder)
         told(tally)
         return tally
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, target, budget) for target, budget in budgets.items()]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            workers.interrupt()
-            raise
+    return workers.each(one, budgets, jobs)
 
 
-class Workers:
-    """The processes that fuzz, in groups of their own: Ctrl-C reaches them through here alone."""
-
-    def __init__(self) -> None:
-        self.interrupted = False
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
-
-    def run(self, arguments: list[str], limit: float | None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.fuzz.worker", *arguments]
-        with self._lock:
-            if self.interrupted:
-                return subprocess.CompletedProcess(command, _LATE, "", "")
-            worker = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                process_group=0,
-            )
-            self._running.add(worker)
-        try:
-            said, wrong = worker.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.communicate()
-            return subprocess.CompletedProcess(command, _LATE, "", f"no end within {limit:g} s")
-        finally:
-            self._running.discard(worker)
-        if worker.returncode == -signal.SIGINT:
-            self.interrupted = True  # Ctrl-C came before this process had left our group
-        return subprocess.CompletedProcess(command, worker.returncode, said, wrong)
-
-    def interrupt(self) -> None:
-        """Have all of them end, by force what does not within some seconds."""
-        with self._lock:
-            self.interrupted = True
-            running = list(self._running)
-        try:
-            for worker in running:
-                worker.send_signal(signal.SIGINT)
-            until = time.monotonic() + _LEAVE
-            while time.monotonic() < until and any(each.poll() is None for each in running):
-                time.sleep(0.05)
-        finally:
-            for worker in running:
-                worker.kill()
+def _worker(workers: Workers, arguments: list[str], limit: float | None) -> Any:
+    command = [sys.executable, "-m", "tests.fuzz.worker", *arguments]
+    return workers.run(command, limit, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _limit(budget: Budget) -> float | None:
@@ -137,7 +77,7 @@ def _limit(budget: Budget) -> float | None:
 
 def _plain(workers: Workers, target: str, budget: Budget, folder: Path) -> Tally:
     arguments = ["plain", target, "--keep", str(folder), *budget.arguments()]
-    done = workers.run(arguments, _limit(budget))
+    done = _worker(workers, arguments, _limit(budget))
     if done.returncode and workers.interrupted:
         return Tally(target, "plain")
     if done.returncode:
@@ -152,7 +92,7 @@ def _guided(workers: Workers, target: str, budget: Budget, folder: Path) -> Tall
     before = len(list(grown.glob("*")))
     began = time.monotonic()
     arguments = ["guided", target, "--keep", str(folder), *budget.arguments()]
-    done = workers.run(arguments, _limit(budget))
+    done = _worker(workers, arguments, _limit(budget))
     tally = Tally(target, "guided", seconds=time.monotonic() - began)
     tally.new = len(list(grown.glob("*"))) - before
     said = done.stdout + done.stderr
@@ -170,7 +110,7 @@ def explain(workers: Workers, target: str, said: str, folder: Path) -> Found:
     raw = _RAW.search(said)
     if raw is None:
         return Found("the process ended", said[-4000:], "")
-    again = workers.run(["minimise", target, "--keep", str(folder), "--file", raw[1]], _GRACE)
+    again = _worker(workers, ["minimise", target, "--keep", str(folder), "--file", raw[1]], _GRACE)
     if again.returncode:
         raised = _RAISED.search(said)  # before all that is told of the process
         report = raised[1] if raised is not None else said[-4000:]

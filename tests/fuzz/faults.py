@@ -1,4 +1,4 @@
-"""What an input did that it must not do, and the smallest input that still does it."""
+"""Faults of a target, and the smallest input of each."""
 
 import signal
 import time

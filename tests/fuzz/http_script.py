@@ -1,4 +1,4 @@
-"""What an HTTP server may say to a client: right responses, written in many ways, and all others.
+"""Responses of an HTTP server to a client: right ones in many forms, and all others.
 
 Each is made from the request that it answers and from bytes of its own, so that the same request
 gets the same response whenever it comes.

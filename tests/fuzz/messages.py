@@ -1,4 +1,4 @@
-"""Messages out of choices: right ones, ones that are nearly right, and what is none."""
+"""Messages out of choices: right ones, nearly right ones, and others."""
 
 import json
 import re

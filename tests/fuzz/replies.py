@@ -1,4 +1,4 @@
-"""What a server of HTTP may answer to an exchange, whoever asks."""
+"""Replies that an HTTP server may give to an exchange."""
 
 from collections import Counter
 from typing import Any

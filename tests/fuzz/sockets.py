@@ -5,15 +5,14 @@ Everything here runs on asyncio and on trio.
 
 import asyncio
 import atexit
-import logging
 import os
 import re
 import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
@@ -31,6 +30,7 @@ from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings, ParserName
 from mcpcore_transports.tls import server_tls
+from tests.faults.complaints import no_complaints
 from tests.http.support import SERVER_OFFERS
 from tests.transports.certificates import papers
 from tests.transports.tls_by_hand import ByHand
@@ -75,11 +75,15 @@ class Listener:
             self._made.setblocking(False)
         return self._made
 
-    def give_up(self) -> None:
-        """Whoever comes next gets another one."""
-        if self._made is not None:
-            self._made.close()
-            self._made = None
+    def run(self, work: Callable[[], Awaitable[T]], loop: "Loop") -> T:
+        """Run what uses it; if that fails, where somebody may wait, the next gets another one."""
+        try:
+            return run(work, loop)
+        except BaseException:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
+            raise
 
 
 class Way(Struct, frozen=True):
@@ -108,36 +112,6 @@ WAYS = [
         *([Way("asyncio", parser, "uvloop", parsed=True)] if "uvloop" in LOOPS else ()),
     )
 ]
-
-
-class _Complaints(logging.Handler):
-    """What is logged as an error: a mistake of ours, though it ended nothing but a connection."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.records: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """See logging."""
-        text = record.getMessage()
-        if record.exc_info is not None:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self.records.append(text)
-
-
-@contextmanager
-def no_complaints() -> Iterator[None]:
-    """Fail if an error is logged meanwhile."""
-    handler = _Complaints()
-    loggers = [logging.getLogger(name) for name in ("mcpcore", "asyncio")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-    assert not handler.records, "\n".join(handler.records)
 
 
 _loops: dict[Loop, asyncio.AbstractEventLoop] = {}

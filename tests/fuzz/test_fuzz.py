@@ -25,9 +25,10 @@ from mcpcore_transports.stream.settings import ConnectionSettings
 from tests.absent import absent
 from tests.clock import PATIENCE
 from tests.engine.bench import server_config
+from tests.faults.processes import Workers
 from tests.fuzz import site
 from tests.fuzz.__main__ import command_line, main
-from tests.fuzz.campaign import Budget, Workers, best_engine, explain, run, table
+from tests.fuzz.campaign import Budget, best_engine, explain, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import Conversation
 from tests.fuzz.faults import Watch, minimise

@@ -1,4 +1,4 @@
-"""What a WebSocket server may say to a client, and what the client must make of it.
+"""Scripts of a WebSocket server, and the model of the client that reads them.
 
 A script has parts, each of which ends with a ping if that can be answered: once it is answered the
 client has read all that came before, and its owner acts.
@@ -184,16 +184,19 @@ def _opening(c: Choices, packed: bool) -> tuple[bytes, bool]:
             return whole, True
 
 
-def _frame(c: Choices, text: bytes, packer: codec.Packer | None) -> list[codec.Frame]:
-    """One message as a server may write it, or nearly."""
+def frame(
+    c: Choices, text: bytes, packer: codec.Packer | None, key: bytes | None = None
+) -> list[codec.Frame]:
+    """A message as somebody may write it, or nearly; a client has a ``key`` for its mask."""
     bits = 0
     if packer is not None and c.flag():
         text, bits = packer(text), codec.RSV1
     if c.flag(3):
         at = c.below(len(text) + 1)
-        between = [codec.ping(c.blob(4))] if c.flag() else []
-        return [codec.text(text[:at], fin=False, bits=bits), *between, codec.more(text[at:])]
-    return [codec.text(text, bits=bits)]
+        between = [codec.ping(c.blob(4), key=key)] if c.flag() else []
+        first = codec.text(text[:at], fin=False, bits=bits, key=key)
+        return [first, *between, codec.more(text[at:], key=key)]
+    return [codec.text(text, bits=bits, key=key)]
 
 
 def _odd(c: Choices) -> codec.Frame:
@@ -229,10 +232,10 @@ def _frames(c: Choices, model: Model, packer: codec.Packer | None) -> bytes:
         if how == 7:
             frames.append(_odd(c))
         elif how > 4 and asked:
-            frames += _frame(c, helpful(c.pick(asked)), packer)
+            frames += frame(c, helpful(c.pick(asked)), packer)
         else:
             ids = [each["id"] for each in asked]
-            frames += _frame(c, messages.any_message(c, modern=c.flag(), ids=ids), packer)
+            frames += frame(c, messages.any_message(c, modern=c.flag(), ids=ids), packer)
     return b"".join(frame.encode(client=False) for frame in frames)
 
 

@@ -7,7 +7,7 @@ from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.stored.replica import StoreSteps, ignore
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionLoad, StoreFailure
-from tests.torture.tables import tables
+from tests.faults.holdings import tables
 
 MANY = 5_000
 

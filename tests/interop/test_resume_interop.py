@@ -20,7 +20,7 @@ from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.absent import absent
 from tests.clock import PATIENCE, patience
-from tests.transports.cutproxy import CutProxy, Place, cut_proxy
+from tests.faults.cutting import CutProxy, Place, cut_proxy
 from tests.transports.served import served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.turns("line")]

@@ -62,9 +62,9 @@ from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 from tests.engine.bench import SERVER_ALL, rows
+from tests.faults import seeds
 from tests.relay.bench import LEGACY, ME, MODERN, WALL
 from tests.relay.test_tasks import CLIENT, SERVER, STATE
-from tests.tools import Parser, positive
 
 USERS = ("ann", "bob")
 ENDS = (ResultReceived, ErrorReceived, RequestEnded)
@@ -877,26 +877,13 @@ def play(seed: int) -> Counter[str]:
     return outcomes
 
 
-def main() -> int:
-    """Run the command; the exit status is 1 if an invariant was broken."""
-    parser = Parser(prog="python -m tests.relay.schedules", description=__doc__)
-    parser.add_argument("--schedules", type=positive, default=1000, help="seeds to play")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)  # breakers tell of themselves
-    outcomes: Counter[str] = Counter()
-    failures = 0
-    for seed in range(options.first, options.first + options.schedules):
-        try:
-            outcomes += play(seed)
-        except AssertionError as broken:
-            failures += 1
-            print(f"{broken}\n  --first {seed} --schedules 1")
-    ends = {kind.__name__: outcomes[kind.__name__] for kind in ENDS}
-    said = ", ".join(f"{count} {name}" for name, count in ends.items())
-    print(f"{options.schedules} schedules, {sum(ends.values())} requests ended: {said}")
-    return 1 if failures else 0
+def _outcome(seed: int, timeline: bool) -> seeds.Outcome:
+    try:
+        return seeds.Outcome(counts=play(seed))
+    except AssertionError as broken:
+        return seeds.Outcome(str(broken))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    logging.disable(logging.CRITICAL)  # breakers tell of themselves
+    raise SystemExit(seeds.command("tests.relay.schedules", __doc__, _outcome))

@@ -8,9 +8,8 @@ from multiprocessing import resource_tracker
 
 from msgspec import structs
 
-from tests.simulation import jobs
 from tests.simulation.campaign import EVERY, Tally, smallest
-from tests.simulation.jobs import Order, play_all
+from tests.simulation.jobs import Order, Teller, play_all
 from tests.simulation.mutations import MUTATIONS, apply
 from tests.simulation.play import play
 from tests.simulation.schedule import (
@@ -82,32 +81,19 @@ def _works(text: str) -> tuple[Place, ...]:
         ) from None
 
 
-class _Told(jobs._Teller):
-    """Keeps what a campaign has told last, for one that is interrupted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.latest = Tally()
-
-    def __call__(self, tally: Tally) -> None:
-        self.latest = tally
-        super().__call__(tally)
-
-
 def _played(order: Order) -> tuple[Tally, bool]:
     """Play what was ordered; whether it was to the end, not to an interrupt.
 
     An interrupt must not come up within a schedule, nor within a job, which are processes of the
     same terminal: a thread that leaves the signal alone plays, and its children inherit that.
     """
-    told, done = _Told(), Future[Tally]()
+    told, done = Teller(), Future[Tally]()
     resource_tracker.ensure_running()  # or else it would let the signal through again
-    vars(jobs)["_Teller"] = lambda: told
 
     def work() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            done.set_result(play_all(order))
+            done.set_result(play_all(order, told))
         except BaseException as error:
             done.set_exception(error)
 

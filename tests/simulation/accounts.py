@@ -1,4 +1,4 @@
-"""What was asked, made, sent and heard, and the rules that all of it has to keep.
+"""Books of requests, news and answers, and the rules about them.
 
 The books are kept apart from the machines: from what applications do and are told, and from the
 bytes on the wires, which are read here with ``json`` alone.

@@ -8,7 +8,6 @@ time, during which others go on; a seed draws what may go wrong in its run (:dat
 often.  The rules are held from what goes over the wires: see :class:`Books`.
 """
 
-import argparse
 import base64
 import json
 from collections.abc import Callable
@@ -49,9 +48,9 @@ from mcpcore.auth.settings import (
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError
+from tests.faults import seeds
 from tests.simulation.rules import BreachError, demand
 from tests.simulation.world import World
-from tests.tools import Parser, positive
 
 SERVER = "https://mcp.example/mcp"
 ISSUERS = ("https://a.example", "https://b.example/tenant")
@@ -84,15 +83,6 @@ KINDS = (
     "poisoned",
 )
 """Things that go wrong; a run has some of them."""
-
-
-class Outcomes(Struct, frozen=True):
-    """What came of a seed."""
-
-    breach: str | None
-    digest: str
-    counts: dict[str, int]
-    timeline: list[str] | None
 
 
 class Secret(Struct):
@@ -820,7 +810,7 @@ _GARBAGE: tuple[Outcome, ...] = (
 )
 
 
-def play(seed: int, *, timeline: bool = False) -> Outcomes:
+def play(seed: int, *, timeline: bool = False) -> seeds.Outcome:
     """Play a seed to its end, or until a rule is broken."""
     breach = None
     run = Play(seed, timeline=timeline)
@@ -832,36 +822,14 @@ def play(seed: int, *, timeline: bool = False) -> Outcomes:
         breach = f"{type(error).__name__}: {error}"
         if timeline:
             raise
-    return Outcomes(breach, run.world.digest, run.books.counts, run.world.timeline)
-
-
-def main() -> int:
-    """Run the command; the exit status is 1 if a rule was broken."""
-    parser = Parser(prog="python -m tests.simulation.authorization", description=__doc__)
-    parser.add_argument("--schedules", type=positive, default=1000, help="seeds to play")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="play this one, and tell what happens in it")
-    options: argparse.Namespace = parser.parse_args()
-    if options.seed is not None:
-        outcome = play(options.seed, timeline=True)
-        print("\n".join(outcome.timeline or ()))
-        print(f"broken: {outcome.breach}" if outcome.breach else "all rules were kept")
-        return 1 if outcome.breach else 0
-    totals: dict[str, int] = {}
-    failures = 0
-    for seed in range(options.first, options.first + options.schedules):
-        outcome = play(seed)
-        for name, count in outcome.counts.items():
-            totals[name] = totals.get(name, 0) + count
-        if outcome.breach:
-            failures += 1
-            print(
-                f"{outcome.breach}\n"
-                f"  .venv/bin/python -m tests.simulation.authorization --seed {seed}"
-            )
-    print(", ".join(f"{count} {name}" for name, count in sorted(totals.items())))
-    return 1 if failures else 0
+    return seeds.Outcome(breach, run.books.counts, run.world.digest, run.world.timeline)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        seeds.command(
+            "tests.simulation.authorization",
+            __doc__,
+            lambda seed, timeline: play(seed, timeline=timeline),
+        )
+    )

@@ -1,4 +1,4 @@
-"""Cancellation, as the wires have it: what has arrived has to be heeded, what was given up said.
+"""Rules of cancellation, held from the wires: one that has arrived is heeded, one made is said.
 
 That something arrived is decided from bytes and from connections that end, never from what a
 machine tells of it.

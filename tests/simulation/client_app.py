@@ -1,4 +1,4 @@
-"""The application of a client: asks what was drawn for it, and answers what it is asked."""
+"""Application of a client: makes the requests drawn for it, and answers questions."""
 
 import json
 from typing import Any

@@ -1,11 +1,11 @@
-"""What has to come about once nothing goes wrong any more: work, news, changes, questions, ends."""
+"""Checks once faults have stopped: calls, news, changes, questions, ends."""
 
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.http.client.client import HttpClient
+from tests.faults.holdings import quiet
 from tests.simulation.accounts import ACTIVE
 from tests.simulation.common import TOOLS
-from tests.simulation.holdings import quiet
 from tests.simulation.rules import demand
 from tests.simulation.work import URIS, Script, Work, draw_script
 

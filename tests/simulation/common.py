@@ -1,4 +1,4 @@
-"""What concerns no request: changes of resources and lists, and news for all.
+"""Books of what concerns no request: changes of resources and lists, and news for all.
 
 Who has asked to hear of them, to whom they were promised, and what has left for whom and come.
 """

@@ -1,4 +1,4 @@
-"""When a rule makes an exception: from a fault on until what that has disturbed is over."""
+"""Exceptions of rules: from a fault on until what it has disturbed is over."""
 
 from collections.abc import Iterable
 

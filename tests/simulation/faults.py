@@ -1,4 +1,4 @@
-"""How each fault of a schedule befalls what takes part in a run."""
+"""Faults of a schedule: what each does to hosts, wires and stores."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

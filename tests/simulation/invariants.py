@@ -1,4 +1,4 @@
-"""What must hold of the machines themselves, after every turn and in the end.
+"""Invariants of the machines, after every turn and in the end.
 
 They are looked into for nothing but the sizes of their tables, and the states they are in.
 """
@@ -12,7 +12,7 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
 from mcpcore.http.server.stored.replica import SessionReplica
-from tests.simulation.holdings import empty
+from tests.faults.holdings import empty
 from tests.simulation.rules import demand
 from tests.simulation.world import World
 

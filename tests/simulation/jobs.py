@@ -1,8 +1,9 @@
-"""A campaign in several processes."""
+"""Campaigns in several processes, and their progress."""
 
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
@@ -29,10 +30,10 @@ class Order(Struct, frozen=True):
     mutation: str | None = None
 
 
-def play_all(order: Order) -> Tally:
+def play_all(order: Order, tell: Callable[[Tally], None]) -> Tally:
     """Play what was ordered, and tell on the way how far it is."""
     if order.jobs == 1:
-        return _play(order, 0, _Teller())
+        return _play(order, 0, tell)
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     jobs = [
@@ -41,7 +42,7 @@ def play_all(order: Order) -> Tally:
     ]
     for job in jobs:
         job.start()
-    tell, latest = _Teller(), dict[int, Tally]()
+    latest = dict[int, Tally]()
     open_jobs = set(range(order.jobs))
     while open_jobs:
         try:
@@ -84,18 +85,21 @@ def _job(order: Order, number: int, results: Any) -> None:
     results.put((number, True, tally))
 
 
-class _Teller:
-    """Tells how far it is, and at once what has failed.
+class Teller:
+    """Progress on standard error, and failures at once.
 
-    On a terminal that is one line which changes, elsewhere a line at first, and then now and then.
+    On a terminal progress is one line that changes, elsewhere a line now and then.
     """
 
     def __init__(self) -> None:
+        self.latest = Tally()
+        """What was told last, for a campaign that is interrupted."""
         self._failures = 0
         self._live = sys.stderr.isatty()
         self._told = time.monotonic() - SILENCE
 
     def __call__(self, tally: Tally) -> None:
+        self.latest = tally
         for failure in tally.failures[self._failures :]:
             print(f"\n{failure.breach}\n  {failure.command}", file=sys.stderr)
         self._failures = len(tally.failures)

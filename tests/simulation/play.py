@@ -1,4 +1,4 @@
-"""Plays one schedule: builds what takes part, lets things go wrong, and holds all to the rules."""
+"""A run of one schedule: hosts, faults, and all rules."""
 
 import traceback
 from typing import Any

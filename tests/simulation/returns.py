@@ -1,4 +1,4 @@
-"""Streams that clients of Streamable HTTP come back to: from where on, and for which request.
+"""Rules of resumed streams over HTTP: from which event on, and for which request.
 
 What a client has got is read from the bytes that have reached it.
 """

@@ -1,4 +1,4 @@
-"""What a rule is: something that holds, or the schedule has failed."""
+"""Rules, and the exception where one is broken."""
 
 from typing import Any
 

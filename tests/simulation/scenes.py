@@ -1,4 +1,4 @@
-"""Who takes part: servers and clients of each scenario, with settings that chance decides."""
+"""Hosts of each scenario, with settings that chance decides."""
 
 from collections.abc import Callable
 from random import Random

@@ -1,4 +1,4 @@
-"""A schedule: a seed, faults and work, as plain data; making, writing, reading, shrinking."""
+"""Schedules: seed, faults and work as plain data; drawing, writing, reading, shrinking."""
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random

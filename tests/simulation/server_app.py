@@ -1,4 +1,4 @@
-"""The application of a server: does with each request what its script says."""
+"""Application of a server: does with each request what its script says."""
 
 import json
 from contextlib import suppress

@@ -8,10 +8,10 @@ from msgspec import Raw, structs
 from mcpcore.http.storing import Announcements, SessionDelete, SessionRecord, SessionSave
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
+from tests.faults.holdings import more, rows
 from tests.simulation.hosts import EPOCH
 from tests.simulation.rules import demand
 from tests.simulation.world import World
-from tests.torture.tables import more, rows
 
 SPAN = 4 * StoreSettings().absolute
 """Seconds in which the time of everything is over that a store keeps."""

@@ -1,4 +1,4 @@
-"""How long an exchange may say nothing: until its event stream begins, and while that is open."""
+"""Rules of silence: of an exchange until its event stream begins, and of an open stream."""
 
 from collections.abc import Callable
 

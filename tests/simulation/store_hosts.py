@@ -1,4 +1,4 @@
-"""Servers that share a store: what each asks of it takes its time, fails, or never gets there."""
+"""Servers that share a store, whose steps take time, fail, or are lost."""
 
 from collections.abc import Callable
 from typing import Any

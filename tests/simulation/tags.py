@@ -1,4 +1,4 @@
-"""What a message says of itself: the applications mark whatever they make, and read it here."""
+"""Marks that the applications put into messages, and read again."""
 
 import json
 from typing import Any

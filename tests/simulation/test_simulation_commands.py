@@ -5,7 +5,7 @@ import pytest
 from tests.simulation import jobs
 from tests.simulation.__main__ import main
 from tests.simulation.campaign import Failure, Tally
-from tests.simulation.jobs import Order, play_all
+from tests.simulation.jobs import Order, Teller, play_all
 from tests.simulation.test_simulation import FOUND
 
 
@@ -47,7 +47,7 @@ def test_work_that_is_there_is_played(capsys: pytest.CaptureFixture[str]) -> Non
 def test_jobs_play_all_that_was_ordered(schedules: int, jobs: int) -> None:
     order = Order(schedules=schedules, jobs=jobs, scenario="lines")
     alone = Order(schedules=schedules, scenario="lines")
-    shared, whole = play_all(order), play_all(alone)
+    shared, whole = (play_all(each, Teller()) for each in (order, alone))
     assert shared.schedules == schedules
     assert (shared.requests, shared.steps) == (whole.requests, whole.steps)
 
@@ -70,7 +70,7 @@ def test_progress_is_a_line_that_changes_on_a_terminal_alone(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: live)
     monkeypatch.setattr(jobs, "SILENCE", silence)
-    tell = jobs._Teller()
+    tell = jobs.Teller()
     for schedules in (16, 32, 48):
         failures = [Failure("b", "c")] if schedules > 32 else []
         tell(Tally(schedules=schedules, failures=failures))

@@ -23,6 +23,11 @@ def _simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_every_bug_can_be_put_into_the_core() -> None:
+    apply = "from tests.simulation.mutations import MUTATIONS, apply; [*map(apply, MUTATIONS)]"
+    subprocess.run([*PYTHON, "-c", apply], check=True)
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "name",

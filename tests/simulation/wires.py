@@ -1,4 +1,4 @@
-"""Watches every byte that leaves a machine, and holds it to the rules of the wire.
+"""Rules of the wire, held from every byte that leaves a machine.
 
 Nothing here is shared with the machines: lines are cut at newlines, event streams at empty lines,
 and texts are read with ``json``.

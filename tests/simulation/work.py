@@ -1,4 +1,4 @@
-"""What clients ask for, and what servers are to do about it: drawn from chance, as plain data.
+"""Requests of clients and scripts of their handlers, drawn from chance, as plain data.
 
 A request carries its own script, so that what a server does depends on nothing else.
 """

@@ -16,6 +16,8 @@ from typing import Any
 import anyio
 from msgspec import Struct, json
 
+from tests.faults.allocated import gives_back, start_anew
+from tests.faults.holdings import forget, kept
 from tests.soak.actors import (
     Soak,
     babbler,
@@ -29,9 +31,7 @@ from tests.soak.actors import (
     steady,
     storm,
 )
-from tests.soak.allocated import gives_back, start_anew
 from tests.soak.house import EVERYWHERE, NETWORK, REDIS, STORED, UVLOOP, SoakHouse
-from tests.soak.kept import forget, kept
 from tests.soak.network import PATIENCE
 from tests.soak.residents import Residents
 from tests.soak.rules import (

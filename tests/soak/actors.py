@@ -1,4 +1,4 @@
-"""Who makes the load: steady clients, storms of cancellations, floods of notifications, vandals.
+"""Actors of the load: steady clients, storms of cancellations, floods of notifications, vandals.
 
 Each does its round again and again until the soak is over, verifies every reply, and rests between.
 An error that it has not caused itself comes out of it, and is the end of the soak.
@@ -7,7 +7,6 @@ An error that it has not caused itself comes out of it, and is the end of the so
 import os
 import random
 import signal
-import socket
 import string
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -18,18 +17,17 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import structs
 
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.listen import RESOURCE_UPDATED, Change
-from mcpcore_transports.targets import UnixTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import Story
 from tests.bindings.workbench import COUNTER
+from tests.faults.cutting import dial
 from tests.soak.calls import answering, said
 from tests.soak.house import (
     HTTP,
@@ -46,6 +44,8 @@ from tests.soak.network import PATIENCE, ROUND
 from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import OVER_HTTP, STORM, storms
 from tests.soak.tools import COUNTED
+from tests.transports.http_fixture import Client as HttpConnection
+from tests.transports.http_fixture import http
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
 
@@ -321,14 +321,9 @@ async def babbler(soak: Soak, binding: str, era: str) -> None:
         data = soak.random.randbytes(soak.random.randrange(1, 2000))
     if binding in (*HTTP, *WEBSOCKET):
         parts = urlsplit(target.url)
-        head = (
-            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
-            f"Content-Length: {len(data)}\r\n\r\n"
-        ).encode()
-        data = soak.random.choice((head + data, data, head[: len(data)]))
-    with _connected(target) as sock, suppress(OSError):
-        sock.setblocking(False)
+        whole = http(data, target=parts.path, headers={"Host": parts.netloc})
+        data = soak.random.choice((whole, data, whole[: len(data)]))
+    with dial(target) as sock, suppress(OSError):
         with anyio.move_on_after(0.2):
             while data:
                 try:
@@ -340,17 +335,6 @@ async def babbler(soak: Soak, binding: str, era: str) -> None:
                 if not sock.recv(65536):
                     break
     soak.done["malformed"] += 1
-
-
-def _connected(target: Any) -> socket.socket:
-    if isinstance(target, UnixTarget):
-        sock, address = socket.socket(socket.AF_UNIX), target.path
-    else:
-        sock = socket.socket()
-        parts = urlsplit(target.url)
-        address = (parts.hostname, parts.port)  # type: ignore[assignment]
-    sock.connect(address)  # to a listener on this machine: there is nothing to wait for
-    return sock
 
 
 async def intruder(soak: Soak, binding: str, era: str) -> None:
@@ -382,20 +366,11 @@ async def intruder(soak: Soak, binding: str, era: str) -> None:
 
 
 async def _status(url: str, headers: Mapping[str, str]) -> int:
-    """How a ping is answered that comes with these headers."""
+    """Send a ping with these headers; the status of the response."""
     parts = urlsplit(url)
     body = b'{"jsonrpc":"2.0","id":"ping","method":"ping"}'
-    lines = {
-        "Host": parts.netloc,
-        "Content-Type": "application/json",
-        "Accept": "application/json, text/event-stream",
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-        **headers,
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     assert parts.hostname is not None
     assert parts.port is not None
     async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
-        await stream.send(f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        return int((await BufferedByteReceiveStream(stream).receive_until(b"\r\n", 200)).split()[1])
+        request = http(body, target=parts.path, headers={"Host": parts.netloc, **headers})
+        return (await HttpConnection(stream).call(request)).status

@@ -28,7 +28,7 @@ from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import offer_asgi
 from tests.bindings.network import offer
-from tests.soak.kept import forget, kept
+from tests.faults.holdings import forget, kept
 from tests.soak.people import authenticate
 from tests.soak.sampling import listen_to_errors, sample
 from tests.soak.tools import make_server

@@ -1,4 +1,4 @@
-"""Who may come in where a token is asked for: several people, of whom the server knows each."""
+"""People who are let in by token."""
 
 from collections.abc import Mapping
 

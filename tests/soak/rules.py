@@ -1,4 +1,4 @@
-"""When a soak is flat: the second half against the first, and the end against the beginning."""
+"""Rules of a flat soak: its last quarter against the second, its end against the beginning."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from statistics import median
 from msgspec import Struct
 
 from tests.bindings.places import LEGACY, MODERN
-from tests.soak.kept import MAY_GROW
+from tests.faults.allowed import MAY_GROW
+from tests.faults.holdings import more
 from tests.soak.sampling import Sample
-from tests.torture.tables import more
 
 GROWTH = 0.10
 """By this share, and what follows, there may be more of something in the last quarter under load

@@ -1,4 +1,4 @@
-"""What a process holds: memory, descriptors, tasks, requests in flight; and what it has cost."""
+"""Samples of a process: memory, descriptors, tasks, requests in flight, and CPU."""
 
 import gc
 import logging
@@ -14,7 +14,8 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.state import Endpoint
 from mcpcore.http.server.server import HttpServer
 from tests.bindings.workbench import census
-from tests.soak.allocated import in_use
+from tests.faults.allocated import in_use
+from tests.faults.complaints import Complaints
 
 DEADLINES = 65
 """Entries that a table of deadlines may have, and four for each deadline that there is or was when
@@ -57,19 +58,7 @@ class Sample(Struct):
     fail."""
 
 
-class Errors(logging.Handler):
-    """Keeps the first of what is logged as an error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.heard: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if len(self.heard) < 20:
-            self.heard.append(self.format(record))
-
-
-ERRORS = Errors()
+ERRORS = Complaints(most=20)
 
 
 def listen_to_errors() -> None:

@@ -2,7 +2,7 @@
 
 Every kind of call is made a hundred times and then two hundred times more, on each family of
 bindings.  Whatever has grown meanwhile is named: a table of any object of ours, or objects of any
-class.  What may grow up to a bound is :data:`~tests.torture.tables.REMEMBERED`, with the bound.
+class.  What may grow up to a bound is :data:`~tests.faults.allowed.REMEMBERED`, with the bound.
 """
 
 import gc
@@ -23,19 +23,20 @@ from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.stories import SETTINGS
-from tests.rest import at_rest
-from tests.soak.calls import KINDS, answering, subscription
-from tests.soak.kept import forget, overdue_gone
-from tests.soak.tools import make_server
-from tests.torture.tables import (
+from tests.faults.allowed import REMEMBERED
+from tests.faults.holdings import (
     KEEPERS,
-    REMEMBERED,
+    forget,
     living,
     modules,
     more,
+    overdue_gone,
     package,
     tables,
 )
+from tests.rest import at_rest
+from tests.soak.calls import KINDS, answering, subscription
+from tests.soak.tools import make_server
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio

@@ -19,12 +19,12 @@ from msgspec.structs import replace
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore_transports.client.listen import Listening
 from tests.bindings.places import ERAS, MODERN
+from tests.faults.allocated import in_use
+from tests.faults.holdings import forget, kept
 from tests.http.stored.storebench import party, settle
 from tests.soak.__main__ import CAST, COMPARED, FILES
 from tests.soak.actors import CHANGES, NOTES, Soak, flood, great_storm, slaughterer, storm
-from tests.soak.allocated import in_use
 from tests.soak.house import HTTP, REDIS, STORED, UVLOOP, WITHOUT_REDIS, SoakHouse, absent
-from tests.soak.kept import forget, kept
 from tests.soak.rules import (
     CALM,
     CROWD,

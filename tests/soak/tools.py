@@ -8,7 +8,7 @@ from msgspec import json
 from mcpcore.service import Server
 from mcpcore_transports.server.context import Context
 from tests.bindings.workbench import make_workbench
-from tests.soak.kept import kept
+from tests.faults.holdings import kept
 
 COUNTED = "notifications/acme/counted"
 

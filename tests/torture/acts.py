@@ -1,4 +1,4 @@
-"""Acts: what is done in a run, call by call, and what has to come of it."""
+"""Acts: the calls of a run, and the result that each must have."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager

@@ -22,10 +22,9 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from tests.faults.cutting import LOST
 from tests.torture.points import Watch
 from tests.torture.suspensions import Cancelling
-
-_GONE = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 def fails(site: str) -> bool:
@@ -82,7 +81,7 @@ class _Socket:
                 await self._say(event.response())
             elif isinstance(event, CloseConnection):
                 self._over = True
-                with suppress(LocalProtocolError, *_GONE):
+                with suppress(LocalProtocolError, *LOST):
                     await self._say(event.response())
         return {"type": "websocket.disconnect", "code": 1005}
 
@@ -113,7 +112,7 @@ class _Socket:
         while not self._events:
             try:
                 data: bytes | None = await self._stream.receive()
-            except _GONE:
+            except LOST:
                 data = None
             try:
                 self._wire.receive_data(data)

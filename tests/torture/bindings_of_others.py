@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import SocketStream, TaskStatus
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.serve.serve import Accept, serve
 from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from mcpcore_transports.targets import parse_target
+from tests.faults.cutting import listening
 from tests.torture.functions import fallible
-from tests.torture.relays import accept_always
 from tests.torture.stages import Stage, served
 
 
@@ -26,16 +26,11 @@ async def custom(stage: Stage) -> AsyncIterator[None]:
             async with stream:
                 await accept(fallible(partial(_Link, stream=stream), "custom.make_link"))
 
-        async with (
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as group,
-        ):
-            port = listener.extra(SocketAttribute.local_port)
+        async with listening(serve_one) as port:
             task_status.started(f"tcp://127.0.0.1:{port}")
-            for each in listener.listeners:
-                group.start_soon(accept_always, each, serve_one, group)
+            await anyio.sleep_forever()
 
-    def listening(url: str) -> None:
+    def found(url: str) -> None:
         stage.target = parse_target(url)
 
     async def serving() -> None:
@@ -43,7 +38,7 @@ async def custom(stage: Stage) -> AsyncIterator[None]:
             stage.server,
             custom=[fallible(listen, "serve.custom")],
             settings=stage.settings(),
-            on_listening=fallible(listening, "serve.on_listening"),
+            on_listening=fallible(found, "serve.on_listening"),
             on_ready=fallible(stage.up.set, "serve.on_ready"),
             stop=stage.stop,
         )

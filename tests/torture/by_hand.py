@@ -8,23 +8,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import anyio
 import httpx
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS
 from mcpcore_transports.client.client import Client
+from tests.faults.cutting import LOST, listening
+from tests.faults.http_by_hand import DISCOVERY, ServerSide, answer, response
 from tests.torture.acts import Act, said
-from tests.torture.points import unwatched
-from tests.torture.relays import LOST, accept_always
+from tests.torture.points import unwatched_entry
 from tests.torture.stages import Stage, over_http, served
 from tests.torture.story import Story, connected
 
 _LARGE = 3_000_000
 """Characters of a request that is answered as soon as its id is there."""
 _ID = re.compile(rb'"id":(\d+)')
-_JSON = b"application/json"
-_EVENTS = b"text/event-stream"
 Message = dict[str, Any]
 
 
@@ -46,29 +44,19 @@ class Host:
                 await self._serve(stream)
 
     async def _serve(self, stream: SocketStream) -> None:
-        buffer = b""
+        side = ServerSide(stream)
         while True:
-            while b"\r\n\r\n" not in buffer:
-                buffer += await stream.receive()
-            head, _, buffer = buffer.partition(b"\r\n\r\n")
-            lines = head.lower().split(b"\r\n")
-            if b"mcp-name: hasty" in lines:
-                while not (found := _ID.search(buffer)):
-                    buffer += await stream.receive()
-                result = {"resultType": "complete", **_text("hasty")}
-                message = {"jsonrpc": "2.0", "id": int(found[1]), "result": result}
-                await stream.send(_closing(json.dumps(message).encode()))
+            _, _, headers = await side.head()
+            if headers.get("mcp-name") == "hasty":
+                while not (found := _ID.search(side.buffer)):
+                    side.buffer += await stream.receive()
+                await stream.send(_closing(answer(int(found[1]), "hasty")))
                 while True:  # the rest, until the client closes
                     await stream.receive()
-            length = next(
-                int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length")
-            )
-            while len(buffer) < length:
-                buffer += await stream.receive()
-            message, buffer = json.loads(buffer[:length]), buffer[length:]
+            message = json.loads(await side.exactly(int(headers["content-length"])))
             name = message.get("params", {}).get("name", "")
-            answer = {"jsonrpc": "2.0", "id": message.get("id"), **self._answer(message)}
-            await stream.send(_FORMS.get(name, _plainly)(json.dumps(answer).encode()))
+            told = {"jsonrpc": "2.0", "id": message.get("id"), **self._answer(message)}
+            await stream.send(_FORMS.get(name, response)(json.dumps(told).encode()))
             if name == "closing":
                 return
 
@@ -77,12 +65,7 @@ class Host:
         name = params.get("name")
         result: Message
         if message["method"] == "server/discover":
-            result = {
-                "supportedVersions": ["2026-07-28"],
-                "capabilities": {"tools": {}},
-                "ttlMs": 1000,
-                "cacheScope": "public",
-            }
+            result = DISCOVERY
         elif message["method"] == "tools/list":
             if params.get("cursor") == "refused":
                 return {"error": {"code": INVALID_PARAMS, "message": "no such cursor"}}
@@ -103,27 +86,18 @@ class Host:
         return first
 
 
-def _response(kind: bytes, body: bytes, *lines: bytes) -> bytes:
-    head = (b"HTTP/1.1 200 OK", b"Content-Type: " + kind, b"Content-Length: %d" % len(body), *lines)
-    return b"\r\n".join((*head, b"", body))
-
-
-def _plainly(answer: bytes) -> bytes:
-    return _response(_JSON, answer)
-
-
 def _compressed(answer: bytes) -> bytes:
-    return _response(_JSON, gzip.compress(answer), b"Content-Encoding: gzip")
+    return response(gzip.compress(answer), b"Content-Encoding: gzip")
 
 
 def _and_more(answer: bytes) -> bytes:
     """Much follows that nobody wants any more who has the answer."""
     events = b"data: " + answer + b"\n\n" + b": more\n\n" * 40_000
-    return _response(_EVENTS, gzip.compress(events), b"Content-Encoding: gzip")
+    return response(gzip.compress(events), b"Content-Encoding: gzip", kind=b"text/event-stream")
 
 
 def _closing(answer: bytes) -> bytes:
-    return _response(_JSON, answer, b"Connection: close")
+    return response(answer, b"Connection: close")
 
 
 _FORMS: dict[str, Callable[[bytes], bytes]] = {
@@ -137,19 +111,12 @@ _FORMS: dict[str, Callable[[bytes], bytes]] = {
 @asynccontextmanager
 async def by_hand(stage: Stage) -> AsyncIterator[None]:
     """Be such a server."""
-    host = Host()
-    with unwatched():  # without it there is no story
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    stage.target = over_http(f"http://127.0.0.1:{port}/mcp")
 
     async def serving() -> None:
-        async with listener, anyio.create_task_group() as group:
-            for each in listener.listeners:
-                group.start_soon(accept_always, each, host.serve, group)
+        async with unwatched_entry(listening(Host().serve)) as port:
+            stage.target = over_http(f"http://127.0.0.1:{port}/mcp")
             stage.up.set()
             await stage.stop.wait()
-            group.cancel_scope.cancel()
 
     async with served(stage, serving):
         yield

@@ -5,18 +5,15 @@ goes on from there: nothing of a cell that was under way is kept.
 """
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import anyio
-from anyio.abc import Process
 from msgspec import Struct, json
 
+from tests.faults.processes import Workers
 from tests.torture.cells import Cell, Tally, cells
 
 GRACE = 10.0
@@ -68,60 +65,21 @@ def run(
     failed: Callable[[Task, int], object],
 ) -> None:
     """Do tasks, so many at a time; ``failed`` is told of one whose process gave no result."""
-    anyio.run(_run, tasks, jobs, done, failed)
+    workers = Workers(GRACE)
 
-
-async def _run(
-    tasks: Iterable[Task],
-    jobs: int,
-    done: Callable[[Result], object],
-    failed: Callable[[Task, int], object],
-) -> None:
-    waiting = iter(tasks)
-
-    async def work() -> None:
-        for task in waiting:
-            result, status = await _do(task)
-            if result is None:
+    def one(task: Task) -> None:
+        # A place of its own for what it leaves when it is killed.
+        with tempfile.TemporaryDirectory(prefix="mcp-", ignore_cleanup_errors=True) as room:
+            file = Path(room, "result")
+            words = json.encode(task).decode(), str(file)
+            command = [sys.executable, "-m", "tests.torture.alone", *words]
+            status = workers.run(command, env={**os.environ, "TMPDIR": room}).returncode
+            if not status:
+                done(json.decode(file.read_bytes(), type=Result))
+            elif not workers.interrupted:
                 failed(task, status)
-            else:
-                done(result)
 
-    async with anyio.create_task_group() as group:
-        for _ in range(jobs):
-            group.start_soon(work)
-
-
-async def _do(task: Task) -> tuple[Result | None, int]:
-    """Do one in a process, with a place of its own for what it leaves when it is killed."""
-    with tempfile.TemporaryDirectory(prefix="mcp-", ignore_cleanup_errors=True) as room:
-        file = f"{room}/result"
-        words = json.encode(task).decode(), file
-        async with await anyio.open_process(
-            [sys.executable, "-m", "tests.torture.alone", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=None,
-            stderr=None,
-            env={**os.environ, "TMPDIR": room},
-            start_new_session=True,  # Ctrl-C is ours, to be passed on
-        ) as process:
-            try:
-                status = await process.wait()
-            except anyio.get_cancelled_exc_class():
-                await _end(process)
-                raise
-        return (None if status else _read(file)), status
-
-
-def _read(file: str) -> Result:
-    return json.decode(Path(file).read_bytes(), type=Result)
-
-
-async def _end(process: Process) -> None:
-    """Let it end what it has started; whoever does not hear is killed."""
-    process.send_signal(signal.SIGINT)
-    with anyio.move_on_after(GRACE, shield=True):
-        await process.wait()
+    workers.each(one, tasks, jobs)
 
 
 # Tables

@@ -1,4 +1,4 @@
-"""Which runs are made: drivers, eras and event loops, and a share of the points of each."""
+"""Cells: a driver in one era on one event loop, and a share of the points of each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

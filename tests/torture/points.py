@@ -7,16 +7,22 @@ run's target, it fails.  A run without a target fails nowhere: it shows what poi
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from types import FrameType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from msgspec import Struct
 
 import mcpcore_transports
 
+_T = TypeVar("_T")
 DRIVERS = str(Path(mcpcore_transports.__file__).parent) + "/"
 _ROOT = len(str(Path(mcpcore_transports.__file__).parents[1])) + 1
 
@@ -112,6 +118,15 @@ def unwatched() -> Iterator[None]:
     finally:
         if watch is not None:
             watch.on = on
+
+
+@asynccontextmanager
+async def unwatched_entry(context: AbstractAsyncContextManager[_T]) -> AsyncIterator[_T]:
+    """Enter a context without which there is no story, :func:`unwatched`."""
+    async with AsyncExitStack() as stack:
+        with unwatched():
+            entered = await stack.enter_async_context(context)
+        yield entered
 
 
 def ours(frame: FrameType | None) -> str | None:

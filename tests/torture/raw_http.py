@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
-import h11
 from anyio.abc import SocketStream
 
 from mcpcore_transports.targets import HttpTarget
+from tests.faults.cutting import LOST
 from tests.torture.acts import Act
 from tests.torture.story import Story
+from tests.transports.http_fixture import Client
 from tests.transports.malformed import META
 
 LARGE = 400_000
@@ -22,36 +23,34 @@ CONNECTIONS = 6
 """The most that a server of this act has."""
 LONGEST = 2_000_000
 """The longest message that it takes."""
-_GONE = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class Refused(Exception):
     """Another status than the right one."""
 
 
-class Wire:
+class Wire(Client):
     """One connection, and the bytes on it."""
 
     def __init__(self, stream: SocketStream, host: str) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._host = host
-        self._read = b""
 
     async def send(self, *parts: bytes) -> None:
-        """Send bytes; the parts one by one."""
+        """Send parts one by one."""
         for part in parts:
-            await self._stream.send(part)
+            await self.stream.send(part)
             await anyio.lowlevel.checkpoint()
 
     async def heard(self) -> None:
         """Wait for anything to read."""
-        self._read += await self._stream.receive()
+        await self._more()
 
     async def end(self) -> None:
         """Send no more."""
-        await self._stream.send_eof()
+        await self.stream.send_eof()
 
-    def head(self, *lines: str, method: str = "POST", path: str = "/mcp") -> bytes:
+    def request(self, *lines: str, method: str = "POST", path: str = "/mcp") -> bytes:
         """The head of a request of the modern era."""
         usual = (
             f"{method} {path} HTTP/1.1",
@@ -62,56 +61,20 @@ class Wire:
         )
         return "\r\n".join((*usual, *lines, "", "")).encode()
 
-    def call(self, tool: str, **arguments: Any) -> tuple[bytes, bytes]:
+    def calling(self, tool: str, **arguments: Any) -> tuple[bytes, bytes]:
         """Head and body of a call."""
         body = call_of(tool, arguments)
-        return self.head(*of_call(tool), f"Content-Length: {len(body)}"), body
+        return self.request(*of_call(tool), f"Content-Length: {len(body)}"), body
 
     async def answers(self, count: int = 1) -> str:
-        """Wait for so many responses; their statuses, the interim ones too.
-
-        Raises Refused if the last is none of success.
-        """
+        """Wait for so many responses; their statuses, interim ones included."""
         seen: list[int] = []
-        reader, closed = _reader(), False
-        if self._read:
-            reader.receive_data(self._read)
-            self._read = b""
-        while count:
-            try:
-                event = reader.next_event()
-            except h11.RemoteProtocolError:
-                if not closed:
-                    raise
-                raise OSError("closed within a response") from None
-            if event is h11.NEED_DATA:
-                data = b""
-                with suppress(anyio.EndOfStream):
-                    data = await self._stream.receive()
-                closed = not data
-                reader.receive_data(data)
-                continue
-            if isinstance(event, h11.InformationalResponse | h11.Response):
-                if event.status_code != 102:  # it asks whether we are still there
-                    seen.append(event.status_code)
-            elif isinstance(event, h11.EndOfMessage):
-                count -= 1
-                if count:
-                    rest = reader.trailing_data[0]
-                    reader = _reader()
-                    if rest:
-                        reader.receive_data(rest)
-            elif isinstance(event, h11.ConnectionClosed):
-                raise OSError("closed before a response")
+        for _ in range(count):
+            status = 0
+            while status < 200:
+                status = (await self.response()).status
+                seen += [status] * (status != 102)  # it asks whether we are still there
         return " ".join(map(str, seen))
-
-
-def _reader() -> h11.Connection:
-    """What reads one response."""
-    reader = h11.Connection(h11.CLIENT)
-    reader.send(h11.Request(method="POST", target="/", headers=[("Host", "x")]))
-    reader.send(h11.EndOfMessage())
-    return reader
 
 
 def call_of(tool: str, arguments: dict[str, Any], **meta: Any) -> bytes:
@@ -159,7 +122,7 @@ async def _in_parts(place: Place) -> str:
     async with place.wire() as wire:
         body = call_of("echo", {"text": "in parts"})
         chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])]
-        head = wire.head(*of_call("echo"), "Transfer-Encoding: chunked")
+        head = wire.request(*of_call("echo"), "Transfer-Encoding: chunked")
         await wire.send(head[:20], head[20:], *chunks, b"0\r\n\r\n")
         return right(await wire.answers(), "200")
 
@@ -168,7 +131,7 @@ async def _continues(place: Place) -> str:
     async with place.wire() as wire:
         body = call_of("echo", {"text": "go on"})
         length = f"Content-Length: {len(body)}"
-        await wire.send(wire.head(*of_call("echo"), length, "Expect: 100-continue"))
+        await wire.send(wire.request(*of_call("echo"), length, "Expect: 100-continue"))
         with anyio.move_on_after(1.0):  # who hears nothing sends it all the same
             await wire.heard()
         await wire.send(body)
@@ -178,14 +141,14 @@ async def _continues(place: Place) -> str:
 async def _half_closes(place: Place) -> str:
     """Send no more, while the answer is not ready."""
     async with place.wire() as wire:
-        await wire.send(b"".join(wire.call("later", text="x" * LARGE)))
+        await wire.send(b"".join(wire.calling("later", text="x" * LARGE)))
         await wire.end()
         return right(await wire.answers(), "200")
 
 
 async def _reads_late(place: Place) -> str:
     async with place.wire() as wire:
-        head, body = wire.call("echo", text="x" * LARGE)
+        head, body = wire.calling("echo", text="x" * LARGE)
         await wire.send(head, body)
         await anyio.sleep(0.02)
         return right(await wire.answers(), "200")
@@ -194,8 +157,8 @@ async def _reads_late(place: Place) -> str:
 async def _follow_each_other(place: Place) -> str:
     """Send requests before the first one was answered, the last one in part."""
     async with place.wire() as wire:
-        first = b"".join(wire.call("later", text="1"))
-        second = b"".join(wire.call("echo", text="2"))
+        first = b"".join(wire.calling("later", text="1"))
+        second = b"".join(wire.calling("echo", text="2"))
         await wire.send(first + second[:10], second[10:])
         return right(await wire.answers(2), "200 200")
 
@@ -203,7 +166,7 @@ async def _follow_each_other(place: Place) -> str:
 async def _follow_at_length(place: Place) -> str:
     """The same, and more than is read ahead of it."""
     async with place.wire() as wire:
-        first, second = (b"".join(wire.call("later", text="x" * LARGE)) for _ in range(2))
+        first, second = (b"".join(wire.calling("later", text="x" * LARGE)) for _ in range(2))
         await wire.send(first + second)
         return right(await wire.answers(2), "200 200")
 
@@ -217,21 +180,21 @@ async def _is_malformed(place: Place) -> str:
 async def _is_nowhere(place: Place) -> str:
     async with place.wire() as wire:
         body = b"x" * 10_000
-        await wire.send(wire.head(f"Content-Length: {len(body)}", path="/nowhere"), body)
+        await wire.send(wire.request(f"Content-Length: {len(body)}", path="/nowhere"), body)
         return right(await wire.answers(), "404")
 
 
 async def _is_too_long(place: Place) -> str:
     async with place.wire() as wire:
-        await wire.send(wire.head(f"Content-Length: {LONGEST * 2}"), b"x" * 10_000)
+        await wire.send(wire.request(f"Content-Length: {LONGEST * 2}"), b"x" * 10_000)
         return right(await wire.answers(), "413")
 
 
 async def _grows_too_long(place: Place) -> str:
     """Send a body whose length is not known before."""
     async with place.wire() as wire:
-        await wire.send(wire.head(*of_call("echo"), "Transfer-Encoding: chunked"))
-        with suppress(*_GONE):
+        await wire.send(wire.request(*of_call("echo"), "Transfer-Encoding: chunked"))
+        with suppress(*LOST):
             for _ in range(5):
                 await wire.send(b"%x\r\n%s\r\n" % (LONGEST // 4, b"x" * (LONGEST // 4)))
         return right(await wire.answers(), "413")
@@ -239,7 +202,7 @@ async def _grows_too_long(place: Place) -> str:
 
 async def _stops_within_a_body(place: Place) -> str:
     async with place.wire() as wire:
-        head, body = wire.call("echo", text="never")
+        head, body = wire.calling("echo", text="never")
         await wire.send(head, body[:-5])
         await wire.end()
         return right(await wire.answers(), "400")
@@ -247,14 +210,14 @@ async def _stops_within_a_body(place: Place) -> str:
 
 async def _stops_within_a_head(place: Place) -> str:
     async with place.wire() as wire:
-        await wire.send(wire.head()[:-10])
+        await wire.send(wire.request()[:-10])
         await wire.end()
         return right(await wire.answers(), "400")
 
 
 async def _sends_bad_chunks(place: Place) -> str:
     async with place.wire() as wire:
-        head = wire.head(*of_call("echo"), "Transfer-Encoding: chunked")
+        head = wire.request(*of_call("echo"), "Transfer-Encoding: chunked")
         await wire.send(head, b"no length\r\n")
         return right(await wire.answers(), "400")
 
@@ -262,7 +225,7 @@ async def _sends_bad_chunks(place: Place) -> str:
 async def _leaves(place: Place) -> str:
     """Leave while the answer is waited for."""
     async with place.wire() as wire:
-        await wire.send(b"".join(wire.call("wait")))
+        await wire.send(b"".join(wire.calling("wait")))
         await anyio.sleep(0.02)
     return "left"
 
@@ -273,13 +236,13 @@ async def _are_too_many(place: Place) -> str:
         for _ in range(CONNECTIONS):
             await others.enter_async_context(place.wire())
         async with place.wire() as wire:
-            await wire.send(b"".join(wire.call("echo", text="one more")))
+            await wire.send(b"".join(wire.calling("echo", text="one more")))
             return right(await wire.answers(), "503")
 
 
 async def _last(place: Place) -> str:
     async with place.wire() as wire:
-        await wire.send(b"".join(wire.call("echo", text="last")))
+        await wire.send(b"".join(wire.calling("echo", text="last")))
         return right(await wire.answers(), "200")
 
 
@@ -304,7 +267,7 @@ RAW = Act(
         _leaves: "left",
     },
     last=(_last, "200"),
-    ends=(*_GONE, Refused),
+    ends=(*LOST, Refused),
     one_by_one=True,
 )
 """Requests of plain bytes."""

@@ -1,6 +1,5 @@
 """An act of plain bytes on sockets, with TLS or without: another language, and one too many."""
 
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,9 +11,9 @@ from anyio.abc import ByteStream
 
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.targets import UnixTarget
+from tests.faults.cutting import LOST, dial
 from tests.torture.acts import Act
 from tests.torture.raw_http import CONNECTIONS, Refused, call_of
-from tests.torture.relays import LOST
 from tests.torture.stages import contexts
 from tests.torture.story import Story
 
@@ -39,7 +38,7 @@ class Door:
         """Connect."""
         stream: ByteStream
         if isinstance(self._target, UnixTarget):
-            stream = _connected(self._target.path)
+            stream = PlainStream(dial(self._target))  # anyio's fails if given up when just ready
         else:
             parts = urlsplit(self._target.url)
             place = str(parts.hostname), parts.port or 0
@@ -52,18 +51,6 @@ class Door:
                 stream = await anyio.connect_tcp(*place)
         async with stream:
             yield stream
-
-
-def _connected(path: str) -> ByteStream:
-    """A Unix socket; that of anyio takes it ill if it is given up when it is just ready."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(path)  # to a listener on this machine: there is nothing to wait for
-    except OSError:
-        sock.close()
-        raise
-    sock.setblocking(False)
-    return PlainStream(sock)
 
 
 async def _line(stream: ByteStream) -> bytes:

@@ -1,4 +1,4 @@
-"""Which of the places in ``transports`` that wait a run comes to, whether it waits there or not.
+"""Places in ``transports`` that wait, and those that a run comes to, whether it waits or not.
 
 The places are counted in the source: each ``await``, ``async with`` and ``async for``.  That one is
 come to is seen by the interpreter's own trace of instructions, so that two on a line are two.

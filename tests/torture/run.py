@@ -1,8 +1,7 @@
-"""One run: the story on one driver, with one point that fails, and what is wrong after it."""
+"""One run: a story on one driver, one point that fails, and the rules after it."""
 
 import asyncio
 import gc
-import logging
 import operator
 import os
 import sys
@@ -25,6 +24,9 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import backend_options
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
+from tests.faults.allowed import NUMBERED, REMEMBERED, STORED
+from tests.faults.complaints import Complaints, briefly
+from tests.faults.holdings import OURS, counts, living, more, tables
 from tests.rest import at_rest
 from tests.torture import calls
 from tests.torture.functions import Failed
@@ -35,7 +37,6 @@ from tests.torture.stages import Stage
 from tests.torture.stored import SERVING, Ahead, lapse
 from tests.torture.story import ENDS, HEARD, Story, hello
 from tests.torture.suspensions import Cancelling, observed
-from tests.torture.tables import NUMBERED, OURS, REMEMBERED, STORED, counts, living, more, tables
 
 PATIENCE = 30.0
 """Seconds that everything together may take."""
@@ -54,7 +55,6 @@ OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 OPENED = ("lifespan.", "serve.")
 """What is opened and closed with a server, and who is told that it has just been opened: they fail
 that as well.  So their points begin."""
-_LOGGERS = ("mcpcore", "asyncio")
 _T = TypeVar("_T")
 
 
@@ -67,52 +67,24 @@ class Found(Struct):
     watch: Watch
 
 
-class Complaints(logging.Handler):
-    """What is logged as an error, warned of, or raised where nobody hears it."""
+@contextmanager
+def _unheard(heard: list[str]) -> Iterator[None]:
+    """Hear what is raised where nobody hears it; warnings are raised."""
+    unraisable = sys.unraisablehook
 
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.heard: list[str] = []
+    def unheard(problem: Any) -> None:
+        # Generators of httpx hold others that nobody closes when they are left early.
+        if not any(name in str(problem.exc_value) for name in ("'httpx.", "'httpcore.")):
+            heard.append(f"unraisable: {problem.exc_value!r} in {problem.object!r}")
 
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            last = error.__traceback__
-            while last is not None and last.tb_next is not None:
-                last = last.tb_next
-            code = None if last is None else last.tb_frame.f_code
-            place = "" if code is None or last is None else f" at {code.co_name}:{last.tb_lineno}"
-            text += f": {error!r}{place}"
-        self.heard.append(text)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        loggers = [logging.getLogger(name) for name in _LOGGERS]
-        unraisable = sys.unraisablehook
-
-        def unheard(problem: Any) -> None:
-            self.heard.append(f"unraisable: {problem.exc_value!r} in {problem.object!r}")
-
-        def unheard_but_httpx(problem: Any) -> None:
-            # Whose generators hold others that nobody closes when they are left early.
-            if not any(name in str(problem.exc_value) for name in ("'httpx.", "'httpcore.")):
-                unheard(problem)
-
-        sys.unraisablehook = unheard_but_httpx
-        for logger in loggers:
-            logger.addHandler(self)
-            logger.propagate = False
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                yield
-                gc.collect()
-        finally:
-            sys.unraisablehook = unraisable
-            for logger in loggers:
-                logger.removeHandler(self)
-                logger.propagate = True
+    sys.unraisablehook = unheard
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = unraisable
 
 
 class _Tables:
@@ -161,11 +133,11 @@ class Run:
     def play(self, backend: str) -> Found:
         """Do it, on an event loop of its own."""
         before = _held()
-        complaints = Complaints()
+        complaints = Complaints(briefly)
         with pytest.MonkeyPatch.context() as patch:
             ledger = Ledger(patch)
             self._tables = _Tables(patch)
-            with complaints.listening(), self.watch.watching():
+            with complaints.listening(), _unheard(complaints.heard), self.watch.watching():
                 try:
                     anyio.run(self._perform, **_loop(backend))
                 except TimeoutError:

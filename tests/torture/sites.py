@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import httpx
-from anyio.abc import SocketAttribute, TaskGroup
+from anyio.abc import TaskGroup
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
@@ -21,11 +21,11 @@ from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
+from tests.faults.cutting import listening
 from tests.forks import launcher
 from tests.torture.asgi_sockets import lifespan, serve_socket
 from tests.torture.bridge import Bridge
 from tests.torture.functions import Failed, fallible
-from tests.torture.relays import accept_always
 from tests.torture.stages import (
     ANY_PORT,
     Stage,
@@ -69,22 +69,14 @@ async def asgi_sockets(stage: Stage) -> AsyncIterator[None]:
             await serve_sockets()
 
     async def serve_sockets() -> None:
-        async with (
-            lifespan(app),
-            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-            anyio.create_task_group() as group,
-        ):
-            port = listener.extra(SocketAttribute.local_port)
+        async with lifespan(app), listening(serving_it) as port:
             stage.target = WebSocketTarget(f"ws://127.0.0.1:{port}/mcp", headers)
-            for each in listener.listeners:
-                group.start_soon(accept_always, each, serving_it, group)
             stage.up.set()
             try:
                 await stage.stop.wait()
             finally:
                 with anyio.CancelScope(shield=True):
                     await app.aclose()
-            group.cancel_scope.cancel()
 
     async with served(stage, serving):
         yield

@@ -1,4 +1,4 @@
-"""Which calls of the system the source of ``transports`` has, and why some of them are no points.
+"""System calls in the source of ``transports``, and reasons why some are no points.
 
 They are found by their names: whatever of a module of the system is named anywhere, called or not,
 and each method that is called as one of a socket, a process, a file or a database is.

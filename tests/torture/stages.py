@@ -1,4 +1,4 @@
-"""Where a story is told: a server that is offered, and how its clients find it."""
+"""Stages: a server that is served on a driver, and how its clients reach it."""
 
 import ssl
 import tempfile

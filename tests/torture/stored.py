@@ -1,4 +1,4 @@
-"""Stores under torture: what they keep is there for its time, and when that is over it is gone."""
+"""Stores under torture: nothing is kept beyond its time."""
 
 import sqlite3
 import tempfile
@@ -22,10 +22,11 @@ from mcpcore.http.storing import (
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.stores.base import Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
+from tests.faults.allowed import REMEMBERED
+from tests.faults.holdings import more, rows
 from tests.torture.functions import Fallible
 from tests.torture.points import unwatched
 from tests.torture.stages import Stage, network
-from tests.torture.tables import REMEMBERED, more, rows
 from tests.transports.redis_server import redis_server
 
 SPAN = 4 * StoreSettings().absolute

@@ -1,4 +1,4 @@
-"""What a client does under torture: a little of everything, and how each of its calls ends."""
+"""Stories: the calls of a client under torture, and how each ends."""
 
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Mapping

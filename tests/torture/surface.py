@@ -1,4 +1,4 @@
-"""Where users give functions: every parameter of what the documentation shows that takes one.
+"""Parameters that take functions of users, of everything that documentation imports.
 
 Settings and what servers register are in :mod:`tests.torture.users`; here is the rest, found by the
 types of parameters: functions, and methods of classes, that a page of the documentation imports.

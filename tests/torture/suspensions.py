@@ -1,4 +1,4 @@
-"""Each time that a task of ours waits: seen on both event loops, a moment to cancel something.
+"""Moments at which a task of ours waits, on both event loops, to cancel something.
 
 On asyncio the coroutine of every task is wrapped, on trio an instrument looks on.  What is
 cancelled is a scope that the scene has offered, with everything that waits inside of it, or on

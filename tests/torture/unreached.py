@@ -1,4 +1,4 @@
-"""The functions of ``transports`` in which no story comes to every place that waits, and why.
+"""Functions of ``transports`` with places that wait and no story comes to, with reasons.
 
 With each stands how many such places it has, and how many of them may stay without a visit: whoever
 adds one has to look whether that is reached, and none is lost unseen.

@@ -1,4 +1,4 @@
-"""What users give to a library: found in its types, so that nothing of it is forgotten.
+"""Functions that users give to the library, found by types.
 
 A field of a configuration that takes a function, or an object of a protocol, is found by its type;
 what is in it is made to fail as any other function of the user's.  So is what a server registers.

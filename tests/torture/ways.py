@@ -18,11 +18,11 @@ from mcpcore_transports.tls import client_tls
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.stories import hasty
+from tests.faults.cutting import Road, listening, passed, tunnelling, until_said
 from tests.torture.features_server import limiter, make_features
 from tests.torture.functions import fallible
-from tests.torture.points import Watch
+from tests.torture.points import Watch, unwatched_entry
 from tests.torture.raw_http import CONNECTIONS, LONGEST
-from tests.torture.relays import Relay
 from tests.torture.sites import process
 from tests.torture.stages import Open, Stage, contexts, network, over_http, over_websocket
 from tests.torture.tasks import make_task_server
@@ -135,10 +135,10 @@ def cut_off(inner: Open, *cuts: int, words: bytes | None = None) -> Open:
                 yield
                 return
             url = urlsplit(stage.target.url)
-            upstream = str(url.hostname), url.port or 0
-            async with Relay(upstream, cuts=cuts, words=words).open() as relay:
-                stage.calm = relay.calm
-                place = url._replace(netloc=f"127.0.0.1:{relay.port}")
+            way = Road(url.port, cuts, passed if words is None else until_said(words, 2))
+            async with unwatched_entry(listening(way.carry)) as port:
+                stage.calm = way.calm
+                place = url._replace(netloc=f"127.0.0.1:{port}")
                 stage.target = structs.replace(stage.target, url=place.geturl())
                 yield
 
@@ -153,12 +153,11 @@ async def behind_a_proxy(stage: Stage) -> AsyncIterator[None]:
         if not stage.target:
             yield
             return
-        url = urlsplit(stage.target.url)
-        upstream = str(url.hostname), url.port or 0
-        async with Relay(upstream, tunnel=True, ssl_context=server).open() as relay:
+        upstream = urlsplit(stage.target.url).port
+        async with unwatched_entry(tunnelling(upstream, server)) as port:
             proxy = Proxy(
                 host="127.0.0.1",
-                port=relay.port,
+                port=port,
                 secure=True,
                 authorization=b"Basic eDp5",
                 ssl_context=client,
@@ -274,9 +273,8 @@ def untrusted(inner: Open) -> Open:
 @asynccontextmanager
 async def behind_a_firm_proxy(stage: Stage) -> AsyncIterator[None]:
     """Behind one that lets nobody through."""
-    upstream = "127.0.0.1", 9
-    async with Relay(upstream, tunnel=True, refusing=True).open() as relay:
-        stage.client = structs.replace(stage.client, proxy=Proxy(host="127.0.0.1", port=relay.port))
+    async with unwatched_entry(tunnelling(None)) as port:
+        stage.client = structs.replace(stage.client, proxy=Proxy(host="127.0.0.1", port=port))
         stage.target = over_http("https://localhost/mcp")
         yield
 

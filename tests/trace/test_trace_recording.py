@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
@@ -27,6 +27,7 @@ from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget
 from mcpcore_transports.tracing.tracing import Trace, TraceSettings
+from tests.faults.cutting import listening
 from tests.trace.recorded import (
     ERAS,
     SECRET,
@@ -225,10 +226,7 @@ async def test_what_was_compressed_is_recorded_as_it_was_meant(
             await stream.send(head.encode() + body)
 
     file = tmp_path / "client.jsonl"
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with anyio.create_task_group() as group, httpx.AsyncClient() as http:
-        group.start_soon(listener.serve, respond)
+    async with listening(respond) as port, httpx.AsyncClient() as http:
         with pytest.raises(NegotiationError):
             async with connect(
                 f"http://127.0.0.1:{port}/mcp",
@@ -237,8 +235,6 @@ async def test_what_was_compressed_is_recorded_as_it_was_meant(
                 http_client=http if own_client else None,
             ):
                 pytest.fail("it was opened")
-        group.cancel_scope.cancel()
-    await listener.aclose()
     told = [record for record in messages(loaded(file)) if record.direction == TO_CLIENT]
     assert [json.loads(str(record.text)) for record in told] == [answer]
     assert told[0].kind == "error"

@@ -7,7 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream
+
+from tests.faults import http_by_hand
+from tests.faults.cutting import listening
+from tests.faults.http_by_hand import ServerSide, response
 
 Reply = tuple[int, dict[str, Any] | None]
 Responder = Callable[[dict[str, Any], Mapping[str, str]], Reply]
@@ -18,39 +22,18 @@ Responder = Callable[[dict[str, Any], Mapping[str, str]], Reply]
 async def http_server(respond: Responder) -> AsyncIterator[str]:
     """Answer each POST with what ``respond`` says, and everything else with 405; yields the URL."""
 
-    async def serve(stream: SocketStream) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the client thought otherwise
-            await answer(stream)
-
-    async def answer(stream: SocketStream) -> None:
+    async def serve(stream: ByteStream) -> None:
         async with stream:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                data += await stream.receive()
-            head, _, body = data.partition(b"\r\n\r\n")
-            first, *lines = head.decode().split("\r\n")
-            headers = {
-                name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
-            }
-            while len(body) < int(headers.get("content-length", 0)):
-                body += await stream.receive()
-            status, reply = 405, None
-            if first.startswith("POST"):
-                status, reply = respond(json.loads(body), headers)
-            out = b"" if reply is None else json.dumps(reply).encode()
-            await stream.send(
-                f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(out)}\r\nconnection: close\r\n\r\n".encode()
-                + out
-            )
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # it thought otherwise
+                request = await ServerSide(stream).request()
+                status, reply = 405, None
+                if request.method == "POST":
+                    status, reply = respond(request.json, request.headers)
+                body = b"" if reply is None else json.dumps(reply).encode()
+                await stream.send(response(body, b"Connection: close", status=b"%d X" % status))
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        group.cancel_scope.cancel()
+    async with listening(serve) as port:
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 def modern(result: dict[str, Any]) -> dict[str, Any]:
@@ -58,14 +41,11 @@ def modern(result: dict[str, Any]) -> dict[str, Any]:
     return {"resultType": "complete", **result}
 
 
-DISCOVERY = modern(
-    {
-        "supportedVersions": ["2026-07-28"],
-        "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "logging": {}},
-        "ttlMs": 0,
-        "cacheScope": "public",
-    }
-)
+DISCOVERY: dict[str, Any] = {
+    **http_by_hand.DISCOVERY,
+    "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "logging": {}},
+    "ttlMs": 0,
+}
 
 _CHILD = """
 import json, sys

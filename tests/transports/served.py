@@ -1,11 +1,10 @@
 """A server in the process of the test, on bindings of its own, until the test has seen enough."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
 from msgspec import structs
 
 from mcpcore.service import Server
@@ -123,18 +122,6 @@ async def served(
             await listening.wait()
             yield made
             made.stop.set()
-
-
-@asynccontextmanager
-async def by_hand(answer: Callable[[SocketStream], Awaitable[object]]) -> AsyncIterator[int]:
-    """The port of a server that a test speaks for."""
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(listener.serve, answer)
-        yield listener.extra(SocketAttribute.local_port)
-        group.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -3,22 +3,20 @@
 ``good`` answers at once, ``beside`` when the test says so, ``bad`` is the fault under test.
 """
 
-import json
 import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute, SocketListener
-from anyio.streams.tls import TLSStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from mcpcore.spec.revisions import BY_NAME
-
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+from tests.faults.cutting import LOST, listening
+from tests.faults.http_by_hand import DISCOVERY, Request, ServerSide, answer
 
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -30,25 +28,16 @@ NO_STREAM = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"
 class Side:
     """One request on its connection, and what may be done about it."""
 
-    def __init__(
-        self, villain: "Villain", stream: ByteStream, head: list[str], body: bytes
-    ) -> None:
+    def __init__(self, villain: "Villain", stream: ByteStream, request: Request) -> None:
         self.villain = villain
         self.stream = stream
-        self.method, self.target, _ = head[0].split(" ")
-        lines = (line.partition(":") for line in head[1:])
-        self.headers = {name.lower(): value.strip() for name, _, value in lines}
-        self.message: dict[str, Any] = json.loads(body) if body else {}
-
-    @property
-    def id(self) -> Any:
-        return self.message.get("id")
+        self.method, self.target, self.headers = request.method, request.target, request.headers
+        self.message: dict[str, Any] = request.json if request.body else {}
+        self.id: Any = self.message.get("id")
 
     def answer(self, text: str = "well", **more: Any) -> bytes:
-        """A good answer, ``more`` in the place of its members; None takes one out."""
-        result = {"resultType": "complete", "content": [{"type": "text", "text": text}]}
-        message = {"jsonrpc": "2.0", "id": self.id, "result": result, **more}
-        return json.dumps({name: value for name, value in message.items() if value != ...}).encode()
+        """A good answer, ``more`` in the place of its members; ``...`` takes one out."""
+        return answer(self.id, text, **more)
 
     def json(self, body: bytes, extra: bytes = b"") -> bytes:
         return JSON + extra + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -106,29 +95,11 @@ class Villain:
         self.capabilities: dict[str, Any] = {"tools": {}}
 
     async def serve(self, stream: ByteStream) -> None:
+        server = ServerSide(stream)
         async with stream:
-            buffer = b""
-            try:
-                while True:
-                    while b"\r\n\r\n" not in buffer:
-                        buffer += await stream.receive()
-                    head, _, buffer = buffer.partition(b"\r\n\r\n")
-                    lines = head.decode().split("\r\n")
-                    size = next(
-                        (
-                            int(x.split(":")[1])
-                            for x in lines
-                            if x.lower()[:15] == "content-length:"
-                        ),
-                        0,
-                    )
-                    while len(buffer) < size:
-                        buffer += await stream.receive()
-                    body, buffer = buffer[:size], buffer[size:]
-                    if not await self._answer(Side(self, stream, lines, body)):
-                        return
-            except LOST:
-                return
+            with suppress(*LOST):
+                while await self._answer(Side(self, stream, await server.request())):
+                    pass
 
     async def _answer(self, side: Side) -> bool:
         """Answer one request; False if the connection is to be closed."""
@@ -155,14 +126,11 @@ class Villain:
                 await self.beside.wait()
                 await side.send(side.json(side.answer()))
             case "server/discover":
-                result = {
-                    "resultType": "complete",
+                own = {
                     "supportedVersions": [self.revision.name],
                     "capabilities": self.capabilities,
-                    "ttlMs": 1000,
-                    "cacheScope": "public",
                 }
-                await side.send(side.json(side.answer(result=result)))
+                await side.send(side.json(side.answer(result=DISCOVERY | own)))
             case "initialize":
                 self.session += 1
                 result = {
@@ -189,28 +157,6 @@ async def villain(
 ) -> AsyncIterator[Villain]:
     """Serve until the end of the block."""
     state = Villain(revision, bad, get)
-    multi = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    listener = multi.listeners[0]
-    assert isinstance(listener, SocketListener)
-    port = listener.extra(SocketAttribute.local_port)
-    state.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{port}/mcp"
-
-    async def serve(stream: ByteStream) -> None:
-        if ssl_context is None:
-            await state.serve(stream)
-            return
-        try:
-            wrapped = await TLSStream.wrap(
-                stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
-            )
-        except LOST:
-            await stream.aclose()
-        else:
-            await state.serve(wrapped)
-
-    async with multi, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        try:
-            yield state
-        finally:
-            tasks.cancel_scope.cancel()
+    async with listening(state.serve, ssl_context) as port:
+        state.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{port}/mcp"
+        yield state

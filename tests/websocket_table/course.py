@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from mcpcore.engine.config import Limits
 from mcpcore.engine.reconnection import ReconnectSettings
@@ -19,6 +19,7 @@ from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import PATIENCE
+from tests.faults.cutting import listening
 from tests.transports.served import served
 from tests.websocket_table.codec import Seen
 from tests.websocket_table.rows import (
@@ -143,16 +144,10 @@ async def try_client(row: Row) -> Course:
         except CallFailed as error:
             outcome = f"{type(error).__name__}: {error}"
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, hand.serve)
-        port = listener.extra(SocketAttribute.local_port)
+    async with listening(hand.serve) as port:
         with anyio.move_on_after(3 * PATIENCE):
             await call(f"ws://127.0.0.1:{port}/mcp")
             await hand.done.wait()
-        tasks.cancel_scope.cancel()
     if hand.wire is None:
         return Course([Seen("wrong", b"it does not connect")], "client", call=outcome)
     course = hand.wire.course("client")

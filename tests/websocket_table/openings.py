@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 from msgspec import Struct
 
 from mcpcore.errors import LinkError
@@ -14,6 +14,7 @@ from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.clock import PATIENCE
+from tests.faults.cutting import listening
 from tests.transports.served import served
 from tests.websocket_table.codec import close, text
 from tests.websocket_table.rows import FAILED, OK, PROBE, Grade, Side, message
@@ -159,12 +160,7 @@ async def _client(row: Opening, settings: WebSocketSettings) -> Grade:
 
     outcome = ""
     options = ClientSettings(websocket=settings)
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, respond)
-        port = listener.extra(SocketAttribute.local_port)
+    async with listening(respond) as port:
         target = WebSocketTarget(f"ws://127.0.0.1:{port}/mcp")
         with anyio.move_on_after(3 * PATIENCE):
             try:
@@ -173,7 +169,6 @@ async def _client(row: Opening, settings: WebSocketSettings) -> Grade:
             except LinkError as error:
                 outcome = str(error)
             await done.wait()
-        tasks.cancel_scope.cancel()
     ends = [(seen.kind, seen.code) for wire in wires for seen in wire.seen if seen.kind != "text"]
     answers = wires[0].course("client").answers if wires else []
     if row.says:

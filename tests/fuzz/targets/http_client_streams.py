@@ -331,11 +331,7 @@ async def _live(script: _Script, cuts: bytes | None, traced: bool) -> _Outcome:
 
 def _run(script: _Script, cuts: bytes | None, way: tuple[sockets.Loop, bool]) -> _Outcome:
     loop, traced = way
-    try:
-        return sockets.run(partial(_live, script, cuts, traced), loop)
-    except BaseException:
-        _listener.give_up()  # somebody may wait there
-        raise
+    return _listener.run(partial(_live, script, cuts, traced), loop)
 
 
 # What must hold

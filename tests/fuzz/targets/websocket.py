@@ -27,6 +27,7 @@ from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSett
 from tests.engine.bench import server_config
 from tests.fuzz import messages, sockets
 from tests.fuzz.choices import Choices
+from tests.fuzz.websocket_script import frame
 from tests.websocket_table import codec
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -159,19 +160,6 @@ class _Heard:
             self.wrong = str(error) or type(error).__name__
 
 
-def _frame(c: Choices, text: bytes, packer: codec.Packer | None) -> list[codec.Frame]:
-    """One message as a client may write it, or nearly."""
-    bits = 0
-    if packer is not None and c.flag():
-        text, bits = packer(text), codec.RSV1
-    if c.flag(3):
-        at = c.below(len(text) + 1)
-        first = codec.text(text[:at], fin=False, bits=bits, key=_MASK)
-        between = [codec.ping(c.blob(4), key=_MASK)] if c.flag() else []
-        return [first, *between, codec.more(text[at:], key=_MASK)]
-    return [codec.text(text, bits=bits, key=_MASK)]
-
-
 def _odd(c: Choices) -> codec.Frame:
     """A control frame, or a frame that is wrong in some way."""
     data = c.blob(8)
@@ -202,7 +190,7 @@ def _frames(c: Choices, packed: bool) -> bytes:
     frames: list[codec.Frame] = []
     for _ in range(c.below(8)):
         if c.below(4):
-            frames += _frame(c, messages.any_message(c, modern=c.flag()), packer)
+            frames += frame(c, messages.any_message(c, modern=c.flag()), packer, _MASK)
         else:
             frames.append(_odd(c))
     return b"".join(frame.encode(client=True) for frame in frames)

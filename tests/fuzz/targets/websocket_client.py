@@ -154,11 +154,7 @@ async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
 
 def _run(script: Script, cuts: Choices | None, way: tuple[sockets.Loop, bool]) -> _Outcome:
     loop, traced = way
-    try:
-        return sockets.run(partial(_live, script, cuts, traced), loop)
-    except BaseException:
-        _listener.give_up()  # somebody may wait there
-        raise
+    return _listener.run(partial(_live, script, cuts, traced), loop)
 
 
 # What must hold

@@ -10,6 +10,7 @@ from mcpcore.engine.outbound import Sender
 from mcpcore.engine.reconnection import Handover
 from mcpcore.engine.state import Batch, Endpoint, PeerState
 from mcpcore.engine.subscriptions import Interest
+from mcpcore.engine.transmit import Outbox
 from mcpcore.wire.framing import LineReader
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -50,15 +51,15 @@ def _two_ends() -> None:
 def _answered_twice() -> None:
     """A result is sent twice."""
 
-    def make(answer: Any) -> Any:
-        def mutant(self: Any, record: Any, kind: Any, data: Any, code: Any = None) -> None:
-            answer(self, record, kind, data, code)
-            if kind is FrameKind.RESULT and record.route == 0:
-                answer(self, record, kind, data, code)
+    def make(push: Any) -> Any:
+        def mutant(self: Any, frame: Any) -> None:
+            push(self, frame)
+            if frame.kind is FrameKind.RESULT and frame.route == 0:
+                push(self, frame)
 
         return mutant
 
-    wrapped(PeerState, "answer", make)
+    wrapped(Outbox, "push", make)
 
 
 def _cancelled_answered() -> None:

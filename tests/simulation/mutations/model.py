@@ -1,4 +1,4 @@
-"""What a mutation is."""
+"""A mutation of the core, by name, and how soon it is found."""
 
 from collections.abc import Callable
 from typing import Any

@@ -11,15 +11,14 @@ from urllib.request import ProxyHandler, build_opener
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener
+from anyio.abc import ByteStream
 
 from mcpcore.auth.needs import Fetch, NeedFailed
 from tests.auth.world import World
 from tests.clock import patience
+from tests.faults.cutting import LOST, listening
 
 T = TypeVar("T")
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 @dataclass
@@ -56,11 +55,7 @@ class Site:
 @asynccontextmanager
 async def site(answer: Answer, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
     """Run a site that answers one request a connection, byte by byte as the test likes."""
-    tcp: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    made = Site(tcp.extra(SocketAttribute.local_port))
-    listener = tcp
-    if ssl_context is not None:
-        listener = TLSListener(tcp, ssl_context, standard_compatible=False)
+    made = Site(0)
 
     async def serve(stream: ByteStream) -> None:
         made.connections += 1
@@ -72,10 +67,8 @@ async def site(answer: Answer, ssl_context: ssl.SSLContext | None = None) -> Asy
         finally:
             await anyio.aclose_forcefully(stream)
 
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
+    async with listening(serve, ssl_context) as made.port:
         yield made
-        tasks.cancel_scope.cancel()
 
 
 async def _received(stream: ByteStream) -> Asked:

@@ -56,9 +56,9 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
 from tests.clock import HOUR, Clock, patience, turns, until
+from tests.faults.cutting import road
 from tests.transports.auth.auth_site import Asked, reply, site
 from tests.transports.auth.auth_stage import MACHINE, Person, Stage, notes, stage
-from tests.transports.road import road
 from tests.transports.served import ANY_PORT
 
 pytestmark = pytest.mark.anyio

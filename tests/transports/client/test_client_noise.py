@@ -7,12 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from mcpcore.engine.events import Violation
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from tests.clock import patience
+from tests.faults.cutting import listening
 from tests.transports.villain import EVENTS, Side, villain
 
 pytestmark = pytest.mark.anyio
@@ -91,14 +92,10 @@ async def test_it_is_told_over_tcp() -> None:
                 await _copy(process.stdout, stream)
                 tasks.cancel_scope.cancel()
 
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(SocketAttribute.local_port)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, serve)
-            callbacks = Callbacks(violation=told.append)
-            async with connect(f"tcp://127.0.0.1:{port}", callbacks=callbacks) as client:
-                await client.call_tool("echo", {"text": "hello"})
-            tasks.cancel_scope.cancel()
+    async with listening(serve) as port:
+        callbacks = Callbacks(violation=told.append)
+        async with connect(f"tcp://127.0.0.1:{port}", callbacks=callbacks) as client:
+            await client.call_tool("echo", {"text": "hello"})
     assert [event.excerpt.split()[1] for event in told] == [str(n) for n in range(NOISE)]
 
 

@@ -31,9 +31,9 @@ from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from tests.clock import patience
+from tests.faults.cutting import LOST, Road, listening, road
 from tests.more_time import with_more_time
-from tests.transports.road import ENDS, Road, road
-from tests.transports.served import Served, by_hand, served
+from tests.transports.served import Served, served
 
 pytestmark = pytest.mark.anyio
 
@@ -616,7 +616,7 @@ class Scripted:
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         async with stream:
             lines = b""
-            with suppress(*ENDS):
+            with suppress(*LOST):
                 while True:
                     *whole, lines = (lines + await stream.receive()).split(b"\n")
                     for line in whole:
@@ -649,7 +649,7 @@ async def scripted(
     script = Scripted(list(answers))
     with patience():
         async with (
-            by_hand(script.serve) as port,
+            listening(script.serve) as port,
             road("tcp", port, folder) as way,
             connect(
                 way.url,

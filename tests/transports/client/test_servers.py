@@ -54,7 +54,8 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
-from tests.transports.served import ANY_PORT, by_hand, served
+from tests.faults.cutting import listening
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +138,7 @@ async def hanging() -> AsyncIterator[str]:
         async with stream:
             await anyio.sleep_forever()
 
-    async with by_hand(silent) as port:
+    async with listening(silent) as port:
         yield f"http://127.0.0.1:{port}/mcp"
 
 

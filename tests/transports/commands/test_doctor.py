@@ -24,6 +24,7 @@ from mcpcore_transports.targets import StdioTarget, Target, parse_target
 from mcpcore_transports.tls import server_tls
 from tests.clock import Clock, until
 from tests.command import mcpcore_here
+from tests.faults.cutting import listening
 from tests.transports.certificates import Authority
 from tests.transports.served import served
 from tests.warm import PYTHON
@@ -294,12 +295,9 @@ async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIt
         head += [f"content-length: {len(body)}", "", ""]
         await stream.send("\r\n".join(head).encode() + body)
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as group:
-        url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
-        group.start_soon(listener.serve, answer)
+    async with listening(answer) as port:
+        url = f"http://127.0.0.1:{port}/mcp"
         yield url
-        group.cancel_scope.cancel()
 
 
 @pytest.mark.anyio

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from anyio.abc import ByteStream
 from msgspec import Struct
 
 from mcpcore.engine.config import Config, Limits, Negotiation
@@ -27,6 +27,8 @@ from mcpcore_transports.http.client.client import HttpClientLink
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.clock import PATIENCE, patience
+from tests.faults import http_by_hand
+from tests.faults.cutting import listening
 
 Outcome = ResultReceived | ErrorReceived | RequestEnded
 
@@ -115,60 +117,8 @@ async def caller(
     assert machine.exchanges == 0
 
 
-class Request(Struct):
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    def answer(self, text: str = "hello", *, id: Any = ...) -> bytes:
-        """The JSON body of a good answer to this request."""
-        if self.json["method"] == "server/discover":
-            result = {
-                "supportedVersions": ["2026-07-28"],
-                "capabilities": {"tools": {}},
-                "ttlMs": 1000,
-                "cacheScope": "public",
-            }
-        else:
-            result = {"content": [{"type": "text", "text": text}]}
-        id = self.json["id"] if id is ... else id
-        message = {"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete", **result}}
-        return json.dumps(message).encode()
-
-
-class ServerSide:
+class ServerSide(http_by_hand.ServerSide):
     """One connection, seen from the scripted server."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self.stream = stream
-        self.buffer = b""
-
-    async def send(self, *parts: bytes) -> None:
-        for part in parts:
-            await self.stream.send(part)
-
-    async def request(self) -> Request:
-        """Read one whole request."""
-        while b"\r\n\r\n" not in self.buffer:
-            self.buffer += await self.stream.receive()
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        method, target, version = first.split(" ")
-        assert version == "HTTP/1.1"
-        headers = {
-            name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
-        }
-        assert len(headers) == len(lines)
-        size = int(headers.get("content-length", "0"))
-        while len(self.buffer) < size:
-            self.buffer += await self.stream.receive()
-        body, self.buffer = self.buffer[:size], self.buffer[size:]
-        return Request(method, target, headers, body)
 
     async def reply(self, data: bytes) -> None:
         """Read a request and send ``data``, in which ANSWER and LENGTH are filled in."""
@@ -211,11 +161,7 @@ class Scripted(Struct):
 @asynccontextmanager
 async def scripted(*scripts: Script, discover: bool = True) -> AsyncIterator[Scripted]:
     """Listen; the first connection answers the discovery by itself, then its script follows."""
-    multi = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    listener = multi.listeners[0]
-    assert isinstance(listener, SocketListener)
-    port = listener.extra(SocketAttribute.local_port)
-    state = Scripted(f"http://127.0.0.1:{port}/mcp", deque(scripts), [])
+    state = Scripted("", deque(scripts), [])
 
     async def serve(stream: ByteStream) -> None:
         script = state.scripts.popleft()
@@ -227,8 +173,7 @@ async def scripted(*scripts: Script, discover: bool = True) -> AsyncIterator[Scr
             await script(side)
             state.done.append(number)
 
-    async with multi, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
+    async with listening(serve) as port:
+        state.url = f"http://127.0.0.1:{port}/mcp"
         yield state
         assert not state.scripts
-        tasks.cancel_scope.cancel()

@@ -26,10 +26,10 @@ from mcpcore_transports.http.client.client import HttpClientLink, Origin
 from mcpcore_transports.http.client.protocol import HttpClientProtocol
 from mcpcore_transports.http1.connection import Http1Client
 from tests.clock import HOUR, Clock, arrived, until
+from tests.faults.http_by_hand import Request
 from tests.transports.http.http_client_fixture import (
     GOOD,
     Caller,
-    Request,
     ServerSide,
     caller,
     scripted,

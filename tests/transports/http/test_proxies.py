@@ -24,14 +24,13 @@ from mcpcore.errors import (
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
+from tests.faults.cutting import LOST, listening
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
-from tests.transports.served import by_hand, served
+from tests.transports.served import served
 from tests.transports.sockets.test_tls import ERAS, at, call, server
 
 pytestmark = pytest.mark.anyio
-
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ async def proxying(
         await proxy.serve(stream)
 
     with patience():
-        async with by_hand(serve) as port:
+        async with listening(serve) as port:
             proxy.url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
             yield proxy
 

@@ -11,7 +11,7 @@ from mcpcore import Callbacks, ClientSettings, Context, Server, ServeSettings, c
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.clock import PATIENCE
-from tests.transports.cutproxy import CutProxy, Place, cut_proxy
+from tests.faults.cutting import CutProxy, Place, cut_proxy
 from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio

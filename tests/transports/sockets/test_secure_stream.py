@@ -28,9 +28,10 @@ from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import SecureChannel, SecureStream
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
+from tests.faults.cutting import listening
 from tests.transports.certificates import papers
 from tests.transports.malformed import good
-from tests.transports.served import ANY_PORT, Served, by_hand, served
+from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.sites import call
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 
@@ -391,7 +392,7 @@ async def test_what_is_no_tls_while_much_is_written() -> None:
             await stream.send(b"." * 50_000_000)
 
     with patience():
-        async with by_hand(babble) as port, anyio.create_task_group() as tasks:
+        async with listening(babble) as port, anyio.create_task_group() as tasks:
             below = await anyio.connect_tcp("127.0.0.1", port)
             client = client_tls(ca=AUTHORITY)
             stream = await SecureStream.wrap(below, hostname="localhost", ssl_context=client)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketStream
 
 from mcpcore import ClientSettings, EraCache, ServeSettings, client_tls, connect, server_tls
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
@@ -20,6 +20,7 @@ from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget, describe, parse_target
+from tests.faults.cutting import listening
 from tests.transports.certificates import papers
 from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, served
@@ -160,23 +161,12 @@ async def test_a_host_that_is_none(host: str) -> None:
         await call(f"tcp://{host}:1")
 
 
-@asynccontextmanager
-async def listener(serve: Callable[[SocketStream], Any]) -> AsyncIterator[int]:
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as bound,
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(bound.serve, serve)
-        yield bound.extra(SocketAttribute.local_port)
-        group.cancel_scope.cancel()
-
-
 async def test_a_handshake_that_takes_too_long() -> None:
     async def silent(stream: SocketStream) -> None:
         async with stream:
             await anyio.sleep_forever()
 
-    async with listener(silent) as port:
+    async with listening(silent) as port:
         settings = ClientSettings(socket=SocketSettings(handshake_time=0.05))
         with pytest.raises(LinkError, match=r"no connection within 0\.05 s"):
             await connect(f"tls://127.0.0.1:{port}", settings=settings).__aenter__()

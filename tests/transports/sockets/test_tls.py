@@ -24,9 +24,10 @@ from mcpcore.errors import (
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 from tests.clock import patience
 from tests.command import mcpcore_here
+from tests.faults import cutting
 from tests.more_time import with_more_time
 from tests.transports.certificates import papers
-from tests.transports.served import by_hand, served
+from tests.transports.served import served
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.warm import PYTHON
 
@@ -247,7 +248,7 @@ async def listening(handler: Any) -> AsyncIterator[str]:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             await handler(stream)
 
-    async with by_hand(guarded) as port:
+    async with cutting.listening(guarded) as port:
         yield f"https://127.0.0.1:{port}/mcp"
 
 

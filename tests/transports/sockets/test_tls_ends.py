@@ -15,9 +15,10 @@ from mcpcore import ClientSettings, Context, HttpServerSettings, Server, ServeSe
 from mcpcore.errors import NegotiationError
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience
+from tests.faults.cutting import listening
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import tool
-from tests.transports.served import by_hand, served
+from tests.transports.served import served
 from tests.transports.sites import CLOSE, frame, upgrade
 from tests.transports.tls_by_hand import ByHand, dial, read_on
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -150,7 +151,7 @@ async def test_a_client_that_is_done() -> None:
 
     settings = ClientSettings(ssl_context=client_tls(ca=papers().trusted.file))
     with patience():
-        async with by_hand(answer) as port:
+        async with listening(answer) as port:
             with pytest.raises(NegotiationError):
                 async with connect(f"https://127.0.0.1:{port}/mcp", settings=settings):
                     raise AssertionError

@@ -21,9 +21,9 @@ from mcpcore_transports.server.tasks.stored import WORKER_GONE
 from tests.absent import absent
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks
+from tests.faults.cutting import balanced
 from tests.transports.redis_server import redis_server
 from tests.transports.serving import APP, ROOT, Serving, gone, kill, serving
-from tests.transports.stores.balancer import balanced
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

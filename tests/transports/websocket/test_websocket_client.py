@@ -16,8 +16,8 @@ from mcpcore import LinkError, Negotiation, WebSocketSettings
 from mcpcore.engine.events import ConnectionEnded, EndReason
 from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.link import WebSocketLink
+from tests.faults import cutting
 from tests.transports.apps import Caller, make_client
-from tests.transports.served import by_hand
 from tests.transports.sites import raw, site
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ def dialling(url: str, **options: Any) -> tuple[Caller, WebSocketLink]:
 @asynccontextmanager
 async def listening(respond: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
     """The URL of a server by hand."""
-    async with by_hand(respond) as port:
+    async with cutting.listening(respond) as port:
         yield f"ws://127.0.0.1:{port}/mcp"
 
 

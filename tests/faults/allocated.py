@@ -1,4 +1,4 @@
-"""How much memory a process uses: what its allocator has given out and not taken back.
+"""Memory that a process uses: what its allocator has given out and not taken back.
 
 Resident memory says more than that.  Python's own allocator takes memory from the system in arenas
 of 1 MB and gives one back only if nothing at all is left in it: after ten thousand calls at a time
