@@ -31,14 +31,12 @@ TALKS = [*talks(EVERY_LINE), *foreign_talks(EVERY_LINE), *relayed_talks(EVERY_LI
 
 
 def _repetitions() -> set[Talk]:
-    """An older revision over all transports but one, in turns; through a gateway each pair has
-    one talk in one era, and one between two."""
+    """An older revision over all transports but one, and an era through a gateway, in turns."""
     groups: dict[Hashable, list[Talk]] = defaultdict(list)
     for talk in TALKS:
-        if talk.behind is not None:
-            alike = talk.behind is talk.revision
-            groups[talk.client_name, talk.server_name, alike].append(talk)
-        elif talk.revision not in ERAS:
+        if talk.behind is talk.revision:
+            groups[talk.client_name, talk.server_name].append(talk)
+        elif talk.behind is None and talk.revision not in ERAS:
             groups[talk.line, talk.side, talk.revision].append(talk)
     return {
         talk
