@@ -41,7 +41,7 @@ class BalancedReplicas:
         return next(name for name in self.names if name not in without)
 
     def begin(self, name: str) -> None:
-        """Count a request to a replica, or a conversation with it."""
+        """Count a request to a replica, or a conversation in which requests stay."""
         self._failover.begin(name)
 
     def settle(self, name: str, event: Event, now: float, caller: Hashable) -> None:

@@ -329,7 +329,7 @@ class ServerBehind:
                 else stream_link(conversation, target, authorizer, peer)
             )
         conversation.machine.start(now=clock())
-        if self.replicas is not None:
+        if self.replicas is not None and conversation.stays:
             self.replicas.begin(link.replica)
         self.conversations[link] = conversation
         self.start(conversation.run)
@@ -345,7 +345,7 @@ class ServerBehind:
         self.conversations.pop(conversation.link, None)
         self.change()
         address, replica = conversation.address, conversation.link.replica
-        if self.replicas is not None:
+        if self.replicas is not None and conversation.stays:
             self.replicas.ended(replica, clock())
         if conversation.opened is not None or not conversation.failed:
             return
@@ -391,6 +391,9 @@ class Conversation:
         free = upstream.relayed.shared is not False or not upstream.relayed.known
         self._own = not (common and free)
         """True if it is not for all clients, nor tells the era."""
+        legacy = upstream.relayed.known and not link.modern
+        self.stays = legacy or link.audience.session is not None
+        """True if later requests stay in it, so that it counts as one itself."""
         self.opened: float | None = None
         """Time at which the negotiation succeeded."""
         self.failed = False
