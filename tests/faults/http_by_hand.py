@@ -44,8 +44,8 @@ def answer(id: Any, text: str, /, **more: Any) -> bytes:
     return json.dumps({name: each for name, each in message.items() if each != ...}).encode()
 
 
-class ServerSide:
-    """A connection, seen from the server."""
+class HandConnection:
+    """A connection, of which as much is read as somebody asks for."""
 
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
@@ -56,6 +56,21 @@ class ServerSide:
         for part in parts:
             await self.stream.send(part)
 
+    async def more(self) -> None:
+        """Read what comes next."""
+        self.buffer += await self.stream.receive()
+
+    async def exactly(self, size: int) -> bytes:
+        """Read so many bytes."""
+        while len(self.buffer) < size:
+            await self.more()
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+
+class ServerSide(HandConnection):
+    """The server's end of a connection."""
+
     async def request(self) -> Request:
         """Read a request whose body has a length, if any.  Raises EndOfStream at the end."""
         method, target, headers = await self.head()
@@ -65,7 +80,7 @@ class ServerSide:
     async def head(self) -> tuple[str, str, dict[str, str]]:
         """Read a head: method, target and headers, whose names are in small letters."""
         while b"\r\n\r\n" not in self.buffer:
-            self.buffer += await self.stream.receive()
+            await self.more()
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         method, target, version = first.split(" ")
@@ -74,13 +89,6 @@ class ServerSide:
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         assert len(headers) == len(lines)
         return method, target, headers
-
-    async def exactly(self, size: int) -> bytes:
-        """Read so many bytes."""
-        while len(self.buffer) < size:
-            self.buffer += await self.stream.receive()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
 
 
 def response(body: bytes, *lines: bytes, status: bytes = b"200 OK", kind: bytes = JSON) -> bytes:

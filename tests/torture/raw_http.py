@@ -44,7 +44,7 @@ class Wire(Client):
 
     async def heard(self) -> None:
         """Wait for anything to read."""
-        await self._more()
+        await self.more()
 
     async def end(self) -> None:
         """Send no more."""

@@ -24,6 +24,7 @@ from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.server.protocol import Upgrade
 from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, patience
+from tests.faults.http_by_hand import HandConnection
 from tests.transports.malformed import META
 from tests.transports.ways import on_this_way
 
@@ -182,36 +183,22 @@ class Response(Struct):
         return content
 
 
-class Client:
+class Client(HandConnection):
     """One connection, spoken to in bytes."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self.stream = stream
-        self.buffer = b""
-
-    async def send(self, *parts: bytes) -> None:
-        for part in parts:
-            await self.stream.send(part)
 
     async def call(self, data: bytes) -> Response:
         await self.send(data)
         return await self.response()
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
         with patience():
-            self.buffer += await self.stream.receive()
+            await super().more()
 
     async def line(self) -> bytes:
         while b"\r\n" not in self.buffer:
-            await self._more()
+            await self.more()
         line, _, self.buffer = self.buffer.partition(b"\r\n")
         return line
-
-    async def exactly(self, size: int) -> bytes:
-        while len(self.buffer) < size:
-            await self._more()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
-        return data
 
     async def head(self) -> Response:
         version, status, _ = (await self.line()).decode().split(" ", 2)
@@ -256,7 +243,7 @@ class Client:
         """Everything until the server closes."""
         try:
             while True:
-                await self._more()
+                await self.more()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
             data, self.buffer = self.buffer, b""
             return data
