@@ -70,6 +70,12 @@ def known_in_callbacks() -> Iterator[None]:
         name.reset(token)
 
 
+def context_of_callbacks() -> contextvars.Context:
+    """Return a copy of the context, in which anyio recognises the event loop in callbacks too."""
+    with known_in_callbacks():
+        return contextvars.copy_context()
+
+
 def is_over(loop: object) -> bool:
     """Return True if an event loop that has run will certainly not run again."""
     if isinstance(loop, asyncio.AbstractEventLoop):
