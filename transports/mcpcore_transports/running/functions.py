@@ -155,9 +155,9 @@ class DetachedGroup:
         Raises an exception group of what the tasks have raised.
         """
         if self._task is None:
-            if error is None:
-                return await self.group.__aexit__(None, None, None)
-            return await self.group.__aexit__(type(error), error, error.__traceback__)
+            kind = None if error is None else type(error)
+            traceback = None if error is None else error.__traceback__
+            return await self.group.__aexit__(kind, error, traceback)
         self._over.set()
         interrupted: BaseException | None = None
         while not self._task.done():
