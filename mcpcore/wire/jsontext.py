@@ -6,7 +6,7 @@ a text nests, why it was refused, and which Python values have no JSON form.  So
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -160,11 +160,15 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """Return a stand-in that msgspec can encode for a mapping, str, path or pydantic model."""
+    """Return a stand-in that msgspec can encode for a value that it cannot encode itself.
+
+    Mappings, paths, pydantic models and subclasses of str, int and float (numpy's) have one.
+    """
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, str):
-        return str.__str__(value)
+    for kind, plain in _PLAIN:
+        if isinstance(value, kind):
+            return plain(value)
     path = getattr(type(value), "__fspath__", None)  # as ``os.PathLike`` does
     if path is not None:
         return path(value)
@@ -192,6 +196,11 @@ def sayable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")

@@ -35,10 +35,9 @@ class Mutant(Struct, frozen=True):
     last: int
     """First and last line of its statement; of a compound one, of its head."""
 
-    @property
-    def package(self) -> str:
-        """The folder of its module."""
-        return self.path.rpartition("/")[0]
+    def of(self, package: str) -> bool:
+        """Whether its module is in a folder, or in one of its folders."""
+        return self.path.startswith(f"{package}/")
 
     def source(self) -> str:
         """The whole module with the change."""

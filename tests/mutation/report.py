@@ -27,7 +27,7 @@ def table(possible: dict[str, int], outcomes: Sequence[Outcome], reasons: Reason
     """Counts by package."""
     rows: list[tuple[str, ...]] = [_HEAD]
     for package in (*possible, "all"):
-        each = [one for one in outcomes if package in ("all", one.mutant.package)]
+        each = [one for one in outcomes if package == "all" or one.mutant.of(package)]
         ends = Counter(one.verdict.outcome for one in each)
         known = sum(one.mutant.key() in reasons for one in survivors(each))
         share = 100 * (1 - ends["survived"] / len(each)) if each else 0.0

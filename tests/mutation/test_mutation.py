@@ -16,7 +16,7 @@ from tests.mutation.campaign import Outcome
 from tests.mutation.children import Verdict
 from tests.mutation.judged import SURVIVORS, judged, reasons, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
-from tests.mutation.report import failures, shown
+from tests.mutation.report import failures, shown, table
 from tests.shares import Some
 from tests.warm import PYTHON
 
@@ -234,6 +234,14 @@ def test_a_campaign_fails_that_kills_too_few_or_leaves_one_that_is_not_judged(
     ]
 
 
+def test_a_package_has_the_mutants_of_its_folders() -> None:
+    paths = ("a/b.py", "a/c/d.py", "ab/e.py")
+    mutants = [Mutant(path, 0, 1, "", "f", 1, 1) for path in paths]
+    outcomes = [Outcome(mutant, 1, Verdict("killed", 1)) for mutant in mutants]
+    rows = [row.split()[:4] for row in table({"a": 7, "ab": 1}, outcomes, {}).splitlines()]
+    assert rows[1:] == [["a", "7", "2", "2"], ["ab", "1", "1", "1"], ["all", "8", "3", "3"]]
+
+
 @pytest.mark.long
 def test_a_sample_is_repeated_by_its_seed() -> None:
     possible = population(["mcpcore/wire", "mcpcore/engine"], "s.py")
@@ -242,7 +250,7 @@ def test_a_sample_is_repeated_by_its_seed() -> None:
     assert first != sample(possible, 40, 8)
     total = sum(map(len, possible.values()))
     for package, each in possible.items():
-        chosen = sum(mutant.package == package for mutant in first)
+        chosen = sum(mutant.of(package) for mutant in first)
         assert abs(chosen - 40 * len(each) / total) < 1
     assert len(first) == 40
 

@@ -64,11 +64,23 @@ class Replicated(Backend):
         self.replicas = self.turns = Turns()
         self.called: list[str] = []
         """Replicas that have got calls, in their order."""
+        self.deaf: set[str] = set()
+        """Replicas that answer no request for a list."""
+        self.listed: list[str] = []
+        """Replicas that have got requests for lists, in their order."""
 
     def take(self, peer: Peer, event: Event) -> None:
         if isinstance(event, RequestReceived) and event.method == "tools/call":
-            self.called += [link.replica for link, _, far in self.wires if far is peer]
+            self.called.append(self.of(peer))
+        if isinstance(event, RequestReceived) and event.method == "tools/list":
+            self.listed.append(self.of(peer))
+            if self.of(peer) in self.deaf:
+                return
         super().take(peer, event)
+
+    def of(self, peer: Peer) -> str:
+        """Return the replica at the far end of a conversation."""
+        return next(link.replica for link, _, far in self.wires if far is peer)
 
     def open(self) -> list[str]:
         """Replicas of the conversations that have not ended."""
@@ -115,6 +127,21 @@ def test_a_call_goes_on_at_another_replica_where_that_is_allowed(client: str, se
     scene.move()
     assert [event.request for event in scene.told(ResultReceived)] == [id]
     assert backend.turns.open == []
+
+
+@pytest.mark.parametrize(("client", "server"), CELLS)
+def test_a_merged_list_is_asked_of_another_replica(client: str, server: str) -> None:
+    backend = Replicated(server)
+    backend.deaf = {*Turns.names}
+    scene = Scene(client, backend, Backend("b", server, tools))
+    id = scene.ask("tools/list")
+    [first] = backend.listed
+    backend.deaf = {first}
+    backend.lose(scene, first)
+    assert [first, *set(backend.listed[1:])] == backend.listed
+    assert first != backend.listed[1]
+    [answer] = [event for event in scene.told(ResultReceived) if event.request == id]
+    assert b'"a__echo"' in bytes(answer.result)
 
 
 @pytest.mark.parametrize("server", ERAS)

@@ -113,7 +113,7 @@ WHY: dict[str, Excuse] = {
             "client/managed.py ManagedConnection._watch": (2, 2),
             "client/managed.py ManagedConnection.opened": (1, 1),
             "client/servers.py Servers.__aenter__": (1, 1),
-            "client/servers.py Servers.__aexit__": (2, 2),
+            "client/servers.py Servers.__aexit__": (1, 1),
             "client/servers.py Servers._attempt": (2, 2),
             "client/servers.py Servers._list": (1, 1),
             "client/servers.py Servers._list.fetch": (1, 1),

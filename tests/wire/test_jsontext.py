@@ -280,12 +280,25 @@ def test_splice_makes_sound_json(body: dict[str, Any], members: dict[str, Any]) 
     assert list(json.loads(spliced))[: len(members)] == list(members)
 
 
-def test_bodies_of_mappings_and_subclasses_of_str() -> None:
-    class Name(str):
-        __slots__ = ()
+class Name(str):
+    __slots__ = ()
 
-    more = types.MappingProxyType({"a": [Name("b")]})
+
+class Count(int):
+    pass
+
+
+class Share(float):
+    def __repr__(self) -> str:
+        return f"Share({float(self)})"
+
+
+def test_bodies_of_mappings_and_subclasses_of_plain_types() -> None:
+    more = types.MappingProxyType({"a": [Name("b"), Count(10**30), Share(0.5)]})
     body = types.MappingProxyType({"name": Name("Ada"), "more": more})
-    assert to_json(body) == b'{"name":"Ada","more":{"a":["b"]}}'
+    text = b'{"name":"Ada","more":{"a":["b",1000000000000000000000000000000,0.5]}}'
+    assert to_json(body) == text
+    with pytest.raises(ValueError, match="NaN"):
+        to_json({"a": Share("nan")})
     with pytest.raises(TypeError, match="has no JSON form"):
         to_json({"a": object()})

@@ -15,7 +15,6 @@ over a socket.
 
 from collections import deque
 from collections.abc import Iterable
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +23,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import context_of_callbacks
 from mcpcore_transports.stream import connection
 
 if TYPE_CHECKING:  # for recorded connections alone
@@ -137,7 +137,7 @@ class MemoryLink(connection.StreamConnection):
         self._waiting: deque[bytes] = deque()  # arrived, not taken in
         self._held = 0  # bytes of them
         self._emptied = anyio.Event()
-        self._context = copy_context()
+        self._context = context_of_callbacks()
 
     # Output
 

@@ -24,6 +24,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
+from mcpcore.http.client.call import DownloadProgress
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     ECHO,
@@ -408,6 +409,23 @@ def test_each_head_is_read_for_itself() -> None:
         hand.data(send, json.dumps(result(request)).encode())
         hand.end(send)
         assert hand.take(RequestEnded if kind == b"text/plain" else ResultReceived)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_large_answer_is_reported_at_each_step_and_at_its_end(known: bool) -> None:
+    hand = modern(settings=HttpClientSettings(download_step=100))
+    request, send = hand.call()
+    body = json.dumps(result(request, {**DONE, "_meta": {"x": "y" * 290}})).encode()
+    length = {"content_length": str(len(body))} if known else {}
+    hand.head(send, 200, "application/json", **length)
+    for start in range(0, len(body), 60):
+        hand.data(send, body[start : start + 60])
+    hand.end(send)
+    told = [event for event in hand.events if isinstance(event, DownloadProgress)]
+    assert [event.received for event in told] == [120, 240, 300, len(body)]
+    assert {(event.request, event.total) for event in told} == {
+        (request, len(body) if known else None)
+    }
 
 
 @pytest.mark.parametrize("header", [("content-type", "a"), ("x", "y")])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore import HttpSettings, LocalProtocolError
-from mcpcore.engine.events import RequestReceived, Violation
+from mcpcore.engine.events import RequestReceived, ResourceSubscribed, Violation
 from mcpcore.http.principals import address_of, quota_key
 from mcpcore.http.server.sessions import SessionClosed, SessionTable, SessionUse
 from tests.http.server.test_httpserver_streams import CALL, methods
@@ -361,6 +361,15 @@ def test_without_sessions_nothing_that_a_client_sets_outlasts_its_request() -> N
     bench.server.notify("notifications/resources/updated", {"uri": "a:b"})
     bench.pump()
     assert all(reply.end is not None for reply in bench.replies.values())
+
+
+def test_a_subscription_is_told_with_its_session() -> None:
+    bench = bench_of()
+    session = opened(bench)
+    wanted = request("resources/subscribe", {"uri": "a:b"})
+    assert bench.post(wanted, mcp_session_id=session).json["result"] == {}
+    [told] = [event for event in bench.events if isinstance(event, ResourceSubscribed)]
+    assert (told.uri, told.active, told.session) == ("a:b", True, session)
 
 
 def test_without_sessions_the_version_of_a_request_without_header_is_the_assumed_one() -> None:

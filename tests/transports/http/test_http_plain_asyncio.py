@@ -4,7 +4,9 @@ import asyncio
 import contextvars
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +14,7 @@ from mcpcore import Callbacks, Context, Server, ServeSettings, connect, serve
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE
+from tests.faults.cutting import road
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools, tool
 
@@ -106,6 +109,31 @@ WAYS: list[tuple[str, DriverName]] = [
 @pytest.mark.parametrize(("binding", "driver"), WAYS)
 def test_changes_from_elsewhere_are_told_there(binding: str, driver: DriverName) -> None:
     assert asyncio.run(asyncio.wait_for(_touch(binding, driver), PATIENCE)) == ["x:y", "x:y"]
+
+
+async def _lose(binding: str, folder: Path) -> list[int]:
+    """Ask for the list of tools before and after the connection is lost."""
+    server, urls = Server("plain"), list[str]()
+    server.add_tool(lambda: "here", "where")
+    where: Any = {binding: "127.0.0.1:0"}
+    serving = asyncio.create_task(serve(server, on_listening=urls.append, **where))
+    while not urls:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    async with (
+        road(binding, urlsplit(urls[0]).port or 0, folder) as way,
+        connect(way.url, revision="2025-11-25") as client,
+    ):
+        said = [len((await client.list_tools()).tools)]
+        way.cut()
+        said.append(len((await client.list_tools()).tools))
+    serving.cancel()
+    return said
+
+
+@pytest.mark.parametrize("binding", ["sse", "ws", "tcp"])
+def test_a_lost_connection_is_made_again_there(binding: str, tmp_path: Path) -> None:
+    said = asyncio.run(asyncio.wait_for(_lose(binding, tmp_path), PATIENCE))
+    assert said == [1, 1]
 
 
 def test_a_turn_that_could_not_be_asked_for_is_asked_for_again() -> None:

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, Unpack, cast, overload
 
 import anyio
-from anyio.abc import TaskGroup
 from msgspec import Raw, structs
 
 from mcpcore import errors
@@ -41,7 +40,12 @@ from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingSt
 from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
+from mcpcore_transports.running.functions import (
+    DetachedGroup,
+    current_loop,
+    first_of,
+    guard_tasks,
+)
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (
@@ -659,6 +663,8 @@ def _schema_compiler() -> Any:
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
 
+    On asyncio the block may begin and end in different tasks, as in a notebook or a fixture.
+
     ``target`` is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
     list of strings; a ``Server`` of this process; or a Target, such as one that
     :func:`mcpcore_transports.client.config.load_targets` has read from an ``mcp.json``.
@@ -745,7 +751,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._place = place_of(self.target)
         self._headers: dict[str, HeaderParams] = {}
         self._repeatable: set[str] = set()
-        self._group: TaskGroup
+        self._tasks: DetachedGroup
         self._link: Link | ReconnectingLink | None = None
         self._core: ClientCore | None = None
 
@@ -848,7 +854,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
 
     async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
         """Open one connection and negotiate; a failed connection is closed when this raises."""
-        self._group = await anyio.create_task_group().__aenter__()
+        self._tasks = DetachedGroup()
+        await self._tasks.begin()
         try:
             core = await self._start()
             with anyio.move_on_after(patience):
@@ -879,13 +886,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 failure = error
         if self._core is not None:
             self._core.closed = self._core.closed or "closed by this side"
-        self._group.cancel_scope.cancel()
-        # The caller's own exception must not come out wrapped in a group, so that only a
-        # cancellation, which may belong to the group's scope, is passed to it.
-        kind = None if interrupted is None else type(interrupted)
-        traceback = None if interrupted is None else interrupted.__traceback__
+        self._tasks.group.cancel_scope.cancel()
         try:
-            swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+            # The caller's own exception must not come out wrapped in a group, so that only a
+            # cancellation, which may belong to the group's scope, is passed to it.
+            swallowed = await self._tasks.end(interrupted)
         except BaseExceptionGroup as group:
             if group.split(errors.LifespanError)[1] is None:  # of a server in memory
                 failure = failure or first_of(group)
@@ -919,7 +924,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         make_core = partial(
             ClientCore,
             callbacks=self._callbacks,
-            group=self._group,
+            group=self._tasks.group,
             settings=settings,
             middleware=self._middleware,
             raised=self._raised,
@@ -946,7 +951,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
 
                 server, rules, wire = target.server, target.settings, target.wire
                 joined = await assembling.join_in_memory(
-                    peer, core, server, self._group, rules, wire=wire, raised=self._raised
+                    peer, core, server, self._tasks.group, rules, wire=wire, raised=self._raised
                 )
                 if settings.trace is not None:
                     joined.trace = settings.trace.connection("client")
@@ -961,7 +966,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if settings.tasks is not None and capabilities.tasks is not None:
             core.run_tasks(capabilities, settings.tasks.own)
         self._link = link
-        await self._group.start(link.run)
+        await self._tasks.group.start(link.run)
         return core
 
     def _tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:

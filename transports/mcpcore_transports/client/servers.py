@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import anyio
-from anyio.abc import TaskGroup
 from msgspec import Raw, Struct, field, structs
 
 from mcpcore import errors
@@ -45,6 +44,7 @@ from mcpcore_transports.client.managed import (
 from mcpcore_transports.client.policies import blames_server, request_failure
 from mcpcore_transports.client.tasks import CALL
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.functions import DetachedGroup
 from mcpcore_transports.targets import Replicas
 
 if TYPE_CHECKING:  # few load skills
@@ -177,10 +177,11 @@ class Servers:
         self._options = servers
         self._report = report
         self._servers: dict[str, _Server] = {}
-        self._group: TaskGroup
+        self._tasks: DetachedGroup
 
     async def __aenter__(self) -> "Servers":
-        self._group = await anyio.create_task_group().__aenter__()
+        self._tasks = DetachedGroup()
+        await self._tasks.begin()
         starts = anyio.Semaphore(self.settings.max_starts)
         for name, options in self._options.items():
             self._servers[name] = self._make(name, options, starts)
@@ -196,10 +197,9 @@ class Servers:
             for connection in server.connections.values():
                 connection.close()
         # An exception of the caller must not come out wrapped in a group.
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            return await self._group.__aexit__(exc_type, exc, traceback)
-        await self._group.__aexit__(None, None, None)
-        return None
+        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
+        swallowed = await self._tasks.end(exc if cancelled else None)
+        return swallowed if cancelled else None
 
     def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _Server:
         failover = Failover(options.groups(), options.balance, seed=secrets.token_bytes(16))
@@ -209,7 +209,7 @@ class Servers:
                 key,
                 target,
                 options,
-                self._group,
+                self._tasks.group,
                 starts,
                 partial(self._tell, name, key),
                 partial(failover.mark, key),

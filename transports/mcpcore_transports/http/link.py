@@ -4,7 +4,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from mcpcore.engine.events import Fault, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import context_of_callbacks
 from mcpcore_transports.server.settings import error_id
 
 if TYPE_CHECKING:  # a client needs no server, and the other way round
@@ -116,7 +117,7 @@ class HttpLink(ABC):
         if self._pumping:
             return
         if self._context is None:
-            self._context = copy_context()
+            self._context = context_of_callbacks()
         self._pumping = True
         try:
             self._context.run(self._dispatch)
@@ -161,7 +162,7 @@ class HttpLink(ABC):
 
     async def _keep_alarm(self) -> None:
         """Run the timer for as long as the link lives."""
-        self._context = copy_context()
+        self._context = context_of_callbacks()
         while True:
             self._ahead = anyio.current_time() - clock()
             with anyio.CancelScope() as self._sleep:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from mcpcore.errors import HandlerExit, InputNeeded
 
@@ -70,6 +71,12 @@ def known_in_callbacks() -> Iterator[None]:
         name.reset(token)
 
 
+def context_of_callbacks() -> contextvars.Context:
+    """Return a copy of the context, in which anyio recognises the event loop in callbacks too."""
+    with known_in_callbacks():
+        return contextvars.copy_context()
+
+
 def is_over(loop: object) -> bool:
     """Return True if an event loop that has run will certainly not run again."""
     if isinstance(loop, asyncio.AbstractEventLoop):
@@ -105,6 +112,67 @@ def start_background(work: Work, context: contextvars.Context) -> None:
     task = asyncio.get_running_loop().create_task(work(), context=context)
     _running.add(task)
     task.add_done_callback(_running.discard)
+
+
+class DetachedGroup:
+    """Task group that, on asyncio, may end in another task than the one that has begun it.
+
+    A notebook, a fixture and an object with methods for its beginning and end do so.  There, the
+    group lives in a task of its own.  On trio it belongs to the task that begins it, as interrupts
+    of the program do.
+    """
+
+    def __init__(self) -> None:
+        self.group: TaskGroup
+        self._task: asyncio.Task[None] | None = None
+        self._over = anyio.Event()
+
+    async def begin(self) -> TaskGroup:
+        """Open the group, and return it."""
+        if in_trio():
+            self.group = await anyio.create_task_group().__aenter__()
+            return self.group
+        begun = anyio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._live(begun))
+        _running.add(self._task)
+        self._task.add_done_callback(_running.discard)
+        try:
+            await begun.wait()
+        except BaseException:
+            self._task.cancel()
+            raise
+        return self.group
+
+    async def _live(self, begun: anyio.Event) -> None:
+        async with anyio.create_task_group() as self.group:
+            begun.set()
+            await self._over.wait()
+
+    async def end(self, error: BaseException | None = None) -> bool | None:
+        """Wait for the tasks, or cancel them because of ``error``, as a group does in the end.
+
+        ``error`` is a cancellation of the caller.  Return what ``__aexit__`` of a group returns.
+        Raises an exception group of what the tasks have raised.
+        """
+        if self._task is None:
+            kind = None if error is None else type(error)
+            traceback = None if error is None else error.__traceback__
+            return await self.group.__aexit__(kind, error, traceback)
+        self._over.set()
+        interrupted: BaseException | None = None
+        while not self._task.done():
+            over = (error or interrupted) is not None
+            if over:
+                self.group.cancel_scope.cancel()
+            try:
+                with anyio.CancelScope(shield=over):
+                    await asyncio.wait([self._task])
+            except asyncio.CancelledError as cancelled:
+                interrupted = cancelled
+        failure = None if self._task.cancelled() else self._task.exception()
+        if (raised := failure or interrupted) is not None:
+            raise raised
+        return None
 
 
 def in_trio() -> bool:
