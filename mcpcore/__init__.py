@@ -378,11 +378,15 @@ _LATER = {
 }
 """Modules that are imported when one of their names is first asked for."""
 _HOMES = {name: module for module, names in _LATER.items() for name in names.split()}
-_EXTRAS = {
+_NEEDS = {
+    "mcpcore_transports": ("anyio", "h11", "wsproto"),
     "mcpcore_transports.auth.signing": ("cryptography",),
     "mcpcore_transports.schema": ("jsonschema", "re2"),
+    "mcpcore_transports.telemetry.prometheus": ("opentelemetry", "prometheus_client"),
+    "mcpcore_transports.telemetry.requests": ("opentelemetry",),
+    "mcpcore_transports.telemetry.sessions": ("opentelemetry",),
 }
-"""Modules that need the libraries of an extra."""
+"""Packages and modules that need libraries which may not be installed."""
 _INNER = {"TYPE_CHECKING", "Any", "find_spec", "import_module", "engine", "spec", "wire"}
 _AT_ONCE = {name for name in globals() if name[0] != "_"} - _INNER
 
@@ -406,10 +410,10 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
 
 
 def __dir__() -> list[str]:
-    lacking = {
-        module
-        for module, libraries in _EXTRAS.items()
+    lacking = tuple(
+        place
+        for place, libraries in _NEEDS.items()
         if not all(find_spec(library) for library in libraries)
-    }
-    later = {name for name, module in _HOMES.items() if module not in lacking}
+    )
+    later = {name for name, module in _HOMES.items() if not module.startswith(lacking)}
     return sorted(_AT_ONCE | later)

@@ -614,4 +614,4 @@ async def test_serve_makes_spans_with_an_sdk_and_warns_without(
 async def test_without_the_api_the_extra_is_named() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; from mcpcore import observe_answers"
     done = await anyio.run_process([sys.executable, "-c", code], check=False)
-    assert b"needs the extra `otel`: pip install 'mcpcore[otel]'" in done.stderr
+    assert b"needs the extra `otel`, pages for Prometheus `metrics` instead" in done.stderr

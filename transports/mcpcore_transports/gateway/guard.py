@@ -24,7 +24,7 @@ from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.running.audit import log_decision, session_label
 from mcpcore_transports.server.failures import operation
-from mcpcore_transports.server.log_labels import label_server
+from mcpcore_transports.server.logs import label_server
 
 logger = logging.getLogger("mcpcore.gateway")
 

@@ -33,7 +33,7 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import ServedRoute
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.server.log_labels import labelled, without_labels
+from mcpcore_transports.server.logs import labelled, without_labels
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Replicas, Target

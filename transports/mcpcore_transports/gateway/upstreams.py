@@ -51,7 +51,7 @@ from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.assembling import Observer, join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.server.log_labels import label_server, labelled
+from mcpcore_transports.server.logs import label_server, labelled
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 
