@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,32 @@ def test_pages_name_modules_of_the_drivers_and_nothing_in_them(page: Path) -> No
     """A name that a reader may need is behind the front door."""
     for name in DOTTED.findall(page.read_text(encoding="utf-8")):
         importlib.import_module(name)
+
+
+CALLED = re.compile(r"`([A-Z]\w+|[a-z]+_\w+)\([^`]*`")
+OF_OTHERS = {"Mount", "params_of"}
+"""Names that pages call, and which belong to Starlette and to the conformance kit."""
+
+
+@cache
+def made_here() -> set[str]:
+    """Functions and classes of the engine and the drivers."""
+    return {
+        node.name
+        for folder in ("mcpcore", "transports/mcpcore_transports")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_bytes()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_calls_is_behind_the_front_door(page: Path) -> None:
+    """A call in the text of a page, such as a function that a setting takes."""
+    called = set(CALLED.findall(page.read_text(encoding="utf-8"))) & made_here()
+    assert (
+        called <= {*mcpcore._HOMES, *dir(mcpcore), *types._HOMES, *dir(mcpcore.errors)} | OF_OTHERS
+    )
 
 
 def behind(source: str) -> list[str]:

@@ -19,7 +19,8 @@ from mcpcore.spec.types.tasks import TERMINAL
 from mcpcore_transports.link import Link
 from mcpcore_transports.serve.serve import server_config
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import patience
 from tests.http.support import Bench as HttpBench
 from tests.http.support import initialize, note, request

@@ -21,7 +21,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls

@@ -17,7 +17,7 @@ from mcpcore_transports.http.server.store_link import StoreLinkSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target

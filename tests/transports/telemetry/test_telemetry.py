@@ -38,8 +38,9 @@ from mcpcore import (
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import StreamSignal
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.serve.assembling import Runtime, server_config
+from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import Runtime
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.requests import (
     BUCKETS,

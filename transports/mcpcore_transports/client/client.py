@@ -34,7 +34,7 @@ from mcpcore.wire.message import Body
 from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
-from mcpcore_transports.client.errors import RaisedExceptions, promised
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
@@ -42,6 +42,7 @@ from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
+from mcpcore_transports.server.failures import RaisedExceptions
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (

@@ -517,7 +517,7 @@ class ServerTasks(TaskDesk):
 
     def offer_everywhere(self, call: Questioner, *, but: "ServerTasks | None" = None) -> None:
         """Send the unsent questions of a call on every connection where its client waits."""
-        for desk in () if call.record is None else self.host.desks(call.record.id):
+        for desk in () if call.record is None else self.host.watchers(call.record.id):
             if isinstance(desk, ServerTasks) and desk is not but:
                 desk.offer(call)
 
