@@ -86,7 +86,7 @@ _ADDRESSES = ("url", "elicitationId")
 """Members of a question that are kept as they are: a person visits the address."""
 
 
-class _Entry(Struct):
+class _SkillMember(Struct):
     skill: Raw
 
 
@@ -319,7 +319,7 @@ class TrustPolicy:
     def _entry(self, method: str, result: Raw) -> Raw | None:
         """Return the result with one declaration of a list, None if it is blocked."""
         listed = DECLARING[method]
-        entry = msgspec.json.decode(result, type=_Entry).skill
+        entry = msgspec.json.decode(result, type=_SkillMember).skill
         declaration = msgspec.json.decode(entry, type=dict[str, Any])
         kept = self._declared(listed, LISTS[listed][1], entry, declaration)
         if kept is None or kept is entry:

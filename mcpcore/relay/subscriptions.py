@@ -62,11 +62,11 @@ _TASKS = "task_ids"
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
 
-class _Subject(Struct):
+class _UpdatedUri(Struct):
     uri: str
 
 
-_subject_of = msgspec.json.Decoder(_Subject).decode
+_subject_of = msgspec.json.Decoder(_UpdatedUri).decode
 
 
 class Watcher(Struct, eq=False):

@@ -111,12 +111,12 @@ class _Block(Struct):
     text: str = ""
 
 
-class _Outcome(Struct, rename="camel"):
+class _ToolOutcome(Struct, rename="camel"):
     is_error: bool = False
     content: Raw = Raw(b"[]")
 
 
-_decode_outcome = msgspec.json.Decoder(_Outcome).decode
+_decode_outcome = msgspec.json.Decoder(_ToolOutcome).decode
 _decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 
 

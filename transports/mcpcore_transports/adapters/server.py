@@ -232,7 +232,7 @@ class _AdaptedCall(Prepared):
         return Raw(to_json(value))
 
 
-class _Question(Input[Raw]):
+class _SdkQuestion(Input[Raw]):
     """Request to the client that an SDK has made; so is the reading of its answer."""
 
     def __init__(self, method: str, params: Mapping[str, Any], *, rounds: bool) -> None:
@@ -273,7 +273,7 @@ async def ask(
             if method not in _QUESTIONS:
                 raise McpError(METHOD_NOT_FOUND, f"clients are not asked for {shorten(method)}")
             rounds = context.revision is not None and context.revision.input_rounds
-            question = _Question(method, params or {}, rounds=rounds)
+            question = _SdkQuestion(method, params or {}, rounds=rounds)
             answer = await context.ask(question, progress=progress)
     except TimeoutError:
         raise McpError(_TIMED_OUT, f"no answer to {method} in {timeout} seconds") from None

@@ -91,7 +91,7 @@ class ClientDesk(TaskDesk):
         view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
         self.machine.respond(event.key, view, meta=related(record.id))
         self.follow(record, None)
-        worker = _Worker()
+        worker = _AnswerWorker()
         self.host.employ(record, worker)
         context = _context(event, partial(self._report, event, record))
 
@@ -134,7 +134,7 @@ class ClientDesk(TaskDesk):
             self.flush()
 
 
-class _Worker(Struct):
+class _AnswerWorker(Struct):
     scope: Run | None = None
 
     def stop(self) -> None:

@@ -59,7 +59,7 @@ class OutgoingRequest(Struct, kw_only=True):
         return may_repeat(self.method, to_json(self.params), self.repeat, self.repeatable_tools)
 
 
-class _Failure(Struct, rename="camel"):
+class _ToolFailure(Struct, rename="camel"):
     is_error: Raw = Raw(b"false")
 
 
@@ -76,7 +76,7 @@ class Outcome(Struct):
     @property
     def failed(self) -> bool:
         """True if the result is that of a failed tool: it has ``isError``."""
-        return msgspec.json.decode(self.result, type=_Failure).is_error == Raw(b"true")
+        return msgspec.json.decode(self.result, type=_ToolFailure).is_error == Raw(b"true")
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -213,7 +213,7 @@ class _Created(Struct):
     task: Maybe[as_sent(TaskState, "ttl", "ttl_ms")] = None  # type: ignore[valid-type]
 
 
-class _Kind(Struct, rename="camel"):
+class _ResultKind(Struct, rename="camel"):
     result_type: Any = None
 
 
@@ -349,7 +349,7 @@ class ClientTasks:
         if form is None or not (b'"task' in text or b"\\u" in text):
             return None
         if form is TaskForm.EXTENSION:
-            if promised(result, _Kind, CALL).result_type != "task":
+            if promised(result, _ResultKind, CALL).result_type != "task":
                 return None
             return promised(result, TaskState, CALL)
         return promised(result, _Created, CALL).task

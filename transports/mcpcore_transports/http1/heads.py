@@ -605,7 +605,7 @@ def _reason(error: Exception) -> str:
     return re.split(_QUOTED, str(error))[0].replace("b'", "'")
 
 
-class _Lines:
+class _LineCollector:
     """Callbacks of httptools that collect the header lines."""
 
     __slots__ = ("headers",)
@@ -628,7 +628,7 @@ def _by_httptools() -> Reader:
         if first is None:
             return read_by_h11(head)
         method, target, version = first.groups()
-        lines = _Lines()
+        lines = _LineCollector()
         try:
             HttpRequestParser(lines).feed_data(head)
         except HttpParserUpgrade:

@@ -64,7 +64,7 @@ _PAUSE = 1.0
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
-class _Wanted(Struct):
+class _WithTask(Struct):
     task: Maybe[TaskMetadata] = None
 
 
@@ -666,7 +666,7 @@ def task_terms(params: Raw) -> TaskMetadata | None:
     if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
         return None
     try:
-        return typed(params, _Wanted).task
+        return typed(params, _WithTask).task
     except Malformed as error:
         raise errors.McpError(errors.INVALID_PARAMS, f"invalid params: {error}") from None
 
