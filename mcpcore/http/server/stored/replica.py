@@ -430,7 +430,7 @@ class SessionReplica(Session):
         self.writers: dict[Route, StreamWriter] = {}
         """Writers of the streams of requests that this worker runs, by their exchange."""
         self.readers: dict[StreamNumber, StreamReader] = {}
-        """Followers of the streams that a GET at this worker has asked for."""
+        """Readers of the streams that a GET at this worker has asked for."""
         self.queue = SessionQueue(self)
         self.giving_up: set[StreamNumber] = set()
         """Streams given up before the store has confirmed that they exist."""
