@@ -259,6 +259,22 @@ def test_what_a_page_calls_is_behind_the_front_door(page: Path) -> None:
     )
 
 
+ALIAS = re.compile(r"import (\w+) as \1$", re.MULTILINE)
+DOORWAYS = {"mcpcore/errors.py"}
+"""Modules beside those of packages that hand on names of others."""
+
+
+def test_a_name_has_one_home() -> None:
+    """No module hands on what another one makes, so that there are two ways to import it."""
+    handed_on = {
+        str(path.relative_to(ROOT))
+        for folder in ("mcpcore", "transports/mcpcore_transports")
+        for path in (ROOT / folder).rglob("[!_]*.py")
+        if ALIAS.search(path.read_text(encoding="utf-8"))
+    }
+    assert handed_on == DOORWAYS
+
+
 def behind(source: str) -> list[str]:
     """Names that a program imports from elsewhere than the door that has them."""
     found = []

@@ -17,7 +17,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import EmbeddedRequest
-from mcpcore.wire.message import Body, Members, to_json
+from mcpcore.wire.jsontext import Body, Members, to_json
 
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 

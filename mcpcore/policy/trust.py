@@ -29,7 +29,7 @@ from mcpcore.policy.screening import Alarm, holds_text, screen, screen_value
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import Body, to_json
 
 K = TypeVar("K")
 V = TypeVar("V")

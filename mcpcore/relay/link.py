@@ -17,7 +17,8 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient

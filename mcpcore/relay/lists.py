@@ -30,7 +30,7 @@ from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.tools import ToolAnnotations
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay

@@ -29,8 +29,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_APP, Result
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
-from mcpcore.wire.jsontext import encodable, sayable
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import encodable, sayable, to_json
 
 if TYPE_CHECKING:  # few tools have apps
     from mcpcore.service.apps import ToolApp

@@ -13,7 +13,8 @@ import pytest
 from mcpcore.errors import ToolError
 from mcpcore.http.server.server import HttpServer
 from mcpcore.service import Server
-from mcpcore.service.tasks import TRANSITIONS, TaskSettings, TaskSignal, TaskTable
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TRANSITIONS, TaskSignal, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL
 from mcpcore_transports.link import Link

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import BadTarget as BadTarget
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server, Service
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore_transports.stream.settings import authority

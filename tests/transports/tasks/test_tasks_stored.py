@@ -14,7 +14,8 @@ from msgspec import Raw, structs
 from mcpcore import Context, Elicit, ErrorData, MemoryStore, Server, ServeSettings
 from mcpcore.auth.scopes import Requirement
 from mcpcore.http.storing import StoredTask, StoreFailure
-from mcpcore.service.tasks import TaskRecord, TaskSettings
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TaskRecord
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
 from mcpcore_transports.server.runtime import ServerRuntime

@@ -28,7 +28,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.resources import ResourceUpdatedParams
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.running.pending import ProgressCallback
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Input

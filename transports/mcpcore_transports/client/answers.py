@@ -26,7 +26,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import Body, to_json
 from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, meta_of
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.running.functions import called, failure_of, first_of, is_awaitable

@@ -24,7 +24,8 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.pending import ProgressCallback, Run

@@ -30,7 +30,7 @@ from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUN
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup, probe_method
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions

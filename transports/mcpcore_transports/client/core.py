@@ -31,7 +31,8 @@ from mcpcore.spec import types
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
-from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import Discreet, shown_url
 from mcpcore_transports.client.answers import (
     COMPLETE,

@@ -13,7 +13,8 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.spec.types.base import full_meta
-from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.middleware import Around
 from mcpcore_transports.running.pending import ProgressCallback
 

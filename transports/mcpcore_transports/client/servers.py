@@ -31,7 +31,7 @@ from mcpcore.spec import types
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.methods import METHODS
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.core import RequestOptions

@@ -17,7 +17,7 @@ from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.types.model import Maybe, as_sent
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import CallbackAnswer
 from mcpcore_transports.client.errors import promised

@@ -44,9 +44,7 @@ from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.serve.workers import LIFELINE, Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings, StdioSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 

@@ -45,8 +45,7 @@ from mcpcore.spec.refusals import (
 )
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, is_secret_header, shown_headers
-from mcpcore_transports.http1.body import BadHead as BadHead
-from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadHead, ChunkedBody, IncomingBody, LengthBody, StreamBody
 from mcpcore_transports.http1.settings import HeadLimits, ParserName
 
 HALF_A_LINE = b"\r"

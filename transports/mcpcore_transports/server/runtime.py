@@ -17,7 +17,8 @@ from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running import functions, pending
 from mcpcore_transports.server.context import Context

@@ -38,7 +38,8 @@ from mcpcore.engine.bodies import UNREADABLE, decode_skim
 from mcpcore.errors import CallFailed, ConnectionClosed, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.base import RequestMeta, Skim
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.link import clock

@@ -27,11 +27,11 @@ from mcpcore.trace.format import (
     Record,
     RecordBuilder,
     RecordKind,
-    Redactor,
     Side,
     encode_line,
 )
 from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
+from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock

@@ -34,9 +34,9 @@ from mcpcore_transports.http.client.client import (
     RequestHeaders,
 )
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.body import BadBody, BadHead
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, ResponseHead, ResponseParser
+from mcpcore_transports.http1.heads import ResponseHead, ResponseParser
 from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem

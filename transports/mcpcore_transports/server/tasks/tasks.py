@@ -40,10 +40,11 @@ from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel, TaskMetadata
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
-from mcpcore.wire.message import Body, RequestId, splice, to_json
+from mcpcore.spec.types.tasks import TERMINAL, Task
+from mcpcore.wire.jsontext import Body, splice, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
