@@ -75,16 +75,16 @@ class ReplicaSet(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of them all."""
+        """Names of the replicas."""
 
     def choose(self, now: float, without: Collection[str]) -> str:
-        """Return the one for a request or conversation that begins, not of those ``without``."""
+        """Return a replica for a request or conversation that begins, but none of ``without``."""
 
     def begin(self, name: str) -> None:
-        """Take note of a request to one, until :meth:`settle`."""
+        """Count a request to a replica, until :meth:`settle`."""
 
     def settle(self, name: str, event: Event, now: float, caller: Hashable) -> None:
-        """Take the outcome of a request to one, as the guard does."""
+        """Take the outcome of a request to a replica, as the guard does."""
 
 
 class SignInOffer(Struct, frozen=True):

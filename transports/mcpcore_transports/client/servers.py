@@ -62,7 +62,7 @@ class ServersSettings(Struct, frozen=True, kw_only=True):
     """Settings for several servers.  Raises ValueError."""
 
     naming: Naming | None = None
-    """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
+    """Naming of tools, prompts and resources; None: ALWAYS for several servers, else NEVER."""
     max_servers: int = 64
     max_starts: int = 4
     """Maximum connections that begin at a time; one that takes over a second no longer counts."""
