@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.auth.keysets import KeySetLimits as KeySetLimits
     from mcpcore.auth.proofs import ProofRules as ProofRules
     from mcpcore.auth.proofs import ReplayWindow as ReplayWindow
+    from mcpcore.auth.resource_server import AuthEvent as AuthEvent
     from mcpcore.auth.resource_server import Dpop as Dpop
     from mcpcore.auth.resource_server import Issuer as Issuer
     from mcpcore.auth.settings import AssertionGrant as AssertionGrant
@@ -62,12 +63,14 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.auth.settings import EnterpriseGrant as EnterpriseGrant
     from mcpcore.auth.upstream import Subject as Subject
     from mcpcore.auth.upstream import Upstream as Upstream
+    from mcpcore.engine.lifecycle import SessionState as SessionState
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
     from mcpcore.engine.reconnection import Reconnecting as Reconnecting
     from mcpcore.engine.reconnection import ReconnectingGivenUp as ReconnectingGivenUp
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
+    from mcpcore.engine.seal import request_binding as request_binding
     from mcpcore.errors import AuthorizationError as AuthorizationError
     from mcpcore.errors import BadConfig as BadConfig
     from mcpcore.errors import BadPattern as BadPattern
@@ -119,6 +122,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.policy.health import HealthSettings as HealthSettings
     from mcpcore.policy.rates import Activity as Activity
     from mcpcore.policy.rates import Rate as Rate
+    from mcpcore.policy.rates import RateLimiter as RateLimiter
     from mcpcore.policy.rates import RateLimits as RateLimits
     from mcpcore.policy.retrying import RetrySettings as RetrySettings
     from mcpcore.policy.suspicion import Suspicion as Suspicion
@@ -139,6 +143,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
     from mcpcore.service.apps import ToolApp as ToolApp
+    from mcpcore.service.task_settings import TaskSettings as TaskSettings
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
     from mcpcore_transports.adapters import adapt as adapt
@@ -152,7 +157,6 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.auth.resource_server import ResourceServer as ResourceServer
     from mcpcore_transports.auth.schemes import AnyOf as AnyOf
     from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
-    from mcpcore_transports.auth.schemes import AuthEvent as AuthEvent
     from mcpcore_transports.auth.schemes import BehindProxy as BehindProxy
     from mcpcore_transports.auth.schemes import CertificateRecord as CertificateRecord
     from mcpcore_transports.auth.schemes import CertificateScheme as CertificateScheme
@@ -166,7 +170,9 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.client import Client as Client
     from mcpcore_transports.client.client import connect as connect
     from mcpcore_transports.client.config import add_server as add_server
+    from mcpcore_transports.client.config import find_config as find_config
     from mcpcore_transports.client.config import load_targets as load_targets
+    from mcpcore_transports.client.config import read_config as read_config
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
     from mcpcore_transports.client.guarding import guard_answers as guard_answers
     from mcpcore_transports.client.guarding import guard_server as guard_server
@@ -194,8 +200,10 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.http.client.adapter import HttpClientLike as HttpClientLike
     from mcpcore_transports.http.client.authorization import BearerToken as BearerToken
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
+    from mcpcore_transports.http.server.log import log_judgement as log_judgement
     from mcpcore_transports.http1.settings import HttpClientLinkSettings as HttpClientLinkSettings
     from mcpcore_transports.http1.settings import HttpServerSettings as HttpServerSettings
+    from mcpcore_transports.http1.settings import StoreLinkSettings as StoreLinkSettings
     from mcpcore_transports.link import STREAM_ERRORS as STREAM_ERRORS
     from mcpcore_transports.link import App as App
     from mcpcore_transports.link import clock as clock
@@ -226,6 +234,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.server.elicitation import Input as Input
     from mcpcore_transports.server.elicitation import ListRoots as ListRoots
     from mcpcore_transports.server.elicitation import Sample as Sample
+    from mcpcore_transports.server.logs import JsonLines as JsonLines
+    from mcpcore_transports.server.logs import label_logs as label_logs
     from mcpcore_transports.server.middleware import Answer as Answer
     from mcpcore_transports.server.notifications import NotificationContext as NotificationContext
     from mcpcore_transports.server.seal import SealKey as SealKey
@@ -262,6 +272,9 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.telemetry.sessions import observe_sessions as observe_sessions
     from mcpcore_transports.tls import client_tls as client_tls
     from mcpcore_transports.tls import server_tls as server_tls
+    from mcpcore_transports.tracing.tracing import HttpTrace as HttpTrace
+    from mcpcore_transports.tracing.tracing import Trace as Trace
+    from mcpcore_transports.tracing.tracing import TraceSettings as TraceSettings
     from mcpcore_transports.websocket.settings import DeflateSettings as DeflateSettings
     from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
@@ -270,16 +283,18 @@ _LATER = {
     "mcpcore.auth.grants": "ClientAuth ClientIdentity SigningKey",
     "mcpcore.auth.keysets": "KeySetLimits",
     "mcpcore.auth.proofs": "ProofRules ReplayWindow",
-    "mcpcore.auth.resource_server": "Dpop Issuer",
+    "mcpcore.auth.resource_server": "AuthEvent Dpop Issuer",
     "mcpcore.auth.settings": (
         "AssertionGrant AuthorizationSettings ClientCredentialsGrant CodeGrant DpopKey "
         "EnterpriseGrant"
     ),
     "mcpcore.auth.upstream": "Subject Upstream",
+    "mcpcore.engine.lifecycle": "SessionState",
     "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting "
         "ReconnectingGivenUp"
     ),
+    "mcpcore.engine.seal": "request_binding",
     "mcpcore.errors": (
         "AuthorizationError BadConfig BadPattern BadTarget CallFailed CircuitOpen "
         "ConnectionClosed Forbidden InputUnavailable LifespanError LinkError NegotiationError "
@@ -299,7 +314,7 @@ _LATER = {
     "mcpcore.policy.breaker": "BreakerSettings",
     "mcpcore.policy.differences": "compare_servers",
     "mcpcore.policy.health": "HealthSettings",
-    "mcpcore.policy.rates": "Activity Rate RateLimits",
+    "mcpcore.policy.rates": "Activity Rate RateLimiter RateLimits",
     "mcpcore.policy.retrying": "RetrySettings",
     "mcpcore.policy.suspicion": "Suspicion Suspicious",
     "mcpcore.policy.trust": "Notice Reaction Treatment TrustSettings",
@@ -307,6 +322,7 @@ _LATER = {
     "mcpcore.relay.settings": "RelaySettings",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.apps": "ToolApp",
+    "mcpcore.service.task_settings": "TaskSettings",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
     "mcpcore_transports.adapters": "adapt",
@@ -317,18 +333,18 @@ _LATER = {
     "mcpcore_transports.auth.keyring_store": "KeyringTokens",
     "mcpcore_transports.auth.resource_server": "ResourceServer",
     "mcpcore_transports.auth.schemes": (
-        "AnyOf ApiKeyScheme AuthEvent BehindProxy CertificateRecord CertificateScheme"
+        "AnyOf ApiKeyScheme BehindProxy CertificateRecord CertificateScheme"
     ),
     "mcpcore_transports.auth.signing": "PrivateKey",
     "mcpcore_transports.auth.stores": "MemoryTokens TokenStore",
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
-    "mcpcore_transports.client.config": "add_server load_targets",
+    "mcpcore_transports.client.config": "add_server find_config load_targets read_config",
     "mcpcore_transports.client.core": "ClientSettings",
+    "mcpcore_transports.client.guarding": "guard_answers guard_server",
     "mcpcore_transports.client.managed": "AvailabilityChanged ServerOptions TargetHealth",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
-    "mcpcore_transports.client.guarding": "guard_answers guard_server",
     "mcpcore_transports.client.pins": "read_description read_pins",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
     "mcpcore_transports.client.request_log": "log_incoming log_outgoing",
@@ -342,7 +358,10 @@ _LATER = {
     "mcpcore_transports.http.client.adapter": "HttpClientLike",
     "mcpcore_transports.http.client.authorization": "BearerToken",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
-    "mcpcore_transports.http1.settings": "HttpClientLinkSettings HttpServerSettings",
+    "mcpcore_transports.http.server.log": "log_judgement",
+    "mcpcore_transports.http1.settings": (
+        "HttpClientLinkSettings HttpServerSettings StoreLinkSettings"
+    ),
     "mcpcore_transports.link": "App STREAM_ERRORS clock",
     "mcpcore_transports.memory": "MemoryPair",
     "mcpcore_transports.running.middleware": "AnsweringSteps CallNext Steps",
@@ -354,6 +373,7 @@ _LATER = {
     "mcpcore_transports.server.composing": "Outcomes branch parallel pipeline",
     "mcpcore_transports.server.context": "Context",
     "mcpcore_transports.server.elicitation": "Elicit ElicitUrl Elicited Input ListRoots Sample",
+    "mcpcore_transports.server.logs": "JsonLines label_logs",
     "mcpcore_transports.server.middleware": "Answer",
     "mcpcore_transports.server.notifications": "NotificationContext",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
@@ -367,22 +387,27 @@ _LATER = {
         "Caller ProcessSettings ConnectionSettings SocketSettings StdioSettings"
     ),
     "mcpcore_transports.targets": (
-        "CustomTarget HttpTarget MemoryTarget Replicas SseTarget StdioTarget TcpTarget UnixTarget "
-        "WebSocketTarget parse_target"
+        "CustomTarget HttpTarget MemoryTarget Replicas SseTarget StdioTarget TcpTarget "
+        "UnixTarget WebSocketTarget parse_target"
     ),
     "mcpcore_transports.telemetry.prometheus": "PrometheusMeters",
     "mcpcore_transports.telemetry.requests": "network_attributes observe_answers observe_requests",
     "mcpcore_transports.telemetry.sessions": "observe_circuits observe_sessions",
     "mcpcore_transports.tls": "client_tls server_tls",
+    "mcpcore_transports.tracing.tracing": "HttpTrace Trace TraceSettings",
     "mcpcore_transports.websocket.settings": "DeflateSettings WebSocketSettings",
 }
 """Modules that are imported when one of their names is first asked for."""
 _HOMES = {name: module for module, names in _LATER.items() for name in names.split()}
-_EXTRAS = {
+_NEEDS = {
+    "mcpcore_transports": ("anyio", "h11", "wsproto"),
     "mcpcore_transports.auth.signing": ("cryptography",),
     "mcpcore_transports.schema": ("jsonschema", "re2"),
+    "mcpcore_transports.telemetry.prometheus": ("opentelemetry", "prometheus_client"),
+    "mcpcore_transports.telemetry.requests": ("opentelemetry",),
+    "mcpcore_transports.telemetry.sessions": ("opentelemetry",),
 }
-"""Modules that need the libraries of an extra."""
+"""Packages and modules that need libraries which may not be installed."""
 _INNER = {"TYPE_CHECKING", "Any", "find_spec", "import_module", "engine", "spec", "wire"}
 _AT_ONCE = {name for name in globals() if name[0] != "_"} - _INNER
 
@@ -406,10 +431,10 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
 
 
 def __dir__() -> list[str]:
-    lacking = {
-        module
-        for module, libraries in _EXTRAS.items()
+    lacking = tuple(
+        place
+        for place, libraries in _NEEDS.items()
         if not all(find_spec(library) for library in libraries)
-    }
-    later = {name for name, module in _HOMES.items() if module not in lacking}
+    )
+    later = {name for name, module in _HOMES.items() if not module.startswith(lacking)}
     return sorted(_AT_ONCE | later)

@@ -12,7 +12,7 @@ PACKAGES = ("mcpcore", "transports/mcpcore_transports")
 RIDDLE = re.compile(
     r"(What|Who|Whom|Whose|Whether|Which|Those|These|The same|So (many|much|long)|Nobody|Somebody"
     r"|Something|Someone|Some|It|Its|Their|One|Others|Where|When|How|Says|Tells|See to|Sees"
-    r"|All that|As|By|If|None|Not|Nothing|There)\b"
+    r"|All that|As|By|If|None|Not|Nothing|There|(Ask|Do|Tell|Give|Have|Names of) (it|what|them))\b"
 )
 """First words that leave open what a docstring is about."""
 
@@ -46,6 +46,7 @@ def test_no_docstring_begins_with_a_riddle(package: str) -> None:
         ('class C:\n    def f(self):\n        """The same."""', True),
         ('class C:\n    a: int\n    """Its name."""', True),
         ('"""There is no other."""', True),
+        ('def f():\n    """Ask it, unless it is gone."""', True),
         ('"""Whatever it takes."""', False),
         ('def f():\n    """Return the next expiry."""\n    x = "What"', False),
         ('class C:\n    """See :class:`B`."""', False),

@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,30 +97,51 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-WITHOUT_EXTRAS = """
+WITHOUT = """
 import sys
 for library in sys.argv[1:]:
     sys.modules[library] = None
 import mcpcore, pydoc
 from mcpcore import *
 pydoc.render_doc(mcpcore)
-assert connect is mcpcore.connect and "compile_schema" not in globals()
-for name in ("PrivateKey", "SchemaLimits", "compile_schema"):
+for name in sorted(mcpcore._HOMES.keys() - {*dir(mcpcore)}):
+    assert name not in globals()
     try:
         getattr(mcpcore, name)
-    except mcpcore.errors.ExtraMissingError as error:
+    except ImportError as error:
         print(error)
+    else:
+        print(name, "is there, and not in the list")
 """
+LIBRARIES = {
+    "auth": ("cryptography",),
+    "schema": ("jsonschema", "re2"),
+    "otel": ("opentelemetry",),
+    "metrics": ("prometheus_client",),
+}
+"""Libraries without which names are missing, by extra."""
 
 
-@pytest.mark.parametrize("absent", [("jsonschema", "re2"), ("re2",)], ids="-".join)
-def test_without_extras_all_else_is_there(absent: tuple[str, ...]) -> None:
-    command = [sys.executable, "-c", WITHOUT_EXTRAS, "cryptography", *absent]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("extras", [[*LIBRARIES], ["schema"], ["metrics"]], ids="-".join)
+def test_without_extras_all_else_is_there(extras: list[str]) -> None:
+    absent = [library for extra in extras for library in LIBRARIES[extra][-1:]]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *absent], capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
-    said = done.stdout.splitlines()
-    extras = [re.search(r"pip install 'mcpcore\[(\w+)]'$", line) for line in said]
-    assert [match and match[1] for match in extras] == ["auth", "schema", "schema"]
+    said = [re.search(r"pip install 'mcpcore\[(\w+)]'$", line) for line in done.stdout.splitlines()]
+    named = {match and match[1] for match in said}
+    assert named == {*extras} - ({"metrics"} if "otel" in extras else set())
+
+
+def test_without_the_libraries_of_the_drivers_the_engine_is_there() -> None:
+    words = [sys.executable, "-c", WITHOUT, "anyio"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    named = [line for line in done.stdout.splitlines() if not line.endswith("not in the list")]
+    assert len(named) > 70
+    said = re.compile(r".* needs anyio(\.\w+)?, which is not installed: pip install mcpcore")
+    assert all(map(said.fullmatch, named))
 
 
 def test_types_are_those_of_the_specification() -> None:
@@ -209,6 +231,48 @@ def test_pages_name_modules_of_the_drivers_and_nothing_in_them(page: Path) -> No
     """A name that a reader may need is behind the front door."""
     for name in DOTTED.findall(page.read_text(encoding="utf-8")):
         importlib.import_module(name)
+
+
+CALLED = re.compile(r"`([A-Z]\w+|[a-z]+_\w+)\([^`]*`")
+OF_OTHERS = {"Mount", "params_of"}
+"""Names that pages call, and which belong to Starlette and to the conformance kit."""
+
+
+@cache
+def made_here() -> set[str]:
+    """Functions and classes of the engine and the drivers."""
+    return {
+        node.name
+        for folder in ("mcpcore", "transports/mcpcore_transports")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_bytes()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_calls_is_behind_the_front_door(page: Path) -> None:
+    """A call in the text of a page, such as a function that a setting takes."""
+    called = set(CALLED.findall(page.read_text(encoding="utf-8"))) & made_here()
+    assert (
+        called <= {*mcpcore._HOMES, *dir(mcpcore), *types._HOMES, *dir(mcpcore.errors)} | OF_OTHERS
+    )
+
+
+ALIAS = re.compile(r"import (\w+) as \1$", re.MULTILINE)
+DOORWAYS = {"mcpcore/errors.py"}
+"""Modules beside those of packages that hand on names of others."""
+
+
+def test_a_name_has_one_home() -> None:
+    """No module hands on what another one makes, so that there are two ways to import it."""
+    handed_on = {
+        str(path.relative_to(ROOT))
+        for folder in ("mcpcore", "transports/mcpcore_transports")
+        for path in (ROOT / folder).rglob("[!_]*.py")
+        if ALIAS.search(path.read_text(encoding="utf-8"))
+    }
+    assert handed_on == DOORWAYS
 
 
 def behind(source: str) -> list[str]:

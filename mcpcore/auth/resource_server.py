@@ -183,6 +183,33 @@ class Denied(Struct, frozen=True, kw_only=True):
     """True if it counts against the address that the credential came from; None: by the status."""
 
 
+class AuthEvent(Struct, frozen=True, kw_only=True):
+    """Judgement of a request, or of an operation that it asked for, for an audit log.
+
+    It holds no token.
+    """
+
+    admitted: bool
+    scheme: str
+    """``oauth``, ``api key``, ``certificate``, or ``any``: none of several found a credential."""
+    reason: str = ""
+    """Reason for the refusal; "" if the request was admitted."""
+    status: int = 200
+    principal: str | None = None
+    credential: str | None = None
+    """Name of the credential: the start of a token's SHA-256, or the id of an API key."""
+    kid: str | None = None
+    """Id of the key that has verified a JWT."""
+    address: str = ""
+    method: str
+    path: str
+    operation: str | None = None
+    """JSON-RPC method that the principal lacks scopes or a role for; None: the event is about the
+    HTTP request as a whole, or the one that has opened a WebSocket."""
+    subject: str | None = None
+    """Subject of the operation: the name of a tool or prompt, or a URI."""
+
+
 class NeedKeys(Struct, frozen=True):
     """Keys of an issuer are to be fetched; then the request is judged again."""
 

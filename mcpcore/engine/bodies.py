@@ -18,8 +18,7 @@ from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types import base
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.jsontext import joined
-from mcpcore.wire.message import Body, Members, to_json
+from mcpcore.wire.jsontext import Body, Members, joined, to_json
 
 Meta = Mapping[str, Any]
 T = TypeVar("T")

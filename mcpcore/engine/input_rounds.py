@@ -17,7 +17,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import EmbeddedRequest
-from mcpcore.wire.message import Body, Members, to_json
+from mcpcore.wire.jsontext import Body, Members, to_json
 
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 
@@ -102,3 +102,15 @@ def retry_body(request: Outbound, responses: Mapping[str, Body]) -> Members:
     if request.input_state is not None:
         members["requestState"] = Raw(msgspec.json.encode(request.input_state))
     return members
+
+
+def is_web_url(url: str) -> bool:
+    """Return True for a URL that a browser can visit: http or https, with a host, no blanks."""
+    from urllib.parse import urlsplit  # late: few are asked to visit one
+
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(host) and url.isprintable() and " " not in url

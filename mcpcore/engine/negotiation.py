@@ -31,8 +31,7 @@ from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, legacy_of, modern_
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
-from mcpcore.wire.jsontext import shortened
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import shortened, to_json
 
 _DAY = 86_400_000
 """Maximum milliseconds for which what a server tells of itself is kept."""

@@ -22,8 +22,8 @@ from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, Request
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.tools import Tool
-from mcpcore.wire.jsontext import sayable
-from mcpcore.wire.message import Body, Members, encode_request, to_json
+from mcpcore.wire.jsontext import Body, Members, sayable, to_json
+from mcpcore.wire.message import encode_request
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _OPEN, _APPLICATION = RequestState.ACTIVE, SessionState.OPEN, Purpose.APPLICATION

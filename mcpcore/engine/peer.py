@@ -70,18 +70,8 @@ from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
-from mcpcore.wire.jsontext import encodable
-from mcpcore.wire.message import (
-    Body,
-    Frame,
-    Members,
-    RequestId,
-    encode_error,
-    encode_notification,
-    encode_result,
-    splice,
-    to_json,
-)
+from mcpcore.wire.jsontext import Body, Members, encodable, splice, to_json
+from mcpcore.wire.message import Frame, RequestId, encode_error, encode_notification, encode_result
 
 if TYPE_CHECKING:  # late: servers need none of it
     from mcpcore.engine.reconnection import ReconnectSettings

@@ -38,8 +38,8 @@ from mcpcore.spec.methods import Method
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.jsontext import Members
 from mcpcore.wire.message import (
-    Members,
     Message,
     Reject,
     RequestId,

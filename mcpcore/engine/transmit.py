@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -11,10 +11,14 @@ from mcpcore.engine.mirror import Mirror
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
-if TYPE_CHECKING:  # a type alone: the state has an outbox of these
-    from mcpcore.engine.state import PeerState
-else:
-    PeerState = Any
+
+class FrameSource(Protocol):
+    """State of the Peer that a frame is from."""
+
+    session: str | None
+
+    def taken(self, frame: "Transmit") -> None:
+        """Note that a frame was taken out of the outbox."""
 
 
 class FrameKind(Enum):
@@ -32,7 +36,7 @@ class FrameKind(Enum):
 class Transmit(Struct):
     """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
-    peer: "PeerState"
+    peer: FrameSource
     route: Route
     data: tuple[bytes, ...]
     size: int

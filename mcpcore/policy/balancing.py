@@ -85,7 +85,7 @@ class PanicChanged(Event, frozen=True, kw_only=True, gc=False):
     panic: bool
 
 
-class _Target(Struct, eq=False):
+class _Weighted(Struct, eq=False):
     name: str
     weight: float
     standing: Standing = Standing.USABLE
@@ -101,11 +101,11 @@ class _Target(Struct, eq=False):
 class _Draw:
     """Draw of targets by chance, in proportion to their weights."""
 
-    def __init__(self, targets: Iterable[_Target]) -> None:
+    def __init__(self, targets: Iterable[_Weighted]) -> None:
         self.targets = list(targets)
         self._ends = list(accumulate(each.weight for each in self.targets))
 
-    def two(self, fraction: float) -> tuple[_Target, _Target]:
+    def two(self, fraction: float) -> tuple[_Weighted, _Weighted]:
         """Return two targets, which may be the same, for a fraction of 48 bits."""
         ends, last = self._ends, len(self.targets) - 1
         rest = fraction * _HALF % 1
@@ -131,7 +131,7 @@ class Balancer:
         self.settings = settings or BalanceSettings()
         self.panic = False
         """True while requests go to all targets."""
-        self._targets = {name: _Target(name, weight) for name, weight in weights.items()}
+        self._targets = {name: _Weighted(name, weight) for name, weight in weights.items()}
         self._candidates = _Draw(self._targets.values())
         """Targets to choose from: the usable ones or, in panic, all."""
         self._deadline: float | None = None
@@ -225,10 +225,10 @@ class Balancer:
         """Forget the target of a session that has ended."""
         self._sessions.pop(session, None)
 
-    def _ejected(self) -> list[_Target]:
+    def _ejected(self) -> list[_Weighted]:
         return [each for each in self._targets.values() if each.standing is Standing.EJECTED]
 
-    def _step(self, target: _Target, signal: StandingSignal) -> None:
+    def _step(self, target: _Weighted, signal: StandingSignal) -> None:
         before, after = target.standing, step(STANDING, target.standing, signal)
         if after is None:
             return

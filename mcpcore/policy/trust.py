@@ -29,7 +29,7 @@ from mcpcore.policy.screening import Alarm, holds_text, screen, screen_value
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import Body, to_json
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -86,7 +86,7 @@ _ADDRESSES = ("url", "elicitationId")
 """Members of a question that are kept as they are: a person visits the address."""
 
 
-class _Entry(Struct):
+class _SkillMember(Struct):
     skill: Raw
 
 
@@ -319,7 +319,7 @@ class TrustPolicy:
     def _entry(self, method: str, result: Raw) -> Raw | None:
         """Return the result with one declaration of a list, None if it is blocked."""
         listed = DECLARING[method]
-        entry = msgspec.json.decode(result, type=_Entry).skill
+        entry = msgspec.json.decode(result, type=_SkillMember).skill
         declaration = msgspec.json.decode(entry, type=dict[str, Any])
         kept = self._declared(listed, LISTS[listed][1], entry, declaration)
         if kept is None or kept is entry:

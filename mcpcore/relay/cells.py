@@ -23,7 +23,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.json_schema import WRAPPED, is_object_schema, wrap_schema
 from mcpcore.spec.methods import METHODS
-from mcpcore.wire.message import splice, to_json
+from mcpcore.wire.jsontext import splice, to_json
 
 
 class Cell(Enum):

@@ -242,7 +242,7 @@ class Conversations:
         return [each for each in links if each.target is target and not each.audience.principal]
 
     def _look_if_used(self, target: Target) -> None:
-        """Ask it, unless nobody has used it since."""
+        """Ask a modern server what it declares, if it was used since."""
         if any(each.used_at > target.told_at for each in self._shared_links(target)):
             self.look(target)
 
@@ -279,7 +279,7 @@ class Conversations:
         self._go_ahead(target, lost=self._relay.sign_ins.lacks(target, principal))
 
     def _go_ahead(self, target: Target, *, lost: bool = False) -> None:
-        """Do what waits for the era of a server, if it is known or ``lost``."""
+        """Carry out the work that waits for the era of a server, if that is known or ``lost``."""
         waiting, target.waiting = target.waiting, []
         for client, work in waiting:
             if lost or target.greeted(client) is not None:

@@ -30,7 +30,7 @@ from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # the relay imports this module
     from mcpcore.http.server.server import HttpServer

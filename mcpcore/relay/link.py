@@ -17,7 +17,8 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient
@@ -74,16 +75,16 @@ class ReplicaSet(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of them all."""
+        """Names of the replicas."""
 
     def choose(self, now: float, without: Collection[str]) -> str:
-        """Return the one for a request or conversation that begins, not of those ``without``."""
+        """Return a replica for a request or conversation that begins, but none of ``without``."""
 
     def begin(self, name: str) -> None:
-        """Take note of a request to one, until :meth:`settle`."""
+        """Count a request to a replica, until :meth:`settle`."""
 
     def settle(self, name: str, event: Event, now: float, caller: Hashable) -> None:
-        """Take the outcome of a request to one, as the guard does."""
+        """Take the outcome of a request to a replica, as the guard does."""
 
 
 class SignInOffer(Struct, frozen=True):

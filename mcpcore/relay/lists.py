@@ -30,7 +30,7 @@ from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.tools import ToolAnnotations
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -79,7 +79,7 @@ _decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
 
 
-class _Asked(Struct):
+class _CursorParams(Struct):
     cursor: str | None = None
 
 
@@ -97,7 +97,7 @@ class _ListHints(Struct, rename="camel"):
 
 
 _hints_of = msgspec.json.Decoder(_ListHints).decode
-_cursor_of = msgspec.json.Decoder(_Asked).decode
+_cursor_of = msgspec.json.Decoder(_CursorParams).decode
 _tool_of = msgspec.json.Decoder(_Listed).decode
 
 

@@ -90,7 +90,8 @@ from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID, LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import Body, Members, RequestId
+from mcpcore.wire.jsontext import Body, Members
+from mcpcore.wire.message import RequestId
 
 _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import MsgspecError, Raw
 from msgspec.json import Decoder, Encoder
 
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 Path = tuple[str, ...]
 Change = Callable[[Raw], Raw | None]

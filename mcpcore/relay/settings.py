@@ -10,7 +10,7 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Settings of a relay. Times in seconds.  Raises ValueError for a number out of range."""
 
     naming: Naming | None = None
-    """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
+    """Naming of tools, prompts and resources; None: ALWAYS for several servers, else NEVER."""
     names: int = 100_000
     """Maximum names of items in lists that are remembered, where names do not tell their server, an
     equal share of each server; as many that were in results alone, of which the last used are

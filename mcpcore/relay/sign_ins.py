@@ -22,7 +22,7 @@ from mcpcore.relay.names import text_at
 from mcpcore.relay.rewriting import encode
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalProtocolError
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay

@@ -46,7 +46,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -62,11 +62,11 @@ _TASKS = "task_ids"
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
 
-class _Subject(Struct):
+class _UpdatedUri(Struct):
     uri: str
 
 
-_subject_of = msgspec.json.Decoder(_Subject).decode
+_subject_of = msgspec.json.Decoder(_UpdatedUri).decode
 
 
 class Watcher(Struct, eq=False):

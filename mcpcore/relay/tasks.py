@@ -28,7 +28,7 @@ from mcpcore.relay.rewriting import elements_of, encode, members_of, on_text, pa
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.types.base import META_RELATED_TASK
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay

@@ -25,7 +25,7 @@ from mcpcore.spec.types.content import (
     TextResourceContents,
     UnknownContent,
 )
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 _BLOCKS = (TextContent, ImageContent, AudioContent, ResourceLink, EmbeddedResource, UnknownContent)
 

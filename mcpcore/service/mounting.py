@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from mcpcore.service.handlers import Declaration
 from mcpcore.service.server import Server
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*?)?[_.-]*")
 _UI = "ui://"

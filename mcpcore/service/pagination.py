@@ -18,7 +18,7 @@ from msgspec import Raw
 from mcpcore.service.handlers import Declaration
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 T = TypeVar("T", bound=Declaration)
 

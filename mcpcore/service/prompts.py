@@ -27,7 +27,7 @@ from mcpcore.spec.types.prompts import (
     PromptArgument,
     PromptMessage,
 )
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 MAX_VALUES = 100
 """Maximum values in one completion result."""

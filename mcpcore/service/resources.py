@@ -30,7 +30,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Annotations
 from mcpcore.spec.types.content import ResourceContents
 from mcpcore.spec.types.resources import ReadResourceResult, Resource, ResourceTemplate
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 _UNFIT = r"[\x00-\x20\x7f]"

@@ -88,7 +88,7 @@ class _ListParams(Struct):
     cursor: str | None = None
 
 
-class _Call(Struct):
+class _ToolCallParams(Struct):
     """Params of a tool call for the service; ``task`` is left to the runtime."""
 
     name: str
@@ -723,7 +723,7 @@ class Server:
         except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
             name = None
         if name is None or skim is None:
-            call = _read(params, _Call)
+            call = _read(params, _ToolCallParams)
             name, arguments = call.name, call.arguments
         else:
             arguments = skim.arguments

@@ -29,7 +29,7 @@ from mcpcore.spec.types.skills import (
     Skill,
     SkillResource,
 )
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 if TYPE_CHECKING:  # it imports this
     from mcpcore.service.server import Server

@@ -28,13 +28,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from mcpcore.errors import TableFull, TooManyQuestions
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import shorten
-from mcpcore.service.task_settings import TaskForm
-from mcpcore.service.task_settings import TaskSettings as TaskSettings
+from mcpcore.service.task_settings import TaskForm, TaskSettings
 from mcpcore.spec import errors
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.spec.types.tasks import TERMINAL, SentTask, Task, TaskStatus
-from mcpcore.wire.jsontext import sayable
-from mcpcore.wire.message import splice, to_json
+from mcpcore.wire.jsontext import sayable, splice, to_json
 
 if TYPE_CHECKING:  # few tools require anything
     from mcpcore.auth.scopes import Requirement
@@ -111,12 +109,12 @@ class _Block(Struct):
     text: str = ""
 
 
-class _Outcome(Struct, rename="camel"):
+class _ToolOutcome(Struct, rename="camel"):
     is_error: bool = False
     content: Raw = Raw(b"[]")
 
 
-_decode_outcome = msgspec.json.Decoder(_Outcome).decode
+_decode_outcome = msgspec.json.Decoder(_ToolOutcome).decode
 _decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 
 

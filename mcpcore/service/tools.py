@@ -29,8 +29,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_APP, Result
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
-from mcpcore.wire.jsontext import encodable, sayable
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import encodable, sayable, to_json
 
 if TYPE_CHECKING:  # few tools have apps
     from mcpcore.service.apps import ToolApp
@@ -346,21 +345,21 @@ def _too_large(most: int, size: int) -> str | None:
 # Results
 
 
-class _Text(msgspec.Struct, gc=False, tag_field="type", tag="text"):
+class _TextItem(msgspec.Struct, gc=False, tag_field="type", tag="text"):
     text: str
 
 
 class _TextResult(msgspec.Struct, gc=False, rename="camel"):
     """Most frequent form of :class:`CallToolResult`; a Struct is encoded without a copy."""
 
-    content: tuple[_Text]
+    content: tuple[_TextItem]
     structured_content: Raw | UnsetType = UNSET
     is_error: bool | UnsetType = UNSET
 
 
 def error_result(message: str) -> Raw:
     """Return the error of a tool: one text block and ``isError``."""
-    return Raw(_encode(_TextResult((_Text(sayable(message)),), is_error=True)))
+    return Raw(_encode(_TextResult((_TextItem(sayable(message)),), is_error=True)))
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
@@ -377,14 +376,14 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
         if revision.any_structured_content or encoded.startswith(b"{"):
             return _structured(encoded.decode(), encoded, False, revision)
         value = encoded.decode()  # no schema has promised structured content
-    return Raw(_encode(_TextResult((_Text(value),))))
+    return Raw(_encode(_TextResult((_TextItem(value),))))
 
 
 def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
     structured: Raw | UnsetType = UNSET
     if revision.structured_content:
         structured = Raw(_wrap(encoded) if wraps else encoded)
-    return Raw(_encode(_TextResult((_Text(text),), structured)))
+    return Raw(_encode(_TextResult((_TextItem(text),), structured)))
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:

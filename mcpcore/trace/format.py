@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from mcpcore.errors import BadTrace
-from mcpcore.trace.redaction import Redactor as Redactor
+from mcpcore.trace.redaction import Redactor
 
 FORMAT = 1
 """Version of the format: the first member of a trace's first line."""

@@ -191,7 +191,7 @@ _SCALAR = re.compile(r"true|false|null|-?[0-9][0-9.eE+-]*+")
 """Pattern of JSON tokens outside of strings, roughly."""
 
 
-class _Place(NamedTuple):
+class _Bracket(NamedTuple):
     """State of an open bracket: its kind, and how its content is to be treated."""
 
     array: bool
@@ -337,7 +337,7 @@ class Redactor:
         return safe
 
     def _json(self, text: str, place: str, nested: int, places: list[str]) -> str:
-        stack: list[_Place] = [_Place(True, place, 0, 0, 0)]
+        stack: list[_Bracket] = [_Bracket(True, place, 0, 0, 0)]
         indexes = [-1]  # number of commas so far in each open bracket
         key: str | None = None
         beyond = 0
@@ -435,7 +435,7 @@ class Redactor:
         return text if not parts else "".join((*parts, text[done:]))
 
 
-def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
+def _value(top: _Bracket, key: str | None, index: int) -> tuple[int, str]:
     """Return how secret a value in ``top`` is, and its path."""
     if index < 0:
         return top.secret, top.name
@@ -447,7 +447,7 @@ def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
     return max(top.secret, weight(key)), where
 
 
-def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
+def _inside(top: _Bracket, key: str | None, index: int, array: bool) -> _Bracket:
     """Return the state of a bracket that opens in ``top``."""
     secret, where = _value(top, key, index)
     if len(where) > 4 * _PLACE:
@@ -462,7 +462,7 @@ def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
         told = max(told, weight(key or ""))
     elif key in _NAMING and not top.array:
         schema = 2
-    return _Place(array, where, secret, schema, told)
+    return _Bracket(array, where, secret, schema, told)
 
 
 def _unquoted(raw: str) -> str:

@@ -17,11 +17,16 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mcpcore.wire.jsontext import Body as Body
-from mcpcore.wire.jsontext import Members as Members
-from mcpcore.wire.jsontext import deeper_than, find_fault, joined, pieces, read_leniently
-from mcpcore.wire.jsontext import splice as splice
-from mcpcore.wire.jsontext import to_json as to_json
+from mcpcore.wire.jsontext import (
+    Body,
+    Members,
+    deeper_than,
+    find_fault,
+    joined,
+    pieces,
+    read_leniently,
+    to_json,
+)
 
 RequestId = str | int
 """Request ids, compared by type and value: 7 and ``"7"`` differ. Integers are exact at any size.

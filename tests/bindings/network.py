@@ -18,7 +18,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
 from tests.clock import PATIENCE

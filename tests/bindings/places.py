@@ -18,7 +18,7 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http1.settings import DriverName, ParserName
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, parse_target
 from tests.bindings.workbench import make_workbench
 from tests.clock import PATIENCE

@@ -21,8 +21,7 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, ProcessSettings, SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House

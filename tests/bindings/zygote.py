@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
 from tests.forks import fork_for_each, take_streams

@@ -17,10 +17,8 @@ from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.gateway.settings import GatewaySettings, SignInSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stdio.server import StdioSettings
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, ProcessSettings, StdioSettings
 from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")

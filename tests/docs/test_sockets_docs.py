@@ -5,8 +5,7 @@ import re
 import pytest
 
 from mcpcore.engine.config import Limits
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from tests.docs.blocks import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "sockets.md"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mcpcore.engine.config import Limits
-from mcpcore_transports.stream.connection import ConnectionSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.docs.blocks import ROOT
 

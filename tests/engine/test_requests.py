@@ -23,7 +23,8 @@ from mcpcore.engine.events import (
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import Reject, decode, splice
+from mcpcore.wire.jsontext import splice
+from mcpcore.wire.message import Reject, decode
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,

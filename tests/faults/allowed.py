@@ -30,7 +30,7 @@ REMEMBERED = {
     "Redactor._known": "256 names",
     "Redactor._labels": "256 names",
     "Redactor._present": "those of 256 names that the last text had",
-    "_Life.holders": "the lifespan protocol, and its endpoint, which begins with the first request",
+    "_LifespanRun.holders": "the lifespan protocol, and its endpoint, begun by the first request",
     "RedisStore._here": "where a worker of this process reads on, whose leaving was cut off",
     "RequestParser._kinds": "1,024 kinds of heads",
     "RequestParser._known": "1,024 lines of heads",

@@ -27,7 +27,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.wire.message import Body, Message, Reject, decode
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import Message, Reject, decode
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
 from tests.fuzz.messages import Identity

@@ -32,7 +32,7 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.serve.wsgi import wsgi_app
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.clock import patience
 from tests.gateway.backend import backend

@@ -10,7 +10,7 @@ from mcpcore.engine import Config, Peer, Role
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports.gateway.gateway import Gateway
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.engine.bench import rows

@@ -20,7 +20,7 @@ from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.base import META_CLIENT_INFO, full_meta
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, Target, parse_target
 from tests.gateway.backend import backend
 from tests.gateway.test_gateway import ERAS, LEGACY, gateway, text

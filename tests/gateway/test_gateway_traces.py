@@ -11,7 +11,7 @@ from mcpcore.spec.revisions import parse_revisions
 from mcpcore.trace.format import Record, decode_line
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, Target, parse_target
 from mcpcore_transports.tracing import tracing
 from mcpcore_transports.tracing.tracing import Trace

@@ -34,9 +34,8 @@ from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 from mcpcore_transports.running.audit import AUDIT_LOGGER
-from mcpcore_transports.server.log_labels import label_logs
+from mcpcore_transports.server.logs import JsonLines, label_logs
 from mcpcore_transports.targets import MemoryTarget
-from mcpcore_transports.telemetry.logs import JsonLines
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.sessions import observe_sessions
 from tests.clock import patience

@@ -14,7 +14,7 @@ from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.gateway.backend import backend

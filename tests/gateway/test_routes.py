@@ -17,8 +17,8 @@ from mcpcore.errors import BadTarget, SealBroken
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.server.seal import make_seal
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stores.base import open_store
 from mcpcore_transports.targets import MemoryTarget, StdioTarget
 from tests.clock import PATIENCE, patience

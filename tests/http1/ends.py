@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore_transports.http1.body import BadBody, BadCoding
+from mcpcore_transports.http1.body import BadBody, BadCoding, BadHead
 from mcpcore_transports.http1.connection import Http1Client, Http1Server, Http1State
-from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
+from mcpcore_transports.http1.heads import RequestHead, RequestParser
 from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 
 Event = tuple[str, object]

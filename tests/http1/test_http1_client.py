@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.connection import CLIENT, Http1Signal, Http1State
-from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.http1.ends import client, read
 

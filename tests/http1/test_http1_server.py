@@ -9,10 +9,9 @@ from msgspec import structs
 
 from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.body import BadBody, BadHead
 from mcpcore_transports.http1.connection import SERVER, Http1Server, Http1State
 from mcpcore_transports.http1.format import CONTINUE, PROCESSING
-from mcpcore_transports.http1.heads import BadHead
 from tests.http1.ends import SETTINGS, Application, server, told
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"

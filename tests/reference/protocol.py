@@ -25,7 +25,7 @@ TABLES = (
     "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
     "mcpcore.http.server.stored.streams",
-    "mcpcore.http.client.challenges",
+    "mcpcore.http.client.call",
     "mcpcore.auth.authorization",
     "mcpcore.relay.listens",
     "mcpcore.policy.breaker",

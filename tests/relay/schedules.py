@@ -57,7 +57,7 @@ from mcpcore.spec.methods import REPEATABLE
 from mcpcore.spec.types.base import META_RELATED_TASK, Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal

@@ -28,7 +28,7 @@ from mcpcore.spec.errors import (
     ErrorData,
     LocalProtocolError,
 )
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import Body, to_json
 from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet

@@ -13,13 +13,15 @@ import pytest
 from mcpcore.errors import ToolError
 from mcpcore.http.server.server import HttpServer
 from mcpcore.service import Server
-from mcpcore.service.tasks import TRANSITIONS, TaskSettings, TaskSignal, TaskTable
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TRANSITIONS, TaskSignal, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError
 from mcpcore.spec.types.tasks import TERMINAL
 from mcpcore_transports.link import Link
 from mcpcore_transports.serve.serve import server_config
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import patience
 from tests.http.support import Bench as HttpBench
 from tests.http.support import initialize, note, request

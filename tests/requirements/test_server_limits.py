@@ -11,7 +11,7 @@ from mcpcore.spec.errors import BUSY, McpError
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 
 pytestmark = pytest.mark.anyio

@@ -17,13 +17,8 @@ from hypothesis.stateful import (
 from msgspec import Raw
 
 from mcpcore.errors import TableFull, TooManyQuestions
-from mcpcore.service.tasks import (
-    TRANSITIONS,
-    TaskRecord,
-    TaskSettings,
-    TaskSignal,
-    TaskTable,
-)
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TRANSITIONS, TaskRecord, TaskSignal, TaskTable
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, TIMED_OUT, ErrorData, McpError
 
 SECRET = bytes(range(32))

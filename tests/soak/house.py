@@ -14,9 +14,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings

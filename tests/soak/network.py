@@ -21,9 +21,8 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import offer_asgi

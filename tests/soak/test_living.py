@@ -19,7 +19,7 @@ from msgspec import structs
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.stories import SETTINGS

@@ -10,7 +10,8 @@ from anyio.abc import SocketStream, TaskStatus
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.serve.serve import Accept, serve
-from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.targets import parse_target
 from tests.faults.cutting import listening
 from tests.torture.functions import fallible

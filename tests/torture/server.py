@@ -11,7 +11,7 @@ from mcpcore.service import Server
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.torture.functions import fallible
 
 

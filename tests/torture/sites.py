@@ -18,8 +18,9 @@ from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.assembling import serve_connection
 from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
-from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
+from mcpcore_transports.stdio.server import StdioServerLink
 from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.settings import StdioSettings
 from mcpcore_transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
 from tests.faults.cutting import listening
 from tests.forks import launcher

@@ -17,9 +17,8 @@ from mcpcore_transports.http.server.store_link import StoreLinkSettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings

@@ -12,7 +12,7 @@ from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.stream.connection import ConnectionSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.targets import StdioTarget
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.tracing.tracing import Trace

@@ -18,7 +18,7 @@ from mcpcore_conformance.trace.compare import same_but_hidden
 from mcpcore_conformance.trace.mock import Mock
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.command import mcpcore_here
 from tests.trace.said import (
     Lines,

@@ -29,7 +29,7 @@ from mcpcore_transports.serve.serve import run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.transports.served import ANY_PORT, served
 from tests.warm import PYTHON

@@ -13,7 +13,8 @@ from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.serve import server_config
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import patience
 
 MODERN = "2026-07-28"

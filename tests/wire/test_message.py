@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import (
     MAX_BATCH,
     Kind,
@@ -21,7 +22,6 @@ from mcpcore.wire.message import (
     encode_request,
     encode_result,
     refuse_oversized,
-    to_json,
 )
 from tests.wire.malformed import MALFORMED, Malformed
 

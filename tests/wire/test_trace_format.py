@@ -14,11 +14,11 @@ from mcpcore.trace.format import (
     Header,
     Record,
     RecordBuilder,
-    Redactor,
     classify,
     decode_line,
     encode_line,
 )
+from mcpcore.trace.redaction import Redactor
 from mcpcore_conformance.trace.reading import parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

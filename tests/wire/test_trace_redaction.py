@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.trace.format import TO_SERVER, RecordBuilder, Redactor, encode_line
+from mcpcore.trace.format import TO_SERVER, RecordBuilder, encode_line
+from mcpcore.trace.redaction import Redactor
 
 SECRET = "S3cr3tV4lue9"
 NAMES = [

@@ -5,21 +5,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from mcpcore.engine.events import Event, Fault
-from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.wire.redaction import Discreet, shown_headers
 
-if TYPE_CHECKING:  # late: HTTP needs no stream connection, which is a kind of link, nor processes
+if TYPE_CHECKING:  # late: few drivers have processes
     from anyio.abc import Process
-
-    from mcpcore_transports.stream.connection import StreamConnection
 
 clock = time.monotonic
 """Clock of all drivers, in seconds."""
@@ -54,10 +51,6 @@ class Link(Protocol):
 
     async def aclose(self) -> None:
         """Close the I/O; safe from any task, and more than once."""
-
-
-LinkFactory = Callable[[Peer, App], "StreamConnection"]
-"""Factory for the link of one connection; the link is run by the caller."""
 
 
 class Handshake(Discreet, frozen=True, kw_only=True):

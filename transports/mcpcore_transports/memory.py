@@ -25,6 +25,7 @@ from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import context_of_callbacks
 from mcpcore_transports.stream import connection
+from mcpcore_transports.stream.settings import ConnectionSettings
 
 if TYPE_CHECKING:  # for recorded connections alone
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -129,9 +130,7 @@ class MemoryLink(connection.StreamConnection):
     _other: "MemoryLink"
     _paced = False  # both ends have one event loop: nothing would be read before
 
-    def __init__(
-        self, peer: Peer, app: App, *, settings: connection.ConnectionSettings | None = None
-    ) -> None:
+    def __init__(self, peer: Peer, app: App, *, settings: ConnectionSettings | None = None) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = anyio.Event()
         self._waiting: deque[bytes] = deque()  # arrived, not taken in
@@ -233,9 +232,7 @@ class WireLink(connection.StreamConnection):
     binding = "memory"
     _other: "WireLink"
 
-    def __init__(
-        self, peer: Peer, app: App, *, settings: connection.ConnectionSettings | None = None
-    ) -> None:
+    def __init__(self, peer: Peer, app: App, *, settings: ConnectionSettings | None = None) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = False
         self._closed = False
@@ -280,7 +277,7 @@ def memory_links(
     client: tuple[Peer, App],
     server: tuple[Peer, App],
     *,
-    settings: connection.ConnectionSettings | None = None,
+    settings: ConnectionSettings | None = None,
     wire: bool = False,
 ) -> tuple[connection.StreamConnection, connection.StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.

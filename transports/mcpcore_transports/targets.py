@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import BadTarget as BadTarget
+from mcpcore.errors import BadTarget
 from mcpcore.service import Server, Service
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore_transports.stream.settings import authority
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.authorization import Auth
     from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
-    from mcpcore_transports.server.runtime import RuntimeSettings
+    from mcpcore_transports.server.settings import RuntimeSettings
     from mcpcore_transports.stream.connection import StreamConnection
 else:  # for signatures
     Auth = RequestHeaders = RuntimeSettings = UpstreamTokens = Any
@@ -236,18 +236,6 @@ def check_headers(headers: Mapping[str, str]) -> None:
             own_header(header)
         except ValueError as error:
             raise BadTarget(str(error)) from None
-
-
-def is_web_url(url: str) -> bool:
-    """Return True for a URL that a browser can visit: http or https, with a host, no blanks."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return parts.scheme in _HTTP_SCHEMES and bool(host) and url.isprintable() and " " not in url
 
 
 def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Target:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from mcpcore.trace.format import Redactor
+    from mcpcore.trace.redaction import Redactor
     from mcpcore_conformance.kit.model import Result
     from mcpcore_conformance.pytest.subject import Playing
     from mcpcore_conformance.run.plan import Settings, Unit

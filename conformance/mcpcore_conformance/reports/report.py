@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import Struct, field, structs, to_builtins
 
-from mcpcore.trace.format import Record, Redactor
+from mcpcore.trace.format import Record
+from mcpcore.trace.redaction import Redactor
 from mcpcore_conformance.kit.model import Binding, Case, Result, Side, Verdict
 from mcpcore_conformance.reports.plain import bounded, printable
 from mcpcore_conformance.run.expected import Judged, Judgement, key_of

@@ -6,7 +6,8 @@ server-sent events, WebSocket frames.  What cannot be cut is given as it is.
 
 from collections.abc import Iterator, Sequence
 
-from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record, RecordBuilder, RecordKind, Redactor
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record, RecordBuilder, RecordKind
+from mcpcore.trace.redaction import Redactor
 from mcpcore_conformance.kit.log import LEFT_OUT
 from mcpcore_conformance.kit.model import Binding, Line, Result, Side
 from mcpcore_conformance.run.ways import LIMIT, LinesWay, Way

@@ -15,7 +15,7 @@ from mcpcore import Config, Peer, Role
 from mcpcore.engine.events import Ready
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_conformance.everything.client import SCENARIOS, declared, settings_for, tour
 from mcpcore_conformance.everything.script import Script
 from mcpcore_conformance.kit.client_launch import SCRIPT

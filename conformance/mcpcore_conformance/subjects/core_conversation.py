@@ -21,7 +21,8 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsListenParams
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore_transports.client.answers import answer_input

@@ -14,7 +14,8 @@ from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.spec.errors import ErrorData, LocalError
 from mcpcore.spec.types.base import META_PREFIX
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.dialogue import Said
 

@@ -29,7 +29,7 @@ from mcpcore_transports.commands.output import Exit, Failure, say
 from mcpcore_transports.commands.serve import serve_with
 from mcpcore_transports.link import Link
 from mcpcore_transports.serve.assembling import Application, ServedRoute
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
 
 _SHOWN = 300
 """Characters of the params of a request that is missed."""

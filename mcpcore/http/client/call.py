@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct, field
 
 from mcpcore.engine.events import Event, Fault, FaultKind, Route
+from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.reconnection import Chance, grown
+from mcpcore.engine.state import Outbound
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http import headers
-from mcpcore.http.client.challenges import Admission, HeldRefusal
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -35,7 +36,7 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import RequestMeta
 from mcpcore.wire.message import RequestId
@@ -62,6 +63,53 @@ class ResponseKind(Enum):
     JSON = "json"
     EVENTS = "events"
     ERROR = "error"
+
+
+class Admission(State):
+    """States of an exchange that needs authorization."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    """The head of a refusal was received, its end was not."""
+    PARKED = "parked"
+    """The application is asked; nothing is on its way."""
+    OVER = "over"
+
+
+class AdmissionSignal(State):
+    """Signals that move such an exchange."""
+
+    CHALLENGE = "challenge received"
+    END = "end of the refusal"
+    RETRY = "sent again"
+    GIVE_UP = "given up, by the application or after answer_timeout"
+
+
+_S, _G = Admission, AdmissionSignal
+
+ADMISSION: Table[Admission, AdmissionSignal] = {
+    (_S.SENT, _G.CHALLENGE): _S.REFUSED,
+    (_S.REFUSED, _G.END): _S.PARKED,
+    (_S.PARKED, _G.RETRY): _S.SENT,
+    (_S.PARKED, _G.GIVE_UP): _S.OVER,
+}
+DIAGRAMS = (
+    (
+        "Authorization of a message",
+        "One message of an HTTP client that answers challenges.",
+        ADMISSION,
+    ),
+)
+
+
+class HeldRefusal(Struct, kw_only=True, eq=False):
+    """Refusal of an exchange, with the deadlines that stand still until it is answered."""
+
+    status: int
+    challenges: tuple[str, ...]
+    since: float = 0.0
+    paused: list[tuple[Outbound, float]] = []
+    """Requests with the seconds that they have left."""
 
 
 class Call(Struct, kw_only=True, eq=False):
@@ -125,6 +173,14 @@ class Call(Struct, kw_only=True, eq=False):
     """Bytes of the answer so far, counted if the download is reported."""
     total: int | None = None
     """All bytes of the answer, if they are known."""
+
+    def move(self, signal: AdmissionSignal) -> None:
+        """Advance the authorization; raises LocalProtocolError if the table does not allow it."""
+        after = step(ADMISSION, self.admission, signal)
+        if after is None:
+            text = f"the exchange is {self.admission.value}: not {signal.value!r}"
+            raise LocalProtocolError(text)
+        self.admission = after
 
     @property
     def resumable(self) -> bool:

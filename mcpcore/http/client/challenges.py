@@ -10,63 +10,20 @@ of the message stands still meanwhile.
 Sources: RFC 9110 sections 11.6.1, 15.5.2 and 15.5.4; RFC 6750 section 3.1; the authorization pages.
 """
 
-from typing import TYPE_CHECKING
-
 import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.engine.events import Event, Route
-from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.state import Outbound
+from mcpcore.http.client.call import Admission, AdmissionSignal, Call, HeldRefusal
+from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import WWW_AUTHENTICATE, Headers
 from mcpcore.http.messages import HttpSend
-from mcpcore.spec.errors import LocalProtocolError
-
-if TYPE_CHECKING:  # types alone: both import this module
-    from mcpcore.http.client.call import Call
-    from mcpcore.http.client.state import ClientState
 
 
 def admits(status: int) -> bool:
     """Return True if a response shows that its request was authorized."""
     return status < 400
-
-
-class Admission(State):
-    """States of an exchange that needs authorization."""
-
-    SENT = "sent"
-    REFUSED = "refused"
-    """The head of a refusal was received, its end was not."""
-    PARKED = "parked"
-    """The application is asked; nothing is on its way."""
-    OVER = "over"
-
-
-class AdmissionSignal(State):
-    """Signals that move such an exchange."""
-
-    CHALLENGE = "challenge received"
-    END = "end of the refusal"
-    RETRY = "sent again"
-    GIVE_UP = "given up, by the application or after answer_timeout"
-
-
-_S, _G = Admission, AdmissionSignal
-
-ADMISSION: Table[Admission, AdmissionSignal] = {
-    (_S.SENT, _G.CHALLENGE): _S.REFUSED,
-    (_S.REFUSED, _G.END): _S.PARKED,
-    (_S.PARKED, _G.RETRY): _S.SENT,
-    (_S.PARKED, _G.GIVE_UP): _S.OVER,
-}
-DIAGRAMS = (
-    (
-        "Authorization of a message",
-        "One message of an HTTP client that answers challenges.",
-        ADMISSION,
-    ),
-)
 
 
 class Unauthorized(Event, frozen=True, kw_only=True, gc=False):
@@ -82,16 +39,6 @@ class Unauthorized(Event, frozen=True, kw_only=True, gc=False):
     """Values of WWW-Authenticate, as received."""
     operation: str
     """Method of the message, with the name or URI that it is about."""
-
-
-class HeldRefusal(Struct, kw_only=True, eq=False):
-    """Refusal of an exchange, with the deadlines that stand still until it is answered."""
-
-    status: int
-    challenges: tuple[str, ...]
-    since: float = 0.0
-    paused: "list[tuple[Outbound, float]]" = []
-    """Requests with the seconds that they have left."""
 
 
 class _NameOrUri(Struct, frozen=True):
@@ -122,10 +69,10 @@ def challenges_of(status: int, headers: Headers) -> tuple[str, ...] | None:
 class Challenges:
     """Exchanges of one client that wait for authorization."""
 
-    def __init__(self, state: "ClientState") -> None:
+    def __init__(self, state: ClientState) -> None:
         self._state = state
 
-    def take(self, call: "Call", plan: HttpSend, status: int, headers: Headers) -> bool:
+    def take(self, call: Call, plan: HttpSend, status: int, headers: Headers) -> bool:
         """Take the head of a response; return False if it is no refusal to be answered.
 
         ``plan``: the request, as it was sent.
@@ -133,16 +80,16 @@ class Challenges:
         lines = challenges_of(status, headers)
         if lines is None or call.refusals >= self._state.settings.max_challenges:
             return False
-        _move(call, AdmissionSignal.CHALLENGE)
+        call.move(AdmissionSignal.CHALLENGE)
         call.plan = plan
         call.refusal = HeldRefusal(status=status, challenges=lines)
         call.refusals += 1
         return True
 
-    def park(self, call: "Call", refusal: HeldRefusal, now: float) -> None:
+    def park(self, call: Call, refusal: HeldRefusal, now: float) -> None:
         """Park an exchange at the end of its refusal, and tell the application."""
         state = self._state
-        _move(call, AdmissionSignal.END)
+        call.move(AdmissionSignal.END)
         state.calls[call.route] = call  # where a cancellation finds it
         refusal.since = now
         refusal.paused = self._pause(call, now)
@@ -156,7 +103,7 @@ class Challenges:
             )
         )
 
-    def _pause(self, call: "Call", now: float) -> "list[tuple[Outbound, float]]":
+    def _pause(self, call: Call, now: float) -> list[tuple[Outbound, float]]:
         outbound, deadlines = self._state.endpoint.outbound, self._state.endpoint.deadlines
         if call.method in _OPENING or self._state.must_wait:
             waiting = list(outbound.values())
@@ -175,14 +122,14 @@ class Challenges:
 
     def answer(
         self, exchange: Route, signal: AdmissionSignal, now: float
-    ) -> "tuple[Call, HeldRefusal] | None":
+    ) -> tuple[Call, HeldRefusal] | None:
         """Take an exchange out of the parked ones; None for one that has ended meanwhile."""
         state = self._state
         call = state.calls.get(exchange)
         if call is None:
             return None
         refusal = call.refusal
-        _move(call, signal)
+        call.move(signal)
         assert refusal is not None  # noqa: S101 - it is parked
         call.refusal = None
         del state.calls[exchange]
@@ -194,7 +141,7 @@ class Challenges:
                 deadlines.set(record, now + left)
         return call, refusal
 
-    def send_again(self, call: "Call") -> Route:
+    def send_again(self, call: Call) -> Route:
         """Plan the same request once more; return its exchange."""
         state, plan = self._state, call.plan
         assert plan is not None  # noqa: S101 - kept since the refusal
@@ -204,14 +151,7 @@ class Challenges:
         return call.route
 
 
-def _move(call: "Call", signal: AdmissionSignal) -> None:
-    after = step(ADMISSION, call.admission, signal)
-    if after is None:
-        raise LocalProtocolError(f"the exchange is {call.admission.value}: not {signal.value!r}")
-    call.admission = after
-
-
-def _operation(call: "Call") -> str:
+def _operation(call: Call) -> str:
     """Return the method of a message, with the name or URI that it is about."""
     method = call.method or call.purpose.value
     if call.frame is None or call.request is None:

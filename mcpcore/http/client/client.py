@@ -29,9 +29,12 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.client.call import (
     REDIRECTS,
     SAME_METHOD,
+    Admission,
+    AdmissionSignal,
     Call,
     CallPurpose,
     DownloadProgress,
+    HeldRefusal,
     Planner,
     Recovery,
     ResponseFields,
@@ -44,7 +47,7 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
-from mcpcore.http.client.challenges import Admission, AdmissionSignal, Challenges, HeldRefusal
+from mcpcore.http.client.challenges import Challenges
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_ENCODING,

@@ -19,7 +19,7 @@ from mcpcore.http.server.exchange import Exchange, RequestFields, Terms
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 
 _UNCODED = "identity"
 _PLAIN = ((headers.ACCEPT_ENCODING, _UNCODED.encode()),)

@@ -42,7 +42,8 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LATEST_LEGACY, legacy_of, newest
-from mcpcore.wire.message import Body, Frame, Reject
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import Frame, Reject
 
 if TYPE_CHECKING:  # late: few servers have HTTP+SSE or a store
     from mcpcore.http.legacy_sse.server import SseSession

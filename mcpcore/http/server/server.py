@@ -44,7 +44,8 @@ from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
-from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import Frame, Message, RequestId, decode
 
 if TYPE_CHECKING:  # late: few servers have a store
     from mcpcore.http.server.stored.sessions import StoredSessions

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Raw, field
 
 from mcpcore.spec.types.base import EmbeddedRequest, Meta, PaginatedResult, RequestParams, Result
-from mcpcore.spec.types.base import TaskMetadata as TaskMetadata
 from mcpcore.spec.types.model import Maybe, Model, as_sent
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]

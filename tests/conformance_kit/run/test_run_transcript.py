@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mcpcore.trace.format import Header, Record, Redactor, decode_line, encode_line
+from mcpcore.trace.format import Header, Record, decode_line, encode_line
+from mcpcore.trace.redaction import Redactor
 from mcpcore_conformance.kit.log import LEFT_OUT
 from mcpcore_conformance.kit.model import Binding, Case, Line, Page, Result, Side, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk

@@ -4,13 +4,8 @@ import re
 from importlib.util import find_spec
 from itertools import accumulate
 
-from mcpcore_transports.http1.heads import (
-    BadHead,
-    RequestHead,
-    RequestParser,
-    find_head,
-    parse_response,
-)
+from mcpcore_transports.http1.body import BadHead
+from mcpcore_transports.http1.heads import RequestHead, RequestParser, find_head, parse_response
 from mcpcore_transports.http1.settings import HeadLimits, ParserName
 from tests.fuzz.choices import Choices
 from tests.http1.parsing import parsed

@@ -8,11 +8,11 @@ from mcpcore.trace.format import (
     TO_SERVER,
     Record,
     RecordBuilder,
-    Redactor,
     decode_line,
     encode_line,
 )
 from mcpcore.trace.framing import EventFrame, Events, Held, Lines
+from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.sse import SseDecoder
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from mcpcore import Message, Peer, Role, decode
 from mcpcore.engine.events import RequestCancelled, RequestReceived
-from mcpcore_transports.link import LinkFactory
+from mcpcore_transports.serve.assembling import LinkFactory
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer

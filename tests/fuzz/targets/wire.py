@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import (
     Frame,
     Message,
@@ -22,7 +23,6 @@ from mcpcore.wire.message import (
     encode_request,
     encode_result,
     refuse_oversized,
-    to_json,
 )
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices

@@ -18,7 +18,8 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import step
-from mcpcore.http.client.challenges import ADMISSION, Admission, AdmissionSignal, Unauthorized
+from mcpcore.http.client.call import ADMISSION, Admission, AdmissionSignal
+from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,

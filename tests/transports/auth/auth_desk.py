@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import anyio
 from msgspec import structs
 
-from mcpcore.auth.resource_server import Issuer
+from mcpcore.auth.resource_server import AuthEvent, Issuer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore_conformance.auth.keys import PrivateKey, verify
@@ -19,7 +19,6 @@ from mcpcore_conformance.auth.model import Request, ServerSettings
 from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import serve as serve_issuer
 from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context

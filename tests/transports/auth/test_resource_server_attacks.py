@@ -25,7 +25,7 @@ from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity, base64url
 from mcpcore.auth.introspection import TokenCache
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
-from mcpcore.auth.resource_server import Dpop, Issuer
+from mcpcore.auth.resource_server import AuthEvent, Dpop, Issuer
 from mcpcore.http.principals import (
     ATTRIBUTES,
     ClientCertificate,
@@ -38,7 +38,6 @@ from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import (
     AnyOf,
     ApiKeyScheme,
-    AuthEvent,
     BehindProxy,
     CertificateRecord,
     CertificateScheme,

@@ -7,19 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpcore.spec.refusals import HEAD_TOO_LARGE
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.format import (
     date_header,
     error_reply,
     format_request,
     format_response,
 )
-from mcpcore_transports.http1.heads import (
-    BadHead,
-    RequestParser,
-    ResponseParser,
-    find_head,
-    parse_response,
-)
+from mcpcore_transports.http1.heads import RequestParser, ResponseParser, find_head, parse_response
 from mcpcore_transports.http1.settings import HeadLimits, HttpServerSettings
 from tests.http1.parsing import parsed
 

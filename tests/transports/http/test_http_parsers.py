@@ -10,7 +10,8 @@ from msgspec import structs
 from mcpcore import HttpSettings, LocalError
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1 import heads as http_heads
-from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
+from mcpcore_transports.http1.body import BadHead
+from mcpcore_transports.http1.heads import RequestHead, RequestParser
 from mcpcore_transports.http1.settings import HttpServerSettings, ParserName
 from tests.http.support import make_server
 from tests.http1.parsing import parsed

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mcpcore import HttpRequest, HttpServer
 from mcpcore.http.headers import HeaderLines
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.heads import (
-    BadHead,
     RequestHead,
     RequestLines,
     RequestParser,

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
+from mcpcore.auth.resource_server import AuthEvent
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal, Verdict
 from mcpcore.service import Server
-from mcpcore_transports.auth.schemes import ApiKeyScheme, AuthEvent
+from mcpcore_transports.auth.schemes import ApiKeyScheme
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request

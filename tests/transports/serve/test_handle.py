@@ -14,7 +14,7 @@ from msgspec import structs
 
 from mcpcore import Context, HttpServerSettings, HttpSettings, ServeSettings
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore_transports.http1.heads import BadHead
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.serve.endpoint import Action, HttpCall, HttpEndpoint, http_request
 from tests.clock import HOUR, PATIENCE, Clock, patience
 from tests.transports.http_fixture import http, legacy, tool

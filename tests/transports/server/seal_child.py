@@ -11,7 +11,7 @@ from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server import seal
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 
 
 class Consent(Struct):

@@ -30,7 +30,7 @@ from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.tracing.tracing import Trace

@@ -13,8 +13,8 @@ from mcpcore import Callbacks, ClientSettings, Context, McpError, RuntimeSetting
 from mcpcore.errors import BadTarget, PeerError, ToolError
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import RaisedExceptions
 from mcpcore_transports.client.tasks import TaskOptions
+from mcpcore_transports.server.failures import RaisedExceptions
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.leaving import ENDS
 from tests.transports.runtime_bench import LEGACY, MODERN

@@ -362,7 +362,7 @@ def test_with_cryptography_states_are_encrypted() -> None:
 
 def test_the_seal_costs_nothing_until_it_is_used() -> None:
     program = (
-        "import sys; from mcpcore_transports.server.runtime import RuntimeSettings;"
+        "import sys; from mcpcore_transports.server.settings import RuntimeSettings;"
         "RuntimeSettings(); print('cryptography' in sys.modules)"
     )
     done = subprocess.run(

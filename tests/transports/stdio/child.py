@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 import anyio
 
 from mcpcore.engine.events import Event, RequestReceived
-from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
+from mcpcore_transports.stdio.server import StdioServerLink
+from mcpcore_transports.stream.settings import ConnectionSettings, StdioSettings
 from tests.transports.apps import ToolServer, make_server
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from mcpcore import ConnectionSettings, LinkError
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
-from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
+from mcpcore_transports.stdio.server import StdioServerLink
 from mcpcore_transports.stream.descriptors import (
     DescriptorReader,
     LoopReader,
@@ -25,6 +25,7 @@ from mcpcore_transports.stream.descriptors import (
     WaitReader,
     open_reader,
 )
+from mcpcore_transports.stream.settings import StdioSettings
 from tests.clock import PATIENCE
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import good

@@ -14,7 +14,7 @@ import anyio
 from mcpcore.engine.config import Limits
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 
 server = Server("tools", version="1")
 TOKEN = sys.argv[2]

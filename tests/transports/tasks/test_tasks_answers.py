@@ -17,7 +17,7 @@ from mcpcore.engine.events import ErrorReceived, Event, NotificationReceived, Re
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
-from mcpcore.service.tasks import TaskSettings
+from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
@@ -29,7 +29,7 @@ from mcpcore.spec.types.client_features import (
 )
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tasks import Task
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.client.answers import related_meta
 from mcpcore_transports.client.callbacks import Callbacks, meta_of
 from mcpcore_transports.client.core import ClientCore, ClientSettings

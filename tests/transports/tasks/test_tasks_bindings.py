@@ -15,7 +15,8 @@ from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.middleware import Answer
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import PATIENCE, patience, until
 from tests.steps import steps_of
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench

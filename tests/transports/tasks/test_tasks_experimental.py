@@ -15,7 +15,8 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.link import Handshake, LinkFactory, clock
+from mcpcore_transports.link import Handshake, clock
+from mcpcore_transports.serve.assembling import LinkFactory
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
 from tests.clock import patience
 

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore import Context, Elicit, McpError, RuntimeSettings, ToolError
-from mcpcore.service.tasks import TaskSettings
+from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from tests.clock import until
 from tests.more_time import with_more_time

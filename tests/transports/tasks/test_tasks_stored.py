@@ -14,10 +14,12 @@ from msgspec import Raw, structs
 from mcpcore import Context, Elicit, ErrorData, MemoryStore, Server, ServeSettings
 from mcpcore.auth.scopes import Requirement
 from mcpcore.http.storing import StoredTask, StoreFailure
-from mcpcore.service.tasks import TaskRecord, TaskSettings
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TaskRecord
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.server.tasks import stored
 from mcpcore_transports.server.tasks.requests import STATUS
 from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
@@ -211,7 +213,7 @@ async def test_nothing_is_kept_of_a_task_that_is_cancelled(at: str, told: list[s
         news = [each for each in made.first.sent if each.get("method") == STATUS]
         assert [each["params"]["status"] for each in news] == told
         assert made.first.runtime._tasks is not None
-        assert (made.first.runtime._tasks._sessions, made.first.host._desks) == ({}, {})
+        assert (made.first.runtime._tasks._sessions, made.first.host._watchers) == ({}, {})
 
 
 async def test_the_first_end_that_is_written_is_final() -> None:

@@ -17,18 +17,17 @@ from mcpcore import (
     Server,
     connect,
 )
+from mcpcore.auth.resource_server import AuthEvent
 from mcpcore.engine.events import Event, Violation
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
-from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.client.request_log import RequestRecord
 from mcpcore_transports.http.server.log import HttpLog, log_judgement
 from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision, session_label
 from mcpcore_transports.serve.settings import ServeSettings
-from mcpcore_transports.server.log_labels import LogLabels, label_logs
+from mcpcore_transports.server.logs import JsonLines, LogLabels, label_logs
 from mcpcore_transports.server.violations import caller_of
 from mcpcore_transports.targets import MemoryTarget
-from mcpcore_transports.telemetry.logs import JsonLines
 from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio

@@ -23,8 +23,7 @@ from mcpcore_transports.commands.options import GatewayOptions, ServeOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.serve import _settings, _show_logs
 from mcpcore_transports.running.audit import AUDIT_LOGGER
-from mcpcore_transports.server.log_labels import without_labels
-from mcpcore_transports.telemetry.logs import JsonLines
+from mcpcore_transports.server.logs import JsonLines, without_labels
 from mcpcore_transports.telemetry.workers import WorkerPages
 from tests.command import mcpcore_here
 

@@ -38,8 +38,9 @@ from mcpcore import (
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import StreamSignal
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.serve.assembling import Runtime, server_config
+from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.runtime import ServerRuntime
+from mcpcore_transports.server.settings import Runtime
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.requests import (
     BUCKETS,
@@ -614,4 +615,4 @@ async def test_serve_makes_spans_with_an_sdk_and_warns_without(
 async def test_without_the_api_the_extra_is_named() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; from mcpcore import observe_answers"
     done = await anyio.run_process([sys.executable, "-c", code], check=False)
-    assert b"needs the extra `otel`: pip install 'mcpcore[otel]'" in done.stderr
+    assert b"needs the extra `otel`, pages for Prometheus `metrics` instead" in done.stderr

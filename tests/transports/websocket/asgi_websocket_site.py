@@ -12,7 +12,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore_transports.serve.asgi import asgi_app
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.transports.asgi_site import principal, server, settings
 
 TOKEN = "s3cret"

@@ -199,7 +199,7 @@ class Sdk2:
     def _connect(self, context: Context, publish: Notify) -> Any:
         params, capabilities = self._facts(client_of(context))
         connection = self._connection(
-            _Outbound(self, changes(context, publish)),
+            _SdkOutbound(self, changes(context, publish)),
             protocol_version=context.revision.name,
             session_id=context.session,
             client_params=params,
@@ -236,7 +236,7 @@ def _asks(context: AnyContext) -> bool:
     return context.revision is not None and context.revision.server_requests
 
 
-class _Outbound:
+class _SdkOutbound:
     """Side of a connection to its client, for messages that no request is named for."""
 
     def __init__(self, sdk: Sdk2, change: Notify) -> None:

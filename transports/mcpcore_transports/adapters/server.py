@@ -28,7 +28,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.resources import ResourceUpdatedParams
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.running.pending import ProgressCallback
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Input
@@ -232,7 +232,7 @@ class _AdaptedCall(Prepared):
         return Raw(to_json(value))
 
 
-class _Question(Input[Raw]):
+class _SdkQuestion(Input[Raw]):
     """Request to the client that an SDK has made; so is the reading of its answer."""
 
     def __init__(self, method: str, params: Mapping[str, Any], *, rounds: bool) -> None:
@@ -273,7 +273,7 @@ async def ask(
             if method not in _QUESTIONS:
                 raise McpError(METHOD_NOT_FOUND, f"clients are not asked for {shorten(method)}")
             rounds = context.revision is not None and context.revision.input_rounds
-            question = _Question(method, params or {}, rounds=rounds)
+            question = _SdkQuestion(method, params or {}, rounds=rounds)
             answer = await context.ask(question, progress=progress)
     except TimeoutError:
         raise McpError(_TIMED_OUT, f"no answer to {method} in {timeout} seconds") from None

@@ -17,8 +17,9 @@ from anyio.abc import ByteStream
 
 from mcpcore.auth.urls import Url, parse_url
 from mcpcore.errors import AuthorizationError, LinkError, UrlRefused
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.format import format_response
-from mcpcore_transports.http1.heads import BadHead, find_head, read_by_h11
+from mcpcore_transports.http1.heads import find_head, read_by_h11
 from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.link import LOST
 from mcpcore_transports.stream.plain import NOT_HERE, accept, close_listener, listen_tcp

@@ -21,9 +21,9 @@ from mcpcore.auth.urls import Url, check_url, is_public, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, proxy_for
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import LOST, clock
 

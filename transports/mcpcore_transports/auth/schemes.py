@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, ApiKeys, looks_like_key
 from mcpcore.auth.challenges import format_challenge, format_scopes
-from mcpcore.auth.resource_server import Denied, FailureLimit
+from mcpcore.auth.resource_server import AuthEvent, Denied, FailureLimit
 from mcpcore.auth.scopes import Requirement, ScopeTree
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import (
@@ -45,33 +45,6 @@ logger = logging.getLogger("mcpcore.auth")
 
 _WRONG = (UNAUTHENTICATED.status, MALFORMED_CREDENTIALS.status)
 """Statuses of credentials that count for the limit of failures."""
-
-
-class AuthEvent(Struct, frozen=True, kw_only=True):
-    """Judgement of a request, or of an operation that it asked for, for an audit log.
-
-    It holds no token.
-    """
-
-    admitted: bool
-    scheme: str
-    """``oauth``, ``api key``, ``certificate``, or ``any``: :class:`AnyOf` found no credential."""
-    reason: str = ""
-    """Reason for the refusal; "" if the request was admitted."""
-    status: int = 200
-    principal: str | None = None
-    credential: str | None = None
-    """Name of the credential: the start of a token's SHA-256, or the id of an API key."""
-    kid: str | None = None
-    """Id of the key that has verified a JWT."""
-    address: str = ""
-    method: str
-    path: str
-    operation: str | None = None
-    """JSON-RPC method that the principal lacks scopes or a role for; None: the event is about the
-    HTTP request as a whole, or the one that has opened a WebSocket."""
-    subject: str | None = None
-    """Subject of the operation: the name of a tool or prompt, or a URI."""
 
 
 Audit = Callable[[AuthEvent], object]

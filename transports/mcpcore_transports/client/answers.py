@@ -26,7 +26,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.jsontext import Body, to_json
 from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, meta_of
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.running.functions import called, failure_of, first_of, is_awaitable
@@ -91,7 +91,7 @@ class ClientDesk(TaskDesk):
         view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
         self.machine.respond(event.key, view, meta=related(record.id))
         self.follow(record, None)
-        worker = _Worker()
+        worker = _AnswerWorker()
         self.host.employ(record, worker)
         context = _context(event, partial(self._report, event, record))
 
@@ -134,7 +134,7 @@ class ClientDesk(TaskDesk):
             self.flush()
 
 
-class _Worker(Struct):
+class _AnswerWorker(Struct):
     scope: Run | None = None
 
     def stop(self) -> None:

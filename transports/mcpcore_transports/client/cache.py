@@ -28,7 +28,7 @@ from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tools import CallToolResult, Tool
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import Outcome
 from mcpcore_transports.link import clock

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Raw, Struct, field, structs
 
 from mcpcore.engine.events import Violation
+from mcpcore.engine.input_rounds import is_web_url
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http.client.call import DownloadProgress, StreamInterrupted
@@ -23,12 +24,12 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server import contents
-from mcpcore_transports.targets import is_web_url
 
 __all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
 

@@ -29,11 +29,11 @@ from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUN
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup, probe_method
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
-from mcpcore_transports.client.errors import RaisedExceptions, promised
+from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
@@ -46,6 +46,7 @@ from mcpcore_transports.running.functions import (
     first_of,
     guard_tasks,
 )
+from mcpcore_transports.server.failures import RaisedExceptions
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (

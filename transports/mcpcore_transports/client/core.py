@@ -31,7 +31,8 @@ from mcpcore.spec import types
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
-from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import Discreet, shown_url
 from mcpcore_transports.client.answers import (
     COMPLETE,
@@ -42,7 +43,7 @@ from mcpcore_transports.client.answers import (
 )
 from mcpcore_transports.client.cache import EraCache, ResultCache
 from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, Callbacks
-from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
+from mcpcore_transports.client.errors import failed, failure_of_request
 from mcpcore_transports.client.listen import (
     LIST_CHANGES,
     LISTEN,
@@ -59,6 +60,7 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
+from mcpcore_transports.server.failures import RaisedExceptions
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it

@@ -13,7 +13,8 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.spec.types.base import full_meta
-from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.middleware import Around
 from mcpcore_transports.running.pending import ProgressCallback
 
@@ -59,7 +60,7 @@ class OutgoingRequest(Struct, kw_only=True):
         return may_repeat(self.method, to_json(self.params), self.repeat, self.repeatable_tools)
 
 
-class _Failure(Struct, rename="camel"):
+class _ToolFailure(Struct, rename="camel"):
     is_error: Raw = Raw(b"false")
 
 
@@ -76,7 +77,7 @@ class Outcome(Struct):
     @property
     def failed(self) -> bool:
         """True if the result is that of a failed tool: it has ``isError``."""
-        return msgspec.json.decode(self.result, type=_Failure).is_error == Raw(b"true")
+        return msgspec.json.decode(self.result, type=_ToolFailure).is_error == Raw(b"true")
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mcpcore.engine.events import Event
 from mcpcore.policy.breaker import Breaker, BreakerSettings
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying, RetrySettings
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.client.errors import reason_of
 from mcpcore_transports.client.listen import LISTEN
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest

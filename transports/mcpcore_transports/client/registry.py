@@ -114,12 +114,12 @@ class _Metadata(Struct, rename="camel"):
     next_cursor: str | None = None
 
 
-class _Page(Struct):
+class _RegistryPage(Struct):
     servers: list[msgspec.Raw]
     metadata: _Metadata = field(default_factory=_Metadata)
 
 
-class _Runtime(Struct, frozen=True):
+class _PackageRuntime(Struct, frozen=True):
     """Command that fetches a package of one kind and runs it."""
 
     words: tuple[str, ...]
@@ -133,22 +133,22 @@ class _Runtime(Struct, frozen=True):
     """Pattern of its exact versions."""
 
 
-_RUNTIMES: Mapping[str, _Runtime] = {
-    "npm": _Runtime(
+_RUNTIMES: Mapping[str, _PackageRuntime] = {
+    "npm": _PackageRuntime(
         ("npx", "-y"),
         r"(@[a-z0-9~][\w.~-]*/)?[A-Za-z0-9~][\w.~-]*",
         "@",
         "https://registry.npmjs.org",
         _SEMVER,
     ),
-    "pypi": _Runtime(("uvx",), r"[A-Za-z0-9][\w.-]*", "@", "https://pypi.org"),
-    "oci": _Runtime(
+    "pypi": _PackageRuntime(("uvx",), r"[A-Za-z0-9][\w.-]*", "@", "https://pypi.org"),
+    "oci": _PackageRuntime(
         ("docker", "run", "-i", "--rm"),
         r"[a-z0-9][a-z0-9.:/_-]*(@sha256:[0-9a-f]{64})?",
         ":",
         "https://docker.io",
     ),
-    "nuget": _Runtime(
+    "nuget": _PackageRuntime(
         ("dnx", "--yes"), r"[A-Za-z0-9][\w.-]*", "@", "https://api.nuget.org/v3/index.json"
     ),
 }
@@ -174,7 +174,7 @@ class Registry:
             query = {"search": text, "version": "latest", "limit": str(min(most, _PAGE))}
             if cursor:
                 query["cursor"] = cursor
-            page = await self._get(f"servers?{urlencode(query)}", _Page)
+            page = await self._get(f"servers?{urlencode(query)}", _RegistryPage)
             for raw in page.servers:
                 try:
                     found.append(msgspec.json.decode(raw, type=RegistryRecord))
@@ -295,7 +295,7 @@ def _command(package: RegistryPackage, needs: _Needs) -> dict[str, Any]:
     return {**entry, "env": env} if env else entry
 
 
-def _exact(package: RegistryPackage, runtime: _Runtime) -> str:
+def _exact(package: RegistryPackage, runtime: _PackageRuntime) -> str:
     """Return identifier and version as one word.  Raises RegistryError for an inexact version."""
     identifier, version = package.identifier, package.version
     if package.registry_type == "oci" and "@" in identifier:

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import InputNeeded
 from mcpcore.spec.errors import McpError
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.audit import session_label

@@ -30,7 +30,7 @@ from mcpcore.spec import types
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.methods import METHODS
-from mcpcore.wire.message import to_json
+from mcpcore.wire.jsontext import to_json
 from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.core import RequestOptions
@@ -62,7 +62,7 @@ class ServersSettings(Struct, frozen=True, kw_only=True):
     """Settings for several servers.  Raises ValueError."""
 
     naming: Naming | None = None
-    """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
+    """Naming of tools, prompts and resources; None: ALWAYS for several servers, else NEVER."""
     max_servers: int = 64
     max_starts: int = 4
     """Maximum connections that begin at a time; one that takes over a second no longer counts."""
@@ -105,7 +105,7 @@ class _LastList(Struct):
     items: list[Any]
 
 
-class _Server(Struct, eq=False):
+class _MergedServer(Struct, eq=False):
     name: str
     options: ServerOptions
     connections: dict[str, ManagedConnection]
@@ -125,7 +125,7 @@ class _Server(Struct, eq=False):
         return not legacy or any(legacy)
 
 
-class _Listing(Struct, frozen=True):
+class _ListMethod(Struct, frozen=True):
     """List of one method: function of the client, type of its result and the member there."""
 
     fetch: Callable[[Client], Awaitable[list[Any]]]
@@ -133,14 +133,14 @@ class _Listing(Struct, frozen=True):
     member: str
 
 
-_LISTINGS: Mapping[str, _Listing] = {
-    "tools/list": _Listing(Client.tools, types.ListToolsResult, "tools"),
-    "prompts/list": _Listing(Client.prompts, types.ListPromptsResult, "prompts"),
-    "resources/list": _Listing(Client.resources, types.ListResourcesResult, "resources"),
-    "resources/templates/list": _Listing(
+_LISTINGS: Mapping[str, _ListMethod] = {
+    "tools/list": _ListMethod(Client.tools, types.ListToolsResult, "tools"),
+    "prompts/list": _ListMethod(Client.prompts, types.ListPromptsResult, "prompts"),
+    "resources/list": _ListMethod(Client.resources, types.ListResourcesResult, "resources"),
+    "resources/templates/list": _ListMethod(
         Client.resource_templates, types.ListResourceTemplatesResult, "resource_templates"
     ),
-    "skills/list": _Listing(Client.skills, types.ListSkillsResult, "skills"),
+    "skills/list": _ListMethod(Client.skills, types.ListSkillsResult, "skills"),
 }
 _CAPABILITIES = {row.name: row.capability for row in METHODS if row.name in _LISTINGS}
 _LISTS_OF: Mapping[NameKind, tuple[str, ...]] = {
@@ -176,7 +176,7 @@ class Servers:
         self._names = Names(tuple(servers), settings.naming, settings.max_names)
         self._options = servers
         self._report = report
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, _MergedServer] = {}
         self._tasks: DetachedGroup
 
     async def __aenter__(self) -> "Servers":
@@ -201,7 +201,7 @@ class Servers:
         swallowed = await self._tasks.end(exc if cancelled else None)
         return swallowed if cancelled else None
 
-    def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _Server:
+    def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _MergedServer:
         failover = Failover(options.groups(), options.balance, seed=secrets.token_bytes(16))
         connections = {
             key: ManagedConnection(
@@ -217,7 +217,7 @@ class Servers:
             for key, target in options.by_name().items()
         }
         retrying = Retrying(options.retry, seed=secrets.token_bytes(16))
-        return _Server(name, options, connections, failover, retrying)
+        return _MergedServer(name, options, connections, failover, retrying)
 
     def _tell(self, server: str, target: str | None, event: Event) -> None:
         try:
@@ -252,7 +252,7 @@ class Servers:
         failures: dict[str, Exception] = {}
         stale: dict[str, float] = {}
 
-        async def collect(server: _Server) -> None:
+        async def collect(server: _MergedServer) -> None:
             try:
                 with anyio.fail_after(server.options.list_timeout):
                     found[server.name] = await self._list(server, method)
@@ -277,7 +277,7 @@ class Servers:
                 self._names.read.add((name, method))
         return MergedList(items, failures, stale, self._conflicts())
 
-    async def _list(self, server: _Server, method: str) -> list[Any]:
+    async def _list(self, server: _MergedServer, method: str) -> list[Any]:
         """Return the list of one server, with its own names."""
         listing = _LISTINGS[method]
 
@@ -433,7 +433,7 @@ class Servers:
 
     # Routes
 
-    async def _owner(self, kind: NameKind, name: str, method: str) -> tuple[_Server, str]:
+    async def _owner(self, kind: NameKind, name: str, method: str) -> tuple[_MergedServer, str]:
         """Return the server of a name, and the name there; list, once, if only lists tell."""
         found = self._find(kind, name)
         missing: set[str] = set()
@@ -463,7 +463,7 @@ class Servers:
 
     async def _routed(
         self,
-        server: _Server,
+        server: _MergedServer,
         method: str,
         send: Callable[[Client, float | None], Awaitable[T]],
         *,
@@ -505,7 +505,7 @@ class Servers:
 
     async def _attempt(
         self,
-        server: _Server,
+        server: _MergedServer,
         method: str,
         send: Callable[[Client, float | None], Awaitable[T]],
         call: RetriedCall,
@@ -542,7 +542,7 @@ class Servers:
             finally:
                 server.failover.record(chosen, failed=failed, now=clock())
 
-    def _drain(self, server: _Server) -> None:
+    def _drain(self, server: _MergedServer) -> None:
         """Report the events of a server's policies."""
         for policy in (server.failover, server.retrying):
             while (event := policy.next_event()) is not None:
@@ -592,7 +592,7 @@ def _left(call: RetriedCall) -> float | None:
     return None if call.deadline is None else max(0.0, call.deadline - clock())
 
 
-def _timed_out(method: str, server: _Server, error: Exception) -> Exception:
+def _timed_out(method: str, server: _MergedServer, error: Exception) -> Exception:
     if type(error) is not TimeoutError:
         return error
     text = f"server {server.name!r}: no list within {server.options.list_timeout:g} s"

@@ -17,7 +17,7 @@ from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.types.model import Maybe, as_sent
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import CallbackAnswer
 from mcpcore_transports.client.errors import promised
@@ -213,7 +213,7 @@ class _Created(Struct):
     task: Maybe[as_sent(TaskState, "ttl", "ttl_ms")] = None  # type: ignore[valid-type]
 
 
-class _Kind(Struct, rename="camel"):
+class _ResultKind(Struct, rename="camel"):
     result_type: Any = None
 
 
@@ -349,7 +349,7 @@ class ClientTasks:
         if form is None or not (b'"task' in text or b"\\u" in text):
             return None
         if form is TaskForm.EXTENSION:
-            if promised(result, _Kind, CALL).result_type != "task":
+            if promised(result, _ResultKind, CALL).result_type != "task":
                 return None
             return promised(result, TaskState, CALL)
         return promised(result, _Created, CALL).task

@@ -544,7 +544,7 @@ Examples:
   mcpcore registry show io.github.example/weather
   mcpcore registry show io.github.example/weather --version 1.2.0 --json
 """
-_REGISTRY_VET = """Tell what speaks against a server; the exit status is 1 if anything does.
+_REGISTRY_VET = """Print the doubts about a server; the exit status is 1 if there are any.
 
 Looked at are its status, its version, its place, the words of its command, and its texts. What it
 says about itself when it runs is looked at only with --connect, which starts what is a package.

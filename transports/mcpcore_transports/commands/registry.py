@@ -85,7 +85,7 @@ def show(name: str, options: RegistryServerOptions) -> int:
 
 
 def vet(name: str, options: RegistryVetOptions) -> int:
-    """Tell what speaks against a server; return the exit status, 1 with doubts.  Raises Failure."""
+    """Print the doubts about a server; return the exit status, 1 with doubts.  Raises Failure."""
     record = _record(name, options)
     found = doubts(record, options.package)
     if options.connect:

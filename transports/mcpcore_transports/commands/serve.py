@@ -43,10 +43,8 @@ from mcpcore_transports.serve.assembling import Served
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.serve.workers import LIFELINE, Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stream.connection import ConnectionSettings
-from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings, StdioSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -279,7 +277,7 @@ def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
     """Yield the middleware of logs, and the guard of the configuration file."""
     if options.log_format == "json":
-        from mcpcore_transports.server.log_labels import label_logs  # late: few log so
+        from mcpcore_transports.server.logs import label_logs  # late: few log so
 
         yield label_logs()
     if options.verbose:
@@ -354,7 +352,7 @@ def _show_logs(options: ServeOptions) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_HttpLogLines("%(asctime)s %(message)s"))
     if options.log_format == "json":
-        from mcpcore_transports.telemetry.logs import JsonLines  # late: few log so
+        from mcpcore_transports.server.logs import JsonLines  # late: few log so
 
         for each in (handler, *logging.getLogger().handlers):
             each.setFormatter(JsonLines())
@@ -394,8 +392,8 @@ def _observing(settings: ServeSettings, options: ServeOptions, place: Path | Non
             relays=isinstance(options, BeforeServerOptions),
             place=place,
         )
-    except (ExtraMissingError, ModuleNotFoundError) as error:
-        raise wrong(f"telemetry: {error}") from error
+    except ExtraMissingError as error:
+        raise wrong(str(error)) from error
     except (ValueError, OSError) as error:
         raise wrong(f"--metrics-path: {error}") from error
 

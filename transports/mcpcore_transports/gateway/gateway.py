@@ -12,8 +12,8 @@ from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet
 from mcpcore_transports.serve.assembling import Application
-from mcpcore_transports.server.log_labels import without_labels
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.logs import without_labels
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import Replicas, Target, parse_target
 
 _MOMENT = 0.2

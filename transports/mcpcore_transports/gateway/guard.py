@@ -19,12 +19,13 @@ from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
 from mcpcore.relay.link import Address, PassedCall
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
-from mcpcore.wire.message import Body, RequestId, to_json
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.running.audit import log_decision, session_label
 from mcpcore_transports.server.failures import operation
-from mcpcore_transports.server.log_labels import label_server
+from mcpcore_transports.server.logs import label_server
 
 logger = logging.getLogger("mcpcore.gateway")
 

@@ -52,7 +52,7 @@ class _RelayReply(Struct, eq=False):
     """True if the engine has answered, or has opened the stream that was asked for."""
 
 
-class _Waiting:
+class _RelayWait:
     """Request at the relay; ``reply`` is set with its answer."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class SurroundedRequests:
         self.throttle = runtime.throttle
         self.thread = current()
         """Identifier of the event loop's thread."""
-        self._waiting: dict[Key, _Waiting] = {}
+        self._waiting: dict[Key, _RelayWait] = {}
         """Requests at the relay."""
         self._drains: dict[Key, anyio.Event] = {}
         self._handlers: Handlers
@@ -188,7 +188,7 @@ class SurroundedRequests:
 
     async def relay(self, event: RequestReceived) -> _RelayReply:
         """Hand a request to the relay; return its answer."""
-        waiting = self._waiting[event.key] = _Waiting()
+        waiting = self._waiting[event.key] = _RelayWait()
         self._runtime.relay(event)
         try:
             await waiting.done.wait()

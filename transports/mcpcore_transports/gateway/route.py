@@ -33,8 +33,8 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import ServedRoute
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.server.log_labels import labelled, without_labels
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.server.logs import labelled, without_labels
+from mcpcore_transports.server.settings import RelayObserver, RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Replicas, Target
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:  # late: few have middleware, sign in, limit rates, or observe
     from mcpcore_transports.gateway.middleware import SurroundedRequests
     from mcpcore_transports.gateway.sign_in import SignInDesk
     from mcpcore_transports.server.rate_limits import Throttle
-    from mcpcore_transports.telemetry.relaying import RelayedRequests
 
 logger = logging.getLogger("mcpcore.gateway")
 
@@ -324,7 +323,7 @@ class GatewayRuntime:
         self.failures = Failures(settings)
         self._route = route
         route.runtimes[machine] = self
-        self._observed: RelayedRequests | None = None
+        self._observed: RelayObserver | None = None
         if settings.observer is not None:
             self._observed = settings.observer.relayed(machine)
         self.replies: Any = self._observed or machine

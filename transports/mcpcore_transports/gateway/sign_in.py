@@ -85,7 +85,7 @@ class _Tokens(MemoryTokens):
         return await super().save(key, record, version)
 
 
-class _Attempt:
+class _OpenSignIn:
     """Sign-in of one browser; for the authorizations in it, the way to send that to a URL."""
 
     own_page = True
@@ -126,7 +126,7 @@ class _Invitation(Struct, eq=False):
     offer: SignInOffer
     until: float
     begun: int = 0
-    attempt: _Attempt | None = None
+    attempt: _OpenSignIn | None = None
 
 
 class Account(Authorizer):
@@ -147,7 +147,7 @@ class Account(Authorizer):
             link_settings=settings.http_link,
         )
         self.desk, self.principal = desk, principal
-        self.attempt: _Attempt | None = None
+        self.attempt: _OpenSignIn | None = None
         """Sign-in that is under way."""
         self.asked: _Invitation | None = None
         self._refused = False
@@ -187,7 +187,7 @@ class Account(Authorizer):
                 self._lacked = refused
             raise
 
-    async def sign_in(self, attempt: _Attempt, operation: str) -> None:
+    async def sign_in(self, attempt: _OpenSignIn, operation: str) -> None:
         """Let the person sign in.  Raises AuthorizationError."""
         why = self._lacked or Refused(status=401, lines=await self.challenges())
         self._lacked, self.attempt = None, attempt  # what is refused now is not asked for again
@@ -369,7 +369,7 @@ class SignInDesk:
                 return _reply(429, _FAILED)
             if attempt is not None:
                 attempt.scope.cancel()
-            asked.attempt = attempt = _Attempt(browser)
+            asked.attempt = attempt = _OpenSignIn(browser)
             asked.account.desk.start(partial(self._carry, asked, attempt))
         if attempt.url is not None:
             return _reply(303, _WAIT, (b"location", attempt.url.encode()))
@@ -402,7 +402,7 @@ class SignInDesk:
         found = [value for name, _, value in pairs if name == self._cookie]
         return found[0] if len(found) == 1 and _SECRET.fullmatch(found[0]) else ""
 
-    async def _carry(self, asked: _Invitation, attempt: _Attempt) -> None:
+    async def _carry(self, asked: _Invitation, attempt: _OpenSignIn) -> None:
         """Carry out a sign-in: who is it, and then a token of the server."""
         account, name = asked.account, asked.account.desk.name
         left = asked.until - anyio.current_time()
@@ -422,7 +422,7 @@ class SignInDesk:
             account.desk.told(account.principal, asked.offer.id)
         attempt.url = attempt.state = None
 
-    async def _identified(self, attempt: _Attempt) -> str | None:
+    async def _identified(self, attempt: _OpenSignIn) -> str | None:
         """Return the principal that a token for the gateway is of, None if it is of nobody."""
         client, url = self.client, self.settings.url
         authorizer = Authorizer(

@@ -49,9 +49,10 @@ from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
-from mcpcore_transports.serve.assembling import Observer, join_in_memory
+from mcpcore_transports.serve.assembling import join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
-from mcpcore_transports.server.log_labels import label_server, labelled
+from mcpcore_transports.server.logs import label_server, labelled
+from mcpcore_transports.server.settings import Observer
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
 

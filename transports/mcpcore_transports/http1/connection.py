@@ -19,6 +19,7 @@ from mcpcore.http.principals import ClientCertificate
 from mcpcore.http.proxies import named_by_proxies
 from mcpcore_transports.http1.body import (
     BadBody,
+    BadHead,
     ChunkedBody,
     Data,
     IncomingBody,
@@ -35,7 +36,6 @@ from mcpcore_transports.http1.format import (
 )
 from mcpcore_transports.http1.heads import (
     HALF_A_LINE,
-    BadHead,
     RequestHead,
     RequestParser,
     ResponseHead,

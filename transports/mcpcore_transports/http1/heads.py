@@ -45,8 +45,7 @@ from mcpcore.spec.refusals import (
 )
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, is_secret_header, shown_headers
-from mcpcore_transports.http1.body import BadHead as BadHead
-from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadHead, ChunkedBody, IncomingBody, LengthBody, StreamBody
 from mcpcore_transports.http1.settings import HeadLimits, ParserName
 
 HALF_A_LINE = b"\r"
@@ -605,7 +604,7 @@ def _reason(error: Exception) -> str:
     return re.split(_QUOTED, str(error))[0].replace("b'", "'")
 
 
-class _Lines:
+class _LineCollector:
     """Callbacks of httptools that collect the header lines."""
 
     __slots__ = ("headers",)
@@ -628,7 +627,7 @@ def _by_httptools() -> Reader:
         if first is None:
             return read_by_h11(head)
         method, target, version = first.groups()
-        lines = _Lines()
+        lines = _LineCollector()
         try:
             HttpRequestParser(lines).feed_data(head)
         except HttpParserUpgrade:

@@ -31,14 +31,13 @@ from mcpcore.errors import HandlerExit, InputNeeded
 if TYPE_CHECKING:  # each is imported where it is needed
     from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
-    from mcpcore_transports.server.context import Context
-
 logger = logging.getLogger("mcpcore.application")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound="AtHome")
+G = TypeVar("G", bound="Paced")
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -368,6 +367,13 @@ class AtHome(Protocol):
     """Identifier of the event loop's thread."""
 
 
+class Paced(AtHome, Protocol):
+    """Object of an event loop whose output may have to wait."""
+
+    async def room(self) -> None:
+        """Wait until there is room for output."""
+
+
 current = threading.get_ident
 
 
@@ -395,12 +401,12 @@ def _called(call: Callable[..., T], *args: Any) -> T:
 
 
 def with_room(
-    method: "Callable[Concatenate[Context[Any], P], R]",
-) -> "Callable[Concatenate[Context[Any], P], R]":
+    method: Callable[Concatenate[G, P], R],
+) -> Callable[Concatenate[G, P], R]:
     """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output."""
 
     @functools.wraps(method)
-    def call(context: "Context[Any]", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(context: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
 

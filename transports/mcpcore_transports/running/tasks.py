@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,9 +17,6 @@ from mcpcore.service.task_settings import TaskSettings
 from mcpcore.service.tasks import TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.link import clock
-
-if TYPE_CHECKING:  # it makes use of this module
-    from mcpcore_transports.server.tasks.requests import TaskDesk
 
 CANCELLED = "The task was cancelled by request."
 _FEW = 64
@@ -34,6 +31,16 @@ class Worker(Protocol):
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Take the client's answer to a question."""
+
+
+class TaskWatcher(Protocol):
+    """Object whose client wants to hear of tasks, or waits for the end of one."""
+
+    def changed(self, record: TaskRecord) -> None:
+        """Handle the change of a task."""
+
+    def forget(self, record: TaskRecord) -> None:
+        """Report no more changes of a task."""
 
 
 class Timer:
@@ -64,7 +71,7 @@ class TaskHost:
     ) -> None:
         self.table = TaskTable(secrets.token_bytes(32), settings)
         self._group: TaskGroup | None = None
-        self._desks: dict[str, dict[TaskDesk, None]] = {}
+        self._watchers: dict[str, dict[TaskWatcher, None]] = {}
         """Desks that are called for every change of a task, by its id."""
         self.wall = wall
         self._workers: dict[str, Worker] = {}
@@ -139,8 +146,8 @@ class TaskHost:
 
     def _remove(self, record: TaskRecord) -> None:
         self.table.remove(record)
-        for desk in self.desks(record.id):
-            desk.forget(record)
+        for watcher in self.watchers(record.id):
+            watcher.forget(record)
 
     # State changes of a task
 
@@ -201,23 +208,23 @@ class TaskHost:
         return ended
 
     def _changed(self, record: TaskRecord) -> None:
-        for desk in self.desks(record.id):
-            desk.changed(record)
+        for watcher in self.watchers(record.id):
+            watcher.changed(record)
 
-    def desks(self, id: str) -> "tuple[TaskDesk, ...]":
-        """Return the desks whose clients want to hear of a task, or wait for its end."""
-        return tuple(self._desks.get(id, ()))
+    def watchers(self, id: str) -> tuple[TaskWatcher, ...]:
+        """Return what is told of the changes of a task."""
+        return tuple(self._watchers.get(id, ()))
 
-    def attend(self, id: str, desk: "TaskDesk") -> None:
-        """Call ``desk`` for every change of a task."""
-        self._desks.setdefault(id, {})[desk] = None
+    def attend(self, id: str, watcher: TaskWatcher) -> None:
+        """Tell ``watcher`` of every change of a task."""
+        self._watchers.setdefault(id, {})[watcher] = None
 
-    def abandon(self, id: str, desk: "TaskDesk") -> None:
+    def abandon(self, id: str, watcher: TaskWatcher) -> None:
         """Undo :meth:`attend`."""
-        desks = self._desks.get(id, {})
-        desks.pop(desk, None)
-        if not desks:
-            self._desks.pop(id, None)
+        watchers = self._watchers.get(id, {})
+        watchers.pop(watcher, None)
+        if not watchers:
+            self._watchers.pop(id, None)
 
     # Timers
 

@@ -6,9 +6,9 @@ What only HTTP, stores or tasks need is imported at its first use.
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -20,61 +20,24 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Authenticate, Principal, ends_at
 from mcpcore.service import Service
 from mcpcore.spec.types.base import Implementation
-from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
-from mcpcore_transports.server.runtime import (
-    RuntimeSettings,
-    ServerMachine,
-    ServerRuntime,
-    asked_first,
-)
+from mcpcore_transports.link import App, Handshake, Link, clock
+from mcpcore_transports.server.failures import RaisedExceptions
+from mcpcore_transports.server.runtime import ServerRuntime, asked_first
+from mcpcore_transports.server.settings import Runtime, RuntimeSettings, ServerMachine
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.storing import StoreBinding
-    from mcpcore.policy.balancing import Standing
-    from mcpcore.policy.breaker import Breaker
-    from mcpcore_transports.client.errors import RaisedExceptions
     from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.serve.settings import ServeSettings
     from mcpcore_transports.stream.connection import StreamConnection
-    from mcpcore_transports.telemetry.relaying import RelayedRequests
     from mcpcore_transports.tracing.tracing import Trace
 
 H = TypeVar("H", bound="HttpHost")
 
 _CHECK = 15.0
 """Seconds after which a connection's authorization is looked at again, as it may be revoked."""
-
-
-class Runtime(App, Protocol):
-    """App of one machine of a server, which runs around its link."""
-
-    link: Link | None
-    settings: RuntimeSettings
-
-    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end; then end what belongs to it."""
-
-
-class Observer(Protocol):
-    """Observer of all machines of a server."""
-
-    def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
-        """Return a runtime that stands between the machine and its own, and passes all on."""
-
-    def relayed(self, machine: ServerMachine) -> "RelayedRequests":
-        """Return what observes the requests at a machine of a gateway."""
-
-    def refused(self, by: str, code: int) -> None:
-        """Count a refusal by a part of the server, with an error code of JSON-RPC or a status."""
-
-    def watch(
-        self,
-        breakers: Callable[[], Iterable["Breaker"]],
-        standings: Callable[[], Iterable[tuple[str, "Standing"]]],
-    ) -> None:
-        """Observe the circuit breakers, and the states of replicas, that functions return."""
 
 
 class ServedRoute(ABC):
@@ -112,6 +75,8 @@ Served = Service | Application
 """Server whose requests its runtime looks up, or an application with machines of its own."""
 Routed = Service | ServedRoute
 """Server, or part of an application, that is one endpoint."""
+LinkFactory = Callable[[Peer, App], "StreamConnection"]
+"""Factory for the link of one connection; the link is run by the caller."""
 
 
 def routes_of(server: Served) -> Mapping[str | None, Routed]:
@@ -180,7 +145,7 @@ async def join_in_memory(
     settings: RuntimeSettings | None = None,
     *,
     wire: bool = False,
-    raised: "RaisedExceptions | None" = None,
+    raised: RaisedExceptions | None = None,
 ) -> "StreamConnection":
     """Serve a client of this process in ``group``; return the client's link, yet to be run.
 

@@ -49,17 +49,18 @@ from mcpcore_transports.http.server.store_link import binding
 from mcpcore_transports.http1.format import error_reply
 from mcpcore_transports.http1.heads import named_revision, split_target
 from mcpcore_transports.http1.settings import HeadLimits
-from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
+from mcpcore_transports.link import Handshake, Link, clock
 from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.serve.assembling import (
     Application,
-    Runtime,
+    LinkFactory,
     assemble_http,
     make_task_host,
     serve_connection,
 )
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
+from mcpcore_transports.server.settings import Runtime
 
 if TYPE_CHECKING:  # late: few offer tasks, or record a trace
     from mcpcore_transports.running.tasks import TaskHost

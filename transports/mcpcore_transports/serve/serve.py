@@ -28,11 +28,11 @@ from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
 from mcpcore_transports.http1.settings import HttpServerSettings
-from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
+from mcpcore_transports.link import App, Handshake, Link, clock
 from mcpcore_transports.running.functions import current_loop
 from mcpcore_transports.serve.assembling import (
     Application,
-    Runtime,
+    LinkFactory,
     Served,
     assemble_http,
     make_task_host,
@@ -42,6 +42,7 @@ from mcpcore_transports.serve.assembling import (
 )
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
+from mcpcore_transports.server.settings import Runtime
 from mcpcore_transports.stream.settings import StdioSettings, authority, parse_address
 
 if TYPE_CHECKING:  # each is imported with the binding that needs it

@@ -9,7 +9,7 @@ from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http1.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stream.settings import SocketSettings, StdioSettings, authority
 from mcpcore_transports.websocket.settings import WebSocketSettings
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
+from mcpcore.engine.input_rounds import is_web_url
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
 from mcpcore.service.custom_types import read_by_pydantic
 from mcpcore.service.reading import ValueReader, typed
@@ -19,7 +20,6 @@ from mcpcore.spec.types import client_features as features
 from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_transports.server import contents
-from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:  # late: few use pydantic, which is slow to import
     from typing_extensions import TypeForm  # in typing from Python 3.15 on

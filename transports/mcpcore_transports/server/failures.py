@@ -1,19 +1,17 @@
 """Exceptions of handlers: reduced to one, named, logged, and masked for the client."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.errors import InputNeeded
+from mcpcore.errors import HandlerExit, InputNeeded
 from mcpcore.service.handlers import is_masked, shown
+from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.settings import RuntimeSettings
-
-if TYPE_CHECKING:  # late: servers need nothing of the client
-    from mcpcore_transports.client.errors import RaisedExceptions
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -21,6 +19,9 @@ REVEALING = (
     "reveal_errors is on: clients see what handlers raise, secrets included; turn it off where "
     "anybody else can reach the server"
 )
+
+_KEPT = 1000
+"""Maximum number of exceptions kept; beyond that the oldest is dropped."""
 
 
 class _Params(Struct):
@@ -55,6 +56,39 @@ def warn_if_revealing(settings: RuntimeSettings) -> None:
     """Warn, once per server, that clients are shown errors that are normally hidden."""
     if settings.reveal_errors:
         logger.warning(REVEALING)
+
+
+class RaisedExceptions:
+    """Exceptions of server functions for a client in the same process to raise, by error id."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, BaseException] = {}
+
+    def keep(self, error_id: str, error: Exception) -> None:
+        """Keep the exception of a server function."""
+        cause = error.__cause__ if isinstance(error, HandlerExit) else None
+        self._kept[error_id] = cause or error
+        if len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def raise_for(self, outcome: object) -> None:
+        """Raise the exception that the outcome of a request, or the state of a task, refers to."""
+        error, result = getattr(outcome, "error", None), getattr(outcome, "result", None)
+        said = error.message.encode() if isinstance(error, ErrorData) else b""
+        if isinstance(result, Raw):
+            said = bytes(result)
+        for error_id in self._kept:
+            if error_id.encode() in said:
+                raise self._kept.pop(error_id)
+
+    def raise_rest(self) -> None:
+        """Raise the remaining exceptions, mostly of functions whose calls are not awaited."""
+        left = list(self._kept.values())
+        self._kept.clear()
+        if len(left) > 1:
+            raise BaseExceptionGroup("functions of the server failed", left)
+        if left:
+            raise left[0]
 
 
 class Failures:

@@ -81,7 +81,7 @@ def seconds_left() -> float:
     return max((life.until - clock() for life in _lives.copy().values()), default=0.0)
 
 
-class _Life:
+class _LifespanRun:
     """Lifespan in one event loop, from its start to its end."""
 
     def __init__(self, server: Service, settings: RuntimeSettings) -> None:
@@ -199,14 +199,16 @@ class _Life:
         return f"failed at its end{raised}" if raised else None
 
 
-_lives: dict[tuple[Service, object], _Life] = {}
+_lives: dict[tuple[Service, object], _LifespanRun] = {}
 """Entered lifespans by server and event loop."""
 
-_around: ContextVar[tuple[_Life, ...]] = ContextVar("mcpcore.lifespans", default=())
+_around: ContextVar[tuple[_LifespanRun, ...]] = ContextVar("mcpcore.lifespans", default=())
 """Lifespans that are held around the running code."""
 
 
-async def _hold(server: Service, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
+async def _hold(
+    server: Service, settings: RuntimeSettings, holder: anyio.CancelScope
+) -> _LifespanRun:
     key = server, functions.current_loop()
     while (life := _lives.get(key)) is not None and life.over:
         await life.ended.wait()
@@ -216,7 +218,7 @@ async def _hold(server: Service, settings: RuntimeSettings, holder: anyio.Cancel
     for other in _lives.copy():
         if functions.is_over(other[1]):
             _lives.pop(other, None)
-    life = _lives[key] = _Life(server, settings)
+    life = _lives[key] = _LifespanRun(server, settings)
     life.holders.add(holder)
     functions.start_background(life.run, copy_context())
     return life

@@ -14,8 +14,7 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.audit import log_decision
 from mcpcore_transports.running.functions import failure_of, is_awaitable
 from mcpcore_transports.server.failures import Failures, operation
-from mcpcore_transports.server.runtime import ServerMachine
-from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import caller_of, connection_name
 
 

@@ -17,32 +17,29 @@ from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.jsontext import Body
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running import functions, pending
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import Failures, about, simplified, subject
 from mcpcore_transports.server.input_rounds import Rounds, RoundState
 from mcpcore_transports.server.notifications import NotificationDispatcher
-from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
-    from mcpcore.http.server.server import HttpServer
     from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
     from mcpcore_transports.server.tasks.tasks import ServerTasks, TaskCall
 
-__all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
-
+__all__ = ["ServerRuntime"]
 
 Replies: TypeAlias = "ServerMachine | TaskCall"
 """Destination of responses: the machine, or the call object of a call that may become a task."""
-
-ServerMachine: TypeAlias = "Peer | HttpServer"
 
 _TURN = 8
 """Number of sends without waiting after which a handler lets other tasks run."""

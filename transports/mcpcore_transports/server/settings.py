@@ -1,31 +1,83 @@
-"""Settings for the handlers of a server."""
+"""Settings for the handlers of a server, and the interface of their observer."""
 
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct, field
 
 from mcpcore.engine.config import Limits
+from mcpcore.engine.events import Key, RequestReceived
+from mcpcore.engine.peer import Peer
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore_transports.link import App, Link
 
 # Optional parts are imported where they are configured; the module of middleware imports this one.
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
+    from mcpcore.http.server.server import HttpServer
+    from mcpcore.policy.balancing import Standing
+    from mcpcore.policy.breaker import Breaker
     from mcpcore.policy.rates import RateLimiter
     from mcpcore.policy.suspicion import Suspicion
-    from mcpcore_transports.serve.assembling import Observer
     from mcpcore_transports.server.middleware import ServerMiddleware
 else:  # for signatures
-    Observer = RateLimiter = Seal = ServerMiddleware = Suspicion = Any
+    RateLimiter = Seal = ServerMiddleware = Suspicion = Any
+
+
+ServerMachine: TypeAlias = "Peer | HttpServer"
 
 
 def error_id() -> str:
     """Return an unguessable id that reveals nothing and leads from a masked error to the log."""
     return os.urandom(4).hex()
+
+
+class Runtime(App, Protocol):
+    """App of one machine of a server, which runs around its link."""
+
+    link: Link | None
+    settings: "RuntimeSettings"
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end; then end what belongs to it."""
+
+
+class RelayObserver(Protocol):
+    """Observer of the requests at a machine of a gateway, which takes their answers for it."""
+
+    def begin(self, event: RequestReceived) -> RequestReceived:
+        """Begin to observe a request; return it as it is to be passed on."""
+
+    def end(self, key: Key, error: ErrorData | None = None, *, cancelled: bool = False) -> None:
+        """End the observation of a request, if it is observed."""
+
+    def close(self) -> None:
+        """End all, as the machine has ended."""
+
+
+class Observer(Protocol):
+    """Observer of all machines of a server."""
+
+    def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
+        """Return a runtime that stands between the machine and its own, and passes all on."""
+
+    def relayed(self, machine: ServerMachine) -> RelayObserver:
+        """Return what observes the requests at a machine of a gateway."""
+
+    def refused(self, by: str, code: int) -> None:
+        """Count a refusal by a part of the server, with an error code of JSON-RPC or a status."""
+
+    def watch(
+        self,
+        breakers: Callable[[], Iterable["Breaker"]],
+        standings: Callable[[], Iterable[tuple[str, "Standing"]]],
+    ) -> None:
+        """Observe the circuit breakers, and the states of replicas, that functions return."""
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
@@ -61,7 +113,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """
     middleware: "tuple[ServerMiddleware, ...]" = ()
     """Middleware around every request but those that the engine answers alone, outermost first."""
-    observer: "Observer | None" = None
+    observer: Observer | None = None
     """Observer of connections and sessions, for their metrics."""
     limiter: "RateLimiter | None" = None
     """Limiter of the rates of requests, log messages and progress notifications."""

@@ -32,7 +32,7 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.stdio import reaper
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import CLOSED, DescriptorChannel, polling
-from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
+from mcpcore_transports.stream.settings import StdioSettings
 
 _TICK = 0.05
 """Seconds between two checks for the end of an input that is not read for now."""

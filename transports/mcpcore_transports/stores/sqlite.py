@@ -64,7 +64,7 @@ class _StepFailed(Exception):
     """Step that cannot be carried out and has changed nothing."""
 
 
-class _NoSession(Exception):
+class _SessionMissing(Exception):
     """Step for a session that does not exist (any more)."""
 
 
@@ -180,7 +180,7 @@ class SqliteStore:
             return StoreFailure(f"no store knows the step {type(step).__name__}")
         try:
             return handler(self, worker, step, wall)
-        except _NoSession:
+        except _SessionMissing:
             return NoSession()
         except _StepFailed as refused:
             return StoreFailure(str(refused))
@@ -476,7 +476,7 @@ class SqliteStore:
     def _session(self, id: str, wall: float) -> int:
         key = self._find(id, wall)
         if key is None:
-            raise _NoSession
+            raise _SessionMissing
         return key
 
     def _stream(self, step: Any, wall: float) -> StreamRow | None:

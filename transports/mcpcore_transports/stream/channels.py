@@ -16,9 +16,10 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.connection import Channel, ConnectionSettings, StreamConnection
+from mcpcore_transports.stream.connection import Channel, StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorChannel, Take, ThreadReader
 from mcpcore_transports.stream.plain import PlainStream
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.tls import read_all
 
 T = TypeVar("T")

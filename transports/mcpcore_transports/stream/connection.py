@@ -30,7 +30,7 @@ from mcpcore.errors import LinkError
 from mcpcore.http.principals import OUTLIVED
 from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.running.functions import known_in_callbacks
-from mcpcore_transports.stream.settings import ConnectionSettings as ConnectionSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 
 if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import ConnectionTrace

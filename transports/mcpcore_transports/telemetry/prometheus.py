@@ -17,27 +17,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
+from opentelemetry.metrics import (
+    CallbackOptions,
+    Counter,
+    Histogram,
+    MeterProvider,
+    NoOpMeter,
+    ObservableGauge,
+)
+
 from mcpcore.errors import ExtraMissingError
 from mcpcore.http import headers
 from mcpcore.http.documents import DocumentReply
 from mcpcore.http.messages import HttpRequest
 
 try:
-    from opentelemetry.metrics import (
-        CallbackOptions,
-        Counter,
-        Histogram,
-        MeterProvider,
-        NoOpMeter,
-        ObservableGauge,
-    )
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 except ImportError:
     raise ExtraMissingError(
-        "metrics need the extra `metrics`: pip install 'mcpcore[metrics]'"
+        "pages for Prometheus need the extra `metrics`: pip install 'mcpcore[metrics]'"
     ) from None
 
 __all__ = ["PrometheusMeters", "metric_name"]

@@ -9,7 +9,7 @@ from opentelemetry import propagate
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.server.runtime import ServerMachine
+from mcpcore_transports.server.settings import ServerMachine
 from mcpcore_transports.telemetry.requests import (
     CALL,
     TOOL_ERROR,

@@ -21,36 +21,31 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context as TraceContext
+from opentelemetry.context import attach, detach
+from opentelemetry.metrics import Histogram, MeterProvider
+from opentelemetry.trace import (
+    Link,
+    NoOpTracer,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+)
 
 from mcpcore.engine.bodies import UNREADABLE, decode_skim
-from mcpcore.errors import CallFailed, ConnectionClosed, ExtraMissingError, InputNeeded
+from mcpcore.errors import CallFailed, ConnectionClosed, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.base import RequestMeta, Skim
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
-
-try:
-    from opentelemetry import metrics, propagate, trace
-    from opentelemetry.context import Context as TraceContext
-    from opentelemetry.context import attach, detach
-    from opentelemetry.metrics import Histogram, MeterProvider
-    from opentelemetry.trace import (
-        Link,
-        NoOpTracer,
-        SpanKind,
-        Status,
-        StatusCode,
-        TracerProvider,
-    )
-except ImportError:
-    raise ExtraMissingError(
-        "telemetry needs the extra `otel`: pip install 'mcpcore[otel]'"
-    ) from None
 
 if TYPE_CHECKING:  # the module of clients imports this one's neighbours
     from mcpcore_transports.client.core import ClientCore

@@ -34,8 +34,7 @@ from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker, Circuit, CircuitChanged
 from mcpcore_transports.client.policies import log_event
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.serve.assembling import Observer, Runtime
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.server.settings import Observer, Runtime, RuntimeSettings, ServerMachine
 from mcpcore_transports.telemetry.relaying import RelayedRequests
 from mcpcore_transports.telemetry.requests import (
     SCOPE,

@@ -27,11 +27,11 @@ from mcpcore.trace.format import (
     Record,
     RecordBuilder,
     RecordKind,
-    Redactor,
     Side,
     encode_line,
 )
 from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
+from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock
@@ -354,7 +354,7 @@ LEFT = "the client has left"
 _TYPE = b"content-type"
 
 
-class _Exchange(Struct):
+class _OpenExchange(Struct):
     """State of an exchange that is not over."""
 
     request: Gatherer
@@ -374,7 +374,7 @@ class HttpTrace:
         self.trace, self.number = trace, trace.number()
         self._record = partial(trace.record, connection=self.number)
         self._limit = trace.settings.held_size
-        self._exchanges: dict[Route, _Exchange] = {}
+        self._exchanges: dict[Route, _OpenExchange] = {}
         self._record(RecordBuilder.note, "opened", binding="http")
 
     # Request
@@ -393,7 +393,7 @@ class HttpTrace:
     ) -> None:
         """Record the head of a request, received or sent; with ``body`` the whole request."""
         lines = list(headers)
-        self._exchanges[exchange] = _Exchange(
+        self._exchanges[exchange] = _OpenExchange(
             Gatherer(self._limit), Gatherer(self._limit), (_is_json(lines), False)
         )
         self._record(

@@ -34,9 +34,9 @@ from mcpcore_transports.http.client.client import (
     RequestHeaders,
 )
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.body import BadBody, BadHead
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, ResponseHead, ResponseParser
+from mcpcore_transports.http1.heads import ResponseHead, ResponseParser
 from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
@@ -302,12 +302,12 @@ def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) 
 # Refusals
 
 
-class _Said(Struct):
+class _ErrorMessage(Struct):
     message: str
 
 
-class _Answer(Struct):
-    error: _Said
+class _ErrorReply(Struct):
+    error: _ErrorMessage
 
 
 async def _refusal(
@@ -326,7 +326,7 @@ async def _refusal(
     kind = FaultKind.REDIRECT if 300 <= head.status < 400 else FaultKind.STATUS
     fault = Fault(kind, head.status, after, location)
     try:
-        message = msgspec.json.decode(said, type=_Answer).error.message
+        message = msgspec.json.decode(said, type=_ErrorReply).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
         failure = _NotOpened(f"{text}: {line}" if line else text, fault)

@@ -43,9 +43,10 @@ from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.http.server.protocol import ProtocolStream
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.format import format_response
-from mcpcore_transports.http1.heads import BadHead, RequestParser
-from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
+from mcpcore_transports.http1.heads import RequestParser
+from mcpcore_transports.link import LOST, App, Handshake, cannot_listen
 from mcpcore_transports.running.audit import log_foreign
 from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
@@ -320,7 +321,7 @@ def _check_opening(request: HttpRequest) -> bytes:
 
 logger = logging.getLogger("mcpcore.websocket")
 
-Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
+Serve = Callable[[Callable[[Peer, App], StreamConnection], Handshake], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
 _LINGER = 1.0

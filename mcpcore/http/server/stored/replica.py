@@ -213,14 +213,14 @@ def ignore(outcome: Any) -> None:
 _MOST_REPEATED = 1000
 
 
-class _Message(Struct, eq=False):
+class _MailboxMessage(Struct, eq=False):
     data: bytes
     once: str
     request: RequestId | None
     attempts: int = 0
 
 
-class SessionQueue(RetryQueue[_Message]):
+class SessionQueue(RetryQueue[_MailboxMessage]):
     """Sender of messages that belong to no request into the queue of a session."""
 
     def __init__(self, replica: "SessionReplica") -> None:
@@ -233,7 +233,7 @@ class SessionQueue(RetryQueue[_Message]):
     ) -> None:
         """Queue a message; ``request`` is its id if it is a request of ours."""
         replica = self._replica
-        self._items.append(_Message(data, once or next(replica.home.names), request))
+        self._items.append(_MailboxMessage(data, once or next(replica.home.names), request))
         self._size += len(data)
         while self._size > replica.settings.session_queue and len(self._items) > self._open:
             self._give_up_one()
@@ -255,11 +255,11 @@ class SessionQueue(RetryQueue[_Message]):
 
         self._replica.repeat(storing.StreamRead, found, stream=stream, after=after, limit=PAGE)
 
-    def _send(self, item: _Message, then: Then) -> None:
+    def _send(self, item: _MailboxMessage, then: Then) -> None:
         item.attempts += 1
         self._replica.ask(storing.QueuePut, then, data=item.data, once=item.once)
 
-    def _done(self, item: _Message, outcome: bool) -> None:
+    def _done(self, item: _MailboxMessage, outcome: bool) -> None:
         self._size -= len(item.data)
         if not outcome and item.attempts == 1:  # a failed attempt may have put it all the same
             self._refused(item)
@@ -271,7 +271,7 @@ class SessionQueue(RetryQueue[_Message]):
         self._size -= len(victim.data)
         self._refused(victim)
 
-    def _refused(self, message: _Message) -> None:
+    def _refused(self, message: _MailboxMessage) -> None:
         if message.request is not None:
             self._replica.peer.receive_failure(
                 message.request,
@@ -430,7 +430,7 @@ class SessionReplica(Session):
         self.writers: dict[Route, StreamWriter] = {}
         """Writers of the streams of requests that this worker runs, by their exchange."""
         self.readers: dict[StreamNumber, StreamReader] = {}
-        """Followers of the streams that a GET at this worker has asked for."""
+        """Readers of the streams that a GET at this worker has asked for."""
         self.queue = SessionQueue(self)
         self.giving_up: set[StreamNumber] = set()
         """Streams given up before the store has confirmed that they exist."""

@@ -42,8 +42,8 @@ from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import CancelledParams, ProgressParams
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.jsontext import to_json
-from mcpcore.wire.message import Body, Frame, Message, decode
+from mcpcore.wire.jsontext import Body, to_json
+from mcpcore.wire.message import Frame, Message, decode
 
 LOG = "notifications/message"
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")

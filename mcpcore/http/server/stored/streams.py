@@ -53,6 +53,37 @@ class _Given(Struct):
     """Position of the event, once that is known; 0 for an end with nothing before it."""
 
 
+class WriterState(State):
+    """States of the writer of a stored stream."""
+
+    BEGINNING = "beginning"
+    """The store has not begun the stream yet."""
+    WRITING = "writing"
+    INTERRUPTED = "interrupted"
+    """An event may not be in the store: once all outcomes are known, the log is read."""
+    OVER = "over"
+
+
+class WriterSignal(State):
+    """Signals that move the writer of a stored stream."""
+
+    BEGUN = "begun in the store"
+    FAIL = "event not stored"
+    RESUME = "end of the log known"
+    END = "stream removed here"
+
+
+_BEGINNING, _WRITING, _INTERRUPTED, _REMOVED = WriterState
+_BEGUN, _FAIL, _RESUME, _REMOVE = WriterSignal
+WRITER: Table[WriterState, WriterSignal] = {
+    (_BEGINNING, _BEGUN): _WRITING,
+    (_WRITING, _FAIL): _INTERRUPTED,
+    (_INTERRUPTED, _FAIL): _INTERRUPTED,
+    (_INTERRUPTED, _RESUME): _WRITING,
+    **{(each, _REMOVE): _REMOVED for each in WriterState},
+}
+
+
 class StreamWriter:
     """Stream of a request, at the worker that runs it; sends events while it is connected."""
 
@@ -76,7 +107,9 @@ class StreamWriter:
         """Error that ends the stream in place of all further events."""
         self._open = 1
         self._last = 0
-        self._begun = self._failed = self._named = self._over = False
+        self._named = False
+        """True if the client has an id, so that it can ask for the events that follow."""
+        self._state = _BEGINNING
         self._primed = primed
         self._poll: float | None = None
         exchange.source = self
@@ -90,6 +123,9 @@ class StreamWriter:
             request=self._request,
         )
 
+    def _move(self, signal: WriterSignal) -> None:
+        self._state = WRITER[self._state, signal]
+
     # Output of the server
 
     @property
@@ -100,7 +136,7 @@ class StreamWriter:
 
     def add(self, frame: Transmit) -> None:
         """Add a frame to the stream, which outlives its connection."""
-        if self._over or self._farewell is not None:
+        if self._state is _REMOVED or self._farewell is not None:
             self._drop(frame)
             return
         self._frames.append(frame)
@@ -108,27 +144,27 @@ class StreamWriter:
         if self.deadline is not None and self.overfull:
             self.abandon("too much could not be written down")
         else:
-            self._pump()
+            self._advance()
 
     def hang_up(self, retry: float) -> bool:
         """Close the connection after all output so far was sent; the client is to come back."""
-        if self.exchange is None or self._over:
+        if self.exchange is None or self._state is _REMOVED:
             return False
         self._poll = retry
-        self._pump()
+        self._advance()
         return True
 
     def abandon(self, message: str) -> None:
         """End the stream with an error."""
-        if not self._over and self._farewell is None:
+        if self._state is not _REMOVED and self._farewell is None:
             self._farewell = failure(self._request, message)
             self._drop_all()
-            self._pump()
+            self._advance()
 
     def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a client that waits for the answer gets an error."""
         exchange = self.exchange
-        if self._begun:
+        if self._state is not _BEGINNING:
             self._lost(message)
             return
         self.end()
@@ -141,19 +177,19 @@ class StreamWriter:
     def drained(self) -> None:
         """Note that output goes out to the client, and begin the next round."""
         self._named = self._primed or self._last > 0
-        self._pump()
+        self._advance()
 
     def let_go(self) -> None:
         """Note that the connection is gone; a client without an id cannot resume the stream."""
         self.exchange = None
         self._poll = None
         if self._named:
-            self._pump()
-        elif not self._over:
-            if self._begun:
-                self._give_up()
-            else:
+            self._advance()
+        elif self._state is not _REMOVED:
+            if self._state is _BEGINNING:
                 self._replica.giving_up.add(self.number)
+            else:
+                self._give_up()
             self.end()
 
     def moved(self) -> None:
@@ -172,15 +208,15 @@ class StreamWriter:
 
     def end(self) -> None:
         """Remove the stream here."""
-        self._over = True
+        self._move(_REMOVE)
         self._replica.writers.pop(self.route, None)
         self._replica.steps.forget(self)
         self._drop_all()
 
     # RetryQueue
 
-    def _pump(self) -> None:
-        if self._open or self._over or self.deadline is not None:
+    def _advance(self) -> None:
+        if self._open or self._state is _REMOVED or self.deadline is not None:
             return
         exchange = self.exchange
         if exchange is not None and exchange.size > self._replica.settings.max_queued:
@@ -217,24 +253,24 @@ class StreamWriter:
     def _begin(self, exchange: Exchange, outcome: StoreFailure | None) -> None:
         self._open -= 1
         failed = isinstance(outcome, StoreFailure)
-        if failed and not self._over:
+        if failed and self._state is not _REMOVED:
             exchange.source = None
             exchange.fail(STORE_UNAVAILABLE)
             self.end()
-        if self._over:
+        if self._state is _REMOVED:
             # The stream has no client any more; a failed step may have begun it all the same.
             self._give_up()
         else:
-            self._begun = True
-            self._pump()
+            self._move(_BEGUN)
+            self._advance()
         exchange.release()
 
     def _appended(self, event: _Given, outcome: int | StoreFailure | None) -> None:
         self._open -= 1
-        if self._over:
+        if self._state is _REMOVED:
             return
-        if isinstance(outcome, StoreFailure) or self._failed:
-            self._failed = True
+        if isinstance(outcome, StoreFailure) or self._state is _INTERRUPTED:
+            self._move(_FAIL)
         elif outcome is None:
             self._lost("this stream has ended elsewhere")
             self._replica.touch()
@@ -244,10 +280,10 @@ class StreamWriter:
             self._settle()
         if self._open:
             return
-        if self._failed:
+        if self._state is _INTERRUPTED:
             self._interrupted()
         else:
-            self._pump()
+            self._advance()
 
     def _settle(self) -> None:
         """Send the oldest stored events; outcomes may come in any order, events may not."""
@@ -291,7 +327,7 @@ class StreamWriter:
 
     def _looked(self, page: LogPage | StoreFailure | None) -> None:
         self._open -= 1
-        if self._over:
+        if self._state is _REMOVED:
             return
         if isinstance(page, StoreFailure):
             self._replica.steps.retry(self)
@@ -312,14 +348,14 @@ class StreamWriter:
         if page.last > self._last:
             self.again()
             return
-        self._failed = False
+        self._move(_RESUME)
         for event in self._given:
             self._append(event)
-        self._pump()
+        self._advance()
 
     def _missed(self) -> None:
         self._given.clear()
-        self._failed = False
+        self._move(_RESUME)
         self.abandon("an event could not be written down")
 
     # Frames that are not sent
@@ -374,6 +410,11 @@ READER: Table[ReaderState, ReaderSignal] = {
     **{(each, _END): _OVER for each in (_READ, _READING, _TAKE, _TAKING, _WAITING)},
 }
 DIAGRAMS = (
+    (
+        "Writer of a stored stream",
+        "The stream of a request, at the worker that runs it.",
+        WRITER,
+    ),
     (
         "Reader of a stored stream",
         "One stream of a session in a store, on its way to the client: the log of the stream, and "

@@ -32,10 +32,10 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.protocol import HttpClientProtocol, transport_of
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.link import HttpLink
-from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
+from mcpcore_transports.http1.body import BadBody, BadCoding, BadHead, Bomb
 from mcpcore_transports.http1.connection import Http1Client, Http1State
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, ResponseParser
+from mcpcore_transports.http1.heads import ResponseParser
 from mcpcore_transports.http1.settings import HeadLimits, HttpClientLinkSettings
 from mcpcore_transports.link import LOST, App, clock, not_reached
 from mcpcore_transports.running.functions import (

@@ -9,7 +9,7 @@ records have its :func:`session_label`.  Bodies, headers and queries are not log
 
 Judgements are those of :func:`log_judgement`, an ``audit=`` of schemes of authentication; they go
 to the audit log (:mod:`mcpcore_transports.running.audit`), with the attributes of
-:class:`~mcpcore_transports.auth.schemes.AuthEvent`.
+:class:`~mcpcore.AuthEvent`.
 """
 
 import logging
@@ -24,7 +24,7 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.audit import AUDIT_LOGGER, printable, session_label
 
 if TYPE_CHECKING:  # late: few authorize
-    from mcpcore_transports.auth.schemes import AuthEvent
+    from mcpcore.auth.resource_server import AuthEvent
 
 LOGGER = "mcpcore.http"
 """Name of the logger."""

@@ -24,8 +24,9 @@ from mcpcore.engine.events import Route
 from mcpcore.http import principals
 from mcpcore.http.messages import HttpReply, HttpRequest
 from mcpcore.spec.refusals import OVERLOADED, TOO_SLOW
+from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
-from mcpcore_transports.http1.heads import BadHead, RequestHead
+from mcpcore_transports.http1.heads import RequestHead
 from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:  # late: an ASGI application has none

@@ -14,7 +14,7 @@ from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
-from mcpcore.wire.message import Body
+from mcpcore.wire.jsontext import Body
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
 if TYPE_CHECKING:  # late: stdio needs no HTTP

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import msgspec
@@ -46,8 +46,7 @@ from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.server.tasks.requests import TaskAnswer, outcome_of
 from mcpcore_transports.server.tasks.tasks import Question, ServerTasks, TaskCall, task_terms
 
-if TYPE_CHECKING:  # the link stands on a higher floor
-    from mcpcore_transports.http.server.store_link import StoreLink
+if TYPE_CHECKING:  # late: the interface of stores is loaded with one
     from mcpcore_transports.stores.base import StepOutcome
 
 WORKER_GONE = "the worker that ran the task is gone"
@@ -103,6 +102,19 @@ def unpack(stored: StoredTask) -> KeptTask:
     record.number, record.worker, record.gone = stored.number, stored.worker, stored.gone
     record.result = packed.result if bytes(packed.result) else None
     return record
+
+
+class StoreAccess(Protocol):
+    """Access to the store, which carries out steps and passes on notes of other workers."""
+
+    async def run(self) -> None:
+        """Carry out steps until cancelled."""
+
+    async def leave(self) -> None:
+        """Tell the store that this worker is gone."""
+
+    def handle(self, event: Event) -> None:
+        """Take a step, whose outcome comes later."""
 
 
 class TaskNews:
@@ -186,7 +198,7 @@ class StoredTaskHost(TaskHost):
     def __init__(
         self,
         worker: str,
-        make_link: "Callable[[StoredTaskHost], StoreLink]",
+        make_link: "Callable[[StoredTaskHost], StoreAccess]",
         settings: TaskSettings | None = None,
         *,
         wall: Callable[[], float] = time.time,

@@ -40,10 +40,11 @@ from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel, TaskMetadata
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
-from mcpcore.wire.message import Body, RequestId, splice, to_json
+from mcpcore.spec.types.tasks import TERMINAL, Task
+from mcpcore.wire.jsontext import Body, splice, to_json
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
@@ -64,7 +65,7 @@ _PAUSE = 1.0
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
-class _Wanted(Struct):
+class _WithTask(Struct):
     task: Maybe[TaskMetadata] = None
 
 
@@ -83,7 +84,7 @@ class Question(Struct, eq=False):
     desk: "ServerTasks | None" = None
     request: RequestId | None = None
     """Id of the request that puts the question to a legacy client, while it is open."""
-    outlet: RequestReceived | None = None
+    stream: RequestReceived | None = None
     """Request of the client on whose stream the question was sent."""
     answer: Raw | None = None
     problem: str = ""
@@ -297,11 +298,11 @@ class TaskCall:
         """Send a log message; return False in the extension, which has none for tasks."""
         if (record := self._followed()) is None:
             return False
-        runtime, outlet = self._desk.runtime, self._outlet()
+        runtime, stream = self._desk.runtime, self._stream()
         meta = {**(meta or {}), **related(record.id)}
         where = runtime.in_session(self.event.session)
         try:
-            return runtime.machine.log(outlet, level, data, logger, meta=meta, **where)
+            return runtime.machine.log(stream, level, data, logger, meta=meta, **where)
         except errors.LocalError:
             return False
         finally:
@@ -312,7 +313,7 @@ class TaskCall:
         if (record := self._followed()) is None:
             return False
         tell, meta = self._desk.runtime.tell, related(record.id)
-        tell(self.event.session, method, params, parent=self._outlet(), meta=meta)
+        tell(self.event.session, method, params, parent=self._stream(), meta=meta)
         return True
 
     def _followed(self) -> TaskRecord | None:
@@ -389,7 +390,7 @@ class TaskCall:
         self._desk.offer_everywhere(self)
         return put
 
-    def _outlet(self) -> Key | None:
+    def _stream(self) -> Key | None:
         waiting = [] if self.record is None else self._desk.waiting_for(self.record)
         return waiting[-1].key if waiting else None
 
@@ -493,7 +494,7 @@ class ServerTasks(TaskDesk):
         if self._leave(key):
             self._ends.pop(key, None)
             for call, question in list(self._asked.values()):
-                if question.outlet is None or question.outlet.key != key:
+                if question.stream is None or question.stream.key != key:
                     continue
                 self._recall(question)
                 self.offer_everywhere(call)
@@ -517,7 +518,7 @@ class ServerTasks(TaskDesk):
 
     def offer_everywhere(self, call: Questioner, *, but: "ServerTasks | None" = None) -> None:
         """Send the unsent questions of a call on every connection where its client waits."""
-        for desk in () if call.record is None else self.host.desks(call.record.id):
+        for desk in () if call.record is None else self.host.watchers(call.record.id):
             if isinstance(desk, ServerTasks) and desk is not but:
                 desk.offer(call)
 
@@ -540,7 +541,7 @@ class ServerTasks(TaskDesk):
             except errors.LocalProtocolError as error:
                 call.refuse(question, str(error))
                 continue
-            question.desk, question.request, question.outlet = self, request, waiting[-1]
+            question.desk, question.request, question.stream = self, request, waiting[-1]
             self._asked[request] = call, question
             if question.progress is not None:
                 self.runtime.progress.expect(request, question.progress)
@@ -553,7 +554,7 @@ class ServerTasks(TaskDesk):
             return False
         call, question = found
         self.runtime.progress.forget(outcome.request)
-        asker, question.request, question.outlet = question.outlet, None, None
+        asker, question.request, question.stream = question.stream, None, None
         if isinstance(outcome, ResultReceived) and question.as_task and asker is not None:
             question.following = anyio.CancelScope()
             self._group.start_soon(self._follow, call, question, asker, outcome)
@@ -595,7 +596,7 @@ class ServerTasks(TaskDesk):
         self.flush()
 
     def _recall(self, question: Question) -> None:
-        request, question.request, question.outlet = question.request, None, None
+        request, question.request, question.stream = question.request, None, None
         if question.following is not None:
             question.following.cancel()
         if request is not None:
@@ -666,7 +667,7 @@ def task_terms(params: Raw) -> TaskMetadata | None:
     if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
         return None
     try:
-        return typed(params, _Wanted).task
+        return typed(params, _WithTask).task
     except Malformed as error:
         raise errors.McpError(errors.INVALID_PARAMS, f"invalid params: {error}") from None
 

@@ -1,12 +1,22 @@
-"""Labels of log records: the request that is being handled, and the server behind a gateway.
+"""Labels of log records, and logs as JSON, which show them.
 
-``RuntimeSettings(middleware=(label_logs(),))`` sets them, in a server and in a gateway;
-:class:`~mcpcore_transports.telemetry.logs.JsonLines` shows them.
+::
+
+    handler.setFormatter(JsonLines())
+    RuntimeSettings(middleware=(label_logs(),))
+
+A record of a handler, of whatever logger, has the members of its :class:`LogLabels`: the request
+that is being handled, and the server behind a gateway.  One about a masked exception has the
+``error_id`` that the client was told.
 """
 
+import json
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -16,7 +26,15 @@ from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 
-__all__ = ["LABELS", "LogLabels", "label_logs", "label_server", "labelled", "without_labels"]
+__all__ = [
+    "LABELS",
+    "JsonLines",
+    "LogLabels",
+    "label_logs",
+    "label_server",
+    "labelled",
+    "without_labels",
+]
 
 
 class LogLabels(Struct, frozen=True, kw_only=True):
@@ -90,3 +108,33 @@ def without_labels(
     """Tell if records are to be labelled, as a gateway does itself; return the other middleware."""
     others = tuple(each for each in middleware if each is not _label)
     return len(others) < len(middleware), others
+
+
+class JsonLines(logging.Formatter):
+    """Formatter of records as JSON objects, one a line, in UTC.
+
+    Members: ``time``, ``level``, ``logger``, ``message``, those of the labels, the attributes
+    of the record that begin with ``mcp_`` without that, and ``exception``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        found: dict[str, Any] = {
+            "time": f"{at}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        found |= structs.asdict(LABELS.get())
+        found |= {
+            name.removeprefix("mcp_"): value
+            for name, value in vars(record).items()
+            if name.startswith("mcp_")
+        }
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            found["stack"] = self.formatStack(record.stack_info)
+        known = {name: value for name, value in found.items() if value is not None}
+        return json.dumps(known, default=str)
