@@ -234,7 +234,7 @@ def judge_claims(
     judge_kind(claims, explicit=explicit)
     audience = claims.get("aud")
     named = audience if isinstance(audience, list) else (audience,)
-    if not any([isinstance(each, str) and _is_audience(each, rules.audiences) for each in named]):
+    if not any(isinstance(each, str) and _is_audience(each, rules.audiences) for each in named):
         raise TokenRefused(TokenFault.AUDIENCE)
     expires_at = read_time(claims, "exp")
     if expires_at is None:
