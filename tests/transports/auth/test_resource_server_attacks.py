@@ -254,7 +254,7 @@ async def test_33_headers_of_a_hidden_tool_are_compared_for_those_alone_who_see_
     server = Server("shop")
 
     def for_bob(principal: str | None) -> bool:
-        return json.loads(principal or "[0]")[-1] == "bob"
+        return principal is not None and json.loads(principal)[-1] == "bob"
 
     @server.tool(visible=for_bob)
     def order(region: Annotated[str, mirrored("Region")]) -> str:
