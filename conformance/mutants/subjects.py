@@ -25,7 +25,7 @@ from mcpcore_conformance.run.servers import CannotRun, consider, look_at_server,
 from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, everything, written
 from mcpcore_conformance.subjects.clients import HERE
 
-PAGES = frozenset({"basic/authorization", "rfc6750", "rfc9449", "rfc9728"})
+PAGES = frozenset({"basic/authorization", "rfc6750", "rfc8705", "rfc9449", "rfc9728"})
 """Pages whose cases are played on a reference server with a guard."""
 PATIENCE = 2.0
 """Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 from mcpcore.auth.grants import base64url
 
 PREFIX = "mck"
+_BEGIN = f"{PREFIX}_"
 KEY = re.compile(r"mck_[0-9a-z]{12}_[A-Za-z0-9\-_]{43}[0-9a-f]{8}")
 """Whole text of a key, for redaction as well."""
 _NOBODY = hashlib.sha256(b"").digest()
@@ -54,7 +55,7 @@ def make_key(random: bytes) -> tuple[str, str]:
 
 def looks_like_key(text: str) -> bool:
     """Return True for a text that begins as keys do: no issuer is asked about it."""
-    return text.startswith(f"{PREFIX}_")
+    return text.startswith(_BEGIN)
 
 
 def digest_of(key: str) -> str:

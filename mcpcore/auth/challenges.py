@@ -25,6 +25,7 @@ _GAP = re.compile(r"[ \t,]*")
 _CUT = "\0"
 """End of a text that was cut off; it is malformed wherever it stands."""
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_SCOPES = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
 _SAYABLE = re.compile(r"[\t\x20-\x7e]*")
 
 
@@ -108,8 +109,9 @@ def format_challenge(scheme: str, params: Mapping[str, str | None]) -> str:
 
 def parse_scopes(text: object) -> frozenset[str] | None:
     """Return the scopes of a space-separated list, None if it is absent, empty or malformed."""
-    scopes = frozenset(text.split(" ") if isinstance(text, str) else ()) - {""}
-    return scopes if scopes and all(map(_SCOPE.fullmatch, scopes)) else None
+    if not isinstance(text, str) or not _SCOPES.fullmatch(text):
+        return None
+    return frozenset(text.split(" ")) - {""} or None
 
 
 def format_scopes(scopes: Iterable[str]) -> str:

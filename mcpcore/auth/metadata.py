@@ -37,13 +37,26 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
     if deeper_than(body, _MAX_DEPTH):
         raise DocumentRefused(what, f"it nests more than {_MAX_DEPTH} deep")
     try:
-        document = _decode(body.decode())
-        if b"\\u" in body:  # else there can be no half of a surrogate pair
-            json.dumps(document, ensure_ascii=False).encode()
+        document = _decoded(body)
     except (ValueError, RecursionError):
         raise DocumentRefused(what, "it is not sound JSON") from None
     if not isinstance(document, dict):
         raise DocumentRefused(what, "it is not a JSON object")
+    return document
+
+
+def _decoded(body: bytes) -> Any:
+    """Return JSON data, each member of which stands once.  Raises ValueError, RecursionError."""
+    # Data that is written again as it came, as most is, has all that stood there.
+    try:
+        document = msgspec.json.decode(body)
+        if msgspec.json.encode(document) == body:
+            return document
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # the other reader says what holds
+    document = _decode(body.decode())
+    if b"\\u" in body:  # else there can be no half of a surrogate pair
+        json.dumps(document, ensure_ascii=False).encode()
     return document
 
 

@@ -143,6 +143,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     name: str | None = None
     documentation: str | None = None
     dpop: Dpop = Dpop.OFF
+    certificate_bound: bool = False
+    """True to say in the metadata that tokens may be bound to certificates of clients, which takes
+    TLS that asks for these; a token that names one is good with it alone in any case."""
     proofs: ProofRules = ProofRules()
     leeway: float = 60.0
     verified_for: float = 60.0
@@ -349,6 +352,7 @@ class ResourceGuard:
                 tuple(sorted(rules.proofs.algorithms)) if bound else None
             ),
             dpop_bound_access_tokens_required=rules.dpop is Dpop.REQUIRED,
+            tls_client_certificate_bound_access_tokens=rules.certificate_bound,
         )
         return msgspec.json.encode(document)
 

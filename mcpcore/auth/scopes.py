@@ -38,6 +38,8 @@ class ScopeTree:
 
     def all_of(self, scopes: Iterable[str]) -> frozenset[str]:
         """Return scopes with all that they imply."""
+        if not self._implied:
+            return frozenset(scopes)
         found: set[str] = set()
         for scope in scopes:
             found |= self._implied.get(scope, {scope})

@@ -126,6 +126,9 @@ class Config(Struct, frozen=True, kw_only=True):
     discover_cache_scope: Literal["public", "private"] = "public"
     header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
     """Tool name to its mirrored arguments; may be a live mapping that the application changes."""
+    has_tool: Callable[[str, str | None], bool] | None = None
+    """Server: function that returns True if a tool with mirrored arguments exists for a principal;
+    to others nothing is said of them.  It raises nothing.  None: it does for all."""
     repeatable_tools: Collection[str] = frozenset()
     """Client: tools whose calls may be repeated; may be a live collection as well."""
     extension_methods: Container[str] = frozenset()

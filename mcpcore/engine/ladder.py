@@ -105,8 +105,8 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
     revision = profile.by_name.get(version)
     row = arrival.row = profile.theirs[(revision or LATEST).position].get(method)
     if mirror is not None:
-        wanted = state.config.header_params
-        flaw = mismatch(mirror, version, method, row, arrival.skim, arrival.params, wanted)
+        skim, params, who = arrival.skim, arrival.params, arrival.principal
+        flaw = mismatch(mirror, version, method, row, skim, params, state.config, who)
         if flaw is not None:
             return ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
     if revision is None:

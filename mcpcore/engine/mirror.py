@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import members_of, read_member, text_in
-from mcpcore.engine.config import HeaderParams
+from mcpcore.engine.config import Config, HeaderParams
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
@@ -141,7 +141,8 @@ def mismatch(
     row: Method | None,
     skim: Skim,
     params: Raw,
-    header_params: Mapping[str, HeaderParams],
+    config: Config,
+    principal: str | None,
 ) -> str | None:
     """Return a text on how the headers contradict the body, or None if they do not."""
     if mirror.version != version:
@@ -159,8 +160,10 @@ def mismatch(
     if mirror.name != name:
         claimed, said = shortened(mirror.name), shortened(name)
         return f"the Mcp-Name header says {claimed!r}, params.{row.header} says {said!r}"
-    wanted = header_params.get(name) if row.header_params else None
-    return argument_mismatch(mirror, wanted, params) if wanted else None
+    wanted = config.header_params.get(name) if row.header_params else None
+    if not wanted or not (config.has_tool is None or config.has_tool(name, principal)):
+        return None
+    return argument_mismatch(mirror, wanted, params)
 
 
 def _differs(header: str, claimed: str | None, actual: str) -> str:

@@ -82,7 +82,9 @@ class Principal(str):
             raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
-        self.claims = MappingProxyType({} if claims is None else dict(claims))
+        if not isinstance(claims, MappingProxyType):
+            claims = MappingProxyType(dict(claims or {}))
+        self.claims = claims
         self.until, self.revoked = until, revoked
         self.challenge, self.lines, self.refused = challenge, (), None
         self.exchangeable = exchangeable

@@ -83,5 +83,8 @@ class Service(Protocol):
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Raise Forbidden unless a principal may read all URIs."""
 
+    def has_tool(self, name: str, principal: str | None) -> bool:
+        """Return True if a tool exists for a principal."""
+
     def may_read(self, uri: str, principal: str | None) -> bool:
         """Return True if a principal may read a URI, or it names nothing."""

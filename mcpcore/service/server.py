@@ -816,6 +816,13 @@ class Server:
         if refused:
             raise Forbidden(needed, role=role)
 
+    def has_tool(self, name: str, principal: str | None) -> bool:
+        """Return True if a tool exists for a principal; False where ``visible`` raises."""
+        try:
+            return self._tools.get(name, principal) is not None
+        except Exception:
+            return False
+
     def may_read(self, uri: str, principal: str | None) -> bool:
         """Return True if a principal may read a URI, or it names nothing.
 

@@ -327,6 +327,13 @@ SERVER = (
         ("test_33_lists_and_calls_agree_and_nothing_has_two_names",),
     ),
     Shown(
+        33,
+        "a tool that is hidden, called with headers that contradict its arguments",
+        "as one that does not exist",
+        _SOCKETS,
+        ("test_33_headers_of_a_hidden_tool_are_compared_for_those_alone_who_see_it",),
+    ),
+    Shown(
         34,
         "the session of another principal, by each method",
         "404, as if there were none",

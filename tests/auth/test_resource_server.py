@@ -194,6 +194,7 @@ def test_metadata_is_made_of_the_settings() -> None:
                 "dpop_bound_access_tokens_required": True,
             },
         ),
+        ({"certificate_bound": True}, {"tls_client_certificate_bound_access_tokens": True}),
     ],
 )
 def test_metadata_says_what_is_on(rules: dict[str, Any], members: dict[str, Any]) -> None:

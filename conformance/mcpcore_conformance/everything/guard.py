@@ -30,6 +30,7 @@ def guard_of(environment: Mapping[str, str]) -> ResourceServer:
         scopes_supported=(scope, tool_scope),
         dpop=Dpop.ALLOWED,
         nonces=True,
+        certificate_bound=True,
         max_failures=None,
     )
 

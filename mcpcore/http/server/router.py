@@ -384,6 +384,7 @@ class LocalSessions:
         """Note the rights of the sender of a message, and close streams for narrower ones."""
         if session.use_rights(principal):
             session.parts.state.changes += 1
+            session.save_changes()
             self._router.close_narrower(session)
 
     def _open(self, record: Exchange, now: float) -> Session:

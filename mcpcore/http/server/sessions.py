@@ -113,6 +113,9 @@ class Session:
         self.peer.principal = joined(principal, known)
         return True
 
+    def save_changes(self) -> None:
+        """Store what has changed, where there is a store."""
+
     @property
     def carriers(self) -> list[Exchange]:
         """Exchanges of the GET streams."""

@@ -406,6 +406,27 @@ def test_the_rights_of_a_session_are_those_used_at_all_workers() -> None:
     assert known.claims == {"sub": "me"}
 
 
+def test_wider_rights_are_known_to_all_workers_before_what_they_were_needed_for() -> None:
+    one, other = party("a", "b")
+    poor, rich = Principal("me", scopes={"r"}), Principal("me", scopes={"r", "w"})
+    session = one.session(principal=poor)
+    stream = one.replies[one.listen(session, principal=poor)]
+    other.slow = True
+    other.post(CALL, mcp_session_id=session, principal=rich)
+    other.step()  # it loads the session
+    other.server.notify("notifications/tools/list_changed", session=session)
+    assert other.waiting() == ["SessionSave", "Announcements"]
+    other.step(2)
+    assert other.waiting() == ["Post", "QueuePut"]
+    other.slow = False
+    settle(other, one)
+    assert record_of(one, session).scopes == ("r", "w")
+    assert stream.end is not None
+    assert shown(stream) == []
+    again = one.replies[one.listen(session, principal=rich)]
+    assert shown(again) == ["tools/list_changed"]
+
+
 def test_a_client_without_information_about_itself() -> None:
     one, other = party("a", "b")
     hello = initialize()

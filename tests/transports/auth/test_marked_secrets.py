@@ -16,9 +16,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mcpcore import (
     AnyOf,
@@ -40,10 +44,13 @@ from mcpcore import (
     NegotiationError,
     PrivateKey,
     ResourceServer,
+    RuntimeSettings,
     Server,
     ServeSettings,
     SigningKey,
     connect,
+    observe_answers,
+    observe_requests,
 )
 from mcpcore.auth.api_keys import digest_of, make_key
 from mcpcore.auth.grants import ClientAuth
@@ -53,6 +60,7 @@ from mcpcore_conformance.auth.model import CLIENT_CREDENTIALS
 from mcpcore_conformance.auth.model import Client as Registered
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.exchange import UpstreamTokens
+from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.tracing.tracing import Trace
 from tests.clock import PATIENCE, patience
 from tests.command import mcpcore_here
@@ -81,6 +89,7 @@ IN_ANSWERS = ("access_token", "refresh_token", "client_secret")
 PLACES = {
     *("audit", "settings", "context", "client", "upstream", "trace server", "trace client"),
     *("page of the callback", "printed", "standard output", "error 0"),
+    *("metrics", "spans", "environment of a child"),
 }
 
 
@@ -173,6 +182,9 @@ class Both:
         self.printed: list[str] = []
         self.answers: list[bytes] = []
         self.traces = 0
+        self.meters, self._spans = PrometheusMeters(), InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         self.urls = [url]
         """URLs of the same server over HTTP, WebSocket and HTTP+SSE."""
         handle = desk.issuer.handle
@@ -185,6 +197,16 @@ class Both:
             return answer
 
         desk.issuer.handle = kept  # type: ignore[method-assign]
+
+    @property
+    def observed(self) -> dict[str, Any]:
+        """Options of telemetry."""
+        return {"tracers": self.tracers, "meters": self.meters, "contents": True}
+
+    def show_telemetry(self) -> None:
+        self.told.show("metrics", self.meters.page().body.decode())
+        for span in self._spans.get_finished_spans():
+            self.told.show("spans", span.to_json())
 
     @asynccontextmanager
     async def client(
@@ -199,6 +221,7 @@ class Both:
         trace = self.folder / f"client-{self.traces}.jsonl"
         if auth is not None:
             more["auth"] = auth
+        more["middleware"] = [observe_requests(**self.observed)]
         with patience():
             async with connect(url or self.url, settings=settings, trace=trace, **more) as client:
                 yield client
@@ -222,6 +245,8 @@ async def both(told: Told, folder: Path) -> AsyncIterator[Both]:
         told.secrets.add(token.reveal())
         told.show("upstream", f"{upstream[0]!r} {token!r} {token}")
         told.show("context", repr([getattr(context, x) for x in dir(context) if x[0] != "_"]))
+        child = await anyio.run_process(["env"])
+        told.show("environment of a child", child.stdout.decode())
         return "written"
 
     @server.tool
@@ -248,18 +273,20 @@ async def both(told: Told, folder: Path) -> AsyncIterator[Both]:
         )
         record = ApiKey(id=id, digest=digest_of(key), principal="robot", scopes=("read", "write"))
         schemes = AnyOf(ApiKeyScheme([record], audit=desk.events.append), guard)
+        at = Both(desk, url, folder, told)
         settings = ServeSettings(
+            runtime=RuntimeSettings(middleware=(observe_answers(**at.observed),)),
             http_link=HttpServerSettings(authenticate=schemes),
             trace=(trace := Trace(folder / "server.jsonl")),
         )
         told.show("settings", repr((settings, guard, schemes, record, upstream)))
-        at = Both(desk, url, folder, told)
         places: dict[str, Any] = dict.fromkeys(("ws", "sse"), "127.0.0.1:0")
         places["http"] = url.split("/")[2]
         async with served(server, settings=settings, **places) as running:
             at.urls = running.urls
             yield at
         trace.close()
+        at.show_telemetry()
         told.learn(desk, at.answers)
         told.show("audit", repr(desk.events))
         told.show("page of the callback", repr(at.browser.pages))

@@ -6,7 +6,9 @@ A row is what an attacker shows; each binding refuses it before anything else, a
 import hmac
 import time
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import anyio
 import pytest
@@ -17,6 +19,7 @@ from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.tokens import TokenFault
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
+from mcpcore_transports.serve.wsgi import WsgiApp
 from tests.auth.signing import Signer, part, signer
 from tests.clock import patience
 from tests.transports.auth.auth_desk import RESOURCE, Desk, bearer, call, protected
@@ -209,6 +212,36 @@ async def by_function(
     return actions[0].status, head
 
 
+async def over_wsgi(
+    desk: Desk, app: Any, at: HttpEndpoint, lines: Lines, query: str
+) -> tuple[int, HEAD]:
+    own, body = _post()
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ |= {"REQUEST_METHOD": "POST", "PATH_INFO": "/mcp", "wsgi.multithread": True}
+    environ |= {"QUERY_STRING": query.removeprefix("?"), "wsgi.input": BytesIO(body)}
+    for name, value in [*own, *lines]:
+        variable = name.upper().replace("-", "_")
+        key = variable if variable.startswith("CONTENT_") else f"HTTP_{variable}"
+        environ[key] = (
+            f"{environ[key]},{value}" if name in dict(lines) and key in environ else value
+        )
+    found: list[tuple[int, HEAD]] = []
+
+    def start(status: str, headers: Lines, *_: Any) -> Any:
+        found.append((int(status[:3]), {name.lower(): value for name, value in headers}))
+
+    def ask() -> None:
+        application = WsgiApp(at)
+        try:
+            b"".join(application(environ, start))
+        finally:
+            application.close()
+
+    await anyio.to_thread.run_sync(ask)
+    return found[0]
+
+
 WAYS: dict[str, tuple[Way, ServeSettings, int]] = {
     "http": (over_http, SHARED, 200),
     "sessions in a store": (over_http, ServeSettings(store=MemoryStore()), 200),
@@ -217,12 +250,15 @@ WAYS: dict[str, tuple[Way, ServeSettings, int]] = {
     "asgi": (over_asgi, SHARED, 200),
     "websocket in asgi": (over_asgi_ws, SHARED, 101),
     "function": (by_function, SHARED, 200),
+    "wsgi": (over_wsgi, SHARED, 200),
 }
 """Each binding: how it is asked, its settings, and the status of whoever is let in."""
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_nobody_is_let_in(way: str) -> None:
+async def test_nobody_is_let_in(way: str, anyio_backend_name: str) -> None:
+    if way == "wsgi" and anyio_backend_name == "trio":
+        pytest.skip("the event loop of a WSGI application is of asyncio")
     ask, settings, welcome = WAYS[way]
     server = Server("notes")
     ran: list[str] = []

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
@@ -20,7 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, structs
 
-from mcpcore import Context, HttpServerSettings, Server, ServeSettings, WebSocketSettings, clock
+from mcpcore import (
+    Context,
+    HttpServerSettings,
+    Server,
+    ServeSettings,
+    WebSocketSettings,
+    clock,
+    mirrored,
+)
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity, base64url
 from mcpcore.auth.introspection import TokenCache
@@ -239,6 +247,27 @@ async def test_33_lists_and_calls_agree_and_nothing_has_two_names() -> None:
             got = await desk.call(call(name, ann))
             assert got.status != 403
             assert "error" in got.json
+
+
+async def test_33_headers_of_a_hidden_tool_are_compared_for_those_alone_who_see_it() -> None:
+    server = Server("shop")
+
+    def for_bob(principal: str | None) -> bool:
+        return principal is not None and json.loads(principal)[-1] == "bob"
+
+    @server.tool(visible=for_bob)
+    def order(region: Annotated[str, mirrored("Region")]) -> str:
+        return region
+
+    async with protected(server) as desk:
+
+        async def answer(name: str, subject: str) -> tuple[int, str]:
+            given = {"name": name, "arguments": {"region": "EU"}}
+            got = await desk.call(modern("tools/call", given, desk.token(subject)))
+            return got.status, got.json["error"]["message"].replace(name, "it")
+
+        assert await answer("order", "ann") == await answer("absent", "ann")
+        assert "Mcp-Param-Region header is missing" in (await answer("order", "bob"))[1]
 
 
 @pytest.mark.requirement(

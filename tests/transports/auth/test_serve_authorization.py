@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from mcpcore import ApiKey, digest_of, http_request, make_key
+from mcpcore import ApiKey, ResourceServer, digest_of, http_request, make_key
 from mcpcore_transports.auth.schemes import read_keys_file
 from mcpcore_transports.commands.authorization import authenticating, metadata_warning
 from mcpcore_transports.commands.options import ServeOptions
@@ -119,6 +119,18 @@ async def test_the_credentials_are_not_left_in_the_environment(
     async with serving(*words, app="peek:server", python=PYTHON) as running:
         assert "has []\n" in running.said
         assert "--http, --ws are different URLs" in running.said
+
+
+@pytest.mark.parametrize("authority", [None, "clients.pem"])
+def test_the_metadata_says_that_clients_show_certificates(authority: str | None) -> None:
+    options = ServeOptions(
+        auth_resource=RESOURCE, auth_issuer=("https://id.example",), tls_client_ca=authority
+    )
+    guard = authenticating(options)
+    assert isinstance(guard, ResourceServer)
+    (body,) = guard.documents.values()
+    said = json.loads(body).get("tls_client_certificate_bound_access_tokens", False)
+    assert said == (authority is not None)
 
 
 WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}

@@ -192,6 +192,10 @@ class AdaptedServer:
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Do nothing: the object's resources declare no scopes."""
 
+    def has_tool(self, name: str, principal: str | None) -> bool:
+        """Return True: the object hides no tools."""
+        return True
+
     def may_read(self, uri: str, principal: str | None) -> bool:
         """Return True, for the same reason."""
         return True

@@ -51,7 +51,6 @@ from mcpcore.errors import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
 from mcpcore.spec.refusals import NOT_JUDGED, UNAUTHENTICATED
-from mcpcore.wire.redaction import Secret
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -161,6 +160,8 @@ class ResourceServer:
         self._wall = wall
         self._principals: dict[int, tuple[Grant, Principal]] = {}
         """Principals of the grants that are cached, by their identity."""
+        self._renewals = {each.issuer: NeedKeys(each, None) for each in guard.rules.issuers}
+        """Needs of the keys of issuers, which nobody waits for."""
         self._flights: dict[str | bytes, _Flight] = {}
         self._lock = Lock()
         self._context = copy_context()
@@ -277,11 +278,11 @@ class ResourceServer:
             return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
-            known = found, self._principal(found, Secret(credential.token))
+            known = found, self._principal(found, credential)
             if len(self._principals) >= self._guard.rules.max_tokens:
                 self._principals.clear()
             self._principals[id(found)] = known
-            self._refresh(found.issuer)
+            self._fly(self._renewals[found.issuer])
         # The audit of a refused operation tells of its own request.
         principal = copy(known[1]) if self._audited else known[1]
         if found.thumbprint is not None:
@@ -299,7 +300,7 @@ class ResourceServer:
     def _nonce(self) -> tuple[tuple[str, str], ...]:
         return self._guard.nonce_line(self._wall())
 
-    def _principal(self, grant: Grant, token: Secret) -> Principal:
+    def _principal(self, grant: Grant, credential: Credential) -> Principal:
         left = grant.expires_at + self._guard.rules.leeway - self._wall()
         return Principal(
             principal_name(grant.issuer, grant.subject),
@@ -307,31 +308,26 @@ class ResourceServer:
             roles=grant.roles,
             claims=grant.claims,
             until=clock() + max(0.0, left) + self._outlive,
-            revoked=lambda: self._taken_back(grant, token),
+            revoked=lambda: self._taken_back(grant, credential),
             challenge=self._insufficient,
             exchangeable=grant.thumbprint is None and grant.certificate is None,
         )
 
-    def _taken_back(self, grant: Grant, token: Secret) -> bool:
+    def _taken_back(self, grant: Grant, credential: Credential) -> bool:
         """Return True if a token has lost what it granted; ask its issuer again if it is time.
 
         Nobody waits for the answer: the next look finds it.
         """
         with self._lock:
-            held = self._guard.holds(grant, token.reveal(), now=clock(), wall=self._wall())
+            held = self._guard.holds(grant, credential.token, now=clock(), wall=self._wall())
         if isinstance(held, NeedIntrospection):
-            self._fly(held, token.reveal(), _OPEN)
+            self._fly(held, credential.token, _OPEN)
         return held is False
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
         return self._guard.insufficient(Missing(scopes, role)).challenge
 
     # Requests to issuers
-
-    def _refresh(self, name: str) -> None:
-        """Fetch the keys of an issuer anew if it is time; nobody waits for them."""
-        issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
-        self._fly(NeedKeys(issuer, None))
 
     def _fly(self, need: Need, token: str = "", address: str | None = None) -> "_Flight | None":
         """Begin a request to an issuer, or find it; None if there is none to wait for.

@@ -135,6 +135,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         )
         for issuer in options.auth_issuer
     ]
+    rules["certificate_bound"] = options.tls_client_ca is not None
     schemes.append(ResourceServer(options.auth_resource, issuers, **rules))
     return schemes
 

@@ -263,6 +263,7 @@ def server_config(server: Routed, settings: RuntimeSettings) -> Config:
         revisions=settings.revisions,
         limits=settings.limits,
         header_params=server.header_params,
+        has_tool=server.has_tool,
         extension_methods=server.extension_methods,
         asked_first=asked_first(server, settings),
         max_uri=server.max_uri,

@@ -240,8 +240,8 @@ class SessionQueue(RetryQueue[_MailboxMessage]):
         self.again()
 
     def again(self) -> None:
-        """Begin the next round, while there is the session."""
-        if not self._replica.over:
+        """Begin the next round, while there is the session, and other workers know its rights."""
+        if not (self._replica.over or self._replica.saving):
             super().again()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
@@ -437,7 +437,8 @@ class SessionReplica(Session):
         self.quota = Quota(self)
         self._changed = 0
         """Value of ``PeerState.changes`` when the record was last made."""
-        self._saving = False
+        self.saving = False
+        """True while a record is being stored."""
         self._said = self.parts.state.said = set[str | None]()
         """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
@@ -482,7 +483,7 @@ class SessionReplica(Session):
     @property
     def busy(self) -> bool:
         """True if an exchange is open, a request in progress, or a step on its way to the store."""
-        waits = self.queue or self.quota or self._saving or self.giving_up or self.peer.pending
+        waits = self.queue or self.quota or self.saving or self.giving_up or self.peer.pending
         return bool(self.writers or self.readers or self.repeats or waits) or super().busy
 
     @property
@@ -574,11 +575,15 @@ class SessionReplica(Session):
             version=1 if base is None else base.version + 1,
         )
 
+    def save_changes(self) -> None:
+        """Store what has changed, unless it is being stored."""
+        if self.parts.state.changes != self._changed and not self.saving:
+            self._save()
+
     def keep_saved(self, frame: Transmit, exchange: Exchange | None) -> None:
         """Store changes before the client hears of them; ``frame`` is to be sent next."""
-        if self.parts.state.changes != self._changed and not self._saving:
-            self._save()
-        if not self._saving or exchange is None:
+        self.save_changes()
+        if not self.saving or exchange is None:
             return
         ours = frame.kind in (FrameKind.ACCEPTED, FrameKind.BATCH) or frame.key == ENGINE
         if ours and frame.ends and exchange.state is not ExchangeState.DONE:
@@ -589,14 +594,14 @@ class SessionReplica(Session):
         record = self.describe()
         self._written |= self._said
         self._said.clear()
-        self._saving = True
+        self.saving = True
         self._changed = self.parts.state.changes
         self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
 
     def _saved(
         self, record: SessionRecord, outcome: SessionRecord | StoreFailure | bool | None
     ) -> None:
-        self._saving = False
+        self.saving = False
         if self.over:
             return
         if isinstance(outcome, StoreFailure):
@@ -641,6 +646,7 @@ class SessionReplica(Session):
             if row is not None:
                 exchange.fail(row, message)
             exchange.release()
+        self.queue.again()
 
     def use(self) -> None:
         """Note a use beyond a handshake; tell the store at first, and from time to time."""
