@@ -589,6 +589,7 @@ class Authorization:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
+        self._check_refused(reason, "the refresh token is not in the store any more")
         self._move(AuthSignal.AUTHORIZE)
         yield from self._authorized(reason, record)
 
@@ -704,16 +705,29 @@ class Authorization:
             yield from self._store(response, record)
             self._note(reason, refreshed=True)
             return True
+        text = told("the token was not refreshed", response)
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
             yield from self._forget(response, record.issuer, record.client)
+            self._check_refused(reason, text)
             self._record = None
             return False
-        text = told("the token was not refreshed", response)
         if response.temporary or reason.operation is None:
             raise AuthorizationError(text)
         self.notes.append(text)
         return False
+
+    def _check_refused(self, reason: _Reason, text: str) -> None:
+        """Raise AuthorizationError if a person would be asked though no request was refused.
+
+        It goes on with the token that there is: a refused one waits for a person as long as needed.
+        """
+        record = self._record
+        if record is None or reason.operation is not None:
+            return
+        if isinstance(self.settings.grant, CodeGrant):
+            self._record = replace(record, refresh_token=None)
+            raise AuthorizationError(text)
 
     def _forget(self, refusal: ErrorResponse, issuer: str, client: ClientIdentity) -> Steps[None]:
         """Remove the registration of a client at an issuer that does not know it any more."""

@@ -449,7 +449,10 @@ def test_a_token_that_cannot_be_refreshed_is_used_to_its_end(
     assert ready(world, grant=grant).expiring(world.wall + 9) is expiring
 
 
-@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+OVER = pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+
+
+@OVER
 def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None:
     world = World()
     machine = ready(world)
@@ -548,6 +551,37 @@ def test_a_refresh_before_the_end_asks_nobody(error: str, status: int) -> None:
     world.run(machine)
     assert str(machine.error) == f"the token was not refreshed ({error})"
     assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+
+
+@OVER
+@pytest.mark.parametrize("later", [0, 3600])
+def test_a_token_whose_refresh_is_over_goes_on_until_it_is_refused(error: str, later: int) -> None:
+    """A person is asked while a refused request waits for it, and not ahead, in its own time."""
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, 400)
+    world.wall += later
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == f"the token was not refreshed ({error})"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+    assert not machine.expiring(world.wall + 3600)  # no request is held up any more
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert len(world.opened) == 2
+
+
+def test_a_token_that_another_process_has_forgotten_goes_on_until_it_is_refused() -> None:
+    world = World()
+    machine = ready(world)
+    world.store.clear()
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == "the refresh token is not in the store any more"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+    world.refuse(machine)
+    assert (machine.error, len(world.opened)) == (None, 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -362,8 +363,11 @@ class Refresh:
 
 
 @asynccontextmanager
-async def refreshing(place: str) -> AsyncIterator[Refresh]:
-    """Cancel a refresh that hangs at its request, at the store, or at both: there to the end."""
+async def refreshing(place: str, refused: Refused | None = None) -> AsyncIterator[Refresh]:
+    """Cancel a refresh that hangs at its request, at the store, or at both: there to the end.
+
+    It is that of a refused request, or of one about to be sent.
+    """
     reached, go_on, end = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def hang(asked: Asked, stream: ByteStream) -> None:
@@ -377,13 +381,14 @@ async def refreshing(place: str) -> AsyncIterator[Refresh]:
             "save": HangingTokens(reached, go_on),
             "/token, save": HangingTokens(reached, end),
         }[place]
-        await expiring(stage, store)
+        await expiring(stage, store, 50 if refused is None else -1)
         person = PatientPerson(stage.world)
         settings = AuthorizationSettings(fetch_timeout=HOUR, user_timeout=2 * HOUR)
         one = authorizer(stage, store=store, sign_in=person, settings=settings)
         with patience():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancelled_when, reached, one.token)
+                work = one.token if refused is None else partial(one.refused, refused)
+                tasks.start_soon(_cancelled_when, reached, work)
                 await reached.wait()
                 await turns()
                 try:
@@ -429,7 +434,7 @@ async def test_a_refresh_that_nobody_waits_for_ends_with_its_time(place: str, cl
 
 
 async def test_nobody_is_asked_for_a_token_that_nobody_waits_for() -> None:
-    async with refreshing("/token") as hanging:
+    async with refreshing("/token", Refused(status=401)) as hanging:
         hanging.stage.world.refreshable.clear()
         hanging.go_on.set()
         await hanging.ended()
