@@ -12,6 +12,7 @@ import sys
 import webbrowser
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from threading import Thread
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -46,7 +47,10 @@ class SignIn(Protocol):
 
 
 class BrowserSignIn:
-    """Sign-in by the browser of this machine, which comes back to the listener."""
+    """Sign-in by the browser of this machine, which comes back to the listener.
+
+    ``opener``, and ``write`` if it fails, are called in a thread.
+    """
 
     def __init__(self, opener: Opener = webbrowser.open, write: Writer | None = None) -> None:
         self._opener = opener
@@ -58,19 +62,15 @@ class BrowserSignIn:
             return NeedFailed("nobody listens at the redirect URI")
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
-        opener = self._opener
+        # Some return when the browser is closed, which neither this call nor the program waits for.
+        Thread(target=self._open, args=(url,), name="mcpcore browser", daemon=True).start()
+        return Callback(await listener.wait(need.state))
 
-        async def open_it() -> None:
-            try:
-                await anyio.to_thread.run_sync(opener, url, abandon_on_cancel=True)
-            except Exception as error:  # of whatever is there to open URLs
-                self._write(f"No browser could be opened ({type(error).__name__}).\n")
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(open_it)
-            query = await listener.wait(need.state)
-            tasks.cancel_scope.cancel()
-        return Callback(query)
+    def _open(self, url: str) -> None:
+        try:
+            self._opener(url)
+        except Exception as error:  # of whatever is there to open URLs
+            self._write(f"No browser could be opened ({type(error).__name__}).\n")
 
 
 class PastedSignIn:
@@ -171,6 +171,8 @@ def pasted_query(text: str, redirect_uri: str) -> str | None:
 
 async def read_line() -> str:
     """Return a line of the standard input without blocking the event loop; "" at its end."""
+    if sys.stdin is None:
+        return ""
     if os.name != "posix":
         return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     handle, data = sys.stdin.fileno(), b""
@@ -186,4 +188,5 @@ async def read_line() -> str:
 
 def tell(text: str) -> None:
     """Print a text for the person; the standard output may be that of a protocol."""
-    print(text, file=sys.stderr, end="", flush=True)
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, end="", flush=True)
