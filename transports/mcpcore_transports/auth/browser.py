@@ -12,7 +12,6 @@ import sys
 import webbrowser
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from threading import Thread
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,6 +21,7 @@ import anyio.to_thread
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state
+from mcpcore_transports.running.functions import let_wait
 
 _OPENED = re.compile(r"https?://[0-9A-Za-z\-._~:/?@&,+=%]{1,16384}", re.ASCII)
 _MAX_LINE = 16 * 1024
@@ -47,10 +47,7 @@ class SignIn(Protocol):
 
 
 class BrowserSignIn:
-    """Sign-in by the browser of this machine, which comes back to the listener.
-
-    ``opener``, and ``write`` if it fails, are called in a thread.
-    """
+    """Sign-in by the browser of this machine, which comes back to the listener."""
 
     def __init__(self, opener: Opener = webbrowser.open, write: Writer | None = None) -> None:
         self._opener = opener
@@ -62,15 +59,18 @@ class BrowserSignIn:
             return NeedFailed("nobody listens at the redirect URI")
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
-        # Some return when the browser is closed, which neither this call nor the program waits for.
-        Thread(target=self._open, args=(url,), name="mcpcore browser", daemon=True).start()
-        return Callback(await listener.wait(need.state))
 
-    def _open(self, url: str) -> None:
-        try:
-            self._opener(url)
-        except Exception as error:  # of whatever is there to open URLs
-            self._write(f"No browser could be opened ({type(error).__name__}).\n")
+        async def open_it() -> None:
+            try:
+                await let_wait(self._opener, url)  # some return when the browser is closed
+            except Exception as error:  # of whatever is there to open URLs
+                self._write(f"No browser could be opened ({type(error).__name__}).\n")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(open_it)
+            query = await listener.wait(need.state)
+            tasks.cancel_scope.cancel()
+        return Callback(query)
 
 
 class PastedSignIn:
