@@ -160,6 +160,7 @@ _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
 _OFFLINE = "offline_access"
+_METADATA = "resource_metadata"
 _SCHEMES = ("bearer", "dpop")
 """Schemes of OAuth, in lower case."""
 _REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
@@ -216,6 +217,8 @@ class _Reason(Struct, frozen=True, kw_only=True):
     """Reason of a flow: what the server has said, and what was tried before."""
 
     challenge: Challenge | None = None
+    named: str | None = None
+    """URL of the server's metadata; another challenge of OAuth than the chosen one may name it."""
     more: bool = False
     """True if the scopes of the token do not suffice."""
     operation: str | None = None
@@ -454,12 +457,14 @@ class Authorization:
         tried = self._tried.get(operation)
         if tried is None or not 0 <= wall - tried.last < self.settings.flows_period:
             tried = _Tried(last=wall)
+        challenges = self._challenges(refused)
         reason = _Reason(
             challenge=challenge,
+            named=_named(challenge, challenges),
             more=more,
             operation=operation,
             tried=tried,
-            wanted=_wanted(self._challenges(refused)),
+            wanted=_wanted(challenges),
         )
         if more:  # a scope that was asked for in vain, or is held, is not asked for again
             lacking = self._lacking(reason)
@@ -654,7 +659,7 @@ class Authorization:
         what = "the token response"
         if response.token_type.lower() != self._scheme.lower():
             raise DocumentRefused(what, f"its type is not {self._scheme}")
-        refresh = response.refresh_token
+        refresh = response.refresh_token or None  # some servers write an empty one for none
         lifetime = response.expires_in
         if lifetime is not None and not 1 <= lifetime < 2**40:
             self.notes.append("the lifetime of the token is not sound and is ignored")
@@ -739,9 +744,7 @@ class Authorization:
     def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
         """Discover, register, and get a token by the grant of the settings."""
         endpoints = self._endpoints
-        named = None
-        if reason.challenge is not None:
-            named = reason.challenge.params.get("resource_metadata")
+        named = reason.named
         if named is None and (reason.more or reason.challenge is None):
             named = self._named
         self._named = named
@@ -926,6 +929,13 @@ class Authorization:
                     del self._denied[next(iter(self._denied))]
             raise AuthorizationError(told("authorization was refused", code))
         return code_grant(code, redirect, verifier, authority.resource)
+
+
+def _named(chosen: Challenge | None, challenges: list[Challenge]) -> str | None:
+    """Return the URL of metadata that the chosen challenge names, or else another of OAuth."""
+    of_oauth = [each for each in challenges if each.scheme in _SCHEMES]
+    ordered = of_oauth if chosen is None else [chosen, *of_oauth]
+    return next((each.params[_METADATA] for each in ordered if _METADATA in each.params), None)
 
 
 def _wanted(challenges: list[Challenge]) -> str | None:

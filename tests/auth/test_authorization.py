@@ -610,6 +610,17 @@ def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -
     assert len(world.opened) == 1
 
 
+def test_an_empty_refresh_token_is_none() -> None:
+    world = World()
+    machine = ready(world)
+    world.token = {"refresh_token": ""}
+    world.refuse(machine)
+    assert (machine.error, stored(world).refresh_token) == (None, "refresh-1")
+    world = World(token={"refresh_token": ""})
+    assert ready(world).token == ("Bearer", "access-1")
+    assert stored(world).refresh_token is None
+
+
 def test_scopes_are_not_lost_by_a_new_sign_in() -> None:
     world = World(token={"refresh_token": None})
     machine = ready(world, scopes=frozenset({"a"}))
@@ -758,6 +769,23 @@ def test_the_challenge_of_the_scheme_in_use_counts() -> None:
         world = World(token={"token_type": kind})
         world.refuse(world.client(dpop=dpop), challenge=both)
         assert world.asked()[0]["scope"] == scope
+
+
+@pytest.mark.parametrize(
+    ("challenge", "asked"),
+    [
+        ('DPoP algs="ES256", Bearer resource_metadata="{}"', True),
+        ('Bearer resource_metadata="{}", DPoP algs="ES256"', True),
+        ('DPoP resource_metadata="{}", Bearer resource_metadata="https://mcp.example/no"', True),
+        ('DPoP algs="ES256", Digest resource_metadata="{}"', False),
+    ],
+)
+def test_any_challenge_of_oauth_names_the_metadata(challenge: str, asked: bool) -> None:
+    place = "https://mcp.example/custom/metadata.json"
+    world = World(token={"token_type": "DPoP"})
+    world.pages[place] = world.resource
+    world.refuse(world.client(dpop=DPOP), challenge=challenge.format(place))
+    assert (world.urls()[0] == place) is asked
 
 
 def test_a_challenge_of_dpop_alone_needs_a_client_with_a_key() -> None:
