@@ -396,7 +396,11 @@ class Authorization:
         return True
 
     def give(self, outcome: Outcome, *, wall: float) -> None:
-        """Take the outcome of the need; ``wall``: seconds since 1970."""
+        """Take the outcome of the need; ``wall``: seconds since 1970.
+
+        Raises LocalProtocolError for that of another need: the flow has failed, and the application
+        releases the lock.
+        """
         if self._flow is None:
             raise LocalProtocolError("no outcome is waited for")
         self._endpoints.wall = wall
@@ -404,6 +408,10 @@ class Authorization:
             self.need = self._flow.send(outcome)
         except StopIteration:
             self.need = self._flow = None
+        except Exception as mistake:
+            self.need = self._flow = None
+            self._fail(AuthorizationError(f"the authorization failed: {type(mistake).__name__}"))
+            raise
 
     def cancel(self, reason: str, *, wall: float) -> None:
         """End the flow; the need that is left, if any, is to release the lock."""
@@ -778,10 +786,9 @@ class Authorization:
         if sign_in is not None:
             self._move(AuthSignal.ASK)
             grant = yield from self._code_grant(authority, sign_in, client, redirect, scope, reason)
-            self._move(AuthSignal.REQUEST)
         else:
-            self._move(AuthSignal.REQUEST)
             grant = yield from self._own_grant(authority, scope)
+        self._move(AuthSignal.REQUEST)
         response = yield from endpoints.token(
             token_endpoint,
             grant,

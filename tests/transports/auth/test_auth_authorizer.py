@@ -4,7 +4,7 @@ import logging
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -234,10 +234,7 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
     def no_browser(url: str) -> bool:
         redirect = dict(parse_qsl(url.partition("?")[2]))["redirect_uri"]
         ports.append(int(redirect.rpartition(":")[2].partition("/")[0]))
-        if place == "person":
-            anyio.from_thread.run_sync(reached.set)
-            return False
-        return person.open(url)
+        return place != "person" and person.open(url)
 
     async with authority(hang) as stage:
         person, key = Person(stage.world), key_of(stage.server)
@@ -248,7 +245,7 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
                 if place == "lock":
                     await _held(other, key, tasks.cancel_scope)
                 else:
-                    await reached.wait()
+                    await until(lambda: reached.is_set() or (place == "person" and ports))
                     tasks.cancel_scope.cancel()
                 cancelled.set()  # the code is used up by now: its token is waited for
             async with other.lock(key):
@@ -560,6 +557,96 @@ async def test_assertions_are_asked_for() -> None:
                 await one.refused(UNAUTHORIZED)
             with pytest.raises(AuthorizationError, match="give `assertions`"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
+
+
+class Nothing:
+    """A sign-in, a store and a key of an application that return nothing."""
+
+    async def ask(self, need: OpenUrl, listener: object) -> Any:
+        return None
+
+    async def load(self, key: str) -> Any:
+        return None
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Any:
+        return None
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        yield
+
+    def sign(self, data: bytes) -> Any:
+        return None
+
+
+class Stuck(MemoryTokens):
+    """A store that cannot release its locks."""
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            raise OSError("no place")
+
+
+class Away:
+    """Nobody, who is asked and does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = anyio.Event()
+
+    async def ask(self, need: OpenUrl, listener: object) -> Any:
+        self.asked.set()
+        await anyio.sleep(HOUR)
+
+
+SIGNED = AuthorizationSettings(
+    grant=ClientCredentialsGrant(),
+    client=ClientIdentity(client_id="me", signing=SigningKey(algorithm="ES256", key="mine")),
+)
+ASSERTED = AuthorizationSettings(grant=AssertionGrant(), client=ClientIdentity(client_id="me"))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"sign_in": Nothing()}, "the authorization failed: LocalProtocolError"),
+        ({"store": Nothing()}, "the authorization failed: LocalProtocolError"),
+        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "the authorization failed: TypeError"),
+        ({"settings": ASSERTED, "assertions": lambda _: None}, "`assertions` has returned no text"),
+        ({"settings": ASSERTED, "assertions": lambda _: ""}, "`assertions` has returned no text"),
+    ],
+)
+async def test_a_mistake_of_the_application_ends_the_flow(
+    options: dict[str, Any], why: str
+) -> None:
+    """And holds up neither those that wait for it nor the next one."""
+    async with authority() as stage:
+        stage.world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt", "none"]
+        one = authorizer(stage, **options)
+        for _ in range(2):
+            assert why in await refusal(one)
+
+
+async def test_a_lock_that_cannot_be_released_holds_up_nobody() -> None:
+    person, ends = Away(), list[BaseException]()
+
+    async def ask() -> None:
+        try:
+            await one.refused(UNAUTHORIZED)
+        except BaseException as error:
+            ends.append(error)
+            raise
+
+    async with authority() as stage:
+        one = authorizer(stage, store=Stuck(), sign_in=person)
+        with patience(), suppress(BaseExceptionGroup):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await person.asked.wait()
+                tasks.cancel_scope.cancel()
+    assert len(ends) == 1
 
 
 async def test_a_store_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:

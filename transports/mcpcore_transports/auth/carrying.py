@@ -125,7 +125,10 @@ class FlowCarrier:
             case Obtain():
                 if self._assertions is None:
                     return NeedFailed("no assertion is at hand: give `assertions`")
-                return Text(await called(self._assertions, need.audience))
+                assertion: object = await called(self._assertions, need.audience)
+                if not isinstance(assertion, str) or not assertion:
+                    return NeedFailed("the function `assertions` has returned no text")
+                return Text(assertion)
 
     async def _listen(self, need: Listen) -> Text:
         elsewhere = not parse_url(need.redirect_uri, "the redirect URI").loopback
