@@ -1927,7 +1927,8 @@ def test_an_outcome_of_another_need_is_a_mistake(name: str, at: int, need: str) 
     wrong = next(each for each in WRONG if type(each) is not right)
     with pytest.raises(LocalProtocolError, match="is no outcome of the need"):
         machine.give(wrong, wall=world.wall)
-    assert (machine.need, machine.state) == (None, AuthState.FAILED)
+    after: Any = machine
+    assert (after.need, after.state) == (None, AuthState.FAILED)
     assert str(machine.error) == "the authorization failed: LocalProtocolError"
     machine.cancel("it was cancelled", wall=world.wall)  # it is over
     assert machine.start(Refused(status=401, generation=machine.generation), wall=world.wall)

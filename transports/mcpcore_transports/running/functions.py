@@ -23,7 +23,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 
@@ -140,6 +139,8 @@ async def let_wait(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
 
     Neither a task that is cancelled nor the end of the program waits for it.
     """
+    from anyio import from_thread  # late: few wait for a person
+
     over, loop = anyio.Event(), anyio.lowlevel.current_token()
     results, failures = list[T](), list[BaseException]()
 
@@ -149,7 +150,7 @@ async def let_wait(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
         except BaseException as error:
             failures.append(error)
         with suppress(anyio.RunFinishedError):
-            anyio.from_thread.run_sync(over.set, token=loop)
+            from_thread.run_sync(over.set, token=loop)
 
     threading.Thread(target=work, name="mcpcore waits", daemon=True).start()
     await over.wait()
