@@ -1,6 +1,7 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import logging
+import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -36,7 +37,7 @@ from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import World, claims_of, key_of
-from tests.clock import HOUR, Clock, patience, turns, until
+from tests.clock import HOUR, PATIENCE, Clock, patience, turns, until
 from tests.transports.auth.auth_site import (
     Asked,
     Authority,
@@ -531,6 +532,31 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
                 proofs.append(claims_of(headers["dpop"]))
     assert {(each["htm"], each["htu"]) for each in proofs} == {("POST", stage.server)}
     assert proofs[0]["jti"] != proofs[1]["jti"]
+
+
+async def test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person() -> None:
+    key, person, signing = PrivateKey.generate("ES256"), threading.Event(), list[str]()
+
+    class Device:
+        def sign(self, data: bytes) -> bytes:
+            signing.append("asked")
+            person.wait(PATIENCE)
+            signing.append("answered")
+            return key.sign(data)
+
+    bound = DpopKey(jwk=key.jwk, signing=SigningKey(algorithm="ES256", key="dpop"))
+    async with authority() as stage:
+        stage.world.token["token_type"] = "DPoP"
+        settings, store = AuthorizationSettings(dpop=bound), MemoryTokens()
+        one = authorizer(stage, settings=settings, keys={"dpop": key}, store=store)
+        await one.refused(Refused(status=401, lines=("DPoP",)))
+        other = authorizer(stage, settings=settings, keys={"dpop": Device()}, store=store)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other.headers, "POST", stage.server)
+            await until(lambda: signing)
+            tasks.cancel_scope.cancel()
+        assert signing == ["asked"]
+        person.set()
 
 
 async def test_assertions_are_asked_for() -> None:

@@ -147,4 +147,5 @@ class FlowCarrier:
         key = self._keys.get(need.signing.key)
         if key is None:
             return NeedFailed(f"there is no private key {need.signing.key!r}: give `keys`")
-        return Signed(await anyio.to_thread.run_sync(key.sign, need.input.text))
+        made = anyio.to_thread.run_sync(key.sign, need.input.text, abandon_on_cancel=True)
+        return Signed(await made)  # a device that asks a person holds up nobody who is cancelled
