@@ -160,6 +160,7 @@ _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
 _OFFLINE = "offline_access"
+_METADATA = "resource_metadata"
 _SCHEMES = ("bearer", "dpop")
 """Schemes of OAuth, in lower case."""
 _REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
@@ -216,6 +217,8 @@ class _Reason(Struct, frozen=True, kw_only=True):
     """Reason of a flow: what the server has said, and what was tried before."""
 
     challenge: Challenge | None = None
+    named: str | None = None
+    """URL of the server's metadata; another challenge of OAuth than the chosen one may name it."""
     more: bool = False
     """True if the scopes of the token do not suffice."""
     operation: str | None = None
@@ -393,7 +396,11 @@ class Authorization:
         return True
 
     def give(self, outcome: Outcome, *, wall: float) -> None:
-        """Take the outcome of the need; ``wall``: seconds since 1970."""
+        """Take the outcome of the need; ``wall``: seconds since 1970.
+
+        Raises LocalProtocolError for that of another need: the flow has failed, and the application
+        releases the lock.
+        """
         if self._flow is None:
             raise LocalProtocolError("no outcome is waited for")
         self._endpoints.wall = wall
@@ -401,6 +408,10 @@ class Authorization:
             self.need = self._flow.send(outcome)
         except StopIteration:
             self.need = self._flow = None
+        except Exception as mistake:
+            self.need = self._flow = None
+            self._fail(AuthorizationError(f"the authorization failed: {type(mistake).__name__}"))
+            raise
 
     def cancel(self, reason: str, *, wall: float) -> None:
         """End the flow; the need that is left, if any, is to release the lock."""
@@ -454,12 +465,14 @@ class Authorization:
         tried = self._tried.get(operation)
         if tried is None or not 0 <= wall - tried.last < self.settings.flows_period:
             tried = _Tried(last=wall)
+        challenges = self._challenges(refused)
         reason = _Reason(
             challenge=challenge,
+            named=_named(challenge, challenges),
             more=more,
             operation=operation,
             tried=tried,
-            wanted=_wanted(self._challenges(refused)),
+            wanted=_wanted(challenges),
         )
         if more:  # a scope that was asked for in vain, or is held, is not asked for again
             lacking = self._lacking(reason)
@@ -589,6 +602,7 @@ class Authorization:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
+        self._check_refused(reason, "the refresh token is not in the store any more")
         self._move(AuthSignal.AUTHORIZE)
         yield from self._authorized(reason, record)
 
@@ -653,7 +667,7 @@ class Authorization:
         what = "the token response"
         if response.token_type.lower() != self._scheme.lower():
             raise DocumentRefused(what, f"its type is not {self._scheme}")
-        refresh = response.refresh_token
+        refresh = response.refresh_token or None  # some servers write an empty one for none
         lifetime = response.expires_in
         if lifetime is not None and not 1 <= lifetime < 2**40:
             self.notes.append("the lifetime of the token is not sound and is ignored")
@@ -704,16 +718,29 @@ class Authorization:
             yield from self._store(response, record)
             self._note(reason, refreshed=True)
             return True
+        text = told("the token was not refreshed", response)
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
             yield from self._forget(response, record.issuer, record.client)
+            self._check_refused(reason, text)
             self._record = None
             return False
-        text = told("the token was not refreshed", response)
         if response.temporary or reason.operation is None:
             raise AuthorizationError(text)
         self.notes.append(text)
         return False
+
+    def _check_refused(self, reason: _Reason, text: str) -> None:
+        """Raise AuthorizationError if a person would be asked though no request was refused.
+
+        It goes on with the token that there is: a refused one waits for a person as long as needed.
+        """
+        record = self._record
+        if record is None or reason.operation is not None:
+            return
+        if isinstance(self.settings.grant, CodeGrant):
+            self._record = replace(record, refresh_token=None)
+            raise AuthorizationError(text)
 
     def _forget(self, refusal: ErrorResponse, issuer: str, client: ClientIdentity) -> Steps[None]:
         """Remove the registration of a client at an issuer that does not know it any more."""
@@ -725,9 +752,7 @@ class Authorization:
     def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
         """Discover, register, and get a token by the grant of the settings."""
         endpoints = self._endpoints
-        named = None
-        if reason.challenge is not None:
-            named = reason.challenge.params.get("resource_metadata")
+        named = reason.named
         if named is None and (reason.more or reason.challenge is None):
             named = self._named
         self._named = named
@@ -761,10 +786,9 @@ class Authorization:
         if sign_in is not None:
             self._move(AuthSignal.ASK)
             grant = yield from self._code_grant(authority, sign_in, client, redirect, scope, reason)
-            self._move(AuthSignal.REQUEST)
         else:
-            self._move(AuthSignal.REQUEST)
             grant = yield from self._own_grant(authority, scope)
+        self._move(AuthSignal.REQUEST)
         response = yield from endpoints.token(
             token_endpoint,
             grant,
@@ -912,6 +936,13 @@ class Authorization:
                     del self._denied[next(iter(self._denied))]
             raise AuthorizationError(told("authorization was refused", code))
         return code_grant(code, redirect, verifier, authority.resource)
+
+
+def _named(chosen: Challenge | None, challenges: list[Challenge]) -> str | None:
+    """Return the URL of metadata that the chosen challenge names, or else another of OAuth."""
+    of_oauth = [each for each in challenges if each.scheme in _SCHEMES]
+    ordered = of_oauth if chosen is None else [chosen, *of_oauth]
+    return next((each.params[_METADATA] for each in ordered if _METADATA in each.params), None)
 
 
 def _wanted(challenges: list[Challenge]) -> str | None:

@@ -230,7 +230,18 @@ CLIENT = (
         "a flow is cancelled at any place",
         "no lock, no listener, no connection is left",
         _AUTHORIZER,
-        ("test_a_cancelled_flow_leaves_no_lock_and_no_listener",),
+        (
+            "test_a_cancelled_flow_leaves_no_lock_and_no_listener",
+            "test_a_lock_that_cannot_be_released_holds_up_nobody",
+            "test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person",
+        ),
+    ),
+    Shown(
+        58,
+        "a keyring that asks a person, and a task that is cancelled meanwhile",
+        "it ends at once",
+        _STORES,
+        ("test_nobody_who_is_cancelled_waits_for_a_keyring_that_asks",),
     ),
     Shown(
         59,

@@ -449,7 +449,10 @@ def test_a_token_that_cannot_be_refreshed_is_used_to_its_end(
     assert ready(world, grant=grant).expiring(world.wall + 9) is expiring
 
 
-@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+OVER = pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+
+
+@OVER
 def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None:
     world = World()
     machine = ready(world)
@@ -550,6 +553,37 @@ def test_a_refresh_before_the_end_asks_nobody(error: str, status: int) -> None:
     assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
 
 
+@OVER
+@pytest.mark.parametrize("later", [0, 3600])
+def test_a_token_whose_refresh_is_over_goes_on_until_it_is_refused(error: str, later: int) -> None:
+    """A person is asked while a refused request waits for it, and not ahead, in its own time."""
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, 400)
+    world.wall += later
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == f"the token was not refreshed ({error})"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+    assert not machine.expiring(world.wall + 3600)  # no request is held up any more
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert len(world.opened) == 2
+
+
+def test_a_token_that_another_process_has_forgotten_goes_on_until_it_is_refused() -> None:
+    world = World()
+    machine = ready(world)
+    world.store.clear()
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == "the refresh token is not in the store any more"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+    world.refuse(machine)
+    assert (machine.error, len(world.opened)) == (None, 2)
+
+
 @pytest.mark.parametrize(
     ("page", "told"),
     [
@@ -574,6 +608,17 @@ def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -
     assert told in str(machine.error)
     assert stored(world).refresh_token == "refresh-1"
     assert len(world.opened) == 1
+
+
+def test_an_empty_refresh_token_is_none() -> None:
+    world = World()
+    machine = ready(world)
+    world.token = {"refresh_token": ""}
+    world.refuse(machine)
+    assert (machine.error, stored(world).refresh_token) == (None, "refresh-1")
+    world = World(token={"refresh_token": ""})
+    assert ready(world).token == ("Bearer", "access-1")
+    assert stored(world).refresh_token is None
 
 
 def test_scopes_are_not_lost_by_a_new_sign_in() -> None:
@@ -724,6 +769,23 @@ def test_the_challenge_of_the_scheme_in_use_counts() -> None:
         world = World(token={"token_type": kind})
         world.refuse(world.client(dpop=dpop), challenge=both)
         assert world.asked()[0]["scope"] == scope
+
+
+@pytest.mark.parametrize(
+    ("challenge", "asked"),
+    [
+        ('DPoP algs="ES256", Bearer resource_metadata="{}"', True),
+        ('Bearer resource_metadata="{}", DPoP algs="ES256"', True),
+        ('DPoP resource_metadata="{}", Bearer resource_metadata="https://mcp.example/no"', True),
+        ('DPoP algs="ES256", Digest resource_metadata="{}"', False),
+    ],
+)
+def test_any_challenge_of_oauth_names_the_metadata(challenge: str, asked: bool) -> None:
+    place = "https://mcp.example/custom/metadata.json"
+    world = World(token={"token_type": "DPoP"})
+    world.pages[place] = world.resource
+    world.refuse(world.client(dpop=DPOP), challenge=challenge.format(place))
+    assert (world.urls()[0] == place) is asked
 
 
 def test_a_challenge_of_dpop_alone_needs_a_client_with_a_key() -> None:
@@ -1865,6 +1927,11 @@ def test_an_outcome_of_another_need_is_a_mistake(name: str, at: int, need: str) 
     wrong = next(each for each in WRONG if type(each) is not right)
     with pytest.raises(LocalProtocolError, match="is no outcome of the need"):
         machine.give(wrong, wall=world.wall)
+    after: Any = machine
+    assert (after.need, after.state) == (None, AuthState.FAILED)
+    assert str(machine.error) == "the authorization failed: LocalProtocolError"
+    machine.cancel("it was cancelled", wall=world.wall)  # it is over
+    assert machine.start(Refused(status=401, generation=machine.generation), wall=world.wall)
 
 
 def test_an_outcome_is_what_was_asked_for() -> None:

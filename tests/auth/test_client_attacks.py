@@ -635,7 +635,7 @@ def _(world: World) -> None:
 @attack(41, "a token that no header can hold", "it is refused")
 def _(world: World) -> None:
     for text in ("", "a\r\nx: y", "a\x00", "a b", "é", "a\u2028", "a" * 2**17, "\x7f"):
-        for name in ("access_token", "refresh_token"):
+        for name in ("access_token", "refresh_token")[: 2 if text else 1]:
             other = World(token={name: text})
             machine = other.refuse(other.client())
             assert "its token cannot be sent" in str(machine.error), (name, text)

@@ -487,8 +487,8 @@ class Process:
             self.request(*again)
         waiting, self.waiting = self.waiting, []
         for refused in waiting:
-            # As the driver has it: nobody is asked again who has just said no.
-            if machine.error is None or refused.generation < machine.generation:
+            # As the driver has it: nobody is asked again who has just said no to another refusal.
+            if None in (machine.error, again) or refused.generation < machine.generation:
                 self.refuse(refused, frozenset())
 
     again: tuple[str, frozenset[str]] | None = None

@@ -24,6 +24,7 @@ from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
 from mcpcore_conformance.auth.keys import PrivateKey, verify
 from mcpcore_conformance.auth.model import Client, Request, Response, ServerSettings
+from mcpcore_conformance.auth.model import reply as json_reply
 from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import serve as serve_authority
 from mcpcore_conformance.everything.sign_in import WillingPerson
@@ -47,10 +48,14 @@ class Authority(DevelopmentServer):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self.forms: list[dict[str, str]] = []
+        self.forgetful = False
+        """True to know no refresh token any more."""
 
     def handle(self, request: Request) -> Response:
         if request.path == "/token":
             self.forms.append(dict(parse_qsl(request.body.decode())))
+            if self.forgetful and self.grants()[-1] == "refresh_token":
+                return json_reply({"error": "invalid_grant"}, 400)
         return super().handle(request)
 
     def grants(self) -> list[str]:

@@ -1,11 +1,13 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import logging
+import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -35,7 +37,7 @@ from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import World, claims_of, key_of
-from tests.clock import HOUR, Clock, patience, turns, until
+from tests.clock import HOUR, PATIENCE, Clock, patience, turns, until
 from tests.transports.auth.auth_site import (
     Asked,
     Authority,
@@ -233,10 +235,7 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
     def no_browser(url: str) -> bool:
         redirect = dict(parse_qsl(url.partition("?")[2]))["redirect_uri"]
         ports.append(int(redirect.rpartition(":")[2].partition("/")[0]))
-        if place == "person":
-            anyio.from_thread.run_sync(reached.set)
-            return False
-        return person.open(url)
+        return place != "person" and person.open(url)
 
     async with authority(hang) as stage:
         person, key = Person(stage.world), key_of(stage.server)
@@ -247,7 +246,7 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
                 if place == "lock":
                     await _held(other, key, tasks.cancel_scope)
                 else:
-                    await reached.wait()
+                    await until(lambda: reached.is_set() or (place == "person" and ports))
                     tasks.cancel_scope.cancel()
                 cancelled.set()  # the code is used up by now: its token is waited for
             async with other.lock(key):
@@ -362,8 +361,11 @@ class Refresh:
 
 
 @asynccontextmanager
-async def refreshing(place: str) -> AsyncIterator[Refresh]:
-    """Cancel a refresh that hangs at its request, at the store, or at both: there to the end."""
+async def refreshing(place: str, refused: Refused | None = None) -> AsyncIterator[Refresh]:
+    """Cancel a refresh that hangs at its request, at the store, or at both: there to the end.
+
+    It is that of a refused request, or of one about to be sent.
+    """
     reached, go_on, end = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def hang(asked: Asked, stream: ByteStream) -> None:
@@ -377,13 +379,14 @@ async def refreshing(place: str) -> AsyncIterator[Refresh]:
             "save": HangingTokens(reached, go_on),
             "/token, save": HangingTokens(reached, end),
         }[place]
-        await expiring(stage, store)
+        await expiring(stage, store, 50 if refused is None else -1)
         person = PatientPerson(stage.world)
         settings = AuthorizationSettings(fetch_timeout=HOUR, user_timeout=2 * HOUR)
         one = authorizer(stage, store=store, sign_in=person, settings=settings)
         with patience():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancelled_when, reached, one.token)
+                work = one.token if refused is None else partial(one.refused, refused)
+                tasks.start_soon(_cancelled_when, reached, work)
                 await reached.wait()
                 await turns()
                 try:
@@ -429,7 +432,7 @@ async def test_a_refresh_that_nobody_waits_for_ends_with_its_time(place: str, cl
 
 
 async def test_nobody_is_asked_for_a_token_that_nobody_waits_for() -> None:
-    async with refreshing("/token") as hanging:
+    async with refreshing("/token", Refused(status=401)) as hanging:
         hanging.stage.world.refreshable.clear()
         hanging.go_on.set()
         await hanging.ended()
@@ -531,6 +534,31 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
     assert proofs[0]["jti"] != proofs[1]["jti"]
 
 
+async def test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person() -> None:
+    key, person, signing = PrivateKey.generate("ES256"), threading.Event(), list[str]()
+
+    class Device:
+        def sign(self, data: bytes) -> bytes:
+            signing.append("asked")
+            person.wait(PATIENCE)
+            signing.append("answered")
+            return key.sign(data)
+
+    bound = DpopKey(jwk=key.jwk, signing=SigningKey(algorithm="ES256", key="dpop"))
+    async with authority() as stage:
+        stage.world.token["token_type"] = "DPoP"
+        settings, store = AuthorizationSettings(dpop=bound), MemoryTokens()
+        one = authorizer(stage, settings=settings, keys={"dpop": key}, store=store)
+        await one.refused(Refused(status=401, lines=("DPoP",)))
+        other = authorizer(stage, settings=settings, keys={"dpop": Device()}, store=store)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other.headers, "POST", stage.server)
+            await until(lambda: signing)
+            tasks.cancel_scope.cancel()
+        assert signing == ["asked"]
+        person.set()
+
+
 async def test_assertions_are_asked_for() -> None:
     issuers: list[str] = []
 
@@ -555,6 +583,96 @@ async def test_assertions_are_asked_for() -> None:
                 await one.refused(UNAUTHORIZED)
             with pytest.raises(AuthorizationError, match="give `assertions`"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
+
+
+class Nothing:
+    """A sign-in, a store and a key of an application that return nothing."""
+
+    async def ask(self, need: OpenUrl, listener: object) -> Any:
+        return None
+
+    async def load(self, key: str) -> Any:
+        return None
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Any:
+        return None
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        yield
+
+    def sign(self, data: bytes) -> Any:
+        return None
+
+
+class Stuck(MemoryTokens):
+    """A store that cannot release its locks."""
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            raise OSError("no place")
+
+
+class Away:
+    """Nobody, who is asked and does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = anyio.Event()
+
+    async def ask(self, need: OpenUrl, listener: object) -> Any:
+        self.asked.set()
+        await anyio.sleep(HOUR)
+
+
+SIGNED = AuthorizationSettings(
+    grant=ClientCredentialsGrant(),
+    client=ClientIdentity(client_id="me", signing=SigningKey(algorithm="ES256", key="mine")),
+)
+ASSERTED = AuthorizationSettings(grant=AssertionGrant(), client=ClientIdentity(client_id="me"))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"sign_in": Nothing()}, "the authorization failed: LocalProtocolError"),
+        ({"store": Nothing()}, "the authorization failed: LocalProtocolError"),
+        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "the authorization failed: TypeError"),
+        ({"settings": ASSERTED, "assertions": lambda _: None}, "`assertions` has returned no text"),
+        ({"settings": ASSERTED, "assertions": lambda _: ""}, "`assertions` has returned no text"),
+    ],
+)
+async def test_a_mistake_of_the_application_ends_the_flow(
+    options: dict[str, Any], why: str
+) -> None:
+    """And holds up neither those that wait for it nor the next one."""
+    async with authority() as stage:
+        stage.world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt", "none"]
+        one = authorizer(stage, **options)
+        for _ in range(2):
+            assert why in await refusal(one)
+
+
+async def test_a_lock_that_cannot_be_released_holds_up_nobody() -> None:
+    person, ends = Away(), list[BaseException]()
+
+    async def ask() -> None:
+        try:
+            await one.refused(UNAUTHORIZED)
+        except BaseException as error:
+            ends.append(error)
+            raise
+
+    async with authority() as stage:
+        one = authorizer(stage, store=Stuck(), sign_in=person)
+        with patience(), suppress(BaseExceptionGroup):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await person.asked.wait()
+                tasks.cancel_scope.cancel()
+    assert len(ends) == 1
 
 
 async def test_a_store_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import threading
 import webbrowser
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,10 +22,11 @@ from mcpcore_transports.auth.browser import (
     is_headless,
     pasted_query,
     read_line,
+    tell,
     usual_sign_in,
 )
 from mcpcore_transports.auth.callback import CallbackListener, listen
-from tests.clock import patience, until
+from tests.clock import PATIENCE, patience, until
 from tests.transports.auth.test_auth_callback import get, port_of, say
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +90,23 @@ async def test_without_a_browser_the_printed_url_does(opener: object) -> None:
         await until(lambda: printed)
         await come_back(listener)
     assert URL in printed[0]
+
+
+async def test_nobody_waits_for_a_browser_that_stays_open() -> None:
+    """As that of ``BROWSER="firefox %s"`` may: the program can end before it."""
+    closed, waited_for = threading.Event(), list[bool]()
+
+    def stays(url: str) -> bool:
+        waited_for.append(not threading.current_thread().daemon)
+        return closed.wait(PATIENCE)
+
+    listener = await listen("http://127.0.0.1/callback")
+    async with asking(BrowserSignIn(stays, list[str]().append), listener) as outcomes:
+        await until(lambda: waited_for)
+        await come_back(listener)
+    closed.set()
+    assert outcomes == [Callback("code=c&state=s")]
+    assert waited_for == [False]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +259,16 @@ async def test_a_line_is_read_beside_other_work(monkeypatch: pytest.MonkeyPatch)
         assert lines == ["code=c&state=s\n"]
         with anyio.move_on_after(0):
             await read_line()  # nobody types: it can be cancelled
+
+
+async def test_without_standard_streams_nothing_is_read_or_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert await read_line() == ""
+    tell("to nobody")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("data", "line"), [(b"a b\nc", "a b\n"), (b"a", "a\n"), (b"", "")])

@@ -216,6 +216,30 @@ async def test_a_call_that_ends_while_it_waits_for_a_token_ends_alone(
     assert on.authority.grants() == [CODE, REFRESH]
 
 
+async def test_a_call_whose_token_cannot_be_refreshed_has_its_time_after_the_sign_in(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, ends = Person(), list[int]()
+    settings = settings_of(person, http=HttpClientSettings(get_stream=False))
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    async def call() -> None:
+        ends.append(await add(client))
+
+    async with stage(notes(), token_time=600.0) as on, signed_in(on, settings=settings) as client:
+        await add(client)
+        on.authority.forgetful = True
+        ahead[0], person.hold = 605.0, anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await until(lambda: len(person.asked) == 2)
+            await clock.skip(250)  # longer than a call may take, and shorter than a person
+            person.hold.set()
+    assert ends == [2]
+    assert on.authority.grants() == [CODE, REFRESH, CODE]
+
+
 async def test_closing_ends_a_sign_in() -> None:
     person = Person()
     ends: list[str] = []

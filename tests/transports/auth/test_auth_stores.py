@@ -5,7 +5,9 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from mcpcore.errors import AuthorizationError, ExtraMissingError
 from mcpcore_transports.auth.file_store import DAMAGED, FileTokens, default_folder
 from mcpcore_transports.auth.keyring_store import KeyringTokens
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
-from tests.clock import PATIENCE, patience, turns
+from tests.clock import PATIENCE, patience, turns, until
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -37,8 +39,17 @@ class Ring:
         class Backend(keyring.backend.KeyringBackend):  # type: ignore[misc, name-defined]
             priority = 1
             broken = False
+            person: threading.Event | None = None
+            asking = answered = 0
+
+            def ask(self) -> None:
+                if self.person is not None:
+                    self.asking += 1
+                    self.person.wait(PATIENCE)
+                    self.answered += 1
 
             def get_password(self, service: str, username: str) -> str | None:
+                self.ask()
                 if self.broken:
                     raise keyring.errors.KeyringLocked("secret words")
                 return kept.get((service, username))
@@ -384,6 +395,22 @@ async def test_a_keyring_that_does_not_open(ring: Ring, tmp_path: Path) -> None:
         await store.load("key")
     with pytest.raises(AuthorizationError, match=r"the keyring cannot be used: \w+$"):
         await store.save("key", ONE, 0)
+
+
+@pytest.mark.parametrize("task", ["load", "save"])
+async def test_nobody_who_is_cancelled_waits_for_a_keyring_that_asks(
+    task: str, ring: Ring, tmp_path: Path
+) -> None:
+    store, person = KeyringTokens(folder=tmp_path), threading.Event()
+    ring.backend.person = person
+    work = partial(store.load, "key") if task == "load" else partial(store.save, "key", ONE, 0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        await until(lambda: ring.backend.asking)
+        tasks.cancel_scope.cancel()
+    assert ring.backend.answered == 0
+    person.set()
+    assert (await store.save("other", ONE, 0)).record == ONE
 
 
 async def test_a_damaged_entry_of_the_keyring(ring: Ring, tmp_path: Path) -> None:

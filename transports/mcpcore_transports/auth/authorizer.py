@@ -38,6 +38,7 @@ from mcpcore_transports.http.client.authorization import (
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.running.audit import log_decision
+from mcpcore_transports.running.functions import without_messages
 
 logger = logging.getLogger("mcpcore.auth")
 
@@ -309,7 +310,11 @@ class Authorizer:
         try:
             with flow, self._around_flows():
                 while (need := machine.need) is not None:
-                    machine.give(await self._carrier.carry_out(need), wall=time.time())
+                    outcome = await self._carrier.carry_out(need)
+                    try:
+                        machine.give(outcome, wall=time.time())
+                    except Exception as error:  # what the application has given is no outcome
+                        logger.error("an authorization failed\n%s", without_messages(error))
                     self._log()
                     self._end_unwanted()
                 self._ended += 1
@@ -319,13 +324,15 @@ class Authorizer:
                 if refused is not None and machine.error is not None:
                     self._failed.append((self._ended, refused, machine.error))
         finally:
-            machine.cancel("it was cancelled", wall=time.time())
-            while machine.need is not None:  # to release the lock
-                machine.give(Done(), wall=time.time())
-            with anyio.CancelScope(shield=True):
-                await self._carrier.aclose()
-            self._log()
-            over.set()
+            try:
+                machine.cancel("it was cancelled", wall=time.time())
+                while machine.need is not None:  # to release the lock
+                    machine.give(Done(), wall=time.time())
+                with anyio.CancelScope(shield=True):
+                    await self._carrier.aclose()
+                self._log()
+            finally:
+                over.set()
 
     def _log(self) -> None:
         for note in self.machine.notes:

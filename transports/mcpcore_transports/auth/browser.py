@@ -21,6 +21,7 @@ import anyio.to_thread
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state
+from mcpcore_transports.running.functions import let_wait
 
 _OPENED = re.compile(r"https?://[0-9A-Za-z\-._~:/?@&,+=%]{1,16384}", re.ASCII)
 _MAX_LINE = 16 * 1024
@@ -58,11 +59,10 @@ class BrowserSignIn:
             return NeedFailed("nobody listens at the redirect URI")
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
-        opener = self._opener
 
         async def open_it() -> None:
             try:
-                await anyio.to_thread.run_sync(opener, url, abandon_on_cancel=True)
+                await let_wait(self._opener, url)  # some return when the browser is closed
             except Exception as error:  # of whatever is there to open URLs
                 self._write(f"No browser could be opened ({type(error).__name__}).\n")
 
@@ -171,6 +171,8 @@ def pasted_query(text: str, redirect_uri: str) -> str | None:
 
 async def read_line() -> str:
     """Return a line of the standard input without blocking the event loop; "" at its end."""
+    if sys.stdin is None:
+        return ""
     if os.name != "posix":
         return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     handle, data = sys.stdin.fileno(), b""
@@ -186,4 +188,5 @@ async def read_line() -> str:
 
 def tell(text: str) -> None:
     """Print a text for the person; the standard output may be that of a protocol."""
-    print(text, file=sys.stderr, end="", flush=True)
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, end="", flush=True)

@@ -125,7 +125,10 @@ class FlowCarrier:
             case Obtain():
                 if self._assertions is None:
                     return NeedFailed("no assertion is at hand: give `assertions`")
-                return Text(await called(self._assertions, need.audience))
+                assertion: object = await called(self._assertions, need.audience)
+                if not isinstance(assertion, str) or not assertion:
+                    return NeedFailed("the function `assertions` has returned no text")
+                return Text(assertion)
 
     async def _listen(self, need: Listen) -> Text:
         elsewhere = not parse_url(need.redirect_uri, "the redirect URI").loopback
@@ -144,4 +147,5 @@ class FlowCarrier:
         key = self._keys.get(need.signing.key)
         if key is None:
             return NeedFailed(f"there is no private key {need.signing.key!r}: give `keys`")
-        return Signed(await anyio.to_thread.run_sync(key.sign, need.input.text))
+        made = anyio.to_thread.run_sync(key.sign, need.input.text, abandon_on_cancel=True)
+        return Signed(await made)  # a device that asks a person holds up nobody who is cancelled

@@ -5,16 +5,16 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import Any
 
-import anyio.to_thread
-
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError, ExtraMissingError
 from mcpcore_transports.auth.file_store import LOCK_TIME, Entry, FileTokens
+from mcpcore_transports.running.functions import let_wait
 
 
 class KeyringTokens:
     """Tokens in the keyring of the system (the extra ``keyring``); locks are files.
 
+    One that asks a person to unlock it is waited for as long as the task that wants the token is.
     ``folder`` and ``lock_time`` are those of :class:`FileTokens`, for the locks.  Raises
     ExtraMissingError without the extra.
     """
@@ -32,12 +32,12 @@ class KeyringTokens:
 
     async def load(self, key: str) -> Stored:
         """Implement :meth:`TokenStore.load`."""
-        return await anyio.to_thread.run_sync(self._load, key)
+        return await let_wait(self._load, key)
 
     async def save(self, key: str, record: bytes | None, version: int) -> Stored:
         """Implement :meth:`TokenStore.save`."""
         async with self._files.lock(f"write {key}"):
-            return await anyio.to_thread.run_sync(self._save, key, record, version)
+            return await let_wait(self._save, key, record, version)
 
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Implement :meth:`TokenStore.lock`."""

@@ -18,7 +18,14 @@ from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import canonical_resource, parse_url
-from mcpcore.errors import AuthorizationError, BadProxy, BadTarget, BadTls, UrlRefused
+from mcpcore.errors import (
+    AuthorizationError,
+    BadProxy,
+    BadTarget,
+    BadTls,
+    DocumentRefused,
+    UrlRefused,
+)
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.auth.authorizer import Authorizer, http_url
 from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
@@ -78,7 +85,12 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
         refused = Refused(
             status=401, lines=lines, generation=authorizer.machine.generation, operation="login"
         )
-        token = await authorizer.refused(refused)
+        try:
+            token = await authorizer.refused(refused)
+        except DocumentRefused as error:
+            if asked:
+                raise
+            raise AuthorizationError(f"the server asks for no token, and {error}") from None
         found = read_record((await store.load(key)).record, TokenRecord)
     if found is None or found.access_token != token.secret:
         raise AuthorizationError("the token was not kept")

@@ -19,10 +19,11 @@ import threading
 import traceback
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
@@ -198,6 +199,31 @@ async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwarg
             awaited: T = await value
             return awaited
         return value
+
+
+async def let_wait(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function that may wait for a person, in a thread of its own; return its result.
+
+    Neither a task that is cancelled nor the end of the program waits for it.
+    """
+    from anyio import from_thread  # late: few wait for a person
+
+    over, loop = anyio.Event(), anyio.lowlevel.current_token()
+    results, failures = list[T](), list[BaseException]()
+
+    def work() -> None:
+        try:
+            results.append(function(*args, **kwargs))
+        except BaseException as error:
+            failures.append(error)
+        with suppress(anyio.RunFinishedError):
+            from_thread.run_sync(over.set, token=loop)
+
+    threading.Thread(target=work, name="mcpcore waits", daemon=True).start()
+    await over.wait()
+    for error in failures:
+        raise error
+    return results[0]
 
 
 def guarded_call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
