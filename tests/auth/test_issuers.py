@@ -189,6 +189,7 @@ def test_a_token_cannot_be_of_either_of_two_issuers(second: Issuer, wrong: str) 
 
 
 def test_failures_of_an_address_are_limited_for_a_window() -> None:
+    assert FailureLimit(1).wait("a", 0.0) == 0.0
     limit = FailureLimit(2, window=60.0, parties=2)
     assert limit.wait("a", 0.0) == 0.0
     limit.note("a", 0.0)

@@ -881,6 +881,16 @@ def test_half_closed_peer_still_gets_its_answers() -> None:
     assert drain(peer) == [ConnectionEnded(reason="closed")]
 
 
+def test_requests_are_cancelled_with_the_reason_of_the_end() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    peer.receive_eof(now=0, reason="end of input")
+    assert drain(peer) == [
+        RequestCancelled(key=event.key, reason="end of input"),
+        ConnectionEnded(reason="end of input"),
+    ]
+
+
 def test_close_refuses_what_is_new_and_answers_what_runs() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list"))

@@ -172,6 +172,7 @@ def test_what_is_not_canonical_base64_of_utf8_is_refused(value: str) -> None:
         ("", '""'),
         ("/mcp2", '"/mcp2"'),
         ('a"b\r\nc\x7fé', '"a?b??c??"'),
+        ("~ ~", '"~ ~"'),
         ("x" * 60, '"' + "x" * 60 + '"'),
         ("x" * 61, '"' + "x" * 60 + '..."'),
     ],

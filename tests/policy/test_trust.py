@@ -455,6 +455,8 @@ def test_what_raises_nothing_stays_as_it_is() -> None:
     raw = Raw(b'{"tools": [ {"name":"add","description":"Adds.","inputSchema":{"type":"object"}}]}')
     assert policy.listed("tools/list", raw) is raw
     assert policy.result("tools/call", raw) is raw
+    empty = Raw(b"{}")
+    assert policy.listed("tools/list", empty) is empty
 
 
 CARD_IN_JSON = '{"n":"<hidden-1>","m":[1.5,true,null]}'

@@ -163,7 +163,8 @@ def test_a_call_that_is_cancelled(client: str, server: str) -> None:
     id = scene.ask("tools/call", {"name": "wait"})
     scene.client.cancel(id, now=0.0, reason="enough")
     scene.move()
-    assert any(isinstance(event, RequestCancelled) for event in backend.events)
+    [told] = [event for event in backend.events if isinstance(event, RequestCancelled)]
+    assert told.reason == "enough"
     peer, key = backend.waiting["call"]
     assert peer.respond(key, text("late")) is False
     scene.move()
