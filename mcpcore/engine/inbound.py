@@ -352,7 +352,8 @@ class Receiver:
         brought it.
         """
         state = self._state
-        state.principal = principal
+        if state.principal is not principal:
+            state.principal = principal
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
             limits = self._limits
@@ -399,8 +400,11 @@ class Receiver:
                 limit = _LIMITS.get(method)
                 refusal = None if limit is None else _run(limit, arrival)
             refusal = refusal or finds_room(state, arrival)
-            retried = skim.input_responses is not None or skim.request_state is not None
-            if retried and refusal is None and revision.input_rounds:
+            if (
+                refusal is None
+                and revision.input_rounds
+                and (skim.input_responses is not None or skim.request_state is not None)
+            ):
                 responses, echoed, flaw = self._retried(skim)
                 if flaw is not None:
                     refusal = ErrorData(INVALID_PARAMS, f"invalid params: {flaw}")
@@ -410,22 +414,22 @@ class Receiver:
         key = state.register(arrival)
         self._endpoint.events.append(
             events.RequestReceived(
-                key=key,
-                id=id,
-                method=method,
-                params=params,
-                meta=meta,
-                revision=revision,
-                client_info=arrival.client_info,
-                client_capabilities=arrival.capabilities,
-                route=route,
-                input_responses=responses,
-                request_state=echoed,
-                session=state.session,
-                principal=principal,
-                skim=skim,
-                request=stream,
-                mirror=mirror,
+                key,
+                id,
+                method,
+                params,
+                meta,
+                revision,
+                arrival.client_info,
+                arrival.capabilities,
+                route,
+                responses,
+                echoed,
+                state.session,
+                principal,
+                skim,
+                stream,
+                mirror,
             )
         )
 

@@ -9,7 +9,7 @@ versioning, Streamable HTTP ("Server Validation"); the lifecycle page of 2025-11
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.engine.bodies import read_member
+from mcpcore.engine.bodies import NO_META, read_member
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
 from mcpcore.engine.mirror import Mirror, mismatch
@@ -41,8 +41,8 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
     ``mirror`` is what the HTTP headers claim.
     """
     method, meta = arrival.method, arrival.meta
-    names_version = meta.protocol_version is not None and state.role is not _CLIENT
-    modern = names_version or is_modern_request(state, method, mirror, meta)
+    plain = meta is NO_META and mirror is None and method not in MODERN_ONLY
+    modern = not (plain and state.profile.legacy) and is_modern_request(state, method, mirror, meta)
     if modern:
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:
@@ -90,10 +90,11 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
     It cannot be in a batch: no modern revision has batches.
     """
     meta, method, profile = arrival.meta, arrival.method, state.profile
-    arrival.revision = LATEST
+    version = meta.protocol_version
+    revision = None if version is None else profile.by_name.get(version)
+    arrival.revision = read_by = revision or LATEST
     if arrival.batch is not None:
         return ErrorData(INVALID_REQUEST, f"{method}: not possible in a batch")
-    version = meta.protocol_version
     if version is None:
         if method == "initialize":
             # A legacy client cannot read anything but this error (versioning page).
@@ -102,17 +103,13 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
     if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
     arrival.capabilities, arrival.client_info = meta.client_capabilities, meta.client_info
-    revision = profile.by_name.get(version)
-    row = arrival.row = profile.theirs[(revision or LATEST).position].get(method)
+    row = arrival.row = profile.theirs[read_by.position].get(method)
     if mirror is not None:
         wanted = state.config.header_params
         flaw = mismatch(mirror, version, method, row, arrival.skim, arrival.params, wanted)
         if flaw is not None:
             return ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
-    if revision is None:
-        return unsupported(version, state.config.revisions)
-    arrival.revision = revision
-    return None
+    return unsupported(version, state.config.revisions) if revision is None else None
 
 
 def _comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:

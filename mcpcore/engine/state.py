@@ -141,7 +141,7 @@ class RequestSender(Protocol):
         """Cancel a request, if it is one of the application."""
 
 
-class Outbound(Struct, kw_only=True, weakref=False, eq=False):
+class Outbound(Struct, weakref=False, eq=False):
     """Outbound request."""
 
     sender: RequestSender

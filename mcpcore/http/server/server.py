@@ -38,7 +38,7 @@ from mcpcore.http.server.exchange import (
     RequestFields,
     is_modern_body,
 )
-from mcpcore.http.server.gate import Gate, private_lines
+from mcpcore.http.server.gate import Gate, Lines, private_lines
 from mcpcore.http.server.router import LocalSessions, Router, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
@@ -152,16 +152,20 @@ class HttpServer:
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        record = Exchange(exchange, fields, principal, router.news, head.peer, fields.terms)
+        session: str | None = None
+        extra: Lines = ()
+        wanted = 0
+        if known is not None:
+            assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
+            session, extra, wanted = lines.session, known.extra, lines.length
+            if principal is not None:
+                extra += private_lines(principal)
+        record = Exchange(exchange, fields, principal, router.news, head.peer, session, extra)
         self._exchanges[exchange] = record
         if self.reports:
             record.report = Report(head.method, head.path, head.peer, now)
         if known is not None:
-            assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
-            record.extra, record.session_id = known.extra, lines.session
-            if principal is not None:
-                record.extra += private_lines(principal)
-            return lines.length
+            return wanted
         if not self._gate.admit(
             record, head, closing=router.closing, unready=self._unready(), refusal=refusal
         ):
