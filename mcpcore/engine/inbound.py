@@ -101,6 +101,7 @@ from mcpcore.wire.message import (
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
+_SERVER = Role.SERVER
 
 EngineHandler = Callable[[PeerState, Inbound], ErrorData | None]
 
@@ -373,7 +374,6 @@ class Receiver:
         if params is UNSET:
             params = NO_PARAMS
         era = state.revision or LATEST_LEGACY
-        theirs, info = state.client_capabilities, state.peer_info
         try:
             skim = decode_skim(params)
         except UNREADABLE:
@@ -384,6 +384,9 @@ class Receiver:
                 state.refuse(route, id, flawed, batch=batch, method=method, revision=era)
                 return
         meta = skim.meta or NO_META
+        theirs, info = meta.client_capabilities, meta.client_info
+        if theirs is None or state.role is not _SERVER:  # else the request is modern
+            theirs, info = state.client_capabilities, state.peer_info
         arrival = Inbound(
             state, id, method, params, route, principal, batch, era, skim, meta, theirs, info
         )

@@ -40,15 +40,19 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
 
     ``mirror`` is what the HTTP headers claim.
     """
-    method, meta = arrival.method, arrival.meta
-    plain = meta is NO_META and mirror is None and method not in MODERN_ONLY
-    modern = not (plain and state.profile.legacy) and is_modern_request(state, method, mirror, meta)
+    method, meta, profile = arrival.method, arrival.meta, state.profile
+    if meta.protocol_version is not None:
+        modern = state.role is not _CLIENT
+    elif meta is NO_META and mirror is None and profile.legacy:  # without a call, as it is frequent
+        modern = method in MODERN_ONLY and state.role is not _CLIENT
+    else:
+        modern = is_modern_request(state, method, mirror, meta)
     if modern:
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:
             return refusal
     else:
-        arrival.row = state.profile.theirs[arrival.revision.position].get(method)
+        arrival.row = profile.theirs[arrival.revision.position].get(method)
     row = arrival.row
     if row is None:
         if method not in state.config.extension_methods:
@@ -60,7 +64,7 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
         if refusal is not None:
             return refusal
     if row is not None:
-        if row.capability not in state.profile.offered:
+        if row.capability not in profile.offered:
             text = f"this {state.role.value} does not declare {row.capability!r}"
             return ErrorData(METHOD_NOT_FOUND, f"method not found: {method} ({text})")
         missing = row.peer_capability
@@ -102,7 +106,6 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
         return _missing(META_PROTOCOL_VERSION)
     if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
-    arrival.capabilities, arrival.client_info = meta.client_capabilities, meta.client_info
     row = arrival.row = profile.theirs[read_by.position].get(method)
     if mirror is not None:
         wanted = state.config.header_params

@@ -58,7 +58,7 @@ class Transmit(Struct):
     repeatable: bool = False
     """True if it may reach the other side twice (set where a transport may send it so)."""
     waits: bool = True
-    """True until it is taken out of the outbox."""
+    """True until a notification with a subject is taken out of the outbox."""
 
     def line(self) -> bytes:
         """Return the frame with its newline, for newline-framed byte streams."""
@@ -146,5 +146,6 @@ class Outbox:
             frames, self.frames = frames[:count], frames[count:]
             self.size -= size
         for frame in frames:
-            frame.waits = False
+            if frame.subject is not None:
+                frame.waits = False
         return frames

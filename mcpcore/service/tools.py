@@ -91,8 +91,6 @@ def check_name(name: str) -> None:
 class ToolEntry(Declaration):
     """Tool that a function runs.  Raises TypeError, ValueError, ValidatorMissing."""
 
-    bare = True
-
     def __init__(
         self,
         function: Callable[..., Any],
@@ -105,7 +103,8 @@ class ToolEntry(Declaration):
         check_name(name)
         declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"), declarations.requirement(options))
+        requirement = declarations.requirement(options)
+        super().__init__(handler, options.get("visible"), requirement, bare=True)
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:

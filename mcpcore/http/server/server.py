@@ -144,7 +144,7 @@ class HttpServer:
         authenticated party, or the refusal.  Raises LocalProtocolError for a number in use, or 0.
         """
         refusal = None
-        if isinstance(principal, Refusal):
+        if principal is not None and isinstance(principal, Refusal):
             refusal, principal = principal, None
         router, lines = self._router, head.headers
         known = None if router.closing or refusal is not None else self._gate.recall(head)
@@ -265,16 +265,16 @@ class HttpServer:
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
-        news = self._router.news
-        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or news)
+        waiting = endpoint.events or endpoint.inbox or endpoint.outbox.frames
+        return bool(waiting or self._router.news)
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
         router = self._router
-        kept = router.sessions.grown or self._log.begun
-        stored = self._stored is not None  # a step may have been asked for
-        return bool(router.watched or kept or stored or self._endpoint.outbound)
+        if router.watched or router.sessions.grown or self._endpoint.outbound:
+            return True
+        return self._log.begun or self._stored is not None  # a step may have been asked for
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all is used up.  Writing may bring more."""

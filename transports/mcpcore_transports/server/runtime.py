@@ -315,15 +315,14 @@ class ServerRuntime:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
             return
-        home = prepared.home
         if prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state, home))
+            self._start(event, prepared, Context(event, self, state, prepared.home))
             return
-        context = Context(event, self, state, home) if prepared.takes_context else None
+        context = Context(event, self, state, prepared.home) if prepared.takes_context else None
         try:
             value = functions.guarded_call(prepared.call, context)
             if functions.is_awaitable(value):  # as a plain function may return one
-                context = context or Context(event, self, state, home)
+                context = context or Context(event, self, state, prepared.home)
                 self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)

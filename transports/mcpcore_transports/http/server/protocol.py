@@ -286,7 +286,9 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if head.upgrade and link.upgrade is not None:
             http.switch()
             return False
-        return self._ask(head)
+        if link.beside or link.settings.authenticate is not None:
+            return self._ask(head)
+        return self._open(head)
 
     def _ask(self, head: RequestHead) -> bool:
         """Choose the host of the request, and authenticate it if that is needed."""
