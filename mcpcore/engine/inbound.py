@@ -358,7 +358,7 @@ class Receiver:
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
             limits = self._limits
-            frame = decode(item, max_depth=limits.depth, max_batch=limits.batch)
+            frame = decode(item, limits.depth, limits.batch)
         else:
             frame = item
         if state.ended or not isinstance(frame, Message):
@@ -384,9 +384,10 @@ class Receiver:
                 state.refuse(route, id, flawed, batch=batch, method=method, revision=era)
                 return
         meta = skim.meta or NO_META
-        theirs, info = meta.client_capabilities, meta.client_info
-        if theirs is None or state.role is not _SERVER:  # else the request is modern
+        if meta.client_capabilities is None or state.role is not _SERVER:
             theirs, info = state.client_capabilities, state.peer_info
+        else:  # the request is modern
+            theirs, info = meta.client_capabilities, meta.client_info
         arrival = Inbound(
             state, id, method, params, route, principal, batch, era, skim, meta, theirs, info
         )

@@ -212,7 +212,7 @@ class ToolEntry(Declaration):
 
     def finish(self, value: Any, request: Prepared, *, shortened: bool = False) -> Raw:
         """Shape the return value, which may be a ``shortened`` one, into content."""
-        if isinstance(value, CallToolResult):
+        if type(value) is not str and isinstance(value, CallToolResult):
             request.failed = value.is_error is True
             result = given_result(request.own(value), self.output, request.revision)
         else:

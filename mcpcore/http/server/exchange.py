@@ -550,14 +550,13 @@ class Exchange:
             self.news[self.route] = self
 
     def take_whole(self) -> HttpReply | None:
-        """Take a whole response in one piece; None if it cannot be."""
+        """Take a whole response in one piece, with which it is over; None if it cannot be."""
         whole = self._whole
         if whole is None or not self.size:
             return None
         if self._close or self._holds or self.report is not None:
             return None
         self._whole, self.size, self._waits = None, 0, False
-        self.news.pop(self.route, None)
         return whole
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:

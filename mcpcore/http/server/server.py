@@ -462,7 +462,7 @@ class HttpServer:
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
         record.state = _WAITING  # from READING, as the table has it; a look into it costs too much
         limits = self._router.session_config.limits
-        frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
+        frame = decode(body, limits.depth, limits.batch)
         record.look_at_body(frame)
         if record.over_sse:
             self._sse.receive(record, frame, now)

@@ -278,7 +278,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             if http.ended and not http.buffer:
                 http.close(clock())
             return False
-        head = http.next_head(clock(), draining=link.draining)
+        head = http.next_head(clock(), link.draining)
         if head is None:
             return False
         if link.ending:
