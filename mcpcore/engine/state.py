@@ -486,9 +486,12 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if record is not None:
             key, route, revision = record.key, record.route, record.revision
         if subject is not None:
-            limit = self.config.limits.queued
-            full = record is None or record.route == MAIN or record.queued > limit
-            if full and self.crowded(record) and self.renew(record, subject, data):
+            if (
+                # As crowded() finds, mostly without a call.
+                (record is None or route == MAIN or record.queued > self.config.limits.queued)
+                and self.crowded(record)
+                and self.renew(record, subject, data)
+            ):
                 return
             if record is not None and self.joins and self.outbox.join(data, size, key, subject):
                 record.queued += size

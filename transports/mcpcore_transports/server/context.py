@@ -333,10 +333,10 @@ class Context(MessageContext[L]):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key, machine = self._event.key, runtime.machine
-        waits = machine.waits(key)
-        sent = machine.progress(key, value, total, message, meta=meta)
-        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
+        key, waits, report = self._event.key, runtime.waits, runtime.report
+        waited = waits(key)
+        sent = report(key, value, total, message, meta=meta)
+        if sent and not waited:  # waiting output is flushed by its own writer, and this with it
             runtime.flush()
         return sent
 

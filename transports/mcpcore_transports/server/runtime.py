@@ -99,6 +99,8 @@ class ServerRuntime:
         tasks: "TaskHost | None" = None,
     ) -> None:
         self.machine = machine
+        # Bound once, as requests and reports are many: the attributes of a machine take longer.
+        self.respond, self.report, self.waits = machine.respond, machine.progress, machine.waits
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = pending.Waiting()
@@ -372,7 +374,8 @@ class ServerRuntime:
             self.machine.admit(event.key)
             return
         if context is None:
-            self.machine.respond(event.key, result, meta=prepared.meta, bare=prepared.bare)
+            respond = self.respond
+            respond(event.key, result, meta=prepared.meta, bare=prepared.bare)
             return
         meta = context.take_result_meta(prepared.meta)
         self._replies(context).respond(event.key, result, meta=meta, bare=prepared.bare)
