@@ -372,7 +372,7 @@ class Exchange:
         close: bool = False,
     ) -> None:
         """Build the whole response; a body is JSON unless ``more`` names another type."""
-        lines = (*more, *self.extra)
+        lines = more + self.extra
         if body and not (more and any(name == headers.CONTENT_TYPE for name, _ in more)):
             lines += _JSON_LINES
         self._whole = HttpReply(self.route, status, lines, body)
