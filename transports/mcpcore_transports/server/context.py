@@ -333,10 +333,11 @@ class Context(MessageContext[L]):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key, waits, report = self._event.key, runtime.waits, runtime.report
-        waited = waits(key)
+        key, machine = self._event.key, runtime.machine
+        report = machine.progress  # an attribute of HttpServer, which a call finds more slowly
+        waits = machine.waits(key)
         sent = report(key, value, total, message, meta=meta)
-        if sent and not waited:  # waiting output is flushed by its own writer, and this with it
+        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
             runtime.flush()
         return sent
 

@@ -99,8 +99,7 @@ class ServerRuntime:
         tasks: "TaskHost | None" = None,
     ) -> None:
         self.machine = machine
-        # Bound once, as requests and reports are many: the attributes of a machine take longer.
-        self.respond, self.report, self.waits = machine.respond, machine.progress, machine.waits
+        self._give = machine.respond  # bound once, as an HttpServer's is found slowly by a call
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = pending.Waiting()
@@ -374,8 +373,8 @@ class ServerRuntime:
             self.machine.admit(event.key)
             return
         if context is None:
-            respond = self.respond
-            respond(event.key, result, meta=prepared.meta, bare=prepared.bare)
+            give = self._give
+            give(event.key, result, meta=prepared.meta, bare=prepared.bare)
             return
         meta = context.take_result_meta(prepared.meta)
         self._replies(context).respond(event.key, result, meta=meta, bare=prepared.bare)
