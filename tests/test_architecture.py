@@ -416,6 +416,23 @@ def test_a_short_module_has_a_reason() -> None:
     assert short == REASONS.keys()
 
 
+STACKED = 30
+"""Most values of a call that CPython passes on its stack, each argument with a name being two."""
+
+
+def test_no_function_makes_a_dict_to_call_another() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for package in ("mcpcore", "mcpcore_transports")
+        for path in modules(package)
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and len(call.args) + 2 * len(call.keywords) > STACKED
+    ]
+    assert found == [], "the dict of a call with so many names costs a tenth of a small request"
+
+
 INHERITED = 2
 """Most classes of ours with behaviour that a class may have above each other."""
 

@@ -101,6 +101,7 @@ from mcpcore.wire.message import (
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
+_SERVER = Role.SERVER
 
 EngineHandler = Callable[[PeerState, Inbound], ErrorData | None]
 
@@ -352,11 +353,12 @@ class Receiver:
         brought it.
         """
         state = self._state
-        state.principal = principal
+        if state.principal is not principal:
+            state.principal = principal
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
             limits = self._limits
-            frame = decode(item, max_depth=limits.depth, max_batch=limits.batch)
+            frame = decode(item, limits.depth, limits.batch)
         else:
             frame = item
         if state.ended or not isinstance(frame, Message):
@@ -372,7 +374,6 @@ class Receiver:
         if params is UNSET:
             params = NO_PARAMS
         era = state.revision or LATEST_LEGACY
-        theirs, info = state.client_capabilities, state.peer_info
         try:
             skim = decode_skim(params)
         except UNREADABLE:
@@ -383,6 +384,10 @@ class Receiver:
                 state.refuse(route, id, flawed, batch=batch, method=method, revision=era)
                 return
         meta = skim.meta or NO_META
+        if meta.client_capabilities is None or state.role is not _SERVER:
+            theirs, info = state.client_capabilities, state.peer_info
+        else:  # the request is modern
+            theirs, info = meta.client_capabilities, meta.client_info
         arrival = Inbound(
             state, id, method, params, route, principal, batch, era, skim, meta, theirs, info
         )
@@ -399,8 +404,11 @@ class Receiver:
                 limit = _LIMITS.get(method)
                 refusal = None if limit is None else _run(limit, arrival)
             refusal = refusal or finds_room(state, arrival)
-            retried = skim.input_responses is not None or skim.request_state is not None
-            if retried and refusal is None and revision.input_rounds:
+            if (
+                refusal is None
+                and revision.input_rounds
+                and (skim.input_responses is not None or skim.request_state is not None)
+            ):
                 responses, echoed, flaw = self._retried(skim)
                 if flaw is not None:
                     refusal = ErrorData(INVALID_PARAMS, f"invalid params: {flaw}")
@@ -410,22 +418,22 @@ class Receiver:
         key = state.register(arrival)
         self._endpoint.events.append(
             events.RequestReceived(
-                key=key,
-                id=id,
-                method=method,
-                params=params,
-                meta=meta,
-                revision=revision,
-                client_info=arrival.client_info,
-                client_capabilities=arrival.capabilities,
-                route=route,
-                input_responses=responses,
-                request_state=echoed,
-                session=state.session,
-                principal=principal,
-                skim=skim,
-                request=stream,
-                mirror=mirror,
+                key,
+                id,
+                method,
+                params,
+                meta,
+                revision,
+                arrival.client_info,
+                arrival.capabilities,
+                route,
+                responses,
+                echoed,
+                state.session,
+                principal,
+                skim,
+                stream,
+                mirror,
             )
         )
 

@@ -9,7 +9,7 @@ versioning, Streamable HTTP ("Server Validation"); the lifecycle page of 2025-11
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from mcpcore.engine.bodies import read_member
+from mcpcore.engine.bodies import NO_META, read_member
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
 from mcpcore.engine.mirror import Mirror, mismatch
@@ -40,15 +40,19 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
 
     ``mirror`` is what the HTTP headers claim.
     """
-    method, meta = arrival.method, arrival.meta
-    names_version = meta.protocol_version is not None and state.role is not _CLIENT
-    modern = names_version or is_modern_request(state, method, mirror, meta)
+    method, meta, profile = arrival.method, arrival.meta, state.profile
+    if meta.protocol_version is not None:
+        modern = state.role is not _CLIENT
+    elif meta is NO_META and mirror is None and profile.legacy:  # without a call, as it is frequent
+        modern = method in MODERN_ONLY and state.role is not _CLIENT
+    else:
+        modern = is_modern_request(state, method, mirror, meta)
     if modern:
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:
             return refusal
     else:
-        arrival.row = state.profile.theirs[arrival.revision.position].get(method)
+        arrival.row = profile.theirs[arrival.revision.position].get(method)
     row = arrival.row
     if row is None:
         if method not in state.config.extension_methods:
@@ -60,7 +64,7 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
         if refusal is not None:
             return refusal
     if row is not None:
-        if row.capability not in state.profile.offered:
+        if row.capability not in profile.offered:
             text = f"this {state.role.value} does not declare {row.capability!r}"
             return ErrorData(METHOD_NOT_FOUND, f"method not found: {method} ({text})")
         missing = row.peer_capability
@@ -90,10 +94,11 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
     It cannot be in a batch: no modern revision has batches.
     """
     meta, method, profile = arrival.meta, arrival.method, state.profile
-    arrival.revision = LATEST
+    version = meta.protocol_version
+    revision = None if version is None else profile.by_name.get(version)
+    arrival.revision = read_by = revision or LATEST
     if arrival.batch is not None:
         return ErrorData(INVALID_REQUEST, f"{method}: not possible in a batch")
-    version = meta.protocol_version
     if version is None:
         if method == "initialize":
             # A legacy client cannot read anything but this error (versioning page).
@@ -101,18 +106,13 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
         return _missing(META_PROTOCOL_VERSION)
     if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
-    arrival.capabilities, arrival.client_info = meta.client_capabilities, meta.client_info
-    revision = profile.by_name.get(version)
-    row = arrival.row = profile.theirs[(revision or LATEST).position].get(method)
+    row = arrival.row = profile.theirs[read_by.position].get(method)
     if mirror is not None:
         skim, params, who = arrival.skim, arrival.params, arrival.principal
         flaw = mismatch(mirror, version, method, row, skim, params, state.config, who)
         if flaw is not None:
             return ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
-    if revision is None:
-        return unsupported(version, state.config.revisions)
-    arrival.revision = revision
-    return None
+    return unsupported(version, state.config.revisions) if revision is None else None
 
 
 def _comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:

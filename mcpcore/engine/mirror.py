@@ -88,13 +88,6 @@ def same_value(claimed: str, value: Any) -> bool:
     return text_of(value) == claimed
 
 
-def name_in(skim: Skim, header: str) -> str | None:
-    """Return the member that ``Mcp-Name`` mirrors, if it is there and a string."""
-    member: Raw | None = getattr(skim, _MIRRORED[header])
-    value = None if member is None else read_member(member)
-    return value if isinstance(value, str) else None
-
-
 # The client's side
 
 
@@ -153,8 +146,9 @@ def mismatch(
         return None
     if mirror.name is None:
         return f"the Mcp-Name header is missing; {method} requires it"
-    name = name_in(skim, row.header)
-    if name is None:
+    member: Raw | None = getattr(skim, _MIRRORED[row.header])
+    name = None if member is None else read_member(member)
+    if not isinstance(name, str):
         # A name of the wrong type is refused later, when the params are decoded.
         return None
     if mirror.name != name:

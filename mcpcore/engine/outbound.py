@@ -72,10 +72,10 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         else:
             body, meta, _ = take_apart(params, meta)
         request = Outbound(
-            sender=self,
-            id=self.new_id(),
-            method=method,
-            original=body,
+            self,
+            self.new_id(),
+            method,
+            body,
             body=body,
             meta=checked_meta(meta) if meta else {},
             log_level=log_level,

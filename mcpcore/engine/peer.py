@@ -834,10 +834,20 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     if record.batch is not None:
         record.batch.settle(data)
         return True
-    route, size, ends = record.route, len(data), record.route != MAIN
-    key, method, revision = record.key, record.method, record.revision
+    route = record.route
     peer.outbox.push(
-        Transmit(peer, route, (data,), size, kind, key, method, revision, code, ends=ends)
+        Transmit(
+            peer,
+            route,
+            (data,),
+            len(data),
+            kind,
+            record.key,
+            record.method,
+            record.revision,
+            code,
+            ends=route != MAIN,
+        )
     )
     return True
 

@@ -141,7 +141,7 @@ class RequestSender(Protocol):
         """Cancel a request, if it is one of the application."""
 
 
-class Outbound(Struct, kw_only=True, weakref=False, eq=False):
+class Outbound(Struct, weakref=False, eq=False):
     """Outbound request."""
 
     sender: RequestSender
@@ -208,25 +208,40 @@ _PROFILES = 8
 """Maximum profiles kept; an endpoint has one or two Configs, unless each Peer has its own."""
 
 
-class Endpoint(Struct, weakref=False, eq=False):
+class Endpoint:
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
     Items in ``inbox`` stand behind the part of a Peer, or other machine, that takes them in.
     """
 
-    inbox: deque[tuple[Any, ...]] = field(default_factory=deque)
-    events: deque[Event] = field(default_factory=deque)
-    outbox: Outbox = field(default_factory=Outbox)
-    deadlines: Deadlines[Outbound] = field(default_factory=Deadlines)
-    inbound: dict[Key, Inbound] = {}
-    capacity: int = sys.maxsize
-    """Maximum inbound requests in flight of all Peers, listen streams included."""
-    outbound: dict[RequestId, Outbound] = {}
-    last_key: Key = 0
-    """Key of the latest inbound request; keys are numbers, counted up."""
-    serial: int = 0
-    """Number of outbound requests; each makes the id of one."""
-    _profiles: list[Profile] = []
+    # No Struct, whose attributes take ten times as long to set.
+    __slots__ = (
+        "_profiles",
+        "capacity",
+        "deadlines",
+        "events",
+        "inbound",
+        "inbox",
+        "last_key",
+        "outbound",
+        "outbox",
+        "serial",
+    )
+
+    def __init__(self) -> None:
+        self.inbox: deque[tuple[Any, ...]] = deque()
+        self.events: deque[Event] = deque()
+        self.outbox = Outbox()
+        self.deadlines: Deadlines[Outbound] = Deadlines()
+        self.inbound: dict[Key, Inbound] = {}
+        self.capacity = sys.maxsize
+        """Maximum inbound requests in flight of all Peers, listen streams included."""
+        self.outbound: dict[RequestId, Outbound] = {}
+        self.last_key: Key = 0
+        """Key of the latest inbound request; keys are numbers, counted up."""
+        self.serial = 0
+        """Number of outbound requests; each makes the id of one."""
+        self._profiles: list[Profile] = []
 
     def profile(self, role: Role, config: Config) -> Profile:
         """Return the profile of a Config, shared by all Peers of this endpoint that have it."""
@@ -270,8 +285,8 @@ class Endpoint(Struct, weakref=False, eq=False):
         while not events:
             if not inbox:
                 return None
-            target, *item = inbox.popleft()
-            target.take_in(*item)
+            item = inbox.popleft()
+            item[0].take_in(*item[1:])
         return events.popleft()
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:
@@ -471,9 +486,12 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if record is not None:
             key, route, revision = record.key, record.route, record.revision
         if subject is not None:
-            limit = self.config.limits.queued
-            full = record is None or record.route == MAIN or record.queued > limit
-            if full and self.crowded(record) and self.renew(record, subject, data):
+            if (
+                # As crowded() finds, mostly without a call.
+                (record is None or route == MAIN or record.queued > self.config.limits.queued)
+                and self.crowded(record)
+                and self.renew(record, subject, data)
+            ):
                 return
             if record is not None and self.joins and self.outbox.join(data, size, key, subject):
                 record.queued += size

@@ -62,7 +62,7 @@ class Transmit(Struct):
     repeatable: bool = False
     """True if it may reach the other side twice (set where a transport may send it so)."""
     waits: bool = True
-    """True until it is taken out of the outbox."""
+    """True until a notification with a subject is taken out of the outbox."""
 
     def line(self) -> bytes:
         """Return the frame with its newline, for newline-framed byte streams."""
@@ -73,16 +73,20 @@ _FULL = 8 * 1024
 """Bytes of a frame to which no more texts are joined: it counts as waiting until all is taken."""
 
 
-class Outbox(Struct, weakref=False, eq=False):
+class Outbox:
     """Queue of the frames that wait to be taken, with a count of their bytes.
 
     Shared by the Peers of one endpoint.  Frames of a request are also counted per request, so
     that a handler can be told to wait (``queued`` and StreamDrained).
     """
 
-    frames: list[Transmit] = []
-    """Queued frames, in order; read-only for others."""
-    size: int = 0
+    # No Struct, whose attributes take ten times as long to set.
+    __slots__ = ("frames", "size")
+
+    def __init__(self) -> None:
+        self.frames: list[Transmit] = []
+        """Queued frames, in order; read-only for others."""
+        self.size = 0
 
     def push(self, frame: Transmit) -> None:
         """Append a frame."""
@@ -146,5 +150,6 @@ class Outbox(Struct, weakref=False, eq=False):
             frames, self.frames = frames[:count], frames[count:]
             self.size -= size
         for frame in frames:
-            frame.waits = False
+            if frame.subject is not None:
+                frame.waits = False
         return frames

@@ -356,7 +356,6 @@ class Declaration:
     roles that its users need; None: none.
     """
 
-    bare = False
     declared: Struct
     """Item of a list, if it is one, with the members of all revisions."""
     number = 0
@@ -365,20 +364,24 @@ class Declaration:
     """App of a tool, if it has one."""
     timeout: float | None = None
     """Seconds that a call of a tool may take; None: no limit."""
-    mounts: "tuple[Mount, ...]" = ()
-    """Mounts that it has come through, the innermost first."""
-    origin: "tuple[Server, str] | None" = None
-    """Server that has declared it, with its name or URI there, if it has come through mounts."""
 
     def __init__(
         self,
         handler: Handler,
         visible: Visible | None = None,
         requirement: "Requirement | None" = None,
+        *,
+        bare: bool = False,
     ) -> None:
         self.handler = handler
         self.visible = visible
         self.requirement = requirement
+        self.bare = bare
+        """Value for :attr:`Prepared.bare`."""
+        self.mounts: tuple[Mount, ...] = ()
+        """Mounts that it has come through, the innermost first."""
+        self.origin: tuple[Server, str] | None = None
+        """Server that has declared it, with its name or URI there, if it was mounted."""
         self.encoded: dict[tuple[Revision, bool], bytes] = {}
         """Listed forms, kept where each principal has its own pages."""
 
@@ -408,18 +411,18 @@ class Declaration:
 class Bound(Prepared):
     """Request with the declaration whose handler it calls, and the values for that."""
 
-    __slots__ = ("_declaration", "_values", "bare", "takes_context")
+    # What is read of each request: the default of a class takes longer to find.
+    __slots__ = ("_declaration", "_values", "bare", "meta", "result", "takes_context", "thread")
 
     def __init__(
         self, declaration: Declaration, values: tuple[Any, ...], revision: Revision
     ) -> None:
         handler = declaration.handler
         self.revision = revision
-        self.is_async = handler.is_async
+        self.result, self.meta = None, None
+        self.is_async, self.thread = handler.is_async, handler.thread
         self.takes_context = handler.takes_context
         self.bare = declaration.bare
-        if handler.thread:
-            self.thread = True
         if declaration.timeout is not None:
             self.timeout = declaration.timeout
         if declaration.origin is not None:

@@ -90,8 +90,6 @@ def check_name(name: str) -> None:
 class ToolEntry(Declaration):
     """Tool that a function runs.  Raises TypeError, ValueError, ValidatorMissing."""
 
-    bare = True
-
     def __init__(
         self,
         function: Callable[..., Any],
@@ -104,7 +102,8 @@ class ToolEntry(Declaration):
         check_name(name)
         declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"), declarations.requirement(options))
+        requirement = declarations.requirement(options)
+        super().__init__(handler, options.get("visible"), requirement, bare=True)
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
@@ -212,7 +211,7 @@ class ToolEntry(Declaration):
 
     def finish(self, value: Any, request: Prepared, *, shortened: bool = False) -> Raw:
         """Shape the return value, which may be a ``shortened`` one, into content."""
-        if isinstance(value, CallToolResult):
+        if type(value) is not str and isinstance(value, CallToolResult):
             request.failed = value.is_error is True
             result = given_result(request.own(value), self.output, request.revision)
         else:

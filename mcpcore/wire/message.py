@@ -130,7 +130,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(
-    data: bytes | bytearray | memoryview, *, max_depth: int = MAX_DEPTH, max_batch: int = MAX_BATCH
+    data: bytes | bytearray | memoryview, max_depth: int = MAX_DEPTH, max_batch: int = MAX_BATCH
 ) -> Frame:
     """Read one JSON text: a message, a batch, or the reason why it is neither.
 

@@ -687,7 +687,7 @@ class HttpClient:
 
     def _decode(self, data: bytes) -> Frame:
         limits = self._state.peer.config.limits
-        return decode(data, max_depth=limits.depth, max_batch=limits.batch)
+        return decode(data, limits.depth, limits.batch)
 
     def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
         """Pass a frame to the engine, without responses to requests not sent on this exchange."""

@@ -214,66 +214,116 @@ def taken_over(frame: Transmit) -> None:
         frame.peer.taken(frame)
 
 
-_WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
-_DONE = ExchangeState.DONE
+_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
+_STREAMING, _DONE = ExchangeState.STREAMING, ExchangeState.DONE
 _READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
 NO_FIELDS = RequestFields(())
 """Fields of a head that is no longer needed."""
 
 
-class Exchange(Struct, eq=False, weakref=False):
+class Exchange:
     """Request and its response, which waits until the driver takes it."""
 
-    route: Route
-    fields: RequestFields
-    principal: str | None
-    news: "dict[Route, Exchange]"
-    """Exchanges with output, by route; the exchange adds itself here."""
-    peer: str | None = None
-    terms: Terms = _ANY_TERMS
-    session_id: str | None = None
-    report: Report | None = None
-    parts: BytesIO | None = None
-    """Parts of the body that have come, in one piece."""
-    received: int = 0
-    request_id: RequestId | None = None
-    batch: tuple[RequestId, ...] = ()
-    """Ids of the requests, if the body is a batch."""
-    sound: bool = False
-    """True if the body is one well-formed message."""
-    rejected: bool = False
-    """True if the body is not a valid message."""
-    extends: bool = False
-    """True if no revision has the method, so that the application may not know it either."""
-    modern: bool = False
-    over_sse: bool = False
-    """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
-    state: ExchangeState = ExchangeState.READING
-    session: "Session | None" = None
-    stream: EventStream | None = None
-    source: "StreamWriter | StreamReader | None" = None
-    opens: bool = False
-    """True if the body is the ``initialize`` that opens ``session``."""
-    extra: tuple[tuple[bytes, bytes], ...] = ()
-    size: int = 0
-    deadline: float | None = None
-    slow_at: float = math.inf
-    """Time at which a missing answer makes the response an event stream."""
-    silent: bool = True
-    """True if nothing was sent since the last check."""
-    moved: bool = False
-    """True if some output was taken since the last check."""
-    over_since: float | None = None
-    _head: HttpHead | None = None
-    """Head of an event stream or a compressed body, until it is taken."""
-    _whole: HttpReply | None = None
-    """Whole response, until part of it is taken."""
-    _out: deque[Transmit | bytes | memoryview] = NOTHING
-    _close: bool = False
-    _waits: bool = False
-    _holds: int = 0
-    """Number of holds; output is given out at zero."""
-    packing: Packing | None = None
+    # No Struct, whose attributes take ten times as long to set.
+    __slots__ = (
+        "_close",
+        "_head",
+        "_holds",
+        "_out",
+        "_waits",
+        "_whole",
+        "batch",
+        "deadline",
+        "extends",
+        "extra",
+        "fields",
+        "modern",
+        "moved",
+        "news",
+        "opens",
+        "over_since",
+        "over_sse",
+        "packing",
+        "parts",
+        "peer",
+        "principal",
+        "received",
+        "rejected",
+        "report",
+        "request_id",
+        "route",
+        "session",
+        "session_id",
+        "silent",
+        "size",
+        "slow_at",
+        "sound",
+        "source",
+        "state",
+        "stream",
+        "terms",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        fields: RequestFields,
+        principal: str | None,
+        news: "dict[Route, Exchange]",
+        peer: str | None,
+        session_id: str | None,
+        extra: tuple[tuple[bytes, bytes], ...],
+    ) -> None:
+        self.route = route
+        self.fields = fields
+        self.principal = principal
+        self.news = news
+        """Exchanges with output, by route; the exchange adds itself here."""
+        self.peer = peer
+        self.terms = fields.terms
+        self.session_id = session_id
+        self.report: Report | None = None
+        self.parts: BytesIO | None = None
+        """Parts of the body that have come, in one piece."""
+        self.received = 0
+        self.request_id: RequestId | None = None
+        self.batch: tuple[RequestId, ...] = ()
+        """Ids of the requests, if the body is a batch."""
+        self.sound = False
+        """True if the body is one well-formed message."""
+        self.rejected = False
+        """True if the body is not a valid message."""
+        self.extends = False
+        """True if no revision has the method, so that the application may not know it either."""
+        self.modern = False
+        self.over_sse = False
+        """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
+        self.state: ExchangeState = _READING
+        self.session: Session | None = None
+        self.stream: EventStream | None = None
+        self.source: StreamWriter | StreamReader | None = None
+        self.opens = False
+        """True if the body is the ``initialize`` that opens ``session``."""
+        self.extra = extra
+        self.size = 0
+        self.deadline: float | None = None
+        self.slow_at: float = math.inf
+        """Time at which a missing answer makes the response an event stream."""
+        self.silent = True
+        """True if nothing was sent since the last check."""
+        self.moved = False
+        """True if some output was taken since the last check."""
+        self.over_since: float | None = None
+        self._head: HttpHead | None = None
+        """Head of an event stream or a compressed body, until it is taken."""
+        self._whole: HttpReply | None = None
+        """Whole response, until part of it is taken."""
+        self._out: deque[Transmit | bytes | memoryview] = NOTHING
+        self._close = False
+        self._waits = False
+        self._holds = 0
+        """Number of holds; output is given out at zero."""
+        self.packing: Packing | None = None
 
     # The request
 
@@ -287,7 +337,8 @@ class Exchange(Struct, eq=False, weakref=False):
         if isinstance(frame, Message):
             self.sound = True
             if frame.method is not UNSET:
-                self.extends = frame.method not in KNOWN_METHODS
+                if frame.method not in KNOWN_METHODS:
+                    self.extends = True
                 if self.report is not None:
                     self.report.rpc_method = frame.method
                 if frame.id is not UNSET:
@@ -321,8 +372,8 @@ class Exchange(Struct, eq=False, weakref=False):
         close: bool = False,
     ) -> None:
         """Build the whole response; a body is JSON unless ``more`` names another type."""
-        lines = (*more, *self.extra)
-        if body and not any(name == headers.CONTENT_TYPE for name, _ in more):
+        lines = more + self.extra
+        if body and not (more and any(name == headers.CONTENT_TYPE for name, _ in more)):
             lines += _JSON_LINES
         self._whole = HttpReply(self.route, status, lines, body)
         self.size = len(body)
@@ -444,7 +495,9 @@ class Exchange(Struct, eq=False, weakref=False):
     def finish(self, *, close: bool = False) -> None:
         """Complete the response; with ``close`` the connection ends as well."""
         self.state = _DONE  # from every state, as the table has it; a look into it costs too much
-        self._close, self._waits = close, True
+        self._waits = True
+        if self._close is not close:
+            self._close = close
         if not self._holds:
             self.news[self.route] = self  # even if output waits
 
@@ -497,14 +550,13 @@ class Exchange(Struct, eq=False, weakref=False):
             self.news[self.route] = self
 
     def take_whole(self) -> HttpReply | None:
-        """Take a whole response in one piece; None if it cannot be."""
+        """Take a whole response in one piece, with which it is over; None if it cannot be."""
         whole = self._whole
         if whole is None or not self.size:
             return None
         if self._close or self._holds or self.report is not None:
             return None
         self._whole, self.size, self._waits = None, 0, False
-        self.news.pop(self.route, None)
         return whole
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:

@@ -124,10 +124,10 @@ class Router:
             if record.state is _WAITING and not record.opens:
                 self.watched = self.watched or not waiting
                 waiting.append((record, since))
-            elif self._is_open(record):
+            elif record.state is not _DONE and record.route in self.exchanges:
                 self.watch(record, since)
         self.unwatched.clear()
-        if len(waiting) > 64 + 4 * len(self.exchanges):
+        if len(waiting) > 64 and len(waiting) > 64 + 4 * len(self.exchanges):
             self._waiting = deque(each for each in waiting if self._is_open(each[0]))
 
     def _is_open(self, record: Exchange) -> bool:
@@ -294,7 +294,8 @@ class Router:
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
         del self.exchanges[record.route]
-        self._drop_answered()
+        if self._waiting:
+            self._drop_answered()
         if record.report is not None:
             self.endpoint.events.append(_ended(record, record.report))
         if record.deadline is not None:

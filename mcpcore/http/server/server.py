@@ -38,7 +38,7 @@ from mcpcore.http.server.exchange import (
     RequestFields,
     is_modern_body,
 )
-from mcpcore.http.server.gate import Gate, private_lines
+from mcpcore.http.server.gate import Gate, Lines, private_lines
 from mcpcore.http.server.router import LocalSessions, Router, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
@@ -145,7 +145,7 @@ class HttpServer:
         authenticated party, or the refusal.  Raises LocalProtocolError for a number in use, or 0.
         """
         refusal = None
-        if isinstance(principal, Refusal):
+        if principal is not None and isinstance(principal, Refusal):
             refusal, principal = principal, None
         router, lines = self._router, head.headers
         known = None if router.closing or refusal is not None else self._gate.recall(head)
@@ -153,16 +153,20 @@ class HttpServer:
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        record = Exchange(exchange, fields, principal, router.news, head.peer, fields.terms)
+        session: str | None = None
+        extra: Lines = ()
+        wanted = 0
+        if known is not None:
+            assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
+            session, extra, wanted = lines.session, known.extra, lines.length
+            if principal is not None:
+                extra += private_lines(principal)
+        record = Exchange(exchange, fields, principal, router.news, head.peer, session, extra)
         self._exchanges[exchange] = record
         if self.reports:
             record.report = Report(head.method, head.path, head.peer, now)
         if known is not None:
-            assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
-            record.extra, record.session_id = known.extra, lines.session
-            if principal is not None:
-                record.extra += private_lines(principal)
-            return lines.length
+            return wanted
         if not self._gate.admit(
             record, head, closing=router.closing, unready=self._unready(), refusal=refusal
         ):
@@ -262,16 +266,16 @@ class HttpServer:
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
-        news = self._router.news
-        return bool(endpoint.events or endpoint.inbox or endpoint.outbox.frames or news)
+        waiting = endpoint.events or endpoint.inbox or endpoint.outbox.frames
+        return bool(waiting or self._router.news)
 
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
         router = self._router
-        kept = router.sessions.grown or self._log.begun
-        stored = self._stored is not None  # a step may have been asked for
-        return bool(router.watched or kept or stored or self._endpoint.outbound)
+        if router.watched or router.sessions.grown or self._endpoint.outbound:
+            return True
+        return self._log.begun or self._stored is not None  # a step may have been asked for
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all is used up.  Writing may bring more."""
@@ -459,7 +463,7 @@ class HttpServer:
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
         record.state = _WAITING  # from READING, as the table has it; a look into it costs too much
         limits = self._router.session_config.limits
-        frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
+        frame = decode(body, limits.depth, limits.batch)
         record.look_at_body(frame)
         if record.over_sse:
             self._sse.receive(record, frame, now)

@@ -254,7 +254,7 @@ class Http1Server:
         else:
             self.buffer += data
 
-    def next_head(self, now: float, *, draining: bool = False) -> RequestHead | None:
+    def next_head(self, now: float, draining: bool = False) -> RequestHead | None:
         """Take the next head from the input, while not blocked; None if none is complete.
 
         Without further input the connection ends after the end of the stream, or if it is

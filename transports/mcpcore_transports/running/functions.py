@@ -226,11 +226,11 @@ async def let_wait(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     return results[0]
 
 
-def guarded_call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def guarded_call(function: Callable[[R], T], argument: R) -> T:
     """Call a plain function of the application, whose tasks are tasks of a handler."""
     token = _in_handler.set(True)
     try:
-        return function(*args, **kwargs)
+        return function(argument)
     finally:
         _in_handler.reset(token)
 

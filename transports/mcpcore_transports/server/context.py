@@ -334,8 +334,9 @@ class Context(MessageContext[L]):
         if task is not None:
             return task.progress(value, total, message, meta)
         key, machine = self._event.key, runtime.machine
+        report = machine.progress  # an attribute of HttpServer, which a call finds more slowly
         waits = machine.waits(key)
-        sent = machine.progress(key, value, total, message, meta=meta)
+        sent = report(key, value, total, message, meta=meta)
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
             runtime.flush()
         return sent

@@ -96,6 +96,7 @@ class ServerRuntime:
         tasks: "TaskHost | None" = None,
     ) -> None:
         self.machine = machine
+        self._give = machine.respond  # bound once, as an HttpServer's is found slowly by a call
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = pending.Waiting()
@@ -312,15 +313,14 @@ class ServerRuntime:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
             return
-        home = prepared.home
         if prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state, home))
+            self._start(event, prepared, Context(event, self, state, prepared.home))
             return
-        context = Context(event, self, state, home) if prepared.takes_context else None
+        context = Context(event, self, state, prepared.home) if prepared.takes_context else None
         try:
             value = functions.guarded_call(prepared.call, context)
             if functions.is_awaitable(value):  # as a plain function may return one
-                context = context or Context(event, self, state, home)
+                context = context or Context(event, self, state, prepared.home)
                 self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)
@@ -370,7 +370,8 @@ class ServerRuntime:
             self.machine.admit(event.key)
             return
         if context is None:
-            self.machine.respond(event.key, result, meta=prepared.meta, bare=prepared.bare)
+            give = self._give
+            give(event.key, result, meta=prepared.meta, bare=prepared.bare)
             return
         meta = context.take_result_meta(prepared.meta)
         self._replies(context).respond(event.key, result, meta=meta, bare=prepared.bare)

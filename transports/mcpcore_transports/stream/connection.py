@@ -461,7 +461,7 @@ class StreamConnection:
         """Consume bytes outside the reader task; return those left to that task, or None."""
         if self._reading is not _OPEN or self._life not in AT_WORK:
             return data
-        if (self._writing is _BLOCKED or self.peer.output_size) and self._full():
+        if self._writing is _BLOCKED and self._full():
             return data
         try:
             self._feed(data)
@@ -594,13 +594,14 @@ class StreamConnection:
         peer, handle, now = self.peer, self.app.handle, clock()
         most = self.settings.queued if self._server else math.inf
         while peer.has_input:
-            if peer.output_size + len(self._rest) > most:
+            waiting = peer.output_size
+            if waiting + len(self._rest) > most:
                 return True
             if share <= 0:
                 self._move_reading(ReadingSignal.YIELD)
                 return False
             share -= 1
-            if self._steady < _STEADY and self._must_wait():
+            if self._steady < _STEADY and self._must_wait(waiting):
                 self._move_reading(ReadingSignal.HOLD)
                 return False
             event = peer.next_event()
@@ -614,11 +615,11 @@ class StreamConnection:
             self._steady = self._steady + 1 if now - begun < _QUICK else 0
         return False
 
-    def _must_wait(self) -> bool:
-        """Write ready output; return True if it waits for the writer task, which has not begun."""
+    def _must_wait(self, waiting: int) -> bool:
+        """Write ``waiting`` bytes; return True if the writer task, not yet begun, is to do it."""
         if not (self._server and self._paced):
             return False
-        if self.peer.output_size and self._writing is not _BLOCKED:
+        if waiting and self._writing is not _BLOCKED:
             self._flush()
         return self._writing is _BLOCKED and clock() < self._begun + _HOLD
 

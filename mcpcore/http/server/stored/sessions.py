@@ -297,7 +297,7 @@ class StoredSessions:
             self.end(replica, note.reason, now)
         elif isinstance(note, storing.Forwarded) and note.principal == replica.principal:
             limits = router.session_config.limits
-            frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
+            frame = decode(bytes(note.message), limits.depth, limits.batch)
             replica.peer.receive(frame, now=now, principal=note.principal)
 
     # From requests

@@ -279,7 +279,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             if http.ended and not http.buffer:
                 http.close(clock())
             return False
-        head = http.next_head(clock(), draining=link.draining)
+        head = http.next_head(clock(), link.draining)
         if head is None:
             return False
         if link.ending:
@@ -287,7 +287,9 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if head.upgrade and link.upgrade is not None:
             http.switch()
             return False
-        return self._ask(head)
+        if link.beside or link.settings.authenticate is not None:
+            return self._ask(head)
+        return self._open(head)
 
     def _ask(self, head: RequestHead) -> bool:
         """Choose the host of the request, and authenticate it if that is needed."""
