@@ -154,7 +154,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("CallbackContext.report", "StreamConnection.app", "CustomTarget.make_link.app"),
-            *("Config.may_read", "Context.home", "Gateway.run.offer"),
+            *("Config.has_tool", "Config.may_read", "Context.home", "Gateway.run.offer"),
         ),
         _OURS,
     ),
