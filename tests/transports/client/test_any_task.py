@@ -124,6 +124,26 @@ def test_what_its_tasks_raise_comes_out_in_the_end() -> None:
     run(main)
 
 
+def test_what_a_task_raises_cancels_the_one_that_has_begun_the_group() -> None:
+    async def fail() -> None:
+        raise ValueError("x")
+
+    async def main() -> None:
+        tasks = DetachedGroup()
+        group = await tasks.begin()
+        group.start_soon(fail)
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await asyncio.sleep(2 * PATIENCE)
+        with pytest.raises(ExceptionGroup) as caught:
+            await tasks.end(cancelled.value)
+        assert caught.group_contains(ValueError, match="x")
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    run(main)
+
+
 def test_a_beginning_that_is_cancelled_leaves_no_task() -> None:
     async def main() -> None:
         tasks = DetachedGroup()

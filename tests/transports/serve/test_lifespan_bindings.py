@@ -348,8 +348,9 @@ async def test_in_memory_one_that_ends_by_itself_ends_the_block(wire: bool) -> N
             crash.set()
             await anyio.sleep_forever()
 
-    with anyio.fail_after(PATIENCE), pytest.raises(LifespanError, match=GONE):
+    with anyio.move_on_after(PATIENCE) as scope, pytest.raises(LifespanError, match=GONE):
         await use()
+    assert not scope.cancel_called
 
 
 class Database:

@@ -118,13 +118,17 @@ class DetachedGroup:
     """Task group that, on asyncio, may end in another task than the one that has begun it.
 
     A notebook, a fixture and an object with methods for its beginning and end do so.  There, the
-    group lives in a task of its own.  On trio it belongs to the task that begins it, as interrupts
-    of the program do.
+    group lives in a task of its own, and a failure of a task cancels the one that has begun the
+    group, as long as that runs.  On trio it belongs to the task that begins it, as interrupts of
+    the program do.
     """
 
     def __init__(self) -> None:
         self.group: TaskGroup
         self._task: asyncio.Task[None] | None = None
+        self._beginner: asyncio.Task[Any] | None = None
+        self._failed = False
+        """True if the task that has begun the group was cancelled."""
         self._over = anyio.Event()
 
     async def begin(self) -> TaskGroup:
@@ -133,6 +137,7 @@ class DetachedGroup:
             self.group = await anyio.create_task_group().__aenter__()
             return self.group
         begun = anyio.Event()
+        self._beginner = asyncio.current_task()
         self._task = asyncio.get_running_loop().create_task(self._live(begun))
         _running.add(self._task)
         self._task.add_done_callback(_running.discard)
@@ -144,9 +149,14 @@ class DetachedGroup:
         return self.group
 
     async def _live(self, begun: anyio.Event) -> None:
-        async with anyio.create_task_group() as self.group:
-            begun.set()
-            await self._over.wait()
+        try:
+            async with anyio.create_task_group() as self.group:
+                begun.set()
+                await self._over.wait()
+        except BaseExceptionGroup:
+            if not self._over.is_set() and self._beginner is not None:
+                self._failed = self._beginner.cancel()
+            raise
 
     async def end(self, error: BaseException | None = None) -> bool | None:
         """Wait for the tasks, or cancel them because of ``error``, as a group does in the end.
@@ -169,6 +179,8 @@ class DetachedGroup:
                     await asyncio.wait([self._task])
             except asyncio.CancelledError as cancelled:
                 interrupted = cancelled
+        if self._failed and (caller := asyncio.current_task()) is self._beginner and caller:
+            caller.uncancel()
         failure = None if self._task.cancelled() else self._task.exception()
         if (raised := failure or interrupted) is not None:
             raise raised
