@@ -79,7 +79,8 @@ def relayed(
     spoken = ["--revision", revision.name, "--server-revision", server_revision.name]
     behind = [target] if isinstance(target, str) else ["--", *target]
     binding = BINDINGS["http" if transport == STATELESS else transport]
-    command = [*OUR_GATEWAY, *spoken, *binding, *behind]
+    # Some servers take long to start, on a busy machine above all.
+    command = [*OUR_GATEWAY, "--start-time", "300", *spoken, *binding, *behind]
     if transport == "stdio":
         yield command
     else:

@@ -217,6 +217,7 @@ WHY: dict[str, Excuse] = {
         {
             "client/core.py ClientCore._step_up": (2, 2),
             "client/reconnect.py ReconnectingLink.replace": (2, 2),
+            "running/functions.py let_wait": (1, 1),
             "running/pending.py Waiting.idle": (1, 1),
             "auth/authorizer.py Authorizer._carry_out": (2, 2),
             "auth/authorizer.py Authorizer._in_turn": (1, 1),
