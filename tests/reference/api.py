@@ -77,6 +77,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.stores.base",
             "mcpcore_transports.schema",
             "mcpcore.trace.format",
+            "mcpcore.trace.redaction",
         ),
     ),
     "testing": ("Hypothesis strategies", ("mcpcore_conformance.strategies",)),

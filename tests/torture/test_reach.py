@@ -21,6 +21,7 @@ UNUSED = {
         ("client.assertions", "client.sign_in", "client.tokens"),
         "for clients that authorize themselves, which have tests of their own",
     ),
+    "server.runtime.observer": "telemetry gives it, which has tests of its own",
     "server.runtime.error_ids": "called once a handler has failed; it has tests of its own",
 }
 """Settings that take a function which no story needs, and why."""
