@@ -82,9 +82,8 @@ class Principal(str):
             raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
-        if not isinstance(claims, MappingProxyType):
-            claims = MappingProxyType(dict(claims or {}))
-        self.claims = claims
+        # Copied: a read-only view, too, shows what its maker still changes.
+        self.claims = MappingProxyType(dict(claims or {}))
         self.until, self.revoked = until, revoked
         self.challenge, self.lines, self.refused = challenge, (), None
         self.exchangeable = exchangeable

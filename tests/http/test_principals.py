@@ -1,6 +1,7 @@
 """Who sends a request: principals, refusals, and what is bound to them."""
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ def head(*values: str, method: str = "POST", path: str = "/mcp", **headers: str)
     lines += [(b"authorization", value.encode("latin-1")) for value in values]
     lines += [(name.encode(), value.encode()) for name, value in headers.items()]
     return HttpRequest(method=method, path=path, headers=lines)
+
+
+def test_claims_stay_as_they_were() -> None:
+    told = {"org": 1}
+    principals = [Principal("ann", claims=claims) for claims in (told, MappingProxyType(told))]
+    told["org"] = 2
+    assert [each.claims for each in principals] == [{"org": 1}, {"org": 1}]
 
 
 def test_a_principal_is_its_name() -> None:
