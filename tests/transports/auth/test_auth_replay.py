@@ -1,11 +1,14 @@
 """DPoP proofs that are sent again: to another worker, or after a restart (attack 47)."""
 
+import subprocess
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from mcpcore.auth.proofs import thumbprint
@@ -49,7 +52,15 @@ async def _two_workers(store: str) -> None:
         async def worker(backwards: bool) -> None:
             sent = [token, *(reversed(proofs) if backwards else proofs)]
             words = [*CHILD, store, desk.url]
-            done = await anyio.run_process(words, input="\n".join(sent).encode())
+            done = await anyio.to_thread.run_sync(
+                partial(
+                    subprocess.run,
+                    words,
+                    input="\n".join(sent).encode(),
+                    stdout=subprocess.PIPE,
+                    check=True,
+                )
+            )
             found.update(int(line) for line in done.stdout.split())
 
         with patience():

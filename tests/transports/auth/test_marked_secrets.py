@@ -121,6 +121,8 @@ class Told:
         ours = [x for x in gc.get_objects() if str(type(x).__module__).startswith("mcpcore")]
         assert len(ours) > 100
         for each in ours:
+            if isinstance(each, PrivateKey) and not hasattr(each, "kid"):
+                continue  # its making has failed, in another test
             self.show(f"object {type(each).__module__}.{type(each).__name__}", f"{each!r} {each}")
 
     def read_traces(self, folder: Path) -> None:

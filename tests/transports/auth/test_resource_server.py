@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from msgspec import structs
 
@@ -446,7 +449,16 @@ async def test_standard_input_has_its_party_from_the_environment(scopes: str) ->
         "--env-principal",
     ]
     with patience():
-        done = await anyio.run_process(words, input=body, env=environment)
+        done = await anyio.to_thread.run_sync(
+            partial(
+                subprocess.run,
+                words,
+                input=body,
+                env=environment,
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+        )
     answer = json.loads(done.stdout)
     if scopes:
         assert answer["result"]["content"][0]["text"] == "erased"
