@@ -6,6 +6,7 @@ Source: the resources page of each revision.
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Self
+from urllib.parse import unquote
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from mcpcore.errors import (
 from mcpcore.service import declarations
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.handlers import Declaration, Prepared
+from mcpcore.service.pagination import Collection as Listed
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.service.uri_templates import UriTemplate
@@ -122,7 +124,8 @@ class ResourceEntry(Declaration):
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
         """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""
-        values = {} if self.template is None else self.template.match(uri)
+        guarded, template = self.requirement is not None, self.template
+        values = {} if template is None else template.match(uri, spelled_anyhow=guarded)
         if values is None:
             return None
         try:
@@ -180,7 +183,10 @@ class ResourceEntry(Declaration):
 def find(
     uri: str, static: ResourceEntry | None, templates: Iterable[ResourceEntry], revision: Revision
 ) -> tuple[ResourceEntry, tuple[Any, ...]]:
-    """Return the resource of a URI, or the first template, with values.  Raises McpError."""
+    """Return the resource of a URI, or the first template, with values.  Raises McpError.
+
+    What a template with required scopes or roles refuses as dangerous belongs to no other one.
+    """
     if static is not None:
         return static, static.bind(uri) or ()
     unsafe: UnsafeValue | None = None
@@ -189,10 +195,30 @@ def find(
             values = entry.bind(uri)
         except UnsafeValue as error:
             unsafe = unsafe or error
+            if entry.requirement is not None:
+                break
             continue
         if values is not None:
             return entry, values
     raise not_found(uri, revision, reason=str(unsafe) if unsafe else None)
+
+
+def spelled_otherwise(
+    uri: str, listed: Listed[ResourceEntry], principal: str | None
+) -> ResourceEntry | None:
+    """Return the resource with required scopes or roles whose URI this is in another spelling.
+
+    A template that matches would give its handler the decoded value, which is the same for both.
+    """
+    if "%" not in uri and uri.isascii():
+        return None
+    plain = unquote(uri)
+    for key in listed.by_key():
+        if unquote(key) == plain:
+            entry = listed.get(key, principal)
+            if entry is not None and entry.requirement is not None:
+                return entry
+    return None
 
 
 def not_found(

@@ -772,7 +772,7 @@ class Server:
         if len(uri) > self.max_uri:
             raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
         templates = self._templates.seen_by(principal)
-        entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
+        entry, values = find(uri, self._resource_at(uri, principal), templates, revision)
         demand(entry.requirement, principal)
         read = Bound(entry, values, revision)
         read.uri = uri
@@ -842,11 +842,20 @@ class Server:
         """Return the resource or template that a principal reads by a URI, None without one."""
         from mcpcore.service.resources import find  # late: few servers have resources
 
-        static, templates = self._resources.get(uri, principal), self._templates
+        static, templates = self._resource_at(uri, principal), self._templates
         try:
             return find(uri, static, templates.seen_by(principal), LATEST)[0]
         except McpError:
             return None
+
+    def _resource_at(self, uri: str, principal: str | None) -> "ResourceEntry | None":
+        """Return the resource, and no template, that a principal reads by a URI."""
+        found = self._resources.get(uri, principal)
+        if found is None and self._resources.guarded:
+            from mcpcore.service.resources import spelled_otherwise  # late: as above
+
+            found = spelled_otherwise(uri, self._resources, principal)
+        return found
 
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None

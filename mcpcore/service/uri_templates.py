@@ -13,7 +13,8 @@ Matching is the inverse of expansion, which the RFC leaves open.  The choices ma
   ``{+x}``, ``{x*}`` and ``{/x*}`` stop before the first character of a later ``{?...}``,
   ``{&...}``, ``{;...}``, ``{#x}``;
 - values are percent-decoded once and refused when they could escape the place they are meant for
-  (see :func:`hazard`), unless the variable was declared unchecked.
+  (see :func:`hazard`), unless the variable was declared unchecked;
+- literals match as they are written, and where that is asked for also percent-encoded.
 
 Time is linear in the length of the URI for a given template.
 """
@@ -84,6 +85,13 @@ class Literal(Struct, frozen=True):
     """Constant part of the URI."""
 
     text: str
+
+
+class Spelling(Struct, frozen=True):
+    """Literal of which any character may be percent-encoded, or not."""
+
+    pattern: re.Pattern[str]
+    """Pattern that finds it at each place; what it matches is its first group."""
 
 
 # Parsing and expansion
@@ -191,7 +199,7 @@ class Pairs(Struct, frozen=True):
     operator: Operator
 
 
-Piece = Literal | Variable | Pairs
+Piece = Literal | Spelling | Variable | Pairs
 
 
 def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
@@ -220,12 +228,29 @@ def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
     return pieces
 
 
+def spelled(piece: Piece) -> Piece:
+    """Return a piece that matches a literal in any spelling, and any other piece as it is."""
+    if not isinstance(piece, Literal):
+        return piece
+    text = "".join(map(_any_spelling, unquote_to_bytes(piece.text)))
+    return Spelling(re.compile(f"(?=({text}))"))  # without moving on: places may overlap
+
+
+def _any_spelling(byte: int) -> str:
+    """Return the pattern of a character: as it is, if a URI may have it so, or percent-encoded."""
+    triplet = f"(?i:%{byte:02X})"
+    return f"(?:{re.escape(chr(byte))}|{triplet})" if chr(byte) in _ANY else triplet
+
+
 def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
     for piece in rest:
         if isinstance(piece, Pairs):
             opening = piece.operator.first
+        elif isinstance(piece, Variable):
+            opening = piece.prefix[:1]
         else:
-            opening = piece.text[0] if isinstance(piece, Literal) else piece.prefix[:1]
+            assert isinstance(piece, Literal)  # noqa: S101 - as compiled
+            opening = piece.text[0]
         if not opening or opening in _SIMPLE or opening in ("%", "=", pairs.operator.separator):
             what = f"what follows {{{pairs.operator.first}...}} cannot be told from its values"
             raise TemplateError(f"template {text!r}: {what}; put all of them into one expression")
@@ -273,6 +298,10 @@ def _fill(piece: Piece, uri: str, ends: list[list[int]], index: int) -> None:
             if after[end := at + len(piece.text)] >= 0:
                 here[at] = end
             at = uri.find(piece.text, at + 1)
+    elif isinstance(piece, Spelling):
+        for found in piece.pattern.finditer(uri):
+            if after[end := found.end(1)] >= 0:
+                here[found.start()] = end
     elif isinstance(piece, Pairs):
         for at in range(len(here)):
             here[at] = at if after[at] >= 0 else -1
@@ -334,7 +363,16 @@ class UriTemplate:
     mcpcore.errors.UnsafeValue: variable 'path': it holds the segment '..'
     """
 
-    __slots__ = ("_limit", "_parts", "_pieces", "paths", "text", "unchecked", "variables")
+    __slots__ = (
+        "_limit",
+        "_parts",
+        "_pieces",
+        "_spelled",
+        "paths",
+        "text",
+        "unchecked",
+        "variables",
+    )
 
     def __init__(
         self, text: str, *, unchecked: Collection[str] = (), max_length: int = MAX_URI
@@ -353,6 +391,7 @@ class UriTemplate:
         if unknown := self.unchecked.difference(self.variables):
             raise TemplateError(f"template {text!r} has no variable {min(unknown)!r}")
         self._pieces = compile_pieces(text, self._parts)
+        self._spelled: list[Piece] | None = None
         self._limit = max_length
 
     def __repr__(self) -> str:
@@ -372,11 +411,12 @@ class UriTemplate:
             for part in self._parts
         )
 
-    def match(self, uri: str) -> dict[str, str] | None:
+    def match(self, uri: str, *, spelled_anyhow: bool = False) -> dict[str, str] | None:
         """Return the decoded values by name, or None if the URI is no expansion of the template.
 
-        Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).  Raises
-        :class:`UnsafeValue` if the URI matches but a value is dangerous.
+        Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).
+        ``spelled_anyhow``: a URI that does not match as it is may have characters of literals
+        percent-encoded.  Raises :class:`UnsafeValue` if it matches but a value is dangerous.
         """
         if len(uri) > self._limit:
             return None
@@ -386,6 +426,9 @@ class UriTemplate:
             except UnicodeEncodeError:  # a lone surrogate
                 return None
         found = match_pieces(self._pieces, uri)
+        if found is None and spelled_anyhow and "%" in uri:
+            self._spelled = self._spelled or list(map(spelled, self._pieces))
+            found = match_pieces(self._spelled, uri)
         if found is None:
             return None
         values: dict[str, str] = {}

@@ -24,6 +24,7 @@ _ISSUERS = "tests/transports/auth/test_issuer_attacks.py"
 _HOOK = "tests/transports/auth/test_authentication.py"
 _DEVELOPMENT = "tests/auth/test_development_server.py"
 _EXCHANGE = "tests/transports/auth/test_auth_exchange.py"
+_RESOURCES = "tests/service/test_resources.py"
 
 
 class Shown(NamedTuple):
@@ -321,6 +322,16 @@ SERVER = (
             "test_the_list_of_tasks_leaves_out_those_of_a_forbidden_tool",
             "test_sessions_in_a_store_refuse_with_a_403",
             "test_http_sse_refuses_on_its_stream",
+        ),
+    ),
+    Shown(
+        32,
+        "what is forbidden, in another spelling of its URI, which an open template matches",
+        "403; what is unsafe belongs to no other template",
+        _RESOURCES,
+        (
+            "test_what_needs_scopes_needs_them_in_every_spelling",
+            "test_what_is_unsafe_where_scopes_are_needed_belongs_to_no_other_template",
         ),
     ),
     Shown(

@@ -1,6 +1,7 @@
 """Resources and templates: declared, listed, found, read."""
 
 import datetime
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,9 +9,10 @@ import msgspec
 import pytest
 
 from mcpcore.errors import OutputMismatch, ResourceError, ResourceNotFound, ToolError
+from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.service.declarations import MAX_URI
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, Forbidden, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations
 from mcpcore.spec.types.content import BlobResourceContents, TextResourceContents
@@ -197,6 +199,55 @@ def test_the_resource_goes_before_templates_and_templates_in_order() -> None:
     # refused by one template, a URI may still belong to another
     server.add_resource("t:{+c}", lambda c: f"third {c}", unchecked=["c"], replace=True)
     assert text_of(server, "t:..") == "third .."
+
+
+def secrets() -> Server:
+    server, guarded = Server("s"), {"admin"}
+    for template in ("f:///private/{path*}", "f:///@corp/\u00e9/{path*}"):
+        server.add_resource(template, lambda path: f"guarded {path}", scopes=guarded)
+    for plain in ("n:a,b", "n:\u00e9", "n:x%20y"):
+        server.add_resource(plain, "guarded", scopes=guarded)
+    server.add_resource("n:hidden", "hidden", scopes=guarded, visible=lambda principal: False)
+    server.add_resource("f:///{path*}", lambda path: f"open {path}")
+    server.add_resource("n:{name}", lambda name: f"open {name}")
+    return server
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("f:///private/a%20b", "guarded a b"),
+        ("f:///%70rivate/a", "guarded a"),
+        ("f:///p%72ivate%2fa", "guarded a"),
+        ("f:///@corp/\u00e9/a", "guarded a"),
+        ("f:///%40corp/%c3%a9/a%3Fb", "guarded a?b"),
+        ("n:a,b", "guarded"),
+        ("n:a%2cb", "guarded"),
+        ("n:\u00e9", "guarded"),
+        ("n:%C3%A9", "guarded"),
+        ("n:x%20y", "guarded"),
+        ("n:%78%20y", "guarded"),
+        ("f:///public/%61", "open public/a"),
+        ("n:%61", "open a"),
+        ("n:h%69dden", "open hidden"),
+    ],
+)
+def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> None:
+    server, needed = secrets(), text.startswith("guarded")
+    for principal in (Principal("ada", scopes={"admin"}), Principal("eve")):
+        refused = needed and not principal.scopes
+        expected = pytest.raises(Forbidden) if refused else nullcontext()
+        with expected:
+            read = ask(server, "resources/read", {"uri": uri}, principal=principal)
+            assert [(each["uri"], each["text"]) for each in read["contents"]] == [(uri, text)]
+        with expected:
+            server.demand_reading([uri], principal)
+        assert server.may_read(uri, principal) is not refused
+
+
+def test_what_is_unsafe_where_scopes_are_needed_belongs_to_no_other_template() -> None:
+    with pytest.raises(McpError, match="Resource not found"):
+        contents(secrets(), "f:///private//a")
 
 
 @pytest.mark.parametrize(
