@@ -53,6 +53,8 @@ class ResourceOptions(declarations.FeatureOptions, total=False):
     ttl_ms: int
     """Milliseconds for which the contents stay fresh; default: the server's."""
     cache_scope: declarations.CacheScope
+    """Sharing of kept contents; default: the server's.  Private in any case with ``visible``,
+    ``scopes`` or ``roles``."""
 
 
 class ResourceEntry(Declaration):
@@ -151,7 +153,9 @@ class ResourceEntry(Declaration):
                 result.ttl_ms = self.ttl_ms
             elif result.ttl_ms < 0:
                 result.ttl_ms = 0  # as clients treat it
-            if result.cache_scope is None:
+            if self.requirement is not None or self.visible is not None:
+                result.cache_scope = "private"
+            elif result.cache_scope is None:
                 result.cache_scope = self.cache_scope
         return Raw(to_json(known_members(result, request.revision)))
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from mcpcore.errors import OutputMismatch, ResourceError, ResourceNotFound, ToolError
 from mcpcore.http.principals import Principal
@@ -326,6 +327,13 @@ def test_cache_hints() -> None:
     prepared = server.prepare("resources/read", b'{"uri":"t:result"}', LATEST)
     prepared.finish(result)
     assert prepared.meta == {"k": 1}
+    for option in ({"scopes": {"a"}}, {"roles": {"r"}}, {"visible": lambda principal: True}):
+        options: Any = {**option, "cache_scope": "public", "replace": True}
+        for content in ("x", lambda: structs.replace(scoped, cache_scope="public")):
+            server.add_resource("t:guarded", content, **options)
+            ada = Principal("ada", scopes={"a"}, roles={"r"})
+            read = ask(server, "resources/read", {"uri": "t:guarded"}, principal=ada)
+            assert read["cacheScope"] == "private"
     default = ask(library(), "resources/read", {"uri": "test://text"})
     assert (default["ttlMs"], default["cacheScope"]) == (0, "private")
 
