@@ -169,7 +169,8 @@ async def test_what_needs_scopes_is_refused_by_every_legacy_method(
         client = await desk.connect()
         poor, rich = desk.token(scope="files"), desk.token(scope="files write")
         session = await open_session(client, rich)
-        refused = await client.call(legacy(method, params, poor, session=session))
+        misleading = {"name": "who", "uri": "notes://open", **params}  # for the audit
+        refused = await client.call(legacy(method, misleading, poor, session=session))
         assert refused.status == 403
         assert set(challenge_of(refused)["scope"].split()) == scopes
         assert refused.json["error"]["code"] == FORBIDDEN

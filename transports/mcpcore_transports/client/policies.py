@@ -91,7 +91,7 @@ def break_circuit(
         if not tools or request.method != CALL:
             return shared
         params = request.params
-        name = params.get("name") if isinstance(params, dict) else subject(to_json(params))
+        name = params.get("name") if isinstance(params, dict) else subject(CALL, to_json(params))
         if not isinstance(name, str):
             return shared
         breaker = breakers.setdefault(name, Breaker(settings, name=name))

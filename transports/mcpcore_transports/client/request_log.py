@@ -63,7 +63,7 @@ def log_incoming(
         record = RequestRecord(
             side="server",
             method=request.method,
-            subject=subject(request.params),
+            subject=subject(request.method, request.params),
             revision=request.revision.name,
             session=None if request.session is None else session_label(request.session),
             principal=request.principal,
@@ -85,7 +85,7 @@ def log_outgoing(
         record = RequestRecord(
             side="client",
             method=request.method,
-            subject=subject(to_json(request.params)),
+            subject=subject(request.method, to_json(request.params)),
             traceparent=request.meta.get("traceparent"),
         )
         with _logged(logger, level, record):

@@ -27,7 +27,8 @@ def forbid(
     """
     principal = event.principal if isinstance(event.principal, Principal) else None
     if principal is not None and principal.refused is not None:
-        principal.refused(event.method, subject(event.params), error.error.message)
+        found = subject(event.method, event.params)
+        principal.refused(event.method, found, error.error.message)
     else:
         who, what = str(event.principal), operation(event.method, event.params)
         log_decision(who, what, error.error.message)

@@ -76,7 +76,7 @@ async def _in_time(prepared: Prepared, context: Context, seconds: float) -> Any:
             return await functions.in_thread(prepared.call, context)
         return await prepared.call(context)
     context.scope = scope  # a thread, which runs on, sees by it that nobody waits
-    name = subject(context.params)
+    name = subject(context.method, context.params)
     raise errors.ToolError(f"the tool {name!r} did not end within {seconds:g} seconds")
 
 
