@@ -427,6 +427,48 @@ def test_wider_rights_are_known_to_all_workers_before_what_they_were_needed_for(
     assert shown(again) == ["tools/list_changed"]
 
 
+def test_wider_rights_that_the_store_does_not_take_hold_up_what_they_were_needed_for() -> None:
+    one, other = party("a", "b")
+    poor, rich = Principal("me", scopes={"r"}), Principal("me", scopes={"r", "w"})
+    session = one.session(principal=poor)
+    stream = one.replies[one.listen(session, principal=poor)]
+    other.failing("SessionSave")
+    other.post(CALL, mcp_session_id=session, principal=rich)
+    for _ in range(2):
+        other.server.notify("notifications/tools/list_changed", session=session)
+        settle(other, one)
+    assert shown(stream) == []
+    tried = len(other.asked(SessionSave))
+    other.pass_time(1)
+    assert len(other.asked(SessionSave)) == tried + 1
+    other.failing()
+    other.pass_time(1)
+    settle(other, one)
+    assert record_of(one, session).scopes == ("r", "w")
+    assert stream.end is not None
+    assert shown(stream) == []
+    again = one.replies[one.listen(session, principal=rich)]
+    assert shown(again) == ["tools/list_changed"] * 2
+
+
+def test_a_stream_is_not_resumed_with_fewer_rights_than_were_used_meanwhile() -> None:
+    (one,) = party("a")
+    poor, rich = Principal("me", scopes={"r"}), Principal("me", scopes={"r", "w"})
+    session = one.session(principal=poor)
+    route = one.listen(session, principal=poor)
+    one.cut(route)
+    one.slow = True
+    id = one.replies[route].ids[0]
+    back = one.replies[one.listen(session, principal=poor, last_event_id=id)]
+    assert "StreamRead" in one.waiting()
+    one.post(CALL, mcp_session_id=session, principal=rich)
+    one.slow = False
+    settle(one)
+    assert back.status == 404
+    again = one.replies[one.listen(session, principal=rich, last_event_id=id)]
+    assert again.status == 200
+
+
 def test_a_client_without_information_about_itself() -> None:
     one, other = party("a", "b")
     hello = initialize()

@@ -241,7 +241,12 @@ class SessionQueue(RetryQueue[_MailboxMessage]):
 
     def again(self) -> None:
         """Begin the next round, while there is the session, and other workers know its rights."""
-        if not (self._replica.over or self._replica.saving):
+        replica = self._replica
+        if replica.over or self.deadline is not None:
+            return
+        if self._items and replica.unsaved:
+            replica.save_changes()
+        if not replica.saving:
             super().again()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
@@ -575,6 +580,11 @@ class SessionReplica(Session):
             version=1 if base is None else base.version + 1,
         )
 
+    @property
+    def unsaved(self) -> bool:
+        """True if the store has failed to take the last record."""
+        return self._changed < 0
+
     def save_changes(self) -> None:
         """Store what has changed, unless it is being stored."""
         if self.parts.state.changes != self._changed and not self.saving:
@@ -611,6 +621,8 @@ class SessionReplica(Session):
             self._release(STORE_UNAVAILABLE)
             if self.base is None:
                 self.home.gone(self)
+            elif self.queue:
+                self.steps.retry(self.queue)
         elif outcome is False:
             self._release(NO_SESSION)
             self.home.gone(self)
@@ -626,6 +638,7 @@ class SessionReplica(Session):
                 self._save()
             else:
                 self._release()
+                self.queue.again()
 
     def _take_back(self) -> None:
         state, base, refused = self.parts.state, self.base, self._written | self._said
@@ -646,7 +659,6 @@ class SessionReplica(Session):
             if row is not None:
                 exchange.fail(row, message)
             exchange.release()
-        self.queue.again()
 
     def use(self) -> None:
         """Note a use beyond a handshake; tell the store at first, and from time to time."""

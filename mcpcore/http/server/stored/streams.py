@@ -16,11 +16,13 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import storing
+from mcpcore.http.principals import has_rights_of
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
 from mcpcore.http.storing import LogPage, StoreFailure, StreamNumber
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.refusals import (
     EVENTS_GONE,
+    NO_SESSION,
     STORE_UNAVAILABLE,
     TOO_MANY_STREAMS,
     RefusalRow,
@@ -504,6 +506,9 @@ class StreamReader:
             return
         if isinstance(page, StoreFailure):
             self._fail()
+        elif not has_rights_of(exchange.principal, replica.peer.principal):
+            exchange.refuse(NO_SESSION)  # it was used with more rights meanwhile
+            self.let_go()
         elif page is None or not page.lost <= self._position <= page.last:
             exchange.refuse(EVENTS_GONE)
             self.let_go()
