@@ -409,10 +409,11 @@ async def test_51_an_issuer_that_hangs_lets_nobody_in() -> None:
 
         def patient(desk: Desk) -> ResourceServer:
             trust = Issuer(issuer=desk.url, jwks_url=f"{stuck.url}/jwks")
-            return ResourceServer(RESOURCE, [trust], fetch_timeout=60)
+            return ResourceServer(RESOURCE, [trust], fetch_timeout=60, audit=desk.events.append)
 
         async with protected(guard=patient, settings=short) as desk:
             assert (await desk.call(call("who", desk.token()))).status == 503
+            assert [(each.admitted, each.status) for each in desk.events] == [(False, 503)]
 
 
 async def test_51_an_audit_that_raises_changes_no_verdict() -> None:

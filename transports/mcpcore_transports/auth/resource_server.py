@@ -233,6 +233,16 @@ class ResourceServer:
         self, request: HttpRequest, credential: Credential, need: Need | NeedUse
     ) -> Verdict:
         """Fetch what is needed, and judge again."""
+        try:
+            found = await self._fetched(request, credential, need)
+        except anyio.get_cancelled_exc_class():  # it took too long, or the client has left
+            self._verdict(request, credential, _UNAVAILABLE)
+            raise
+        return self._verdict(request, credential, found)
+
+    async def _fetched(
+        self, request: HttpRequest, credential: Credential, need: Need | NeedUse
+    ) -> Grant | Denied:
         found: Grant | Denied | Need | NeedUse = need
         for _ in range(_ROUNDS):
             if isinstance(found, NeedUse):
@@ -247,9 +257,7 @@ class ResourceServer:
                 need, found = found, self._judge(request, credential)
                 if flight is None and found == need:
                     break
-        if not isinstance(found, (Grant, Denied)):
-            found = _UNAVAILABLE
-        return self._verdict(request, credential, found)
+        return found if isinstance(found, (Grant, Denied)) else _UNAVAILABLE
 
     async def _used(self, need: NeedUse) -> Grant | Denied:
         """Look a proof up in the store."""
