@@ -547,6 +547,13 @@ SERVER = (
     ),
     Shown(
         54,
+        "scopes that a handler makes of what a client has sent",
+        "403; those that no header can hold are named in none, and end nothing",
+        _GUARD,
+        ("test_what_no_challenge_can_say_is_refused_and_ends_nothing",),
+    ),
+    Shown(
+        54,
         "text of a token in headers and logs",
         "none",
         _SOCKETS,

@@ -13,7 +13,16 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
-from mcpcore import Context, HttpServerSettings, MemoryStore, Server, ServeSettings, asgi_app
+from mcpcore import (
+    Context,
+    HttpRequest,
+    HttpServerSettings,
+    MemoryStore,
+    Principal,
+    Server,
+    ServeSettings,
+    asgi_app,
+)
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
@@ -223,6 +232,49 @@ async def test_a_handler_may_ask_for_more() -> None:
         assert "www-authenticate" not in begun.headers
         assert b'"code":1004' in begun.body
         check_audit(desk, "tools/call", {"name": "later"})
+
+
+def raising(*given: object) -> str:
+    raise RuntimeError("a mistake of the application")
+
+
+@pytest.mark.parametrize("tool", ["plain", "later"])
+@pytest.mark.parametrize(
+    ("scope", "mistake"),
+    [
+        ("folder:a b", {}),  # as out of the arguments of a call
+        ("folder:\u00e9", {}),
+        ("more", {"challenge": raising}),
+        ("more", {"challenge": lambda scopes, role: "Bearer\r\nSet-Cookie: a=b"}),
+        ("more", {"refused": raising}),
+    ],
+)
+async def test_what_no_challenge_can_say_is_refused_and_ends_nothing(
+    tool: str, scope: str, mistake: dict[str, Any]
+) -> None:
+    server = Server("more")
+
+    @server.tool
+    def plain() -> str:
+        raise Forbidden({scope})
+
+    @server.tool
+    async def later() -> str:
+        raise Forbidden({scope})
+
+    async def hook(request: HttpRequest) -> Principal:
+        ann = Principal("ann", challenge=mistake.get("challenge"))
+        ann.refused = mistake.get("refused")
+        return ann
+
+    async with protected(server, guard=lambda desk: hook) as desk:
+        for _ in range(2):
+            refused = await desk.call(call(tool))
+            assert refused.status == 403
+            assert refused.json["error"]["data"] == {"scope": [scope]}
+            told = challenge_of(refused)
+            assert told.get("scope") == (scope if "refused" in mistake else None)
+            assert ("error" in told) is ("scope" in told)
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy", "stored"])
