@@ -116,6 +116,9 @@ class Collection(Generic[T]):
         self._numbers = count(1)
         self._pages: tuple[_Pages, _Pages] = ({}, {})
         """Pages for requests without a principal, and with one."""
+        self._spellings: tuple[object, dict[str, list[str]]] = (None, {})
+        """Keys of items with required scopes or roles, by what they are percent-decoded, and the
+        table of pages that was there then."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -136,6 +139,26 @@ class Collection(Generic[T]):
         if item is None or (item.visible is not None and not item.visible(principal)):
             return None
         return item
+
+    def spelled_otherwise(self, key: str, principal: str | None) -> T | None:
+        """Return an item with required scopes or roles whose key differs in percent-encoding alone.
+
+        None if there is none that ``principal`` may see.
+        """
+        if "%" not in key and key.isascii():
+            return None
+        from urllib.parse import unquote  # late: few keys are like that
+
+        pages = self._pages  # before the items are read, as for a page
+        made_of, keys = self._spellings
+        if made_of is not pages:
+            keys = {}
+            for each, item in self.by_key().items():
+                if item.requirement is not None:
+                    keys.setdefault(unquote(each), []).append(each)
+            self._spellings = pages, keys
+        found = (self.get(each, principal) for each in keys.get(unquote(key), ()))
+        return next((item for item in found if item is not None), None)
 
     def seen_by(self, principal: str | None) -> Iterator[T]:
         """Return the items that ``principal`` may see, in order."""

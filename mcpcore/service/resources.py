@@ -6,7 +6,6 @@ Source: the resources page of each revision.
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Self
-from urllib.parse import unquote
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -21,7 +20,6 @@ from mcpcore.errors import (
 from mcpcore.service import declarations
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.handlers import Declaration, Prepared
-from mcpcore.service.pagination import Collection as Listed
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.service.uri_templates import UriTemplate
@@ -205,24 +203,6 @@ def find(
         if values is not None:
             return entry, values
     raise not_found(uri, revision, reason=str(unsafe) if unsafe else None)
-
-
-def spelled_otherwise(
-    uri: str, listed: Listed[ResourceEntry], principal: str | None
-) -> ResourceEntry | None:
-    """Return the resource with required scopes or roles whose URI this is in another spelling.
-
-    A template that matches would give its handler the decoded value, which is the same for both.
-    """
-    if "%" not in uri and uri.isascii():
-        return None
-    plain = unquote(uri)
-    for key in listed.by_key():
-        if unquote(key) == plain:
-            entry = listed.get(key, principal)
-            if entry is not None and entry.requirement is not None:
-                return entry
-    return None
 
 
 def not_found(

@@ -849,13 +849,12 @@ class Server:
             return None
 
     def _resource_at(self, uri: str, principal: str | None) -> "ResourceEntry | None":
-        """Return the resource, and no template, that a principal reads by a URI."""
-        found = self._resources.get(uri, principal)
-        if found is None and self._resources.guarded:
-            from mcpcore.service.resources import spelled_otherwise  # late: as above
+        """Return the resource, and no template, that a principal reads by a URI.
 
-            found = spelled_otherwise(uri, self._resources, principal)
-        return found
+        In another spelling a template could have it read: its handler gets what is decoded.
+        """
+        resources = self._resources
+        return resources.get(uri, principal) or resources.spelled_otherwise(uri, principal)
 
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None

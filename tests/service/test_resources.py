@@ -246,6 +246,23 @@ def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> 
         assert server.may_read(uri, principal) is not refused
 
 
+def test_spellings_follow_changes() -> None:
+    server, says = secrets(), list[str]()
+    for change in (
+        lambda: None,
+        lambda: server.add_resource("n:%62", "guarded", scopes={"admin"}),
+        lambda: server.remove_resource("n:%62"),
+        lambda: server.add_resource("n:b", "guarded", scopes={"admin"}),
+        lambda: server.add_resource("n:b", "open", replace=True),
+    ):
+        change()
+        try:
+            says.append(text_of(server, "n:%62"))
+        except Forbidden:
+            says.append("forbidden")
+    assert says == ["open b", "forbidden", "open b", "forbidden", "open b"]
+
+
 def test_what_is_unsafe_where_scopes_are_needed_belongs_to_no_other_template() -> None:
     with pytest.raises(McpError, match="Resource not found"):
         contents(secrets(), "f:///private//a")
