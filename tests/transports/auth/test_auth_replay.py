@@ -95,6 +95,12 @@ async def test_a_store_that_is_full_or_away_lets_nobody_in(
             verdicts += [await ask(jti, "bob") for jti in ("d", "e")]
             statuses = [getattr(each, "status", 200) for each in verdicts]
             assert statuses == [200, 200, 503, 401, 200, 503]
+            handlers = anyio.to_thread.current_default_thread_limiter()
+            before, handlers.total_tokens = handlers.total_tokens, 1
+            async with handlers:  # whose threads are all busy
+                with anyio.fail_after(5):
+                    assert (await ask("d", "bob")).status == 401
+            handlers.total_tokens = before
             store.close()
             away = await ask("f")
         assert (away.status, dict(away.headers)) == (503, {"Retry-After": "5"})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 from msgspec import structs
 
 from mcpcore.auth.grants import base64url
@@ -69,6 +70,8 @@ logger = logging.getLogger("mcpcore.auth")
 
 _ROUNDS = 5
 """Most steps of a judgement: keys, an answer, a race of each, and a proof that is looked up."""
+_THREADS = 8
+"""Most threads of an event loop that look proofs up in a store, which may be slow."""
 _MAX_OUTLIVING = 86_400.0
 _OPEN = "open streams and connections"
 """Share of the introspections that they have, as an address has one; new requests have the rest."""
@@ -270,7 +273,8 @@ class ResourceServer:
             wall=self._wall(),
         )
         try:
-            first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True)
+            limiter = _lookups()
+            first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True, limiter=limiter)
         except StoreUnavailableError as error:
             logger.error("used proofs cannot be looked up: %s", error)
             return _UNAVAILABLE
@@ -418,6 +422,22 @@ class ResourceServer:
                 need = steps.send(await fetcher.fetch(cast(Fetch, need)))
         except StopIteration as over:
             return over.value
+
+
+_limiter = RunVar[anyio.CapacityLimiter]("mcpcore_proofs")
+
+
+def _lookups() -> anyio.CapacityLimiter:
+    """Return the limiter of the threads of this event loop that look proofs up.
+
+    They are not those that handlers may keep busy.
+    """
+    try:
+        return _limiter.get()
+    except LookupError:
+        made = anyio.CapacityLimiter(_THREADS)
+        _limiter.set(made)
+        return made
 
 
 class _Flight:
