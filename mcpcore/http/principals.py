@@ -52,8 +52,8 @@ class Principal(str):
     until: float | None
     """Time, by the clock of the driver, at which its streams and connections end; None: never."""
     revoked: "Callable[[], bool] | None"
-    """Function that returns True once its credential is revoked, and raises nothing: then streams
-    end at their next heartbeat, connections in 15 seconds.  None: it cannot be revoked."""
+    """Function that returns True once its credential is revoked: then streams end at their next
+    heartbeat, connections in 15 seconds; so they do if it raises.  None: it cannot be revoked."""
     challenge: "Challenge | None"
     """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
     exchangeable: bool
@@ -160,7 +160,10 @@ def ends_at(principal: str | None) -> float:
     """
     if not isinstance(principal, Principal):
         return math.inf
-    if principal.revoked is not None and principal.revoked():
+    try:
+        if principal.revoked is not None and principal.revoked():
+            return -math.inf
+    except Exception:  # of the application; nobody knows then
         return -math.inf
     return math.inf if principal.until is None else principal.until
 

@@ -1,6 +1,7 @@
 """Who sends a request: principals, refusals, and what is bound to them."""
 
 import json
+import math
 from types import MappingProxyType
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from mcpcore import HttpRequest, HttpSettings, Principal, Refusal, SessionOpened, bearer_token
 from mcpcore.engine.events import RequestReceived
+from mcpcore.http.principals import ends_at
 from mcpcore.spec.revisions import LATEST
 from tests.http.support import Bench, initialize, make_server, request
 
@@ -24,6 +26,19 @@ def test_claims_stay_as_they_were() -> None:
     principals = [Principal("ann", claims=claims) for claims in (told, MappingProxyType(told))]
     told["org"] = 2
     assert [each.claims for each in principals] == [{"org": 1}, {"org": 1}]
+
+
+def test_the_time_at_which_the_streams_of_a_principal_end() -> None:
+    rows: list[tuple[Any, float]] = [
+        (None, math.inf),
+        ("ann", math.inf),
+        (Principal("ann"), math.inf),
+        (Principal("ann", until=5.0), 5.0),
+        (Principal("ann", until=5.0, revoked=lambda: False), 5.0),
+        (Principal("ann", until=5.0, revoked=lambda: True), -math.inf),
+        (Principal("ann", revoked=lambda: bool(1 / 0)), -math.inf),
+    ]
+    assert [ends_at(principal) for principal, _ in rows] == [when for _, when in rows]
 
 
 def test_a_principal_is_its_name() -> None:
