@@ -892,7 +892,8 @@ def test_what_a_certificate_has_opened_ends_with_it(proxied: bool) -> None:
     ends = ClientCertificate(subject="", der=der).expires_at
     assert ends is not None
     parties = {hashlib.sha256(der).hexdigest(): CertificateRecord(principal="ann")}
-    scheme: Any = CertificateScheme(parties, wall=lambda: ends - 100)
+    left = 100.0
+    scheme: Any = CertificateScheme(parties, wall=lambda: ends - left)
     lines = [("Client-Cert", cert_line(der))] if proxied else []
     if proxied:
         scheme = BehindProxy(scheme, PROXIES)
@@ -902,6 +903,10 @@ def test_what_a_certificate_has_opened_ends_with_it(proxied: bool) -> None:
     assert isinstance(verdict, Principal)
     assert verdict.until is not None
     assert before + 99.9 <= verdict.until <= after + 100.1
+    left = 0.0  # its connection goes on
+    over = scheme(request)
+    assert isinstance(over, Refusal)
+    assert (over.status, over.message) == (403, "the client certificate has expired")
     unknown = ClientCertificate(subject="CN=ann", der=b"x")
     named = CertificateScheme({"CN=ann": CertificateRecord(principal="ann")})
     verdict = named(http_request("POST", "/mcp", [], certificate=unknown))

@@ -390,10 +390,14 @@ class CertificateScheme:
                 status=INSUFFICIENT.status, reason="the client certificate is of nobody known here"
             )
             return self._records.refuse(request, denied, name[:16])
+        ends = certificate.expires_at
+        if ends is not None and ends <= self._wall():  # TLS looks when a connection begins
+            denied = Denied(status=INSUFFICIENT.status, reason="the client certificate has expired")
+            return self._records.refuse(request, denied, name[:16])
         scopes = self._judge_scopes(known.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, name[:16])
-        until = _until(certificate.expires_at, self._wall)
+        until = _until(ends, self._wall)
         principal = Principal(known.principal, scopes=scopes, roles=known.roles, until=until)
         return self._records.admit(request, principal, name[:16])
 
