@@ -23,8 +23,11 @@ KEY = re.compile(r"mck_[0-9a-z]{12}_[A-Za-z0-9\-_]{43}[0-9a-f]{8}")
 _NOBODY = hashlib.sha256(b"").digest()
 
 
-class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Stored record of a key: who may come with it, and until when."""
+class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Stored record of a key: who may come with it, and until when.
+
+    A member with a mistyped name is an error: a key without its end would be good for ever.
+    """
 
     id: str
     digest: str

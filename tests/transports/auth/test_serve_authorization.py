@@ -143,7 +143,10 @@ def test_a_file_of_keys_is_read(tmp_path: Path, text: str) -> None:
     assert read_keys_file(str(place)) == (ApiKey(**WHOLE),) * text.count("anna")
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '[{"id": 1}]', json.dumps({**WHOLE, "digest": "x"})])
+@pytest.mark.parametrize(
+    "text",
+    ["[", "{}", '[{"id": 1}]', *(json.dumps(WHOLE | x) for x in ({"digest": "x"}, {"expires": 1}))],
+)
 def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, text: str) -> None:
     place = tmp_path / "keys"
     place.write_text(text)
