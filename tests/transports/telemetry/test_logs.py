@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mcpcore import (
     Activity,
@@ -129,6 +130,17 @@ def test_judgements_and_decisions_are_lines_of_one_log(shown: pytest.LogCaptureF
     assert (judged["reason"], judged["admitted"]) == ("expired", False)
     assert decided["who"].startswith("a?bx")
     assert len(decided["who"]) == 200
+
+
+def test_a_reason_that_names_what_a_client_has_sent_is_one_line(
+    shown: pytest.LogCaptureFixture,
+) -> None:
+    reason = "it needs the scopes a\nPOST /mcp authorized " + "x" * 2000
+    log_judgement(structs.replace(JUDGED, reason=reason))
+    log_decision("ann", "tools/call 'pay'", reason)
+    for found in lines(shown):
+        assert "the scopes a?POST" in found["message"]
+        assert len(found["message"]) < 1100
 
 
 ENDED = ExchangeEnded(

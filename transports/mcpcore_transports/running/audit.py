@@ -14,6 +14,8 @@ AUDIT_LOGGER = "mcpcore.audit"
 """Name of the logger."""
 _LONGEST = 200
 """Maximum characters of a text of the other side."""
+LONGEST_REASON = 1000
+"""Maximum characters of a reason, which may name what the other side has sent."""
 
 logger = logging.getLogger(AUDIT_LOGGER)
 
@@ -22,7 +24,7 @@ def log_decision(who: str, what: str, reason: str = "", *, admitted: bool = Fals
     """Log a decision about what somebody wanted; ``reason``: "" for none."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    who, what = printable(who), printable(what)
+    who, what, reason = printable(who), printable(what), printable(reason, LONGEST_REASON)
     extra = {"mcp_who": who, "mcp_what": what, "mcp_reason": reason, "mcp_admitted": admitted}
     verdict = "admitted" if admitted else "refused"
     logger.info("%s: %s %s%s", who, what, verdict, f": {reason}" if reason else "", extra=extra)
@@ -33,9 +35,9 @@ def log_foreign(request: "HttpRequest", reason: str) -> None:
     log_decision(f"peer {request.peer}", f"{request.method} {request.path}", reason)
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int = _LONGEST) -> str:
     """Return text of a client as one line of bounded length."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])
+    return "".join(c if c.isprintable() else "?" for c in text[:longest])
 
 
 def session_label(id: str) -> str:

@@ -21,7 +21,12 @@ from mcpcore.engine.events import Event
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.audit import AUDIT_LOGGER, printable, session_label
+from mcpcore_transports.running.audit import (
+    AUDIT_LOGGER,
+    LONGEST_REASON,
+    printable,
+    session_label,
+)
 
 if TYPE_CHECKING:  # late: few authorize
     from mcpcore.auth.resource_server import AuthEvent
@@ -83,12 +88,13 @@ def _log_exchange(event: ExchangeEnded) -> None:
 
 def log_judgement(event: "AuthEvent") -> None:
     """Log the judgement of a request, or of an operation that it asked for."""
+    reason = printable(event.reason, LONGEST_REASON)
     logging.getLogger(AUDIT_LOGGER).info(
         "%s %s%s %s",
         event.method,
         printable(event.path),
         "" if event.operation is None else f" {printable(event.operation)}",
-        "authorized" if event.admitted else f"not authorized: {event.reason}",
+        "authorized" if event.admitted else f"not authorized: {reason}",
         extra=_attributes(structs.asdict(event)),
     )
 
