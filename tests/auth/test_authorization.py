@@ -611,6 +611,28 @@ def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -
     assert len(world.opened) == 1
 
 
+@pytest.mark.parametrize("method", [None, ClientAuth.PRIVATE_KEY])
+def test_a_refresh_has_the_credentials_that_the_settings_name_now(
+    method: ClientAuth | None,
+) -> None:
+    """A secret that was changed since, and then a key in its place."""
+    world = World()
+    ready(world, client=SECRET, issuer=ISSUER)
+    other = replace(SECRET, client_secret="other")
+    world.refuse(loaded(world, client=other, issuer=ISSUER))
+    world.refuse(loaded(world, client=other, issuer=ISSUER))
+    assert [each.get("authorization") for each in world.headers()] == [
+        basic("pre+id", "pre%3Asecret"),
+        *[basic("pre+id", "other")] * 2,
+    ]
+    key = replace(SIGNING, client_id=SECRET.client_id, method=method)
+    world.refuse(loaded(world, client=key, issuer=ISSUER))
+    assert grants(world)[1:] == ["refresh_token"] * 3
+    assert claims_of(world.forms()[3]["client_assertion"])["aud"] == ISSUER
+    data, _ = world.store[key_of(SERVER, client=key, issuer=ISSUER)]
+    assert b"other" not in data  # the old secret is not kept
+
+
 def test_an_empty_refresh_token_is_none() -> None:
     world = World()
     machine = ready(world)
