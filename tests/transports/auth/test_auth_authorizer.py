@@ -580,10 +580,12 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
 
 
 async def test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person() -> None:
+    """Nor does the end of the program."""
     key, person, signing = PrivateKey.generate("ES256"), threading.Event(), list[str]()
 
     class Device:
         def sign(self, data: bytes) -> bytes:
+            assert threading.current_thread().daemon
             signing.append("asked")
             person.wait(PATIENCE)
             signing.append("answered")
@@ -684,7 +686,7 @@ ASSERTED = AuthorizationSettings(grant=AssertionGrant(), client=ClientIdentity(c
     [
         ({"sign_in": Nothing()}, "the authorization failed: LocalProtocolError"),
         ({"store": Nothing()}, "the authorization failed: LocalProtocolError"),
-        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "the authorization failed: TypeError"),
+        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "key 'mine' has made no signature"),
         ({"settings": ASSERTED, "assertions": lambda _: None}, "`assertions` has returned no text"),
         ({"settings": ASSERTED, "assertions": lambda _: ""}, "`assertions` has returned no text"),
     ],

@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import ByteStream
+from msgspec.structs import replace
 
 from mcpcore import (
     AuthorizationError,
@@ -545,6 +546,45 @@ async def test_nonces_without_end_are_not_followed() -> None:
                 await add(client)
             assert count[0] == 2
     assert len(person.asked) == 1
+
+
+FAILED = r"sign: \w+$|the private key 'dpop' has made no signature$"
+
+
+@pytest.mark.parametrize("binding", ["http", "ws"])
+@pytest.mark.parametrize("signature", [RuntimeError("secret words"), SystemExit(1), None])
+async def test_a_key_that_does_not_sign_ends_the_request_alone(
+    signature: BaseException | None, binding: str
+) -> None:
+    """As a device may that was pulled out."""
+    auth, settings, _ = bound()
+    key: Any = settings.signing_keys["dpop"]  # type: ignore[index]
+
+    class Device:
+        left = 1 if binding == "ws" else 100
+
+        def sign(self, data: bytes) -> Any:
+            self.left -= 1
+            if self.left < 0 and signature is not None:
+                raise signature
+            return None if self.left < 0 else key.sign(data)
+
+    device = Device()
+    settings = replace(settings, signing_keys={"dpop": device})
+    async with stage(notes(), binding) as on:
+        on.bound = True
+        if binding == "ws":  # it signs for the token alone
+            with pytest.raises(LinkUnauthorized, match=FAILED):
+                async with signed_in(on, auth=auth, settings=settings):
+                    pass
+            return
+        async with signed_in(on, auth=auth, settings=settings) as client:
+            await add(client)
+            device.left = 0
+            with pytest.raises(CallUnauthorized, match=FAILED):
+                await add(client)
+            device.left = 100
+            await add(client)
 
 
 # Tokens of the application

@@ -19,7 +19,16 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
-from mcpcore.auth.needs import Done, Fetched, Lock, Need, NeedFailed, Outcome
+from mcpcore.auth.needs import (
+    Done,
+    Fetched,
+    Lock,
+    Need,
+    NeedFailed,
+    Outcome,
+    Signed,
+    expect,
+)
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
@@ -222,10 +231,8 @@ class Authorizer:
         nonce = self.machine.nonce(url)
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
-            outcome = await self._carrier.sign(proof)
-            if isinstance(outcome, NeedFailed):
-                raise AuthorizationError(outcome.reason)
-            headers["dpop"] = Secret(proof.input.signed(outcome.signature))
+            made = expect(await self._carrier.carry_out(proof), Signed)
+            headers["dpop"] = Secret(proof.input.signed(made.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
 
     async def challenges(self) -> tuple[str, ...]:
