@@ -241,6 +241,35 @@ async def test_a_call_whose_token_cannot_be_refreshed_has_its_time_after_the_sig
     assert on.authority.grants() == [CODE, REFRESH, CODE]
 
 
+async def test_nobody_is_asked_for_a_call_that_has_waited_too_long(clock: Clock) -> None:
+    """Its sign-in ends, and that of another call, which waits for its turn, does not begin."""
+    person, ends = Person(), list[str]()
+    http = HttpClientSettings(get_stream=False, answer_timeout=100.0)
+
+    async def call(tool: str) -> None:
+        with pytest.raises(CallUnauthorized, match="no authorization within 100 s"):
+            await client.call_tool(tool, {"a": 1, "b": 1})
+        ends.append(tool)
+
+    async with (
+        stage(notes()) as on,
+        signed_in(on, settings=settings_of(person, http=http)) as client,
+    ):
+        await add(client)
+        person.hold, on.required = anyio.Event(), frozenset({"more"})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "add")
+            await until(lambda: len(person.asked) == 2)
+            tasks.start_soon(call, "other")
+            await turns()
+            await clock.skip(101)
+            await until(lambda: len(ends) == 2)
+        await turns()
+        assert (len(person.asked), person.hold.statistics().tasks_waiting) == (2, 0)
+        person.hold, on.required = None, frozenset()
+        assert await add(client) == 2
+
+
 async def test_closing_ends_a_sign_in() -> None:
     person = Person()
     ends: list[str] = []
