@@ -15,7 +15,7 @@ from mcpcore.auth.discovery import GIVE_YOURS, Discovered
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
 from mcpcore.auth.metadata import Registration, printable
-from mcpcore.auth.needs import Listen, Load, Save, Steps, Stored, Text, expect
+from mcpcore.auth.needs import Listen, Load, NeedFailed, Save, Steps, Stored, Text, expect
 from mcpcore.auth.records import ClientRecord, read_record, resource_name, written
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
@@ -29,7 +29,7 @@ def find_client(
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
         if settings.issuer is None:  # else the application says where they belong
-            yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
+            yield from _bind(endpoints, settings.client, server, metadata.issuer, token_endpoint)
         return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
         client = ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
@@ -46,8 +46,14 @@ def find_client(
     record = ClientRecord(
         issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
     )
-    yield Save(key=key, record=written(record), version=stored.version)
+    saved = yield Save(key=key, record=written(record), version=stored.version)
+    if isinstance(saved, NeedFailed):
+        _note_unsaved(endpoints, "the registration", saved)
     return client, redirect
+
+
+def _note_unsaved(endpoints: Endpoints, what: str, failure: NeedFailed) -> None:
+    endpoints.notes.append(f"{what} is not stored: {printable(failure.reason)}")
 
 
 def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None) -> Steps[str]:
@@ -83,7 +89,9 @@ def client_key(issuer: str, grant: str) -> str:
     return f"client {grant} {issuer}"
 
 
-def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str) -> Steps[None]:
+def _bind(
+    endpoints: Endpoints, client: ClientIdentity, server: str, issuer: str, token_endpoint: str
+) -> Steps[None]:
     """Bind pre-registered credentials to the first issuer that they are used at.
 
     Raises AuthorizationError if that was another one, or sent them to another endpoint.
@@ -93,8 +101,11 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
     if found.record is None:
         public = ClientIdentity(client_id=client.client_id)  # where is noted, not the secret
         record = ClientRecord(issuer=issuer, token_endpoint=token_endpoint, client=public)
-        yield Save(key=key, record=written(record), version=found.version)
-        return
+        saved = yield Save(key=key, record=written(record), version=found.version)
+        if isinstance(saved, NeedFailed):
+            _note_unsaved(endpoints, "the issuer of the credentials", saved)
+            return
+        found = expect(saved, Stored)  # another process may have been first
     before = read_record(found.record, ClientRecord)
     if before is None or (before.issuer, before.token_endpoint) != (issuer, token_endpoint):
         raise AuthorizationError(

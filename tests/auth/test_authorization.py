@@ -1683,6 +1683,37 @@ def test_given_credentials_stay_at_their_issuer() -> None:
     assert "name the issuer in the settings" in str(machine.error)
 
 
+def test_given_credentials_stay_where_another_process_has_just_used_them() -> None:
+    world, machine = World(), World().client(client=SECRET)
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    step_until(world, machine, Save)
+    other = ClientRecord(
+        issuer="https://other.example",
+        token_endpoint="https://other.example/token",
+        client=ClientIdentity(client_id=SECRET.client_id),
+    )
+    assert isinstance(machine.need, Save)
+    world.store[machine.need.key] = (written(other), 1)
+    world.run(machine)
+    assert "another authorization server" in str(machine.error)
+    assert (world.opened, world.forms()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("client", "what"), [(None, "the registration"), (SECRET, "the issuer of the credentials")]
+)
+def test_what_cannot_be_stored_of_a_client_is_noted(
+    client: ClientIdentity | None, what: str
+) -> None:
+    world = World()
+    machine = world.client(client=client)
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    step_until(world, machine, Save)
+    machine.give(NeedFailed("no place"), wall=world.wall)
+    assert world.run(machine).state is AuthState.READY
+    assert machine.notes[-1] == f"{what} is not stored: no place"
+
+
 def test_an_issuer_that_is_named_may_move_its_token_endpoint() -> None:
     world = World()
     ready(world, client=SECRET)
