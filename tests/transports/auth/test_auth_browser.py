@@ -185,11 +185,23 @@ def test_who_has_no_browser(environ: dict[str, str], platform: str, headless: bo
         ("code=c state=s", None),
         ("a b c", None),
         ("", None),
+        ("ftp://127.0.0.1/callback?code=c&state=s", None),
     ],
 )
 def test_texts_that_are_pasted(text: str, query: dict[str, list[str]] | None) -> None:
     found = pasted_query(text, REDIRECT)
     assert (None if found is None else parse_qs(found)) == query
+
+
+@pytest.mark.parametrize(
+    ("redirect", "shown"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/?code=c"),
+        ("https://App.example:443?a=b", "https://app.example/?a=b&code=c"),
+    ],
+)
+def test_a_browser_shows_a_redirect_uri_in_its_own_spelling(redirect: str, shown: str) -> None:
+    assert (pasted_query(shown, redirect) or "").endswith("code=c")
 
 
 async def pasting(*lines: str) -> tuple[Callback | NeedFailed, str]:

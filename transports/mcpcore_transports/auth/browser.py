@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
+from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state
 from mcpcore_transports.running.functions import let_wait
@@ -166,7 +167,17 @@ def pasted_query(text: str, redirect_uri: str) -> str | None:
     base, mark, query = words[0].partition("#")[0].partition("?")
     if not mark:
         return base if base.startswith(("code=", "state=", "iss=", "error=")) else None
-    return query if base in ("", redirect_uri.partition("?")[0]) else None
+    try:
+        here = not base or _place(base) == _place(redirect_uri)
+    except UrlRefused:
+        return None
+    return query if here else None
+
+
+def _place(text: str) -> tuple[str, str]:
+    """Return origin and path of a URL, as a browser shows it.  Raises UrlRefused."""
+    url = parse_url(text, "the URL")
+    return url.origin, url.path or "/"
 
 
 async def read_line() -> str:
