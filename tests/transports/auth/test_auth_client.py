@@ -241,6 +241,27 @@ async def test_a_call_whose_token_cannot_be_refreshed_has_its_time_after_the_sig
     assert on.authority.grants() == [CODE, REFRESH, CODE]
 
 
+@pytest.mark.requirement("server/utilities/caching/private-not-shared")
+async def test_private_results_are_kept_for_one_token() -> None:
+    """The next may be of another person, or have other scopes."""
+    server, reads = notes(), count(1)
+
+    def book() -> str:
+        return str(next(reads))
+
+    server.resource("book://private", ttl_ms=3_600_000, cache_scope="private")(book)
+    server.resource("book://public", ttl_ms=3_600_000, cache_scope="public")(book)
+
+    async def read(scope: str) -> str:
+        return str((await client.read_resource(f"book://{scope}")).contents[0].text)
+
+    async with stage(server) as on, signed_in(on) as client:
+        assert [await read(each) for each in ("private", "public") * 2] == ["1", "2", "1", "2"]
+        on.expire()
+        await add(client)
+        assert [await read(each) for each in ("private", "public") * 2] == ["3", "2", "3", "2"]
+
+
 async def test_nobody_is_asked_for_a_call_that_has_waited_too_long(clock: Clock) -> None:
     """Its sign-in ends, and that of another call, which waits for its turn, does not begin."""
     person, ends = Person(), list[str]()
