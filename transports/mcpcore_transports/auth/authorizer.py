@@ -299,6 +299,7 @@ class Authorizer:
         ``refused``: its reason.  Return True.
         """
         over, flow = anyio.Event(), anyio.CancelScope(shield=True)
+        self._refusal = refused is not None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._carry_out, flow, over, refused)
             try:
@@ -318,7 +319,6 @@ class Authorizer:
     ) -> None:
         """Carry out a flow; leave no lock and no listener behind."""
         machine, generation = self.machine, self.machine.generation
-        self._refusal = refused is not None
         try:
             with flow, self._around_flows():
                 while (need := machine.need) is not None:
