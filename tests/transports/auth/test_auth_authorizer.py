@@ -580,12 +580,10 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
 
 
 async def test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person() -> None:
-    """Nor does the end of the program."""
     key, person, signing = PrivateKey.generate("ES256"), threading.Event(), list[str]()
 
     class Device:
         def sign(self, data: bytes) -> bytes:
-            assert threading.current_thread().daemon
             signing.append("asked")
             person.wait(PATIENCE)
             signing.append("answered")
