@@ -26,7 +26,7 @@ from mcpcore_transports.auth.browser import (
     usual_sign_in,
 )
 from mcpcore_transports.auth.callback import CallbackListener, listen
-from tests.clock import PATIENCE, patience, until
+from tests.clock import PATIENCE, patience, turns, until
 from tests.transports.auth.test_auth_callback import get, port_of, say
 
 pytestmark = pytest.mark.anyio
@@ -226,6 +226,27 @@ async def test_a_wrong_one_is_asked_for_again() -> None:
     )
     assert outcome == Callback("code=c&state=s")
     assert printed.count("not the answer") == 2
+
+
+async def test_several_ask_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at several servers at once, in a program without a browser."""
+    printed, found = list[str](), list[object]()
+
+    async def ask() -> None:
+        found.append(await PastedSignIn(write=printed.append).ask(need(), None))
+
+    with standard_input(monkeypatch) as writing, patience():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(ask)
+                await turns()
+                assert len(printed) == 1
+            for number in (1, 2):
+                os.write(writing, b"code=c&state=s\n")
+                while len(found) < number:
+                    await turns(1)
+    assert found == [Callback("code=c&state=s")] * 2
+    assert len(printed) == 2
 
 
 @pytest.mark.parametrize("lines", [(), ("c\n",) * 4])

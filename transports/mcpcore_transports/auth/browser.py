@@ -16,6 +16,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
@@ -28,6 +29,9 @@ _OPENED = re.compile(r"https?://[0-9A-Za-z\-._~:/?@&,+=%]{1,16384}", re.ASCII)
 _MAX_LINE = 16 * 1024
 _ATTEMPTS = 3
 """Lines that may be pasted."""
+
+_turns = anyio.lowlevel.RunVar[anyio.Lock]("mcpcore.pasting")
+"""Turn of a sign-in at the standard input, by event loop."""
 
 Opener = Callable[[str], bool]
 """Function that opens a URL in a browser; it returns False if there is none."""
@@ -85,7 +89,11 @@ class PastedSignIn:
         self._write = write or tell
 
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
-        """Implement :meth:`SignIn.ask`."""
+        """Implement :meth:`SignIn.ask`; several ask one after the other."""
+        async with _turn():
+            return await self._ask(need, listener)
+
+    async def _ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         self._write(
             f"Sign in at this URL:\n{checked(need.url)}\n"
             "Then paste the URL that the browser ends at:\n"
@@ -178,6 +186,14 @@ def _place(text: str) -> tuple[str, str]:
     """Return origin and path of a URL, as a browser shows it.  Raises UrlRefused."""
     url = parse_url(text, "the URL")
     return url.origin, url.path or "/"
+
+
+def _turn() -> anyio.Lock:
+    try:
+        return _turns.get()
+    except LookupError:
+        _turns.set(made := anyio.Lock())
+        return made
 
 
 async def read_line() -> str:
