@@ -1503,6 +1503,20 @@ def test_a_server_that_wants_another_credential_is_asked_for_no_registration(
     assert world.registered
 
 
+def test_a_server_without_metadata_is_named_without_its_query() -> None:
+    """It may hold a key, and the browser of a person shows what is asked for."""
+    world = World()
+    world.metadata["issuer"] = "https://mcp.example"
+    server = f"{SERVER}?key=marked"
+    machine = world.refuse(Authorization(server, seed=SEED), challenge="Bearer")
+    assert machine.state is AuthState.READY, machine.error
+    assert [each["resource"] for each in (*world.asked(), *world.forms())] == [SERVER] * 2
+    other = Authorization(server, seed=SEED)
+    other.load(wall=world.wall)
+    assert world.run(other).token == machine.token
+    assert Authorization(SERVER, seed=SEED).key != other.key
+
+
 def test_a_registration_that_nothing_has_promised_says_what_may_help() -> None:
     for page in (PRM, f"{HERE}{AS}"):
         world = World(pages={f"{PRM}/mcp": GONE, f"{HERE}/register": GONE})
