@@ -92,6 +92,12 @@ async def test_without_a_browser_the_printed_url_does(opener: object) -> None:
     assert URL in printed[0]
 
 
+async def test_a_browser_that_ends_elsewhere_is_not_opened() -> None:
+    outcome = await BrowserSignIn(broken, list[str]().append).ask(need(), None)
+    assert isinstance(outcome, NeedFailed)
+    assert outcome.reason.endswith("pasted (--no-browser, PastedSignIn)")
+
+
 async def test_nobody_waits_for_a_browser_that_stays_open() -> None:
     """As that of ``BROWSER="firefox %s"`` may: the program can end before it."""
     closed, waited_for = threading.Event(), list[bool]()

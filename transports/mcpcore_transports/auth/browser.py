@@ -61,7 +61,10 @@ class BrowserSignIn:
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask`."""
         if listener is None:
-            return NeedFailed("nobody listens at the redirect URI")
+            return NeedFailed(
+                "nobody listens at the redirect URI, which is not on this machine: have the URL "
+                "that the browser ends at pasted (--no-browser, PastedSignIn)"
+            )
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
 
