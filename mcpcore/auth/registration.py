@@ -14,7 +14,7 @@ import msgspec
 from mcpcore.auth.discovery import GIVE_YOURS, Discovered
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
-from mcpcore.auth.metadata import Registration, printable
+from mcpcore.auth.metadata import Registration, ServerMetadata, printable
 from mcpcore.auth.needs import Listen, Load, NeedFailed, Save, Steps, Stored, Text, expect
 from mcpcore.auth.records import ClientRecord, read_record, resource_name, written
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
@@ -28,7 +28,8 @@ def find_client(
     """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
-        if settings.issuer is None:  # else the application says where they belong
+        # Else the application says where they belong, or the id is good at each issuer.
+        if settings.issuer is None and not _is_document(settings.client, metadata):
             yield from _bind(endpoints, settings.client, server, metadata.issuer, token_endpoint)
         return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
@@ -50,6 +51,12 @@ def find_client(
     if isinstance(saved, NeedFailed):
         _note_unsaved(endpoints, "the registration", saved)
     return client, redirect
+
+
+def _is_document(client: ClientIdentity, server: ServerMetadata) -> bool:
+    """Return True for a public client whose id is the URL of its metadata, as the server takes."""
+    by_url = client.client_id.startswith("https://") and client.can(ClientAuth.NONE)
+    return by_url and server.client_id_metadata_document_supported
 
 
 def _note_unsaved(endpoints: Endpoints, what: str, failure: NeedFailed) -> None:

@@ -1697,6 +1697,26 @@ def test_given_credentials_stay_at_their_issuer() -> None:
     assert "name the issuer in the settings" in str(machine.error)
 
 
+@pytest.mark.parametrize(
+    ("supported", "secret"), [(True, None), (False, None), (True, "it has a secret")]
+)
+def test_the_url_of_a_document_is_a_client_of_each_issuer_that_takes_those(
+    supported: bool, secret: str | None
+) -> None:
+    world, other = World(), "https://other.example"
+    client = ClientIdentity(client_id="https://app.example/client.json", client_secret=secret)
+    world.metadata["client_id_metadata_document_supported"] = supported
+    ready(world, client=client)
+    world.lose_tokens()
+    world.resource["authorization_servers"] = [other]
+    world.metadata |= {"issuer": other, "token_endpoint": f"{other}/token"}
+    world.pages[f"{other}{AS}"] = world.metadata
+    machine = world.refuse(world.client(client=client), challenge=NAMED)
+    portable = supported and secret is None
+    assert (machine.state is AuthState.READY) is portable, machine.error
+    assert (len(world.forms()), len(world.registered)) == (1 + portable, 0)
+
+
 def test_given_credentials_stay_where_another_process_has_just_used_them() -> None:
     world, machine = World(), World().client(client=SECRET)
     machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
