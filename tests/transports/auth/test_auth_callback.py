@@ -171,6 +171,18 @@ async def test_ten_wrong_states_are_enough() -> None:
     assert await closed(waiting.port)
 
 
+async def test_what_a_web_page_asks_for_here_ends_nothing() -> None:
+    waiting = Waiting(await listen("http://127.0.0.1/callback"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.run)
+        asked = get("state=x", waiting.port).removesuffix(b"\r\n")
+        for _ in range(11):
+            answer = await say(waiting.port, asked + b"Sec-Fetch-Dest: image\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 ")
+        await say(waiting.port, get(f"code=c&state={STATE}", waiting.port))
+    assert waiting.query == f"code=c&state={STATE}"
+
+
 async def test_slow_senders_keep_nobody_waiting(clock: Clock) -> None:
     waiting = Waiting(await listen("http://127.0.0.1/callback"))
     async with anyio.create_task_group() as tasks:

@@ -2,7 +2,7 @@
 
 It takes one GET of one path with the right state, and answers everything else without a word of
 what was sent.  Sources: RFC 8252 sections 7.3 and 8.3 (loopback redirection), RFC 9110 section 7.2
-(Host), Content Security Policy Level 3.
+(Host), Content Security Policy Level 3, Fetch Metadata Request Headers.
 """
 
 import hmac
@@ -36,7 +36,7 @@ _TIME = 5.0
 _CONNECTIONS = 16
 """Connections at a time; more are closed."""
 _WRONG = 10
-"""Callbacks with a wrong state after which no further one is waited for."""
+"""Pages that are opened here with a wrong state, after which no further one is waited for."""
 _PORTS = 5
 """Ports that are tried until one is free on both addresses."""
 PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><p>{0}</p></html>"
@@ -134,7 +134,9 @@ class CallbackListener:
         if request.method != b"GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, None
         if not has_state(query, state):
-            self._wrong += 1
+            # Any web page may ask for images here, as often as it likes.
+            wanted = [value for name, value in request.headers if name == b"sec-fetch-dest"]
+            self._wrong += wanted in ([], [b"document"])
             return HTTPStatus.BAD_REQUEST, None
         return HTTPStatus.OK, query
 
