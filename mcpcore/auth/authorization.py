@@ -33,6 +33,7 @@ from mcpcore.auth.challenges import (
 from mcpcore.auth.discovery import Discovered, find_authority, find_resource
 from mcpcore.auth.endpoints import Endpoints, told
 from mcpcore.auth.grants import (
+    ANY_METHOD,
     ID_JAG,
     ClientAuth,
     ClientIdentity,
@@ -707,21 +708,22 @@ class Authorization:
         without a refresh whatever the error says; a token that is expiring is good still.
         """
         scope = format_scopes(record.scopes or ()) or None
+        client = self._client(record)
         response = yield from self._endpoints.token(
             self._endpoints.url(record.token_endpoint, "the token endpoint"),
             refresh_grant(token, scope, record.resource),
-            record.client,
-            record.client.method or ClientAuth.NONE,
+            client,
+            client.method or ClientAuth.NONE,
             audience=record.issuer,
         )
         if not isinstance(response, ErrorResponse):
-            yield from self._store(response, record)
+            yield from self._store(response, replace(record, client=client))
             self._note(reason, refreshed=True)
             return True
         text = told("the token was not refreshed", response)
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
-            yield from self._forget(response, record.issuer, record.client)
+            yield from self._forget(response, record.issuer, client)
             self._check_refused(reason, text)
             self._record = None
             return False
@@ -729,6 +731,14 @@ class Authorization:
             raise AuthorizationError(text)
         self.notes.append(text)
         return False
+
+    def _client(self, record: TokenRecord) -> ClientIdentity:
+        """Return the client of a record, with the credentials that the settings name now."""
+        given, before = self.settings.client, record.client
+        if given is None:
+            return before
+        client = replace(given, method=given.method or before.method)
+        return replace(client, method=choose_method(client, ANY_METHOD))
 
     def _check_refused(self, reason: _Reason, text: str) -> None:
         """Raise AuthorizationError if a person would be asked though no request was refused.
@@ -874,10 +884,7 @@ class Authorization:
             resource=authority.resource,
             scope=scope,
         )
-        provider = ServerMetadata(
-            issuer=url.origin, token_endpoint_auth_methods_supported=tuple(ClientAuth)
-        )
-        method = choose_method(grant.client, provider)
+        method = choose_method(grant.client, ANY_METHOD)
         response = yield from self._endpoints.token(
             url, exchange, grant.client, method, audience=url.text, bound=False
         )

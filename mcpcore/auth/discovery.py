@@ -129,7 +129,8 @@ def _fallback(endpoints: Endpoints, server: str, wanted: str | None) -> Steps[Di
         token_endpoint_auth_methods_supported=(ClientAuth.NONE, ClientAuth.BASIC, ClientAuth.POST),
     )
     return Discovered(
-        resource=server,
+        # Without its query, which may hold a key: the person's browser shows this.
+        resource=server.partition("?")[0],
         scopes=frozenset(),
         metadata=metadata or default,
         published=metadata is not None,

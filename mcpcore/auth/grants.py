@@ -54,6 +54,10 @@ _PREFERENCE = (
 )
 
 
+ANY_METHOD = ServerMetadata(issuer="", token_endpoint_auth_methods_supported=tuple(ClientAuth))
+"""Metadata of a server that may take any of them, as its own are not asked for."""
+
+
 class SigningKey(Struct, frozen=True, kw_only=True):
     """Name of a private key, which the application holds: its algorithm and id."""
 

@@ -37,10 +37,11 @@ _NONCE_PERIOD = 300
 def thumbprint(key: Mapping[str, Any]) -> str:
     """Return the SHA-256 thumbprint of a public key as a JWK (RFC 7638 section 3).
 
-    Raises ValueError for a key of another kind, or with members that are missing.
+    Raises ValueError for a key of another kind, with members that are missing, or a private one.
     """
     members = _KEY_MEMBERS.get(str(key.get("kty")))
-    if members is None or not all(isinstance(key.get(name), str) for name in members):
+    public = _PRIVATE.isdisjoint(key)
+    if not public or members is None or not all(isinstance(key.get(name), str) for name in members):
         raise ValueError("not a public key of a known kind")
     text = msgspec.json.encode({name: key[name] for name in members})
     return base64url(hashlib.sha256(text).digest()).decode()

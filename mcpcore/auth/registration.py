@@ -14,8 +14,8 @@ import msgspec
 from mcpcore.auth.discovery import GIVE_YOURS, Discovered
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
-from mcpcore.auth.metadata import Registration, printable
-from mcpcore.auth.needs import Listen, Load, Save, Steps, Stored, Text, expect
+from mcpcore.auth.metadata import Registration, ServerMetadata, printable
+from mcpcore.auth.needs import Listen, Load, NeedFailed, Save, Steps, Stored, Text, expect
 from mcpcore.auth.records import ClientRecord, read_record, resource_name, written
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
@@ -28,8 +28,9 @@ def find_client(
     """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
-        if settings.issuer is None:  # else the application says where they belong
-            yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
+        # Else the application says where they belong, or the id is good at each issuer.
+        if settings.issuer is None and not _is_document(settings.client, metadata):
+            yield from _bind(endpoints, settings.client, server, metadata.issuer, token_endpoint)
         return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
         client = ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
@@ -46,8 +47,20 @@ def find_client(
     record = ClientRecord(
         issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
     )
-    yield Save(key=key, record=written(record), version=stored.version)
+    saved = yield Save(key=key, record=written(record), version=stored.version)
+    if isinstance(saved, NeedFailed):
+        _note_unsaved(endpoints, "the registration", saved)
     return client, redirect
+
+
+def _is_document(client: ClientIdentity, server: ServerMetadata) -> bool:
+    """Return True for a public client whose id is the URL of its metadata, as the server takes."""
+    by_url = client.client_id.startswith("https://") and client.can(ClientAuth.NONE)
+    return by_url and server.client_id_metadata_document_supported
+
+
+def _note_unsaved(endpoints: Endpoints, what: str, failure: NeedFailed) -> None:
+    endpoints.notes.append(f"{what} is not stored: {printable(failure.reason)}")
 
 
 def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None) -> Steps[str]:
@@ -83,7 +96,9 @@ def client_key(issuer: str, grant: str) -> str:
     return f"client {grant} {issuer}"
 
 
-def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str) -> Steps[None]:
+def _bind(
+    endpoints: Endpoints, client: ClientIdentity, server: str, issuer: str, token_endpoint: str
+) -> Steps[None]:
     """Bind pre-registered credentials to the first issuer that they are used at.
 
     Raises AuthorizationError if that was another one, or sent them to another endpoint.
@@ -93,8 +108,11 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
     if found.record is None:
         public = ClientIdentity(client_id=client.client_id)  # where is noted, not the secret
         record = ClientRecord(issuer=issuer, token_endpoint=token_endpoint, client=public)
-        yield Save(key=key, record=written(record), version=found.version)
-        return
+        saved = yield Save(key=key, record=written(record), version=found.version)
+        if isinstance(saved, NeedFailed):
+            _note_unsaved(endpoints, "the issuer of the credentials", saved)
+            return
+        found = expect(saved, Stored)  # another process may have been first
     before = read_record(found.record, ClientRecord)
     if before is None or (before.issuer, before.token_endpoint) != (issuer, token_endpoint):
         raise AuthorizationError(

@@ -343,9 +343,10 @@ def test_a_token_of_another_key_is_neither_used_nor_refreshed(thumbprint: str | 
     assert loaded(world, dpop=OTHER_KEY).token is None
 
 
-def test_a_key_has_a_thumbprint() -> None:
+@pytest.mark.parametrize("jwk", [{"kty": "oct"}, {**JWK, "d": "AA"}], ids=["oct", "private"])
+def test_a_key_is_public_and_has_a_thumbprint(jwk: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="not a public key of a known kind"):
-        World().client(dpop=replace(DPOP, jwk={"kty": "oct"}))
+        World().client(dpop=replace(DPOP, jwk=jwk))  # each proof would show it
 
 
 @pytest.mark.parametrize(
@@ -608,6 +609,28 @@ def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -
     assert told in str(machine.error)
     assert stored(world).refresh_token == "refresh-1"
     assert len(world.opened) == 1
+
+
+@pytest.mark.parametrize("method", [None, ClientAuth.PRIVATE_KEY])
+def test_a_refresh_has_the_credentials_that_the_settings_name_now(
+    method: ClientAuth | None,
+) -> None:
+    """A secret that was changed since, and then a key in its place."""
+    world = World()
+    ready(world, client=SECRET, issuer=ISSUER)
+    other = replace(SECRET, client_secret="other")
+    world.refuse(loaded(world, client=other, issuer=ISSUER))
+    world.refuse(loaded(world, client=other, issuer=ISSUER))
+    assert [each.get("authorization") for each in world.headers()] == [
+        basic("pre+id", "pre%3Asecret"),
+        *[basic("pre+id", "other")] * 2,
+    ]
+    key = replace(SIGNING, client_id=SECRET.client_id, method=method)
+    world.refuse(loaded(world, client=key, issuer=ISSUER))
+    assert grants(world)[1:] == ["refresh_token"] * 3
+    assert claims_of(world.forms()[3]["client_assertion"])["aud"] == ISSUER
+    data, _ = world.store[key_of(SERVER, client=key, issuer=ISSUER)]
+    assert b"other" not in data  # the old secret is not kept
 
 
 def test_an_empty_refresh_token_is_none() -> None:
@@ -1480,6 +1503,20 @@ def test_a_server_that_wants_another_credential_is_asked_for_no_registration(
     assert world.registered
 
 
+def test_a_server_without_metadata_is_named_without_its_query() -> None:
+    """It may hold a key, and the browser of a person shows what is asked for."""
+    world = World()
+    world.metadata["issuer"] = "https://mcp.example"
+    server = f"{SERVER}?key=marked"
+    machine = world.refuse(Authorization(server, seed=SEED), challenge="Bearer")
+    assert machine.state is AuthState.READY, machine.error
+    assert [each["resource"] for each in (*world.asked(), *world.forms())] == [SERVER] * 2
+    other = Authorization(server, seed=SEED)
+    other.load(wall=world.wall)
+    assert world.run(other).token == machine.token
+    assert Authorization(SERVER, seed=SEED).key != other.key
+
+
 def test_a_registration_that_nothing_has_promised_says_what_may_help() -> None:
     for page in (PRM, f"{HERE}{AS}"):
         world = World(pages={f"{PRM}/mcp": GONE, f"{HERE}/register": GONE})
@@ -1658,6 +1695,57 @@ def test_given_credentials_stay_at_their_issuer() -> None:
     world.refuse(machine)
     assert "another authorization server" in str(machine.error)
     assert "name the issuer in the settings" in str(machine.error)
+
+
+@pytest.mark.parametrize(
+    ("supported", "secret"), [(True, None), (False, None), (True, "it has a secret")]
+)
+def test_the_url_of_a_document_is_a_client_of_each_issuer_that_takes_those(
+    supported: bool, secret: str | None
+) -> None:
+    world, other = World(), "https://other.example"
+    client = ClientIdentity(client_id="https://app.example/client.json", client_secret=secret)
+    world.metadata["client_id_metadata_document_supported"] = supported
+    ready(world, client=client)
+    world.lose_tokens()
+    world.resource["authorization_servers"] = [other]
+    world.metadata |= {"issuer": other, "token_endpoint": f"{other}/token"}
+    world.pages[f"{other}{AS}"] = world.metadata
+    machine = world.refuse(world.client(client=client), challenge=NAMED)
+    portable = supported and secret is None
+    assert (machine.state is AuthState.READY) is portable, machine.error
+    assert (len(world.forms()), len(world.registered)) == (1 + portable, 0)
+
+
+def test_given_credentials_stay_where_another_process_has_just_used_them() -> None:
+    world, machine = World(), World().client(client=SECRET)
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    step_until(world, machine, Save)
+    other = ClientRecord(
+        issuer="https://other.example",
+        token_endpoint="https://other.example/token",
+        client=ClientIdentity(client_id=SECRET.client_id),
+    )
+    assert isinstance(machine.need, Save)
+    world.store[machine.need.key] = (written(other), 1)
+    world.run(machine)
+    assert "another authorization server" in str(machine.error)
+    assert (world.opened, world.forms()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("client", "what"), [(None, "the registration"), (SECRET, "the issuer of the credentials")]
+)
+def test_what_cannot_be_stored_of_a_client_is_noted(
+    client: ClientIdentity | None, what: str
+) -> None:
+    world = World()
+    machine = world.client(client=client)
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    step_until(world, machine, Save)
+    machine.give(NeedFailed("no place"), wall=world.wall)
+    assert world.run(machine).state is AuthState.READY
+    assert machine.notes[-1] == f"{what} is not stored: no place"
 
 
 def test_an_issuer_that_is_named_may_move_its_token_endpoint() -> None:

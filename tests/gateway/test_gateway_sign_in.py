@@ -18,13 +18,14 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
-from mcpcore import Callbacks, Client, PeerError, connect
+from mcpcore import Callbacks, Client, ClientSettings, PeerError, connect
+from mcpcore.auth.authorization import Refused
 from mcpcore.auth.grants import ClientAuth, ClientIdentity
-from mcpcore.auth.needs import Stored
+from mcpcore.auth.needs import NeedFailed, OpenUrl, Stored
 from mcpcore.auth.resource_server import Issuer
 from mcpcore.auth.settings import AuthorizationSettings, CodeGrant
 from mcpcore.auth.upstream import Upstream
-from mcpcore.errors import BadConfig, BadTarget, UrlRefused
+from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, UrlRefused
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.relay.settings import RelaySettings
@@ -40,18 +41,23 @@ from mcpcore_transports.auth.stores import MemoryTokens
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, SignInSettings, read_settings
+from mcpcore_transports.gateway.sign_in import ServerDesk, SignInDesk
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.functions import called
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.targets import HttpTarget, Replicas, WebSocketTarget
+from tests.auth.world import key_of
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
 from tests.transports.asgi_fixture import free_port
+from tests.transports.auth.auth_site import authority
+from tests.transports.auth.test_auth_authorizer import expiring
 from tests.transports.served import served
 
 TOOL = "sign_in_at_only"
 PERSONAL = AuthorizationSettings(grant=CodeGrant(personal=True))
 AT = "http://127.0.0.1:9/mcp"
+LACKING = 'Bearer error="insufficient_scope", scope="more"'
 SIGNED_IN = "You are signed in: close this window"
 pytestmark = pytest.mark.anyio
 
@@ -471,6 +477,43 @@ async def test_a_scope_that_nobody_grants_locks_nobody_out(named: bool) -> None:
             assert SIGNED_IN in await Browser("ann").get(url)
         assert [tool.name for tool in await ann.tools()] == ["who"]
         assert text(await ann.call_tool("who")).endswith('"ann"]')
+
+
+async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
+    """Though it was refused meanwhile, as it had ended: a refresh may do."""
+    store, refused = MemoryTokens(), Refused(status=401, lines=("Bearer",), generation=1)
+    asked, gone = anyio.Event(), anyio.Event()
+
+    class Person:
+        async def ask(self, need: OpenUrl, listener: object) -> NeedFailed:
+            asked.set()
+            await gone.wait()
+            return NeedFailed("nobody is there")
+
+    async with authority() as stage, anyio.create_task_group() as tasks:
+        await expiring(stage, store, 400)
+        kept = await store.load(key_of(stage.server))
+        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
+        desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
+        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, tasks.start_soon)
+        account = made.account("ann")
+        await account.token()
+        account._lacked = Refused(status=403, lines=(LACKING,), generation=1)
+
+        async def sign_in() -> None:
+            person: Any = Person()
+            with pytest.raises(AuthorizationError, match="nobody is there"):
+                await account.sign_in(person, "sign-in")
+
+        async with anyio.create_task_group() as signing:
+            signing.start_soon(sign_in)
+            await asked.wait()
+            with pytest.raises(AuthorizationError, match="has to sign in"):
+                await account.refused(refused)
+            assert not account.good
+            gone.set()
+        assert account.good
+        assert (await account.refused(refused)).header() == "Bearer access-1"
 
 
 async def test_links_end_and_are_limited() -> None:

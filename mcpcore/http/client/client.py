@@ -288,6 +288,7 @@ class HttpClient:
             if call.admission is Admission.PARKED:
                 limit = f"there was no authorization within {state.settings.answer_timeout:g} s"
                 self.give_up_exchange(call.route, limit, now=now)
+                state.plans.append(HttpAbort(call.route))  # nobody needs an answer any more
             elif call.purpose is _SSE and not call.over:
                 self._sse.late(call, now)
             elif state.calls.get(call.route) is call:

@@ -230,6 +230,8 @@ def test_the_pause_has_an_end() -> None:
     assert hand.kinds() == []
     hand.pass_time(1)
     assert hand.take(RequestEnded).message.endswith("; there was no authorization within 100 s")
+    hand.client.requests_to_send()
+    assert hand.aborted == [told.exchange]  # whoever is to answer may stop
     assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
     hand.client.give_up_exchange(told.exchange, "late", now=hand.now)
     assert hand.kinds() == []

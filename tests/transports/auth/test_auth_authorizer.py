@@ -5,7 +5,7 @@ import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,6 +183,51 @@ async def test_twenty_tasks_make_one_refresh() -> None:
         tokens = await together(20, authorizer(stage, store=store).token)
     assert [each and each.header() for each in tokens] == ["Bearer access-1"] * 20
     assert (stage.count("/token"), stage.world.reused) == (1, 0)
+
+
+@pytest.mark.parametrize("later", [350, 500])
+async def test_no_request_waits_while_a_person_is_asked_for_another_one(
+    later: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token comes into its last minute meanwhile, or to its end."""
+    real, store = time.time, MemoryTokens()
+    lines = ('Bearer error="insufficient_scope", scope="more"',)
+    async with authority() as stage:
+        await expiring(stage, store, 400)
+        person = PatientPerson(stage.world)
+        one = authorizer(stage, store=store, sign_in=person)
+        await one.token()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.refused, Refused(status=403, lines=lines, generation=1))
+            await person.reached.wait()
+            monkeypatch.setattr(time, "time", lambda: real() + later)
+            with patience():
+                found = await one.token()
+            person.go_on.set()
+        assert found is not None
+        assert found.header() == "Bearer access-0"
+        assert [form["grant_type"] for form in stage.world.forms()] == ["authorization_code"]
+
+
+async def test_a_good_token_waits_for_nobody_whom_another_process_asks(clock: Clock) -> None:
+    store, found = MemoryTokens(), []
+    async with authority() as stage:
+        await expiring(stage, store)
+        one = authorizer(stage, store=store)
+        async with store.lock(key_of(stage.server)), anyio.create_task_group() as tasks:
+
+            async def wait() -> None:
+                found.append(await one.token())
+
+            tasks.start_soon(wait)
+            await until(lambda: one.machine.state is AuthState.LOCKING)
+            await clock.skip(11)
+            await until(lambda: found)
+        assert [each and each.header() for each in found] == ["Bearer access-0"]
+        assert stage.site.asked == []
+        with patience():  # one that is refused waits for as long as it takes
+            token = await one.refused(Refused(status=401, generation=1))
+        assert token.header() == "Bearer access-1"
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -639,7 +684,7 @@ ASSERTED = AuthorizationSettings(grant=AssertionGrant(), client=ClientIdentity(c
     [
         ({"sign_in": Nothing()}, "the authorization failed: LocalProtocolError"),
         ({"store": Nothing()}, "the authorization failed: LocalProtocolError"),
-        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "the authorization failed: TypeError"),
+        ({"settings": SIGNED, "keys": {"mine": Nothing()}}, "key 'mine' has made no signature"),
         ({"settings": ASSERTED, "assertions": lambda _: None}, "`assertions` has returned no text"),
         ({"settings": ASSERTED, "assertions": lambda _: ""}, "`assertions` has returned no text"),
     ],
@@ -667,7 +712,7 @@ async def test_a_lock_that_cannot_be_released_holds_up_nobody() -> None:
 
     async with authority() as stage:
         one = authorizer(stage, store=Stuck(), sign_in=person)
-        with patience(), suppress(BaseExceptionGroup):
+        with patience():  # nor ends it the tasks of others
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask)
                 await person.asked.wait()

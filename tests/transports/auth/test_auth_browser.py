@@ -26,7 +26,7 @@ from mcpcore_transports.auth.browser import (
     usual_sign_in,
 )
 from mcpcore_transports.auth.callback import CallbackListener, listen
-from tests.clock import PATIENCE, patience, until
+from tests.clock import PATIENCE, patience, turns, until
 from tests.transports.auth.test_auth_callback import get, port_of, say
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +90,12 @@ async def test_without_a_browser_the_printed_url_does(opener: object) -> None:
         await until(lambda: printed)
         await come_back(listener)
     assert URL in printed[0]
+
+
+async def test_a_browser_that_ends_elsewhere_is_not_opened() -> None:
+    outcome = await BrowserSignIn(broken, list[str]().append).ask(need(), None)
+    assert isinstance(outcome, NeedFailed)
+    assert outcome.reason.endswith("pasted (--no-browser, PastedSignIn)")
 
 
 async def test_nobody_waits_for_a_browser_that_stays_open() -> None:
@@ -185,11 +191,23 @@ def test_who_has_no_browser(environ: dict[str, str], platform: str, headless: bo
         ("code=c state=s", None),
         ("a b c", None),
         ("", None),
+        ("ftp://127.0.0.1/callback?code=c&state=s", None),
     ],
 )
 def test_texts_that_are_pasted(text: str, query: dict[str, list[str]] | None) -> None:
     found = pasted_query(text, REDIRECT)
     assert (None if found is None else parse_qs(found)) == query
+
+
+@pytest.mark.parametrize(
+    ("redirect", "shown"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/?code=c"),
+        ("https://App.example:443?a=b", "https://app.example/?a=b&code=c"),
+    ],
+)
+def test_a_browser_shows_a_redirect_uri_in_its_own_spelling(redirect: str, shown: str) -> None:
+    assert (pasted_query(shown, redirect) or "").endswith("code=c")
 
 
 async def pasting(*lines: str) -> tuple[Callback | NeedFailed, str]:
@@ -214,6 +232,27 @@ async def test_a_wrong_one_is_asked_for_again() -> None:
     )
     assert outcome == Callback("code=c&state=s")
     assert printed.count("not the answer") == 2
+
+
+async def test_several_ask_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at several servers at once, in a program without a browser."""
+    printed, found = list[str](), list[object]()
+
+    async def ask() -> None:
+        found.append(await PastedSignIn(write=printed.append).ask(need(), None))
+
+    with standard_input(monkeypatch) as writing, patience():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(ask)
+                await turns()
+                assert len(printed) == 1
+            for number in (1, 2):
+                os.write(writing, b"code=c&state=s\n")
+                while len(found) < number:
+                    await turns(1)
+    assert found == [Callback("code=c&state=s")] * 2
+    assert len(printed) == 2
 
 
 @pytest.mark.parametrize("lines", [(), ("c\n",) * 4])

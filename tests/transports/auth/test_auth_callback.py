@@ -1,5 +1,6 @@
 """The listener for the callback: whom it hears, what it answers, and when it is gone."""
 
+import errno
 import socket
 
 import anyio
@@ -74,6 +75,38 @@ async def test_a_callback_is_received_and_the_port_is_closed() -> None:
     await waiting.listener.aclose()  # once more is nothing
 
 
+async def test_a_browser_has_the_cookies_of_other_programs_here() -> None:
+    waiting = Waiting(await listen("http://127.0.0.1/callback"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.run)
+        asked = get(f"code=c&state={STATE}", waiting.port)
+        cookies = b"Cookie: " + b"; ".join([b"program=" + b"x" * 1000] * 30)
+        assert b" 200 " in await say(
+            waiting.port, asked.removesuffix(b"\r\n") + cookies + b"\r\n\r\n"
+        )
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ECONNABORTED])
+async def test_a_connection_that_is_not_accepted_is_not_the_last(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptors are left for a time, or who has connected is gone already."""
+    accept, failures = socket.socket.accept, [code] * 2
+
+    def fail(bound: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise OSError(failures.pop(), "no")
+        return accept(bound)
+
+    waiting = Waiting(await listen("http://127.0.0.1/callback"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.run)
+        monkeypatch.setattr(socket.socket, "accept", fail)
+        assert b" 200 " in await say(waiting.port, get(f"code=c&state={STATE}", waiting.port))
+    assert waiting.query == f"code=c&state={STATE}"
+    assert failures == []
+
+
 @pytest.mark.parametrize(
     ("request_text", "status"),
     [
@@ -105,7 +138,7 @@ async def test_a_callback_is_received_and_the_port_is_closed() -> None:
         ("GET /callback?" + "a&" * 40 + "state=the-state HTTP/1.1\r\nHost: 127.0.0.1:{port}", 400),
         ("GET /callback?state=the-state&x=" + "x" * 9000 + " HTTP/1.1\r\nHost: h", 431),
         ("GET /callback?state=the-state&x=" + "x" * 1_000_000 + " HTTP/1.1\r\nHost: h", 431),
-        ("GET /callback?state=the-state HTTP/1.1\r\nHost: h\r\nX: " + "x" * 9000, 431),
+        ("GET /callback?state=the-state HTTP/1.1\r\nHost: h\r\nX: " + "x" * 70_000, 431),
         ("\x16\x03\x01 TLS", 431),
         ("nonsense", 400),
     ],
@@ -136,6 +169,18 @@ async def test_ten_wrong_states_are_enough() -> None:
     assert "10 callbacks with a wrong state" in str(waiting.error)
     await waiting.listener.aclose()
     assert await closed(waiting.port)
+
+
+async def test_what_a_web_page_asks_for_here_ends_nothing() -> None:
+    waiting = Waiting(await listen("http://127.0.0.1/callback"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.run)
+        asked = get("state=x", waiting.port).removesuffix(b"\r\n")
+        for _ in range(11):
+            answer = await say(waiting.port, asked + b"Sec-Fetch-Dest: image\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 ")
+        await say(waiting.port, get(f"code=c&state={STATE}", waiting.port))
+    assert waiting.query == f"code=c&state={STATE}"
 
 
 async def test_slow_senders_keep_nobody_waiting(clock: Clock) -> None:

@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import ByteStream
+from msgspec.structs import replace
 
 from mcpcore import (
     AuthorizationError,
@@ -238,6 +239,56 @@ async def test_a_call_whose_token_cannot_be_refreshed_has_its_time_after_the_sig
             person.hold.set()
     assert ends == [2]
     assert on.authority.grants() == [CODE, REFRESH, CODE]
+
+
+@pytest.mark.requirement("server/utilities/caching/private-not-shared")
+async def test_private_results_are_kept_for_one_token() -> None:
+    """The next may be of another person, or have other scopes."""
+    server, reads = notes(), count(1)
+
+    def book() -> str:
+        return str(next(reads))
+
+    server.resource("book://private", ttl_ms=3_600_000, cache_scope="private")(book)
+    server.resource("book://public", ttl_ms=3_600_000, cache_scope="public")(book)
+
+    async def read(scope: str) -> str:
+        return str((await client.read_resource(f"book://{scope}")).contents[0].text)
+
+    async with stage(server) as on, signed_in(on) as client:
+        assert [await read(each) for each in ("private", "public") * 2] == ["1", "2", "1", "2"]
+        on.expire()
+        await add(client)
+        assert [await read(each) for each in ("private", "public") * 2] == ["3", "2", "3", "2"]
+
+
+async def test_nobody_is_asked_for_a_call_that_has_waited_too_long(clock: Clock) -> None:
+    """Its sign-in ends, and that of another call, which waits for its turn, does not begin."""
+    person, ends = Person(), list[str]()
+    http = HttpClientSettings(get_stream=False, answer_timeout=100.0)
+
+    async def call(tool: str) -> None:
+        with pytest.raises(CallUnauthorized, match="no authorization within 100 s"):
+            await client.call_tool(tool, {"a": 1, "b": 1})
+        ends.append(tool)
+
+    async with (
+        stage(notes()) as on,
+        signed_in(on, settings=settings_of(person, http=http)) as client,
+    ):
+        await add(client)
+        person.hold, on.required = anyio.Event(), frozenset({"more"})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "add")
+            await until(lambda: len(person.asked) == 2)
+            tasks.start_soon(call, "other")
+            await turns()
+            await clock.skip(101)
+            await until(lambda: len(ends) == 2)
+        await turns()
+        assert (len(person.asked), person.hold.statistics().tasks_waiting) == (2, 0)
+        person.hold, on.required = None, frozenset()
+        assert await add(client) == 2
 
 
 async def test_closing_ends_a_sign_in() -> None:
@@ -545,6 +596,45 @@ async def test_nonces_without_end_are_not_followed() -> None:
                 await add(client)
             assert count[0] == 2
     assert len(person.asked) == 1
+
+
+FAILED = r"sign: \w+$|the private key 'dpop' has made no signature$"
+
+
+@pytest.mark.parametrize("binding", ["http", "ws"])
+@pytest.mark.parametrize("signature", [RuntimeError("secret words"), SystemExit(1), None])
+async def test_a_key_that_does_not_sign_ends_the_request_alone(
+    signature: BaseException | None, binding: str
+) -> None:
+    """As a device may that was pulled out."""
+    auth, settings, _ = bound()
+    key: Any = settings.signing_keys["dpop"]  # type: ignore[index]
+
+    class Device:
+        left = 1 if binding == "ws" else 100
+
+        def sign(self, data: bytes) -> Any:
+            self.left -= 1
+            if self.left < 0 and signature is not None:
+                raise signature
+            return None if self.left < 0 else key.sign(data)
+
+    device = Device()
+    settings = replace(settings, signing_keys={"dpop": device})
+    async with stage(notes(), binding) as on:
+        on.bound = True
+        if binding == "ws":  # it signs for the token alone
+            with pytest.raises(LinkUnauthorized, match=FAILED):
+                async with signed_in(on, auth=auth, settings=settings):
+                    pass
+            return
+        async with signed_in(on, auth=auth, settings=settings) as client:
+            await add(client)
+            device.left = 0
+            with pytest.raises(CallUnauthorized, match=FAILED):
+                await add(client)
+            device.left = 100
+            await add(client)
 
 
 # Tokens of the application

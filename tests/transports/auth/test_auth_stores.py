@@ -1,5 +1,6 @@
 """Stores of tokens: versions, locks, files that nobody else may read, processes that race."""
 
+import errno
 import json
 import os
 import stat
@@ -295,6 +296,39 @@ async def test_a_spoilt_place_is_refused(name: str, tmp_path: Path) -> None:
             await store.load("other")
         with pytest.raises(AuthorizationError, match="others can write to it"):
             await store.entries()
+
+
+async def test_a_place_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some network file systems are."""
+    fcntl = pytest.importorskip("fcntl")
+    store = FileTokens(tmp_path / "tokens")
+
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(AuthorizationError, match=r"cannot be kept in .*lock: No locks available"):
+        await store.save("key", ONE, 0)
+    with pytest.raises(AuthorizationError, match=r"cannot be kept in .*lock: No locks available"):
+        async with store.lock("key"):
+            pass
+
+
+async def test_a_record_is_kept_where_folders_are_not_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, real = FileTokens(tmp_path / "tokens"), os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert await store.save("key", ONE, 0) == Stored(ONE, 1)
+    assert await store.load("key") == Stored(ONE, 1)
 
 
 async def test_a_crash_within_a_write_leaves_the_old_record(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+import typer
 from msgspec import structs
 
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
@@ -15,7 +16,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import VARIABLE
 from mcpcore_transports.commands.main import main
 from mcpcore_transports.commands.options import ConnectOptions
-from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.commands.output import Failure, guarded, print_warning
 from mcpcore_transports.commands.target import client_settings, fitted, split_target
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.serve.serve import ServeSettings
@@ -416,6 +417,21 @@ def test_servers_sends_no_control_characters_to_a_terminal(
     said = Said(capsys, ("servers",))
     assert "run '\\x1b[2J' '\\u202e' 'ü'" in said.out
     assert said.status == 0
+
+
+def test_an_error_sends_no_control_characters_to_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It may hold the words of a server."""
+
+    def work() -> int:
+        print_warning("[b]one\x9b2J")
+        raise Failure("tools/call: two\x1b[2J\nthree [/] ü")
+
+    with pytest.raises(typer.Exit):
+        guarded(verbose=False, work=work)
+    said = ["warning: [b]one\\x9b2J", "error: tools/call: two\\x1b[2J", "three [/] ü"]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_servers_without_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

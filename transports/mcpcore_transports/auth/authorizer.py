@@ -19,7 +19,16 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
-from mcpcore.auth.needs import Done, Fetched, NeedFailed
+from mcpcore.auth.needs import (
+    Done,
+    Fetched,
+    Lock,
+    Need,
+    NeedFailed,
+    Outcome,
+    Signed,
+    expect,
+)
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
@@ -156,6 +165,8 @@ class Authorizer:
         """Tasks that wait for their turn: for the outcome of the flow under way."""
         self._left: anyio.CancelScope | None = None
         """Scope of a flow whose own task was cancelled."""
+        self._refusal = False
+        """True while a flow for a refused request is under way, which may wait for a person."""
         self._ended = 0  # flows that came to an end of their own
         self._failed: deque[tuple[int, Refused, AuthorizationError]] = deque(maxlen=_FAILURES)
         """Flows that have failed: their number, reason and error."""
@@ -166,10 +177,12 @@ class Authorizer:
     async def token(self) -> AccessToken | None:
         """Return the token for a request, refreshed if it expires; None without one.
 
-        Raises AuthorizationError if there was one that cannot be replaced.
+        Nobody who is asked for another request is waited for: the token that there is may do, and
+        a request that is refused waits as long as it takes.  Raises AuthorizationError if there was
+        one that cannot be replaced.
         """
         machine, before, ran = self.machine, self._ended, False
-        if self._loaded and not machine.expiring(time.time()):
+        if self._loaded and (self._refusal or not machine.expiring(time.time())):
             return self._token()
         async with self._in_turn():
             if not self._loaded:
@@ -218,10 +231,8 @@ class Authorizer:
         nonce = self.machine.nonce(url)
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
-            outcome = await self._carrier.sign(proof)
-            if isinstance(outcome, NeedFailed):
-                raise AuthorizationError(outcome.reason)
-            headers["dpop"] = Secret(proof.input.signed(outcome.signature))
+            made = expect(await self._carrier.carry_out(proof), Signed)
+            headers["dpop"] = Secret(proof.input.signed(made.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
 
     async def challenges(self) -> tuple[str, ...]:
@@ -288,6 +299,7 @@ class Authorizer:
         ``refused``: its reason.  Return True.
         """
         over, flow = anyio.Event(), anyio.CancelScope(shield=True)
+        self._refusal = refused is not None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._carry_out, flow, over, refused)
             try:
@@ -310,7 +322,7 @@ class Authorizer:
         try:
             with flow, self._around_flows():
                 while (need := machine.need) is not None:
-                    outcome = await self._carrier.carry_out(need)
+                    outcome = await self._outcome(need)
                     try:
                         machine.give(outcome, wall=time.time())
                     except Exception as error:  # what the application has given is no outcome
@@ -332,7 +344,19 @@ class Authorizer:
                     await self._carrier.aclose()
                 self._log()
             finally:
+                self._refusal = False
                 over.set()
+
+    async def _outcome(self, need: Need) -> Outcome:
+        """Carry out a need; a request that nobody has refused waits for a lock for a short time.
+
+        Whoever holds it may be asking a person.
+        """
+        if self._refusal or not isinstance(need, Lock):
+            return await self._carrier.carry_out(need)
+        with anyio.move_on_after(self.machine.settings.fetch_timeout):
+            return await self._carrier.carry_out(need)
+        return NeedFailed("another process or connection holds the lock of the tokens")
 
     def _log(self) -> None:
         for note in self.machine.notes:

@@ -16,9 +16,11 @@ from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
+from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state
 from mcpcore_transports.running.functions import let_wait
@@ -27,6 +29,9 @@ _OPENED = re.compile(r"https?://[0-9A-Za-z\-._~:/?@&,+=%]{1,16384}", re.ASCII)
 _MAX_LINE = 16 * 1024
 _ATTEMPTS = 3
 """Lines that may be pasted."""
+
+_turns = anyio.lowlevel.RunVar[anyio.Lock]("mcpcore.pasting")
+"""Turn of a sign-in at the standard input, by event loop."""
 
 Opener = Callable[[str], bool]
 """Function that opens a URL in a browser; it returns False if there is none."""
@@ -56,7 +61,10 @@ class BrowserSignIn:
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask`."""
         if listener is None:
-            return NeedFailed("nobody listens at the redirect URI")
+            return NeedFailed(
+                "nobody listens at the redirect URI, which is not on this machine: have the URL "
+                "that the browser ends at pasted (--no-browser, PastedSignIn)"
+            )
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
 
@@ -84,7 +92,11 @@ class PastedSignIn:
         self._write = write or tell
 
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
-        """Implement :meth:`SignIn.ask`."""
+        """Implement :meth:`SignIn.ask`; several ask one after the other."""
+        async with _turn():
+            return await self._ask(need, listener)
+
+    async def _ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         self._write(
             f"Sign in at this URL:\n{checked(need.url)}\n"
             "Then paste the URL that the browser ends at:\n"
@@ -166,7 +178,25 @@ def pasted_query(text: str, redirect_uri: str) -> str | None:
     base, mark, query = words[0].partition("#")[0].partition("?")
     if not mark:
         return base if base.startswith(("code=", "state=", "iss=", "error=")) else None
-    return query if base in ("", redirect_uri.partition("?")[0]) else None
+    try:
+        here = not base or _place(base) == _place(redirect_uri)
+    except UrlRefused:
+        return None
+    return query if here else None
+
+
+def _place(text: str) -> tuple[str, str]:
+    """Return origin and path of a URL, as a browser shows it.  Raises UrlRefused."""
+    url = parse_url(text, "the URL")
+    return url.origin, url.path or "/"
+
+
+def _turn() -> anyio.Lock:
+    try:
+        return _turns.get()
+    except LookupError:
+        _turns.set(made := anyio.Lock())
+        return made
 
 
 async def read_line() -> str:

@@ -2,10 +2,11 @@
 
 It takes one GET of one path with the right state, and answers everything else without a word of
 what was sent.  Sources: RFC 8252 sections 7.3 and 8.3 (loopback redirection), RFC 9110 section 7.2
-(Host), Content Security Policy Level 3.
+(Host), Content Security Policy Level 3, Fetch Metadata Request Headers.
 """
 
 import hmac
+import logging
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -22,17 +23,20 @@ from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import find_head, read_by_h11
 from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.link import LOST
-from mcpcore_transports.stream.plain import NOT_HERE, accept, close_listener, listen_tcp
+from mcpcore_transports.stream.plain import NOT_HERE, accept_each, close_listener, listen_tcp
+
+logger = logging.getLogger("mcpcore.auth")
 
 _PLACES = {"127.0.0.1": ("127.0.0.1",), "::1": ("::1",), "localhost": ("127.0.0.1", "::1")}
 """Addresses to listen on by the host of the redirect URI."""
-_LIMITS = HeadLimits(first_line=8 * 1024, size=8 * 1024, count=100)
+_LIMITS = HeadLimits(first_line=8 * 1024, size=64 * 1024, count=100)
+"""Limits of a request: browsers send the cookies of all programs on this machine, of any port."""
 _TIME = 5.0
 """Seconds for a request and its reply."""
 _CONNECTIONS = 16
 """Connections at a time; more are closed."""
 _WRONG = 10
-"""Callbacks with a wrong state after which no further one is waited for."""
+"""Pages that are opened here with a wrong state, after which no further one is waited for."""
 _PORTS = 5
 """Ports that are tried until one is free on both addresses."""
 PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><p>{0}</p></html>"
@@ -82,16 +86,15 @@ class CallbackListener:
 
     async def _accept(self, listener: socket.socket, state: str) -> None:
         async with anyio.create_task_group() as tasks:
-            while True:
-                try:
-                    stream, _ = await accept(listener)
-                except (OSError, anyio.ClosedResourceError):
-                    return
+
+            async def let_in(stream: ByteStream, address: object) -> None:
                 if self._serving >= _CONNECTIONS:
                     await anyio.aclose_forcefully(stream)
                 else:
                     self._serving += 1
                     tasks.start_soon(self._serve, stream, state)
+
+            await accept_each(listener, let_in, logger)
 
     async def _serve(self, stream: ByteStream, state: str) -> None:
         """Answer one request, within its time."""
@@ -131,7 +134,9 @@ class CallbackListener:
         if request.method != b"GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, None
         if not has_state(query, state):
-            self._wrong += 1
+            # Any web page may ask for images here, as often as it likes.
+            wanted = [value for name, value in request.headers if name == b"sec-fetch-dest"]
+            self._wrong += wanted in ([], [b"document"])
             return HTTPStatus.BAD_REQUEST, None
         return HTTPStatus.OK, query
 
@@ -207,7 +212,7 @@ async def _head(stream: ByteStream) -> bytes | None:
     buffer = bytearray()
     try:
         while not (size := find_head(buffer, _LIMITS)):
-            buffer += await stream.receive(_LIMITS.size)
+            buffer += await stream.receive(8 * 1024)
     except BadHead:
         return None
     return bytes(buffer[:size])

@@ -76,7 +76,10 @@ class FlowCarrier:
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.aclose()
-        await self._locks.aclose()
+        try:
+            await self._locks.aclose()
+        except Exception as error:  # of a store of the application; the flow is over anyway
+            logger.error("a lock was not released\n%s", without_messages(error))
 
     async def carry_out(self, need: Need) -> Outcome:
         """Carry out a need; a failure of any kind is an outcome."""
@@ -121,7 +124,7 @@ class FlowCarrier:
                 await self._locks.aclose()
                 return Done()
             case Sign():
-                return await self.sign(need)
+                return await self._sign(need)
             case Obtain():
                 if self._assertions is None:
                     return NeedFailed("no assertion is at hand: give `assertions`")
@@ -142,10 +145,14 @@ class FlowCarrier:
             return await self._sign_in.ask(need, self._listener)
         return NeedFailed(f"nobody signed in within {need.timeout:g} s")
 
-    async def sign(self, need: Sign) -> Signed | NeedFailed:
+    async def _sign(self, need: Sign) -> Signed | NeedFailed:
         """Sign with one of the keys, in a thread."""
         key = self._keys.get(need.signing.key)
         if key is None:
             return NeedFailed(f"there is no private key {need.signing.key!r}: give `keys`")
+        # A device that asks a person holds up nobody who is cancelled.
         made = anyio.to_thread.run_sync(key.sign, need.input.text, abandon_on_cancel=True)
-        return Signed(await made)  # a device that asks a person holds up nobody who is cancelled
+        signature: object = await made
+        if not isinstance(signature, bytes):
+            return NeedFailed(f"the private key {need.signing.key!r} has made no signature")
+        return Signed(signature)

@@ -100,7 +100,7 @@ class FileTokens:
             self._check_folder()
             handle = _open(path, os.O_RDWR | os.O_CREAT)
         try:
-            with anyio.move_on_after(self._lock_time) as scope:
+            with anyio.move_on_after(self._lock_time) as scope, _errors(path):
                 while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
                     await anyio.sleep(_TICK)
             if scope.cancelled_caught:
@@ -178,7 +178,8 @@ class FileTokens:
         if os.name == "posix":
             folder = os.open(self.folder, os.O_RDONLY)
             try:
-                os.fsync(folder)  # a token that was rotated is worth nothing without its successor
+                with suppress(OSError):  # the record is there; not all file systems do this
+                    os.fsync(folder)  # a rotated token is worth nothing without its successor
             finally:
                 os.close(folder)
 

@@ -214,6 +214,9 @@ class ServerCache:
         self._cache = cache
         self._server = server
         self._context = context
+        self.token: Callable[[], int] = int
+        """Function that returns the number of the token that requests have: private results are
+        kept for one token."""
         self._unkept: set[str] = set()
         """Methods whose last result could not be kept: nobody waits for the request of another."""
 
@@ -273,7 +276,7 @@ class ServerCache:
         self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]], core: "ClientCore"
     ) -> tuple[_SharedRequest, bool]:
         """Return the request that is under way for all, and True if it has begun just now."""
-        key = self._server, self._context, method, _encode(params)
+        key = self._server, self._own, method, _encode(params)
         place = key, core.settings.limits.request_timeout, current_token()
         flights = self._cache._flights
         if place in flights:
@@ -299,7 +302,7 @@ class ServerCache:
         self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]]
     ) -> Raw:
         """Send a request; keep its result if the server allows that."""
-        mark = self.mark(method)
+        mark, own = self.mark(method), self._own
         try:
             outcome = await send()
         except PeerError as error:
@@ -307,13 +310,18 @@ class ServerCache:
                 self.drop(method)  # a refused cursor makes all pages doubtful
             raise
         if not outcome.with_input:
-            self.put(method, params, outcome.result, mark, now=clock())
+            self.put(method, params, outcome.result, mark, now=clock(), own=own)
         return outcome.result
+
+    @property
+    def _own(self) -> str:
+        """Authorization context of a request about to be sent."""
+        return f"{self._context} {self.token()}"
 
     def get(self, method: str, params: Body, *, now: float, stale: bool = False) -> Kept | None:
         """See :meth:`ResultCache.find`."""
         encoded = _encode(params)
-        for context in (self._context, _PUBLIC):
+        for context in (self._own, _PUBLIC):
             found = self._cache.find((self._server, context, method, encoded), now, stale=stale)
             if found is not None:
                 return found
@@ -328,8 +336,21 @@ class ServerCache:
         """Return a mark for :meth:`put`, to be taken when the request leaves."""
         return self._cache._changes.get((self._server, method), self._cache._older)
 
-    def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
-        """Keep a result for the TTL in it, unless it became stale since ``mark`` was taken."""
+    def put(
+        self,
+        method: str,
+        params: Body,
+        result: Raw,
+        mark: int,
+        *,
+        now: float,
+        own: str | None = None,
+    ) -> None:
+        """Keep a result for the TTL in it, unless it became stale since ``mark`` was taken.
+
+        ``own``: authorization context at that time.  If it is another one now, nobody knows which
+        token a private result was got by.
+        """
         if mark != self.mark(method):
             return
         try:
@@ -337,7 +358,9 @@ class ServerCache:
         except msgspec.ValidationError:
             return
         (self._unkept.discard if (hints.ttl_ms or 0) > 0 else self._unkept.add)(method)
-        context = _PUBLIC if hints.cache_scope == "public" else self._context
+        context = _PUBLIC if hints.cache_scope == "public" else self._own
+        if own is not None and context not in (_PUBLIC, own):
+            return
         key = self._server, context, method, _encode(params)
         self._cache.keep(key, result, hints.ttl_ms or 0, now)
 

@@ -994,5 +994,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)
         kept = cache.connect(target, headers, revision)
+        if (authorizer := self._authorizer) is not None:
+            kept.token = lambda: authorizer.generation
         core.watch(kept.notified)
         return kept

@@ -96,13 +96,13 @@ def escaped(text: str, *, lines: bool = False) -> str:
 
 
 def print_error(message: str) -> None:
-    """Print an error message on standard error."""
-    errors.print(f"[bold red]error:[/] {escape(message)}")
+    """Print an error message on standard error, where a terminal obeys nothing in it."""
+    errors.print(f"[bold red]error:[/] {escape(escaped(message, lines=True))}")
 
 
 def print_warning(message: str) -> None:
-    """Print a warning on standard error."""
-    errors.print(f"[yellow]warning:[/] {escape(message)}")
+    """Print a warning on standard error, as an error."""
+    errors.print(f"[yellow]warning:[/] {escape(escaped(message, lines=True))}")
 
 
 def print_json(value: Any) -> None:

@@ -191,10 +191,13 @@ class Account(Authorizer):
         """Let the person sign in.  Raises AuthorizationError."""
         why = self._lacked or Refused(status=401, lines=await self.challenges())
         self._lacked, self.attempt = None, attempt  # what is refused now is not asked for again
-        generation = self.machine.generation
+        generation, before = self.machine.generation, self._refused
         try:
             await super().refused(structs.replace(why, generation=generation, operation=operation))
             self._refused = False
+        except AuthorizationError:
+            self._refused = before  # what was refused meanwhile has not tried a refresh
+            raise
         finally:
             self.attempt = None
 
