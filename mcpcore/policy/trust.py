@@ -34,6 +34,7 @@ from mcpcore.wire.jsontext import Body, to_json
 K = TypeVar("K")
 V = TypeVar("V")
 
+DISCOVER = "server/discover"
 TEMPLATES = "resources/templates/list"
 SKILLS = "skills/list"
 LISTS = {
@@ -182,6 +183,8 @@ class TrustPolicy:
         self._bodies: dict[str, dict[bytes, list[str]]] = {}
         """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
+        self._greeted: tuple[str | None, str | None] | None = None
+        """Instructions that were checked last, and as they are passed on."""
 
     def comparable(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
         """Return those of some revisions in which declarations can be compared with the pins.
@@ -191,8 +194,11 @@ class TrustPolicy:
         latest = newest(revisions)
         return tuple(each for each in revisions if self.pins is None or each is latest)
 
-    def greeted(self, instructions: str | None) -> None:
-        """Check the instructions of a server; if they are blocked, every call is refused."""
+    def greeted(self, instructions: str | None) -> str | None:
+        """Check the instructions of a server; return them as they are passed on.
+
+        If they are blocked, every call is refused.
+        """
         self._stopped = None
         differences: tuple[Difference, ...] = ()
         if self.pins is not None:
@@ -207,6 +213,24 @@ class TrustPolicy:
             self._stopped = "the instructions of the server are not trusted"
         if differences or alarms:
             self.report(Notice("initialize", "", differences, alarms, blocked))
+        passed = None if blocked else instructions
+        if alarms and not blocked and self.settings.descriptions is Treatment.REDACT:
+            passed = SCREENED
+        self._greeted = instructions, passed
+        return passed
+
+    def _introduced(self, result: Raw) -> Raw:
+        """Return the result of a discovery with the instructions as they are passed on."""
+        members = msgspec.json.decode(result, type=dict[str, Raw])
+        said = read_member(members.get("instructions", _NULL))
+        said = said if isinstance(said, str) else None
+        known = self._greeted
+        passed = known[1] if known is not None and known[0] == said else self.greeted(said)
+        if passed == said:
+            return result
+        del members["instructions"]
+        more = {} if passed is None else {"instructions": passed}
+        return Raw(msgspec.json.encode({**members, **more}))
 
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
@@ -308,8 +332,10 @@ class TrustPolicy:
         """Return a list or result as it is passed on, None if it is blocked.
 
         ``params`` of the request name what was called.
-        Raises msgspec.MsgspecError for a list that is none.
+        Raises msgspec.MsgspecError for a list or a discovery that is none.
         """
+        if method == DISCOVER:
+            return self._introduced(result)
         if method in LISTS:
             return self.listed(method, result)
         if method in DECLARING:

@@ -361,12 +361,48 @@ def test_a_decision_is_for_one_declaration(approved: bool) -> None:
 )
 def test_instructions(instructions: str | None, changed: Reaction, refused: bool) -> None:
     policy, notices = made(changed=changed)
-    policy.greeted(instructions)
+    assert policy.greeted(instructions) == (None if refused else instructions)
     names(policy, tool())
     assert (policy.refusal("tools/call", "add") is not None) is refused
     assert [(each.method, each.name) for each in notices] == (
         [] if instructions == "Be kind." else [("initialize", "")]
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "instructions", "passed"),
+    [
+        ({}, "Be kind.", "Be kind."),
+        ({}, "Be bad.", None),
+        ({}, ATTACK, None),
+        ({"changed": Reaction.WARN}, ATTACK, ATTACK),
+        ({"changed": Reaction.WARN, "descriptions": Treatment.REDACT}, ATTACK, SCREENED),
+        ({"changed": Reaction.WARN, "descriptions": Treatment.BLOCK}, ATTACK, None),
+    ],
+)
+def test_instructions_of_a_later_discovery(
+    settings: S, instructions: str, passed: str | None
+) -> None:
+    """A server that was discovered as it is pinned may tell others when it is asked again."""
+    policy, notices = made(**settings)
+    policy.greeted("Be kind.")
+    names(policy, tool())
+    given = Raw(msgspec.json.encode({"instructions": instructions, "ttlMs": 1}))
+    for _ in range(2):
+        found = policy.passed("server/discover", given)
+        assert found is not None
+        kept = {} if passed is None else {"instructions": passed}
+        assert msgspec.json.decode(found) == {"ttlMs": 1, **kept}
+        assert (found is given) is (passed == instructions)
+    assert (policy.refusal("tools/call", "add") is None) is (passed is not None)
+    assert len(notices) == (instructions != "Be kind.")
+
+
+def test_instructions_that_are_no_text_are_none() -> None:
+    policy, _ = made()
+    policy.greeted("Be kind.")
+    policy.passed("server/discover", Raw(b'{"instructions": 5}'))
+    assert "not trusted" in str(policy.refusal("tools/call", "add"))
 
 
 @pytest.mark.parametrize(

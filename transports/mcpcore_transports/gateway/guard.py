@@ -94,7 +94,7 @@ class ServerGuard:
         if trust is None:
             return event
         if isinstance(event, events.Ready):
-            trust.greeted(event.instructions)
+            return structs.replace(event, instructions=trust.greeted(event.instructions))
         elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
             trust.notified(event.method)
         elif isinstance(event, events.RequestReceived):
