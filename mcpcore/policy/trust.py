@@ -58,19 +58,25 @@ CALLS = {
     "tools/call": ("tools/list", "name"),
     "prompts/get": ("prompts/list", "name"),
     "resources/read": ("resources/list", "uri"),
+    "resources/subscribe": ("resources/list", "uri"),
+    "resources/directory/read": ("resources/list", "uri"),
     "skills/get": (SKILLS, "uri"),
 }
 """Requests that name one of a list: that list, and the member with the name."""
+COMPLETE = "completion/complete"
+REFERENCES = {"name": "prompts/get", "uri": "resources/read"}
+"""Requests for what a completion is about, by the member of its reference with the name."""
 CHANGES = {
     "notifications/tools/list_changed": ("tools/list",),
     "notifications/prompts/list_changed": ("prompts/list",),
     "notifications/resources/list_changed": ("resources/list", TEMPLATES, SKILLS),
 }
 """Lists that a notification is about."""
-RESULTS = frozenset(
-    {*CALLS, "completion/complete", "resources/directory/read", "tasks/result", "tasks/get"}
-)
+RESULTS = frozenset({*CALLS, COMPLETE, "tasks/result", "tasks/get"})
 """Requests whose results are screened and redacted."""
+TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
+"""Notifications that are, too: they have the results of tasks, or texts about them."""
+UPDATED = "notifications/resources/updated"
 BLOCKED = "what the server said is not trusted, and is blocked"
 """Text in place of what is blocked."""
 UNCHECKED = "its declaration is not checked yet: list it first"
@@ -252,16 +258,17 @@ class TrustPolicy:
         """
         if self._stopped is not None:
             return self._stopped
-        if method == "resources/read" and (reason := self._refusal_of_file(name)) is not None:
-            return reason
         listed = CALLS[method][0]
+        reads = listed == "resources/list"
+        if reads and (reason := self._refusal_of_file(name)) is not None:
+            return reason
         if name in self._seen.get(listed, ()):
             return None
         if (reason := self._refused.get(listed, {}).get(name)) is not None:
             return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
-        if method == "resources/read":
+        if reads:
             return self._refusal_of_uri(name)
         compared = self.pins is None or method in DECLARING  # the result is, if it declares
         return None if compared else UNCHECKED
@@ -278,8 +285,8 @@ class TrustPolicy:
 
     def _refusal_of_file(self, uri: str) -> str | None:
         """Return the reason why a URI must not be read that may be a file of a blocked skill."""
-        skills = self._refused.get(SKILLS, {}).items()
-        within = (why for skill, why in skills if uri.startswith(skill.rpartition("/")[0] + "/"))
+        skills, place = self._refused.get(SKILLS, {}).items(), f"{uri}/"
+        within = (why for skill, why in skills if place.startswith(skill.rpartition("/")[0] + "/"))
         return next(within, None)
 
     def refusal_of(self, method: str, params: Body) -> str | None:
@@ -287,12 +294,23 @@ class TrustPolicy:
 
         Raises msgspec.MsgspecError for params that are no object.
         """
-        return self.refusal(method, _called(method, params)) if method in CALLS else None
+        reasons = (self.refusal(*each) for each in called(method, params))
+        return next((each for each in reasons if each is not None), None)
 
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""
         for method in CHANGES.get(notification, ()):
             self.changed(method)
+
+    def notification(self, method: str, params: Raw) -> Raw | None:
+        """Return the params of a notification as they are passed on, None if it is blocked.
+
+        Raises msgspec.MsgspecError for params that are no object.
+        """
+        if method == UPDATED:
+            uris = map(_text, _members(params, "uri"))
+            return params if all(map(self.allows, uris)) else None
+        return self.result(method, params) if method in TOLD else params
 
     def allows(self, name: str) -> bool:
         """Return True if the globs allow a name."""
@@ -483,13 +501,37 @@ class TrustPolicy:
         return redact(result) if settings.redact else result
 
 
+def called(method: str, params: Body) -> list[tuple[str, str]]:
+    """Return the requests of :data:`CALLS` that a request stands for, with the names in them.
+
+    Some servers also read a member whose name is in letters of another case.
+    Raises msgspec.MsgspecError for params that are no object.
+    """
+    if method == COMPLETE:
+        found = list[tuple[str, str]]()
+        for reference in _members(params, "ref"):
+            with suppress(msgspec.MsgspecError, ValueError):  # one that is no object has no name
+                for member, call in REFERENCES.items():
+                    found += [(call, _text(name)) for name in _members(reference, member)]
+        return found
+    if method not in CALLS:
+        return []
+    return [(method, _text(name)) for name in _members(params, CALLS[method][1]) or [""]]
+
+
+def _members(body: Any, name: str) -> list[Any]:
+    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError."""
+    text = body if isinstance(body, dict | Raw) else to_json(body)
+    return [each for key, each in members_of(text).items() if key.lower() == name]
+
+
+def _text(value: Any) -> str:
+    return str(read_member(value) if isinstance(value, Raw) else value)
+
+
 def _called(method: str, params: Body) -> str:
     """Return the name that the params of a request have.  Raises msgspec.MsgspecError."""
-    if method not in CALLS:
-        return ""
-    members = params if isinstance(params, dict) else members_of(to_json(params))
-    name = members.get(CALLS[method][1], "")
-    return str(read_member(name) if isinstance(name, Raw) else name)
+    return next((name for _, name in called(method, params)), "")
 
 
 def _with_addresses(before: Any, after: Any) -> Any:

@@ -108,6 +108,60 @@ def test_each_list(kind: str, member: str, key: str, pinned: str | None, call: s
         assert policy.refusal_of(call, {key: "n"}) == (UNCHECKED if pinned else None)
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "refused"),
+    [
+        ("tools/call", {"name": "secret"}, True),
+        ("tools/call", {"name": "open", "arguments": {"name": "secret"}}, False),
+        ("tools/call", {"name": "open", "Name": "secret"}, True),  # some servers read it
+        ("tools/call", {"NAME": "secret"}, True),
+        ("resources/read", {"uri": "x:secret"}, True),
+        ("resources/subscribe", {"uri": "x:secret"}, True),
+        ("resources/unsubscribe", {"uri": "x:secret"}, False),
+        ("resources/directory/read", {"uri": "x:secret"}, True),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "secret"}}, True),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "open"}}, False),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "x:secret"}}, True),
+        ("completion/complete", {"ref": {"name": "open", "uri": "x:secret"}}, True),
+        ("completion/complete", {"ref": {"name": "open"}, "Ref": {"name": "secret"}}, True),
+        ("completion/complete", {}, False),
+        ("completion/complete", {"ref": "secret"}, False),
+    ],
+)
+def test_every_request_that_names_what_is_not_allowed(
+    method: str, params: S, refused: bool
+) -> None:
+    policy, _ = made(None, deny=("*secret",))
+    for form in (params, Raw(msgspec.json.encode(params))):
+        assert ("not allowed" in str(policy.refusal_of(method, form))) is refused
+
+
+def test_a_completion_waits_for_the_list_that_has_its_prompt() -> None:
+    policy, _ = made()
+    params = {"ref": {"type": "ref/prompt", "name": "open"}}
+    assert policy.refusal_of("completion/complete", params) == UNCHECKED
+    policy.listed("prompts/list", Raw(b'{"prompts": [{"name": "open"}]}'))
+    assert policy.refusal_of("completion/complete", params) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "passed"),
+    [
+        ("notifications/resources/updated", {"uri": "x:open"}, {"uri": "x:open"}),
+        ("notifications/resources/updated", {"uri": "x:secret"}, None),
+        ("notifications/tasks/status", {"statusMessage": ATTACK}, {"statusMessage": SCREENED}),
+        ("notifications/tasks", {"result": {"x": ATTACK}}, {"result": {"x": SCREENED}}),
+        ("notifications/message", {"data": ATTACK}, {"data": ATTACK}),
+    ],
+)
+def test_notifications(method: str, params: S, passed: S | None) -> None:
+    policy, _ = made(None, deny=("*secret",), results=Treatment.REDACT)
+    given = Raw(msgspec.json.encode(params))
+    found = policy.notification(method, given)
+    assert (None if found is None else msgspec.json.decode(found)) == passed
+    assert (found is given) is (passed == params)
+
+
 SKILL = "skill://refunds/SKILL.md"
 
 
@@ -152,6 +206,8 @@ def test_skills(
         assert (refused or "None") in str(policy.refusal(request, uri))
     of_skill = policy.refusal("resources/read", "skill://refunds/a.md")
     assert (of_skill is None) is (refused is None)
+    of_place = policy.refusal("resources/directory/read", "skill://refunds")
+    assert (of_place is None) is (refused is None)
     assert policy.refusal("resources/read", "skill://other/SKILL.md") is None
     policy.listed("resources/list", Raw(msgspec.json.encode({"resources": [{"uri": SKILL}]})))
     assert (refused or "None") in str(policy.refusal("resources/read", SKILL))

@@ -12,12 +12,10 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import (
-    ConnectionEnded,
     ErrorReceived,
     Event,
     FaultKind,
     InputRequired,
-    NegotiationFailed,
     Ready,
     RequestEnded,
     RequestReceived,
@@ -44,7 +42,7 @@ from mcpcore_transports.client.client import (
 )
 from mcpcore_transports.client.managed import START_SHARE
 from mcpcore_transports.client.pins import read_pins
-from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.guard import END_TEXTS, ServerGuard
 from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
@@ -73,8 +71,6 @@ _DENIED = (401, 403)
 """Statuses that are about the credentials of one client, at a server that wants one of each."""
 _NO_AUTHORIZATION = "the gateway has no other credentials for it"
 
-_TEXTS = {RequestEnded: "message", NegotiationFailed: "message", ConnectionEnded: "reason"}
-"""Members with the text of an end, by the type of its event."""
 _PLACE = r"(?:[a-z+]+://[^\s,;]*[^\s,;:]|\[[\da-fA-F:.%]+\]:\d+|[\w.-]+:\d+)"
 _ADDRESS = re.compile(f"{_PLACE}: |: {_PLACE}$|{_PLACE}")
 """URLs, and hosts with a port."""
@@ -434,7 +430,7 @@ class Conversation:
             self.opened = clock()
             self._started.set()
             self.upstream.reached(self, event.revision)
-        elif told := _TEXTS.get(type(event)):
+        elif told := END_TEXTS.get(type(event)):
             event = self._ended(event, told)
         labels = self.upstream.fleet.labels
         if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
