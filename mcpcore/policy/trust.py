@@ -6,11 +6,12 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Raw, Struct
@@ -170,7 +171,9 @@ class TrustPolicy:
         *,
         report: Callable[[Notice], object] = lambda notice: None,
     ) -> None:
-        self.settings = settings or TrustSettings()
+        self.settings = settings = settings or TrustSettings()
+        self._normal = [tuple(map(normal_uri, globs)) for globs in (settings.allow, settings.deny)]
+        """Globs of what is allowed, and of what is not, for normal forms of URIs."""
         self.pins = pins
         self.report = report
         self.waiting: dict[tuple[str, str], Notice] = {}
@@ -259,17 +262,17 @@ class TrustPolicy:
         if self._stopped is not None:
             return self._stopped
         listed = CALLS[method][0]
-        reads = listed == "resources/list"
-        if reads and (reason := self._refusal_of_file(name)) is not None:
+        reads, forms = listed == "resources/list", (name, normal_uri(name))
+        if reads and (reason := _first(map(self._refusal_of_file, forms))) is not None:
             return reason
         if name in self._seen.get(listed, ()):
             return None
-        if (reason := self._refused.get(listed, {}).get(name)) is not None:
+        if (reason := _first(map(self._refused.get(listed, {}).get, forms))) is not None:
             return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
         if reads:
-            return self._refusal_of_uri(name)
+            return _first(map(self._refusal_of_uri, forms))
         compared = self.pins is None or method in DECLARING  # the result is, if it declares
         return None if compared else UNCHECKED
 
@@ -294,8 +297,7 @@ class TrustPolicy:
 
         Raises msgspec.MsgspecError for params that are no object.
         """
-        reasons = (self.refusal(*each) for each in called(method, params))
-        return next((each for each in reasons if each is not None), None)
+        return _first(self.refusal(*each) for each in called(method, params))
 
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""
@@ -313,10 +315,13 @@ class TrustPolicy:
         return self.result(method, params) if method in TOLD else params
 
     def allows(self, name: str) -> bool:
-        """Return True if the globs allow a name."""
-        settings = self.settings
-        matches = partial(glob_matches, name=name)
-        return any(map(matches, settings.allow)) and not any(map(matches, settings.deny))
+        """Return True if the globs allow a name, of a URI also in its normal form."""
+        settings, normal = self.settings, normal_uri(name)
+        for form, allow, deny in ((name, settings.allow, settings.deny), (normal, *self._normal)):
+            matches = partial(glob_matches, name=form)
+            if not any(map(matches, allow)) or any(map(matches, deny)):
+                return False
+        return True
 
     def listed(self, method: str, result: Raw) -> Raw:
         """Return a page of a list without what is blocked.
@@ -410,15 +415,17 @@ class TrustPolicy:
         """Note whether a name may be used, and why not.  None that may not is ever forgotten."""
         seen = self._seen.setdefault(method, {})
         refused = self._refused.setdefault(method, {})
+        forms = (name, normal_uri(name))
         if reason is None:
-            refused.pop(name, None)
+            for form in forms:
+                refused.pop(form, None)
             _put(seen, name, None)
             return
         seen.pop(name, None)
         if len(refused) >= MAX_NAMES and name not in refused:
             self._stopped = "too many declarations of the server are not trusted"
             return
-        refused[name] = f"{name!r} is blocked: its declaration {reason}"
+        refused |= dict.fromkeys(forms, f"{name!r} is blocked: its declaration {reason}")
 
     def _approval(self, method: str, name: str, raw: Raw) -> bool:
         return self._approved.get((method, name)) == bytes(raw)
@@ -558,6 +565,11 @@ def _put(table: dict[K, V], key: K, value: V) -> None:
     table[key] = value
 
 
+def _first(reasons: Iterable[str | None]) -> str | None:
+    """Return the first reason that there is."""
+    return next((each for each in reasons if each is not None), None)
+
+
 def _is(one: object, other: object) -> bool:
     return one is other
 
@@ -593,6 +605,33 @@ def template_matches(template: str, uri: str) -> bool:
         return False
     expressions = "".join(_EXPRESSION.findall(template))
     return uri.count("/") == glob.count("/") or not _WITH_SLASHES.isdisjoint(expressions)
+
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([^?#]*)(.*)", re.DOTALL)
+
+
+def normal_uri(uri: str) -> str:
+    """Return the form that all spellings of a URI share; any other name as it is.
+
+    They differ by case, percent-encoding and dot segments (RFC 3986 section 6.2.2), by slashes that
+    are repeated or leaning, and by the way to write no host of a file (RFC 8089 section 2).
+    """
+    found = _URI.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme, host, path, rest = found.groups()
+    if scheme.lower() == "file" and host in (None, "localhost"):
+        host = ""
+    steps, kept = unquote(path).replace("\\", "/").split("/"), list[str]()
+    for step in steps:
+        if step == "..":
+            del kept[-1:]
+        elif step not in ("", "."):
+            kept.append(step)
+    root = "/" if not steps[0] and steps[1:] else ""
+    end = "/" if kept and steps[-1] in ("", ".", "..") else ""
+    place = "" if host is None else f"//{unquote(host).lower()}"
+    return f"{scheme.lower()}:{place}{root}{'/'.join(kept)}{end}{rest}"
 
 
 def glob_matches(glob: str, name: str) -> bool:

@@ -20,6 +20,7 @@ from mcpcore.policy.trust import (
     TrustPolicy,
     TrustSettings,
     glob_matches,
+    normal_uri,
     redact,
 )
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
@@ -423,6 +424,69 @@ def test_instructions(instructions: str | None, changed: Reaction, refused: bool
     assert [(each.method, each.name) for each in notices] == (
         [] if instructions == "Be kind." else [("initialize", "")]
     )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///etc/x",
+        "FILE:///etc/x",
+        "file:///%65tc/x",
+        "file:///open/../etc/x",
+        "file:///open/%2e%2e/etc/x",
+        "file:///open/..%2fetc/x",
+        "file:///open/..\\etc/x",
+        "file:///open/.././etc//x",
+        "file:////etc/x",
+        "file://localhost/etc/x",
+        "file:/etc/x",
+        "file:///../etc/x?y",
+        "file:///etc/y/..",
+    ],
+)
+def test_no_spelling_of_a_uri_is_allowed_that_another_one_denies(uri: str) -> None:
+    for settings in ({"deny": ("File:///%65tc/*",)}, {"allow": ("file:///open/*", "x")}):
+        policy, _ = made(None, **settings)
+        assert not policy.allows(uri)
+        assert "not allowed" in str(policy.refusal("resources/read", uri))
+        assert policy.allows("file:///open/a/../b")
+        assert policy.allows("x")
+
+
+@pytest.mark.parametrize(
+    ("listed", "read", "refused"),
+    [
+        ("notes://Secret/a", "NOTES://secret/b/../a", True),
+        ("notes://secret/a", "notes://secret/a", True),
+        ("notes://secret/a", "notes://secret/b", False),
+        ("notes://secret/{+id}", "Notes://secret//a", True),
+        ("notes://secret/a/{+id}", "notes://secret/a/../b", True),
+        ("notes://secret/a/{+id}", "notes://secret/b", False),
+    ],
+)
+def test_no_spelling_of_a_blocked_uri_is_read(listed: str, read: str, refused: bool) -> None:
+    policy, _ = made(None, descriptions=Treatment.BLOCK)
+    kind, member, key = (
+        ("resources/templates", "resourceTemplates", "uriTemplate")
+        if "{" in listed
+        else ("resources", "resources", "uri")
+    )
+
+    def read_list(description: str) -> None:
+        declared = {member: [{key: listed, "description": description}]}
+        policy.listed(f"{kind}/list", Raw(msgspec.json.encode(declared)))
+
+    read_list(ATTACK)
+    assert ("alarm" in str(policy.refusal("resources/read", read))) is refused
+    read_list("harmless")
+    assert policy.refusal("resources/read", read) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["add", "a/../b", "x:", "x:/", "x://h", "x://h/", "urn:a:b", "x:a/b?c/../d", "x:é"]
+)
+def test_names_and_uris_that_are_normal_stay(name: str) -> None:
+    assert normal_uri(name) == name
 
 
 @pytest.mark.parametrize(
