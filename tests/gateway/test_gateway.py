@@ -344,15 +344,19 @@ CHALLENGE = 'Bearer resource_metadata="https://of-the-server.example/metadata", 
 
 @pytest.mark.parametrize("server", ERAS)
 @pytest.mark.parametrize("client", ERAS)
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("status", "challenge"), [(401, CHALLENGE), (403, CHALLENGE), (403, None)])
 async def test_a_server_that_refuses_the_gateway_is_an_error_of_ours(
-    client: str, server: str, status: int
+    client: str, server: str, status: int, challenge: str | None
 ) -> None:
-    """Its challenge is for the gateway: a client that followed it would show a token to another."""
+    """Its challenge is for the gateway: a client that followed it would show a token to another.
+
+    Its words are, too: it may repeat the credentials.
+    """
     trusted = True
 
     def look(request: HttpRequest) -> Verdict:
-        return Principal("gateway") if trusted else Refusal(status=status, challenge=CHALLENGE)
+        refusal = Refusal(status=status, challenge=challenge, message="no key of-the-server")
+        return Principal("gateway") if trusted else refusal
 
     behind = ServeSettings(http_link=HttpServerSettings(authenticate=look))
     async with (

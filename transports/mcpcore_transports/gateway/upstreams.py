@@ -12,8 +12,10 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import (
+    EndReason,
     ErrorReceived,
     Event,
+    Fault,
     FaultKind,
     InputRequired,
     Ready,
@@ -23,6 +25,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import AuthorizationError, BadTarget, LifespanError, LinkError
+from mcpcore.http.client.call import refusal_text
 from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker
@@ -432,6 +435,10 @@ class Conversation:
             self.upstream.reached(self, event.revision)
         elif told := END_TEXTS.get(type(event)):
             event = self._ended(event, told)
+        elif isinstance(event, ErrorReceived) and (status := self._denies(event.fault)):
+            text = f"{event.method}: {refusal_text(status)}: {event.error.message}"
+            ended = RequestEnded(event.request, event.method, EndReason.REFUSED, text, event.fault)
+            event = self._ended(ended, "message")
         labels = self.upstream.fleet.labels
         if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
             with labelled(call.arrival.event):
@@ -442,8 +449,8 @@ class Conversation:
     def _ended(self, event: Event, told: str) -> Event:
         """Take note of the end of a request or all of them; return the event as clients see it."""
         text = getattr(event, told)
-        event = structs.replace(event, **{told: self._shown(text)})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
+        event = structs.replace(event, **{told: self._shown(text, fault)})
         if isinstance(event, RequestEnded):
             return event if fault is None else structs.replace(event, fault=fault)
         self._end_text = self._end_text or text
@@ -473,9 +480,19 @@ class Conversation:
             self.machine.fail(event.key, ErrorData.make(INVALID_PARAMS, BLOCKED))
             self.carrier.flush_soon()
 
-    def _shown(self, text: str) -> str:
+    def _denies(self, fault: Fault | None) -> int | None:
+        """Return the status by which a server refuses the credentials of the gateway itself.
+
+        Where the server gets those of each client, it is that client that it speaks to.
+        """
+        status = None if fault is None or self.upstream.relayed.personal else fault.status
+        return status if status in _DENIED else None
+
+    def _shown(self, text: str, fault: Fault | None) -> str:
         """Return a text for clients, which are not told where the server is."""
         shown = _ADDRESS.sub(lambda found: "" if ": " in found[0] else "its address", text)
+        if status := self._denies(fault):  # what follows may repeat the credentials
+            shown = "".join(shown.partition(str(status))[:2])
         if shown != text:
             logger.info("%s: %s", self.upstream.name, text)
         return self._unopened or shown
