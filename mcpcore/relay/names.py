@@ -208,7 +208,7 @@ class Names:
             digest = hashlib.sha256(outer.encode()).hexdigest()[:_DIGEST]
             outer = f"{outer[: _LONGEST - _DIGEST - 1]}_{digest}"
         place, owned = (kind, outer), (server, name)
-        owner = self._owner(kind, outer)
+        owner = self._owners.get(place) if listed else self._owner(kind, outer)
         if owner not in (None, owned):
             return None
         if not listed and place not in self._owners:

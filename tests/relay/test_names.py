@@ -341,12 +341,16 @@ def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
     assert names.inward(U, "y:2") == ("a", "y:2")
 
 
-def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
+def test_a_name_in_a_result_is_given_to_the_server_alone_that_lists_it() -> None:
+    """A server that links to what it has not takes nothing from the one that has it."""
     names = Names(["a", "b"], Naming.NEVER, 10)
     assert names.outward(U, "a", "x:1", listed=False) == "x:1"
-    assert names.outward(U, "b", "x:1") is None
     assert names.outward(U, "b", "x:1", listed=False) is None
-    assert names.outward(U, "a", "x:1") == "x:1"
+    assert names.inward(U, "x:1") == ("a", "x:1")
+    assert names.outward(U, "b", "x:1") == "x:1"
+    assert names.outward(U, "a", "x:1", listed=False) is None
+    assert names.outward(U, "a", "x:1") is None
+    assert names.inward(U, "x:1") == ("b", "x:1")
 
 
 def test_a_name_that_a_list_has_takes_no_room_from_those_in_results() -> None:
