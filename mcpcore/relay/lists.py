@@ -508,14 +508,14 @@ class Lists:
                 noted.append((target.wrapped, is_wrapped(tool.output_schema)))
             for names, fits in noted:
                 (names.add if fits else names.discard)(tool.name)
-            outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
-            if outer is None or handshaken:
+            found = self._relay.names.spellings(NameKind.TOOL, target.name, tool.name)
+            if not found or handshaken:
                 continue
             place = target.name, tool.name
             if params:
                 target.header_params[tool.name] = params
                 outers = self._mirrored.setdefault(place, set())
-                outers.add(outer)
+                outers |= found
                 self._relay.header_params.update(dict.fromkeys(outers, params))
             elif target.header_params.pop(tool.name, {}):
                 for each in self._mirrored.pop(place):

@@ -238,11 +238,22 @@ class Names:
         known = self._owner(kind, outer)
         if known is not None or self._naming is Naming.NEVER:
             return known
-        if not learned and _is_shortened(kind, outer):
-            return None
+        if not self._fits(kind, outer) or (not learned and _is_shortened(kind, outer)):
+            return None  # no name with a prefix is that long
         prefix, name = _split(kind, outer)
         server = self._prefixed_by.get((kind, prefix))
         return None if server is None else (server, name)
+
+    def spellings(self, kind: NameKind, server: str, name: str) -> set[str]:
+        """Return the names that lead to what a server lists, none if it is left out.
+
+        The one with the prefix does so always, as another process may have given it to a client.
+        """
+        outer = self.outward(kind, server, name)
+        if outer is None or (kind, server) not in self._prefixes:
+            return set() if outer is None else {outer}
+        both = {outer, self._prefixed(kind, server, name)}
+        return {each for each in both if self.inward(kind, each) == (server, name)}
 
     def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
         """Return the server of the listed template with the longest common beginning."""

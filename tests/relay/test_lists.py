@@ -215,6 +215,29 @@ def test_a_tool_loses_its_mirrored_arguments_by_whichever_name_it_has() -> None:
         assert (names(scene), set(mirrored)) == ([listed], mirrors)
 
 
+@pytest.mark.parametrize(
+    ("naming", "tool", "mirrors"),
+    [
+        (Naming.ALWAYS, "x", {"b__x"}),
+        (Naming.ON_CONFLICT, "x", {"b__x", "x"}),
+        (Naming.ON_CONFLICT, "b__x", {"b__b__x", "b__x"}),
+        (Naming.ON_CONFLICT, "echo", {"b__echo"}),
+        (Naming.NEVER, "x", {"x"}),
+        (Naming.NEVER, "echo", set()),
+    ],
+)
+def test_arguments_are_mirrored_by_every_name_of_a_tool(
+    naming: Naming, tool: str, mirrors: set[str]
+) -> None:
+    def second(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [{"name": tool, "inputSchema": MIRRORED}]})
+
+    backends = [Backend("a", LEGACY, tools), Backend("b", LEGACY, second)]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+    scene.result("tools/list")
+    assert set(scene.relay.header_params) == mirrors
+
+
 class _Unsealing(Seal):
     """A seal whose keys are gone."""
 

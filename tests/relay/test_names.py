@@ -301,6 +301,18 @@ def test_a_long_name_is_known_to_a_relay_that_has_not_given_it(name: str) -> Non
 
 
 @pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
+def test_a_shortened_name_is_the_only_one(naming: Naming) -> None:
+    """What holds for a tool by its name, such as its mirrored arguments, would not for another."""
+    names, name = Names(["a", "b"], naming, 10), "x" * 63
+    names.read = {("a", "tools/list"), ("a", "prompts/list")}
+    for kind in (T, P):
+        outer = names.outward(kind, "b", name)
+        assert outer is not None
+        assert names.inward(kind, outer) == ("b", name)
+        assert names.inward(kind, f"b__{name}") is None
+
+
+@pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
 def test_a_retry_at_a_relay_that_has_not_given_the_name(naming: Naming) -> None:
     name = "x" * 62
 
