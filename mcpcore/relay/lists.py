@@ -487,12 +487,14 @@ class Lists:
     def note_tools(self, target: Target, method: str, result: Raw, client: Revision) -> None:
         """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
-        A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
-        msgspec.MsgspecError for what is no list.
+        A tool that breaks the rules for these passes all the same: clients leave it out.  Of more
+        tools than names are remembered nothing is noted.  Raises msgspec.MsgspecError for what is
+        no list.
         """
         if method != "tools/list":
             return
         handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
+        most = self._relay.settings.names
         known = target.repeatable or target.header_params or target.wrapped
         if not (known or any(each in bytes(result) for each in _NOTED)):
             return
@@ -507,12 +509,15 @@ class Lists:
             if not handshaken:
                 noted.append((target.wrapped, is_wrapped(tool.output_schema)))
             for names, fits in noted:
-                (names.add if fits else names.discard)(tool.name)
+                if not fits:
+                    names.discard(tool.name)
+                elif len(names) < most:
+                    names.add(tool.name)
             found = self._relay.names.spellings(NameKind.TOOL, target.name, tool.name)
             if not found or handshaken:
                 continue
             place = target.name, tool.name
-            if params:
+            if params and (tool.name in target.header_params or len(target.header_params) < most):
                 target.header_params[tool.name] = params
                 outers = self._mirrored.setdefault(place, set())
                 outers |= found

@@ -238,6 +238,22 @@ def test_arguments_are_mirrored_by_every_name_of_a_tool(
     assert set(scene.relay.header_params) == mirrors
 
 
+def test_tools_without_end_are_not_noted_without_end() -> None:
+    def fresh(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        schema, hints = {"type": "array"}, {"readOnlyHint": True}
+        tool = {"inputSchema": MIRRORED, "outputSchema": schema, "annotations": hints}
+        number = len(backend.requests("tools/list"))
+        peer.respond(event.key, {"tools": [{"name": f"t{number}", **tool}, {"name": "u", **tool}]})
+
+    backend = Backend("a", MODERN, fresh)
+    scene = Scene(LEGACY, backend, settings=RelaySettings(names=3))
+    for _ in range(5):
+        scene.result("tools/list")
+    target, known = scene.relay.targets["a"], {"t1", "u", "t2"}
+    assert target.repeatable == target.wrapped == set(target.header_params) == known
+    assert set(scene.relay.header_params) == known
+
+
 class _Unsealing(Seal):
     """A seal whose keys are gone."""
 
