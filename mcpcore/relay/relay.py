@@ -361,13 +361,12 @@ class Relay:
             text = "requestState: its server has changed; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
             return
-        meta = self.tasks.related_inward(event.principal, target.name, meta)
+        audience = arrival.audience
+        meta = self.tasks.related_inward(audience, target.name, meta)
         if retry:
             body = {**members_of(body), **retry}
         try:
-            link = self.conversations.link(
-                target, arrival.audience, () if before is None else before.tried
-            )
+            link = self.conversations.link(target, audience, () if before is None else before.tried)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
@@ -727,7 +726,7 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
-            related = self.tasks.related_inward(link.audience.principal, link.target.name, meta)
+            related = self.tasks.related_inward(link.audience, link.target.name, meta)
             link.peer.notify(event.method, body, meta=related)
 
     # Sessions of clients
@@ -739,6 +738,7 @@ class Relay:
         self.conversations.session_ended(session)
         self.subscriptions.session_ended(session)
         self.lists.session_ended(session)
+        self.tasks.session_ended(session)
 
 
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
