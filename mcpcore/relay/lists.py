@@ -24,7 +24,7 @@ from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink, 
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
 from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
+from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
@@ -445,19 +445,14 @@ class Lists:
                 items.append(part)
             else:
                 hidden = hidden or self._hides(target, method)
-        missing = sorted(parts.keys() - pages.keys())
+        missing = parts.keys() - pages.keys()
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
         members = b""
         if cursors:
             later = {name: asked[name] for name in missing if name in relay.targets} | cursors
-            binding = request_binding(event.principal, method, _EMPTY)
-            try:
-                sealed = relay.seal.seal(_encode_cursors(later), binding, wall=relay.wall)
-            except ValueError as error:
-                text = f"the cursors of {', '.join(cursors)} are too large: {error}"
-                relay.refuse(arrival, INTERNAL_ERROR, text)
-                return
-            members = b'"nextCursor":' + msgspec.json.encode(sealed)
+            sealed, cut = self._sealed(event.principal, method, later)
+            members = b'"nextCursor":' + msgspec.json.encode(sealed) if sealed else b""
+            missing |= cut
         until = min([page.until for page in pages.values()], default=math.inf)
         if missing or until == math.inf:
             until = relay.now
@@ -469,7 +464,24 @@ class Lists:
         if keep and not cursors and until > relay.now and room:
             wanted = Wanted(arrival, _ALL, method)
             self._keep(self._key(wanted, public, *relay.targets.values()), whole)
-        self._respond(arrival, whole, members, {UNAVAILABLE: missing} if missing else None)
+        self._respond(arrival, whole, members, {UNAVAILABLE: sorted(missing)} if missing else None)
+
+    def _sealed(
+        self, principal: str | None, method: str, cursors: dict[str, str | None]
+    ) -> tuple[str, set[str]]:
+        """Return a cursor for the next page, "" for none, and the servers that it leaves out.
+
+        Those have cursors that are too long: the others keep theirs.
+        """
+        relay, cut = self._relay, set[str]()
+        binding = request_binding(principal, method, _EMPTY)
+        while cursors:
+            with suppress(ValueError):
+                return relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall), cut
+            longest = max(cursors, key=lambda name: len(cursors[name] or ""))
+            del cursors[longest]
+            cut.add(longest)
+        return "", cut
 
     def _respond(
         self, arrival: Arrival, page: ServerPage, members: bytes = b"", meta: Any = None

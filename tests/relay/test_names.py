@@ -562,13 +562,21 @@ def test_pages_of_several_servers(client: str) -> None:
         assert (error.code, error.message) == (-32602, "cursor: not a cursor of this list")
 
 
-def test_cursors_that_are_too_large_to_be_sealed() -> None:
+def test_a_cursor_that_is_too_large_to_be_sealed_ends_the_list_of_its_server_alone() -> None:
     def endless(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        peer.respond(event.key, {"tools": [], "nextCursor": "c" * 300_000})
+        tool = {"name": "t", "inputSchema": {"type": "object"}}
+        peer.respond(event.key, {"tools": [tool], "nextCursor": "c" * 300_000})
 
-    error = several(LEGACY, b=endless).error("tools/list")
-    assert error.code == -32603
-    assert error.message.startswith("the cursors of b are too large: ")
+    scene = several(LEGACY, a=pages(2), b=endless)
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["a__t0", "b__t"]
+    assert page["_meta"]["mcpcore/unavailable"] == ["b"]
+    page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert [tool["name"] for tool in page["tools"]] == ["a__t1"]
+    assert page.keys() == {"tools"}
+    page = several(LEGACY, a=endless, b=endless).result("tools/list")
+    assert page["_meta"]["mcpcore/unavailable"] == ["a", "b"]
+    assert "nextCursor" not in page
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])

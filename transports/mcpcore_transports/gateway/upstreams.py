@@ -436,7 +436,7 @@ class Conversation:
         elif told := END_TEXTS.get(type(event)):
             event = self._ended(event, told)
         elif isinstance(event, ErrorReceived) and (status := self._denies(event.fault)):
-            text = f"{event.method}: {refusal_text(status)}: {event.error.message}"
+            text = f"{event.method}: {refusal_text(status)}: {event.error.message!r}"
             ended = RequestEnded(event.request, event.method, EndReason.REFUSED, text, event.fault)
             event = self._ended(ended, "message")
         labels = self.upstream.fleet.labels
