@@ -36,6 +36,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 DISCOVER = "server/discover"
+SUBSCRIBE = "resources/subscribe"
 TEMPLATES = "resources/templates/list"
 SKILLS = "skills/list"
 LISTS = {
@@ -59,7 +60,7 @@ CALLS = {
     "tools/call": ("tools/list", "name"),
     "prompts/get": ("prompts/list", "name"),
     "resources/read": ("resources/list", "uri"),
-    "resources/subscribe": ("resources/list", "uri"),
+    SUBSCRIBE: ("resources/list", "uri"),
     "resources/directory/read": ("resources/list", "uri"),
     "skills/get": (SKILLS, "uri"),
 }
@@ -271,6 +272,8 @@ class TrustPolicy:
             return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
+        if method == SUBSCRIBE and TEMPLATES not in self._whole:
+            return None  # one that is taken up again after a restart waits for no list
         if reads:
             return _first(map(self._refusal_of_uri, forms))
         compared = self.pins is None or method in DECLARING  # the result is, if it declares

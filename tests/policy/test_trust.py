@@ -241,10 +241,12 @@ def test_a_uri_of_a_blocked_template_is_not_read(template: str, uri: str, refuse
     policy, _ = made(ServerDescription(), strict=True)
     read = {"uri": uri}
     assert policy.refusal_of("resources/read", read) == UNCHECKED
+    assert policy.refusal_of("resources/subscribe", read) is None  # nothing is read by it
     templates = Raw(msgspec.json.encode({"resourceTemplates": [{"uriTemplate": template}]}))
     policy.listed("resources/templates/list", templates)
     policy.listed("resources/list", Raw(b'{"resources": [{"uri": "notes://listed"}]}'))
-    assert ("differs" in str(policy.refusal_of("resources/read", read))) is refused
+    for method in ("resources/read", "resources/subscribe"):
+        assert ("differs" in str(policy.refusal_of(method, read))) is refused
     policy.notified("notifications/resources/list_changed")
     assert policy.refusal_of("resources/read", read) == UNCHECKED
 
