@@ -65,7 +65,7 @@ from mcpcore.relay.link import (
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
-from mcpcore.relay.questions import Questions
+from mcpcore.relay.questions import CONTEXT, Questions
 from mcpcore.relay.rewriting import encode
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.sign_ins import SignIns
@@ -628,15 +628,17 @@ class Relay:
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         self._heard(link, event)
         call = link.calls.get(event.request)
+        narrowed = partial(self.questions.narrowed, way=("params", *CONTEXT))
+        requests = {name: narrowed(each) for name, each in event.requests.items()}
         if call is None:
             link.peer.abandon(event.request)
         elif call.cell is Cell.MODERN:
             del link.calls[event.request]
             link.peer.abandon(event.request)
             ticket = None if event.state is None else Ticket(None, link.target.name, event.state)
-            self.settle(call, partial(self.parking.require, call, event.requests, ticket))
+            self.settle(call, partial(self.parking.require, call, requests, ticket))
         else:
-            self.questions.ask_round(call, event.requests)
+            self.questions.ask_round(call, requests)
 
     # Log messages and other notifications
 
