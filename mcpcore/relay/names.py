@@ -24,7 +24,8 @@ class Naming(Enum):
     ALWAYS = "always"
     """Prefix each name with that of its server."""
     ON_CONFLICT = "on conflict"
-    """Prefix a name that a server before this one has, or may have as its list is not known."""
+    """Prefix a name that a server before this one has, or may have as its list is not known, and
+    one that begins with the prefix of another server."""
     NEVER = "never"
     """Prefix no name; what has a name of another server is left out and reported, and so, for the
     grace time, is what a server before it may have as its list is not known."""
@@ -172,10 +173,10 @@ class Names:
             outer = self._prefixed(kind, server, name)
             plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
             return outer if plain else self._own(kind, server, name, outer, listed)
-        found = None
-        if self._naming is Naming.NEVER or self._is_first(kind, server, name):
+        found, never = None, self._naming is Naming.NEVER
+        if never or (self._is_first(kind, server, name) and self._is_free(kind, server, name)):
             found = self._own(kind, server, name, name, listed)
-        if found is None and self._naming is Naming.ON_CONFLICT:
+        if found is None and not never:
             found = self._own(kind, server, name, self._prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
@@ -197,6 +198,10 @@ class Names:
         method = "resources/templates/list" if kind is _U and "{" in name else _LISTS[kind]
         before = self._servers[: self._servers.index(server)]
         return self.read.issuperset((each, method) for each in before)
+
+    def _is_free(self, kind: NameKind, server: str, name: str) -> bool:
+        """Return True if a name does not look as one of another server with its prefix."""
+        return self._prefixed_by.get((kind, _split(kind, name)[0]), server) == server
 
     def _fits(self, kind: NameKind, outer: str) -> bool:
         return kind is NameKind.URI or len(outer) <= _LONGEST

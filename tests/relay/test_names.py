@@ -300,6 +300,27 @@ def test_a_long_name_is_known_to_a_relay_that_has_not_given_it(name: str) -> Non
     assert len(scene.backends[0].requests("tools/list")) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "outer", "of_other"),
+    [
+        (T, "b__x", "a__b__x", "x"),
+        (P, "b__x", "a__b__x", "x"),
+        (U, "b+x:1", "a+b+x:1", "x:1"),
+        (U, "ui://b+h", "ui://a+b+h", "ui://h"),
+        (T, "a__x", "a__x", None),
+        (T, "c__x", "c__x", None),
+    ],
+)
+def test_no_server_has_a_name_with_the_prefix_of_another(
+    kind: NameKind, name: str, outer: str, of_other: str | None
+) -> None:
+    """Another process may have given it to a client for what that one has."""
+    names = Names(["a", "b"], Naming.ON_CONFLICT, 10)
+    assert names.outward(kind, "a", name) == outer
+    assert names.inward(kind, outer) == ("a", name)
+    assert names.inward(kind, name) == (("a", name) if of_other is None else ("b", of_other))
+
+
 @pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
 def test_a_shortened_name_is_the_only_one(naming: Naming) -> None:
     """What holds for a tool by its name, such as its mirrored arguments, would not for another."""
