@@ -1,11 +1,13 @@
 """Servers behind a gateway: their conversations, the processes that are started, and their ends."""
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from msgspec import Struct, structs
@@ -77,6 +79,7 @@ _NO_AUTHORIZATION = "the gateway has no other credentials for it"
 _PLACE = r"(?:[a-z+]+://[^\s,;]*[^\s,;:]|\[[\da-fA-F:.%]+\]:\d+|[\w.-]+:\d+)"
 _ADDRESS = re.compile(f"{_PLACE}: |: {_PLACE}$|{_PLACE}")
 """URLs, and hosts with a port."""
+_HERE = "its address"
 
 Take = Callable[["Conversation", Event], None]
 """Function that takes the events of a conversation."""
@@ -149,6 +152,18 @@ class UpstreamAddress(Struct, eq=False):
     def commands(self) -> bool:
         """True if the server is started as a process."""
         return isinstance(self.target, targets.StdioTarget)
+
+    def hidden(self, text: str) -> str:
+        """Return a text without the place: URLs, the host that a certificate is not for, paths."""
+        target = self.target
+        if isinstance(target, targets.StdioTarget):
+            cwd = "" if target.cwd is None else os.fspath(target.cwd)
+            for path in (*target.command[:1], cwd):
+                folder, name = os.path.split(path)
+                text = text.replace(path, name) if folder and name else text
+        elif host := urlsplit(getattr(target, "url", "")).hostname:
+            text = text.replace(f"'{host}'", _HERE)
+        return _ADDRESS.sub(lambda found: "" if ": " in found[0] else _HERE, text)
 
 
 class ServerBehind:
@@ -490,7 +505,7 @@ class Conversation:
 
     def _shown(self, text: str, fault: Fault | None) -> str:
         """Return a text for clients, which are not told where the server is."""
-        shown = _ADDRESS.sub(lambda found: "" if ": " in found[0] else "its address", text)
+        shown = self.address.hidden(text)
         if status := self._denies(fault):  # what follows may repeat the credentials
             shown = "".join(shown.partition(str(status))[:2])
         if shown != text:
