@@ -205,8 +205,17 @@ class Lists:
         else:
             go_on()
 
-    def _gather(self, lists: Sequence[Wanted], most: int, then: Callable[[Found], None]) -> None:
-        """Get at most so many pages of lists, each from one that is given, then go on with them."""
+    def _gather(
+        self,
+        lists: Sequence[Wanted],
+        most: int,
+        then: Callable[[Found], None],
+        until: float = math.inf,
+    ) -> None:
+        """Get at most so many pages of lists, each from one that is given, then go on with them.
+
+        ``until``: time after which no further page is asked for.
+        """
         found: Found = {(each.server, each.method): [] for each in lists}
         left = set(found)
 
@@ -214,7 +223,8 @@ class Lists:
             place = wanted.server, wanted.method
             if page is not None:
                 found[place].append(page)
-                if page.cursor is not None and len(found[place]) < most:
+                more = len(found[place]) < most and self._relay.now < until
+                if page.cursor is not None and more:
                     wanted = structs.replace(wanted, cursor=page.cursor)
                     self._fetch(wanted, partial(take, wanted))
                     return
@@ -563,25 +573,29 @@ class Lists:
     ) -> None:
         """Read lists, each of a server by a method, then go on; their pages are in ``found`` then.
 
-        Names are given in the order of ``lists``, whichever arrives first.
+        Names are given in the order of ``lists``, whichever arrives first.  A list that has too
+        many pages, or keeps names waiting longer than the grace time, is known as far as it was
+        read.
         """
-        most, names = self._relay.settings.pages, self._relay.names
+        settings, names = self._relay.settings, self._relay.names
+        most, until = settings.pages, self._relay.now + max(settings.grace, settings.list_timeout)
 
         def complete(read: Found) -> None:
             hidden = set[str]()
             for (server, method), pages in read.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision)
-                if len(pages) == most and pages[-1].cursor is not None:
-                    names.read.add((server, method))  # as far as it is read at all
-                    names.report(ListCut(server, method, most))
+                enough = len(pages) == most or (names.never and self._relay.now >= until)
+                if pages and pages[-1].cursor is not None and enough:
+                    names.read.add((server, method))
+                    names.report(ListCut(server, method, len(pages)))
                 elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             if found is not None:
                 found.update(read)
             then()
 
-        self._gather([Wanted(arrival, *place) for place in lists], most, complete)
+        self._gather([Wanted(arrival, *place) for place in lists], most, complete, until)
 
 
 def _session_in(key: tuple[Any, ...]) -> Session | None:

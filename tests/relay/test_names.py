@@ -261,6 +261,32 @@ def test_a_name_waits_for_the_server_before_that_may_have_it(how: str) -> None:
         assert scene.call("echo") == "b: {}"  # it has been told of
 
 
+def test_a_list_that_takes_long_to_read_delays_others_for_the_grace_time() -> None:
+    asked: list[tuple[Peer, Any]] = []
+
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        asked.append((peer, event.key))
+
+    backends = [Backend("a", MODERN, tools), Backend("b", MODERN, slow)]
+    settings = RelaySettings(naming=Naming.NEVER, grace=20.0)
+    scene = Scene(MODERN, *backends, settings=settings)
+    for pages in (3, 1):
+        scene.client.request("tools/list", {}, now=scene.now, timeout=None)
+        scene.move()
+        for _ in range(pages):
+            [(peer, key)] = asked
+            asked.clear()
+            number = len(backends[1].requests())
+            tool = {"name": f"t{number}", "inputSchema": {"type": "object"}}
+            peer.respond(key, {"tools": [tool], "nextCursor": "c"})
+            scene.wait(9.0)
+        assert not asked
+    first, second = (json.decode(each.result) for each in scene.told(ResultReceived))
+    assert [tool["name"] for tool in first["tools"]] == ["echo", "t1"]
+    assert [tool["name"] for tool in second["tools"]] == ["echo", "t4"]
+    assert scene.relay.names.conflicts == [ListCut("b", "tools/list", 3)]
+
+
 def test_a_name_stays_with_its_server_while_that_is_away() -> None:
     scene = several(MODERN, Naming.NEVER)
     assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == ["echo"]
