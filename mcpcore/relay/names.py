@@ -157,6 +157,10 @@ class Names:
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
         self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
         """Names that were in results and in no list; the last used is the last."""
+        self._heads: dict[str, str] = {}
+        """Servers by the beginnings of the URI templates in their lists."""
+        self._lengths: set[int] = set()
+        """Lengths of these beginnings."""
         self.conflicts: list[NameConflict | ListCut] = []
         """Conflicts, and lists that are not known whole, that have not been reported."""
 
@@ -225,6 +229,10 @@ class Names:
                 return None
             self._counts[server] += 1
             self._owners[place] = owned
+            head, brace, _ = outer.partition("{")
+            if kind is _U and brace and head:
+                self._heads.setdefault(head, server)
+                self._lengths.add(len(head))
             self._linked.pop(place, None)
         return outer
 
@@ -262,12 +270,10 @@ class Names:
 
     def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
         """Return the server of the listed template with the longest common beginning."""
-        found, longest = None, 0
-        for (kind, outer), (server, _) in self._owners.items():
-            head, brace, _ = outer.partition("{")
-            if kind is NameKind.URI and brace and uri.startswith(head) and len(head) > longest:
-                found, longest = (server, uri), len(head)
-        return found
+        for length in sorted(self._lengths, reverse=True):
+            if (server := self._heads.get(uri[:length])) is not None:
+                return server, uri
+        return None
 
     # Messages
 

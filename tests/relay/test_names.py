@@ -1,6 +1,7 @@
 """Several servers in one: names, lists, cursors, and bodies that stay as they are."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -778,6 +779,19 @@ def test_of_templates_the_longest_beginning_counts_then_the_first(
     for server, template in zip("ab", templates, strict=True):
         names.outward(U, server, template)
     assert names.owner_of_uri("x:yz") == (owner, "x:yz")
+
+
+def test_a_uri_that_nobody_lists_is_looked_up_in_no_time() -> None:
+    """A client may name a thousand of them in one request."""
+    names = Names(["a", "b"], Naming.NEVER, 100_000)
+    for number in range(20_000):
+        names.outward(U, "a", f"x:{number}")
+        names.outward(U, "a", f"y:{number:05}/{{id}}")
+    begun = time.process_time()
+    for number in range(1000):
+        assert names.owner_of_uri(f"z:{number}") is None
+        assert names.owner_of_uri(f"y:{number:05}/1") == ("a", f"y:{number:05}/1")
+    assert time.process_time() - begun < 1.0
 
 
 def test_the_last_hundred_conflicts_wait_to_be_reported() -> None:
