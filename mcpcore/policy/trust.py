@@ -173,8 +173,9 @@ class TrustPolicy:
         report: Callable[[Notice], object] = lambda notice: None,
     ) -> None:
         self.settings = settings = settings or TrustSettings()
-        self._normal = [tuple(map(normal_uri, globs)) for globs in (settings.allow, settings.deny)]
-        """Globs of what is allowed, and of what is not, for normal forms of URIs."""
+        self._allow = tuple(map(normal_uri, settings.allow))
+        """Globs of what is allowed, for normal forms of URIs."""
+        self._deny = tuple(map(normal_uri, settings.deny))
         self.pins = pins
         self.report = report
         self.waiting: dict[tuple[str, str], Notice] = {}
@@ -239,8 +240,9 @@ class TrustPolicy:
         if passed == said:
             return result
         del members["instructions"]
-        more = {} if passed is None else {"instructions": passed}
-        return Raw(msgspec.json.encode({**members, **more}))
+        if passed is not None:
+            members["instructions"] = Raw(msgspec.json.encode(passed))
+        return Raw(msgspec.json.encode(members))
 
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
@@ -319,8 +321,12 @@ class TrustPolicy:
 
     def allows(self, name: str) -> bool:
         """Return True if the globs allow a name, of a URI also in its normal form."""
-        settings, normal = self.settings, normal_uri(name)
-        for form, allow, deny in ((name, settings.allow, settings.deny), (normal, *self._normal)):
+        settings = self.settings
+        forms = (
+            (name, settings.allow, settings.deny),
+            (normal_uri(name), self._allow, self._deny),
+        )
+        for form, allow, deny in forms:
             matches = partial(glob_matches, name=form)
             if not any(map(matches, allow)) or any(map(matches, deny)):
                 return False
