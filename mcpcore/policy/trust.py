@@ -36,6 +36,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 DISCOVER = "server/discover"
+DIRECTORY = "resources/directory/read"
 SUBSCRIBE = "resources/subscribe"
 TEMPLATES = "resources/templates/list"
 SKILLS = "skills/list"
@@ -61,7 +62,7 @@ CALLS = {
     "prompts/get": ("prompts/list", "name"),
     "resources/read": ("resources/list", "uri"),
     SUBSCRIBE: ("resources/list", "uri"),
-    "resources/directory/read": ("resources/list", "uri"),
+    DIRECTORY: ("resources/list", "uri"),
     "skills/get": (SKILLS, "uri"),
 }
 """Requests that name one of a list: that list, and the member with the name."""
@@ -364,7 +365,7 @@ class TrustPolicy:
         """Return a list or result as it is passed on, None if it is blocked.
 
         ``params`` of the request name what was called.
-        Raises msgspec.MsgspecError for a list or a discovery that is none.
+        Raises msgspec.MsgspecError for a list, a directory or a discovery that is none.
         """
         if method == DISCOVER:
             return self._introduced(result)
@@ -372,7 +373,22 @@ class TrustPolicy:
             return self.listed(method, result)
         if method in DECLARING:
             return self._entry(method, result)
+        if method == DIRECTORY:
+            result = self._children(result)
         return self.result(method, result, params) if method in RESULTS else result
+
+    def _children(self, result: Raw) -> Raw:
+        """Return what is in a directory without what must not be read."""
+        page = msgspec.json.decode(result, type=dict[str, Raw])
+        raw = msgspec.json.decode(page.get("resources", b"[]"), type=list[Raw])
+        uris = (_name(msgspec.json.decode(each, type=dict[str, Any]), "uri") for each in raw)
+        reasons = (self.refusal("resources/read", uri) for uri in uris)
+        fit = (reason in (None, UNCHECKED) for reason in reasons)
+        kept = [each for each, fits in zip(raw, fit, strict=True) if fits]
+        if len(kept) == len(raw):
+            return result
+        page["resources"] = Raw(msgspec.json.encode(kept))
+        return Raw(msgspec.json.encode(page))
 
     def _entry(self, method: str, result: Raw) -> Raw | None:
         """Return the result with one declaration of a list, None if it is blocked."""

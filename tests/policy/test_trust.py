@@ -137,6 +137,24 @@ def test_every_request_that_names_what_is_not_allowed(
         assert ("not allowed" in str(policy.refusal_of(method, form))) is refused
 
 
+@pytest.mark.parametrize("pins", [None, PINS])
+def test_a_directory_shows_nothing_that_must_not_be_read(pins: ServerDescription | None) -> None:
+    policy, _ = made(pins, strict=True, deny=("*secret*",))
+
+    def shown(*uris: str) -> list[str]:
+        given = Raw(msgspec.json.encode({"resources": [{"uri": each} for each in uris], "x": 1}))
+        found = policy.passed("resources/directory/read", given)
+        assert found is not None
+        assert (found is given) is ("x:secret" not in uris)
+        page = msgspec.json.decode(found)
+        assert page["x"] == 1
+        return [each["uri"] for each in page["resources"]]
+
+    assert shown("x:open", "x:secret") == ["x:open"]
+    assert shown("x:open") == ["x:open"]
+    assert shown() == []
+
+
 def test_a_completion_waits_for_the_list_that_has_its_prompt() -> None:
     policy, _ = made()
     params = {"ref": {"type": "ref/prompt", "name": "open"}}
