@@ -6,11 +6,12 @@ the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Raw, Struct
@@ -34,6 +35,9 @@ from mcpcore.wire.jsontext import Body, to_json
 K = TypeVar("K")
 V = TypeVar("V")
 
+DISCOVER = "server/discover"
+DIRECTORY = "resources/directory/read"
+SUBSCRIBE = "resources/subscribe"
 TEMPLATES = "resources/templates/list"
 SKILLS = "skills/list"
 LISTS = {
@@ -57,19 +61,25 @@ CALLS = {
     "tools/call": ("tools/list", "name"),
     "prompts/get": ("prompts/list", "name"),
     "resources/read": ("resources/list", "uri"),
+    SUBSCRIBE: ("resources/list", "uri"),
+    DIRECTORY: ("resources/list", "uri"),
     "skills/get": (SKILLS, "uri"),
 }
 """Requests that name one of a list: that list, and the member with the name."""
+COMPLETE = "completion/complete"
+REFERENCES = {"name": "prompts/get", "uri": "resources/read"}
+"""Requests for what a completion is about, by the member of its reference with the name."""
 CHANGES = {
     "notifications/tools/list_changed": ("tools/list",),
     "notifications/prompts/list_changed": ("prompts/list",),
     "notifications/resources/list_changed": ("resources/list", TEMPLATES, SKILLS),
 }
 """Lists that a notification is about."""
-RESULTS = frozenset(
-    {*CALLS, "completion/complete", "resources/directory/read", "tasks/result", "tasks/get"}
-)
+RESULTS = frozenset({*CALLS, COMPLETE, "tasks/result", "tasks/get"})
 """Requests whose results are screened and redacted."""
+TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
+"""Notifications that are, too: they have the results of tasks, or texts about them."""
+UPDATED = "notifications/resources/updated"
 BLOCKED = "what the server said is not trusted, and is blocked"
 """Text in place of what is blocked."""
 UNCHECKED = "its declaration is not checked yet: list it first"
@@ -163,7 +173,10 @@ class TrustPolicy:
         *,
         report: Callable[[Notice], object] = lambda notice: None,
     ) -> None:
-        self.settings = settings or TrustSettings()
+        self.settings = settings = settings or TrustSettings()
+        self._allow = tuple(map(normal_uri, settings.allow))
+        """Globs of what is allowed, for normal forms of URIs."""
+        self._deny = tuple(map(normal_uri, settings.deny))
         self.pins = pins
         self.report = report
         self.waiting: dict[tuple[str, str], Notice] = {}
@@ -182,6 +195,8 @@ class TrustPolicy:
         self._bodies: dict[str, dict[bytes, list[str]]] = {}
         """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
+        self._greeted: tuple[str | None, str | None] | None = None
+        """Instructions that were checked last, and as they are passed on."""
 
     def comparable(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
         """Return those of some revisions in which declarations can be compared with the pins.
@@ -191,8 +206,11 @@ class TrustPolicy:
         latest = newest(revisions)
         return tuple(each for each in revisions if self.pins is None or each is latest)
 
-    def greeted(self, instructions: str | None) -> None:
-        """Check the instructions of a server; if they are blocked, every call is refused."""
+    def greeted(self, instructions: str | None) -> str | None:
+        """Check the instructions of a server; return them as they are passed on.
+
+        If they are blocked, every call is refused.
+        """
         self._stopped = None
         differences: tuple[Difference, ...] = ()
         if self.pins is not None:
@@ -207,6 +225,25 @@ class TrustPolicy:
             self._stopped = "the instructions of the server are not trusted"
         if differences or alarms:
             self.report(Notice("initialize", "", differences, alarms, blocked))
+        passed = None if blocked else instructions
+        if alarms and not blocked and self.settings.descriptions is Treatment.REDACT:
+            passed = SCREENED
+        self._greeted = instructions, passed
+        return passed
+
+    def _introduced(self, result: Raw) -> Raw:
+        """Return the result of a discovery with the instructions as they are passed on."""
+        members = msgspec.json.decode(result, type=dict[str, Raw])
+        said = read_member(members.get("instructions", _NULL))
+        said = said if isinstance(said, str) else None
+        known = self._greeted
+        passed = known[1] if known is not None and known[0] == said else self.greeted(said)
+        if passed == said:
+            return result
+        del members["instructions"]
+        if passed is not None:
+            members["instructions"] = Raw(msgspec.json.encode(passed))
+        return Raw(msgspec.json.encode(members))
 
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
@@ -228,17 +265,20 @@ class TrustPolicy:
         """
         if self._stopped is not None:
             return self._stopped
-        if method == "resources/read" and (reason := self._refusal_of_file(name)) is not None:
-            return reason
         listed = CALLS[method][0]
+        reads, forms = listed == "resources/list", (name, normal_uri(name))
+        if reads and (reason := _first(map(self._refusal_of_file, forms))) is not None:
+            return reason
         if name in self._seen.get(listed, ()):
             return None
-        if (reason := self._refused.get(listed, {}).get(name)) is not None:
+        if (reason := _first(map(self._refused.get(listed, {}).get, forms))) is not None:
             return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
-        if method == "resources/read":
-            return self._refusal_of_uri(name)
+        if method == SUBSCRIBE and TEMPLATES not in self._whole:
+            return None  # one that is taken up again after a restart waits for no list
+        if reads:
+            return _first(map(self._refusal_of_uri, forms))
         compared = self.pins is None or method in DECLARING  # the result is, if it declares
         return None if compared else UNCHECKED
 
@@ -254,8 +294,8 @@ class TrustPolicy:
 
     def _refusal_of_file(self, uri: str) -> str | None:
         """Return the reason why a URI must not be read that may be a file of a blocked skill."""
-        skills = self._refused.get(SKILLS, {}).items()
-        within = (why for skill, why in skills if uri.startswith(skill.rpartition("/")[0] + "/"))
+        skills, place = self._refused.get(SKILLS, {}).items(), f"{uri}/"
+        within = (why for skill, why in skills if place.startswith(skill.rpartition("/")[0] + "/"))
         return next(within, None)
 
     def refusal_of(self, method: str, params: Body) -> str | None:
@@ -263,18 +303,35 @@ class TrustPolicy:
 
         Raises msgspec.MsgspecError for params that are no object.
         """
-        return self.refusal(method, _called(method, params)) if method in CALLS else None
+        return _first(self.refusal(*each) for each in called(method, params))
 
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""
         for method in CHANGES.get(notification, ()):
             self.changed(method)
 
+    def notification(self, method: str, params: Raw) -> Raw | None:
+        """Return the params of a notification as they are passed on, None if it is blocked.
+
+        Raises msgspec.MsgspecError for params that are no object.
+        """
+        if method == UPDATED:
+            uris = map(_text, _members(params, "uri"))
+            return params if all(map(self.allows, uris)) else None
+        return self.result(method, params) if method in TOLD else params
+
     def allows(self, name: str) -> bool:
-        """Return True if the globs allow a name."""
+        """Return True if the globs allow a name, of a URI also in its normal form."""
         settings = self.settings
-        matches = partial(glob_matches, name=name)
-        return any(map(matches, settings.allow)) and not any(map(matches, settings.deny))
+        forms = (
+            (name, settings.allow, settings.deny),
+            (normal_uri(name), self._allow, self._deny),
+        )
+        for form, allow, deny in forms:
+            matches = partial(glob_matches, name=form)
+            if not any(map(matches, allow)) or any(map(matches, deny)):
+                return False
+        return True
 
     def listed(self, method: str, result: Raw) -> Raw:
         """Return a page of a list without what is blocked.
@@ -308,13 +365,30 @@ class TrustPolicy:
         """Return a list or result as it is passed on, None if it is blocked.
 
         ``params`` of the request name what was called.
-        Raises msgspec.MsgspecError for a list that is none.
+        Raises msgspec.MsgspecError for a list, a directory or a discovery that is none.
         """
+        if method == DISCOVER:
+            return self._introduced(result)
         if method in LISTS:
             return self.listed(method, result)
         if method in DECLARING:
             return self._entry(method, result)
+        if method == DIRECTORY:
+            result = self._children(result)
         return self.result(method, result, params) if method in RESULTS else result
+
+    def _children(self, result: Raw) -> Raw:
+        """Return what is in a directory without what must not be read."""
+        page = msgspec.json.decode(result, type=dict[str, Raw])
+        raw = msgspec.json.decode(page.get("resources", b"[]"), type=list[Raw])
+        uris = (_name(msgspec.json.decode(each, type=dict[str, Any]), "uri") for each in raw)
+        reasons = (self.refusal("resources/read", uri) for uri in uris)
+        fit = (reason in (None, UNCHECKED) for reason in reasons)
+        kept = [each for each, fits in zip(raw, fit, strict=True) if fits]
+        if len(kept) == len(raw):
+            return result
+        page["resources"] = Raw(msgspec.json.encode(kept))
+        return Raw(msgspec.json.encode(page))
 
     def _entry(self, method: str, result: Raw) -> Raw | None:
         """Return the result with one declaration of a list, None if it is blocked."""
@@ -366,15 +440,17 @@ class TrustPolicy:
         """Note whether a name may be used, and why not.  None that may not is ever forgotten."""
         seen = self._seen.setdefault(method, {})
         refused = self._refused.setdefault(method, {})
+        forms = (name, normal_uri(name))
         if reason is None:
-            refused.pop(name, None)
+            for form in forms:
+                refused.pop(form, None)
             _put(seen, name, None)
             return
         seen.pop(name, None)
         if len(refused) >= MAX_NAMES and name not in refused:
             self._stopped = "too many declarations of the server are not trusted"
             return
-        refused[name] = f"{name!r} is blocked: its declaration {reason}"
+        refused |= dict.fromkeys(forms, f"{name!r} is blocked: its declaration {reason}")
 
     def _approval(self, method: str, name: str, raw: Raw) -> bool:
         return self._approved.get((method, name)) == bytes(raw)
@@ -457,13 +533,37 @@ class TrustPolicy:
         return redact(result) if settings.redact else result
 
 
+def called(method: str, params: Body) -> list[tuple[str, str]]:
+    """Return the requests of :data:`CALLS` that a request stands for, with the names in them.
+
+    Some servers also read a member whose name is in letters of another case.
+    Raises msgspec.MsgspecError for params that are no object.
+    """
+    if method == COMPLETE:
+        found = list[tuple[str, str]]()
+        for reference in _members(params, "ref"):
+            with suppress(msgspec.MsgspecError, ValueError):  # one that is no object has no name
+                for member, call in REFERENCES.items():
+                    found += [(call, _text(name)) for name in _members(reference, member)]
+        return found
+    if method not in CALLS:
+        return []
+    return [(method, _text(name)) for name in _members(params, CALLS[method][1]) or [""]]
+
+
+def _members(body: Any, name: str) -> list[Any]:
+    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError."""
+    text = body if isinstance(body, dict | Raw) else to_json(body)
+    return [each for key, each in members_of(text).items() if key.lower() == name]
+
+
+def _text(value: Any) -> str:
+    return str(read_member(value) if isinstance(value, Raw) else value)
+
+
 def _called(method: str, params: Body) -> str:
     """Return the name that the params of a request have.  Raises msgspec.MsgspecError."""
-    if method not in CALLS:
-        return ""
-    members = params if isinstance(params, dict) else members_of(to_json(params))
-    name = members.get(CALLS[method][1], "")
-    return str(read_member(name) if isinstance(name, Raw) else name)
+    return next((name for _, name in called(method, params)), "")
 
 
 def _with_addresses(before: Any, after: Any) -> Any:
@@ -488,6 +588,11 @@ def _put(table: dict[K, V], key: K, value: V) -> None:
     if key not in table and len(table) >= MAX_NAMES:
         del table[next(iter(table))]
     table[key] = value
+
+
+def _first(reasons: Iterable[str | None]) -> str | None:
+    """Return the first reason that there is."""
+    return next((each for each in reasons if each is not None), None)
 
 
 def _is(one: object, other: object) -> bool:
@@ -525,6 +630,33 @@ def template_matches(template: str, uri: str) -> bool:
         return False
     expressions = "".join(_EXPRESSION.findall(template))
     return uri.count("/") == glob.count("/") or not _WITH_SLASHES.isdisjoint(expressions)
+
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([^?#]*)(.*)", re.DOTALL)
+
+
+def normal_uri(uri: str) -> str:
+    """Return the form that all spellings of a URI share; any other name as it is.
+
+    They differ by case, percent-encoding and dot segments (RFC 3986 section 6.2.2), by slashes that
+    are repeated or leaning, and by the way to write no host of a file (RFC 8089 section 2).
+    """
+    found = _URI.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme, host, path, rest = found.groups()
+    if scheme.lower() == "file" and host in (None, "localhost"):
+        host = ""
+    steps, kept = unquote(path).replace("\\", "/").split("/"), list[str]()
+    for step in steps:
+        if step == "..":
+            del kept[-1:]
+        elif step not in ("", "."):
+            kept.append(step)
+    root = "/" if not steps[0] and steps[1:] else ""
+    end = "/" if kept and steps[-1] in ("", ".", "..") else ""
+    place = "" if host is None else f"//{unquote(host).lower()}"
+    return f"{scheme.lower()}:{place}{root}{'/'.join(kept)}{end}{rest}"
 
 
 def glob_matches(glob: str, name: str) -> bool:

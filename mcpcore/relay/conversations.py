@@ -210,6 +210,9 @@ class Conversations:
         if link.audience.revision in target.openings:  # others declare less
             if known is not None and known.capabilities != event.capabilities:
                 self._relay.lists.forget(target)
+            if known is not None and target.personal and link.audience.principal is not None:
+                told = {"info": known.info, "instructions": known.instructions}
+                event = msgspec.structs.replace(event, **told)  # those of one client are no other's
             self._introduced(target, event)
         link.greeted = True
         target.open_links[link.replica] += not again

@@ -24,7 +24,7 @@ from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink, 
 from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
 from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
+from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
@@ -205,8 +205,17 @@ class Lists:
         else:
             go_on()
 
-    def _gather(self, lists: Sequence[Wanted], most: int, then: Callable[[Found], None]) -> None:
-        """Get at most so many pages of lists, each from one that is given, then go on with them."""
+    def _gather(
+        self,
+        lists: Sequence[Wanted],
+        most: int,
+        then: Callable[[Found], None],
+        until: float = math.inf,
+    ) -> None:
+        """Get at most so many pages of lists, each from one that is given, then go on with them.
+
+        ``until``: time after which no further page is asked for.
+        """
         found: Found = {(each.server, each.method): [] for each in lists}
         left = set(found)
 
@@ -214,7 +223,8 @@ class Lists:
             place = wanted.server, wanted.method
             if page is not None:
                 found[place].append(page)
-                if page.cursor is not None and len(found[place]) < most:
+                more = len(found[place]) < most and self._relay.now < until
+                if page.cursor is not None and more:
                     wanted = structs.replace(wanted, cursor=page.cursor)
                     self._fetch(wanted, partial(take, wanted))
                     return
@@ -445,19 +455,14 @@ class Lists:
                 items.append(part)
             else:
                 hidden = hidden or self._hides(target, method)
-        missing = sorted(parts.keys() - pages.keys())
+        missing = parts.keys() - pages.keys()
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
         members = b""
         if cursors:
             later = {name: asked[name] for name in missing if name in relay.targets} | cursors
-            binding = request_binding(event.principal, method, _EMPTY)
-            try:
-                sealed = relay.seal.seal(_encode_cursors(later), binding, wall=relay.wall)
-            except ValueError as error:
-                text = f"the cursors of {', '.join(cursors)} are too large: {error}"
-                relay.refuse(arrival, INTERNAL_ERROR, text)
-                return
-            members = b'"nextCursor":' + msgspec.json.encode(sealed)
+            sealed, cut = self._sealed(event.principal, method, later)
+            members = b'"nextCursor":' + msgspec.json.encode(sealed) if sealed else b""
+            missing |= cut
         until = min([page.until for page in pages.values()], default=math.inf)
         if missing or until == math.inf:
             until = relay.now
@@ -469,7 +474,24 @@ class Lists:
         if keep and not cursors and until > relay.now and room:
             wanted = Wanted(arrival, _ALL, method)
             self._keep(self._key(wanted, public, *relay.targets.values()), whole)
-        self._respond(arrival, whole, members, {UNAVAILABLE: missing} if missing else None)
+        self._respond(arrival, whole, members, {UNAVAILABLE: sorted(missing)} if missing else None)
+
+    def _sealed(
+        self, principal: str | None, method: str, cursors: dict[str, str | None]
+    ) -> tuple[str, set[str]]:
+        """Return a cursor for the next page, "" for none, and the servers that it leaves out.
+
+        Those have cursors that are too long: the others keep theirs.
+        """
+        relay, cut = self._relay, set[str]()
+        binding = request_binding(principal, method, _EMPTY)
+        while cursors:
+            with suppress(ValueError):
+                return relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall), cut
+            longest = max(cursors, key=lambda name: len(cursors[name] or ""))
+            del cursors[longest]
+            cut.add(longest)
+        return "", cut
 
     def _respond(
         self, arrival: Arrival, page: ServerPage, members: bytes = b"", meta: Any = None
@@ -487,12 +509,14 @@ class Lists:
     def note_tools(self, target: Target, method: str, result: Raw, client: Revision) -> None:
         """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
-        A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
-        msgspec.MsgspecError for what is no list.
+        A tool that breaks the rules for these passes all the same: clients leave it out.  Of more
+        tools than names are remembered nothing is noted.  Raises msgspec.MsgspecError for what is
+        no list.
         """
         if method != "tools/list":
             return
         handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
+        most = self._relay.settings.names
         known = target.repeatable or target.header_params or target.wrapped
         if not (known or any(each in bytes(result) for each in _NOTED)):
             return
@@ -507,15 +531,18 @@ class Lists:
             if not handshaken:
                 noted.append((target.wrapped, is_wrapped(tool.output_schema)))
             for names, fits in noted:
-                (names.add if fits else names.discard)(tool.name)
-            outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
-            if outer is None or handshaken:
+                if not fits:
+                    names.discard(tool.name)
+                elif len(names) < most:
+                    names.add(tool.name)
+            found = self._relay.names.spellings(NameKind.TOOL, target.name, tool.name)
+            if not found or handshaken:
                 continue
             place = target.name, tool.name
-            if params:
+            if params and (tool.name in target.header_params or len(target.header_params) < most):
                 target.header_params[tool.name] = params
                 outers = self._mirrored.setdefault(place, set())
-                outers.add(outer)
+                outers |= found
                 self._relay.header_params.update(dict.fromkeys(outers, params))
             elif target.header_params.pop(tool.name, {}):
                 for each in self._mirrored.pop(place):
@@ -546,25 +573,29 @@ class Lists:
     ) -> None:
         """Read lists, each of a server by a method, then go on; their pages are in ``found`` then.
 
-        Names are given in the order of ``lists``, whichever arrives first.
+        Names are given in the order of ``lists``, whichever arrives first.  A list that has too
+        many pages, or keeps names waiting longer than the grace time, is known as far as it was
+        read.
         """
-        most, names = self._relay.settings.pages, self._relay.names
+        settings, names = self._relay.settings, self._relay.names
+        most, until = settings.pages, self._relay.now + max(settings.grace, settings.list_timeout)
 
         def complete(read: Found) -> None:
             hidden = set[str]()
             for (server, method), pages in read.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision)
-                if len(pages) == most and pages[-1].cursor is not None:
-                    names.read.add((server, method))  # as far as it is read at all
-                    names.report(ListCut(server, method, most))
+                enough = len(pages) == most or (names.never and self._relay.now >= until)
+                if pages and pages[-1].cursor is not None and enough:
+                    names.read.add((server, method))
+                    names.report(ListCut(server, method, len(pages)))
                 elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             if found is not None:
                 found.update(read)
             then()
 
-        self._gather([Wanted(arrival, *place) for place in lists], most, complete)
+        self._gather([Wanted(arrival, *place) for place in lists], most, complete, until)
 
 
 def _session_in(key: tuple[Any, ...]) -> Session | None:

@@ -24,7 +24,8 @@ class Naming(Enum):
     ALWAYS = "always"
     """Prefix each name with that of its server."""
     ON_CONFLICT = "on conflict"
-    """Prefix a name that a server before this one has, or may have as its list is not known."""
+    """Prefix a name that a server before this one has, or may have as its list is not known, and
+    one that begins with the prefix of another server."""
     NEVER = "never"
     """Prefix no name; what has a name of another server is left out and reported, and so, for the
     grace time, is what a server before it may have as its list is not known."""
@@ -156,6 +157,10 @@ class Names:
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
         self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
         """Names that were in results and in no list; the last used is the last."""
+        self._heads: dict[str, str] = {}
+        """Servers by the beginnings of the URI templates in their lists."""
+        self._lengths: set[int] = set()
+        """Lengths of these beginnings."""
         self.conflicts: list[NameConflict | ListCut] = []
         """Conflicts, and lists that are not known whole, that have not been reported."""
 
@@ -172,10 +177,10 @@ class Names:
             outer = self._prefixed(kind, server, name)
             plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
             return outer if plain else self._own(kind, server, name, outer, listed)
-        found = None
-        if self._naming is Naming.NEVER or self._is_first(kind, server, name):
+        found, never = None, self._naming is Naming.NEVER
+        if never or (self._is_first(kind, server, name) and self._is_free(kind, server, name)):
             found = self._own(kind, server, name, name, listed)
-        if found is None and self._naming is Naming.ON_CONFLICT:
+        if found is None and not never:
             found = self._own(kind, server, name, self._prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
@@ -198,6 +203,10 @@ class Names:
         before = self._servers[: self._servers.index(server)]
         return self.read.issuperset((each, method) for each in before)
 
+    def _is_free(self, kind: NameKind, server: str, name: str) -> bool:
+        """Return True if a name does not look as one of another server with its prefix."""
+        return self._prefixed_by.get((kind, _split(kind, name)[0]), server) == server
+
     def _fits(self, kind: NameKind, outer: str) -> bool:
         return kind is NameKind.URI or len(outer) <= _LONGEST
 
@@ -208,7 +217,7 @@ class Names:
             digest = hashlib.sha256(outer.encode()).hexdigest()[:_DIGEST]
             outer = f"{outer[: _LONGEST - _DIGEST - 1]}_{digest}"
         place, owned = (kind, outer), (server, name)
-        owner = self._owner(kind, outer)
+        owner = self._owners.get(place) if listed else self._owner(kind, outer)
         if owner not in (None, owned):
             return None
         if not listed and place not in self._owners:
@@ -220,6 +229,10 @@ class Names:
                 return None
             self._counts[server] += 1
             self._owners[place] = owned
+            head, brace, _ = outer.partition("{")
+            if kind is _U and brace and head:
+                self._heads.setdefault(head, server)
+                self._lengths.add(len(head))
             self._linked.pop(place, None)
         return outer
 
@@ -238,20 +251,29 @@ class Names:
         known = self._owner(kind, outer)
         if known is not None or self._naming is Naming.NEVER:
             return known
-        if not learned and _is_shortened(kind, outer):
-            return None
+        if not self._fits(kind, outer) or (not learned and _is_shortened(kind, outer)):
+            return None  # no name with a prefix is that long
         prefix, name = _split(kind, outer)
         server = self._prefixed_by.get((kind, prefix))
         return None if server is None else (server, name)
 
+    def spellings(self, kind: NameKind, server: str, name: str) -> set[str]:
+        """Return the names that lead to what a server lists, none if it is left out.
+
+        The one with the prefix does so always, as another process may have given it to a client.
+        """
+        outer = self.outward(kind, server, name)
+        if outer is None or (kind, server) not in self._prefixes:
+            return set() if outer is None else {outer}
+        both = {outer, self._prefixed(kind, server, name)}
+        return {each for each in both if self.inward(kind, each) == (server, name)}
+
     def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
         """Return the server of the listed template with the longest common beginning."""
-        found, longest = None, 0
-        for (kind, outer), (server, _) in self._owners.items():
-            head, brace, _ = outer.partition("{")
-            if kind is NameKind.URI and brace and uri.startswith(head) and len(head) > longest:
-                found, longest = (server, uri), len(head)
-        return found
+        for length in sorted(self._lengths, reverse=True):
+            if (server := self._heads.get(uri[:length])) is not None:
+                return server, uri
+        return None
 
     # Messages
 

@@ -14,13 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.relay.cells import Cell, with_elicitation_id
 from mcpcore.relay.link import STILL_ASKS, UNSENDABLE, Downstream, Outcome, PassedCall, UpstreamLink
+from mcpcore.relay.rewriting import Path, on_text, path, rewrite
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
 from mcpcore.spec.methods import lookup_embedded
@@ -33,7 +34,13 @@ if TYPE_CHECKING:  # a type alone: it owns this part
 UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
 """Reason for which a question is refused."""
 
+CONTEXT = path("includeContext")
+_THIS, _NONE = "thisServer", "none"
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
+
+
+def _without_this(context: str) -> str:
+    return _NONE if context == _THIS else context
 
 
 class Asked(Struct, weakref=False):
@@ -59,6 +66,14 @@ class Questions:
     def idle(self) -> bool:
         """True if no client is asked anything."""
         return not self._asked
+
+    def narrowed(self, question: Raw, way: Path) -> Raw:
+        """Return a question that wants no context of "this server", which is all of them here.
+
+        ``way``: place of that in a sampling.
+        """
+        several = len(self._relay.targets) > 1
+        return rewrite(question, way, on_text(_without_this)) if several else question
 
     # Questions of modern servers
 
@@ -138,6 +153,7 @@ class Questions:
             link.target.unclear += 1
             link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
             return
+        event = structs.replace(event, params=self.narrowed(event.params, CONTEXT))
         parks = call is not None and call.cell is Cell.LEGACY_SERVER
         if ping and (parks or call is None or not call.waiting):  # no client waits for a message
             link.peer.admit(event.key)

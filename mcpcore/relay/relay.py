@@ -65,7 +65,7 @@ from mcpcore.relay.link import (
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.parking import UNANSWERED, Parking
-from mcpcore.relay.questions import Questions
+from mcpcore.relay.questions import CONTEXT, Questions
 from mcpcore.relay.rewriting import encode
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.sign_ins import SignIns
@@ -361,13 +361,12 @@ class Relay:
             text = "requestState: its server has changed; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
             return
-        meta = self.tasks.related_inward(event.principal, target.name, meta)
+        audience = arrival.audience
+        meta = self.tasks.related_inward(audience, target.name, meta)
         if retry:
             body = {**members_of(body), **retry}
         try:
-            link = self.conversations.link(
-                target, arrival.audience, () if before is None else before.tried
-            )
+            link = self.conversations.link(target, audience, () if before is None else before.tried)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
@@ -629,15 +628,17 @@ class Relay:
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         self._heard(link, event)
         call = link.calls.get(event.request)
+        narrowed = partial(self.questions.narrowed, way=("params", *CONTEXT))
+        requests = {name: narrowed(each) for name, each in event.requests.items()}
         if call is None:
             link.peer.abandon(event.request)
         elif call.cell is Cell.MODERN:
             del link.calls[event.request]
             link.peer.abandon(event.request)
             ticket = None if event.state is None else Ticket(None, link.target.name, event.state)
-            self.settle(call, partial(self.parking.require, call, event.requests, ticket))
+            self.settle(call, partial(self.parking.require, call, requests, ticket))
         else:
-            self.questions.ask_round(call, event.requests)
+            self.questions.ask_round(call, requests)
 
     # Log messages and other notifications
 
@@ -727,7 +728,7 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
-            related = self.tasks.related_inward(link.audience.principal, link.target.name, meta)
+            related = self.tasks.related_inward(link.audience, link.target.name, meta)
             link.peer.notify(event.method, body, meta=related)
 
     # Sessions of clients
@@ -739,6 +740,7 @@ class Relay:
         self.conversations.session_ended(session)
         self.subscriptions.session_ended(session)
         self.lists.session_ended(session)
+        self.tasks.session_ended(session)
 
 
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {

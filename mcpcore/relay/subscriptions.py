@@ -137,8 +137,8 @@ class Subscriptions:
         """Open a listen stream of a modern client once every server has answered."""
         wanted = _listen_of(arrival.event.params).notifications
         where = {"parent": arrival.event.key}
-        tasks = self._relay.tasks.opened(arrival.event.principal, wanted.task_ids)
         audience, caller = arrival.audience, arrival.caller
+        tasks = self._relay.tasks.opened(audience, wanted.task_ids)
         watcher = Watcher(arrival.machine, where, audience, caller, items_of(wanted), tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)

@@ -4,7 +4,8 @@ A server knows one principal, the relay, and cannot tell whose a task is.  The i
 is therefore sealed, with the server and the id there, for the principal of the client: any relay
 with the same seal opens it, and for another principal it is unknown.  A seal differs each time:
 this relay remembers the ids that it has seen, so that lists, notices and questions name a task as
-its client does.  What it does not remember is left out of them, as it may be of another principal.
+its client does.  What it does not remember is left out of them, as it may be of another principal,
+or of another session where there are none.
 
 Source: the tasks page of 2025-11-25; the specification of ``io.modelcontextprotocol/tasks``.
 """
@@ -22,7 +23,7 @@ from mcpcore.engine.events import NotificationReceived
 from mcpcore.engine.outbound import TASK
 from mcpcore.engine.seal import Binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.link import Arrival, Target, UpstreamLink
+from mcpcore.relay.link import Arrival, Audience, Session, Target, UpstreamLink
 from mcpcore.relay.names import text_at
 from mcpcore.relay.rewriting import elements_of, encode, members_of, on_text, path, rewrite, text_of
 from mcpcore.spec.capabilities import TASKS_EXTENSION
@@ -45,6 +46,8 @@ CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
 _decode_place = msgspec.msgpack.Decoder(tuple[str, str]).decode
 _encode_place = msgspec.msgpack.Encoder().encode
 
+_Key = tuple[str | Session | None, str, str]
+"""Owner of an id, the server, and the id there."""
 Meta = dict[str, Raw]
 Named = Callable[[str], str | None]
 """Function from an id to the one for the other side; None for a task that this may not know."""
@@ -55,41 +58,68 @@ class Tasks:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._ids: dict[tuple[str | None, str, str], str] = {}
-        """Ids for clients, by principal, server and the id there; the last used is the last."""
+        self._ids: dict[_Key, str] = {}
+        """Ids for clients, by owner, server and the id there; the last used is the last."""
+        self._of_sessions: dict[Session, set[_Key]] = {}
+        """Keys of the ids that belong to one session, as its client tells no principal."""
 
     # Single ids
 
-    def opened(self, principal: str | None, ids: Iterable[str]) -> dict[tuple[str, str], str]:
+    def opened(self, client: Audience, ids: Iterable[str]) -> dict[tuple[str, str], str]:
         """Return those ids of a client that its principal was given, by server and the id there."""
-        found = {self._open(principal, outer): outer for outer in ids}
+        found = {self._open(client, outer): outer for outer in ids}
         return {place: outer for place, outer in found.items() if place is not None}
 
-    def _open(self, principal: str | None, outer: str) -> tuple[str, str] | None:
+    def _open(self, client: Audience, outer: str) -> tuple[str, str] | None:
         try:
-            place = _decode_place(self._unsealed(principal, PREFIX, outer))
+            place = _decode_place(self._unsealed(client.principal, PREFIX, outer))
         except SealBroken:
             return None
-        self._note(principal, place, outer)
+        self._note(client, place, outer)
         return place
 
-    def _given(self, principal: str | None, server: str, id: str) -> str:
+    def _given(self, client: Audience, server: str, id: str) -> str:
         """Return the id of a new task for its client."""
-        outer = self._known(principal, server, id)
+        outer = self._known(client, server, id)
         if outer is None:
-            outer = self._sealed(principal, PREFIX, _encode_place((server, id)))
-            self._note(principal, (server, id), outer)
+            outer = self._sealed(client.principal, PREFIX, _encode_place((server, id)))
+            self._note(client, (server, id), outer)
         return outer
 
-    def _known(self, principal: str | None, server: str, id: str) -> str | None:
-        return self._ids.get((principal or None, server, id))
+    def _key(self, client: Audience, server: str, id: str) -> _Key:
+        """Return the key of an id: without a principal it belongs to the session.
 
-    def _note(self, principal: str | None, place: tuple[str, str], outer: str) -> None:
-        key = principal or None, *place
-        self._ids.pop(key, None)
+        Sessions that share their conversation share what they are told there, too.
+        """
+        target = self._relay.targets.get(server)
+        shared = target is not None and target.shared
+        return client.principal or (None if shared else client.session), server, id
+
+    def _known(self, client: Audience, server: str, id: str) -> str | None:
+        return self._ids.get(self._key(client, server, id))
+
+    def _note(self, client: Audience, place: tuple[str, str], outer: str) -> None:
+        key = self._key(client, *place)
+        self._drop(key)
+        if isinstance(session := key[0], tuple):
+            if self._relay.subscriptions.has_ended(session):
+                return
+            self._of_sessions.setdefault(session, set()).add(key)
         self._ids[key] = outer
         if len(self._ids) > self._relay.settings.tasks:
-            del self._ids[next(iter(self._ids))]
+            self._drop(next(iter(self._ids)))
+
+    def _drop(self, key: _Key) -> None:
+        if self._ids.pop(key, None) is not None and isinstance(key[0], tuple):
+            keys = self._of_sessions[key[0]]
+            keys.remove(key)
+            if not keys:
+                del self._of_sessions[key[0]]
+
+    def session_ended(self, session: Session) -> None:
+        """Remember no id for a session any longer."""
+        for key in list(self._of_sessions.get(session, ())):
+            self._drop(key)
 
     # A task has no time at which its id ends: the clock of its seals stands still.
 
@@ -120,7 +150,7 @@ class Tasks:
                 raise msgspec.ValidationError("cursor: not a cursor of this list") from None
             members["cursor"] = Raw(encode(cursor.decode()))
         elif "taskId" in members:
-            server, id = self._open(event.principal, text_of(members["taskId"])) or ("", "")
+            server, id = self._open(arrival.audience, text_of(members["taskId"])) or ("", "")
             if server not in relay.targets:
                 id = self._sealed(event.principal, "", b"")
                 if target is None:
@@ -129,18 +159,18 @@ class Tasks:
             members["taskId"] = Raw(encode(id))
         return target, Raw(to_json(members))
 
-    def related_inward(self, principal: str | None, server: str, meta: Meta) -> Meta:
+    def related_inward(self, client: Audience, server: str, meta: Meta) -> Meta:
         """Return the ``_meta`` of a client's message with the server's id of the task in it."""
 
         def named(outer: str) -> str | None:
-            place = self._open(principal, outer)
+            place = self._open(client, outer)
             return None if place is None or place[0] != server else place[1]
 
         return _related(meta, named)
 
     def answer_inward(self, link: UpstreamLink, answer: Raw) -> Raw:
         """Return the answer of a client to a legacy server, with the server's id of a task."""
-        named = partial(self.related_inward, link.audience.principal, link.target.name)
+        named = partial(self.related_inward, link.audience, link.target.name)
         return _with_meta(answer, named)
 
     # From servers to clients
@@ -151,20 +181,22 @@ class Tasks:
         Raises ValueError for a result about a task of somebody else, msgspec.MsgspecError for one
         of another shape.
         """
-        principal, method = arrival.event.principal, arrival.event.method
-        known = partial(self._known, principal, server)
-        if method == _LIST:
-            return self._listed(principal, result, known)
-        if not self._relay.targets[server].tasks or b"askId" not in bytes(result):
+        method = arrival.event.method
+        tasks = self._relay.targets[server].tasks and b"askId" in bytes(result)
+        if method != _LIST and not tasks:
             return result  # without a look into it, if the server has no tasks
+        client = arrival.audience
+        known = partial(self._known, client, server)
+        if method == _LIST:
+            return self._listed(client.principal, result, known)
         if method in _CREATE:
-            given = partial(self._given, principal, server)
+            given = partial(self._given, client, server)
             result = rewrite(result, _OF_NEW, on_text(given))
             if text_at(result, _KIND) == TASK:
                 result = _renamed(result, given)
         elif method.startswith(PREFIX):
             asked = text_at(arrival.event.params, _ID)
-            self.opened(principal, [asked] if asked else [])  # it may be forgotten meanwhile
+            self.opened(client, [asked] if asked else [])  # it may be forgotten meanwhile
             if method != _RESULT:  # that is one of a tool
                 result = _renamed(result, known)
         return _with_meta(result, lambda meta: _related(meta, known))
@@ -181,7 +213,7 @@ class Tasks:
 
     def related_outward(self, link: UpstreamLink, meta: Meta) -> Meta:
         """Return the ``_meta`` of a legacy server's message with the client's id of the task."""
-        return _related(meta, partial(self._known, link.audience.principal, link.target.name))
+        return _related(meta, partial(self._known, link.audience, link.target.name))
 
     def notice_outward(
         self, link: UpstreamLink, event: NotificationReceived
@@ -189,7 +221,7 @@ class Tasks:
         """Return params and ``_meta`` of a legacy notice; None if it is of an unknown task."""
         body, meta = relayable(event.params)
         if event.method == _STATUS:
-            known = partial(self._known, link.audience.principal, link.target.name)
+            known = partial(self._known, link.audience, link.target.name)
             try:
                 body = _renamed(body, known)
             except (ValueError, msgspec.MsgspecError):

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, Server, connect
+from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import Ready
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
@@ -28,12 +29,19 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.gateway.upstreams import UpstreamAddress
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.serve.wsgi import wsgi_app
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
+from mcpcore_transports.targets import (
+    HttpTarget,
+    MemoryTarget,
+    StdioTarget,
+    Target,
+    parse_target,
+)
 from tests.clock import patience
 from tests.gateway.backend import backend
 from tests.transports.served import ANY_PORT, Served, served
@@ -344,15 +352,19 @@ CHALLENGE = 'Bearer resource_metadata="https://of-the-server.example/metadata", 
 
 @pytest.mark.parametrize("server", ERAS)
 @pytest.mark.parametrize("client", ERAS)
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("status", "challenge"), [(401, CHALLENGE), (403, CHALLENGE), (403, None)])
 async def test_a_server_that_refuses_the_gateway_is_an_error_of_ours(
-    client: str, server: str, status: int
+    client: str, server: str, status: int, challenge: str | None
 ) -> None:
-    """Its challenge is for the gateway: a client that followed it would show a token to another."""
+    """Its challenge is for the gateway: a client that followed it would show a token to another.
+
+    Its words are, too: it may repeat the credentials.
+    """
     trusted = True
 
     def look(request: HttpRequest) -> Verdict:
-        return Principal("gateway") if trusted else Refusal(status=status, challenge=CHALLENGE)
+        refusal = Refusal(status=status, challenge=challenge, message="no key of-the-server")
+        return Principal("gateway") if trusted else refusal
 
     behind = ServeSettings(http_link=HttpServerSettings(authenticate=look))
     async with (
@@ -401,6 +413,21 @@ async def test_a_server_of_this_process_whose_lifespan_fails_cannot_be_reached()
     ):
         with pytest.raises(PeerError, match=r"only: .*the lifespan of the server has failed"):
             await client.call_tool("echo", {"text": "hi"})
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "told"),
+    [
+        (HttpTarget("https://in.example/mcp"), "in.example:443 is gone", "its address is gone"),
+        (HttpTarget("https://in.example/mcp"), "not for 'in.example'.", "not for its address."),
+        (HttpTarget("https://in.example/mcp"), "'other'", "'other'"),
+        (StdioTarget(("/home/ann/run", "x")), "not found: /home/ann/run", "not found: run"),
+        (StdioTarget(("run",), cwd="/home/ann"), "not found: /home/ann", "not found: ann"),
+        (StdioTarget(("run",)), "not found: run", "not found: run"),
+    ],
+)
+def test_no_text_tells_clients_where_a_server_is(target: Target, text: str, told: str) -> None:
+    assert UpstreamAddress(target, Negotiation.AUTO).hidden(text) == told
 
 
 @pytest.mark.parametrize("scheme", ["http", "sse+http", "ws", "tcp", "unix"])

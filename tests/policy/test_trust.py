@@ -20,6 +20,7 @@ from mcpcore.policy.trust import (
     TrustPolicy,
     TrustSettings,
     glob_matches,
+    normal_uri,
     redact,
 )
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
@@ -108,6 +109,78 @@ def test_each_list(kind: str, member: str, key: str, pinned: str | None, call: s
         assert policy.refusal_of(call, {key: "n"}) == (UNCHECKED if pinned else None)
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "refused"),
+    [
+        ("tools/call", {"name": "secret"}, True),
+        ("tools/call", {"name": "open", "arguments": {"name": "secret"}}, False),
+        ("tools/call", {"name": "open", "Name": "secret"}, True),  # some servers read it
+        ("tools/call", {"NAME": "secret"}, True),
+        ("resources/read", {"uri": "x:secret"}, True),
+        ("resources/subscribe", {"uri": "x:secret"}, True),
+        ("resources/unsubscribe", {"uri": "x:secret"}, False),
+        ("resources/directory/read", {"uri": "x:secret"}, True),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "secret"}}, True),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "open"}}, False),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "x:secret"}}, True),
+        ("completion/complete", {"ref": {"name": "open", "uri": "x:secret"}}, True),
+        ("completion/complete", {"ref": {"name": "open"}, "Ref": {"name": "secret"}}, True),
+        ("completion/complete", {}, False),
+        ("completion/complete", {"ref": "secret"}, False),
+    ],
+)
+def test_every_request_that_names_what_is_not_allowed(
+    method: str, params: S, refused: bool
+) -> None:
+    policy, _ = made(None, deny=("*secret",))
+    for form in (params, Raw(msgspec.json.encode(params))):
+        assert ("not allowed" in str(policy.refusal_of(method, form))) is refused
+
+
+@pytest.mark.parametrize("pins", [None, PINS])
+def test_a_directory_shows_nothing_that_must_not_be_read(pins: ServerDescription | None) -> None:
+    policy, _ = made(pins, strict=True, deny=("*secret*",))
+
+    def shown(*uris: str) -> list[str]:
+        given = Raw(msgspec.json.encode({"resources": [{"uri": each} for each in uris], "x": 1}))
+        found = policy.passed("resources/directory/read", given)
+        assert found is not None
+        assert (found is given) is ("x:secret" not in uris)
+        page = msgspec.json.decode(found)
+        assert page["x"] == 1
+        return [each["uri"] for each in page["resources"]]
+
+    assert shown("x:open", "x:secret") == ["x:open"]
+    assert shown("x:open") == ["x:open"]
+    assert shown() == []
+
+
+def test_a_completion_waits_for_the_list_that_has_its_prompt() -> None:
+    policy, _ = made()
+    params = {"ref": {"type": "ref/prompt", "name": "open"}}
+    assert policy.refusal_of("completion/complete", params) == UNCHECKED
+    policy.listed("prompts/list", Raw(b'{"prompts": [{"name": "open"}]}'))
+    assert policy.refusal_of("completion/complete", params) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "passed"),
+    [
+        ("notifications/resources/updated", {"uri": "x:open"}, {"uri": "x:open"}),
+        ("notifications/resources/updated", {"uri": "x:secret"}, None),
+        ("notifications/tasks/status", {"statusMessage": ATTACK}, {"statusMessage": SCREENED}),
+        ("notifications/tasks", {"result": {"x": ATTACK}}, {"result": {"x": SCREENED}}),
+        ("notifications/message", {"data": ATTACK}, {"data": ATTACK}),
+    ],
+)
+def test_notifications(method: str, params: S, passed: S | None) -> None:
+    policy, _ = made(None, deny=("*secret",), results=Treatment.REDACT)
+    given = Raw(msgspec.json.encode(params))
+    found = policy.notification(method, given)
+    assert (None if found is None else msgspec.json.decode(found)) == passed
+    assert (found is given) is (passed == params)
+
+
 SKILL = "skill://refunds/SKILL.md"
 
 
@@ -152,6 +225,8 @@ def test_skills(
         assert (refused or "None") in str(policy.refusal(request, uri))
     of_skill = policy.refusal("resources/read", "skill://refunds/a.md")
     assert (of_skill is None) is (refused is None)
+    of_place = policy.refusal("resources/directory/read", "skill://refunds")
+    assert (of_place is None) is (refused is None)
     assert policy.refusal("resources/read", "skill://other/SKILL.md") is None
     policy.listed("resources/list", Raw(msgspec.json.encode({"resources": [{"uri": SKILL}]})))
     assert (refused or "None") in str(policy.refusal("resources/read", SKILL))
@@ -184,10 +259,12 @@ def test_a_uri_of_a_blocked_template_is_not_read(template: str, uri: str, refuse
     policy, _ = made(ServerDescription(), strict=True)
     read = {"uri": uri}
     assert policy.refusal_of("resources/read", read) == UNCHECKED
+    assert policy.refusal_of("resources/subscribe", read) is None  # nothing is read by it
     templates = Raw(msgspec.json.encode({"resourceTemplates": [{"uriTemplate": template}]}))
     policy.listed("resources/templates/list", templates)
     policy.listed("resources/list", Raw(b'{"resources": [{"uri": "notes://listed"}]}'))
-    assert ("differs" in str(policy.refusal_of("resources/read", read))) is refused
+    for method in ("resources/read", "resources/subscribe"):
+        assert ("differs" in str(policy.refusal_of(method, read))) is refused
     policy.notified("notifications/resources/list_changed")
     assert policy.refusal_of("resources/read", read) == UNCHECKED
 
@@ -361,12 +438,111 @@ def test_a_decision_is_for_one_declaration(approved: bool) -> None:
 )
 def test_instructions(instructions: str | None, changed: Reaction, refused: bool) -> None:
     policy, notices = made(changed=changed)
-    policy.greeted(instructions)
+    assert policy.greeted(instructions) == (None if refused else instructions)
     names(policy, tool())
     assert (policy.refusal("tools/call", "add") is not None) is refused
     assert [(each.method, each.name) for each in notices] == (
         [] if instructions == "Be kind." else [("initialize", "")]
     )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///etc/x",
+        "FILE:///etc/x",
+        "file:///%65tc/x",
+        "file:///open/../etc/x",
+        "file:///open/%2e%2e/etc/x",
+        "file:///open/..%2fetc/x",
+        "file:///open/..\\etc/x",
+        "file:///open/.././etc//x",
+        "file:////etc/x",
+        "file://localhost/etc/x",
+        "file:/etc/x",
+        "file:///../etc/x?y",
+        "file:///etc/y/..",
+    ],
+)
+def test_no_spelling_of_a_uri_is_allowed_that_another_one_denies(uri: str) -> None:
+    for settings in ({"deny": ("File:///%65tc/*",)}, {"allow": ("file:///open/*", "x")}):
+        policy, _ = made(None, **settings)
+        assert not policy.allows(uri)
+        assert "not allowed" in str(policy.refusal("resources/read", uri))
+        assert policy.allows("file:///open/a/../b")
+        assert policy.allows("x")
+
+
+@pytest.mark.parametrize(
+    ("listed", "read", "refused"),
+    [
+        ("notes://Secret/a", "NOTES://secret/b/../a", True),
+        ("notes://secret/a", "notes://secret/a", True),
+        ("notes://secret/a", "notes://secret/b", False),
+        ("notes://secret/{+id}", "Notes://secret//a", True),
+        ("notes://secret/a/{+id}", "notes://secret/a/../b", True),
+        ("notes://secret/a/{+id}", "notes://secret/b", False),
+    ],
+)
+def test_no_spelling_of_a_blocked_uri_is_read(listed: str, read: str, refused: bool) -> None:
+    policy, _ = made(None, descriptions=Treatment.BLOCK)
+    kind, member, key = (
+        ("resources/templates", "resourceTemplates", "uriTemplate")
+        if "{" in listed
+        else ("resources", "resources", "uri")
+    )
+
+    def read_list(description: str) -> None:
+        declared = {member: [{key: listed, "description": description}]}
+        policy.listed(f"{kind}/list", Raw(msgspec.json.encode(declared)))
+
+    read_list(ATTACK)
+    assert ("alarm" in str(policy.refusal("resources/read", read))) is refused
+    read_list("harmless")
+    assert policy.refusal("resources/read", read) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["add", "a/../b", "x:", "x:/", "x://h", "x://h/", "urn:a:b", "x:a/b?c/../d", "x:é"]
+)
+def test_names_and_uris_that_are_normal_stay(name: str) -> None:
+    assert normal_uri(name) == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "instructions", "passed"),
+    [
+        ({}, "Be kind.", "Be kind."),
+        ({}, "Be bad.", None),
+        ({}, ATTACK, None),
+        ({"changed": Reaction.WARN}, ATTACK, ATTACK),
+        ({"changed": Reaction.WARN, "descriptions": Treatment.REDACT}, ATTACK, SCREENED),
+        ({"changed": Reaction.WARN, "descriptions": Treatment.BLOCK}, ATTACK, None),
+    ],
+)
+def test_instructions_of_a_later_discovery(
+    settings: S, instructions: str, passed: str | None
+) -> None:
+    """A server that was discovered as it is pinned may tell others when it is asked again."""
+    policy, notices = made(**settings)
+    policy.greeted("Be kind.")
+    names(policy, tool())
+    given = Raw(msgspec.json.encode({"instructions": instructions, "ttlMs": 1}))
+    for _ in range(2):
+        found = policy.passed("server/discover", given)
+        assert found is not None
+        kept = {} if passed is None else {"instructions": passed}
+        assert msgspec.json.decode(found) == {"ttlMs": 1, **kept}
+        assert (found is given) is (passed == instructions)
+    assert (policy.refusal("tools/call", "add") is None) is (passed is not None)
+    assert len(notices) == (instructions != "Be kind.")
+
+
+def test_instructions_that_are_no_text_are_none() -> None:
+    policy, _ = made()
+    policy.greeted("Be kind.")
+    policy.passed("server/discover", Raw(b'{"instructions": 5}'))
+    assert "not trusted" in str(policy.refusal("tools/call", "add"))
 
 
 @pytest.mark.parametrize(

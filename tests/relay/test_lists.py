@@ -215,6 +215,45 @@ def test_a_tool_loses_its_mirrored_arguments_by_whichever_name_it_has() -> None:
         assert (names(scene), set(mirrored)) == ([listed], mirrors)
 
 
+@pytest.mark.parametrize(
+    ("naming", "tool", "mirrors"),
+    [
+        (Naming.ALWAYS, "x", {"b__x"}),
+        (Naming.ON_CONFLICT, "x", {"b__x", "x"}),
+        (Naming.ON_CONFLICT, "b__x", {"b__b__x", "b__x"}),
+        (Naming.ON_CONFLICT, "echo", {"b__echo"}),
+        (Naming.NEVER, "x", {"x"}),
+        (Naming.NEVER, "echo", set()),
+    ],
+)
+def test_arguments_are_mirrored_by_every_name_of_a_tool(
+    naming: Naming, tool: str, mirrors: set[str]
+) -> None:
+    def second(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [{"name": tool, "inputSchema": MIRRORED}]})
+
+    backends = [Backend("a", LEGACY, tools), Backend("b", LEGACY, second)]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+    scene.result("tools/list")
+    assert set(scene.relay.header_params) == mirrors
+
+
+def test_tools_without_end_are_not_noted_without_end() -> None:
+    def fresh(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        schema, hints = {"type": "array"}, {"readOnlyHint": True}
+        tool = {"inputSchema": MIRRORED, "outputSchema": schema, "annotations": hints}
+        number = len(backend.requests("tools/list"))
+        peer.respond(event.key, {"tools": [{"name": f"t{number}", **tool}, {"name": "u", **tool}]})
+
+    backend = Backend("a", MODERN, fresh)
+    scene = Scene(LEGACY, backend, settings=RelaySettings(names=3))
+    for _ in range(5):
+        scene.result("tools/list")
+    target, known = scene.relay.targets["a"], {"t1", "u", "t2"}
+    assert target.repeatable == target.wrapped == set(target.header_params) == known
+    assert set(scene.relay.header_params) == known
+
+
 class _Unsealing(Seal):
     """A seal whose keys are gone."""
 

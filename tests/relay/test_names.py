@@ -1,6 +1,7 @@
 """Several servers in one: names, lists, cursors, and bodies that stay as they are."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -261,6 +262,32 @@ def test_a_name_waits_for_the_server_before_that_may_have_it(how: str) -> None:
         assert scene.call("echo") == "b: {}"  # it has been told of
 
 
+def test_a_list_that_takes_long_to_read_delays_others_for_the_grace_time() -> None:
+    asked: list[tuple[Peer, Any]] = []
+
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        asked.append((peer, event.key))
+
+    backends = [Backend("a", MODERN, tools), Backend("b", MODERN, slow)]
+    settings = RelaySettings(naming=Naming.NEVER, grace=20.0)
+    scene = Scene(MODERN, *backends, settings=settings)
+    for pages in (3, 1):
+        scene.client.request("tools/list", {}, now=scene.now, timeout=None)
+        scene.move()
+        for _ in range(pages):
+            [(peer, key)] = asked
+            asked.clear()
+            number = len(backends[1].requests())
+            tool = {"name": f"t{number}", "inputSchema": {"type": "object"}}
+            peer.respond(key, {"tools": [tool], "nextCursor": "c"})
+            scene.wait(9.0)
+        assert not asked
+    first, second = (json.decode(each.result) for each in scene.told(ResultReceived))
+    assert [tool["name"] for tool in first["tools"]] == ["echo", "t1"]
+    assert [tool["name"] for tool in second["tools"]] == ["echo", "t4"]
+    assert scene.relay.names.conflicts == [ListCut("b", "tools/list", 3)]
+
+
 def test_a_name_stays_with_its_server_while_that_is_away() -> None:
     scene = several(MODERN, Naming.NEVER)
     assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == ["echo"]
@@ -298,6 +325,39 @@ def test_a_long_name_is_known_to_a_relay_that_has_not_given_it(name: str) -> Non
     assert len(scene.backends[0].requests("tools/list")) == 1
     assert scene.call(f"{outer[:-1]}X") == f"{outer[3:-1]}X"
     assert len(scene.backends[0].requests("tools/list")) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "outer", "of_other"),
+    [
+        (T, "b__x", "a__b__x", "x"),
+        (P, "b__x", "a__b__x", "x"),
+        (U, "b+x:1", "a+b+x:1", "x:1"),
+        (U, "ui://b+h", "ui://a+b+h", "ui://h"),
+        (T, "a__x", "a__x", None),
+        (T, "c__x", "c__x", None),
+    ],
+)
+def test_no_server_has_a_name_with_the_prefix_of_another(
+    kind: NameKind, name: str, outer: str, of_other: str | None
+) -> None:
+    """Another process may have given it to a client for what that one has."""
+    names = Names(["a", "b"], Naming.ON_CONFLICT, 10)
+    assert names.outward(kind, "a", name) == outer
+    assert names.inward(kind, outer) == ("a", name)
+    assert names.inward(kind, name) == (("a", name) if of_other is None else ("b", of_other))
+
+
+@pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
+def test_a_shortened_name_is_the_only_one(naming: Naming) -> None:
+    """What holds for a tool by its name, such as its mirrored arguments, would not for another."""
+    names, name = Names(["a", "b"], naming, 10), "x" * 63
+    names.read = {("a", "tools/list"), ("a", "prompts/list")}
+    for kind in (T, P):
+        outer = names.outward(kind, "b", name)
+        assert outer is not None
+        assert names.inward(kind, outer) == ("b", name)
+        assert names.inward(kind, f"b__{name}") is None
 
 
 @pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
@@ -341,12 +401,16 @@ def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
     assert names.inward(U, "y:2") == ("a", "y:2")
 
 
-def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
+def test_a_name_in_a_result_is_given_to_the_server_alone_that_lists_it() -> None:
+    """A server that links to what it has not takes nothing from the one that has it."""
     names = Names(["a", "b"], Naming.NEVER, 10)
     assert names.outward(U, "a", "x:1", listed=False) == "x:1"
-    assert names.outward(U, "b", "x:1") is None
     assert names.outward(U, "b", "x:1", listed=False) is None
-    assert names.outward(U, "a", "x:1") == "x:1"
+    assert names.inward(U, "x:1") == ("a", "x:1")
+    assert names.outward(U, "b", "x:1") == "x:1"
+    assert names.outward(U, "a", "x:1", listed=False) is None
+    assert names.outward(U, "a", "x:1") is None
+    assert names.inward(U, "x:1") == ("b", "x:1")
 
 
 def test_a_name_that_a_list_has_takes_no_room_from_those_in_results() -> None:
@@ -546,13 +610,21 @@ def test_pages_of_several_servers(client: str) -> None:
         assert (error.code, error.message) == (-32602, "cursor: not a cursor of this list")
 
 
-def test_cursors_that_are_too_large_to_be_sealed() -> None:
+def test_a_cursor_that_is_too_large_to_be_sealed_ends_the_list_of_its_server_alone() -> None:
     def endless(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        peer.respond(event.key, {"tools": [], "nextCursor": "c" * 300_000})
+        tool = {"name": "t", "inputSchema": {"type": "object"}}
+        peer.respond(event.key, {"tools": [tool], "nextCursor": "c" * 300_000})
 
-    error = several(LEGACY, b=endless).error("tools/list")
-    assert error.code == -32603
-    assert error.message.startswith("the cursors of b are too large: ")
+    scene = several(LEGACY, a=pages(2), b=endless)
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["a__t0", "b__t"]
+    assert page["_meta"]["mcpcore/unavailable"] == ["b"]
+    page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert [tool["name"] for tool in page["tools"]] == ["a__t1"]
+    assert page.keys() == {"tools"}
+    page = several(LEGACY, a=endless, b=endless).result("tools/list")
+    assert page["_meta"]["mcpcore/unavailable"] == ["a", "b"]
+    assert "nextCursor" not in page
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
@@ -707,6 +779,19 @@ def test_of_templates_the_longest_beginning_counts_then_the_first(
     for server, template in zip("ab", templates, strict=True):
         names.outward(U, server, template)
     assert names.owner_of_uri("x:yz") == (owner, "x:yz")
+
+
+def test_a_uri_that_nobody_lists_is_looked_up_in_no_time() -> None:
+    """A client may name a thousand of them in one request."""
+    names = Names(["a", "b"], Naming.NEVER, 100_000)
+    for number in range(20_000):
+        names.outward(U, "a", f"x:{number}")
+        names.outward(U, "a", f"y:{number:05}/{{id}}")
+    begun = time.process_time()
+    for number in range(1000):
+        assert names.owner_of_uri(f"z:{number}") is None
+        assert names.owner_of_uri(f"y:{number:05}/1") == ("a", f"y:{number:05}/1")
+    assert time.process_time() - begun < 1.0
 
 
 def test_the_last_hundred_conflicts_wait_to_be_reported() -> None:

@@ -1,8 +1,11 @@
 """Servers that are called with the credentials of each client: nobody shares a conversation."""
 
 import pytest
+from msgspec import structs
 
 from mcpcore.http.principals import Principal
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -27,6 +30,28 @@ def test_principals_and_scopes_have_conversations_of_their_own(server: str) -> N
         scene.front.principal = Principal(name, scopes=scopes)
         assert scene.call("echo") == "a: {}"
     assert principals(backend) == [None, "ann", "ben", "ann"]
+
+
+@cells
+def test_what_a_server_tells_one_client_of_itself_is_told_to_no_other(
+    client: str, server: str
+) -> None:
+    backend = personal(server)
+    scene = Scene(client, backend)
+    before = scene.relay.targets["a"].greeting
+    assert before is not None
+    more = ServerCapabilities(tools=ToolsCapability())
+    info = Implementation(name="of Ben", version="1")
+    backend.config = structs.replace(
+        backend.config, info=info, instructions="For Ben.", capabilities=more
+    )
+    scene.front.principal = Principal("ben")
+    assert scene.call("echo") == "a: {}"
+    assert len(backend.wires) > 1
+    after = scene.relay.targets["a"].greeting
+    assert after is not None
+    assert (after.info, after.instructions) == (before.info, None)
+    assert after.capabilities == more
 
 
 @cells

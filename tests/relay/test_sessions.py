@@ -26,6 +26,7 @@ from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
+from tests.engine.bench import CLIENT_ALL
 from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
 from tests.relay.test_forwarding import gateways, messages, result
@@ -152,6 +153,40 @@ def test_each_modern_request_over_http_may_be_of_another_client(principal: str |
     assert [messages(reply) for reply in replies] == [[], []]
     [refusal] = [each for each in bench.backend.events if isinstance(each, ErrorReceived)]
     assert refusal.error.message == f"elicitation/create: {UNCLEAR}"
+
+
+@pytest.mark.parametrize(("client", "server"), CELLS)
+@pytest.mark.parametrize(
+    ("names", "wanted", "asked"),
+    [
+        ("a", "thisServer", "thisServer"),
+        ("ab", "thisServer", "none"),
+        ("ab", "none", "none"),
+        ("ab", "allServers", "allServers"),
+    ],
+)
+def test_a_server_gets_no_context_of_its_neighbours_as_its_own(
+    client: str, server: str, names: str, wanted: str, asked: str
+) -> None:
+    """To a client "this server" is the relay, with all that is behind it."""
+    sampling = {"messages": [], "maxTokens": 1, "includeContext": wanted}
+
+    def samples(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.revision.modern:
+            question = {"method": "sampling/createMessage", "params": sampling}
+            peer.require_input(event.key, {"s": Raw(json.encode(question))})
+        else:
+            peer.request("sampling/createMessage", sampling, now=0.0, parent=event.key)
+
+    backends = [Backend(name, server, samples) for name in names]
+    capabilities = {**CLIENT_ALL, "sampling": {"tools": {}, "context": {}}}
+    scene = Scene(client, *backends, capabilities=capabilities)
+    scene.answers = None
+    scene.ask("tools/call", {"name": "a__x" if names == "ab" else "x"})
+    questions = [json.decode(each.params) for each in scene.told(RequestReceived)]
+    rounds = [each.requests.values() for each in scene.told(InputRequired)]
+    questions += [json.decode(each)["params"] for requests in rounds for each in requests]
+    assert [each["includeContext"] for each in questions] == [asked]
 
 
 def test_a_question_that_is_malformed_is_refused() -> None:

@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
+from mcpcore.relay.link import Audience
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData
@@ -149,6 +150,35 @@ def test_a_list_of_tasks_has_those_of_the_principal() -> None:
     for wrong in (cursor, "task 2"):
         assert bob.error("tasks/list", {"cursor": wrong}).code == INVALID_PARAMS
     assert "task 2" not in cursor
+
+
+@pytest.mark.parametrize("shared", [None, True])
+def test_without_principals_tasks_are_told_to_their_session_alone(shared: bool | None) -> None:
+    """Sessions that share a conversation with the server by a setting share this, too."""
+    servers = behind(LEGACY, "a")
+    one = client(LEGACY, *servers, principal=None)
+    other = client(LEGACY, *servers, beside=one, principal=None)
+    one.relay.targets["a"].shared = shared
+    ids = [create(each, LEGACY) for each in (one, other)]
+
+    def listed(scene: Scene) -> list[str]:
+        return [task["taskId"] for task in scene.result("tasks/list")["tasks"]]
+
+    assert [listed(one), listed(other)] == ([ids, ids] if shared else [ids[:1], ids[1:]])
+    state = {"taskId": "a 1", **STATE, "ttl": None}
+    for peer in servers[0].handler.peers.values():  # type: ignore[attr-defined]
+        peer.notify("notifications/tasks/status", state)
+    one.move()
+    other.move()
+    assert not one.told(NotificationReceived)
+    told = [json.decode(each.params)["taskId"] for each in other.told(NotificationReceived)]
+    assert told == ([] if shared else ids[1:])  # a shared conversation is of no session
+    assert other.result("tasks/get", {"taskId": ids[0]})["taskId"] == ids[0]  # who knows the id
+    other.front.receive_eof(now=0.0, reason="gone")
+    other.move()
+    late = Audience(session=(other.front, ""))
+    assert one.relay.tasks.opened(late, ids[1:]) == {("a", "a 1"): ids[1]}
+    assert len(one.relay.tasks._ids) == (2 if shared else 1)
 
 
 @pytest.mark.parametrize("tasks", [[{"taskId": 1}], [{"taskId": "a 0"}, {"taskId": 1}], 5])

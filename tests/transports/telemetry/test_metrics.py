@@ -245,6 +245,23 @@ async def test_refusals_of_a_gateway() -> None:
         assert board.read("mcp_server_refusals_total", **refused) == 1
 
 
+@eras
+async def test_methods_that_nobody_has_are_one_at_a_gateway(era: str) -> None:
+    """It passes on what it does not know: any client could fill the page with words of its own."""
+    board = Board()
+    gateway = Gateway({"shop": shop()})
+    async with (
+        served(gateway, settings=ServeSettings(runtime=board.sessions)) as front,
+        connect(front.url, revision=era) as client,
+    ):
+        for method in ("example/1", "example/2"):
+            with pytest.raises(McpError):
+                await client.request(method, {})
+    name = "mcp_server_operation_duration_seconds_count"
+    assert board.read(name, mcp_method_name="_OTHER", error_type="-32601") == 2
+    assert "example/" not in board.meters.page().body.decode()
+
+
 def test_an_open_circuit_is_told_of_what_it_refuses() -> None:
     told: list[str] = []
     settings = GatewaySettings(breaker=BreakerSettings(consecutive=1))

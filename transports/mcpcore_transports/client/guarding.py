@@ -29,6 +29,7 @@ from mcpcore.policy.trust import (
     Notice,
     TrustPolicy,
     TrustSettings,
+    called,
 )
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
@@ -105,8 +106,7 @@ class ServerTrust:
     async def __call__(self, request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
         """Refuse a call, or pass on what may be."""
         method = request.method
-        if method in CALLS:
-            await self._admit(method, request)
+        await self._admit(method, request)
         try:
             outcome = await call_next()
         except errors.PeerError as error:
@@ -132,8 +132,9 @@ class ServerTrust:
         if reason is UNCHECKED and self._core is not None:
             if (ready := self._core.ready) is not None:
                 self.policy.greeted(ready.instructions)  # it may be another process by now
-            listed = CALLS[method][0]
-            await self._read(self._core, listed if listed in PINNED_LISTS else TEMPLATES)
+            for call, _ in called(method, request.params):
+                listed = CALLS[call][0]
+                await self._read(self._core, listed if listed in PINNED_LISTS else TEMPLATES)
             reason = self.policy.refusal_of(method, request.params)
         if reason is not None:
             raise errors.RequestRefused(method, reason)

@@ -3,6 +3,8 @@
 import logging
 import secrets
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -30,6 +32,12 @@ from mcpcore_transports.server.logs import label_server
 logger = logging.getLogger("mcpcore.gateway")
 
 _NONE = RequestFailure()
+END_TEXTS: Mapping[type[Event], str] = {
+    events.RequestEnded: "message",
+    events.NegotiationFailed: "message",
+    events.ConnectionEnded: "reason",
+}
+"""Members with the text of an end, by the type of its event."""
 
 
 class ServerGuard:
@@ -86,7 +94,7 @@ class ServerGuard:
         return permit
 
     def passed(self, event: Event, calls: Mapping[RequestId, PassedCall]) -> Event | None:
-        """Return an event of the server as clients may see it, None for a blocked request.
+        """Return an event of the server as clients may see it, None if it is blocked whole.
 
         ``calls``: those that the server has yet to answer, by id there.
         """
@@ -94,9 +102,13 @@ class ServerGuard:
         if trust is None:
             return event
         if isinstance(event, events.Ready):
-            trust.greeted(event.instructions)
+            return structs.replace(event, instructions=trust.greeted(event.instructions))
         elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
             trust.notified(event.method)
+            with suppress(msgspec.MsgspecError):
+                params = trust.notification(event.method, event.params)
+                return None if params is None else structs.replace(event, params=params)
+            return None
         elif isinstance(event, events.RequestReceived):
             params = trust.question(event.method, event.params)
             if params is None:
@@ -113,6 +125,8 @@ class ServerGuard:
             if requests is None:
                 return self._blocked(event, calls)
             return structs.replace(event, requests=requests)
+        elif told := END_TEXTS.get(type(event)):
+            return self._ended(trust, event, told, calls)
         elif isinstance(event, events.ResultReceived):
             try:
                 result = trust.passed(event.method, event.result)
@@ -122,6 +136,17 @@ class ServerGuard:
                 return self._blocked(event, calls)
             return structs.replace(event, result=result)
         return event
+
+    def _ended(
+        self, trust: TrustPolicy, event: Any, told: str, calls: Mapping[RequestId, PassedCall]
+    ) -> Event:
+        """Hold the text of an end as that of an error: a refusal of HTTP has the server's words."""
+        method = getattr(event, "method", "initialize")
+        text = trust.error(method, ErrorData(INTERNAL_ERROR, getattr(event, told))).message
+        if text is BLOCKED:
+            self._refuse_call(calls.get(getattr(event, "request", "")), method)
+        ended: Event = structs.replace(event, **{told: text})
+        return ended
 
     def _blocked(
         self,

@@ -1,23 +1,25 @@
 """Servers behind a gateway: their conversations, the processes that are started, and their ends."""
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import (
-    ConnectionEnded,
+    EndReason,
     ErrorReceived,
     Event,
+    Fault,
     FaultKind,
     InputRequired,
-    NegotiationFailed,
     Ready,
     RequestEnded,
     RequestReceived,
@@ -25,6 +27,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import AuthorizationError, BadTarget, LifespanError, LinkError
+from mcpcore.http.client.call import refusal_text
 from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.balancing import Standing
 from mcpcore.policy.breaker import Breaker
@@ -44,7 +47,7 @@ from mcpcore_transports.client.client import (
 )
 from mcpcore_transports.client.managed import START_SHARE
 from mcpcore_transports.client.pins import read_pins
-from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.guard import END_TEXTS, ServerGuard
 from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
@@ -73,11 +76,10 @@ _DENIED = (401, 403)
 """Statuses that are about the credentials of one client, at a server that wants one of each."""
 _NO_AUTHORIZATION = "the gateway has no other credentials for it"
 
-_TEXTS = {RequestEnded: "message", NegotiationFailed: "message", ConnectionEnded: "reason"}
-"""Members with the text of an end, by the type of its event."""
 _PLACE = r"(?:[a-z+]+://[^\s,;]*[^\s,;:]|\[[\da-fA-F:.%]+\]:\d+|[\w.-]+:\d+)"
 _ADDRESS = re.compile(f"{_PLACE}: |: {_PLACE}$|{_PLACE}")
 """URLs, and hosts with a port."""
+_HERE = "its address"
 
 Take = Callable[["Conversation", Event], None]
 """Function that takes the events of a conversation."""
@@ -150,6 +152,18 @@ class UpstreamAddress(Struct, eq=False):
     def commands(self) -> bool:
         """True if the server is started as a process."""
         return isinstance(self.target, targets.StdioTarget)
+
+    def hidden(self, text: str) -> str:
+        """Return a text without the place: URLs, the host that a certificate is not for, paths."""
+        target = self.target
+        if isinstance(target, targets.StdioTarget):
+            cwd = "" if target.cwd is None else os.fspath(target.cwd)
+            for path in (*target.command[:1], cwd):
+                folder, name = os.path.split(path)
+                text = text.replace(path, name) if folder and name else text
+        elif host := urlsplit(getattr(target, "url", "")).hostname:
+            text = text.replace(f"'{host}'", _HERE)
+        return _ADDRESS.sub(lambda found: "" if ": " in found[0] else _HERE, text)
 
 
 class ServerBehind:
@@ -434,8 +448,12 @@ class Conversation:
             self.opened = clock()
             self._started.set()
             self.upstream.reached(self, event.revision)
-        elif told := _TEXTS.get(type(event)):
+        elif told := END_TEXTS.get(type(event)):
             event = self._ended(event, told)
+        elif isinstance(event, ErrorReceived) and (status := self._denies(event.fault)):
+            text = f"{event.method}: {refusal_text(status)}: {event.error.message!r}"
+            ended = RequestEnded(event.request, event.method, EndReason.REFUSED, text, event.fault)
+            event = self._ended(ended, "message")
         labels = self.upstream.fleet.labels
         if labels and (call := self.link.calls.get(getattr(event, "request", ""))):
             with labelled(call.arrival.event):
@@ -446,8 +464,8 @@ class Conversation:
     def _ended(self, event: Event, told: str) -> Event:
         """Take note of the end of a request or all of them; return the event as clients see it."""
         text = getattr(event, told)
-        event = structs.replace(event, **{told: self._shown(text)})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
+        event = structs.replace(event, **{told: self._shown(text, fault)})
         if isinstance(event, RequestEnded):
             return event if fault is None else structs.replace(event, fault=fault)
         self._end_text = self._end_text or text
@@ -477,9 +495,19 @@ class Conversation:
             self.machine.fail(event.key, ErrorData.make(INVALID_PARAMS, BLOCKED))
             self.carrier.flush_soon()
 
-    def _shown(self, text: str) -> str:
+    def _denies(self, fault: Fault | None) -> int | None:
+        """Return the status by which a server refuses the credentials of the gateway itself.
+
+        Where the server gets those of each client, it is that client that it speaks to.
+        """
+        status = None if fault is None or self.upstream.relayed.personal else fault.status
+        return status if status in _DENIED else None
+
+    def _shown(self, text: str, fault: Fault | None) -> str:
         """Return a text for clients, which are not told where the server is."""
-        shown = _ADDRESS.sub(lambda found: "" if ": " in found[0] else "its address", text)
+        shown = self.address.hidden(text)
+        if status := self._denies(fault):  # what follows may repeat the credentials
+            shown = "".join(shown.partition(str(status))[:2])
         if shown != text:
             logger.info("%s: %s", self.upstream.name, text)
         return self._unopened or shown

@@ -8,6 +8,7 @@ from opentelemetry import propagate
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore_transports.client.middleware import Outcome
 from mcpcore_transports.server.settings import ServerMachine
 from mcpcore_transports.telemetry.requests import (
@@ -43,6 +44,7 @@ class RelayedRequests:
             *(self._instruments, event.method, event.revision.name, event.skim),
             *(event.id, event.session, parent),
         )
+        operation.unknown = event.method not in KNOWN_METHODS
         self._open[event.key] = operation
         passed: dict[str, str] = {}
         propagate.inject(passed, operation.context)

@@ -77,6 +77,8 @@ BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TOOL_ERROR = "tool_error"
 """``error.type`` of a result with ``isError``."""
 _CANCELLED = "cancelled"
+_OTHER = "_OTHER"
+"""Label of methods that nobody has, as that of HTTP in the conventions."""
 _TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
 _STATUS = "rpc.response.status_code"
 _ID, _SESSION = "jsonrpc.request.id", "mcp.session.id"
@@ -196,7 +198,7 @@ class ObservedRequest:
     """
 
     __slots__ = (
-        *("context", "later", "method", "skim", "span"),
+        *("context", "later", "method", "skim", "span", "unknown"),
         *("_began", "_error", "_instruments", "_message", "_name", "_refused", "_revision"),
     )
 
@@ -215,6 +217,8 @@ class ObservedRequest:
         self.skim = skim
         self.later: dict[str, Any] = {}
         """Attributes that the span gets when it ends."""
+        self.unknown = False
+        """True if its method may be any text: metrics have it only if there is such a method."""
         self._error: str | None = None
         self._message = ""
         self._refused = False
@@ -260,8 +264,10 @@ class ObservedRequest:
         """End the span, and record the duration."""
         elapsed = clock() - self._began
         span, name, error, refused = self.span, self._name, self._error, self._refused
+        method = self.method
         if error is not None and error != TOOL_ERROR:
             name = None  # it may be any text, of no tool
+            method = _OTHER if self.unknown else method
         if span is not trace.INVALID_SPAN and span.is_recording():
             if refused:
                 self.later[_STATUS] = error
@@ -271,7 +277,7 @@ class ObservedRequest:
             if self.later:
                 span.set_attributes(self.later)
             span.end()
-        record = self._instruments.recorder(self.method, self._revision, name, error, refused)
+        record = self._instruments.recorder(method, self._revision, name, error, refused)
         record(elapsed)
 
 
