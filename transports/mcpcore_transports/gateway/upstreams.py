@@ -80,6 +80,8 @@ _PLACE = r"(?:[a-z+]+://[^\s,;]*[^\s,;:]|\[[\da-fA-F:.%]+\]:\d+|[\w.-]+:\d+)"
 _ADDRESS = re.compile(f"{_PLACE}: |: {_PLACE}$|{_PLACE}")
 """URLs, and hosts with a port."""
 _HERE = "its address"
+_LONGEST = 1000
+"""Maximum characters of what a server says in the log."""
 
 Take = Callable[["Conversation", Event], None]
 """Function that takes the events of a conversation."""
@@ -427,7 +429,7 @@ class Conversation:
     def obituary(self) -> str:
         """Reason of the end for the log, with the last words of a process."""
         words = getattr(self.carrier, "last_error_line", "")
-        return self._end_text + (words and f"; its standard error ends with: {words}")
+        return _in_a_line(self._end_text + (words and f"; its standard error ends with: {words}"))
 
     def flush(self) -> None:
         """Write what the machine has to send, without a turn of the event loop where possible."""
@@ -509,7 +511,7 @@ class Conversation:
         if status := self._denies(fault):  # what follows may repeat the credentials
             shown = "".join(shown.partition(str(status))[:2])
         if shown != text:
-            logger.info("%s: %s", self.upstream.name, text)
+            logger.info("%s: %s", self.upstream.name, _in_a_line(text))
         return self._unopened or shown
 
     async def run(self) -> None:
@@ -575,6 +577,13 @@ class Conversation:
             await self.carrier.aclose()
         else:
             self._scope.cancel()
+
+
+def _in_a_line(text: str) -> str:
+    """Return words of a server for the log, in which they make no lines of their own."""
+    from mcpcore.auth.metadata import printable  # late: few conversations fail
+
+    return printable(text, _LONGEST)
 
 
 class _ServedHere:
