@@ -5,7 +5,7 @@ import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from http.cookiejar import CookieJar
@@ -495,7 +495,11 @@ async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
         kept = await store.load(key_of(stage.server))
         await store.save(key_of(stage.server, account="ann"), kept.record, 0)
         desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
-        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, tasks.start_soon)
+
+        def start(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            tasks.start_soon(work)
+
+        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, start)
         account = made.account("ann")
         await account.token()
         account._lacked = Refused(status=403, lines=(LACKING,), generation=1)

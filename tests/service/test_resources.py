@@ -1,6 +1,7 @@
 """Resources and templates: declared, listed, found, read."""
 
 import datetime
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -248,13 +249,14 @@ def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> 
 
 def test_spellings_follow_changes() -> None:
     server, says = secrets(), list[str]()
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: None,
         lambda: server.add_resource("n:%62", "guarded", scopes={"admin"}),
         lambda: server.remove_resource("n:%62"),
         lambda: server.add_resource("n:b", "guarded", scopes={"admin"}),
         lambda: server.add_resource("n:b", "open", replace=True),
-    ):
+    )
+    for change in changes:
         change()
         try:
             says.append(text_of(server, "n:%62"))

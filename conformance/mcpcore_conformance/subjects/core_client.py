@@ -206,6 +206,15 @@ class _Cache(ServerCache):
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""
         return super().get(method, params, now=self._strands.now, stale=stale)
 
-    def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
+    def put(
+        self,
+        method: str,
+        params: Body,
+        result: Raw,
+        mark: int,
+        *,
+        now: float,
+        own: str | None = None,
+    ) -> None:
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""
-        super().put(method, params, result, mark, now=self._strands.now)
+        super().put(method, params, result, mark, now=self._strands.now, own=own)

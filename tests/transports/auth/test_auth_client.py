@@ -608,7 +608,7 @@ async def test_a_key_that_does_not_sign_ends_the_request_alone(
 ) -> None:
     """As a device may that was pulled out."""
     auth, settings, _ = bound()
-    key: Any = settings.signing_keys["dpop"]  # type: ignore[index]
+    key: Any = settings.signing_keys["dpop"]
 
     class Device:
         left = 1 if binding == "ws" else 100

@@ -45,12 +45,14 @@ def subject(method: str, params: Raw | bytes) -> str | None:
         said = msgspec.json.decode(params, type=_Params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    member, found = _SUBJECTS.get(method), (said.name, said.uri)
+    member = _SUBJECTS.get(method)
     if member is not None:
-        found = (getattr(said, member),)
+        found = [getattr(said, member)]
     elif method in KNOWN_METHODS:
         ref = said.ref if method == "completion/complete" and isinstance(said.ref, dict) else {}
-        found = (ref.get("name" if ref.get("type") == "ref/prompt" else "uri"),)
+        found = [ref.get("name" if ref.get("type") == "ref/prompt" else "uri")]
+    else:
+        found = [said.name, said.uri]
     return next((each for each in found if isinstance(each, str)), None)
 
 
