@@ -266,10 +266,13 @@ class TrustPolicy:
         if self._stopped is not None:
             return self._stopped
         listed = CALLS[method][0]
-        reads, forms = listed == "resources/list", (name, normal_uri(name))
+        reads, seen = listed == "resources/list", name in self._seen.get(listed, ())
+        if seen and not reads:  # at once, as for most calls
+            return None
+        forms = name, normal_uri(name)
         if reads and (reason := _first(map(self._refusal_of_file, forms))) is not None:
             return reason
-        if name in self._seen.get(listed, ()):
+        if seen:
             return None
         if (reason := _first(map(self._refused.get(listed, {}).get, forms))) is not None:
             return reason

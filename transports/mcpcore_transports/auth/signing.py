@@ -162,10 +162,11 @@ def subject_of(der: bytes) -> str:
     """
     from cryptography.x509 import load_der_x509_certificate  # slow to import, and rarely needed
 
-    names = [
-        [(each.rfc4514_attribute_name, each.value) for each in part]
-        for part in load_der_x509_certificate(der).subject.rdns
-    ]
+    try:
+        rdns = load_der_x509_certificate(der).subject.rdns
+    except Exception as error:  # InvalidVersion is no ValueError
+        raise ValueError(f"no certificate: {type(error).__name__}") from error
+    names = [[(each.rfc4514_attribute_name, each.value) for each in part] for part in rdns]
     if not all(isinstance(value, str) for part in names for _, value in part):
         raise ValueError("a subject that is no text")
     return write_name(cast("list[list[tuple[str, str]]]", names))
