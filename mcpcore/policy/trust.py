@@ -231,13 +231,19 @@ class TrustPolicy:
         self._greeted = instructions, passed
         return passed
 
+    def introduced(self, instructions: str | None) -> str | None:
+        """Return the instructions of a server as they are passed on, checked if they are new."""
+        known = self._greeted
+        if known is not None and known[0] == instructions:
+            return known[1]
+        return self.greeted(instructions)
+
     def _introduced(self, result: Raw) -> Raw:
         """Return the result of a discovery with the instructions as they are passed on."""
         members = msgspec.json.decode(result, type=dict[str, Raw])
         said = read_member(members.get("instructions", _NULL))
         said = said if isinstance(said, str) else None
-        known = self._greeted
-        passed = known[1] if known is not None and known[0] == said else self.greeted(said)
+        passed = self.introduced(said)
         if passed == said:
             return result
         del members["instructions"]

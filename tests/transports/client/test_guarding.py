@@ -18,7 +18,7 @@ from mcpcore.errors import (
     RequestRefused,
 )
 from mcpcore.policy.differences import ServerDescription, describe_server
-from mcpcore.policy.trust import Notice, Reaction, Treatment, TrustSettings
+from mcpcore.policy.trust import SCREENED, Notice, Reaction, Treatment, TrustSettings
 from mcpcore.spec.types import ElicitParams
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.guarding import guard_answers, guard_server, log_notice
@@ -117,6 +117,22 @@ async def test_the_instructions_are_checked_again_after_a_reconnect() -> None:
         core.assume(Change("notifications/tools/list_changed"))  # as a reconnecting client does
         with pytest.raises(RequestRefused, match="not trusted"):
             await client.call_tool("add")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, ATTACK),
+        ({"descriptions": Treatment.REDACT}, SCREENED),
+        ({"descriptions": Treatment.BLOCK}, None),
+    ],
+)
+async def test_instructions_that_raise_an_alarm(
+    settings: dict[str, Any], shown: str | None
+) -> None:
+    guard = guard_server(TrustSettings(**settings))
+    async with connect(made(instructions=ATTACK), middleware=[guard]) as client:
+        assert client.instructions == shown
 
 
 async def test_a_result_that_raises_an_alarm_is_blocked(caplog: pytest.LogCaptureFixture) -> None:

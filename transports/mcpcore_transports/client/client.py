@@ -134,8 +134,8 @@ class Client:
 
     @property
     def instructions(self) -> str | None:
-        """The server's instructions for its users."""
-        return self._ready.instructions
+        """The server's instructions for its users, as far as middleware passes them on."""
+        return self._core.introduced(self._ready.instructions)
 
     @property
     def supported(self) -> tuple[str, ...]:

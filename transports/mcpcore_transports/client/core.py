@@ -216,6 +216,8 @@ class ClientCore:
         """Exceptions of a server in this process, for its callers to raise."""
         self._visits = Visits(self)
         self._chain = Chain(middleware) if middleware else None
+        introducing = (getattr(each, "introduced", None) for each in middleware)
+        self._introducing = tuple(each for each in introducing if each is not None)
         hearing = (getattr(each, "heard", None) for each in middleware)
         self._hearing = tuple(each for each in hearing if each is not None)
         self._repeatable_tools = repeatable_tools
@@ -644,6 +646,12 @@ class ClientCore:
             listener.missed()
 
     # Watchers
+
+    def introduced(self, instructions: str | None) -> str | None:
+        """Return the server's instructions as the middleware has the application get them."""
+        for each in self._introducing:
+            instructions = each(instructions)
+        return instructions
 
     def watch(self, watcher: Callable[[str], None]) -> None:
         """Call ``watcher`` with the method of every notification from now on."""

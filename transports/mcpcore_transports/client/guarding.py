@@ -117,6 +117,10 @@ class ServerTrust:
         outcome.result = await self._passed(request, outcome.result)
         return outcome
 
+    def introduced(self, instructions: str | None) -> str | None:
+        """Return the instructions of the server as the application gets them."""
+        return self.policy.introduced(instructions)
+
     def heard(self, method: str, params: Raw) -> Raw:
         """Return the params of a question as a callback gets them.
 
