@@ -690,7 +690,8 @@ def test_a_token_that_is_not_stored_is_used() -> None:
         outcome = NeedFailed("the disk is full") if full else world.carry_out(machine.need)
         machine.give(outcome, wall=world.wall)
     assert machine.token == ("Bearer", "access-1")
-    assert machine.notes == ["the token is not stored: the disk is full"]
+    unstored = "is not stored: the disk is full"
+    assert machine.notes == [f"the registration {unstored}", f"the token {unstored}"]
     assert not world.store
 
 
