@@ -400,7 +400,6 @@ REASONS = {
     "mcpcore_transports/commands/loading.py": "the pytest plugin of the kit loads servers, too",
     "mcpcore_transports/gateway/subjects.py": "few gateways exchange tokens",
     "mcpcore_transports/running/audit.py": "servers, clients and gateways have one audit log",
-    "mcpcore_transports/server/forbidding.py": "loaded with the first request that is forbidden",
     "mcpcore_transports/server/violations.py": "servers and gateways count them",
 }
 """Modules of fewer lines than that, with the reason for each."""

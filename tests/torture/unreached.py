@@ -179,9 +179,9 @@ WHY: dict[str, Excuse] = {
         {
             **{
                 f"auth/resource_server.py ResourceServer.{name}": (1, 1)
-                for name in ("_carry_out", "_fetch_keys", "_introspect", "_run", "_used")
+                for name in ("_carry_out", "_fetch_keys", "_introspect", "_later", "_run", "_used")
             },
-            "auth/resource_server.py ResourceServer._later": (2, 2),
+            "auth/resource_server.py ResourceServer._fetched": (2, 2),
             "auth/resource_server.py _Flight.wait": (1, 1),
             "serve/assembling.py serve_connection": (2, 1),
             "serve/assembling.py _while_authorized": (2, 2),
