@@ -85,6 +85,8 @@ class LogPage(Struct, frozen=True, kw_only=True):
     """True if the stream has not ended, but the worker that would write to it is gone."""
     request: bytes | None = None
     """Id, as JSON, of the request that the stream answers; None: it belongs to none."""
+    version: int = 0
+    """Version of the session's record when the page was read; 0: not known."""
 
 
 class Step(Event, frozen=True, kw_only=True):

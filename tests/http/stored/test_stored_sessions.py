@@ -427,6 +427,42 @@ def test_wider_rights_are_known_to_all_workers_before_what_they_were_needed_for(
     assert shown(again) == ["tools/list_changed"]
 
 
+@pytest.mark.parametrize("failing", [(), ("SessionLoad",)], ids=["loaded", "not loaded"])
+@pytest.mark.parametrize("way", ["new stream", "resumed", "resumed behind it"])
+def test_what_wider_rights_were_needed_for_waits_for_the_record_of_its_time(
+    way: str, failing: tuple[str, ...]
+) -> None:
+    one, other = party("a", "b")
+    poor, rich = Principal("me", scopes={"r"}), Principal("me", scopes={"r", "w"})
+    session = one.session(principal=poor)
+    route = one.listen(session, principal=poor)
+    one.cut(route)
+    id = one.replies[route].ids[0]
+    one.slow = True  # and reads no notes
+    other.post(CALL, mcp_session_id=session, principal=rich)
+    other.server.notify("notifications/tools/list_changed", session=session)
+    other.pump()
+    if way == "resumed behind it":
+        carried = other.listen(session, principal=rich, last_event_id=id)
+        assert shown(other.replies[carried]) == ["tools/list_changed"]
+        other.cut(carried)
+    one.failing(*failing)
+    headers = {} if way == "new stream" else {"last_event_id": id}
+    stream = one.replies[one.listen(session, principal=poor, **headers)]
+    for _ in range(8):
+        one.work()
+        one.pump()
+    assert b"list_changed" not in stream.body
+    assert stream.end is not None
+    one.failing()
+    one.slow = False
+    one.pass_time(1)
+    settle(one, other)
+    id = stream.ids[0] if way == "new stream" else id
+    again = one.replies[one.listen(session, principal=rich, last_event_id=id)]
+    assert shown(again) == ["tools/list_changed"]
+
+
 def test_wider_rights_that_the_store_does_not_take_hold_up_what_they_were_needed_for() -> None:
     one, other = party("a", "b")
     poor, rich = Principal("me", scopes={"r"}), Principal("me", scopes={"r", "w"})

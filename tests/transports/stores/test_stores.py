@@ -127,6 +127,7 @@ class Do(Struct):
 def page(*data: bytes, first: int = 1, **more: Any) -> LogPage:
     entries = tuple(enumerate(data, first))
     more.setdefault("last", entries[-1][0] if entries else 0)
+    more.setdefault("version", 1)
     return LogPage(entries=entries, **more)
 
 
@@ -345,6 +346,16 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", save(session="y", owner="evil", created=2860)),
         Do("a", save(session="x", owner="evil", created=2860)),
         *touches("b", y=True, x=True),
+    ],
+    "a page tells the version of the record of its time": [
+        NEW,
+        Do("a", begin(1, request=None)),
+        Do("b", put(b"x"), True),
+        Do("b", save(version=2)),
+        Do("a", take(1), page(b"x", version=2)),
+        Do("b", save(version=3)),
+        Do("a", read(1), page(b"x", version=3)),
+        Do("a", take(1), page(last=1, version=3)),
     ],
     "a session whose handshake is complete outlives a flood of others that are not": [
         NEW,

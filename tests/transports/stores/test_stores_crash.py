@@ -224,7 +224,9 @@ def test_redis_goes_away_and_comes_back(append_only: bool) -> None:
                 (kept,) = found
                 assert isinstance(kept, SessionRecord)
                 assert structs.replace(kept, used=None) == save.record
-                assert store.commit("a", [read], time.time()) == [LogPage(last=1, request=b"1")]
+                assert store.commit("a", [read], time.time()) == [
+                    LogPage(last=1, request=b"1", version=1)
+                ]
             else:
                 assert found == [None]
             # a new process learns the secret of those that were there before

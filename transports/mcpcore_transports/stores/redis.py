@@ -273,7 +273,7 @@ def _loaded(value: Any) -> StepOutcome:
 def _page(value: Any) -> LogPage | None:
     if value == b"":
         return None
-    lost, last, ended, orphaned, answers, request, entries = value
+    lost, last, ended, orphaned, answers, request, entries, version = value
     return LogPage(
         entries=tuple(zip(entries[::2], entries[1::2], strict=True)),
         lost=lost,
@@ -281,6 +281,7 @@ def _page(value: Any) -> LogPage | None:
         ended=bool(ended),
         orphaned=bool(orphaned),
         request=request if answers else None,
+        version=version,
     )
 
 

@@ -262,7 +262,7 @@ end
 
 local function page(stream, entries)
   return {stream.lost, stream.last, stream.ended and 1 or 0, stream.orphaned and 1 or 0,
-    stream.request and 1 or 0, stream.request or '', entries}
+    stream.request and 1 or 0, stream.request or '', entries, fact('version')}
 end
 
 -- Whether a GET stream has a connection, or a request is being worked on.

@@ -81,6 +81,8 @@ class StreamRow(Struct):
     lost: int
     ended: bool
     orphaned: bool
+    version: int
+    """Version of the record of the session."""
 
     def page(self, entries: Sequence[tuple[int, bytes]] = ()) -> LogPage:
         """Return entries and state of the stream as the outcome of a step."""
@@ -91,10 +93,14 @@ class StreamRow(Struct):
             ended=bool(self.ended),
             orphaned=bool(self.orphaned),
             request=self.request,
+            version=self.version,
         )
 
 
-_STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE"  # noqa: S608
+_STREAM = (
+    f"SELECT {', '.join(StreamRow.__struct_fields__[:-1])},"  # noqa: S608
+    " (SELECT version FROM sessions WHERE sessions.key = session) FROM streams WHERE"
+)
 
 
 class SqliteStore:

@@ -542,6 +542,10 @@ class SessionReplica(Session):
         opened = state.lifecycle is SessionState.OPEN
         return opened, state.log_level, tuple(sorted(state.uris))
 
+    def is_behind(self, version: int) -> bool:
+        """Return True if the store has had a newer version of the record than is known here."""
+        return self.base is not None and self.base.version < version
+
     def _tell(self, before: object) -> None:
         """Tell the application of what is set otherwise than the client has set it here."""
         opened, level, uris = now = self._of_client

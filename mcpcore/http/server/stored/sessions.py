@@ -333,7 +333,7 @@ class StoredSessions:
             or replica.expired
             or (opened and replica.peer.state is SessionState.OPENING)
         ):
-            self._load(id, lambda failure: self._act(record, act, failure, uses=uses))
+            self.load(id, lambda failure: self._act(record, act, failure, uses=uses))
         else:
             self._act(record, act, uses=uses)
 
@@ -422,7 +422,8 @@ class StoredSessions:
         reason = "it has expired" if replica.expired else "it is not kept any more"
         self.end(replica, reason, self.router.log.now)
 
-    def _load(self, id: str, then: Loaded) -> None:
+    def load(self, id: str, then: Loaded) -> None:
+        """Bring the replica of a session up to date; then call ``then``, with a failure if any."""
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
@@ -514,7 +515,7 @@ class StoredSessions:
                 if replica is not None:
                     replica.peer.notify(method, params, meta=meta)
 
-            self._load(session, tell)
+            self.load(session, tell)
         else:
             raise LocalProtocolError("there is no such session (any more)")
 

@@ -7,10 +7,11 @@ write, or fills one of the session itself from the queue; if nothing is left, th
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import State, Table
@@ -506,6 +507,8 @@ class StreamReader:
             return
         if isinstance(page, StoreFailure):
             self._fail()
+        elif self._is_early(page, self._found):
+            return
         elif not has_rights_of(exchange.principal, replica.peer.principal):
             exchange.refuse(NO_SESSION)  # it was used with more rights meanwhile
             self.let_go()
@@ -570,7 +573,7 @@ class StreamReader:
             self._fail()
         elif not page.lost <= self._position <= page.last:
             self._fail()  # events are gone, or the store has come back without the last ones
-        else:
+        elif not self._is_early(page, self._answered):
             self._read(page)
 
     def _read(self, page: LogPage) -> None:
@@ -607,6 +610,8 @@ class StreamReader:
             self._fail()
             self._replica.touch()
             return
+        if self._is_early(page, self._took):
+            return
         if page.entries and page.entries[0][0] == self._position + 1:
             self._give(page)
         if page.last > self._position:
@@ -615,6 +620,18 @@ class StreamReader:
         else:
             self._move(_QUEUE if page.entries or self._woken else _NOTHING)
         self._advance()
+
+    def _is_early(self, page: LogPage | None, then: Callable[[Any], None]) -> bool:
+        """Return True if a page has come before the record of its time; then load that first.
+
+        The events may be for wider rights than those that the stream is known to need here.
+        """
+        replica = self._replica
+        if page is None or not page.entries or not replica.is_behind(page.version):
+            return False
+        once = structs.replace(page, version=0)
+        replica.home.load(replica.id, lambda failure: then(failure or once))
+        return True
 
     def _give(self, page: LogPage) -> None:
         replica, exchange = self._replica, self.exchange
