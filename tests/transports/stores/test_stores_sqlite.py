@@ -1,5 +1,6 @@
 """The SQLite store: its file, several that open it, and what cannot be written."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,20 @@ def test_what_is_kept_is_there_when_it_is_opened_again(path: Path, store: Sqlite
         (page,) = again.commit("b", [step], 1001)
         assert isinstance(page, LogPage)
         assert page.entries == ((1, b"x"),)
+
+
+def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(SqliteStore(path)) as store:
+            store.commit("a", [SAVE], 1000)
+            modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {path.name + end: 0o600 for end in ("", "-wal", "-shm")}
+    path.chmod(0o640)
+    SqliteStore(path).close()
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_many_open_a_new_file_together(path: Path) -> None:

@@ -28,7 +28,7 @@ from mcpcore.errors import StoreUnavailableError
 from mcpcore.http import storing
 from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoredTask, StoreFailure
 from mcpcore_transports.stores import base
-from mcpcore_transports.stores.sqlite_file import Synchronous, open_file
+from mcpcore_transports.stores.sqlite_file import MEMORY, Synchronous, open_file
 
 _SHORT_POLL = 0.001
 """Seconds between the first polls for notes; the pause doubles up to ``poll``."""
@@ -872,7 +872,7 @@ class MemoryStore(SqliteStore):
     ) -> None:
         # no other process leaves notes: what is polled for is the next renewal
         poll = (settings or base.StoreSettings()).renew
-        super().__init__(":memory:", settings, poll=poll, clock=clock)
+        super().__init__(MEMORY, settings, poll=poll, clock=clock)
 
 
 def _place_of_processes() -> str:

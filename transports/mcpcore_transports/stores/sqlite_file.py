@@ -3,8 +3,10 @@
 Source: https://www.sqlite.org/wal.html and https://www.sqlite.org/lang_createtrigger.html
 """
 
+import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,8 @@ from mcpcore.errors import StoreUnavailableError
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
+MEMORY = ":memory:"
+"""Path of a store that is in no file."""
 VERSION = 9
 """Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
@@ -161,11 +165,15 @@ END;
 
 
 def open_file(path: str | Path, synchronous: Synchronous, busy: float) -> sqlite3.Connection:
-    """Open the file, and create the tables if it is new.
+    """Open the file, and create the tables if it is new; a new file is for its owner alone.
 
     Raises StoreUnavailableError for the file of another program or of another version,
     sqlite3.Error for a file that cannot be opened.
     """
+    if str(path) != MEMORY:
+        # The secret and all messages are in it.  SQLite gives its other files the same mode.
+        with suppress(OSError):  # it exists, or SQLite says why it cannot
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     db = sqlite3.connect(
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
     )
