@@ -5,10 +5,23 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from mcpcore import Context, Limits, RuntimeSettings, SealSettings, Server, ToolError, make_seal
+from mcpcore import (
+    Context,
+    HttpSettings,
+    Limits,
+    RuntimeSettings,
+    SealSettings,
+    Server,
+    ToolError,
+    make_seal,
+)
+from mcpcore.http.storing import SessionForgotten, SessionRestored
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore_transports.server.runtime import ServerRuntime
+from tests.http.stored.storebench import one_in_session
+from tests.http.support import request
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import Endless
 
@@ -372,3 +385,23 @@ async def test_who_awaits_what_it_sends_waits_for_room(way: str) -> None:
         made.flush_soon()
         assert said(await made.reply(id)) == "done"
     assert len(made.sent) == 101  # nothing had to make way
+
+
+def test_what_is_kept_for_sessions_that_a_worker_has_forgotten_has_a_limit() -> None:
+    one, session = one_in_session(settings=HttpSettings(session_replica_idle=10))
+    runtime = ServerRuntime(Server("s"), one.stored)
+    runtime.session_states[session] = {"kept": 1}
+
+    one.pass_time(11)
+    runtime.handle(one.take(SessionForgotten))
+    assert runtime.session_states == {}
+    one.post(request("tools/list", id=3), mcp_session_id=session)
+    runtime.handle(restored := one.take(SessionRestored))
+    assert runtime.session_states == {session: {"kept": 1}}
+    for number in range(1001):
+        runtime.session_states[f"s{number}"] = {"number": number}
+        runtime.handle(SessionForgotten(session=f"s{number}"))
+    assert runtime.session_states.keys() == {session}
+    for number in (0, 1):
+        runtime.handle(structs.replace(restored, session=f"s{number}"))
+    assert runtime.session_states.keys() == {session, "s1"}

@@ -222,7 +222,8 @@ class Context(MessageContext[L]):
     def session_state(self) -> dict[str, Any]:
         """Values that handlers keep for the session or the connection (legacy), until its end.
 
-        They stay in this process.  Without sessions, and in the modern era, each request gets an
+        They stay in this process, which with a store keeps those of at most 1,000 sessions that it
+        has not heard of for long.  Without sessions, and in the modern era, each request gets an
         empty dict.
         """
         runtime = self._runtime

@@ -31,6 +31,7 @@ from mcpcore_transports.server.violations import ClientViolations
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
     from mcpcore.http.server.sessions import SessionClosed
+    from mcpcore.http.storing import SessionForgotten, SessionRestored
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
@@ -45,6 +46,8 @@ _TURN = 8
 """Number of sends without waiting after which a handler lets other tasks run."""
 
 
+_FORGOTTEN = 1000
+"""Maximum sessions that this worker has forgotten and whose values are kept: they may come back."""
 _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 
@@ -117,6 +120,8 @@ class ServerRuntime:
         """Values yielded by the lifespans of mounted servers."""
         self.session_states: dict[str | None, dict[str, Any]] = {}
         """Values that handlers keep, by session; those of a connection under None."""
+        self._forgotten: dict[str | None, dict[str, Any]] = {}
+        """The same of sessions that this worker has forgotten, the latest last."""
         self.keeps_sessions = isinstance(machine, Peer) or machine.settings.sessions
         """False if each legacy request has a session of its own."""
         self._asked = asked_first(server, self.settings)
@@ -151,6 +156,11 @@ class ServerRuntime:
             from mcpcore.http.server.sessions import SessionClosed  # late: for HTTP alone
 
             self._table[SessionClosed] = self._on_session_closed
+            if machine.worker:
+                from mcpcore.http import storing  # late: few have a store
+
+                self._table[storing.SessionForgotten] = self._on_session_forgotten
+                self._table[storing.SessionRestored] = self._on_session_restored
         if tasks is not None or server.capabilities().tasks is not None:
             from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
             from mcpcore_transports.server.tasks import tasks as server_tasks
@@ -408,8 +418,20 @@ class ServerRuntime:
 
     def _on_session_closed(self, event: "SessionClosed") -> None:
         self.session_states.pop(event.session, None)
+        self._forgotten.pop(event.session, None)
         if self._tasks is not None:
             self._tasks.session_closed(event)
+
+    def _on_session_forgotten(self, event: "SessionForgotten") -> None:
+        """Keep the values of the session for a while: nobody tells this worker of its end."""
+        if (values := self.session_states.pop(event.session, None)) is not None:
+            self._forgotten[event.session] = values
+            if len(self._forgotten) > _FORGOTTEN:
+                del self._forgotten[next(iter(self._forgotten))]
+
+    def _on_session_restored(self, event: "SessionRestored") -> None:
+        if (values := self._forgotten.pop(event.session, None)) is not None:
+            self.session_states[event.session] = values
 
     def _settle(self, outcome: pending.Settled) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):
