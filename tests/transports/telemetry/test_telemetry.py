@@ -14,7 +14,8 @@ pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not
 
 import anyio.lowlevel
 import msgspec
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -298,6 +299,56 @@ async def test_without_spans_the_context_around_is_passed_on(through: str) -> No
                 await client.call_tool("where")
     assert [each.span_id for each in contexts] == [around.get_span_context().span_id]
     assert contexts[0].is_remote
+
+
+PARENT = f"00-{7:032x}-{9:016x}-01"
+CARRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "as it is": (given := {"traceparent": PARENT, "tracestate": "a=1", "baggage": "b=2"}, given),
+    "a long state": (
+        {"traceparent": PARENT, "tracestate": "a" * 513},
+        {"traceparent": PARENT},
+    ),
+    "long baggage": ({"traceparent": PARENT, "baggage": "b" * 8193}, {"traceparent": PARENT}),
+    "blanks": ({"baggage": f"b=2{' ' * 4000},\t\t c=3"}, {"baggage": "b=2 , c=3"}),
+}
+
+
+class Recorder(TextMapPropagator):
+    """Propagator that keeps what it is to read."""
+
+    fields = frozenset[str]()
+
+    def __init__(self) -> None:
+        self.read: list[dict[str, str]] = []
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        self.read.append(dict(carrier))
+        return context or {}
+
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+        """Pass nothing on."""
+
+
+@pytest.mark.parametrize("at", ["a server", "a gateway"])
+@pytest.mark.parametrize("case", CARRIED)
+async def test_no_trace_context_takes_long_to_read(at: str, case: str) -> None:
+    meta, expected = CARRIED[case]
+    observatory, recorder, known = Observatory(), Recorder(), propagate.get_global_textmap()
+    observer = observe_sessions(tracers=observatory.tracers)
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    propagate.set_global_textmap(recorder)
+    try:
+        async with AsyncExitStack() as stack:
+            target: Any = MemoryTarget(shop(), RuntimeSettings(middleware=(observatory.server,)))
+            if at == "a gateway":
+                target = MemoryTarget(shop())
+                gateway = Gateway({"only": target})
+                target = (await stack.enter_async_context(served(gateway, settings=front))).url
+            client = await stack.enter_async_context(connect(target))
+            await client.call_tool("pay", {"amount": 1}, meta=meta)
+    finally:
+        propagate.set_global_textmap(known)
+    assert recorder.read == [expected]
 
 
 async def test_without_spans_handlers_have_the_span_around_them() -> None:

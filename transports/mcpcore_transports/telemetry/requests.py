@@ -13,6 +13,7 @@ through a gateway.
 Source: OpenTelemetry, semantic conventions for generative AI, "Model Context Protocol"; SEP-414.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -60,6 +61,7 @@ __all__ = [
         "observe_answers",
         "observe_requests",
         "origin_of",
+        "parent_of",
     ),
 ]
 
@@ -93,6 +95,9 @@ _TARGETS = {
 
 Those with a name are in metrics, too.
 """
+_LONGEST = {"traceparent": 512, "tracestate": 512, "baggage": 8192}
+"""Maximum characters of a member of the trace context; more need not be passed on (W3C)."""
+_BLANKS = re.compile("[ \\t]+")
 _NOTHING = (None, "")
 _decode_text = msgspec.json.Decoder(str).decode
 _KINDS = 1000
@@ -134,12 +139,27 @@ def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
     )
 
 
+def parent_of(meta: RequestMeta) -> TraceContext | None:
+    """Return the trace context that came with a request, without members that are too long.
+
+    OpenTelemetry reads a run of blanks in the square of its length, and some versions read members
+    of any length: blanks are made one.
+    """
+    carrier = {
+        name: _BLANKS.sub(" ", value)
+        for name, value in meta.trace.items()
+        if len(value) <= _LONGEST[name]
+    }
+    return propagate.extract(carrier) if carrier else None
+
+
 def origin_of(meta: RequestMeta) -> tuple[TraceContext | None, tuple[Link, ...]]:
     """Return the parent of a server's span, from the request, and a link to what is around it."""
-    if not (carrier := meta.trace):
+    parent = parent_of(meta)
+    if parent is None:
         return None, ()
     ambient = trace.get_current_span().get_span_context()
-    return propagate.extract(carrier), (Link(ambient),) if ambient.is_valid else ()
+    return parent, (Link(ambient),) if ambient.is_valid else ()
 
 
 class RequestInstruments:
