@@ -222,6 +222,37 @@ async def test_attributes(what: str, era: str) -> None:
         assert tuple(point.explicit_bounds) == BUCKETS
 
 
+LONG = "s" * 5000
+LONG_TEXTS: dict[str, Callable[[Client], Any]] = {
+    "a name": lambda client: client.call_tool(LONG),
+    "a URI": lambda client: client.read_resource(f"shop://{LONG}"),
+    "an error": lambda client: client.call_tool("refuse"),
+    "a method": lambda client: client.request(f"shop/{LONG}"),
+}
+
+
+@pytest.mark.parametrize("what", LONG_TEXTS)
+async def test_texts_in_spans_are_cut(what: str) -> None:
+    observatory, server = Observatory(), shop()
+    observer = observe_sessions(tracers=observatory.tracers)
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    target = MemoryTarget(server, RuntimeSettings(middleware=(observatory.server,)))
+
+    @server.tool
+    def refuse() -> None:
+        raise McpError(1234, LONG)
+
+    async with served(Gateway({"only": target}), settings=front) as gateway:
+        async with connect(gateway.url) as client:
+            with suppress(McpError):
+                await LONG_TEXTS[what](client)
+    spans = observatory.finished()
+    texts = [text for each in spans for text in (each.name, each.status.description)]
+    texts += [value for each in spans for value in (each.attributes or {}).values()]
+    lengths = [len(text) for text in texts if isinstance(text, str)]
+    assert 1000 < max(lengths) < 1100
+
+
 async def _given_up(client: Client) -> None:
     with anyio.CancelScope() as scope:
         await client.call_tool("forever", progress=lambda *_: scope.cancel())

@@ -97,6 +97,8 @@ Those with a name are in metrics, too.
 """
 _LONGEST = {"traceparent": 512, "tracestate": 512, "baggage": 8192}
 """Maximum characters of a member of the trace context; more need not be passed on (W3C)."""
+_MOST = 1024
+"""Maximum characters of a text of the other side in a span, of which exporters keep thousands."""
 _BLANKS = re.compile("[ \\t]+")
 _NOTHING = (None, "")
 _decode_text = msgspec.json.Decoder(str).decode
@@ -233,7 +235,7 @@ class ObservedRequest:
         parent: TraceContext | None = None,
         links: Sequence[Link] = (),
     ) -> None:
-        self.method = method
+        self.method = method = method[:_MOST]
         self.skim = skim
         self.later: dict[str, Any] = {}
         """Attributes that the span gets when it ends."""
@@ -269,7 +271,7 @@ class ObservedRequest:
 
     def failed(self, kind: str, message: str = "") -> None:
         """Note an error."""
-        self._error, self._message = kind, message
+        self._error, self._message = kind, message[:_MOST]
 
     def cancelled(self) -> None:
         """Note that it was given up."""
@@ -302,10 +304,10 @@ class ObservedRequest:
 
 
 def _text(skim: Skim | None, member: str | None) -> str | None:
-    """Return a member of params that is a string; None for another, which is refused."""
+    """Return a member of params that is a string, cut; None for another, which is refused."""
     raw = None if skim is None or member is None else getattr(skim, member)
     try:
-        return None if raw is None else _decode_text(raw)
+        return None if raw is None else _decode_text(raw)[:_MOST]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
