@@ -176,6 +176,23 @@ async def test_low_level_servers(environment: str, name: str) -> None:
                 assert (await client.call_tool("closed")).text == "closed ['log', 'log']"
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("environment", "name"), [pytest.param("1.x", "lowlevel1", marks=long), ("2.x", "lowlevel2")]
+)
+async def test_nobody_gets_what_is_for_another_client(environment: str, name: str) -> None:
+    heard: list[object] = []
+    callbacks = Callbacks(log=lambda message: heard.append(message.data))
+    with served(environment, f"{name}:server", "--ws") as url:
+        async with (
+            connect(url, revision="2025-11-25") as first,
+            connect(url, revision="2025-11-25", callbacks=callbacks) as second,
+        ):
+            await first.call_tool("log")
+            await second.call_tool("all")
+            assert heard == ["called"]
+
+
 def test_headers_of_a_tool_that_no_list_has_told_of() -> None:
     params = {
         "name": "test_x_mcp_header",

@@ -7,15 +7,21 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.lowlevel import Server
 
 server = Server("low", version="1.0")
+sessions: dict[int, Any] = {}
+"""Sessions of all clients."""
 
 
 @server.list_tools()
 async def list_tools() -> list[types.Tool]:
-    return [types.Tool(name="log", inputSchema={"type": "object"})]
+    names = ("log", "all")
+    return [types.Tool(name=name, inputSchema={"type": "object"}) for name in names]
 
 
 @server.call_tool()
 async def call_tool(name: str, arguments: dict[str, Any]) -> list[types.TextContent]:
-    # without related_request_id: for the connection, not for the request
-    await server.request_context.session.send_log_message("info", "called")
+    session = server.request_context.session
+    sessions[id(session)] = session
+    for each in sessions.values() if name == "all" else [session]:
+        # without related_request_id: for the connection, not for the request
+        await each.send_log_message("info", "called")
     return [types.TextContent(type="text", text=f"{name} {get_access_token()}")]

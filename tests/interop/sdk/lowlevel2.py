@@ -8,6 +8,8 @@ from mcp.server.lowlevel import Server
 
 closed: list[str] = []
 """Tools whose requests are over, as the exit stack of their connections tells."""
+sessions: dict[int, Any] = {}
+"""Sessions of all clients."""
 
 
 async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
@@ -17,8 +19,10 @@ async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
 async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
     if params.name != "closed":
         ctx.session._connection.exit_stack.callback(closed.append, params.name)
-    # without related_request_id: for the connection, not for the request
-    await ctx.session.send_log_message("info", "called")
+    sessions[id(ctx.session._connection)] = ctx.session
+    for each in sessions.values() if params.name == "all" else [ctx.session]:
+        # without related_request_id: for the connection, not for the request
+        await each.send_log_message("info", "called")
     text = f"{params.name} {closed if params.name == 'closed' else get_access_token()}"
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 

@@ -14,7 +14,8 @@ pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not
 
 import anyio.lowlevel
 import msgspec
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -221,6 +222,37 @@ async def test_attributes(what: str, era: str) -> None:
         assert tuple(point.explicit_bounds) == BUCKETS
 
 
+LONG = "s" * 5000
+LONG_TEXTS: dict[str, Callable[[Client], Any]] = {
+    "a name": lambda client: client.call_tool(LONG),
+    "a URI": lambda client: client.read_resource(f"shop://{LONG}"),
+    "an error": lambda client: client.call_tool("refuse"),
+    "a method": lambda client: client.request(f"shop/{LONG}"),
+}
+
+
+@pytest.mark.parametrize("what", LONG_TEXTS)
+async def test_texts_in_spans_are_cut(what: str) -> None:
+    observatory, server = Observatory(), shop()
+    observer = observe_sessions(tracers=observatory.tracers)
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    target = MemoryTarget(server, RuntimeSettings(middleware=(observatory.server,)))
+
+    @server.tool
+    def refuse() -> None:
+        raise McpError(1234, LONG)
+
+    async with served(Gateway({"only": target}), settings=front) as gateway:
+        async with connect(gateway.url) as client:
+            with suppress(McpError):
+                await LONG_TEXTS[what](client)
+    spans = observatory.finished()
+    texts = [text for each in spans for text in (each.name, each.status.description)]
+    texts += [value for each in spans for value in (each.attributes or {}).values()]
+    lengths = [len(text) for text in texts if isinstance(text, str)]
+    assert 1000 < max(lengths) < 1100
+
+
 async def _given_up(client: Client) -> None:
     with anyio.CancelScope() as scope:
         await client.call_tool("forever", progress=lambda *_: scope.cancel())
@@ -298,6 +330,56 @@ async def test_without_spans_the_context_around_is_passed_on(through: str) -> No
                 await client.call_tool("where")
     assert [each.span_id for each in contexts] == [around.get_span_context().span_id]
     assert contexts[0].is_remote
+
+
+PARENT = f"00-{7:032x}-{9:016x}-01"
+CARRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "as it is": (given := {"traceparent": PARENT, "tracestate": "a=1", "baggage": "b=2"}, given),
+    "a long state": (
+        {"traceparent": PARENT, "tracestate": "a" * 513},
+        {"traceparent": PARENT},
+    ),
+    "long baggage": ({"traceparent": PARENT, "baggage": "b" * 8193}, {"traceparent": PARENT}),
+    "blanks": ({"baggage": f"b=2{' ' * 4000},\t\t c=3"}, {"baggage": "b=2 , c=3"}),
+}
+
+
+class Recorder(TextMapPropagator):
+    """Propagator that keeps what it is to read."""
+
+    fields = frozenset[str]()
+
+    def __init__(self) -> None:
+        self.read: list[dict[str, str]] = []
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        self.read.append(dict(carrier))
+        return context or {}
+
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+        """Pass nothing on."""
+
+
+@pytest.mark.parametrize("at", ["a server", "a gateway"])
+@pytest.mark.parametrize("case", CARRIED)
+async def test_no_trace_context_takes_long_to_read(at: str, case: str) -> None:
+    meta, expected = CARRIED[case]
+    observatory, recorder, known = Observatory(), Recorder(), propagate.get_global_textmap()
+    observer = observe_sessions(tracers=observatory.tracers)
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    propagate.set_global_textmap(recorder)
+    try:
+        async with AsyncExitStack() as stack:
+            target: Any = MemoryTarget(shop(), RuntimeSettings(middleware=(observatory.server,)))
+            if at == "a gateway":
+                target = MemoryTarget(shop())
+                gateway = Gateway({"only": target})
+                target = (await stack.enter_async_context(served(gateway, settings=front))).url
+            client = await stack.enter_async_context(connect(target))
+            await client.call_tool("pay", {"amount": 1}, meta=meta)
+    finally:
+        propagate.set_global_textmap(known)
+    assert recorder.read == [expected]
 
 
 async def test_without_spans_handlers_have_the_span_around_them() -> None:

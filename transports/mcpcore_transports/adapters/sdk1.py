@@ -24,7 +24,7 @@ from mcpcore_transports.adapters.server import (
     error_data,
     invalid,
     protocol_error,
-    running,
+    running_for,
     tell,
 )
 from mcpcore_transports.server.context import Context
@@ -84,7 +84,7 @@ class Sdk1:
         session = state.get("mcp.session")
         if session is None:
             session = state["mcp.session"] = _session_class()(context, publish)
-        enter(context)
+        enter(context, session)
         meta = None if request.params is None else request.params.meta
         capabilities = session.client_params.capabilities
         experimental = self._experimental(_client_capabilities=capabilities, _session=session)
@@ -141,7 +141,7 @@ def _session_class() -> Any:
             limit = request_read_timeout_seconds
             try:
                 answer = await ask(
-                    running.get(),
+                    running_for(self),
                     asked["method"],
                     asked.get("params"),
                     progress_callback,
@@ -155,6 +155,6 @@ def _session_class() -> Any:
             self, notification: Any, related_request_id: Any = None
         ) -> None:
             told = dumped(notification)
-            tell(running.get(), told["method"], told.get("params"), self._change)
+            tell(running_for(self), told["method"], told.get("params"), self._change)
 
     return DirectSession

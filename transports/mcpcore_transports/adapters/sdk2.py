@@ -32,7 +32,7 @@ from mcpcore_transports.adapters.server import (
     error_data,
     invalid,
     protocol_error,
-    running,
+    running_for,
     tell,
 )
 from mcpcore_transports.server.context import Context
@@ -118,7 +118,7 @@ class Sdk2:
             connection = kept["mcp.connection"] = self._connect(context, publish)
         if self._prepare is not None:
             self._prepare()
-        enter(context)
+        enter(context, connection.outbound)
         runner = self._runner.ServerRunner(self._low, connection, context.lifespan)
         dispatch = _Dispatch(self, context, connection.outbound.change)
         try:
@@ -246,14 +246,14 @@ class _SdkOutbound:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
     ) -> Any:
-        """Ask the client, on the stream of the request that is handled."""
-        return await self._sdk.ask(running.get(), method, params, opts)
+        """Ask the client, on the stream of the request of it that is handled."""
+        return await self._sdk.ask(running_for(self), method, params, opts)
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: object = None
     ) -> None:
-        """Notify the client, on the stream of the request that is handled, if any is."""
-        tell(running.get(), method, params, self.change)
+        """Notify the client, on the stream of the request of it that is handled, if any is."""
+        tell(running_for(self), method, params, self.change)
 
 
 class _Dispatch:

@@ -60,6 +60,8 @@ _TIMED_OUT = -32001
 AnyContext = Context | NotificationContext
 running: ContextVar[Context | None] = ContextVar("mcpcore.adapters", default=None)
 """Context of the request whose handler runs, also in the tasks that it has started."""
+_side: ContextVar[object] = ContextVar("mcpcore.adapters.side", default=None)
+"""The SDK's object for the client of that request."""
 Notify = Callable[[str, Mapping[str, Any] | None], object]
 """Function that sends a notification; takes its method and its params."""
 
@@ -331,12 +333,23 @@ def client_of(context: Context) -> bytes:
     )
 
 
-def enter(context: Context) -> None:
+def running_for(side: object) -> Context | None:
+    """Return the context of the request whose handler runs, None if it is of another client.
+
+    A handler may have kept the SDK's object for another client: what is for that one, this one
+    must not get.
+    """
+    return running.get() if _side.get() is side else None
+
+
+def enter(context: Context, side: object) -> None:
     """Make a request the one that this task handles, and its principal the SDK's access token.
 
+    ``side``: the SDK's object for messages to the client, as in :func:`running_for`.
     The name of the principal is the client's id in it; the token itself is left out.
     """
     running.set(context)
+    _side.set(side)
     user_of = _module("mcp.server.auth.middleware.auth_context").auth_context_var
     if (principal := context.principal) is None:
         user_of.set(None)

@@ -16,6 +16,7 @@ from mcpcore_transports.telemetry.requests import (
     TOOL_ERROR,
     ObservedRequest,
     RequestInstruments,
+    parent_of,
 )
 
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -38,8 +39,7 @@ class RelayedRequests:
 
     def begin(self, event: RequestReceived) -> RequestReceived:
         """Begin a span; return the request with its context in ``_meta``."""
-        carrier = event.meta.trace
-        parent = propagate.extract(carrier) if carrier else None
+        parent = parent_of(event.meta)
         operation = ObservedRequest(
             *(self._instruments, event.method, event.revision.name, event.skim),
             *(event.id, event.session, parent),

@@ -13,6 +13,7 @@ through a gateway.
 Source: OpenTelemetry, semantic conventions for generative AI, "Model Context Protocol"; SEP-414.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -60,6 +61,7 @@ __all__ = [
         "observe_answers",
         "observe_requests",
         "origin_of",
+        "parent_of",
     ),
 ]
 
@@ -93,6 +95,11 @@ _TARGETS = {
 
 Those with a name are in metrics, too.
 """
+_LONGEST = {"traceparent": 512, "tracestate": 512, "baggage": 8192}
+"""Maximum characters of a member of the trace context; more need not be passed on (W3C)."""
+_MOST = 1024
+"""Maximum characters of a text of the other side in a span, of which exporters keep thousands."""
+_BLANKS = re.compile("[ \\t]+")
 _NOTHING = (None, "")
 _decode_text = msgspec.json.Decoder(str).decode
 _KINDS = 1000
@@ -134,12 +141,27 @@ def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
     )
 
 
+def parent_of(meta: RequestMeta) -> TraceContext | None:
+    """Return the trace context that came with a request, without members that are too long.
+
+    OpenTelemetry reads a run of blanks in the square of its length, and some versions read members
+    of any length: blanks are made one.
+    """
+    carrier = {
+        name: _BLANKS.sub(" ", value)
+        for name, value in meta.trace.items()
+        if len(value) <= _LONGEST[name]
+    }
+    return propagate.extract(carrier) if carrier else None
+
+
 def origin_of(meta: RequestMeta) -> tuple[TraceContext | None, tuple[Link, ...]]:
     """Return the parent of a server's span, from the request, and a link to what is around it."""
-    if not (carrier := meta.trace):
+    parent = parent_of(meta)
+    if parent is None:
         return None, ()
     ambient = trace.get_current_span().get_span_context()
-    return propagate.extract(carrier), (Link(ambient),) if ambient.is_valid else ()
+    return parent, (Link(ambient),) if ambient.is_valid else ()
 
 
 class RequestInstruments:
@@ -213,7 +235,7 @@ class ObservedRequest:
         parent: TraceContext | None = None,
         links: Sequence[Link] = (),
     ) -> None:
-        self.method = method
+        self.method = method = method[:_MOST]
         self.skim = skim
         self.later: dict[str, Any] = {}
         """Attributes that the span gets when it ends."""
@@ -249,7 +271,7 @@ class ObservedRequest:
 
     def failed(self, kind: str, message: str = "") -> None:
         """Note an error."""
-        self._error, self._message = kind, message
+        self._error, self._message = kind, message[:_MOST]
 
     def cancelled(self) -> None:
         """Note that it was given up."""
@@ -282,10 +304,10 @@ class ObservedRequest:
 
 
 def _text(skim: Skim | None, member: str | None) -> str | None:
-    """Return a member of params that is a string; None for another, which is refused."""
+    """Return a member of params that is a string, cut; None for another, which is refused."""
     raw = None if skim is None or member is None else getattr(skim, member)
     try:
-        return None if raw is None else _decode_text(raw)
+        return None if raw is None else _decode_text(raw)[:_MOST]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
