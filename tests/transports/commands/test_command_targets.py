@@ -34,6 +34,7 @@ from mcpcore_transports.targets import (
 from mcpcore_transports.tls import server_tls
 from tests.clock import patience
 from tests.transports.certificates import papers
+from tests.transports.scripted import child, modern
 from tests.transports.served import ANY_PORT, served
 
 COMMAND = ("python", "server.py")
@@ -417,6 +418,29 @@ def test_servers_sends_no_control_characters_to_a_terminal(
     said = Said(capsys, ("servers",))
     assert "run '\\x1b[2J' '\\u202e' 'ü'" in said.out
     assert said.status == 0
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "blank description": {"description": " \n"},
+    "properties": {"inputSchema": {"type": "object", "properties": None}},
+    "required": {"inputSchema": {"type": "object", "properties": {"a": {}}, "required": 1}},
+}
+
+
+@pytest.mark.parametrize("words", [("list", "tools"), ("call", "odd", "a=1")])
+@pytest.mark.parametrize("flaw", ODD)
+def test_a_tool_in_a_wrong_form_can_be_listed_and_called(
+    flaw: str, words: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = {"name": "odd", "inputSchema": {"type": "object"}, **ODD[flaw]}
+    caching = {"ttlMs": 0, "cacheScope": "private"}
+    replies = {
+        "tools/list": {"result": modern({"tools": [tool], **caching})},
+        "tools/call": {"result": modern({"content": [{"type": "text", "text": "odd"}]})},
+    }
+    said = Said(capsys, (*words, "--", *child(replies)))
+    assert (said.status, said.err) == (0, "")
+    assert "odd" in said.out
 
 
 def test_an_error_sends_no_control_characters_to_a_terminal(

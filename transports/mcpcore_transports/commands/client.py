@@ -153,7 +153,7 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
 
 def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
     """Convert each value to the type in the tool's schema: text stays text, the rest is JSON."""
-    properties = tool.input_schema.get("properties", {})
+    properties = _properties(tool)
     values: dict[str, Any] = {}
     for key, text in pairs.items():
         rules = properties.get(key)
@@ -168,6 +168,12 @@ def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
                         f"{key}={text}: the tool wants {kind}, which is written as JSON"
                     ) from None
     return values
+
+
+def _properties(tool: types.Tool) -> dict[str, Any]:
+    """Return the properties in the schema of a tool, none if they are in a wrong form."""
+    found = tool.input_schema.get("properties")
+    return found if isinstance(found, dict) else {}
 
 
 def _json_object(text: str, option: str) -> dict[str, Any]:
@@ -243,11 +249,9 @@ class Listing(Struct, frozen=True):
 
 
 def _tool_row(tool: types.Tool) -> tuple[str, ...]:
-    required = tool.input_schema.get("required", [])
-    names = [
-        name if name in required else f"[{name}]"
-        for name in tool.input_schema.get("properties", {})
-    ]
+    found = tool.input_schema.get("required")
+    required = found if isinstance(found, list) else []
+    names = [name if name in required else f"[{name}]" for name in _properties(tool)]
     return tool.name, " ".join(names)
 
 

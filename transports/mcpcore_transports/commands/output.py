@@ -166,4 +166,4 @@ def print_block(block: Any) -> None:
 
 def first_line(text: str | None) -> str:
     """Return the first line of a description, empty if there is none."""
-    return "" if not text else text.strip().splitlines()[0]
+    return next(iter((text or "").strip().splitlines()), "")
