@@ -242,10 +242,12 @@ async def test_texts_in_spans_are_cut(what: str) -> None:
     def refuse() -> None:
         raise McpError(1234, LONG)
 
-    async with served(Gateway({"only": target}), settings=front) as gateway:
-        async with connect(gateway.url) as client:
-            with suppress(McpError):
-                await LONG_TEXTS[what](client)
+    async with (
+        served(Gateway({"only": target}), settings=front) as gateway,
+        connect(gateway.url) as client,
+    ):
+        with suppress(McpError):
+            await LONG_TEXTS[what](client)
     spans = observatory.finished()
     texts = [text for each in spans for text in (each.name, each.status.description)]
     texts += [value for each in spans for value in (each.attributes or {}).values()]

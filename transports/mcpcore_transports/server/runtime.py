@@ -121,7 +121,7 @@ class ServerRuntime:
         self.session_states: dict[str | None, dict[str, Any]] = {}
         """Values that handlers keep, by session; those of a connection under None."""
         self._forgotten: dict[str | None, dict[str, Any]] = {}
-        """The same of sessions that this worker has forgotten, the latest last."""
+        """Values of sessions that this worker has forgotten, the latest last."""
         self.keeps_sessions = isinstance(machine, Peer) or machine.settings.sessions
         """False if each legacy request has a session of its own."""
         self._asked = asked_first(server, self.settings)
