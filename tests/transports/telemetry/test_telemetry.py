@@ -249,7 +249,7 @@ async def test_texts_in_spans_are_cut(what: str) -> None:
         with suppress(McpError):
             await LONG_TEXTS[what](client)
     spans = observatory.finished()
-    texts = [text for each in spans for text in (each.name, each.status.description)]
+    texts: list[Any] = [x for each in spans for x in (each.name, each.status.description)]
     texts += [value for each in spans for value in (each.attributes or {}).values()]
     lengths = [len(text) for text in texts if isinstance(text, str)]
     assert 1000 < max(lengths) < 1100
@@ -349,7 +349,7 @@ CARRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 class Recorder(TextMapPropagator):
     """Propagator that keeps what it is to read."""
 
-    fields = frozenset[str]()
+    fields = set[str]()
 
     def __init__(self) -> None:
         self.read: list[dict[str, str]] = []
