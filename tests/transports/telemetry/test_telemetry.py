@@ -349,7 +349,9 @@ CARRIED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 class Recorder(TextMapPropagator):
     """Propagator that keeps what it is to read."""
 
-    fields = set[str]()
+    @property
+    def fields(self) -> set[str]:
+        return set()
 
     def __init__(self) -> None:
         self.read: list[dict[str, str]] = []
