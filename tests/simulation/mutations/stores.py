@@ -167,23 +167,6 @@ def _unconfirmed_news() -> None:
     NoteQueue.announced = mutant  # type: ignore[method-assign]
 
 
-def _changed_back() -> None:
-    """What a client has changed back while the store was slow is taken for an older state."""
-
-    def make(update: Any) -> Any:
-        def mutant(self: Any, record: Any) -> None:
-            said, written = self._said, self._written
-            if self.base is not None:
-                new = self.peer._state.uris ^ set(self.base.subscriptions)
-                self._said, self._written = said & new, written & new
-            update(self, record)
-            self._said, self._written = said, written
-
-        return mutant
-
-    wrapped(SessionReplica, "update", make)
-
-
 def _refused_later() -> None:
     """A change that was refused, as the store failed, is written down with the next one."""
 
@@ -270,7 +253,6 @@ MUTATIONS = [
     Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
     Mutation("begun unheard", "store", _begun_unheard, within=0),
     Mutation("taken unseen", "store", _taken_unseen, within=0),
-    Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
     Mutation("looked for ever", "store", _looked_for_ever, within=0),
 ]
