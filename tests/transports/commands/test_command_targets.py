@@ -12,11 +12,12 @@ from msgspec import structs
 
 from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.service import Server
+from mcpcore.spec import types
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import VARIABLE
 from mcpcore_transports.commands.main import main
 from mcpcore_transports.commands.options import ConnectOptions
-from mcpcore_transports.commands.output import Failure, guarded, print_warning
+from mcpcore_transports.commands.output import Failure, guarded, print_block, print_warning
 from mcpcore_transports.commands.target import client_settings, fitted, split_target
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.serve.serve import ServeSettings
@@ -441,6 +442,23 @@ def test_a_tool_in_a_wrong_form_can_be_listed_and_called(
     said = Said(capsys, (*words, "--", *child(replies)))
     assert (said.status, said.err) == (0, "")
     assert "odd" in said.out
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        types.ImageContent(data="", mime_type="x\x1b[2J"),
+        types.EmbeddedResource(resource=types.TextResourceContents(uri="x\x1b[2J", text="a")),
+        types.ResourceLink(uri="u:a", name="x\x1b[2J"),
+    ],
+)
+def test_what_a_block_is_sends_no_control_characters_to_a_terminal(
+    block: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_block(block)
+    said = capsys.readouterr().out
+    assert "x\\x1b[2J" in said
+    assert "\x1b" not in said
 
 
 def test_an_error_sends_no_control_characters_to_a_terminal(

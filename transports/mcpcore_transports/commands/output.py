@@ -151,17 +151,21 @@ def print_block(block: Any) -> None:
         sys.stdout.write(block.text + "\n")
     elif kind in ("image", "audio"):
         size = len(block.data) * 3 // 4
-        out.print(f"[dim]\\[{kind} {escape(block.mime_type)}, about {size} bytes][/]")
+        _print_kind(f"{kind} {block.mime_type}, about {size} bytes")
     elif kind == "resource":
         contents = block.resource
         mime_type = "" if contents.mime_type is None else f" {contents.mime_type}"
-        out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
+        _print_kind(f"resource {contents.uri}{mime_type}")
         if contents.text is not None:
             sys.stdout.write(contents.text + "\n")
     elif kind == "resource_link":
-        out.print(f"[dim]\\[resource {escape(block.uri)}: {escape(block.name)}][/]")
+        _print_kind(f"resource {block.uri}: {block.name}")
     else:
         print_json(block)
+
+
+def _print_kind(text: str) -> None:
+    out.print(f"[dim]\\[{escape(escaped(text))}][/]")
 
 
 def first_line(text: str | None) -> str:
