@@ -129,6 +129,8 @@ class NotificationReceived(Event, frozen=True, gc=False):
     session: str | None = None
     client_capabilities: ClientCapabilities | None = None
     """Server: capabilities that the client declared in the handshake (legacy)."""
+    principal: str | None = None
+    """Server: authenticated party that sent it."""
 
 
 class RequestCancelled(Event, frozen=True, gc=False):

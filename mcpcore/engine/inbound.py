@@ -754,11 +754,9 @@ class Receiver:
                 check_meta(params)
                 theirs = state.peer_capabilities
                 declared = theirs if isinstance(theirs, ClientCapabilities) else None
-                revision, session = state.revision, state.session
+                place = route, state.revision, stream, state.session
                 state.emit(
-                    events.NotificationReceived(
-                        method, params, route, revision, stream, session, declared
-                    )
+                    events.NotificationReceived(method, params, *place, declared, state.principal)
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             state.violation(route, INVALID_PARAMS, f"{method}: {error}")

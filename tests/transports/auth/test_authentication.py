@@ -18,8 +18,9 @@ from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.notifications import NotificationContext
 from tests.clock import patience, until
-from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
+from tests.transports.http_fixture import Client, Response, http, initialize, legacy, server, tool
 from tests.transports.raw_site import served
 from tests.transports.serve.test_asgi import Call
 
@@ -45,6 +46,18 @@ async def check_slowly(request: HttpRequest) -> Verdict:
 
 def bearer(token: str) -> dict[str, str | None]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def sign(data: bytes, token: str) -> bytes:
+    """Add a token to a whole HTTP request."""
+    return data.replace(b"\r\n", b"\r\nAuthorization: Bearer %b\r\n" % token.encode(), 1)
+
+
+class Signing(Client):
+    """Client whose requests all have a token."""
+
+    async def call(self, data: bytes) -> Response:
+        return await super().call(sign(data, "ann"))
 
 
 hooks = pytest.mark.parametrize("hook", [check, check_slowly])
@@ -77,13 +90,6 @@ async def test_every_request_is_asked_who_sends_it(hook: object) -> None:
 @pytest.mark.requirement("basic/security-best-practices/sessions-authenticate-nobody")
 @hooks
 async def test_sessions_belong_to_their_principal(hook: object) -> None:
-    def sign(data: bytes, token: str) -> bytes:
-        return data.replace(b"\r\n", b"\r\nAuthorization: Bearer %b\r\n" % token.encode(), 1)
-
-    class Signing(Client):
-        async def call(self, data: bytes) -> object:  # type: ignore[override]
-            return await super().call(sign(data, "ann"))
-
     settings = HttpServerSettings(authenticate=hook)  # type: ignore[arg-type]
     async with server(settings) as running:
         client = await running.connect()
@@ -275,6 +281,22 @@ async def test_handlers_see_the_principal_and_tools_may_depend_on_it() -> None:
             assert response.result == f"{token} {scopes}"
             erased = (await client.call(tool("erase", headers=bearer(token)))).json
             assert erased.get("error", {}).get("code") == status
+
+
+async def test_listeners_to_notifications_see_the_principal() -> None:
+    made, heard = make(), list[Principal | None]()
+
+    @made.notification("notifications/acme/word")
+    def hear(context: NotificationContext) -> None:
+        heard.append(context.principal)
+
+    async with served(made, SETTINGS) as site:
+        client = await site.connect()
+        session = await initialize(Signing(client.stream))
+        word = legacy("notifications/acme/word", id=None, session=session)
+        assert (await client.call(sign(word, "ann"))).status == 202
+        await until(lambda: heard)
+    assert [(type(who), who) for who in heard] == [(Principal, "ann")]
 
 
 async def test_the_hook_works_in_asgi_too() -> None:

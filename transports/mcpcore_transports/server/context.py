@@ -99,6 +99,14 @@ class MessageContext(Generic[L]):
         return self._event.session
 
     @property
+    def principal(self) -> Principal | None:
+        """The authenticated user, or None: a string, with ``scopes`` and ``claims``."""
+        principal = self._event.principal
+        if principal is None or isinstance(principal, Principal):
+            return principal
+        return Principal(principal)
+
+    @property
     def lifespan(self) -> L:
         """Value that the lifespan of the server has yielded; None without a lifespan."""
         value: L = self._runtime.lifespan
@@ -199,14 +207,6 @@ class Context(MessageContext[L]):
     def revision(self) -> Revision:
         """Revision of the request."""
         return self._event.revision
-
-    @property
-    def principal(self) -> Principal | None:
-        """The authenticated user, or None: a string, with ``scopes`` and ``claims``."""
-        principal = self._event.principal
-        if principal is None or isinstance(principal, Principal):
-            return principal
-        return Principal(principal)
 
     @property
     @in_loop
