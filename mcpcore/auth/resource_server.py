@@ -406,16 +406,13 @@ class ResourceGuard:
 
     def credential(self, headers: Sequence[tuple[bytes, bytes]]) -> Credential | Denied:
         """Return the token of a request, or the refusal of one without."""
-        found = [value for name, value in headers if name == b"authorization"]
-        proofs = [value for name, value in headers if name == b"dpop"]
-        if not found:
-            return self.unauthorized(None)
-        name, _, token = found[0].strip(b" \t").partition(b" ")
+        fields = dict(reversed(headers))  # of a field that is repeated the first line counts
+        name, _, token = fields.get(b"authorization", b"").strip(b" \t").partition(b" ")
         token = token.strip(b" ")
         scheme = name.lower().decode("latin-1")
         if scheme not in ("bearer", "dpop"):
             return self.unauthorized(None)
-        if len(found) > 1 or len(proofs) > 1:
+        if len(fields) < len(headers) and _is_twice(headers, b"authorization", b"dpop"):
             text, status = "the request has more than one credential", MALFORMED_CREDENTIALS.status
             challenge = self.challenge("invalid_request", text)
             return Denied(status=status, reason=text, challenge=challenge)
@@ -425,8 +422,9 @@ class ResourceGuard:
             return self.unauthorized(TokenFault.BINDING)
         if scheme == "bearer" and self.rules.dpop is Dpop.REQUIRED:
             return self.unauthorized(TokenFault.BINDING)
-        proof = proofs[0].decode("latin-1") if proofs else None
-        return Credential(scheme, token.decode(), proof)
+        proof = fields.get(b"dpop")
+        shown = None if proof is None else proof.decode("latin-1")
+        return Credential(scheme, token.decode(), shown)
 
     def judge(
         self,
@@ -662,6 +660,10 @@ class FailureLimit:
         self._parties = parties
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Return True if any failure is remembered."""
+        return bool(self._failures)
+
     def wait(self, party: str, now: float) -> float:
         """Return the seconds until credentials of a party are judged again; 0: they are."""
         began, count = self._failures.get(party, (now, 0))
@@ -704,6 +706,12 @@ def _is_asked(issuer: Issuer, token: str) -> bool:
     return issuer.introspection_url is not None and (
         issuer.jwks_url is None or token.count(".") != 2
     )
+
+
+def _is_twice(headers: Sequence[tuple[bytes, bytes]], *fields: bytes) -> bool:
+    """Return True if one of some fields is repeated."""
+    names = [name for name, _ in headers]
+    return any(names.count(field) > 1 for field in fields)
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

@@ -64,7 +64,7 @@ class Records:
 
         Without an address there is no limit: all would share one.
         """
-        if self._failures is None or request.peer is None:
+        if not self._failures or request.peer is None:
             return 0.0
         return self._failures.wait(quota_key(address_of(request.peer)), clock())
 
