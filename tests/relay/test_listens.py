@@ -139,6 +139,14 @@ def test_what_a_server_adds_to_no_stream_gets_one_of_its_own() -> None:
     assert heard(*scenes) == [[(UPDATED, "x:0")], [], [], [(UPDATED, "x:3")]]
 
 
+def test_a_stream_at_a_server_has_a_thousand_subjects_at_most() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    for watcher, count in ((ann, 600), (beside(ann), 600), (beside(ann), 400)):
+        watch(watcher, *(f"x:{id(watcher)}:{number}" for number in range(count)), lists=False)
+    assert [len(uris) for uris in streams(backend)] == [600, 1000]
+
+
 def test_many_that_come_at_once_are_few_streams() -> None:
     backend = limited(4)
     ann = Scene(MODERN, backend)

@@ -121,8 +121,8 @@ def test_a_call_asks_for_the_sign_in_and_goes_on_after_it(client: str, server: s
         [asked] = msgspec.json.decode(error.data)["elicitations"]
         assert asked["elicitationId"] == "7"
         sign_in(scene, backend)
-        completed = [each.params for each in scene.told(NotificationReceived)]
-        assert b'{"elicitationId":"7"}' in map(bytes, completed)
+        told = [(each.method, bytes(each.params)) for each in scene.told(NotificationReceived)]
+        assert ("notifications/elicitation/complete", b'{"elicitationId":"7"}') in told
         assert scene.call("echo") == "a: {}"
     else:
         scene.answers = {"action": "accept"}
