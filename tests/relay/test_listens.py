@@ -140,7 +140,7 @@ def test_what_a_server_adds_to_no_stream_gets_one_of_its_own() -> None:
 
 
 def test_a_stream_at_a_server_has_a_thousand_subjects_at_most() -> None:
-    backend = Backend("a", MODERN, refuses)
+    backend = limited(5000)
     ann = Scene(MODERN, backend)
     for watcher, count in ((ann, 600), (beside(ann), 600), (beside(ann), 400)):
         watch(watcher, *(f"x:{id(watcher)}:{number}" for number in range(count)), lists=False)
