@@ -103,10 +103,10 @@ def measure(packages: Sequence[str], tests: Sequence[str]) -> Reach:
 
 
 def digests(packages: Sequence[str], tests: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Of all code that is no test, and of each file of tests."""
+    """Of the packages under test and all code that is no test, and of each file of tests."""
     files = {file for folder in tests for file in _python(folder)}
     whole = {file for package in packages for file in _python(package.partition("/")[0])}
-    code = hashlib.sha256()
+    code = hashlib.sha256("\0".join(packages).encode())
     for file in sorted(whole) + sorted(file for file in files if not _holds_tests(file)):
         code.update(file.as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     each = {

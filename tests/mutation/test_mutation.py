@@ -16,6 +16,7 @@ from tests.mutation.campaign import Outcome
 from tests.mutation.children import Verdict
 from tests.mutation.judged import SURVIVORS, judged, reasons, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
+from tests.mutation.reach import Reach, known
 from tests.mutation.report import failures, shown, table
 from tests.shares import Some
 from tests.warm import PYTHON
@@ -157,6 +158,24 @@ def test_an_interrupt_ends_a_campaign_with_its_table_and_no_verdict(toy: Path) -
     assert "WRONG" not in said
     assert said.splitlines()[-2].startswith("all")
     assert (toy / "build/mutation/report.json").exists()
+
+
+def test_what_tests_reach_is_measured_again_for_other_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("toy/one/code.py", "toy/two/code.py", "checks/test_code.py"):
+        Path(file).parent.mkdir(parents=True)
+        Path(file).write_text("")
+    measured: list[str] = []
+
+    def measure(files: Sequence[str]) -> Reach:
+        measured.extend(files)
+        return Reach([], [], {}, {})
+
+    for package in ("toy/one", "toy/one", "toy/two"):
+        known(Path("reach.json"), [package], ["checks"], measure)
+    assert measured == ["checks/test_code.py"] * 2
 
 
 _INTERRUPTED_WHILE_IT_FORKS = """
