@@ -287,18 +287,15 @@ def _effect(keyword: str, one: Any, other: Any, widens: bool) -> DifferenceKind:
 
 def _wider(keyword: str, one: Any, other: Any) -> bool | None:
     """Return True if a schema allows more than before, False if less, None if that is unclear."""
+    if keyword in _SETS.keys() | _LOWER | _UPPER and (one is None or other is None):
+        return other is None
     if keyword in _SETS:
-        if keyword != "required" and (one is None or other is None):
-            return other is None
         old, new = _as_set(one), _as_set(other)
         if not (old <= new or new <= old):
             return None
         return (old <= new) is _SETS[keyword]
-    if keyword in _LOWER | _UPPER:
-        if one is None or other is None:
-            return other is None
-        if all(isinstance(each, int | float) for each in (one, other)):
-            return bool(other < one) is (keyword in _LOWER)
+    if keyword in _LOWER | _UPPER and all(isinstance(each, int | float) for each in (one, other)):
+        return bool(other < one) is (keyword in _LOWER)
     return True if other is None and keyword in ("pattern", "format", "const") else None
 
 

@@ -43,6 +43,8 @@ UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"
         ({"minLength": 9}, {"minLength": 5}, "additive", "breaking"),
         ({"minLength": 5}, {"minLength": "x"}, "breaking", "breaking"),
         *(({each: "a"}, {}, "additive", "breaking") for each in ("pattern", "format", "const")),
+        *(({}, {each: 5}, "breaking", "additive") for each in (*UPPER, *LOWER)),
+        *(({each: 5}, {}, "additive", "breaking") for each in (*UPPER, *LOWER)),
         ({}, {"pattern": "a"}, "breaking", "breaking"),
         ({"allOf": [{}]}, {"allOf": []}, "breaking", "breaking"),
         *(({each: "a"}, {each: "b"}, "risky", "risky") for each in TEXTS),
@@ -90,6 +92,11 @@ def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
             ["risky annotations/destructiveHint"],
         ),
         ({}, {"annotations": {"destructiveHint": True}}, []),  # the default
+        (
+            {"annotations": {"openWorldHint": False, "idempotentHint": True}},
+            {"annotations": {}},
+            ["breaking annotations/idempotentHint", "breaking annotations/openWorldHint"],
+        ),
         ({"inputSchema": {"type": ["a", "b"]}}, {"inputSchema": {"type": ["b", "a"]}}, []),
         (
             {"inputSchema": {"properties": {"a": {}}}},
@@ -142,11 +149,12 @@ def test_a_description_holds_what_a_model_reads() -> None:
         "_meta": {"ui": {"resourceUri": "ui://x"}},
     }
     template = types.ResourceTemplate(uri_template="a:{b}", name="r", mime_type="a/b")
-    prompt = types.Prompt(name="p")
+    prompt = types.Prompt(name="p", arguments=[types.PromptArgument(name="a")])
     whole = describe_server(
         instructions="x", tools=[listed], prompts=[prompt], resource_templates=[template]
     )
     assert (whole.instructions, list(whole.tools), list(whole.prompts)) == ("x", ["t"], ["p"])
+    assert whole.prompts == {"p": {"name": "p", "arguments": [{"name": "a"}]}}
     assert whole.resource_templates == {
         "a:{b}": {"uriTemplate": "a:{b}", "name": "r", "mimeType": "a/b"}
     }

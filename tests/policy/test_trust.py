@@ -388,10 +388,23 @@ def test_questions_that_raise_an_alarm(treatment: Treatment) -> None:
 def test_what_cannot_be_looked_at_is_blocked() -> None:
     policy, notices = made(None)
     number = Raw(b'{"n": 1e999}')
-    assert policy.error("tools/call", ErrorData(7, "no", number)) == ErrorData(7, BLOCKED)
+    called = {"name": "t"}
+    assert policy.error("tools/call", ErrorData(7, "no", number), called) == ErrorData(7, BLOCKED)
     assert policy.questions("tools/call", {"a": number}) is None
-    assert policy.passed("tools/call", number) is None
-    assert [(each.alarms[0].rule, each.blocked) for each in notices] == [("unreadable", True)] * 3
+    assert policy.passed("tools/call", number, called) is None
+    told = [(each.method, each.name, each.alarms[0].rule, each.blocked) for each in notices]
+    assert told == [("tools/call", name, "unreadable", True) for name in ("t", "", "t")]
+
+
+def test_a_notice_names_what_was_called() -> None:
+    policy, notices = made(None)
+    attack = Raw(msgspec.json.encode({"text": ATTACK}))
+    policy.passed("tools/call", attack, {"name": "t"})
+    policy.passed("resources/read", attack, {"uri": "a:b"})
+    assert [(each.method, each.name) for each in notices] == [
+        ("tools/call", "t"),
+        ("resources/read", "a:b"),
+    ]
 
 
 def test_a_call_without_a_name_has_an_empty_one() -> None:
