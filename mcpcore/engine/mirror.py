@@ -45,7 +45,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _NUMBER = r"[+-]?[0-9]{1,64}(?:\.[0-9]{0,64})?(?:[eE][+-]?[0-9]{1,4})?"
 """Pattern of a number in a header: ASCII, of limited length.  Compiled when it is needed."""
-_MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
+_SKIMMED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 """Members that ``Mcp-Name`` mirrors, and the names they have in a skim."""
 
 # Values
@@ -99,9 +99,9 @@ def mirror_of(
     header_params: Mapping[str, HeaderParams],
 ) -> Mirror:
     """Compute the headers that mirror a request with ``params``."""
-    if row is None or row.header is None:
+    if row is None or row.subject is None or not row.header:
         return Mirror(version=version, method=method)
-    name = text_in(params, row.header)
+    name = text_in(params, row.subject)
     wanted = header_params.get(name) if name is not None and row.header_params else None
     texts = header_arguments(params, wanted) if wanted else {}
     return Mirror(version=version, method=method, name=name, params=texts)
@@ -142,18 +142,18 @@ def mismatch(
         return _differs("MCP-Protocol-Version", mirror.version, version)
     if mirror.method != method:
         return _differs("Mcp-Method", mirror.method, method)
-    if row is None or row.header is None:
+    if row is None or row.subject is None or not row.header:
         return None
     if mirror.name is None:
         return f"the Mcp-Name header is missing; {method} requires it"
-    member: Raw | None = getattr(skim, _MIRRORED[row.header])
+    member: Raw | None = getattr(skim, _SKIMMED[row.subject])
     name = None if member is None else read_member(member)
     if not isinstance(name, str):
         # A name of the wrong type is refused later, when the params are decoded.
         return None
     if mirror.name != name:
         claimed, said = shortened(mirror.name), shortened(name)
-        return f"the Mcp-Name header says {claimed!r}, params.{row.header} says {said!r}"
+        return f"the Mcp-Name header says {claimed!r}, params.{row.subject} says {said!r}"
     wanted = config.header_params.get(name) if row.header_params else None
     if not wanted or not (config.has_tool is None or config.has_tool(name, principal)):
         return None

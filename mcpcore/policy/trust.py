@@ -27,7 +27,9 @@ from mcpcore.policy.differences import (
     pinned_members,
 )
 from mcpcore.policy.screening import Alarm, holds_text, screen, screen_value
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
+from mcpcore.spec.methods import SUBJECTS
 from mcpcore.spec.revisions import Revision, newest
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.jsontext import Body, to_json
@@ -58,14 +60,12 @@ PINNED_LISTS = {
 }
 """Lists that have pins, and the member of a description that holds them."""
 CALLS = {
-    "tools/call": ("tools/list", "name"),
-    "prompts/get": ("prompts/list", "name"),
-    "resources/read": ("resources/list", "uri"),
-    SUBSCRIBE: ("resources/list", "uri"),
-    DIRECTORY: ("resources/list", "uri"),
-    "skills/get": (SKILLS, "uri"),
+    "tools/call": "tools/list",
+    "prompts/get": "prompts/list",
+    **dict.fromkeys(("resources/read", SUBSCRIBE, DIRECTORY), "resources/list"),
+    "skills/get": SKILLS,
 }
-"""Requests that name one of a list: that list, and the member with the name."""
+"""Requests that name one of a list, and that list."""
 COMPLETE = "completion/complete"
 REFERENCES = {"name": "prompts/get", "uri": "resources/read"}
 """Requests for what a completion is about, by the member of its reference with the name."""
@@ -123,7 +123,7 @@ SCREENED = "<screened>"
 
 
 class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the trust in one server.
+    """Settings of the trust in one server.  Raises ValueError.
 
     Globs have ``*`` for any characters, and are for the names of tools and prompts, the URIs of
     resources and skills, and the templates of URIs.
@@ -143,6 +143,9 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Treatment of results, errors and questions that do."""
     redact: bool = False
     """True if secrets and personal data in results, errors and questions are hidden."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 class Notice(Struct, frozen=True):
@@ -271,7 +274,7 @@ class TrustPolicy:
         """
         if self._stopped is not None:
             return self._stopped
-        listed = CALLS[method][0]
+        listed = CALLS[method]
         reads, seen = listed == "resources/list", name in self._seen.get(listed, ())
         if seen and not reads:  # at once, as for most calls
             return None
@@ -557,7 +560,7 @@ def called(method: str, params: Body) -> list[tuple[str, str]]:
         return found
     if method not in CALLS:
         return []
-    return [(method, _text(name)) for name in _members(params, CALLS[method][1]) or [""]]
+    return [(method, _text(name)) for name in _members(params, SUBJECTS[method]) or [""]]
 
 
 def _members(body: Any, name: str) -> list[Any]:

@@ -55,8 +55,10 @@ class Method(Struct, frozen=True):
     about: frozenset[str] | None = None
     """Methods of the requests that it may name, if a server without requests on the wire sends
     it."""
-    header: str | None = None
-    """Member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
+    subject: str | None = None
+    """Member of the params with what it is about: a name, a URI or the id of a task."""
+    header: bool = False
+    """True if ``Mcp-Name`` mirrors the subject, where headers mirror the body."""
     header_params: bool = False
     """True if members of its ``arguments`` may be mirrored as ``Mcp-Param-*``, where headers
     mirror."""
@@ -131,7 +133,7 @@ def _list_changed(feature: str) -> Method:
     )
 
 
-def _setting(name: str, params_type: str, capability: str) -> Method:
+def _setting(name: str, params_type: str, capability: str, subject: str | None = None) -> Method:
     """Make the row of a request by which a client sets something of its session (legacy)."""
     return Method(
         name,
@@ -139,6 +141,7 @@ def _setting(name: str, params_type: str, capability: str) -> Method:
         params_type=params_type,
         result_type="base.EmptyResult",
         capability=capability,
+        subject=subject,
     )
 
 
@@ -163,12 +166,19 @@ def _task(name: str, params_type: str, result_type: str) -> Method:
         result_type=result_type,
         capability=_TASKS,
         peer_capability=_TASKS,
-        header="taskId",
+        subject="taskId",
+        header=True,
         extension=TASKS_EXTENSION,
     )
 
 
-def _skill(name: str, params_type: str, result_type: str, capability: str = _SKILLS) -> Method:
+def _skill(
+    name: str,
+    params_type: str,
+    result_type: str,
+    subject: str | None = None,
+    capability: str = _SKILLS,
+) -> Method:
     """Make the row of a request of the skills extension."""
     return Method(
         name,
@@ -176,6 +186,7 @@ def _skill(name: str, params_type: str, result_type: str, capability: str = _SKI
         params_type=params_type,
         result_type=result_type,
         capability=capability,
+        subject=subject,
         cacheable=capability == _SKILLS,
         extension=SKILLS_EXTENSION,
     )
@@ -214,7 +225,8 @@ METHODS: tuple[Method, ...] = (
         capability="tools",
         task_capability="tasks.requests.tools.call",
         task_extension=TASKS_EXTENSION,
-        header="name",
+        subject="name",
+        header=True,
         header_params=True,
         needs_input=True,
     ),
@@ -228,12 +240,13 @@ METHODS: tuple[Method, ...] = (
         params_type="resources.ReadResourceParams",
         result_type="resources.ReadResourceResult",
         capability="resources",
-        header="uri",
+        subject="uri",
+        header=True,
         needs_input=True,
         cacheable=True,
     ),
-    _setting("resources/subscribe", "resources.SubscribeParams", "resources.subscribe"),
-    _setting("resources/unsubscribe", "resources.UnsubscribeParams", "resources.subscribe"),
+    _setting("resources/subscribe", "resources.SubscribeParams", "resources.subscribe", "uri"),
+    _setting("resources/unsubscribe", "resources.UnsubscribeParams", "resources.subscribe", "uri"),
     _list_changed("resources"),
     Method(
         "notifications/resources/updated",
@@ -250,7 +263,8 @@ METHODS: tuple[Method, ...] = (
         params_type="prompts.GetPromptParams",
         result_type="prompts.GetPromptResult",
         capability="prompts",
-        header="name",
+        subject="name",
+        header=True,
         needs_input=True,
     ),
     _list_changed("prompts"),
@@ -336,11 +350,12 @@ METHODS: tuple[Method, ...] = (
     ),
     # Skills, extension
     _skill("skills/list", "base.PaginatedParams", "skills.ListSkillsResult"),
-    _skill("skills/get", "skills.GetSkillParams", "skills.GetSkillResult"),
+    _skill("skills/get", "skills.GetSkillParams", "skills.GetSkillResult", "uri"),
     _skill(
         "resources/directory/read",
         "skills.ReadDirectoryParams",
         "skills.ReadDirectoryResult",
+        "uri",
         f"{_SKILLS}/directoryRead",
     ),
 )
@@ -357,7 +372,7 @@ def _resolve(row: Method, sender: str, revision: Revision) -> Method:
         task_capability=row.task_capability if revision in _ONLY_2025_11_25 else None,
         task_extension=row.task_extension if revision.modern else None,
         about=row.about if lone_server else None,
-        header=row.header if revision.mirror_headers else None,
+        header=row.header and revision.mirror_headers,
         header_params=row.header_params and revision.mirror_headers,
         filter=row.filter if revision.modern else None,
         needs_input=row.needs_input and revision.input_rounds,
@@ -393,6 +408,9 @@ REPEATABLE = frozenset(
     }
 )
 """Requests that may reach the other side twice: the second time changes only a connection."""
+
+SUBJECTS = {row.name: row.subject for row in METHODS if row.subject is not None}
+"""Members of params with what a request is about, by method."""
 
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
 """All methods of all revisions; any other method belongs to an extension."""

@@ -40,8 +40,9 @@ def for_message(payload: bytes, revision: Revision, agreed: bool) -> dict[str, s
         made["mcp-protocol-version"] = meta[META_PROTOCOL_VERSION]
     made["mcp-method"] = value["method"]
     row = lookup(value["method"], "client", revision)
-    if row is not None and row.header is not None and isinstance(params.get(row.header), str):
-        made["mcp-name"] = header_value(params[row.header])
+    named = row.subject if row is not None and row.header else None
+    if named is not None and isinstance(params.get(named), str):
+        made["mcp-name"] = header_value(params[named])
     return made
 
 

@@ -80,7 +80,7 @@ def _check_mirror(
 ) -> None:
     row = lookup(said.method, "client", revision)
     wrong: list[str] = []
-    named = row.header if row is not None else None
+    named = row.subject if row is not None and row.header else None
     for header, value in (
         (_VERSION, said.meta.get(META_PROTOCOL_VERSION)),
         ("mcp-method", said.method or None),

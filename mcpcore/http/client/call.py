@@ -338,7 +338,7 @@ class DownloadProgress(Event, frozen=True, kw_only=True, gc=False):
     request: RequestId
     method: str
     name: str | None
-    """Tool, prompt or URI that the request names."""
+    """Tool, prompt, URI or task that the request is about."""
     received: int
     """Bytes so far, after decompression."""
     total: int | None

@@ -40,8 +40,8 @@ from mcpcore.http.headers import ACCEPT, EVENT_STREAM, LAST_EVENT_ID
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INVALID_REQUEST
-from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import LATEST, Revision
+from mcpcore.spec.methods import SUBJECTS
+from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # late: few use the HTTP+SSE of old
@@ -149,12 +149,10 @@ class ClientState:
         )
 
     def name_of(self, request: RequestId) -> str | None:
-        """Return the tool, prompt or URI that a request names, in any revision."""
+        """Return the tool, prompt, URI or task that a request is about, in any revision."""
         record = self.endpoint.outbound.get(request)
-        row = None if record is None else lookup(record.method, "client", LATEST)
-        if record is None or row is None or row.header is None:
-            return None
-        return text_in(record.original, row.header)
+        member = None if record is None else SUBJECTS.get(record.method)
+        return None if record is None or member is None else text_in(record.original, member)
 
     def settle(self, call: Call, now: float) -> None:
         """Settle the request of ``call``, which has its outcome."""

@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio
@@ -28,6 +29,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec import types
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
@@ -106,7 +108,10 @@ class _UriParams(Struct):
 
 
 class ClientSettings(Discreet, frozen=True, kw_only=True):
-    """Settings of a client; None leaves a setting to the transport's own defaults."""
+    """Settings of a client; None leaves a setting to the transport's own defaults.
+
+    Raises ValueError.
+    """
 
     info: Implementation = field(
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
@@ -163,6 +168,10 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     trace: "Trace | None" = None
     """Recorder of the whole traffic of the connection; its owner closes it."""
 
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_numbers(self, "visit_timeout", "parting_time")
+
     def __shown__(self) -> Mapping[str, object]:
         proxy = self.proxy
         return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
@@ -199,7 +208,8 @@ class ClientCore:
         authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
-        self.callbacks = callbacks
+        self.callbacks = copy(callbacks)
+        """Those of this connection alone, which may set other roots."""
         self.settings = settings or ClientSettings()
         self.link: Link | ReconnectingLink | None = None
         self.ready: events.Ready | None = None

@@ -137,7 +137,7 @@ class ServerTrust:
             if (ready := self._core.ready) is not None:
                 self.policy.greeted(ready.instructions)  # it may be another process by now
             for call, _ in called(method, request.params):
-                listed = CALLS[call][0]
+                listed = CALLS[call]
                 await self._read(self._core, listed if listed in PINNED_LISTS else TEMPLATES)
             reason = self.policy.refusal_of(method, request.params)
         if reason is not None:

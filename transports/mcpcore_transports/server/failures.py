@@ -10,7 +10,7 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import HandlerExit, InputNeeded
 from mcpcore.service.handlers import is_masked, shown
 from mcpcore.spec.errors import ErrorData
-from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.spec.methods import KNOWN_METHODS, SUBJECTS
 from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.settings import RuntimeSettings
 
@@ -31,23 +31,15 @@ class _Params(Struct):
     ref: Any = None
 
 
-_SUBJECTS = {
-    **dict.fromkeys(("tools/call", "prompts/get"), "name"),
-    **dict.fromkeys(("resources/read", "resources/subscribe", "resources/unsubscribe"), "uri"),
-    **dict.fromkeys(("resources/directory/read", "skills/get"), "uri"),
-}
-"""Members by which methods find what they are about; a client may add others."""
-
-
 def subject(method: str, params: Raw | bytes) -> str | None:
     """Return the subject of a request: the name of a tool or prompt, or a URI; None without one."""
     try:
         said = msgspec.json.decode(params, type=_Params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    member = _SUBJECTS.get(method)
+    member = SUBJECTS.get(method)  # alone, as a client may add others
     if member is not None:
-        found = [getattr(said, member)]
+        found = [getattr(said, member, None)]  # no task, whose id may be a secret
     elif method in KNOWN_METHODS:
         ref = said.ref if method == "completion/complete" and isinstance(said.ref, dict) else {}
         found = [ref.get("name" if ref.get("type") == "ref/prompt" else "uri")]

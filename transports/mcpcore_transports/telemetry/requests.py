@@ -38,6 +38,7 @@ from opentelemetry.trace import (
 from mcpcore.engine.bodies import UNREADABLE, decode_skim
 from mcpcore.errors import CallFailed, ConnectionClosed, InputNeeded
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
+from mcpcore.spec.methods import SUBJECTS
 from mcpcore.spec.types.base import RequestMeta, Skim
 from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import RequestId
@@ -81,26 +82,23 @@ TOOL_ERROR = "tool_error"
 _CANCELLED = "cancelled"
 _OTHER = "_OTHER"
 """Label of methods that nobody has, as that of HTTP in the conventions."""
-_TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
+_TOOL, _PROMPT, _URI = "gen_ai.tool.name", "gen_ai.prompt.name", "mcp.resource.uri"
+_ERROR = "error.type"
 _STATUS = "rpc.response.status_code"
 _ID, _SESSION = "jsonrpc.request.id", "mcp.session.id"
 _TARGETS = {
-    "tools/call": ("name", _TOOL),
-    "prompts/get": ("name", _PROMPT),
-    "resources/read": ("uri", "mcp.resource.uri"),
-    "resources/subscribe": ("uri", "mcp.resource.uri"),
-    "resources/unsubscribe": ("uri", "mcp.resource.uri"),
+    "tools/call": _TOOL,
+    "prompts/get": _PROMPT,
+    "resources/read": _URI,
+    "resources/subscribe": _URI,
+    "resources/unsubscribe": _URI,
 }
-"""Members of params with what a request is about, and the attributes that have it.
-
-Those with a name are in metrics, too.
-"""
+"""Attributes that have the subjects of requests; those with a name are in metrics, too."""
 _LONGEST = {"traceparent": 512, "tracestate": 512, "baggage": 8192}
 """Maximum characters of a member of the trace context; more need not be passed on (W3C)."""
 _MOST = 1024
 """Maximum characters of a text of the other side in a span, of which exporters keep thousands."""
 _BLANKS = re.compile("[ \\t]+")
-_NOTHING = (None, "")
 _decode_text = msgspec.json.Decoder(str).decode
 _KINDS = 1000
 """Maximum kinds of requests whose attributes are kept."""
@@ -197,7 +195,7 @@ class RequestInstruments:
         if method == CALL:
             labels["gen_ai.operation.name"] = "execute_tool"
         if name is not None:
-            labels[_TARGETS[method][1]] = name
+            labels[_TARGETS[method]] = name
         return labels
 
     def _recorder(
@@ -246,12 +244,12 @@ class ObservedRequest:
         self._refused = False
         self._instruments = instruments
         self._revision = revision
-        member, attribute = _TARGETS.get(method, _NOTHING)
-        target = _text(skim, member)
-        self._name = name = None if member == "uri" else target
+        attribute = _TARGETS.get(method)
+        target = None if attribute is None else _text(skim, SUBJECTS[method])
+        self._name = name = None if attribute == _URI else target
         if instruments.traces or parent is not None:
             attributes = instruments.labels(method, revision, name)
-            if target is not None:
+            if attribute is not None and target is not None:
                 attributes[attribute] = target
             if id is not None:
                 attributes[_ID] = str(id)
@@ -303,9 +301,9 @@ class ObservedRequest:
         record(elapsed)
 
 
-def _text(skim: Skim | None, member: str | None) -> str | None:
+def _text(skim: Skim | None, member: str) -> str | None:
     """Return a member of params that is a string, cut; None for another, which is refused."""
-    raw = None if skim is None or member is None else getattr(skim, member)
+    raw = None if skim is None else getattr(skim, member)
     try:
         return None if raw is None else _decode_text(raw)[:_MOST]
     except (msgspec.MsgspecError, UnicodeDecodeError):
