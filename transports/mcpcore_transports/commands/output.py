@@ -107,7 +107,8 @@ def print_warning(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON, without the members that are absent on the wire."""
-    json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=False)
+    few = sys.stdout.errors == "backslashreplace"  # few characters, and its codes are not JSON's
+    json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=few)
     sys.stdout.write("\n")
     sys.stdout.flush()
 
