@@ -219,7 +219,8 @@ def check_told(book: Book, talk: Conversation, said: Said, revision: Revision | 
         book.find("get-no-response", said.line, "server", text, revision)
     if request.method != "POST":
         return
-    earlier = [each for each in exchange.told[:-1] if each.kind in ("result", "error")]
+    answers = [each for each in exchange.told if each.kind in ("result", "error")]
+    earlier = [each for each in answers if each is not said]
     asked = [each for each in exchange.asked if each.kind == "request"]
     if earlier and len(earlier) >= max(1, len(asked)) and not said.batch:
         text = f"it follows the response of line {earlier[-1].line}"
@@ -275,7 +276,7 @@ def check_end(book: Book, talk: Conversation, exchange: Exchange, entry: Entry) 
         return  # somebody broke it off
     if exchange.request is None or exchange.request.method != "POST":
         return
-    if revision.priming and exchange.events > len(exchange.told):
+    if revision.priming and exchange.events > exchange.messages:
         return  # there was an event to come back with
     if any(each.kind == "error" and each.id is None for each in exchange.told):
         return  # the body as a whole was refused

@@ -54,11 +54,23 @@ class Exchange(Struct):
     asked: "list[Said]" = field(default_factory=list)
     """What the request's body held."""
     told: "list[Said]" = field(default_factory=list)
-    """What the response has held so far."""
+    """What the response to a POST has held so far, but for requests and notifications: a stream
+    may bring those for ever, and one of GET anything."""
+    messages: int = 0
+    """How many messages the response has held so far."""
     alone: bool = False
     """Nothing says which other exchanges are of the same conversation."""
-    event_ids: int = 0
     events: int = 0
+
+    def add(self, said: "Said") -> None:
+        """Take a message of the request or of the response."""
+        if said.direction == TO_SERVER:
+            self.asked.append(said)
+            return
+        self.messages += 1
+        posted = self.request is not None and self.request.method == "POST"
+        if posted and said.kind not in ("request", "notification"):
+            self.told.append(said)
 
 
 class Said(Struct):
@@ -176,6 +188,7 @@ class Router:
             return
         if exchange.response is not None:
             exchange.told.clear()  # the response to what was sent behind it, without waiting
+            exchange.messages = 0
         exchange.response = head = parse_head(line, record)
         session = head.get("mcp-session-id")
         if session is not None and exchange.alone:
@@ -198,7 +211,7 @@ class Router:
                 kind = classify(msgspec.json.encode(value))[0] if values else "invalid"
             said = Said(line, record.time, key, direction, kind, record, message, exchange, batch)
             if exchange is not None:
-                (exchange.asked if direction == TO_SERVER else exchange.told).append(said)
+                exchange.add(said)
             yield said
 
 
