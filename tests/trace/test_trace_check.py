@@ -934,6 +934,19 @@ GOOD = {
     ),
     "a server without streams, as its client saw it": without_streams("client"),
     "a server without streams, as it saw itself": without_streams("server"),
+    "sessions whose hidden ids share one mark": trace(
+        *(session(id="<...>"), session(id="<...>")),
+        *(
+            each
+            for stream in (3, 4)
+            for each in (
+                post(request("ping", id=5), stream, **{**TOLD, "mcp_session_id": "<...>"}),
+                reply(result(id=5), stream),
+            )
+        ),
+        side="server",
+        binding="http",
+    ),
     "an answer from the session before": trace(
         session(),
         post(request("ping"), 3, **TOLD),

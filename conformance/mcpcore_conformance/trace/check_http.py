@@ -7,7 +7,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore_conformance.trace.book import Book, Conversation, named_revision
-from mcpcore_conformance.trace.dialogue import Exchange, Head, Said
+from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, session_of
 from mcpcore_conformance.trace.reading import Entry
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
@@ -161,7 +161,7 @@ def check_response(
         elif not session.startswith("<hidden-") and not is_session_id(session):
             text = f"the session id is {session[:60]!r}"
             book.find("session-characters", head.line, "server", text, revision)
-        talk.session = talk.session or session
+        talk.session = talk.session or session_of(head) or ""
     if request is None or _is_pipe(talk) or request.target.startswith(_WELL_KNOWN):
         return
     media = head.media()

@@ -21,6 +21,7 @@ from mcpcore.trace.format import (
     Record,
     classify,
 )
+from mcpcore.wire.redaction import HIDDEN
 from mcpcore_conformance.trace.reading import Entry
 
 Key = Hashable
@@ -161,12 +162,13 @@ class Router:
             yield from self._messages(line, record)
         elif record.event == "endpoint" and record.text is not None:
             exchange = self.exchange(record)
-            if exchange is not None:
-                self._endpoints[_place(record.text)] = exchange.key
+            place = _place(record.text)
+            if exchange is not None and HIDDEN not in place:
+                self._endpoints[place] = exchange.key
 
     def _request(self, line: int, record: Record) -> None:
         head = parse_head(line, record)
-        session = head.get("mcp-session-id")
+        session = session_of(head)
         alone = False
         key: Key = ("client", record.connection)
         if self.side == "server":
@@ -190,7 +192,7 @@ class Router:
             exchange.told.clear()  # the response to what was sent behind it, without waiting
             exchange.messages = 0
         exchange.response = head = parse_head(line, record)
-        session = head.get("mcp-session-id")
+        session = session_of(head)
         if session is not None and exchange.alone:
             exchange.alone = False
             self._sessions[session] = exchange.key  # it begins here, whatever had that id before
@@ -235,6 +237,12 @@ def parse_head(line: int, record: Record) -> Head:
     if record.direction == TO_CLIENT:
         return Head(line, fields, status=record.status or 0)
     return Head(line, fields, method=method, target=target)
+
+
+def session_of(head: Head) -> str | None:
+    """Return the session id, None without one and for the mark that many hidden ids share."""
+    session = head.get("mcp-session-id")
+    return None if session == HIDDEN else session
 
 
 def _place(target: str) -> str:
