@@ -325,27 +325,29 @@ def _replay(
         found = parts(trace, side=side, connection=connection, conversation=conversation)
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from error
-    steps: list[Step] = []
-    for part in found:
-        played = [*play_part(trace, part, side=side)]
-        steps += played
-        if not as_json:
-            _print_steps(part.title, played)
     if as_json:
+        steps = [step for part in found for step in play_part(trace, part, side=side)]
         _print_json(steps)
-    return Exit.REFUSED if any(step.remarks for step in steps) else Exit.OK
+        differ = any(step.remarks for step in steps)
+    else:
+        differ = sum(_print_steps(part.title, play_part(trace, part, side=side)) for part in found)
+    return Exit.REFUSED if differ else Exit.OK
 
 
-def _print_steps(title: str, steps: Iterable[Step]) -> None:
+def _print_steps(title: str, steps: Iterable[Step]) -> int:
+    """Print each step when it is played; return how many differ from the trace."""
+    differ = 0
     if title:
         typer.echo(f"# {title}")
     for step in steps:
+        differ += bool(step.remarks)
         line = str(step.line) if step.line else ""
         typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
         for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
             for text in texts:
                 typer.echo(f"{mark:>20} {text}")
         typer.echo(f"{'=':>20} {step.state}")
+    return differ
 
 
 def _given(words: Iterable[str]) -> dict[str, str]:

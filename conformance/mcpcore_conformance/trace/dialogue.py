@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.trace.format import (
     MESSAGES,
     TO_CLIENT,
@@ -215,6 +216,27 @@ class Router:
             if exchange is not None:
                 exchange.add(said)
             yield said
+
+
+def questions(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Return key, method and params of what a result asks for, "" and {} for wrong ones."""
+    requests = result.get("inputRequests")
+    for name, request in (requests if isinstance(requests, dict) else {}).items():
+        body = request if isinstance(request, dict) else {}
+        method, params = body.get("method"), body.get("params")
+        yield (
+            name,
+            method if isinstance(method, str) else "",
+            params if isinstance(params, dict) else {},
+        )
+
+
+def error_of(said: Said) -> ErrorData:
+    """Return the error that was said; where its code is none, that of an internal error."""
+    found, code = said.error, said.error.get("code")
+    whole = isinstance(code, int) and not isinstance(code, bool)
+    data = {"data": Raw(msgspec.json.encode(found["data"]))} if "data" in found else {}
+    return ErrorData.make(code if whole else INTERNAL_ERROR, str(found.get("message", "")), **data)
 
 
 def _decoded(record: Record) -> Any:
