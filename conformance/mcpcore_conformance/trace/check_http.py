@@ -137,7 +137,8 @@ def _plain(book: Book, head: Head, name: str, given: str, revision: Revision) ->
 
 def learn_tools(talk: Conversation, said: Said) -> None:
     """Which arguments are to be mirrored, from the result of tools/list."""
-    for tool in said.result.get("tools") or ():
+    tools = said.result.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
         schema = tool.get("inputSchema") if isinstance(tool, dict) else None
         if isinstance(schema, dict) and isinstance(tool.get("name"), str):
             try:

@@ -267,7 +267,14 @@ def session_of(head: Head) -> str | None:
     return None if session == HIDDEN else session
 
 
+def path_and_query(target: str) -> tuple[str, str]:
+    """Path and query of a target or a URL; what is neither counts as a path."""
+    try:
+        parts = urlsplit(target.strip())
+    except ValueError:
+        return target, ""
+    return parts.path, parts.query
+
+
 def _place(target: str) -> str:
-    """Path and query of a target or a URL."""
-    parts = urlsplit(target.strip())
-    return f"{parts.path}?{parts.query}"
+    return "?".join(path_and_query(target))
