@@ -453,6 +453,8 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'"),
         (["serve", "--http", "nonsense"], 2, "HOST:PORT"),
         (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "a b"),
+        (["serve", "--http", "[::1"], 2, "no host"),
+        (["serve", "--ws", "1:2:3:4"], 2, "no IPv6 address"),
         (["serve", "--stdio", "--allow-host", "h"], 2, "--allow-host is for --http, --ws and"),
         (["serve", "--tcp", "127.0.0.1:0", "--allow-origin", "null"], 2, "--allow-origin is for"),
         (["serve", "--stdio", "--tls-cert", "c.pem"], 2, "--tls-cert is for --http, --ws, --sse"),
