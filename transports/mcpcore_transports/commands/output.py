@@ -90,6 +90,8 @@ def say(text: str) -> None:
 
 def escaped(text: str, *, lines: bool = False) -> str:
     """Return a text without the characters that a terminal would obey; ``lines``: but for LF."""
+    if text.isprintable():  # a line that is all right, which may be long
+        return text
     kept = "\n" if lines else ""
     shown = (char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
     return "".join(shown)
