@@ -1,7 +1,7 @@
 """Every rule of the linter is broken once, and found with its clause, line and side."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from mcpcore_conformance.run.transcript import INCOMPLETE
 from mcpcore_conformance.trace import book
 from mcpcore_conformance.trace.book import Asked, Conversation
 from mcpcore_conformance.trace.check import Checker, check
+from mcpcore_conformance.trace.dialogue import Said
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_conformance.trace.rules import RULES
 from tests.trace.said import (
@@ -933,6 +934,19 @@ GOOD = {
     ),
     "a server without streams, as its client saw it": without_streams("client"),
     "a server without streams, as it saw itself": without_streams("server"),
+    "sessions whose hidden ids share one mark": trace(
+        *(session(id="<...>"), session(id="<...>")),
+        *(
+            each
+            for stream in (3, 4)
+            for each in (
+                post(request("ping", id=5), stream, **{**TOLD, "mcp_session_id": "<...>"}),
+                reply(result(id=5), stream),
+            )
+        ),
+        side="server",
+        binding="http",
+    ),
     "an answer from the session before": trace(
         session(),
         post(request("ping"), 3, **TOLD),
@@ -1185,6 +1199,39 @@ def _kept() -> tuple[int, int]:
     gc.collect()
     kinds = [type(each) for each in gc.get_objects()]
     return kinds.count(Asked), kinds.count(Conversation)
+
+
+def _of_listening() -> Iterator[Record]:
+    yield from post(modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}))
+    about = {"_meta": {SUBSCRIPTION: 1}}
+    told = [notice(ACKNOWLEDGED, {**about, "notifications": {"toolsListChanged": True}})]
+    told += [notice(CHANGED, about)] * 200
+    yield from stream(*map(event, told), ends=False)
+
+
+def _of_get() -> Iterator[Record]:
+    yield from session("2025-06-18")
+    yield get(3, mcp_session_id="abc", mcp_protocol_version="2025-06-18")
+    told = [event(notice(CHANGED))] * 200
+    yield from stream(*told, stream=3, ends=False)
+
+
+def _of_a_pipe() -> Iterator[Record]:
+    yield get()
+    told = [event(b"/messages?s=1", type="endpoint"), *map(event, [result(id=7)] * 200)]
+    yield from stream(*told, ends=False)
+
+
+@pytest.mark.parametrize("records", [_of_listening, _of_get, _of_a_pipe])
+def test_what_came_on_a_stream_that_never_ends_is_forgotten(
+    records: Callable[[], Iterator[Record]],
+) -> None:
+    made = trace(*records(), side="server", binding="http")
+    checker = Checker(made.header)
+    for entry in made.entries:
+        checker.look_at(entry)
+    gc.collect()
+    assert sum(isinstance(each, Said) for each in gc.get_objects()) < 20
 
 
 TASK = result({"task": {"taskId": "1", "status": "working", "createdAt": "x", "ttl": None}}, 1)

@@ -214,6 +214,20 @@ def test_show(here: Run, good: str) -> None:
     assert '                              "jsonrpc": "2.0",' in whole.splitlines()
 
 
+@pytest.mark.parametrize(
+    "words", [("show",), ("show", "--whole"), ("check",), ("replay",)], ids=" ".join
+)
+def test_a_terminal_obeys_nothing_in_a_trace(
+    here: Run, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    odd = "\x1b]0;x\x07"
+    talk = trace(c(request(odd, id=9)), handshake(), s(odd.encode()), s(error(id=9)))
+    done = here("trace", *words, written(tmp_path / "odd.jsonl", talk))
+    assert "x1b]0;x" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout
+
+
 def test_show_heads_events_and_remarks() -> None:
     cut = BUILD.message(b'{"jsonrpc":"2.0"', time=0.0, direction=TO_SERVER, dropped=9)
     odd = BUILD.note("binary", time=0.0, direction=TO_SERVER, data=b"\xff\x00")

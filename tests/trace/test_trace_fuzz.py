@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
@@ -20,14 +22,18 @@ from tests.trace.said import (
     SUBSCRIPTION,
     VERSION,
     c,
+    done,
     event,
     get,
     handshake,
     initialize,
     initialized,
+    modern,
     post,
     prime,
     reply,
+    request,
+    result,
     s,
     session,
     stream,
@@ -134,6 +140,10 @@ ODD = st.sampled_from(
 ).map(lambda record: [record])
 
 
+PLACES = ["", "*", "http://[", "//[::1", "http://h:x/"]
+"""Targets of requests, and of endpoints, that are no URLs."""
+
+
 def check_all_views(talk: TraceFile) -> None:
     """Check that what looks at a trace tells of its own lines, and gets to its end."""
     for found in check(talk):
@@ -150,6 +160,23 @@ def check_all_views(talk: TraceFile) -> None:
 
 
 FUZZ = settings(max_examples=150, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("place", PLACES)
+def test_targets_that_are_none(place: str, side: Any) -> None:
+    head, *body = post(request("ping"))
+    odd = structs.replace(head, text=(head.text or "").replace("/mcp", place, 1))
+    piped = stream(event(place.encode(), type="endpoint"), ends=False)
+    for parts in ([odd, *body, *reply(result())], [get(), *piped], [odd, *piped]):
+        check_all_views(trace(parts, side=side, binding="http"))
+
+
+@pytest.mark.parametrize("tools", [3, True, "tools", {"a": 1}, [1], [{"name": []}]])
+def test_lists_of_tools_that_are_none(tools: Any) -> None:
+    asked = c(modern("tools/list")), s(done({"tools": tools}))
+    for talk in (trace(*asked), trace(post(modern("tools/list")), reply(done({"tools": tools})))):
+        check_all_views(talk)
 
 
 @FUZZ

@@ -172,6 +172,8 @@ ASKING = {
     "inputRequests": {"q": {"method": "roots/list"}},
     "requestState": "S",
 }
+ASKING_NOTHING = {"resultType": "input_required", "inputRequests": [1]}
+NO_CODE = {"jsonrpc": "2.0", "id": 1, "error": {"message": "no"}}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +204,24 @@ ASKING = {
             (-32602, "no"),
         ),
         (
+            trace(handshake(), c(request("prompts/get", {"name": "p"})), s(NO_CODE)),
+            ERAS[0],
+            "prompts/get",
+            {"name": "p"},
+            (-32603, "no"),
+        ),
+        (
+            trace(c(modern("tools/call", {"name": "t"})), s(done(ASKING_NOTHING))),
+            ERAS[1],
+            "tools/call",
+            {"name": "t"},
+            (
+                -32603,
+                "the answer of the trace cannot be given: "
+                "input_required needs requests, a state, or both",
+            ),
+        ),
+        (
             trace(c(modern("tools/call", {"name": "t"})), s(done(ASKING))),
             ERAS[0],
             "tools/call",
@@ -224,7 +244,10 @@ ASKING = {
             {**text("hidden"), "resultType": "complete"},
         ),
     ],
-    ids=["hints are added", "hints are dropped", "an error", "a round", "what is hidden"],
+    ids=[
+        *("hints are added", "hints are dropped", "an error", "an error without code"),
+        *("a round without questions", "a round", "what is hidden"),
+    ],
 )
 def test_answers_fit_the_era_of_the_client(
     made: TraceFile, spoken: str, method: str, params: Any, wanted: Any

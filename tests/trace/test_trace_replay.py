@@ -40,6 +40,8 @@ from tests.trace.said import (
 from tests.transports.served import served
 
 CALL = {"name": "t", "arguments": {}}
+ODD = [done({"resultType": "input_required", "inputRequests": each}) for each in ([1], {"q": 1})]
+"""What asks for input in a wrong form."""
 TOLD: dict[str, Any] = {"mcp_session_id": "abc", "mcp_protocol_version": "2025-11-25"}
 
 
@@ -302,6 +304,8 @@ def test_time_passes_between_records() -> None:
         ),
         ("client", trace(handshake(), c(b"hello")), 5, "a core does not say what is invalid"),
         ("server", trace(handshake(), s(notice("notifications/message", {"level": "x"}))), 5, ""),
+        ("server", trace(c(modern("tools/call", CALL)), s(ODD[0])), 3, "needs requests"),
+        ("server", trace(c(modern("tools/call", CALL)), s(ODD[1])), 3, "cannot be asked"),
     ],
 )
 def test_where_core_and_trace_differ(side: str, talk: TraceFile, line: int, text: str) -> None:

@@ -17,7 +17,7 @@ from mcpcore.spec.types.base import META_PREFIX
 from mcpcore.wire.jsontext import Body
 from mcpcore.wire.message import RequestId
 from mcpcore_conformance.trace.book import id_key
-from mcpcore_conformance.trace.dialogue import Said
+from mcpcore_conformance.trace.dialogue import Said, error_of, questions
 
 _INITIALIZED = "notifications/initialized"
 
@@ -191,14 +191,11 @@ class Actor(Struct):
             self._compare(said)
             return
         if said.kind == "error":
-            error = said.error
-            data = {"data": error["data"]} if "data" in error else {}
-            code, message = error.get("code", -32603), str(error.get("message", ""))
-            sent = self.machine.fail(key, ErrorData.make(code, message, **data))
+            sent = self.machine.fail(key, error_of(said))
         elif said.result.get("resultType") == "input_required":
             asked = {
-                name: InputRequest(each.get("method", ""), each.get("params"))
-                for name, each in (said.result.get("inputRequests") or {}).items()
+                name: InputRequest(method, params)
+                for name, method, params in questions(said.result)
             }
             sent = self.machine.require_input(key, asked, said.result.get("requestState"))
         else:

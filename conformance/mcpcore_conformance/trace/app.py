@@ -23,7 +23,7 @@ from mcpcore_transports.commands.options import (
     connecting,
     gathering,
 )
-from mcpcore_transports.commands.output import Exit, Failure, guarded
+from mcpcore_transports.commands.output import Exit, Failure, escaped, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.stream.settings import parse_address
 
@@ -74,7 +74,7 @@ def show(
 
     def work() -> int:
         for line in timeline(_read(file), width=width, whole=whole, connection=connection):
-            typer.echo(line)
+            _echo(line.replace("\n", "\\n"))
         return Exit.OK
 
     guarded(False, work)
@@ -114,7 +114,7 @@ def check(
             _print_json({"file": file, "records": len(trace.entries), "findings": findings})
         else:
             for each in findings:
-                typer.echo(shown(file, each))
+                _echo(shown(file, each))
             typer.echo(total(len(trace.entries), counts))
         return _judged(counts, strict)
 
@@ -131,7 +131,7 @@ def _check_growing(file: str, as_json: bool, strict: bool) -> int:
     checker = LineChecker()
     try:
         for found in _found_growing(file, checker):
-            typer.echo(msgspec.json.encode(found) if as_json else shown(file, found))
+            _echo(msgspec.json.encode(found).decode() if as_json else shown(file, found))
     except KeyboardInterrupt:
         pass
     if not as_json:
@@ -294,7 +294,7 @@ def replay(
                 parse_address(address),
                 conversation=number,
                 options=playing,
-                tell=typer.echo,
+                tell=_echo,
             )
         _, target = split_target([] if against is None else [against], options)
         return play_client(
@@ -303,7 +303,7 @@ def replay(
             conversation=number,
             options=playing,
             settings=client_settings(options),
-            tell=typer.echo,
+            tell=_echo,
         )
 
     guarded(False, work)
@@ -325,27 +325,29 @@ def _replay(
         found = parts(trace, side=side, connection=connection, conversation=conversation)
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from error
-    steps: list[Step] = []
-    for part in found:
-        played = [*play_part(trace, part, side=side)]
-        steps += played
-        if not as_json:
-            _print_steps(part.title, played)
     if as_json:
+        steps = [step for part in found for step in play_part(trace, part, side=side)]
         _print_json(steps)
-    return Exit.REFUSED if any(step.remarks for step in steps) else Exit.OK
+        differ = any(step.remarks for step in steps)
+    else:
+        differ = sum(_print_steps(part.title, play_part(trace, part, side=side)) for part in found)
+    return Exit.REFUSED if differ else Exit.OK
 
 
-def _print_steps(title: str, steps: Iterable[Step]) -> None:
+def _print_steps(title: str, steps: Iterable[Step]) -> int:
+    """Print each step when it is played; return how many differ from the trace."""
+    differ = 0
     if title:
-        typer.echo(f"# {title}")
+        _echo(f"# {title}")
     for step in steps:
+        differ += bool(step.remarks)
         line = str(step.line) if step.line else ""
-        typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
+        _echo(f"{line:>6} {step.time:>10.6f} {step.what}")
         for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
             for text in texts:
-                typer.echo(f"{mark:>20} {text}")
-        typer.echo(f"{'=':>20} {step.state}")
+                _echo(f"{mark:>20} {text}")
+        _echo(f"{'=':>20} {step.state}")
+    return differ
 
 
 def _given(words: Iterable[str]) -> dict[str, str]:
@@ -379,6 +381,11 @@ def _readable(file: str) -> Iterator[None]:
         raise Failure(f"{file}: {error.strerror}", Exit.USAGE) from error
     except BadTrace as error:
         raise Failure(f"{file}: {error}", Exit.USAGE) from error
+
+
+def _echo(text: str) -> None:
+    """Print lines that may quote a trace or a peer, without what a terminal would obey."""
+    typer.echo(escaped(text, lines=True))
 
 
 def _print_json(value: object) -> None:

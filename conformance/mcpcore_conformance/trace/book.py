@@ -172,6 +172,8 @@ class Book:
 
     def go_blind(self) -> None:
         """Something was said that the trace does not have."""
+        if self._blind:
+            return
         self._blind = True
         for talk in self._conversations.values():
             talk.blind = True

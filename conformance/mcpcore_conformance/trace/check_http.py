@@ -7,7 +7,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from mcpcore_conformance.trace.book import Book, Conversation, named_revision
-from mcpcore_conformance.trace.dialogue import Exchange, Head, Said
+from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, session_of
 from mcpcore_conformance.trace.reading import Entry
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
@@ -137,7 +137,8 @@ def _plain(book: Book, head: Head, name: str, given: str, revision: Revision) ->
 
 def learn_tools(talk: Conversation, said: Said) -> None:
     """Which arguments are to be mirrored, from the result of tools/list."""
-    for tool in said.result.get("tools") or ():
+    tools = said.result.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
         schema = tool.get("inputSchema") if isinstance(tool, dict) else None
         if isinstance(schema, dict) and isinstance(tool.get("name"), str):
             try:
@@ -161,7 +162,7 @@ def check_response(
         elif not session.startswith("<hidden-") and not is_session_id(session):
             text = f"the session id is {session[:60]!r}"
             book.find("session-characters", head.line, "server", text, revision)
-        talk.session = talk.session or session
+        talk.session = talk.session or session_of(head) or ""
     if request is None or _is_pipe(talk) or request.target.startswith(_WELL_KNOWN):
         return
     media = head.media()
@@ -219,7 +220,8 @@ def check_told(book: Book, talk: Conversation, said: Said, revision: Revision | 
         book.find("get-no-response", said.line, "server", text, revision)
     if request.method != "POST":
         return
-    earlier = [each for each in exchange.told[:-1] if each.kind in ("result", "error")]
+    answers = [each for each in exchange.told if each.kind in ("result", "error")]
+    earlier = [each for each in answers if each is not said]
     asked = [each for each in exchange.asked if each.kind == "request"]
     if earlier and len(earlier) >= max(1, len(asked)) and not said.batch:
         text = f"it follows the response of line {earlier[-1].line}"
@@ -275,7 +277,7 @@ def check_end(book: Book, talk: Conversation, exchange: Exchange, entry: Entry) 
         return  # somebody broke it off
     if exchange.request is None or exchange.request.method != "POST":
         return
-    if revision.priming and exchange.events > len(exchange.told):
+    if revision.priming and exchange.events > exchange.messages:
         return  # there was an event to come back with
     if any(each.kind == "error" and each.id is None for each in exchange.told):
         return  # the body as a whole was refused

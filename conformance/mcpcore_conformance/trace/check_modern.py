@@ -1,7 +1,6 @@
 """Checks of the era without sessions: metadata, subscriptions, input, caching."""
 
 import re
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +20,7 @@ from mcpcore.spec.types.base import (
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from mcpcore_conformance.trace.book import Asked, Book, Conversation, id_key, other, sender_of
-from mcpcore_conformance.trace.dialogue import Said
+from mcpcore_conformance.trace.dialogue import Said, questions
 
 _LABEL = r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _META_KEY = re.compile(
@@ -116,7 +115,7 @@ def _check_input(book: Book, said: Said, asked: Asked, revision: Revision) -> No
         text = "it has neither inputRequests nor requestState"
         book.find("input-or-state", line, "server", text, revision)
     declared = _declared(asked)
-    for name, method, params in _questions(result):
+    for name, method, params in questions(result):
         if lookup_embedded(method, revision) is None:
             text = f"{name!r} asks for {method!r}"
             book.find("input-kinds", line, "server", text, revision)
@@ -125,18 +124,6 @@ def _check_input(book: Book, said: Said, asked: Asked, revision: Revision) -> No
         if declared is not None and needed is not None and not declares(declared, needed):
             text = f"{name!r} needs {needed}, which the client has not declared"
             book.find("input-declared", line, "server", text, revision)
-
-
-def _questions(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    requests = result.get("inputRequests")
-    for name, request in (requests if isinstance(requests, dict) else {}).items():
-        body = request if isinstance(request, dict) else {}
-        method, params = body.get("method"), body.get("params")
-        yield (
-            name,
-            method if isinstance(method, str) else "",
-            params if isinstance(params, dict) else {},
-        )
 
 
 def _declared(asked: Asked) -> ClientCapabilities | None:

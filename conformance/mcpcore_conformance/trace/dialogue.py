@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.trace.format import (
     MESSAGES,
     TO_CLIENT,
@@ -21,6 +22,7 @@ from mcpcore.trace.format import (
     Record,
     classify,
 )
+from mcpcore.wire.redaction import HIDDEN
 from mcpcore_conformance.trace.reading import Entry
 
 Key = Hashable
@@ -54,11 +56,23 @@ class Exchange(Struct):
     asked: "list[Said]" = field(default_factory=list)
     """What the request's body held."""
     told: "list[Said]" = field(default_factory=list)
-    """What the response has held so far."""
+    """What the response to a POST has held so far, but for requests and notifications: a stream
+    may bring those for ever, and one of GET anything."""
+    messages: int = 0
+    """How many messages the response has held so far."""
     alone: bool = False
     """Nothing says which other exchanges are of the same conversation."""
-    event_ids: int = 0
     events: int = 0
+
+    def add(self, said: "Said") -> None:
+        """Take a message of the request or of the response."""
+        if said.direction == TO_SERVER:
+            self.asked.append(said)
+            return
+        self.messages += 1
+        posted = self.request is not None and self.request.method == "POST"
+        if posted and said.kind not in ("request", "notification"):
+            self.told.append(said)
 
 
 class Said(Struct):
@@ -149,12 +163,13 @@ class Router:
             yield from self._messages(line, record)
         elif record.event == "endpoint" and record.text is not None:
             exchange = self.exchange(record)
-            if exchange is not None:
-                self._endpoints[_place(record.text)] = exchange.key
+            place = _place(record.text)
+            if exchange is not None and HIDDEN not in place:
+                self._endpoints[place] = exchange.key
 
     def _request(self, line: int, record: Record) -> None:
         head = parse_head(line, record)
-        session = head.get("mcp-session-id")
+        session = session_of(head)
         alone = False
         key: Key = ("client", record.connection)
         if self.side == "server":
@@ -176,8 +191,9 @@ class Router:
             return
         if exchange.response is not None:
             exchange.told.clear()  # the response to what was sent behind it, without waiting
+            exchange.messages = 0
         exchange.response = head = parse_head(line, record)
-        session = head.get("mcp-session-id")
+        session = session_of(head)
         if session is not None and exchange.alone:
             exchange.alone = False
             self._sessions[session] = exchange.key  # it begins here, whatever had that id before
@@ -198,8 +214,29 @@ class Router:
                 kind = classify(msgspec.json.encode(value))[0] if values else "invalid"
             said = Said(line, record.time, key, direction, kind, record, message, exchange, batch)
             if exchange is not None:
-                (exchange.asked if direction == TO_SERVER else exchange.told).append(said)
+                exchange.add(said)
             yield said
+
+
+def questions(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Return key, method and params of what a result asks for, "" and {} for wrong ones."""
+    requests = result.get("inputRequests")
+    for name, request in (requests if isinstance(requests, dict) else {}).items():
+        body = request if isinstance(request, dict) else {}
+        method, params = body.get("method"), body.get("params")
+        yield (
+            name,
+            method if isinstance(method, str) else "",
+            params if isinstance(params, dict) else {},
+        )
+
+
+def error_of(said: Said) -> ErrorData:
+    """Return the error that was said; where its code is none, that of an internal error."""
+    found, code = said.error, said.error.get("code")
+    whole = isinstance(code, int) and not isinstance(code, bool)
+    data = {"data": Raw(msgspec.json.encode(found["data"]))} if "data" in found else {}
+    return ErrorData.make(code if whole else INTERNAL_ERROR, str(found.get("message", "")), **data)
 
 
 def _decoded(record: Record) -> Any:
@@ -224,7 +261,20 @@ def parse_head(line: int, record: Record) -> Head:
     return Head(line, fields, method=method, target=target)
 
 
+def session_of(head: Head) -> str | None:
+    """Return the session id, None without one and for the mark that many hidden ids share."""
+    session = head.get("mcp-session-id")
+    return None if session == HIDDEN else session
+
+
+def path_and_query(target: str) -> tuple[str, str]:
+    """Path and query of a target or a URL; what is neither counts as a path."""
+    try:
+        parts = urlsplit(target.strip())
+    except ValueError:
+        return target, ""
+    return parts.path, parts.query
+
+
 def _place(target: str) -> str:
-    """Path and query of a target or a URL."""
-    parts = urlsplit(target.strip())
-    return f"{parts.path}?{parts.query}"
+    return "?".join(path_and_query(target))

@@ -3,8 +3,6 @@
 Session ids are the core's own: where the trace has one (hidden or not), the core's takes its place.
 """
 
-from urllib.parse import urlsplit
-
 import msgspec
 from msgspec import Raw, field
 
@@ -16,7 +14,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, Ss
 from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore.wire.sse import SseDecoder
 from mcpcore_conformance.trace.actor import Actor, Own
-from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, parse_head
+from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, parse_head, path_and_query
 from mcpcore_conformance.trace.players import Player
 from mcpcore_conformance.trace.reading import Entry
 from mcpcore_conformance.trace.unasked import answer
@@ -63,7 +61,7 @@ class HttpServerPlayer(Player):
 
     def _open(self, record: Record, head: Head, now: float) -> None:
         target = self._endpoints.get(head.target, head.target)
-        parts = urlsplit(target)
+        path, query = path_and_query(target)
         headers = []
         for name, values in head.fields.items():
             if name == "content-length":
@@ -75,9 +73,7 @@ class HttpServerPlayer(Player):
                 headers.append((name.encode(), own.encode("latin-1", "replace")))
         if head.method == "POST":
             headers.append((b"transfer-encoding", b"chunked"))
-        request = HttpRequest(
-            method=head.method, path=parts.path, query=parts.query, headers=headers
-        )
+        request = HttpRequest(method=head.method, path=path, query=query, headers=headers)
         self._wanted[record.stream] = self._server.open(record.stream, request, now=now)
 
     def hear(self, said: Said, now: float) -> None:
@@ -379,10 +375,10 @@ def _paths(entries: list[Entry]) -> tuple[str | None, SsePaths | None]:
     pipe: SsePaths | None = None
     for entry in entries:
         if entry.record.event == "endpoint" and entry.record.stream in heads:
-            opened = urlsplit(heads[entry.record.stream].target).path
-            pipe = SsePaths(stream=opened, messages=urlsplit(entry.record.text or "").path)
+            opened, _ = path_and_query(heads[entry.record.stream].target)
+            pipe = SsePaths(stream=opened, messages=path_and_query(entry.record.text or "")[0])
             break
-    posts = [urlsplit(head.target).path for head in heads.values() if head.method == "POST"]
+    posts = [path_and_query(head.target)[0] for head in heads.values() if head.method == "POST"]
     path = next((each for each in posts if pipe is None or each != pipe.messages), None)
     return (path or "/mcp") if pipe is None else path, pipe
 

@@ -20,7 +20,7 @@ from mcpcore_conformance.trace.hosted import Place, hosted
 from mcpcore_conformance.trace.own_stdio import OwnStdio
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.commands.output import Exit, Failure
+from mcpcore_transports.commands.output import Exit, Failure, escaped
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.targets import Target
 
@@ -77,7 +77,7 @@ def play_server(trace: TraceFile, *, conversation: int, options: Options) -> int
     """
 
     def tell(line: str) -> None:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{escaped(line, lines=True)}\n")
 
     async def work() -> Outcome:
         wire = OwnStdio()

@@ -21,7 +21,7 @@ from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, LoggingLev
 from mcpcore.trace.format import TO_SERVER
 from mcpcore_conformance.trace.book import id_key, named_revision
 from mcpcore_conformance.trace.compare import same_but_hidden
-from mcpcore_conformance.trace.dialogue import Router, Said
+from mcpcore_conformance.trace.dialogue import Router, Said, error_of, questions
 from mcpcore_conformance.trace.players import config_for
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_transports.commands.options import MockOptions
@@ -226,16 +226,12 @@ class MockRuntime:
     def _give(self, event: RequestReceived, said: Said, cell: Any) -> None:
         key, result = event.key, said.result
         if said.kind == "error":
-            told = said.error
-            data = {"data": Raw(msgspec.json.encode(told["data"]))} if "data" in told else {}
-            error = ErrorData.make(told["code"], str(told.get("message", "")), **data)
-            self._machine.fail(key, error_in(cell, event.method, error))
+            self._machine.fail(key, error_in(cell, event.method, error_of(said)))
         elif result.get("resultType") == _INPUT:
             if not event.revision.modern:
                 raise ValueError("it asks for input in the way of 2026-07-28")
             asked = {
-                name: InputRequest(each.get("method", ""), each.get("params"))
-                for name, each in (result.get("inputRequests") or {}).items()
+                name: InputRequest(method, params) for name, method, params in questions(result)
             }
             self._machine.require_input(key, asked, result.get("requestState"))
         else:

@@ -4,7 +4,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -34,7 +33,8 @@ class TraceFile(Struct, frozen=True):
 
 def read(path: "str | os.PathLike[str]") -> TraceFile:
     """Read a file.  Raises BadTrace, which names the line, and OSError."""
-    return parse(Path(path).read_bytes().splitlines(keepends=True))
+    with open(path, "rb") as file:  # line by line: it may be large
+        return parse(file)
 
 
 def parse(lines: Iterable[bytes]) -> TraceFile:

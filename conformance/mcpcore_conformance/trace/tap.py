@@ -17,7 +17,7 @@ from mcpcore_transports.commands.options import (
     gathering,
     trace_settings,
 )
-from mcpcore_transports.commands.output import Exit, Failure, guarded, say
+from mcpcore_transports.commands.output import Exit, Failure, escaped, guarded, say
 from mcpcore_transports.commands.serve import in_folder, serve_with
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.tracing.tracing import Trace
@@ -46,7 +46,7 @@ class Recording:
         """Write a line; say what it breaks."""
         self._file.write(line)
         for finding in () if self._checker is None else self._checker.take(line):
-            say(shown(self._name, finding))
+            say(escaped(shown(self._name, finding), lines=True))
 
     def finish(self) -> dict[str, int]:
         """Say what was found in all; return the numbers by strength."""

@@ -107,6 +107,14 @@ class ElicitParams(base.RequestParams, kw_only=True):
                 raise ValueError("Object missing required field `url` of mode `url`")
         elif self.requested_schema is None:
             raise ValueError("Object missing required field `requestedSchema` of mode `form`")
+        elif not isinstance(self.requested_schema.get("properties", {}), dict):
+            raise ValueError("`properties` of `requestedSchema` is no object")
+        elif not _are_names(self.requested_schema.get("required", [])):
+            raise ValueError("`required` of `requestedSchema` is no array of strings")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 class ElicitFormParams(ElicitParams, kw_only=True):

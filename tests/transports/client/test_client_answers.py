@@ -262,6 +262,23 @@ async def test_urls_that_nobody_should_visit(url: str) -> None:
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"properties": []}, "`properties`"),
+        ({"properties": None}, "`properties`"),
+        ({"properties": {}, "required": 5}, "`required`"),
+        ({"properties": {}, "required": [["n"]]}, "`required`"),
+    ],
+)
+async def test_forms_that_nobody_could_fill_in(members: dict[str, Any], says: str) -> None:
+    asked: list[Any] = []
+    reply = await filled_in({"type": "object", **members}, Callbacks(elicitation=asked.append))
+    assert reply["code"] == -32602
+    assert says in reply["message"]
+    assert asked == []
+
+
 async def test_fields_that_no_form_may_have_are_left_to_the_callback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

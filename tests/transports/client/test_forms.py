@@ -82,6 +82,23 @@ def test_required_fields() -> None:
     assert form_problems(schema, {"a": "x", "b": "y"}) == []
 
 
+@pytest.mark.parametrize(
+    ("format", "right", "wrong"),
+    [
+        ("date", ["2028-02-29"], ["2026-02-29", "20260728", "2026-W31-2", "2026-07-28T10:00:00Z"]),
+        (
+            "date-time",
+            ["2026-07-28t10:00:00.123456789z", "2016-12-31T23:59:60-05:30"],
+            ["2026-07-28", "20260728T100000Z", "2026-07-28T10:00:00", "2026-07-28T24:00:00Z"],
+        ),
+    ],
+)
+def test_times_are_those_of_rfc_3339(format: str, right: list[str], wrong: list[str]) -> None:
+    schema = form(f={"type": "string", "format": format})
+    accepted = [text for text in right + wrong if not form_problems(schema, {"f": text})]
+    assert accepted == right
+
+
 @pytest.mark.requirement("client/elicitation/defaults-filled")
 def test_defaults_fill_what_was_left_out() -> None:
     schema = {
@@ -89,6 +106,11 @@ def test_defaults_fill_what_was_left_out() -> None:
             "name": {"type": "string", "default": "John Doe"},
             "verified": {"type": "boolean", "default": False},
             "age": {"type": "integer"},
+            # What is no default, as no answer may hold it.
+            "empty": {"type": "string", "default": None},
+            "nested": {"type": "string", "default": {"a": 1}},
+            "other": {"type": "string", "default": 5},
+            "short": {"type": "string", "default": "", "minLength": 1},
         }
     }
     assert fill_defaults(schema, {"name": "Eve"}) == {"name": "Eve", "verified": False}

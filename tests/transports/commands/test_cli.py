@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,29 @@ def test_output_that_cannot_be_written_is_told(words: tuple[str, ...], buffered:
     assert (done.returncode, done.stderr) == (1, told)
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["call", "greet"], "gr\\xfc\\xdfe \\u2713\n"),
+        (["list", "tools", "--json"], r'"says gr\u00fc\u00dfe"'),
+    ],
+)
+def test_an_output_without_a_character_shows_its_code(
+    words: list[str], shown: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from mcpcore.service import Server\n"
+        "server = Server('mine')\n"
+        "@server.tool(description='says gr\\u00fc\\u00dfe')\n"
+        "def greet() -> str:\n"
+        "    return 'gr\\u00fc\\u00dfe \\u2713'\n"
+    )
+    own = ("--", *WARM_MCPCORE, "serve", "mine:server", "--stdio")
+    done = mcpcore(*words, *own, cwd=tmp_path, program=MCPCORE, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr.replace("listening on stdio\n", "")) == (0, "")
+    assert shown in done.stdout
+
+
 def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from mcpcore.service import Server\n"
@@ -429,6 +453,8 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'"),
         (["serve", "--http", "nonsense"], 2, "HOST:PORT"),
         (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "a b"),
+        (["serve", "--http", "[::1"], 2, "no host"),
+        (["serve", "--ws", "1:2:3:4"], 2, "no IPv6 address"),
         (["serve", "--stdio", "--allow-host", "h"], 2, "--allow-host is for --http, --ws and"),
         (["serve", "--tcp", "127.0.0.1:0", "--allow-origin", "null"], 2, "--allow-origin is for"),
         (["serve", "--stdio", "--tls-cert", "c.pem"], 2, "--tls-cert is for --http, --ws, --sse"),
@@ -576,6 +602,22 @@ def test_serve_ends_in_good_order(number: signal.Signals, tmp_path: Path) -> Non
     done = mcpcore_here("probe", "--json", serving.urls[0])
     assert json.loads(done.stdout)["server"]["name"] == "mine"
     assert serving.end(number) == (0, "", "")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_serve_with_closed_standard_streams(closed: str, tmp_path: Path) -> None:
+    """Their numbers go to no socket: libuv aborts the process when it closes such a one."""
+    path = tmp_path / "socket"
+    words = ("sh", "-c", f'exec "$@" {closed}', "sh", *MCPCORE, "serve", "--unix", str(path))
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+        try:
+            give_up = time.monotonic() + PATIENCE
+            while not path.exists() and process.poll() is None and time.monotonic() < give_up:
+                time.sleep(0.05)
+            assert mcpcore_here("probe", f"unix://{path}").returncode == 0
+        finally:
+            process.terminate()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_serve_on_stdio_ends_with_its_input() -> None:

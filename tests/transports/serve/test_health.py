@@ -197,7 +197,9 @@ async def test_the_command_tells_by_its_status(failing: dict[str, str]) -> None:
     assert json.loads(done.stdout).get("checks", {}) == failing
 
 
-@pytest.mark.parametrize("body", ["<p>Welcome</p>", "[]", '"ok"', '{"status": "failing"}'])
+@pytest.mark.parametrize(
+    "body", ["<p>Welcome</p>", "[]", '"ok"', '{"status": "failing"}', "[" * 9000, "\x1b[2J"]
+)
 def test_a_page_of_another_server_is_no_health(body: str) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -212,7 +214,8 @@ def test_a_page_of_another_server_is_no_health(body: str) -> None:
         done = mcpcore_here("probe", "--health", f"http://127.0.0.1:{site.server_port}/mcp")
         site.shutdown()
     told = '/health answers no JSON with "status": "ok"\n'
-    assert (done.returncode, done.stdout, done.stderr) == (1, f"{body}\n", told)
+    shown = body.replace("\x1b", r"\x1b")
+    assert (done.returncode, done.stdout, done.stderr) == (1, f"{shown}\n", told)
 
 
 @pytest.mark.parametrize(

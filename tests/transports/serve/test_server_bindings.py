@@ -14,7 +14,10 @@ import pytest
 
 from mcpcore import Client, Context, Server, ServeSettings, StdioTarget, connect, run, serve
 from mcpcore.errors import BadTarget, CallFailed, LinkError, LocalError, NegotiationError
+from mcpcore.http.origin import LOOPBACK_HOSTS
+from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.serve.settings import guard
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
 
@@ -123,6 +126,11 @@ async def test_an_address_in_use() -> None:
 async def test_an_address_that_is_none() -> None:
     with pytest.raises(BadTarget, match="HOST:PORT"):
         await serve(counter(), http="nonsense")
+
+
+@pytest.mark.parametrize(("host", "named"), [("fe80::1%lo", "[fe80::1]"), ("h", "h")])
+def test_the_host_that_is_bound_is_ours(host: str, named: str) -> None:
+    assert guard(ServeSettings(), HttpSettings(), host).allowed_hosts == (*LOOPBACK_HOSTS, named)
 
 
 async def test_hosts_that_are_not_ours_are_refused() -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from mcpcore.errors import BadTarget
 from mcpcore_transports.commands.options import ConnectOptions
-from mcpcore_transports.commands.output import Exit, Failure, say
+from mcpcore_transports.commands.output import Exit, Failure, escaped, say
 from mcpcore_transports.targets import HttpTarget, SseTarget, Target
 from mcpcore_transports.tls import client_tls
 
@@ -38,7 +38,7 @@ def ask_health(target: Target, options: ConnectOptions) -> int:
         raise Failure(f"{parts.scheme}://{parts.netloc}/health: {error}") from error
     finally:
         connection.close()
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{escaped(text, lines=True)}\n")
     if reply.status != 200:
         say(f"/health answers {reply.status}")
         return Exit.REFUSED
@@ -51,5 +51,5 @@ def ask_health(target: Target, options: ConnectOptions) -> int:
 def _is_well(text: str) -> bool:
     try:
         return bool(json.loads(text)["status"] == "ok")
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return False

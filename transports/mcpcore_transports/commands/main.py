@@ -1,11 +1,14 @@
 """Entry of the command `mcpcore`; a module of its own, as it names the extra ``cli`` if missing."""
 
 import errno
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
+_STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
+"""Standard streams in the order of their numbers, each with its mode."""
 _INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
@@ -13,8 +16,7 @@ MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with the given words, by default those of this process; never returns."""
-    if sys.stdout is None:  # it was closed before the start
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    _prepare_streams()
     try:
         try:
             _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -30,6 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments is None:  # what is left must not be written once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(f"error: the output cannot be written: {error.strerror}")
+
+
+def _prepare_streams() -> None:
+    """Fill the places of closed standard streams; let the others take any character."""
+    for name, mode in _STREAMS.items():
+        stream = getattr(sys, name)
+        if stream is None:  # closed before the start; a socket must not get its number
+            stream = open(os.devnull, mode)  # noqa: SIM115 - until the process ends
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+        elif (
+            mode == "w"
+            and isinstance(stream, io.TextIOWrapper)
+            and not stream.encoding.lower().startswith("utf")
+        ):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_interrupt(error: BaseException) -> bool:

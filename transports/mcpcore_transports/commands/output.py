@@ -90,6 +90,8 @@ def say(text: str) -> None:
 
 def escaped(text: str, *, lines: bool = False) -> str:
     """Return a text without the characters that a terminal would obey; ``lines``: but for LF."""
+    if text.isprintable():  # a line that is all right, which may be long
+        return text
     kept = "\n" if lines else ""
     shown = (char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
     return "".join(shown)
@@ -107,7 +109,8 @@ def print_warning(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON, without the members that are absent on the wire."""
-    json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=False)
+    few = sys.stdout.errors == "backslashreplace"  # few characters, and its codes are not JSON's
+    json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=few)
     sys.stdout.write("\n")
     sys.stdout.flush()
 

@@ -75,14 +75,14 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy  # for HTTP and WebSocket alone
 
     hosts, origins = settings.allowed_hosts, settings.allowed_origins
+    if host is not None and hosts is None:
+        name = authority(host.partition("%")[0])  # a zone concerns this machine alone
+        if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
+            hosts = (*LOOPBACK_HOSTS, name)
     try:
         OriginPolicy(hosts or binding.allowed_hosts, origins or binding.allowed_origins)
     except ValueError as error:
         raise BadTarget(str(error)) from None
-    if host is not None and hosts is None:
-        name = authority(host)
-        if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
-            hosts = (*LOOPBACK_HOSTS, name)
     return structs.replace(
         binding,
         allowed_hosts=hosts or binding.allowed_hosts,

@@ -8,6 +8,7 @@ Sources: the elicitation page, "Requested Schema"; the sampling page of 2025-11-
 """
 
 import datetime
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -95,14 +96,17 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
     for name, rules in schema.get("properties", {}).items():
         if (value := content.get(name)) is None:
             continue
-        try:
-            msgspec.convert(rules, PrimitiveSchema)
-        except msgspec.ValidationError:
-            continue
-        check = _CHECKS.get(rules.get("type", ""))
-        if check and (wrong := check(rules, value)):
+        if wrong := _field_problem(rules, value):
             problems.append(f"{name}: {wrong}")
     return problems
+
+
+def _field_problem(rules: Any, value: Any) -> str | None:
+    try:
+        kind = msgspec.convert(rules, PrimitiveSchema).type
+    except msgspec.ValidationError:
+        return None
+    return _CHECKS[kind](rules, value)
 
 
 def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
@@ -141,11 +145,17 @@ def _matcher(pattern: str) -> Callable[[Any], list[str]]:
 
 
 def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``content`` with the schema's defaults for the fields that it leaves out."""
+    """Return ``content`` with the schema's defaults for the fields that it leaves out.
+
+    A default that its own field does not allow, or that no answer may hold, is left out as well.
+    """
     filled = dict(content)
     for name, rules in schema.get("properties", {}).items():
-        if name not in filled and isinstance(rules, Mapping) and "default" in rules:
-            filled[name] = rules["default"]
+        if name in filled or not isinstance(rules, Mapping):
+            continue
+        default = rules.get("default")
+        if isinstance(default, str | int | float | list) and not _field_problem(rules, default):
+            filled[name] = default
     return filled
 
 
@@ -210,15 +220,16 @@ def _type_name(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
-    def matches(text: str) -> bool:
-        try:
-            parse(text)
-        except ValueError:
-            return False
-        return True
+def _is_date(text: str) -> bool:
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return len(text) == 10 and text[4::3] == "--"  # ISO 8601 has more forms than RFC 3339
 
-    return matches
+
+def _is_date_time(text: str) -> bool:
+    return _is_date(text[:10]) and _TIME.fullmatch(text, 10) is not None
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Any], str | None]] = {
@@ -230,9 +241,13 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any], Any], str | None]] = {
     ),
     "array": _array_problem,
 }
+_TIME = re.compile(
+    r"[Tt ]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+"""Rest of a date-time after its date (RFC 3339, 5.6)."""
 _FORMATS: dict[str, Callable[[str], bool]] = {
-    "date": _parses(datetime.date.fromisoformat),
-    "date-time": _parses(datetime.datetime.fromisoformat),
+    "date": _is_date,
+    "date-time": _is_date_time,
     "email": lambda text: "@" in text[1:-1],
     "uri": lambda text: ":" in text[1:],
 }
