@@ -67,7 +67,13 @@ _in_order = attrgetter("number")
 
 
 def _sees(principal: str | None, item: Declaration) -> bool:
-    return item.visible is None or item.visible(principal)
+    """Return True if ``visible`` says so.  Raises TypeError if it says nothing yet."""
+    if item.visible is None:
+        return True
+    seen = item.visible(principal)
+    if hasattr(seen, "__await__"):  # it is true, whatever will come of it
+        raise TypeError("a function for visible returned an awaitable, not True or False")
+    return seen
 
 
 _Pages = dict[tuple[Revision, str | None, bool], Raw]
@@ -136,9 +142,7 @@ class Collection(Generic[T]):
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
         item = self._items.get(key)
-        if item is None or (item.visible is not None and not item.visible(principal)):
-            return None
-        return item
+        return item if item is not None and _sees(principal, item) else None
 
     def spelled_otherwise(self, key: str, principal: str | None) -> T | None:
         """Return an item with required scopes or roles whose key differs in percent-encoding alone.
