@@ -436,6 +436,8 @@ def test_what_was_granted_holds_for_as_long_as_its_issuer_says() -> None:
     del desk.answers["opaque"]
     assert isinstance(desk.bearer("opaque", now=122.0), Denied)
     assert [look(122.0), look(126.9), look(200.0)] == [False] * 3  # the last answer, also late
+    assert desk.guard.tokens.look(token_key("opaque"), 127.0) is None  # too old for a request
+    assert look(127.0) is False  # whose look takes nothing of it away
     assert look(122.0, 600.0) is True  # what may outlive the token does so
 
 
