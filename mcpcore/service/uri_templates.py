@@ -22,6 +22,7 @@ Time is linear in the length of the URI for a given template.
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -174,6 +175,7 @@ def _percent_decode(raw: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=16)  # a URI is held against one template after the other
 def without_idle_segments(uri: str, end: str = "") -> str:
     """Return a URI without empty segments of its path and those that are a dot.
 
