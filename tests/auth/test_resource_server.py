@@ -406,6 +406,19 @@ def test_a_jwt_may_be_asked_about_instead_of_verified() -> None:
     assert (desk.questions, desk.verified) == (0, 1)
 
 
+@pytest.mark.parametrize("resource", ["https://a.example", "https://a.example/"])
+def test_a_resource_that_is_a_whole_origin_is_written_in_two_ways(resource: str) -> None:
+    desk = Desk(resource=resource)
+    for audience, taken in (
+        ("https://a.example", True),
+        ("https://A.example/", True),
+        ("https://a.example//", False),
+        ("https://a.example/mcp", False),
+    ):
+        found = desk.bearer(signer().jwt(claims(aud=audience)))
+        assert isinstance(found, Grant if taken else Denied), audience
+
+
 def test_an_answer_that_cannot_be_read_is_not_kept() -> None:
     desk = Desk(OPAQUE)
     need = NeedIntrospection(OPAQUE, token_key("opaque"))
