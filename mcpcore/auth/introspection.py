@@ -87,8 +87,7 @@ class TokenCache:
         if known is None:
             return None
         until, judgement = known
-        if now >= until:
-            del self._known[key]
+        if now >= until:  # it stays the last one, by which is judged what the token has opened
             return None
         self._known.move_to_end(key)
         return judgement

@@ -292,10 +292,13 @@ class ResourceGuard:
                     check_url(url, what, loopback=local, private=each.private)
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
         self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
+        # A slash that is the whole path changes nothing (RFC 3986 section 6.2.3): many add it.
+        slash = "" if self.url.path else "/"
+        names = {self.url.text, rules.resource, self.url.text + slash}
         self.claim_rules = {
             each.issuer: ClaimRules(
                 issuer=each.issuer,
-                audiences=each.audiences | {self.url.text, rules.resource},
+                audiences=each.audiences | names,
                 roles=each.roles,
                 types=each.types,
                 leeway=rules.leeway,

@@ -1,5 +1,6 @@
 """Common parts of all declarations: names, icons, hints, absent members."""
 
+import inspect
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,9 +57,14 @@ def naming(what: str) -> Iterator[None]:
 
 
 def check_options(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError for an option that the TypedDict ``known`` does not have."""
+    """Raise TypeError for an option that the TypedDict ``known`` does not have.
+
+    Also for a coroutine function as ``visible``: what it returns counts as True, for everybody.
+    """
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}")
+    if inspect.iscoroutinefunction(options.get("visible")):
+        raise TypeError("visible is a coroutine function: it must return True or False at once")
 
 
 def requirement(options: FeatureOptions) -> "Requirement | None":

@@ -78,6 +78,16 @@ class Parameter(Struct, frozen=True):
         """True if there is no default."""
         return self.default is NODEFAULT and self.factory is None
 
+    def fill(self) -> Any:
+        """Return the default for one call.
+
+        A container is copied, or what a handler puts into it would come to other callers.
+        """
+        if self.factory is not None:
+            return self.factory()
+        default = self.default
+        return deepcopy(default) if isinstance(default, list | dict | set) else default
+
 
 class Handler:
     """Function and its parameters.
@@ -204,15 +214,8 @@ def values_type(
         if parameter.required:
             fields.append((parameter.name, type))
         else:
-            factory = parameter.factory or functools.partial(_default, parameter)
-            fields.append((parameter.name, type, msgspec.field(default_factory=factory)))
+            fields.append((parameter.name, type, msgspec.field(default_factory=parameter.fill)))
     return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=strict)
-
-
-def _default(parameter: Parameter) -> Any:
-    # A container is copied, or what a handler puts into it would come to other callers.
-    default = parameter.default
-    return deepcopy(default) if isinstance(default, list | dict | set) else default
 
 
 def _plain(function: Any) -> Any:

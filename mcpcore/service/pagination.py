@@ -67,7 +67,13 @@ _in_order = attrgetter("number")
 
 
 def _sees(principal: str | None, item: Declaration) -> bool:
-    return item.visible is None or item.visible(principal)
+    """Return True if ``visible`` says so.  Raises TypeError if it says nothing yet."""
+    if item.visible is None:
+        return True
+    seen = item.visible(principal)
+    if hasattr(seen, "__await__"):  # it is true, whatever will come of it
+        raise TypeError("a function for visible returned an awaitable, not True or False")
+    return seen
 
 
 _Pages = dict[tuple[Revision, str | None, bool], Raw]
@@ -117,8 +123,8 @@ class Collection(Generic[T]):
         self._pages: tuple[_Pages, _Pages] = ({}, {})
         """Pages for requests without a principal, and with one."""
         self._spellings: tuple[object, dict[str, list[str]]] = (None, {})
-        """Keys of items with required scopes or roles, by what they are percent-decoded, and the
-        table of pages that was there then."""
+        """Keys of items with required scopes or roles, by the place that they name, and the table
+        of pages that was there then."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -136,18 +142,17 @@ class Collection(Generic[T]):
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
         item = self._items.get(key)
-        if item is None or (item.visible is not None and not item.visible(principal)):
-            return None
-        return item
+        return item if item is not None and _sees(principal, item) else None
 
     def spelled_otherwise(self, key: str, principal: str | None) -> T | None:
-        """Return an item with required scopes or roles whose key differs in percent-encoding alone.
+        """Return an item with required scopes or roles whose key is a URI of the same place.
 
-        None if there is none that ``principal`` may see.
+        They differ in percent-encoding and idle segments alone.  None if there is none that
+        ``principal`` may see.
         """
-        if "%" not in key and key.isascii():
+        if not self.guarded:
             return None
-        from urllib.parse import unquote  # late: few keys are like that
+        from mcpcore.service.uri_templates import place_of  # late: few lists are of URIs
 
         pages = self._pages  # before the items are read, as for a page
         made_of, keys = self._spellings
@@ -155,9 +160,9 @@ class Collection(Generic[T]):
             keys = {}
             for each, item in self.by_key().items():
                 if item.requirement is not None:
-                    keys.setdefault(unquote(each), []).append(each)
+                    keys.setdefault(place_of(each), []).append(each)
             self._spellings = pages, keys
-        found = (self.get(each, principal) for each in keys.get(unquote(key), ()))
+        found = (self.get(each, principal) for each in keys.get(place_of(key), ()))
         return next((item for item in found if item is not None), None)
 
     def seen_by(self, principal: str | None) -> Iterator[T]:

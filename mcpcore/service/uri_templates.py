@@ -14,16 +14,18 @@ Matching is the inverse of expansion, which the RFC leaves open.  The choices ma
   ``{&...}``, ``{;...}``, ``{#x}``;
 - values are percent-decoded once and refused when they could escape the place they are meant for
   (see :func:`hazard`), unless the variable was declared unchecked;
-- literals match as they are written, and where that is asked for also percent-encoded.
+- literals match as they are written, and where that is asked for also percent-encoded, and with
+  segments between them that a path does without (see :func:`without_idle_segments`).
 
 Time is linear in the length of the URI for a given template.
 """
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from msgspec import Struct
 
@@ -38,6 +40,9 @@ _TRIPLET = re.compile(r"%[0-9A-Fa-f]{2}")
 _ASCII = "".join(map(chr, range(128)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_PLACE = re.compile(r"([^:/?#]*:(?://)?)([^?#]*)(.*)", re.DOTALL)
+"""Scheme, authority with path, and the rest of a URI."""
+_IDLE = frozenset({"", ".", "%2e", "%2E"})
 _NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
 
 
@@ -168,6 +173,29 @@ def _percent_decode(raw: str) -> str | None:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         return None
+
+
+@lru_cache(maxsize=16)  # a URI is held against one template after the other
+def without_idle_segments(uri: str, end: str = "") -> str:
+    """Return a URI without empty segments of its path and those that are a dot.
+
+    A file system takes both for one name; for the dot see RFC 3986 section 6.2.2.3.  A slash at the
+    beginning stays; the path ends with ``end``.
+    """
+    found = _PLACE.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme, place, rest = found.groups()
+    first, *others = place.split("/")
+    steps = [each for each in others if each not in _IDLE]
+    if first not in _IDLE or (not first and others):
+        steps.insert(0, first)
+    return f"{scheme}{'/'.join(steps)}{end}{rest}"
+
+
+def place_of(uri: str) -> str:
+    """Return the form that all spellings of a URI without variables share."""
+    return without_idle_segments(unquote(uri))
 
 
 # Matching
@@ -416,7 +444,8 @@ class UriTemplate:
 
         Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).
         ``spelled_anyhow``: a URI that does not match as it is may have characters of literals
-        percent-encoded.  Raises :class:`UnsafeValue` if it matches but a value is dangerous.
+        percent-encoded, and idle segments.  Raises :class:`UnsafeValue` if it matches but a value
+        is dangerous.
         """
         if len(uri) > self._limit:
             return None
@@ -426,9 +455,8 @@ class UriTemplate:
             except UnicodeEncodeError:  # a lone surrogate
                 return None
         found = match_pieces(self._pieces, uri)
-        if found is None and spelled_anyhow and "%" in uri:
-            self._spelled = self._spelled or list(map(spelled, self._pieces))
-            found = match_pieces(self._spelled, uri)
+        if found is None and spelled_anyhow:
+            found = self._match_anyhow(uri)
         if found is None:
             return None
         values: dict[str, str] = {}
@@ -440,6 +468,16 @@ class UriTemplate:
                 raise UnsafeValue(name, reason)
             values[name] = value
         return values
+
+    def _match_anyhow(self, uri: str) -> Values | None:
+        """Return the values of a URI that does not match as it is written."""
+        forms, short = [uri] if "%" in uri else [], without_idle_segments(uri)
+        if short != uri:
+            forms += [short, without_idle_segments(uri, end="/")]
+        if forms and self._spelled is None:
+            self._spelled = list(map(spelled, self._pieces))
+        found = (match_pieces(self._spelled or [], each) for each in forms)
+        return next((values for values in found if values is not None), None)
 
 
 def hazard(raw: str, value: str) -> str | None:

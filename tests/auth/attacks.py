@@ -25,6 +25,7 @@ _HOOK = "tests/transports/auth/test_authentication.py"
 _DEVELOPMENT = "tests/auth/test_development_server.py"
 _EXCHANGE = "tests/transports/auth/test_auth_exchange.py"
 _RESOURCES = "tests/service/test_resources.py"
+_VISIBILITY = "tests/service/test_visibility.py"
 
 
 class Shown(NamedTuple):
@@ -509,12 +510,13 @@ SERVER = (
     ),
     Shown(
         51,
-        "an issuer that hangs, an audit that raises",
-        "503; no other verdict",
+        "an issuer that hangs, an audit that raises, or that nobody awaits",
+        "503; no other verdict; such an audit ends the start",
         _SOCKETS,
         (
             "test_51_an_issuer_that_hangs_lets_nobody_in",
             "test_51_an_audit_that_raises_changes_no_verdict",
+            "test_51_no_event_goes_to_an_audit_that_nobody_awaits",
         ),
     ),
     Shown(
@@ -525,6 +527,16 @@ SERVER = (
         (
             "test_no_mistake_of_the_application_lets_anybody_in",
             "test_a_client_that_leaves_while_it_is_being_authenticated",
+        ),
+    ),
+    Shown(
+        51,
+        "a function for visible= that is to be awaited",
+        "it ends the start, or nobody sees what it is for",
+        _VISIBILITY,
+        (
+            "test_no_coroutine_function_decides_who_sees",
+            "test_nobody_sees_what_is_not_decided_at_once",
         ),
     ),
     Shown(

@@ -406,6 +406,19 @@ def test_a_jwt_may_be_asked_about_instead_of_verified() -> None:
     assert (desk.questions, desk.verified) == (0, 1)
 
 
+@pytest.mark.parametrize("resource", ["https://a.example", "https://a.example/"])
+def test_a_resource_that_is_a_whole_origin_is_written_in_two_ways(resource: str) -> None:
+    desk = Desk(resource=resource)
+    for audience, taken in (
+        ("https://a.example", True),
+        ("https://A.example/", True),
+        ("https://a.example//", False),
+        ("https://a.example/mcp", False),
+    ):
+        found = desk.bearer(signer().jwt(claims(aud=audience)))
+        assert isinstance(found, Grant if taken else Denied), audience
+
+
 def test_an_answer_that_cannot_be_read_is_not_kept() -> None:
     desk = Desk(OPAQUE)
     need = NeedIntrospection(OPAQUE, token_key("opaque"))
@@ -436,6 +449,8 @@ def test_what_was_granted_holds_for_as_long_as_its_issuer_says() -> None:
     del desk.answers["opaque"]
     assert isinstance(desk.bearer("opaque", now=122.0), Denied)
     assert [look(122.0), look(126.9), look(200.0)] == [False] * 3  # the last answer, also late
+    assert desk.guard.tokens.look(token_key("opaque"), 127.0) is None  # too old for a request
+    assert look(127.0) is False  # whose look takes nothing of it away
     assert look(122.0, 600.0) is True  # what may outlive the token does so
 
 

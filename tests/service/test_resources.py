@@ -207,7 +207,8 @@ def secrets() -> Server:
     server, guarded = Server("s"), {"admin"}
     for template in ("f:///private/{path*}", "f:///@corp/\u00e9/{path*}"):
         server.add_resource(template, lambda path: f"guarded {path}", scopes=guarded)
-    for plain in ("n:a,b", "n:\u00e9", "n:x%20y"):
+    server.add_resource("f:///own/{id}/", lambda id: f"guarded {id}", name="own", scopes=guarded)
+    for plain in ("n:a,b", "n:\u00e9", "n:x%20y", "f:///docs/key.pem"):
         server.add_resource(plain, "guarded", scopes=guarded)
     server.add_resource("n:hidden", "hidden", scopes=guarded, visible=lambda principal: False)
     server.add_resource("f:///{path*}", lambda path: f"open {path}")
@@ -232,6 +233,15 @@ def secrets() -> Server:
         ("f:///public/%61", "open public/a"),
         ("n:%61", "open a"),
         ("n:h%69dden", "open hidden"),
+        ("f:///./private/a", "guarded a"),
+        ("f:////private/a", "guarded a"),
+        ("f:///%2E/%70rivate/a", "guarded a"),
+        ("f:///private/./a", "guarded ./a"),
+        ("f:///./own//1/", "guarded 1"),
+        ("f:///docs/./key.pem", "guarded"),
+        ("f:///docs//key.pem", "guarded"),
+        ("f:///docs/%2e/key%2epem/", "guarded"),
+        ("f:///./public//a/", "open ./public//a/"),
     ],
 )
 def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.errors import TemplateError, UnsafeValue
-from mcpcore.service.uri_templates import UriTemplate, hazard
+from mcpcore.service.uri_templates import UriTemplate, hazard, without_idle_segments
 from tests.steps import steps_of
 
 VALUES: Mapping[str, Any] = {
@@ -311,12 +311,35 @@ def test_match(template: str, uri: str, expected: dict[str, str] | None) -> None
         ("f:%20b/\u00e9/{x}", "f:%20%62/%c3%A9/y", {"x": "y"}),
         ("f:aba{x}", "f:ab%61ba", {"x": "ba"}),
         ("f:{+x}aa{y}", "f:a%61ab", {"x": "a", "y": "b"}),
+        ("f:a/{x}{?q}", "f:.//a/%2e/b?q=1", {"x": "b", "q": "1"}),
+        ("f:a/{x}/", "f:./a//b", {"x": "b"}),
+        ("f:a/{x}", "f:a/b?./", None),
+        ("f:a/{x}", "f:a/../b", None),
     ],
 )
 def test_match_of_literals_in_any_spelling(
     template: str, uri: str, expected: dict[str, str] | None
 ) -> None:
     assert UriTemplate(template).match(uri, spelled_anyhow=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "short"),
+    [
+        ("f:///a/b", "f:///a/b"),
+        ("f:////.//a/./b/", "f:///a/b"),
+        ("f://./a", "f://a"),
+        ("f://a.b//%2e/%2E/c?x//./y", "f://a.b/c?x//./y"),
+        ("f:a//b/.#c/./", "f:a/b#c/./"),
+        ("f:", "f:"),
+        ("f:./", "f:"),
+        ("f:/../..b", "f:/../..b"),
+        ("no/uri//./:", "no/uri//./:"),
+    ],
+)
+def test_segments_that_name_nothing(uri: str, short: str) -> None:
+    assert without_idle_segments(uri) == short
+    assert without_idle_segments(short) == short
 
 
 HAZARDS = [

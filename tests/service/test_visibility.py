@@ -32,6 +32,17 @@ def guarded(page_size: int = 500) -> Server:
     return server
 
 
+class Later:
+    """An answer that is to be awaited, as of a function of some library."""
+
+    def __await__(self) -> Any:
+        raise AssertionError("nobody waits for it")
+
+
+async def admins_later(principal: str | None) -> bool:
+    return admins(principal)
+
+
 def names(server: Server, principal: str | None, member: str = "tools") -> list[str]:
     found: list[str] = []
     cursor: dict[str, str] = {}
@@ -241,3 +252,38 @@ def test_changes_are_for_those_who_may_read(uri: str, readers: list[int]) -> Non
     server.add_resource("t:broken", "x", visible=broken)
     assert [n for n, party in enumerate(PARTIES) if server.may_read(uri, party)] == readers
     assert Server("s").may_read(uri, None)
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda server: server.add_tool(lambda: "x", "a", visible=admins_later),
+        lambda server: server.add_resource("t:a", "x", visible=admins_later),
+        lambda server: server.add_resource("t:{id}", lambda id: id, visible=admins_later),
+        lambda server: server.add_prompt(lambda: "x", "a", visible=admins_later),
+        lambda server: server.add_skills({"a/SKILL.md": b""}, visible=admins_later),
+        lambda server: server.add_app("ui://a", "<!doctype html>", visible=admins_later),
+    ],
+)
+def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], object]) -> None:
+    server = Server("s")
+    with pytest.raises(TypeError, match="visible is a coroutine function"):
+        declare(server)
+    assert not any(map(len, server.collections.values()))
+
+
+def test_nobody_sees_what_is_not_decided_at_once() -> None:
+    server, later = Server("s"), {"visible": lambda principal: Later()}
+    server.add_tool(lambda: "x", "a", **later)
+    server.add_resource("t:a", "x", **later)
+    server.add_prompt(lambda: "x", "a", **later)
+    for method, params in (
+        ("tools/list", {}),
+        ("tools/call", {"name": "a"}),
+        ("resources/read", {"uri": "t:a"}),
+        ("prompts/get", {"name": "a"}),
+    ):
+        with pytest.raises(TypeError, match="returned an awaitable"):
+            ask(server, method, params, principal="root")
+    assert not server.has_tool("a", "root")
+    assert not server.may_read("t:a", "root")

@@ -234,6 +234,39 @@ async def test_a_handler_may_ask_for_more() -> None:
         check_audit(desk, "tools/call", {"name": "later"})
 
 
+@pytest.mark.parametrize(
+    ("errors", "status", "scopes"),
+    [
+        ([Forbidden({"a"}), Forbidden({"b"})], 403, "a b"),
+        ([Forbidden({"a"}), Forbidden({"a", "c"}), Forbidden({"b"})], 403, "a b c"),
+        ([Forbidden({"a"}), Forbidden(role=True)], 403, None),
+        ([Forbidden({"a"}), ValueError("a mistake")], 200, None),
+    ],
+)
+async def test_tasks_of_a_handler_ask_for_all_that_they_need(
+    errors: list[Exception], status: int, scopes: str | None
+) -> None:
+    server = Server("more")
+
+    async def fail(*raised: Exception) -> None:
+        if len(raised) == 1:
+            raise raised[0]
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail, raised[0])
+            group.start_soon(fail, *raised[1:])
+
+    @server.tool
+    async def tool() -> str:
+        await fail(*errors)
+        return "never"
+
+    async with protected(server) as desk:
+        answer = await desk.call(call("tool", desk.token()))
+        assert answer.status == status
+        if status == 403:
+            assert challenge_of(answer).get("scope") == scopes
+
+
 def raising(*given: object) -> str:
     raise RuntimeError("a mistake of the application")
 

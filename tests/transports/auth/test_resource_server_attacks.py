@@ -428,6 +428,24 @@ async def test_51_an_audit_that_raises_changes_no_verdict() -> None:
         assert (await desk.call(call("who"))).status == 401
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda audit: ResourceServer(RESOURCE, [Issuer(issuer="https://id.example")], audit=audit),
+        lambda audit: ApiKeyScheme([], audit=audit),
+        lambda audit: CertificateScheme({}, audit=audit),
+        lambda audit: AnyOf(ApiKeyScheme([]), audit=audit),
+        lambda audit: BehindProxy(ApiKeyScheme([]), ["10.0.0.2"], audit=audit),
+    ],
+)
+def test_51_no_event_goes_to_an_audit_that_nobody_awaits(make: Callable[[Any], object]) -> None:
+    async def audit(event: Any) -> None:
+        raise AssertionError("nobody awaits it")
+
+    with pytest.raises(TypeError, match="audit is a coroutine function"):
+        make(audit)
+
+
 async def test_52_a_flood_of_refused_tokens_gets_429() -> None:
     async with protected(max_failures=5) as desk:
         good = desk.token()

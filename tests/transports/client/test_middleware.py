@@ -1157,3 +1157,30 @@ async def test_middleware_of_a_client_hears_of_an_end_that_fails() -> None:
         async with connect(Server("leaky", lifespan=leaky), middleware=[watch]):
             assert watch.cores == 1
     assert watch.cores == 0
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_answer_of_middleware_grants_no_refused_subscription(
+    waits: bool, revision: Revision
+) -> None:
+    def forgives(request: Context) -> AnsweringSteps[Answer]:
+        try:
+            yield
+        except McpError:
+            return Answer(Raw(b"{}"))
+        return None
+
+    async def forgives_later(request: Context, call_next: CallNext[Answer]) -> Answer:
+        try:
+            return await call_next()
+        except McpError:
+            return Answer(Raw(b"{}"))
+
+    server = publishing()
+    server.add_resource("test://scoped", "x", scopes={"read"})
+    chosen = settings(forgives_later if waits else forgives)
+    async with connect(MemoryTarget(server, chosen), revision=revision.name) as client:
+        with pytest.raises(PeerError, match="it needs the scopes read"):
+            async with client.listen(uris=["test://scoped"]):
+                raise AssertionError("it was let through")

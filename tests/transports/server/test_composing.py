@@ -118,6 +118,21 @@ async def test_the_first_names_describes_and_declares() -> None:
     assert tool.output_schema["type"] == "integer"
 
 
+async def test_no_call_sees_what_another_has_put_into_a_default() -> None:
+    def gather(text: str, found: list[str] = []) -> list[str]:  # noqa: B006 - it is copied
+        found.append(text)
+        return found
+
+    for function in (
+        gather,
+        pipeline(first_letter, gather),
+        branch(first_letter, {}, default=gather),
+    ):
+        for text in "ab":
+            found = await outcome(function, text=text)
+            assert found == [text]
+
+
 async def test_it_is_a_function_for_programs_too() -> None:
     assert await pipeline(words, count)("a b c") == 3
     assert await parallel(length, broken)(text="a") == Outcomes({"length": 1}, {"broken": "not a"})

@@ -4,6 +4,7 @@ Each is an ``authenticate`` hook.  Sources: RFC 9110 section 11 (several schemes
 2.1 and 3, RFC 9440 (Client-Cert).
 """
 
+import inspect
 import logging
 import math
 import re
@@ -52,9 +53,14 @@ Audit = Callable[[AuthEvent], object]
 
 
 class Records:
-    """Audit and the limit of failures of a scheme."""
+    """Audit and the limit of failures of a scheme.
+
+    Raises TypeError for a coroutine function as ``audit``: its events would be lost.
+    """
 
     def __init__(self, scheme: str, audit: Audit | None, failures: FailureLimit | None) -> None:
+        if inspect.iscoroutinefunction(audit):
+            raise TypeError("audit is a coroutine function: it is called, and nobody awaits it")
         self._scheme = scheme
         self._audit = audit
         self._failures = failures

@@ -140,11 +140,7 @@ class _Member:
     async def run(self, context: Any, given: Mapping[str, Any]) -> Any:
         """Call the function with those of the values that it has parameters for."""
         values = tuple(
-            given[each.name]
-            if each.name in given
-            else each.default
-            if each.factory is None
-            else each.factory()
+            given[each.name] if each.name in given else each.fill()
             for each in self.handler.parameters
         )
         value = self.handler.call(context, values)

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import HandlerExit, InputNeeded
 from mcpcore.service.handlers import is_masked, shown
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import ErrorData, Forbidden
 from mcpcore.spec.methods import KNOWN_METHODS, SUBJECTS
 from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -122,8 +122,9 @@ class Failures:
 def simplified(error: BaseException) -> Exception | InputNeeded:
     """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
 
-    If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
-    that are no failure: see :mod:`mcpcore_transports.running.functions`.
+    If tasks of the handler asked the client, all of their questions are joined; so are the scopes
+    that they need.  Raises exceptions that are no failure: see
+    :mod:`mcpcore_transports.running.functions`.
     """
     if isinstance(error, InputNeeded):
         return error
@@ -133,7 +134,19 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
             if rest is None:
                 return InputNeeded(_requests(asked))
             error = rest
+        refused, rest = error.split(Forbidden)
+        if refused is not None and rest is None:
+            return _joined(refused)
     return failure_of(settled(error))
+
+
+def _joined(error: Forbidden | BaseExceptionGroup[Forbidden]) -> Forbidden:
+    """Return the refusal that names the scopes of all: a client asks for them once."""
+    if isinstance(error, Forbidden):
+        return error
+    found = [_joined(each) for each in error.exceptions]
+    scopes = frozenset[str]().union(*(each.scopes for each in found))
+    return Forbidden(scopes, role=any(each.role for each in found))
 
 
 def _requests(error: InputNeeded | BaseExceptionGroup[InputNeeded]) -> dict[str, InputRequest]:

@@ -68,6 +68,8 @@ class _Wrapped(Prepared):
                 self.task, self.requirement = inner.task, inner.requirement
             if inner.home is not None:
                 self.home = inner.home
+        else:
+            self.error = inner
         self.bare = False
         self._bare: Raw | None = None
         """Result of the handler, if it is bare: it still is if no middleware replaces it."""

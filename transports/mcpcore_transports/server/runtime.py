@@ -374,6 +374,8 @@ class ServerRuntime:
     ) -> None:
         result = prepared.finish(value)
         if event.method in self._asked:
+            if prepared.error is not None:  # refused on the way: no answer of middleware grants it
+                raise prepared.error
             self.machine.admit(event.key)
             return
         if context is None:
