@@ -31,7 +31,9 @@ from mcpcore import (
     PrivateKey,
     Server,
     SigningKey,
+    ServerOptions,
     connect,
+    connect_all,
 )
 from mcpcore.auth.needs import Stored
 from mcpcore.engine.events import Event
@@ -390,6 +392,41 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
                 assert events[2].reason == "there was no conversation within 60 s"
             assert await add(client) == 2
     assert len(person.asked) == 2
+
+
+async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked(
+    clock: Clock, tmp_path: Path
+) -> None:
+    """Its time stands still meanwhile; the next connection goes on with the token."""
+    person, answers = Person(), list[str]()
+    person.hold = anyio.Event()
+    settings = ClientSettings(
+        sign_in=person,
+        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002),
+        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
+    )
+
+    async def call() -> None:
+        answers.append((await servers.call_tool("add", {"a": 1, "b": 1})).text)
+
+    async with stage(notes(), "ws") as on, road("ws", on.served.port, tmp_path) as way:
+        on.url = way.url
+        options = ServerOptions(targets=[way.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(call)
+                    await until(lambda: person.asked)
+                    await clock.skip(250)
+                    assert len(person.asked) == 1
+                    person.hold.set()
+                await clock.skip(250)
+                first = await servers.client("notes")
+                way.cut()
+                await until(lambda: first.closed is not None)
+                await call()
+    assert answers == ["2", "2"]
+    assert len(person.asked) == 1
 
 
 # Refresh

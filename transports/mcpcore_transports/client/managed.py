@@ -4,8 +4,8 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -32,7 +32,8 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.targets import Replicas, Target
 
-if TYPE_CHECKING:  # a type alone: few authorize
+if TYPE_CHECKING:  # types alone: few authorize
+    from mcpcore_transports.auth.stores import TokenStore
     from mcpcore_transports.http.client.authorization import Auth
 else:  # for signatures
     Auth = Any
@@ -59,7 +60,7 @@ class ServerOptions(Replicas, frozen=True, kw_only=True):
     middleware: Sequence[ClientMiddleware] = ()
     """Middleware outside of the circuit breaker."""
     start_timeout: float = 10.0
-    """Maximum time for opening a connection."""
+    """Maximum time for opening a connection, without that for its authorization."""
     list_timeout: float = 10.0
     """Maximum time that a merged list waits for this server."""
     stale: float = 0.0
@@ -159,6 +160,25 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     """Reason of the last failure to connect, or of the last loss."""
 
 
+class _Opening(connect):
+    """Connection whose time for being opened stands still while a person may be asked."""
+
+    limit: anyio.CancelScope | None = None
+    """Scope with that time; None once it is open."""
+
+    @contextmanager
+    def _authorizing(self) -> Iterator[None]:
+        limit, left = self.limit, 0.0
+        if limit is not None:
+            left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        try:
+            with super()._authorizing():
+                yield
+        finally:
+            if limit is not None and limit is self.limit:
+                limit.deadline = anyio.current_time() + left
+
+
 class ManagedConnection:
     """Connection to one target of ``server``.
 
@@ -202,6 +222,8 @@ class ManagedConnection:
         """Scope of the attempt to connect, or of the time until the next one."""
         self._probe = anyio.CancelScope()
         """Scope of the last request that was sent to see how the server is."""
+        self._tokens: TokenStore | None = options.settings.tokens
+        """Store of the tokens for all connections, one after the other."""
         self._failure: Exception | None = None
         self._retry_at: float | None = None
         self._requests = self._failures = self._in_flight = 0
@@ -304,12 +326,17 @@ class ManagedConnection:
         options = self._options
         reconnect = structs.replace(options.settings.reconnect, attempts=0, max_restarts=0)
         callbacks = options.callbacks or Callbacks()
-        connecting = connect(
+        if self._tokens is None and (options.auth or getattr(self._target, "auth", None)):
+            from mcpcore_transports.auth.stores import MemoryTokens  # late: few authorize
+
+            self._tokens = MemoryTokens()
+        settings = structs.replace(options.settings, reconnect=reconnect, tokens=self._tokens)
+        connecting = _Opening(
             self._target,
             callbacks=structs.replace(callbacks, connection=self._on_connection),
             revisions=options.revisions,
             auth=options.auth,
-            settings=structs.replace(options.settings, reconnect=reconnect),
+            settings=settings,
             middleware=self._middleware,
         )
         begun = anyio.Event()
@@ -319,8 +346,9 @@ class ManagedConnection:
                 await self._starts.acquire()
                 self._group.start_soon(self._share_start, begun)
                 self._scope.deadline = anyio.current_time() + options.start_timeout
+                connecting.limit = self._scope
                 async with connecting as self.client:
-                    self._scope.deadline = math.inf
+                    connecting.limit, self._scope.deadline = None, math.inf
                     begun.set()
                     plan.opened(clock())
                     self._step(AvailabilitySignal.OPENED)
