@@ -297,6 +297,15 @@ def test_a_stored_token_that_is_over_is_not(later: int) -> None:
                 "scopes": ["a b"],
             }
         ).encode(),
+        json.dumps(
+            {
+                "resource": SERVER,
+                "issuer": ISSUER,
+                "token_endpoint": f"{ISSUER}/token",
+                "client": {"client_id": "x"},
+                "access_token": "a\nb",
+            }
+        ).encode(),
     ],
 )
 def test_a_record_that_cannot_be_read_is_replaced(data: bytes) -> None:
