@@ -355,7 +355,7 @@ def test_a_token_of_another_key_is_neither_used_nor_refreshed(thumbprint: str | 
 @pytest.mark.parametrize("jwk", [{"kty": "oct"}, {**JWK, "d": "AA"}], ids=["oct", "private"])
 def test_a_key_is_public_and_has_a_thumbprint(jwk: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="not a public key of a known kind"):
-        World().client(dpop=replace(DPOP, jwk=jwk))  # each proof would show it
+        replace(DPOP, jwk=jwk)  # each proof would show it
 
 
 @pytest.mark.parametrize(
