@@ -54,8 +54,10 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore.types import Tool
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.servers import MergedList
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
 from tests.clock import HOUR, Clock, patience, turns, until
@@ -427,6 +429,30 @@ async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked
                 await call()
     assert answers == ["2", "2"]
     assert len(person.asked) == 1
+
+
+async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Clock) -> None:
+    person, lists = Person(), list[MergedList[Tool]]()
+    settings = settings_of(person, cache=False)
+
+    async def read() -> None:
+        lists.append(await servers.tools())
+
+    async with stage(notes()) as on:
+        options = ServerOptions(targets=[on.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                await read()
+                on.authority.forgetful, person.hold = True, anyio.Event()
+                on.expire()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    await until(lambda: len(person.asked) == 2)
+                    await clock.skip(250)
+                    assert person.hold.statistics().tasks_waiting == 1
+                    person.hold.set()
+    assert [(len(each.items), each.failures) for each in lists] == [(1, {}), (1, {})]
+    assert len(person.asked) == 2
 
 
 # Refresh

@@ -5,7 +5,7 @@ import secrets
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -62,7 +62,8 @@ class ServerOptions(Replicas, frozen=True, kw_only=True):
     start_timeout: float = 10.0
     """Maximum time for opening a connection, without that for its authorization."""
     list_timeout: float = 10.0
-    """Maximum time that a merged list waits for this server."""
+    """Maximum time that a merged list waits for this server; if a person has to sign in again for
+    an open connection, it waits for that, too."""
     stale: float = 0.0
     """Maximum age of the last list that is used while the server gives none; 0: none is."""
     in_flight: int = 1024
@@ -160,23 +161,59 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     """Reason of the last failure to connect, or of the last loss."""
 
 
-class _Opening(connect):
-    """Connection whose time for being opened stands still while a person may be asked."""
+class _StandingStill:
+    """Limits of time that stand still while a person may be asked to sign in."""
 
-    limit: anyio.CancelScope | None = None
-    """Scope with that time; None once it is open."""
+    def __init__(self) -> None:
+        self._limits: dict[anyio.CancelScope, float] = {}
+        """Limits, each with the seconds that it has left while it stands still."""
+        self._flows = 0
+
+    @contextmanager
+    def within(self, limit: anyio.CancelScope) -> Iterator[None]:
+        """Let a limit stand still where there is reason to, in this block."""
+        self._limits[limit] = 0.0
+        if self._flows:
+            self._stop(limit)
+        try:
+            yield
+        finally:
+            if self._flows:
+                self._go_on(limit)
+            del self._limits[limit]
+
+    @contextmanager
+    def flow(self) -> Iterator[None]:
+        """Let all limits stand still in this block."""
+        self._flows += 1
+        if self._flows == 1:
+            for limit in self._limits:
+                self._stop(limit)
+        try:
+            yield
+        finally:
+            self._flows -= 1
+            if not self._flows:
+                for limit in self._limits:
+                    self._go_on(limit)
+
+    def _stop(self, limit: anyio.CancelScope) -> None:
+        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        self._limits[limit] = left
+
+    def _go_on(self, limit: anyio.CancelScope) -> None:
+        limit.deadline = anyio.current_time() + self._limits[limit]
+
+
+class _Patient(connect):
+    """Connection whose flows of authorization let limits of time stand still."""
+
+    still: _StandingStill
 
     @contextmanager
     def _authorizing(self) -> Iterator[None]:
-        limit, left = self.limit, 0.0
-        if limit is not None:
-            left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
-        try:
-            with super()._authorizing():
-                yield
-        finally:
-            if limit is not None and limit is self.limit:
-                limit.deadline = anyio.current_time() + left
+        with self.still.flow(), super()._authorizing():
+            yield
 
 
 class ManagedConnection:
@@ -222,6 +259,8 @@ class ManagedConnection:
         """Scope of the attempt to connect, or of the time until the next one."""
         self._probe = anyio.CancelScope()
         """Scope of the last request that was sent to see how the server is."""
+        self.still = _StandingStill()
+        """Limits that wait while a person is asked for this connection."""
         self._tokens: TokenStore | None = options.settings.tokens
         """Store of the tokens for all connections, one after the other."""
         self._failure: Exception | None = None
@@ -331,7 +370,7 @@ class ManagedConnection:
 
             self._tokens = MemoryTokens()
         settings = structs.replace(options.settings, reconnect=reconnect, tokens=self._tokens)
-        connecting = _Opening(
+        connecting = _Patient(
             self._target,
             callbacks=structs.replace(callbacks, connection=self._on_connection),
             revisions=options.revisions,
@@ -339,16 +378,18 @@ class ManagedConnection:
             settings=settings,
             middleware=self._middleware,
         )
+        connecting.still = self.still
         begun = anyio.Event()
         self._lost = anyio.Event()
         try:
-            with anyio.CancelScope() as self._scope:
+            with anyio.CancelScope() as self._scope, ExitStack() as opening:
                 await self._starts.acquire()
                 self._group.start_soon(self._share_start, begun)
                 self._scope.deadline = anyio.current_time() + options.start_timeout
-                connecting.limit = self._scope
+                opening.enter_context(self.still.within(self._scope))
                 async with connecting as self.client:
-                    connecting.limit, self._scope.deadline = None, math.inf
+                    opening.close()
+                    self._scope.deadline = math.inf
                     begun.set()
                     plan.opened(clock())
                     self._step(AvailabilitySignal.OPENED)
