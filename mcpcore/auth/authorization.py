@@ -242,8 +242,7 @@ class Authorization:
     ) -> None:
         """Create a machine for the MCP endpoint ``server``; ``seed``: 32 random bytes or more.
 
-        Raises UrlRefused for a server to which no token may be sent, ValueError for a DPoP key that
-        is not a public one of a known kind.
+        Raises UrlRefused for a server to which no token may be sent.
         """
         self.settings = settings or AuthorizationSettings()
         url = check_url(

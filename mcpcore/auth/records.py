@@ -72,7 +72,7 @@ def read_token_key(text: str) -> TokenKey | None:
 class TokenRecord(Discreet, frozen=True, kw_only=True, omit_defaults=True):
     """Stored token of a resource, with all that its refresh needs.
 
-    Raises ValueError for scopes that cannot be sent.
+    Raises ValueError for a token or scopes that cannot be sent.
     """
 
     resource: str
@@ -92,6 +92,8 @@ class TokenRecord(Discreet, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         format_scopes(self.scopes or ())
+        if not all("!" <= char <= "~" for char in self.access_token):
+            raise ValueError("no header can hold the token")
 
     def __shown__(self) -> Mapping[str, object]:
         tokens = dict.fromkeys(("access_token", "refresh_token"), HIDDEN)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ID_TOKEN, ClientIdentity, SigningKey
+from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
 
@@ -67,12 +68,18 @@ AnyGrant = CodeGrant | ClientCredentialsGrant | AssertionGrant | EnterpriseGrant
 
 
 class DpopKey(Struct, frozen=True, kw_only=True):
-    """Key that tokens are bound to: its public part, and by what name it signs."""
+    """Key that tokens are bound to: its public part, and by what name it signs.
+
+    Raises ValueError for a key that is not a public one of a known kind: each proof would show it.
+    """
 
     jwk: Mapping[str, Any]
     """Public part of the key."""
     signing: SigningKey
     """Name and algorithm of the signatures."""
+
+    def __post_init__(self) -> None:
+        thumbprint(self.jwk)
 
 
 class AuthorizationSettings(Struct, frozen=True, kw_only=True):

@@ -297,6 +297,15 @@ def test_a_stored_token_that_is_over_is_not(later: int) -> None:
                 "scopes": ["a b"],
             }
         ).encode(),
+        json.dumps(
+            {
+                "resource": SERVER,
+                "issuer": ISSUER,
+                "token_endpoint": f"{ISSUER}/token",
+                "client": {"client_id": "x"},
+                "access_token": "a\nb",
+            }
+        ).encode(),
     ],
 )
 def test_a_record_that_cannot_be_read_is_replaced(data: bytes) -> None:
@@ -346,7 +355,7 @@ def test_a_token_of_another_key_is_neither_used_nor_refreshed(thumbprint: str | 
 @pytest.mark.parametrize("jwk", [{"kty": "oct"}, {**JWK, "d": "AA"}], ids=["oct", "private"])
 def test_a_key_is_public_and_has_a_thumbprint(jwk: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="not a public key of a known kind"):
-        World().client(dpop=replace(DPOP, jwk=jwk))  # each proof would show it
+        replace(DPOP, jwk=jwk)  # each proof would show it
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ class _SubjectParams(Struct, frozen=True):
 
 
 _subject = msgspec.json.Decoder(_SubjectParams).decode
-_OPENING = ("server/discover", "initialize", "notifications/initialized")
-"""Messages that all others wait for."""
+_OPENING = ("initialize", "notifications/initialized")
+"""Messages that all others wait for, as they do for a ``server/discover`` that negotiates."""
 
 
 def challenges_of(status: int, headers: Headers) -> tuple[str, ...] | None:
@@ -105,7 +105,7 @@ class Challenges:
 
     def _pause(self, call: Call, now: float) -> list[tuple[Outbound, float]]:
         outbound, deadlines = self._state.endpoint.outbound, self._state.endpoint.deadlines
-        if call.method in _OPENING or self._state.must_wait:
+        if call.negotiating or call.method in _OPENING or self._state.must_wait:
             waiting = list(outbound.values())
         else:
             own = None if call.request is None else outbound.get(call.request)

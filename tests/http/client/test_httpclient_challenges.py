@@ -196,6 +196,24 @@ def test_the_deadline_stands_still(era: str) -> None:
     assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
 
 
+@pytest.mark.parametrize("then", ["cancelled", "answered"])
+def test_the_deadlines_of_others_go_on_while_a_later_discovery_is_refused(then: str) -> None:
+    """Nothing waits for one that does not open the conversation, such as a ping."""
+    hand = hand_of("modern")
+    request, _ = hand.call()
+    asked = hand.client.request("server/discover", now=hand.now)
+    told = refuse(hand, hand.next())
+    if then == "cancelled":
+        hand.client.cancel(asked, now=hand.now)
+        assert hand.take(RequestEnded).request == asked
+    hand.pass_time(20.5)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
+    if then == "answered":
+        hand.result(retry(hand, told), DISCOVERED)
+        assert hand.take(ResultReceived).request == asked
+
+
 def test_progress_after_the_pause_counts_from_there() -> None:
     hand = hand_of("modern")
     request, send = hand.call(progress=True)

@@ -31,7 +31,9 @@ from mcpcore import (
     PrivateKey,
     Server,
     SigningKey,
+    ServerOptions,
     connect,
+    connect_all,
 )
 from mcpcore.auth.needs import Stored
 from mcpcore.engine.events import Event
@@ -52,8 +54,10 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore.types import Tool
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.servers import MergedList
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
 from tests.clock import HOUR, Clock, patience, turns, until
@@ -389,6 +393,65 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
                 assert isinstance(events[2], Reconnecting)
                 assert events[2].reason == "there was no conversation within 60 s"
             assert await add(client) == 2
+    assert len(person.asked) == 2
+
+
+async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked(
+    clock: Clock, tmp_path: Path
+) -> None:
+    """Its time stands still meanwhile; the next connection goes on with the token."""
+    person, answers = Person(), list[str]()
+    person.hold = anyio.Event()
+    settings = ClientSettings(
+        sign_in=person,
+        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002),
+        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
+    )
+
+    async def call() -> None:
+        answers.append((await servers.call_tool("add", {"a": 1, "b": 1})).text)
+
+    async with stage(notes(), "ws") as on, road("ws", on.served.port, tmp_path) as way:
+        on.url = way.url
+        options = ServerOptions(targets=[way.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(call)
+                    await until(lambda: person.asked)
+                    await clock.skip(250)
+                    assert len(person.asked) == 1
+                    person.hold.set()
+                await clock.skip(250)
+                first = await servers.client("notes")
+                way.cut()
+                await until(lambda: first.closed is not None)
+                await call()
+    assert answers == ["2", "2"]
+    assert len(person.asked) == 1
+
+
+async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Clock) -> None:
+    person, lists = Person(), list[MergedList[Tool]]()
+    settings = settings_of(person, cache=False)
+
+    async def read() -> None:
+        lists.append(await servers.tools())
+
+    async with stage(notes()) as on:
+        options = ServerOptions(targets=[on.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                await read()
+                on.authority.forgetful, person.hold = True, anyio.Event()
+                on.expire()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    await until(lambda: len(person.asked) == 2)
+                    await clock.skip(250)
+                    assert person.hold.statistics().tasks_waiting == 1
+                    person.hold.set()
+    assert [(len(each.items), each.failures) for each in lists] == [(1, {}), (1, {})]
     assert len(person.asked) == 2
 
 

@@ -21,6 +21,11 @@ from mcpcore.errors import AuthorizationError, ExtraMissingError
 from mcpcore_transports.auth.file_store import DAMAGED, FileTokens, default_folder
 from mcpcore_transports.auth.keyring_store import KeyringTokens
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from mcpcore_transports.client.client import Client
+from mcpcore_transports.commands.options import ConnectOptions
+from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.commands.target import converse
+from mcpcore_transports.targets import parse_target
 from tests.clock import PATIENCE, patience, turns, until
 from tests.warm import PYTHON
 
@@ -347,6 +352,21 @@ def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_folder() == tmp_path / ".local" / "state" / "mcpcore" / "tokens"
     assert FileTokens().folder == default_folder()
+
+
+def test_a_user_without_a_folder_has_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(AuthorizationError, match="set XDG_STATE_HOME"):
+        FileTokens()
+    with pytest.raises(Failure, match="127.0.0.1:1"):  # nobody needs tokens for this
+        converse(parse_target("http://127.0.0.1:1/mcp"), ConnectOptions(), Client.ping)
 
 
 # Processes

@@ -276,8 +276,13 @@ async def test_what_is_wrong_with_a_certificate(
 
 
 @asynccontextmanager
-async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIterator[str]:
-    """A server that answers each POST so, and each GET so, too, or with metadata; its URL."""
+async def answering(
+    status: str, *lines: str, metadata: bool = False, about: str = ""
+) -> AsyncIterator[str]:
+    """A server that answers each POST so, and each GET so, too, or with metadata; its URL.
+
+    ``about``: the resource of the metadata, if it is not the server itself.
+    """
     url = ""
 
     async def answer(stream: SocketStream) -> None:
@@ -290,7 +295,7 @@ async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIt
         head = [f"HTTP/1.1 {status}", *lines]
         if metadata and asked.startswith(b"GET "):
             head = ["HTTP/1.1 200 OK", "content-type: application/json"]
-            found = {"resource": url, "authorization_servers": ["https://id.example"]}
+            found = {"resource": about or url, "authorization_servers": ["https://id.example"]}
             body = json.dumps(found).encode()
         head += [f"content-length: {len(body)}", "", ""]
         await stream.send("\r\n".join(head).encode() + body)
@@ -415,3 +420,12 @@ async def test_who_gives_tokens_is_found_by_the_metadata() -> None:
     assert results["http"].detail.endswith("names authorization servers: https://id.example")
     assert results["http"].fix == f"mcpcore auth login {url}, unless a token is kept"
     assert (results["era"].state, results["era"].fix) == ("failed", f"mcpcore auth login {url}")
+
+
+@pytest.mark.anyio
+async def test_the_metadata_is_asked_for_by_the_proxy_of_the_server() -> None:
+    server, challenge = "http://127.0.0.1:1/mcp", "www-authenticate: Bearer scope=a"
+    async with answering("401 Unauthorized", challenge, metadata=True, about=server) as url:
+        options = ConnectOptions(proxy=url.removesuffix("/mcp"))
+        found = await Examination(options, target=parse_target(server)).http()
+    assert found.detail.endswith("names authorization servers: https://id.example")

@@ -185,9 +185,13 @@ class FileTokens:
 
 
 def default_folder() -> Path:
-    """Return the folder for tokens of this user."""
+    """Return the folder for tokens of this user.  Raises AuthorizationError for one without any."""
     base = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
+    except RuntimeError:  # of pathlib: HOME is not set, and the system does not know the user
+        text = "tokens cannot be kept: this user has no folder, set XDG_STATE_HOME"
+        raise AuthorizationError(text) from None
 
 
 @contextmanager

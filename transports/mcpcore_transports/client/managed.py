@@ -4,8 +4,8 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -32,7 +32,8 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.targets import Replicas, Target
 
-if TYPE_CHECKING:  # a type alone: few authorize
+if TYPE_CHECKING:  # types alone: few authorize
+    from mcpcore_transports.auth.stores import TokenStore
     from mcpcore_transports.http.client.authorization import Auth
 else:  # for signatures
     Auth = Any
@@ -59,9 +60,10 @@ class ServerOptions(Replicas, frozen=True, kw_only=True):
     middleware: Sequence[ClientMiddleware] = ()
     """Middleware outside of the circuit breaker."""
     start_timeout: float = 10.0
-    """Maximum time for opening a connection."""
+    """Maximum time for opening a connection, without that for its authorization."""
     list_timeout: float = 10.0
-    """Maximum time that a merged list waits for this server."""
+    """Maximum time that a merged list waits for this server; if a person has to sign in again for
+    an open connection, it waits for that, too."""
     stale: float = 0.0
     """Maximum age of the last list that is used while the server gives none; 0: none is."""
     in_flight: int = 1024
@@ -159,6 +161,61 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     """Reason of the last failure to connect, or of the last loss."""
 
 
+class _StandingStill:
+    """Limits of time that stand still while a person may be asked to sign in."""
+
+    def __init__(self) -> None:
+        self._limits: dict[anyio.CancelScope, float] = {}
+        """Limits, each with the seconds that it has left while it stands still."""
+        self._flows = 0
+
+    @contextmanager
+    def within(self, limit: anyio.CancelScope) -> Iterator[None]:
+        """Let a limit stand still where there is reason to, in this block."""
+        self._limits[limit] = 0.0
+        if self._flows:
+            self._stop(limit)
+        try:
+            yield
+        finally:
+            if self._flows:
+                self._go_on(limit)
+            del self._limits[limit]
+
+    @contextmanager
+    def flow(self) -> Iterator[None]:
+        """Let all limits stand still in this block."""
+        self._flows += 1
+        if self._flows == 1:
+            for limit in self._limits:
+                self._stop(limit)
+        try:
+            yield
+        finally:
+            self._flows -= 1
+            if not self._flows:
+                for limit in self._limits:
+                    self._go_on(limit)
+
+    def _stop(self, limit: anyio.CancelScope) -> None:
+        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        self._limits[limit] = left
+
+    def _go_on(self, limit: anyio.CancelScope) -> None:
+        limit.deadline = anyio.current_time() + self._limits[limit]
+
+
+class _Patient(connect):
+    """Connection whose flows of authorization let limits of time stand still."""
+
+    still: _StandingStill
+
+    @contextmanager
+    def _authorizing(self) -> Iterator[None]:
+        with self.still.flow(), super()._authorizing():
+            yield
+
+
 class ManagedConnection:
     """Connection to one target of ``server``.
 
@@ -202,6 +259,10 @@ class ManagedConnection:
         """Scope of the attempt to connect, or of the time until the next one."""
         self._probe = anyio.CancelScope()
         """Scope of the last request that was sent to see how the server is."""
+        self.still = _StandingStill()
+        """Limits that wait while a person is asked for this connection."""
+        self._tokens: TokenStore | None = options.settings.tokens
+        """Store of the tokens for all connections, one after the other."""
         self._failure: Exception | None = None
         self._retry_at: float | None = None
         self._requests = self._failures = self._in_flight = 0
@@ -304,22 +365,30 @@ class ManagedConnection:
         options = self._options
         reconnect = structs.replace(options.settings.reconnect, attempts=0, max_restarts=0)
         callbacks = options.callbacks or Callbacks()
-        connecting = connect(
+        if self._tokens is None and (options.auth or getattr(self._target, "auth", None)):
+            from mcpcore_transports.auth.stores import MemoryTokens  # late: few authorize
+
+            self._tokens = MemoryTokens()
+        settings = structs.replace(options.settings, reconnect=reconnect, tokens=self._tokens)
+        connecting = _Patient(
             self._target,
             callbacks=structs.replace(callbacks, connection=self._on_connection),
             revisions=options.revisions,
             auth=options.auth,
-            settings=structs.replace(options.settings, reconnect=reconnect),
+            settings=settings,
             middleware=self._middleware,
         )
+        connecting.still = self.still
         begun = anyio.Event()
         self._lost = anyio.Event()
         try:
-            with anyio.CancelScope() as self._scope:
+            with anyio.CancelScope() as self._scope, ExitStack() as opening:
                 await self._starts.acquire()
                 self._group.start_soon(self._share_start, begun)
                 self._scope.deadline = anyio.current_time() + options.start_timeout
+                opening.enter_context(self.still.within(self._scope))
                 async with connecting as self.client:
+                    opening.close()
                     self._scope.deadline = math.inf
                     begun.set()
                     plan.opened(clock())

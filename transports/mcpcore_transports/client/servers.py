@@ -265,8 +265,8 @@ class Servers:
 
         async def collect(server: _MergedServer) -> None:
             try:
-                with anyio.fail_after(server.options.list_timeout):
-                    found[server.name] = await self._list(server, method)
+                with anyio.fail_after(server.options.list_timeout) as limit:
+                    found[server.name] = await self._list(server, method, limit)
             except Exception as error:  # a middleware may raise anything
                 failures[server.name] = _timed_out(method, server, error)
                 kept = server.lists.get(method)
@@ -288,13 +288,18 @@ class Servers:
                 self._names.read.add((name, method))
         return MergedList(items, failures, stale, self._conflicts())
 
-    async def _list(self, server: _MergedServer, method: str) -> list[Any]:
+    async def _list(
+        self, server: _MergedServer, method: str, limit: anyio.CancelScope
+    ) -> list[Any]:
         """Return the list of one server, with its own names."""
         listing = _LISTINGS[method]
 
         async def fetch(client: Client, _: float | None) -> list[Any]:
-            declared = declares(client.capabilities, _CAPABILITIES[method] or "")
-            return await listing.fetch(client) if declared else []
+            if not declares(client.capabilities, _CAPABILITIES[method] or ""):
+                return []
+            connection = next(it for it in server.connections.values() if it.client is client)
+            with connection.still.within(limit):  # else a sign-in would be broken off
+                return await listing.fetch(client)
 
         items = await self._routed(server, method, fetch, repeatable=True, patient=False)
         if method == "tools/list":

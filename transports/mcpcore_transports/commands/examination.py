@@ -40,6 +40,7 @@ from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.target import (
     WEB,
+    access,
     client_settings,
     connection,
     era_doubt,
@@ -290,10 +291,7 @@ class Examination:
         from mcpcore_transports.auth.fetching import Fetcher
 
         assert not callable(target.headers)  # noqa: S101 - made from words
-        settings = client_settings(self._options)
-        fetcher = Fetcher(
-            local=True, private=True, ssl_context=settings.ssl_context, proxy=settings.proxy
-        )
+        fetcher = Fetcher(local=True, private=True, **access(self._options))
         headers = {**_HEADERS, **target.headers}
         got = await fetcher.fetch(
             Fetch(
@@ -332,7 +330,7 @@ class Examination:
         private = self._options.auth_private
         rules = AuthorizationSettings(private=private)
         endpoints = Endpoints(rules, local=local, seed=os.urandom(32))
-        fetcher = Fetcher(local=local, private=private)
+        fetcher = Fetcher(local=local, private=private, **access(self._options))
         steps = find_resource(endpoints, url, challenge.params.get("resource_metadata"))
         fix = f"mcpcore auth login {shown_url(url)}, unless a token is kept"
         try:
