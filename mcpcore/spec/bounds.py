@@ -31,7 +31,8 @@ def check_kinds(settings: Struct) -> None:
     The characters of a string would be taken for these; and what is equal to no member would count
     as none of them.  Raises ValueError, which names the setting.
     """
-    for name, kind in type(settings).__annotations__.items():
+    kinds: dict[str, Any] = type(settings).__annotations__
+    for name, kind in kinds.items():
         value = getattr(settings, name)
         if isinstance(value, str) and any(get_origin(x) is tuple for x in (kind, *get_args(kind))):
             raise ValueError(f"{name} must be a tuple of strings, not the string {value!r}")

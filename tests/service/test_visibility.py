@@ -273,7 +273,8 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
 
 
 def test_nobody_sees_what_is_not_decided_at_once() -> None:
-    server, later = Server("s"), {"visible": lambda principal: Later()}
+    server = Server("s")
+    later: Any = {"visible": lambda principal: Later()}
     server.add_tool(lambda: "x", "a", **later)
     server.add_resource("t:a", "x", **later)
     server.add_prompt(lambda: "x", "a", **later)

@@ -234,9 +234,10 @@ def questions(result: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 def error_of(said: Said) -> ErrorData:
     """Return the error that was said; where its code is none, that of an internal error."""
     found, code = said.error, said.error.get("code")
-    whole = isinstance(code, int) and not isinstance(code, bool)
+    if not isinstance(code, int) or isinstance(code, bool):
+        code = INTERNAL_ERROR
     data = {"data": Raw(msgspec.json.encode(found["data"]))} if "data" in found else {}
-    return ErrorData.make(code if whole else INTERNAL_ERROR, str(found.get("message", "")), **data)
+    return ErrorData.make(code, str(found.get("message", "")), **data)
 
 
 def _decoded(record: Record) -> Any:

@@ -43,11 +43,12 @@ def revision(request: pytest.FixtureRequest) -> str:
 async def test_what_is_open_is_not_opened_again(opened: str) -> None:
     server = Server("s")
     async with connect(server) as client:
-        block: Any = {
-            "connect": lambda: connect(server),
-            "connect_all": lambda: connect_all({"s": server}),
-            "listen": lambda: client.listen(tools=True),
-        }[opened]()
+        blocks: dict[str, Any] = {
+            "connect": connect(server),
+            "connect_all": connect_all({"s": server}),
+            "listen": client.listen(tools=True),
+        }
+        block = blocks[opened]
         async with block:
             with pytest.raises(LocalProtocolError, match=rf"{opened}\(\) for"):
                 await block.__aenter__()

@@ -1082,7 +1082,8 @@ def test_the_session_that_a_request_was_sent_in_is_logged(
 ) -> None:
     caplog.set_level(logging.INFO, "mcpcore.requests")
     request = OutgoingRequest(method="ping", revision="2025-11-25", meta={})
-    steps: Any = log_outgoing()(request)
+    middleware: Any = log_outgoing()
+    steps = middleware(request)
     next(steps)
     request.session = "a secret"
     with pytest.raises(StopIteration):
