@@ -209,7 +209,7 @@ class ClientCore:
     ) -> None:
         self.machine = machine
         self.callbacks = copy(callbacks)
-        """Those of this connection alone, which may set other roots."""
+        """Callbacks of this connection alone, which may set other roots."""
         self.settings = settings or ClientSettings()
         self.link: Link | ReconnectingLink | None = None
         self.ready: events.Ready | None = None
