@@ -88,6 +88,10 @@ FOUND = [
         *(1003518, "store", read_faults("delay@0.069:2:12:2,crash_server@9.773:7:0:10")),
         read_works("0:4,0:5"),
     ),
+    Schedule(
+        *(57015669, "store", read_faults("wall@0.063:4:70:0.5,mute@7.552:1:0.8:30")),
+        read_works("0:3,1:3"),
+    ),
     Schedule(1009068, "lines", read_faults("mute@15.008:7:0.3:10"), read_works("0:7")),
     Schedule(18084918, "sse", read_faults("mute@0.183:6:0.8:30"), ()),
     # ... and a change that waits on a stream that is lost goes to the next when that is known.
