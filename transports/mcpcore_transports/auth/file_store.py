@@ -185,9 +185,13 @@ class FileTokens:
 
 
 def default_folder() -> Path:
-    """Return the folder for tokens of this user."""
+    """Return the folder for tokens of this user.  Raises AuthorizationError if there is none."""
     base = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
+    except RuntimeError:
+        text = "there is no home directory to keep tokens in; XDG_STATE_HOME names another one"
+        raise AuthorizationError(text) from None
 
 
 @contextmanager

@@ -340,7 +340,10 @@ def _keeps_tokens() -> bool:
     """Return True if this user may have tokens; most have none, and need no more modules."""
     from mcpcore_transports.auth.file_store import default_folder  # late: few authorize
 
-    return default_folder().is_dir()
+    try:
+        return default_folder().is_dir()
+    except errors.AuthorizationError:
+        return False
 
 
 async def _converse(
