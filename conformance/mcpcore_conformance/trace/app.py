@@ -328,7 +328,7 @@ def _replay(
     if as_json:
         steps = [step for part in found for step in play_part(trace, part, side=side)]
         _print_json(steps)
-        differ = any(step.remarks for step in steps)
+        differ = sum(bool(step.remarks) for step in steps)
     else:
         differ = sum(_print_steps(part.title, play_part(trace, part, side=side)) for part in found)
     return Exit.REFUSED if differ else Exit.OK
