@@ -1222,12 +1222,29 @@ def _of_a_pipe() -> Iterator[Record]:
     yield from stream(*told, ends=False)
 
 
-@pytest.mark.parametrize("records", [_of_listening, _of_get, _of_a_pipe])
-def test_what_came_on_a_stream_that_never_ends_is_forgotten(
-    records: Callable[[], Iterator[Record]],
+def _of_answers() -> Iterator[Record]:
+    yield from session()
+    for number in range(3, 200):
+        yield from post(request("ping", id=number), number, **TOLD)
+        yield from reply(result(id=number), number)
+
+
+def _of_notifications() -> Iterator[Record]:
+    yield from session()
+    for number in range(3, 200):
+        yield from post(notice("notifications/roots/list_changed"), number, **TOLD)
+        yield from reply(None, number, 202)
+
+
+@pytest.mark.parametrize(
+    "records", [_of_listening, _of_get, _of_a_pipe, _of_answers, _of_notifications]
+)
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_what_was_said_over_http_is_forgotten(
+    records: Callable[[], Iterator[Record]], side: Any
 ) -> None:
-    made = trace(*records(), side="server", binding="http")
-    checker = Checker(made.header)
+    made = trace(*records(), side=side, binding="http")
+    checker = Checker(made.header, kept=5)
     for entry in made.entries:
         checker.look_at(entry)
     gc.collect()

@@ -4,11 +4,12 @@ Nothing is found where the trace does not say enough: what was cut may have been
 race only the side that recorded can tell who was late.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
-from mcpcore.trace.format import MESSAGES, TO_SERVER, Header
+from mcpcore.trace.format import MESSAGES, TO_SERVER, Header, Record
 from mcpcore_conformance.run.transcript import INCOMPLETE
 from mcpcore_conformance.trace import (
     check_apps,
@@ -33,6 +34,8 @@ from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.reading import Entry, LineParser, TraceFile
 
 _INITIALIZE = "initialize"
+_LINGERING = 100
+"""Maximum exchanges that are remembered when they have their response."""
 
 
 def check(trace: TraceFile) -> list[Finding]:
@@ -49,6 +52,9 @@ class Checker:
     def __init__(self, header: Header, kept: int = KEPT) -> None:
         self._router = Router(header)
         self._book = Book(header.side, kept)
+        self._over: deque[tuple[Exchange, Record]] = deque()
+        """Exchanges that have a response: another one may follow, to what was sent behind it."""
+        self._lingering = min(kept, _LINGERING)
         self.findings = self._book.findings
         """What was found so far, in no order."""
 
@@ -73,6 +79,10 @@ class Checker:
         if record.kind == "binary" and record.direction is not None:
             side = sender_of(record.direction)
             self._book.find("websocket-text", entry.line, side, "a binary frame")
+        if exchange is not None and check_http.is_over(exchange, record):
+            self._over.append((exchange, record))
+            if len(self._over) > self._lingering:
+                self._end(*self._over.popleft())
 
     # HTTP
 
@@ -91,8 +101,13 @@ class Checker:
             check_http.check_response(book, talk, exchange, exchange.response, revision)
         elif record.kind == "http-end":
             check_http.check_end(book, talk, exchange, entry)
+            self._end(exchange, record)
+
+    def _end(self, exchange: Exchange, record: Record) -> None:
+        """Drop an exchange, and a conversation that was nothing else."""
+        if self._router.exchange(record) is exchange:
             self._router.end(record)
-            book.end(exchange)
+            self._book.end(exchange)
 
     def _talk(self, exchange: Exchange) -> Conversation:
         return self._book.open(exchange.key, exchange)

@@ -6,6 +6,7 @@ from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore.trace.format import TO_CLIENT, Record
 from mcpcore_conformance.trace.book import Book, Conversation, named_revision
 from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, session_of
 from mcpcore_conformance.trace.reading import Entry
@@ -18,6 +19,7 @@ _STATUSES = {
     -32022: ("version-status", 400),
     -32601: ("method-status", 404),
 }
+_BODILESS = (202, 204, 304)
 _WELL_KNOWN = "/.well-known/"
 """Beginning of paths of metadata, which are not the endpoint's (RFC 8615)."""
 
@@ -289,6 +291,17 @@ def check_end(book: Book, talk: Conversation, exchange: Exchange, entry: Entry) 
         if each.kind == "request" and (type(each.id), each.id) not in answered:
             text = f"the request of line {each.line} has no response on it"
             book.find("response-comes", line, "server", text, revision)
+
+
+def is_over(exchange: Exchange, record: Record) -> bool:
+    """Whether an exchange has its response; the end of one that is a stream has its own record."""
+    request, response = exchange.request, exchange.response
+    if record.direction != TO_CLIENT or response is None or response.media() == _EVENTS:
+        return False
+    if record.kind != "http-response":
+        return True
+    waits = request is not None and request.method == "POST" and not exchange.asked
+    return not waits and (response.status in _BODILESS or response.get("content-length") == "0")
 
 
 def revision_of(

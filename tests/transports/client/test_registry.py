@@ -187,6 +187,8 @@ def test_a_remote_comes_before_packages() -> None:
             "is no name of a variable",
         ),
         (remote(url="file:///etc/passwd"), "is no URL of http"),
+        (remote(url="https://["), "is no URL of http"),
+        (remote(url="https://"), "is no URL of http"),
         (remote(url="https://${keyring:a/b}.example"), "a reference to your"),
         (remote(type="carrier-pigeon"), "the transport 'carrier-pigeon'"),
         (
@@ -328,6 +330,7 @@ RECORD = {"server": described(remotes=[REMOTE])}
         (reply(b"{}", 500), "answered with status 500"),
         (reply(b"", 301, "location: http://169.254.169.254/"), "answered with status 301"),
         (reply(b"[]"), "its reply is malformed"),
+        (reply(b'{"_meta":{"a":' + b"[" * 99_999), "its reply is malformed"),
         (reply(b"\xff"), "its reply is malformed"),
         (reply(json.dumps({"server": {**described(), "packages": 1}}).encode()), "packages"),
         (reply(json.dumps({"server": described(name="com.example/o")}).encode()), "com.example/o"),

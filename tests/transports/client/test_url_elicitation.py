@@ -9,7 +9,7 @@ import pytest
 
 from mcpcore import Callbacks, ClientSettings, Context, ElicitUrl, Server, connect
 from mcpcore.engine.config import Limits, Negotiation
-from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
+from mcpcore.errors import CallFailed, InputFailed, PeerError, UrlElicitationRequired
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
@@ -208,6 +208,25 @@ async def test_in_the_modern_era_the_same_callbacks_do() -> None:
     async with connect(site.server, revision=MODERN, callbacks=by_url(site.agree)) as client:
         assert (await client.call_tool("files")).text == "your files"
         assert site.told == [False]  # there is no such notification any more
+
+
+async def test_in_the_modern_era_it_is_tried_again_for_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    site = Site(helps=False)
+    async with connect(site.server, revision=MODERN, callbacks=by_url(site.agree)) as client:
+        monkeypatch.setattr(anyio, "sleep", sleep)
+        with pytest.raises(CallFailed, match="asked for input more than 10 times"):
+            await client.call_tool("files")
+        monkeypatch.undo()
+    assert slept == sorted(slept)
+    assert 50 <= sum(slept) <= 60, slept
 
 
 async def test_without_word_it_is_tried_again_when_patience_is_over() -> None:

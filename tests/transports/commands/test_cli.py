@@ -473,6 +473,34 @@ def test_errors_are_one_sentence(words: list[str], status: int, message: str) ->
     assert done.returncode == status
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["list", "http://127.0.0.1:1/mcp"], 3, "connection refused"),
+        (["list", "name"], 2, "~/.mcp.json"),
+        (["servers"], 2, "~/.mcp.json"),
+        (["call", "t", "--config", "home.json", "home"], 2, "no home directory"),
+        (["install", "http://h/", "--client", "cursor"], 2, "no home directory"),
+        (["auth", "status"], 1, "XDG_STATE_HOME names another one"),
+    ],
+)
+def test_a_user_without_a_home_directory(
+    words: list[str], status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"command": "x", "cwd": "${userHome}"}
+    (tmp_path / "home.json").write_text(json.dumps({"mcpServers": {"home": entry}}))
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for variable in ("HOME", "XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    done = mcpcore_here(*words, cwd=tmp_path)
+    assert message in done.stderr
+    assert done.returncode == status
+
+
 def test_an_unknown_tool(served: list[str]) -> None:
     done = mcpcore_here("call", "nope", served[0])
     assert done.returncode == 1

@@ -1,5 +1,6 @@
 """Which driver, parser and loop HTTP gets: by the settings, by what is there, by the command."""
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_options("auto", "asyncio", QUICK) == {}
     with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
         backend_options("uvloop", "asyncio", QUICK)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_closed_standard_stream_is_no_socket_of_libuv(number: int) -> None:
+    """libuv aborts the process when it closes a socket of such a number."""
+    code = (
+        "import os; from mcpcore_transports.serve.serve import backend_options as options;"
+        "from mcpcore_transports.http1.settings import HttpServerSettings as Settings;"
+        f"os.close({number}); os._exit(bool(options('auto', 'asyncio', Settings())))"
+    )
+    assert subprocess.run([*PYTHON, "-c", code], check=False).returncode == 0
 
 
 def test_it_is_no_loop_of_trio() -> None:

@@ -190,7 +190,7 @@ def default_folder() -> Path:
     try:
         return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
     except RuntimeError:  # of pathlib: HOME is not set, and the system does not know the user
-        text = "tokens cannot be kept: this user has no folder, set XDG_STATE_HOME"
+        text = "there is no home directory to keep tokens in: set XDG_STATE_HOME"
         raise AuthorizationError(text) from None
 
 

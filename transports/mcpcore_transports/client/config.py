@@ -232,7 +232,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             return StdioTarget(
                 (filled(self.command, "command"), *args),
                 all_filled(self.env, "env") or None,
-                None if cwd is None else place.root / Path(cwd).expanduser(),
+                None if cwd is None else place.root / os.path.expanduser(cwd),
             )
         headers = all_filled(self.headers, "headers")
         try:
@@ -397,8 +397,8 @@ def load_targets(
 def find_config() -> Path | None:
     """Return the file that :data:`VARIABLE` names, or the first existing of :data:`PLACES`."""
     if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
-    found = (Path(place).expanduser() for place in PLACES)
+        return Path(os.path.expanduser(named))
+    found = (Path(os.path.expanduser(place)) for place in PLACES)
     return next((path for path in found if path.is_file()), None)
 
 
@@ -690,7 +690,10 @@ def _value(match: re.Match[str], place: Place) -> str:
     if inside == "workspaceFolder":
         return str(place.root)
     if inside == "userHome":
-        return str(Path.home())
+        try:
+            return str(Path.home())
+        except RuntimeError:
+            raise ValueError(f"{match[0]!r}: this user has no home directory") from None
     if inside.startswith(_KEYRING):
         return _keyring_value(inside.removeprefix(_KEYRING)) if place.keyring else ""
     name, dash, default = inside.partition(":-")

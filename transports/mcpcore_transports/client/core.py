@@ -124,7 +124,10 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     visit_timeout: float = 60.0
-    """Seconds to wait for the end of a visit to a URL before a request is retried (2025-11-25)."""
+    """Seconds to wait for the end of a visit to a URL before a request is retried (2025-11-25).
+
+    In later revisions a request is sent again and again for about as long.
+    """
     max_visits: int = 1000
     """Maximum visits under way that are remembered; the oldest are forgotten first."""
     max_changes: int = 4096
@@ -472,7 +475,8 @@ class ClientCore:
             if asked.requests:
                 answers = await answer_questions(asked.requests, asked.method, self)
             else:  # the server waits for something outside of this conversation
-                await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
+                longest = max(2.0, self.settings.visit_timeout / 4)  # a user may be elsewhere
+                await anyio.sleep(min(0.05 * 2**asked.round, longest))
             if self.closed is not None:
                 raise errors.ConnectionClosed(asked.method, self.closed)
         except BaseException:

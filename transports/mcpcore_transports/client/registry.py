@@ -178,7 +178,7 @@ class Registry:
             for raw in page.servers:
                 try:
                     found.append(msgspec.json.decode(raw, type=RegistryRecord))
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, RecursionError):
                     unreadable += 1
             cursor = page.metadata.next_cursor
             if not cursor or cursor in seen or len(found) >= most:
@@ -210,7 +210,7 @@ class Registry:
             raise RegistryError(f"{where} answered with status {reply.status}")
         try:
             return msgspec.json.decode(reply.body, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RegistryError(f"{where}: its reply is malformed: {error}") from None
 
 
@@ -259,7 +259,11 @@ def _remote(remote: RegistryTransport, needs: _Needs) -> dict[str, Any]:
     if remote.type not in ("streamable-http", "sse"):
         raise RegistryError(f"remotes: the transport {remote.type!r} is unknown")
     url = _filled(remote.url, remote.variables, needs)
-    if not url.startswith(("https://", "http://")) or "@" in urlsplit(url).netloc:
+    try:
+        place = urlsplit(url).netloc
+    except ValueError:
+        place = ""
+    if not url.startswith(("https://", "http://")) or not place or "@" in place:
         raise RegistryError(f"remotes: {url!r} is no URL of http")
     kind = "sse" if remote.type == "sse" else "http"
     entry: dict[str, Any] = {"type": kind, "url": url}

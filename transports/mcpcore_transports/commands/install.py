@@ -33,7 +33,12 @@ class _File(Struct, frozen=True):
 
     @property
     def path(self) -> Path:
-        return Path(os.path.expandvars(self.paths.get(sys.platform, self.paths[""]))).expanduser()
+        """Path of the file here.  Raises BadTarget for a user without a home directory."""
+        named = os.path.expandvars(self.paths.get(sys.platform, self.paths[""]))
+        found = os.path.expanduser(named)
+        if found.startswith("~"):
+            raise BadTarget(f"there is no home directory, as in {named}; --file names the file")
+        return Path(found)
 
 
 def _of_user(path: str) -> Mapping[str, str]:
@@ -68,7 +73,7 @@ def install(server: str, client: ClientName, options: InstallOptions) -> int:
     """Print the entry of a server, or write it; return the exit status.  Raises BadTarget."""
     of_project = client in _OF_PROJECTS if options.project is None else options.project
     known = _FILES[client, of_project]
-    path = known.path if options.file is None else Path(options.file).expanduser()
+    path = known.path if options.file is None else Path(os.path.expanduser(options.file))
     given = ConnectOptions(env=options.env, headers=options.headers, cwd=options.cwd)
     if "://" in server:
         usual, entry = _of_url(server, given, known)
@@ -94,7 +99,7 @@ def install(server: str, client: ClientName, options: InstallOptions) -> int:
 
 def _of_module(server: str, given: ConnectOptions, known: _File) -> tuple[str, dict[str, Any]]:
     """Start a server once; return its name and its entry, which works from any folder."""
-    folder = Path(given.cwd or ".").expanduser().resolve()
+    folder = Path(os.path.expanduser(given.cwd or ".")).resolve()
     if not folder.is_dir():
         raise BadTarget(f"--cwd: there is no directory {folder}")
     words = ["-P", "-m", "mcpcore_transports.commands.main"]

@@ -9,6 +9,7 @@ Drivers are imported when they are needed, so that an unused binding costs nothi
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -538,13 +539,15 @@ def backend_options(
     """Return the backend options for ``anyio.run`` that select the event loop.
 
     ``settings`` are those of HTTP, None if it is not served.  ``auto`` is uvloop if it is installed
-    and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Raises
+    and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Where a standard
+    stream is closed it is asyncio: libuv aborts a process whose socket has got the number.  Raises
     ExtraMissingError for uvloop if it is not installed, LocalError for it on trio.
     """
     there = find_spec("uvloop") is not None
     if loop == "auto":
         loop = "asyncio"
-        if there and backend == "asyncio" and settings and settings.driver != "anyio":
+        fast = settings is not None and settings.driver != "anyio" and backend == "asyncio"
+        if there and settings and fast and _standard_streams_are_open():
             from mcpcore_transports.http1.heads import chosen  # late: for HTTP alone
 
             loop = "uvloop" if chosen(settings.parser) == "httptools" else "asyncio"
@@ -557,6 +560,15 @@ def backend_options(
     from uvloop import new_event_loop
 
     return {"loop_factory": new_event_loop}
+
+
+def _standard_streams_are_open() -> bool:
+    try:
+        for number in range(3):
+            os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 async def _until_signalled(
