@@ -481,7 +481,7 @@ def test_errors_are_one_sentence(words: list[str], status: int, message: str) ->
         (["servers"], 2, "~/.mcp.json"),
         (["call", "t", "--config", "home.json", "home"], 2, "no home directory"),
         (["install", "http://h/", "--client", "cursor"], 2, "no home directory"),
-        (["auth", "status"], 1, "XDG_STATE_HOME names another one"),
+        (["auth", "status"], 1, "set XDG_STATE_HOME"),
     ],
 )
 def test_a_user_without_a_home_directory(
