@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 from mcpcore import Callbacks, Context, MemoryTarget, RuntimeSettings, Server, ToolError, connect
-from mcpcore_transports.running.functions import call_in_loop, current_loop, is_over
+from mcpcore_transports.running.functions import call_in_loop, current_loop, in_thread, is_over
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.server.elicitation import ElicitUrl
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
@@ -142,6 +143,28 @@ async def test_a_thread_that_nobody_waits_for_runs_on(revision: str) -> None:
                 group.cancel_scope.cancel()
             await client.ping()
             assert await anyio.to_thread.run_sync(noticed.wait, 10)
+
+
+async def test_a_thread_that_nobody_waits_for_keeps_its_place() -> None:
+    places, begun, ended = anyio.CapacityLimiter(1), threading.Event(), threading.Event()
+    running: list[str] = []
+
+    def work(name: str) -> None:
+        running.append(name)
+        begun.set()
+        assert ended.wait(PATIENCE)
+
+    with patience():
+        for name in ("first", "second"):
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(in_thread, work, name, limiter=places))
+                await anyio.to_thread.run_sync(begun.wait, PATIENCE)
+                await anyio.wait_all_tasks_blocked()
+                group.cancel_scope.cancel()
+            assert (running, places.borrowed_tokens) == (["first"], 1)
+        ended.set()
+        await in_thread(work, "third", limiter=places)
+        assert (running, places.borrowed_tokens) == (["first", "third"], 0)
 
 
 async def test_it_may_require_a_visit() -> None:

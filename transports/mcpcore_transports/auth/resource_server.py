@@ -19,7 +19,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-import anyio.to_thread
 from anyio.lowlevel import RunVar
 from msgspec import structs
 
@@ -59,6 +58,7 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import (
     call_in_loop,
     current_loop,
+    in_thread,
     is_over,
     start_background,
 )
@@ -273,8 +273,7 @@ class ResourceServer:
             wall=self._wall(),
         )
         try:
-            limiter = _lookups()
-            first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True, limiter=limiter)
+            first = await in_thread(use, limiter=_lookups())
         except StoreUnavailableError as error:
             logger.error("used proofs cannot be looked up: %s", error)
             return _UNAVAILABLE

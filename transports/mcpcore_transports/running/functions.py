@@ -426,16 +426,36 @@ def _awaits(kind: type) -> bool:
     return hasattr(kind, "__await__")
 
 
-async def in_thread(call: Callable[..., T], *args: Any) -> T:
-    """Call an application function in a worker thread, and leave it there when cancelled."""
-    return await anyio.to_thread.run_sync(_called, call, *args, abandon_on_cancel=True)
+async def in_thread(
+    call: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None
+) -> T:
+    """Call an application function in a worker thread, and leave it there when cancelled.
 
+    ``limiter``: limiter of the threads, by default that of the event loop.  A thread keeps its
+    place until it has ended; anyio, on asyncio, gives that of an abandoned one away at once.
+    """
+    places, loop = limiter or anyio.to_thread.current_default_thread_limiter(), current_loop()
+    place = threading.Lock()
+    """Taken by the thread when it begins, or by the caller that has given up before."""
 
-def _called(call: Callable[..., T], *args: Any) -> T:
+    def work() -> T:
+        if not place.acquire(blocking=False):
+            raise RuntimeError("nobody waits for this thread")
+        try:
+            return call(*args)
+        except GeneratorExit as error:  # which would close the awaiting coroutine
+            raise HandlerExit(error) from error
+        finally:
+            call_in_loop(loop, functools.partial(places.release_on_behalf_of, place))
+
+    await places.acquire_on_behalf_of(place)
     try:
-        return call(*args)
-    except GeneratorExit as error:  # which would close the awaiting coroutine
-        raise HandlerExit(error) from error
+        return await anyio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+        )
+    finally:
+        if place.acquire(blocking=False):
+            places.release_on_behalf_of(place)
 
 
 def with_room(
