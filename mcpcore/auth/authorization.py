@@ -121,23 +121,14 @@ class AuthSignal(State):
 
 
 _S, _G = AuthState, AuthSignal
-_FLOWING = (
-    _S.LOADING,
-    _S.LOCKING,
-    _S.REFRESHING,
-    _S.DISCOVERING_RESOURCE,
-    _S.DISCOVERING_ISSUER,
-    _S.REGISTERING,
-    _S.WAITING_FOR_USER,
-    _S.REQUESTING_TOKEN,
-    _S.SAVING,
-)
+_RESTING = (_S.IDLE, _S.READY, _S.FAILED)
+"""States without a flow."""
 
 AUTHORIZATION: Table[AuthState, AuthSignal] = {
     (_S.IDLE, _G.LOAD): _S.LOADING,
     (_S.LOADING, _G.NOTHING): _S.IDLE,
     (_S.LOADING, _G.FRESH): _S.READY,
-    **{(state, _G.REFUSED): _S.LOCKING for state in (_S.IDLE, _S.READY, _S.FAILED)},
+    **{(state, _G.REFUSED): _S.LOCKING for state in _RESTING},
     (_S.LOCKING, _G.FRESH): _S.READY,
     (_S.LOCKING, _G.REFRESH): _S.REFRESHING,
     (_S.LOCKING, _G.AUTHORIZE): _S.DISCOVERING_RESOURCE,
@@ -150,12 +141,11 @@ AUTHORIZATION: Table[AuthState, AuthSignal] = {
     (_S.WAITING_FOR_USER, _G.REQUEST): _S.REQUESTING_TOKEN,
     (_S.REQUESTING_TOKEN, _G.TOKEN): _S.SAVING,
     (_S.SAVING, _G.SAVED): _S.READY,
-    **{(state, _G.FAIL): _S.FAILED for state in _FLOWING},
+    **{(state, _G.FAIL): _S.FAILED for state in _S if state not in _RESTING},
 }
 
 DIAGRAMS = (("Authorization of a client", "One client at one protected server.", AUTHORIZATION),)
 """State tables of this package, for docs/reference/protocol.md."""
-
 
 _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"

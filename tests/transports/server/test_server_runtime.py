@@ -388,7 +388,8 @@ async def test_who_awaits_what_it_sends_waits_for_room(way: str) -> None:
 
 
 def test_what_is_kept_for_sessions_that_a_worker_has_forgotten_has_a_limit() -> None:
-    one, session = one_in_session(settings=HttpSettings(session_replica_idle=10))
+    settings = HttpSettings(session_replica_idle=10, max_sessions=2)
+    one, session = one_in_session(settings=settings)
     runtime = ServerRuntime(Server("s"), one.stored)
     runtime.session_states[session] = {"kept": 1}
 
@@ -398,7 +399,7 @@ def test_what_is_kept_for_sessions_that_a_worker_has_forgotten_has_a_limit() -> 
     one.post(request("tools/list", id=3), mcp_session_id=session)
     runtime.handle(restored := one.take(SessionRestored))
     assert runtime.session_states == {session: {"kept": 1}}
-    for number in range(1001):
+    for number in range(3):
         runtime.session_states[f"s{number}"] = {"number": number}
         runtime.handle(SessionForgotten(session=f"s{number}"))
     assert runtime.session_states.keys() == {session}

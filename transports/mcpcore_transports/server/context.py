@@ -222,9 +222,9 @@ class Context(MessageContext[L]):
     def session_state(self) -> dict[str, Any]:
         """Values that handlers keep for the session or the connection (legacy), until its end.
 
-        They stay in this process, which with a store keeps those of at most 1,000 sessions that it
-        has not heard of for long.  Without sessions, and in the modern era, each request gets an
-        empty dict.
+        They stay in this process, which with a store keeps those of at most
+        :attr:`HttpSettings.max_sessions` sessions that it has not heard of for long.  Without
+        sessions, and in the modern era, each request gets an empty dict.
         """
         runtime = self._runtime
         kept = self.revision.handshake and runtime.keeps_sessions

@@ -44,10 +44,6 @@ Replies: TypeAlias = "ServerMachine | TaskCall"
 
 _TURN = 8
 """Number of sends without waiting after which a handler lets other tasks run."""
-
-
-_FORGOTTEN = 1000
-"""Maximum sessions that this worker has forgotten and whose values are kept: they may come back."""
 _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 
@@ -121,7 +117,7 @@ class ServerRuntime:
         self.session_states: dict[str | None, dict[str, Any]] = {}
         """Values that handlers keep, by session; those of a connection under None."""
         self._forgotten: dict[str | None, dict[str, Any]] = {}
-        """Values of sessions that this worker has forgotten, the latest last."""
+        """Values of sessions that this worker has forgotten and may have again, the latest last."""
         self.keeps_sessions = isinstance(machine, Peer) or machine.settings.sessions
         """False if each legacy request has a session of its own."""
         self._asked = asked_first(server, self.settings)
@@ -159,7 +155,8 @@ class ServerRuntime:
             if machine.worker:
                 from mcpcore.http import storing  # late: few have a store
 
-                self._table[storing.SessionForgotten] = self._on_session_forgotten
+                forget = partial(self._on_session_forgotten, machine.settings.max_sessions)
+                self._table[storing.SessionForgotten] = forget
                 self._table[storing.SessionRestored] = self._on_session_restored
         if tasks is not None or server.capabilities().tasks is not None:
             from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
@@ -422,11 +419,11 @@ class ServerRuntime:
         if self._tasks is not None:
             self._tasks.session_closed(event)
 
-    def _on_session_forgotten(self, event: "SessionForgotten") -> None:
+    def _on_session_forgotten(self, most: int, event: "SessionForgotten") -> None:
         """Keep the values of the session for a while: nobody tells this worker of its end."""
         if (values := self.session_states.pop(event.session, None)) is not None:
             self._forgotten[event.session] = values
-            if len(self._forgotten) > _FORGOTTEN:
+            if len(self._forgotten) > most:
                 del self._forgotten[next(iter(self._forgotten))]
 
     def _on_session_restored(self, event: "SessionRestored") -> None:
