@@ -373,6 +373,8 @@ class Declaration:
         *,
         bare: bool = False,
     ) -> None:
+        if visible is not None and not callable(visible):
+            raise TypeError(f"visible is a function of a principal, not {visible!r}")
         self.handler = handler
         self.visible = visible
         self.requirement = requirement

@@ -956,7 +956,10 @@ def _decorator(given: Any, name: str | None, add: Callable[[Any, str | None], No
 
     if callable(given):
         return declare(given)
-    name = name if given is None else given
+    if given is not None:
+        if name is not None:
+            raise TypeError(f"two names are given: {given!r} and {name!r}")
+        name = given
     return declare
 
 

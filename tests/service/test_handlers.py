@@ -180,6 +180,12 @@ def test_a_decorator_without_its_parentheses_is_refused(decorator: str) -> None:
         getattr(Server("x"), decorator)(stars)
 
 
+@pytest.mark.parametrize("decorator", ["tool", "prompt"])
+def test_a_decorator_with_two_names_is_refused(decorator: str) -> None:
+    with pytest.raises(TypeError, match="two names are given: 'a' and 'b'"):
+        getattr(Server("x"), decorator)("a", name="b")
+
+
 @pytest.mark.parametrize(
     ("annotation", "expected"),
     [

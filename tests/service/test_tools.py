@@ -218,6 +218,7 @@ def nullable(a: Annotated[str | None, mirrored("X")]) -> str:
             ValueError,
             "tool 'x': timeout is for coroutine functions, and others with thread=True",
         ),
+        (lambda: "", "x", {"visible": False}, TypeError, "tool 'x': visible is a function"),
         (lambda: "", "x", {"icons": ["javascript:alert(1)"]}, ValueError, "tool 'x': icon"),
         (lambda: "", "x", {"icons": ["file:///x.png"]}, ValueError, "tool 'x': icon"),
         (lambda: "", "x", {"icons": ["data:text/html,x"]}, ValueError, "tool 'x': icon"),
