@@ -161,7 +161,7 @@ class Peer:
         self._inbound = Receiver(state, sender, negotiator)
         self._lines: LineReader | None = None
         self.principal: str | None = None
-        """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""
+        """Principal authenticated for the whole conversation: of all that names no other."""
 
     # Facts
 
@@ -262,12 +262,14 @@ class Peer:
     ) -> None:
         """Take one frame: decoded, as the bytes of one JSON text, or as a TooLong in its place.
 
-        ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
-        ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601);
-        ``request`` is the outbound request whose stream brought it, where the transport tells.
+        ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one, by
+        default that of the conversation; ``proves_modern``: the transport recognised a modern
+        server (HTTP 404 with -32601); ``request`` is the outbound request whose stream brought it,
+        where the transport tells.
         """
+        who = self.principal if principal is None else principal
         self._inbox.append(
-            (self._inbound, frame, now, route, mirror, principal, proves_modern, None, request)
+            (self._inbound, frame, now, route, mirror, who, proves_modern, None, request)
         )
 
     def receive_eof(

@@ -57,6 +57,19 @@ def received(peer: Peer, *messages: Any) -> RequestReceived:
     return event
 
 
+@pytest.mark.parametrize(("given", "found"), [(None, "ann"), ("bob", "bob")])
+def test_a_message_is_of_the_principal_of_the_conversation_unless_it_names_another(
+    given: str | None, found: str
+) -> None:
+    peer = modern_server()
+    peer.principal = "ann"
+    asked = json.dumps(call(1, "tools/list", modern=True)).encode()
+    peer.receive_data(asked + b"\n", now=0.0)
+    peer.receive(json.dumps(call(2, "tools/list", modern=True)).encode(), now=0.0, principal=given)
+    whose = [event.principal for event in drain(peer) if isinstance(event, RequestReceived)]
+    assert whose == ["ann", found]
+
+
 # Theirs: ids and limits
 
 

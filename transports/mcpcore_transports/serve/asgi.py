@@ -448,7 +448,7 @@ class AsgiWebSocketLink(StreamConnection):
     def _feed(self, data: bytes) -> None:
         if self._arrived is not None:
             self._record(self._arrived, incoming=True)
-            self.peer.receive(self._arrived, now=clock(), principal=self.peer.principal)
+            self.peer.receive(self._arrived, now=clock())
             self._arrived = None
 
     async def _end_of_input(self) -> str:

@@ -135,7 +135,7 @@ class WebSocketLink(StreamConnection):
         if ws is None or ws.state is not _OPEN:
             return
         for text in ws.messages(data, now := clock()):
-            peer.receive(text, now=now, principal=peer.principal)
+            peer.receive(text, now=now)
         if ws.state is not _OPEN:
             self._part(ws)
 
