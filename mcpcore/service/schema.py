@@ -49,10 +49,11 @@ def mirrored(header: str) -> Meta:
 def input_schema(
     type: type[Struct], parameters: tuple[Parameter, ...], descriptions: Mapping[str, str]
 ) -> Schema:
-    """Return the schema of a handler's arguments; ``type``: its :func:`values_type`.
+    """Return the schema of a handler's arguments.
 
-    ``descriptions``: of parameters whose types have none.  Raises TypeError naming the parameter
-    whose type has no schema.
+    ``type``: of these, by :func:`~mcpcore.service.handlers.values_type`.  ``descriptions``: of
+    parameters whose types have none.  Raises TypeError naming the parameter whose type has no
+    schema.
     """
     try:
         schema = derive(type)

@@ -81,7 +81,7 @@ def compile_schema(
 
     Raises ValueError naming the place of a fault: a dialect that is not supported, a keyword with
     an invalid value, a reference without a target, or a number or size above the limits; and its
-    subclass :class:`~mcpcore_transports.schema.BadPattern` for a pattern that cannot be matched in
+    subclass :class:`~mcpcore.errors.BadPattern` for a pattern that cannot be matched in
     linear time.  See docs/how-to/schemas.md.
     """
     limits = limits or SchemaLimits()
