@@ -11,8 +11,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.relay.names import Naming
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_transports import targets
-from mcpcore_transports.client.client import is_personal
 from mcpcore_transports.client.config import load_targets, read_section
+from mcpcore_transports.client.links import is_personal
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import (
     BeforeServerOptions,

@@ -38,7 +38,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision, legacy_of
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports import targets
-from mcpcore_transports.client.client import (
+from mcpcore_transports.client.links import (
     authorizer_for,
     http_link,
     http_machine,
