@@ -15,7 +15,7 @@ from mcpcore.errors import (
     RequestTimeout,
 )
 from mcpcore.service import Server, mirrored
-from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.types.client_features import ElicitParams, Root
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import PromptReference
@@ -23,6 +23,7 @@ from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.client.servers import connect_all
 from mcpcore_transports.server.context import Context
 from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
@@ -36,6 +37,35 @@ ERAS = ("2025-11-25", "2026-07-28")
 @pytest.fixture(params=ERAS)
 def revision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.mark.parametrize("opened", ["connect", "connect_all", "listen"])
+async def test_what_is_open_is_not_opened_again(opened: str) -> None:
+    server = Server("s")
+    async with connect(server) as client:
+        block: Any = {
+            "connect": lambda: connect(server),
+            "connect_all": lambda: connect_all({"s": server}),
+            "listen": lambda: client.listen(tools=True),
+        }[opened]()
+        async with block:
+            with pytest.raises(LocalProtocolError, match=rf"{opened}\(\) for"):
+                await block.__aenter__()
+        if opened != "listen":
+            async with block:
+                pass
+
+
+async def test_each_connection_has_roots_of_its_own(revision: str) -> None:
+    callbacks = Callbacks(roots=["file:///a"])
+    async with (
+        connect(library(), callbacks=callbacks, revision=revision) as one,
+        connect(library(), callbacks=callbacks, revision=revision) as other,
+    ):
+        one.set_roots(["file:///b"])
+        found = [(await each.call_tool("roots")).text for each in (one, other)]
+        assert found == ["file:///b|None", "file:///a|None"]
+    assert callbacks.roots == ["file:///a"]
 
 
 def library() -> Server:

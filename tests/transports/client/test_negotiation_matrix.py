@@ -90,6 +90,8 @@ def test_revisions_must_exist() -> None:
     for revisions in (["2025-11-25", "1999-01-01"], ["DRAFT"]):
         with pytest.raises(ValueError, match="unknown protocol revision"):
             connect(echo(), revisions=revisions)
+    with pytest.raises(ValueError, match="revision and revisions are given"):
+        connect(echo(), revision="2025-11-25", revisions=["2025-11-25"])
 
 
 async def test_revisions_of_a_server_must_exist() -> None:

@@ -498,13 +498,13 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
 
     ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
     ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
-    requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
-    request.  ``auth`` authorizes them: :class:`~mcpcore.auth.settings.AuthorizationSettings` for a
-    client that gets its tokens by itself, a
-    :class:`~mcpcore_transports.http.client.authorization.BearerToken`, or a function (or coroutine
-    function) that returns a token; the default is that of the target.  ``http_client``, an
-    ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it is
-    not closed.  ``middleware`` runs around every request that is sent, the first outermost.
+    requests and the WebSocket handshake; they may be a function (or coroutine function) that makes
+    them for each.  ``auth`` authorizes them: the
+    :class:`~mcpcore.auth.settings.AuthorizationSettings` of a client that gets its tokens by
+    itself, a :class:`~mcpcore_transports.http.client.authorization.BearerToken`, or a function (or
+    coroutine function) that returns a token; the default is that of the target.  ``http_client``,
+    an ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it
+    is not closed.  ``middleware`` runs around every request that is sent, the first outermost.
     ``trace`` records the whole traffic of the connection: the name of a file, or a
     :class:`~mcpcore_transports.tracing.tracing.Trace`.
 
@@ -513,9 +513,10 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     call waits for it.
 
     At the call, raises BadTarget for a target that cannot be understood, ValueError for an unknown
-    revision, and UrlRefused for a server to which no token may be sent.  At the beginning of the
-    block, raises
+    revision and if both ``revision`` and ``revisions`` are given, and UrlRefused for a server to
+    which no token may be sent.  At the beginning of the block, raises
 
+    - LocalProtocolError if the block is open already: each open connection has a call of its own;
     - LinkError if a process, socket or WebSocket cannot be opened, or ends before negotiation;
     - NegotiationError if there is no agreement, and for every failure over HTTP, whose CallFailed
       is its cause;
@@ -567,6 +568,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             flowing = self._authorizing
             self._authorizer = authorizer_for(self.target, chosen, self._settings, flowing)
         if revision is not None:
+            if revisions is not None:
+                raise ValueError("revision and revisions are given: one of them is enough")
             revisions = [revision]
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
         self._http_client = http_client
@@ -574,6 +577,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._trace = trace
         self._raised = RaisedExceptions() if raise_exceptions else None
         self._recording = ExitStack()
+        self._open = False
+        """True while a block is entered, open or left."""
         self._eras = ERAS if self._settings.eras is None else self._settings.eras
         self._place = place_of(self.target)
         self._headers: dict[str, HeaderParams] = {}
@@ -583,6 +588,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._core: ClientCore | None = None
 
     async def __aenter__(self) -> Client:
+        if self._open:
+            raise errors.LocalProtocolError("this connection is open: call connect() for another")
         settings = self._settings
         if self._trace is not None:
             from mcpcore_transports.tracing.tracing import tracing  # late: few record a trace
@@ -592,9 +599,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if self._settings.trace is not None:
             self._settings.trace.begin("client", target=named(self.target))
         guard_tasks(current_loop())
+        self._open = True
         try:
             core, ready = await self._agree()
         except BaseException as error:
+            self._open = False
             self._recording.close()
             expected = errors.LinkError, errors.NegotiationError, errors.AuthorizationError
             if isinstance(error, expected):
@@ -612,8 +621,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 if (attach := getattr(middleware, "attach", None)) is not None:
                     await attach(core, ready.instructions)
         except BaseException as error:
-            with self._recording:
-                await self._close(error)
+            await self._leave(error)
             raise
         return Client(
             core,
@@ -629,16 +637,22 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        with self._recording:
-            try:
-                swallowed = await self._close(exc)
-            finally:
-                for middleware in self._middleware:
-                    if (detach := getattr(middleware, "detach", None)) is not None:
-                        detach(self._core)
+        try:
+            swallowed = await self._leave(exc)
+        finally:
+            for middleware in self._middleware:
+                if (detach := getattr(middleware, "detach", None)) is not None:
+                    detach(self._core)
         if exc is None and self._raised is not None:
             self._raised.raise_rest()
         return swallowed
+
+    async def _leave(self, exc: BaseException | None) -> bool | None:
+        try:
+            with self._recording:
+                return await self._close(exc)
+        finally:
+            self._open = False
 
     def _authorizing(self) -> AbstractContextManager[None]:
         """Return the context of a flow of authorization: attempts to reconnect wait for it."""

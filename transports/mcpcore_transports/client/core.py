@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio
@@ -199,7 +200,8 @@ class ClientCore:
         authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
-        self.callbacks = callbacks
+        self.callbacks = copy(callbacks)
+        """Those of this connection alone, which may set other roots."""
         self.settings = settings or ClientSettings()
         self.link: Link | ReconnectingLink | None = None
         self.ready: events.Ready | None = None

@@ -14,7 +14,13 @@ import anyio
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
-from mcpcore.errors import CallFailed, ConnectionClosed, InvalidResponse, PeerError
+from mcpcore.errors import (
+    CallFailed,
+    ConnectionClosed,
+    InvalidResponse,
+    LocalProtocolError,
+    PeerError,
+)
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import ERRORS, LocalError, McpError
 from mcpcore.spec.methods import lookup
@@ -95,6 +101,7 @@ class Listening:
         self._uris: list[str] = []
         self._pending: dict[Change, None] = {}
         self._news = anyio.Event()
+        self._used = False
         self._open = False
         self._acknowledged = False
         """True like :attr:`_open`, but still so after an open stream has ended."""
@@ -105,6 +112,9 @@ class Listening:
         self._error: Exception | None = None
 
     async def __aenter__(self) -> "Listening":
+        if self._used:
+            raise LocalProtocolError("a stream is opened once: call listen() for another")
+        self._used = True
         if self._core.closed is not None:
             raise ConnectionClosed(LISTEN, self._core.closed)
         try:

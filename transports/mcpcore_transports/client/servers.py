@@ -178,10 +178,18 @@ class Servers:
         self._report = report
         self._servers: dict[str, _MergedServer] = {}
         self._tasks: DetachedGroup
+        self._open = False
 
     async def __aenter__(self) -> "Servers":
+        if self._open:
+            raise errors.LocalProtocolError("these are open: call connect_all() for others")
+        self._open = True
         self._tasks = DetachedGroup()
-        await self._tasks.begin()
+        try:
+            await self._tasks.begin()
+        except BaseException:
+            self._open = False
+            raise
         starts = anyio.Semaphore(self.settings.max_starts)
         for name, options in self._options.items():
             self._servers[name] = self._make(name, options, starts)
@@ -198,7 +206,10 @@ class Servers:
                 connection.close()
         # An exception of the caller must not come out wrapped in a group.
         cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
-        swallowed = await self._tasks.end(exc if cancelled else None)
+        try:
+            swallowed = await self._tasks.end(exc if cancelled else None)
+        finally:
+            self._open = False
         return swallowed if cancelled else None
 
     def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _MergedServer:
