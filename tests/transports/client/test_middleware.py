@@ -29,6 +29,7 @@ from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.request_log import log_incoming, log_outgoing
+from mcpcore_transports.running.audit import session_label
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import server_config
@@ -1066,6 +1067,7 @@ async def test_outgoing_requests_are_logged(caplog: pytest.LogCaptureFixture) ->
         [getattr(record, f"mcp_{name}") for name in ("side", "subject", "outcome", "traceparent")]
         for record in caplog.records
     ]
+    assert {vars(record)["mcp_revision"] for record in caplog.records} == {client.revision.name}
     assert told == [
         ["client", None, "answered", "00-1-2-01"],
         ["client", "echo", "answered", "00-1-2-01"],
@@ -1073,6 +1075,20 @@ async def test_outgoing_requests_are_logged(caplog: pytest.LogCaptureFixture) ->
         ["client", "test://z", "refused", "00-1-2-01"],
     ]
     assert "a secret" not in caplog.text
+
+
+def test_the_session_that_a_request_was_sent_in_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "mcpcore.requests")
+    request = OutgoingRequest(method="ping", revision="2025-11-25", meta={})
+    steps: Any = log_outgoing()(request)
+    next(steps)
+    request.session = "a secret"
+    with pytest.raises(StopIteration):
+        steps.send(Outcome(Raw(b"{}")))
+    (record,) = map(vars, caplog.records)
+    assert record["mcp_session"] == session_label("a secret") != "a secret"
 
 
 async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixture) -> None:

@@ -86,10 +86,14 @@ def log_outgoing(
             side="client",
             method=request.method,
             subject=subject(request.method, to_json(request.params)),
+            revision=request.revision,
             traceparent=request.meta.get("traceparent"),
         )
         with _logged(logger, level, record):
-            outcome = yield
+            try:
+                outcome = yield
+            finally:  # known once it was sent
+                record.session = None if request.session is None else session_label(request.session)
             record.outcome = "failed" if outcome.failed else "answered"
 
     return outgoing
