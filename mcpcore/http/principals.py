@@ -77,9 +77,15 @@ class Principal(str):
         challenge: "Challenge | None" = None,
         exchangeable: bool = False,
     ) -> "Principal":
-        """Create a principal.  Raises ValueError for a name that is empty or not printable."""
+        """Create a principal.
+
+        Raises ValueError for a name that is empty or not printable, TypeError for a string as
+        scopes or roles.
+        """
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
+        if isinstance(scopes, str) or isinstance(roles, str):
+            raise TypeError("scopes and roles are collections of strings, not a string")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
         # Copied: a read-only view, too, shows what its maker still changes.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
 if TYPE_CHECKING:  # late: stdio has no HTTP requests
@@ -123,6 +123,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """With a store: seconds before a failed step that must not be lost is tried again."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.headers:
             from mcpcore.http.headers import response_lines  # late: stdio has none
 
@@ -150,6 +151,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
         for path in (*self.documents, *self.pages):
             if path in (*self.places, *self.health_paths):
                 raise ValueError(f"{path!r} is taken: by an endpoint or the health check")
+        for path in (*self.places, *self.health_paths, *self.documents, *self.pages):
             if not is_path(path):
                 raise ValueError(f"{path!r} is no path that begins with '/'")
 
@@ -242,6 +244,7 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
         return {"headers": tuple((name, HIDDEN) for name, _ in self.headers)}
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(
             self,
             "download_step",

@@ -173,7 +173,10 @@ class RateLimits:
 def joined(
     rates: Mapping[Activity, Rate], per_tool: Mapping[str, Rate] | None
 ) -> dict[RateKey, Rate]:
-    """Return the rates of activities and tools in one mapping."""
+    """Return the rates of activities and tools in one mapping.  Raises ValueError."""
+    for key in rates:
+        if not isinstance(key, Activity):
+            raise ValueError(f"a rate is for an Activity, not {key!r}; for tools: per_tool")
     found: dict[RateKey, Rate] = dict(rates.items())
     found.update((per_tool or {}).items())
     return found

@@ -27,6 +27,7 @@ from mcpcore.policy.differences import (
     pinned_members,
 )
 from mcpcore.policy.screening import Alarm, holds_text, screen, screen_value
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.spec.errors import METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.methods import SUBJECTS
 from mcpcore.spec.revisions import Revision, newest
@@ -122,7 +123,7 @@ SCREENED = "<screened>"
 
 
 class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the trust in one server.
+    """Settings of the trust in one server.  Raises ValueError.
 
     Globs have ``*`` for any characters, and are for the names of tools and prompts, the URIs of
     resources and skills, and the templates of URIs.
@@ -142,6 +143,9 @@ class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Treatment of results, errors and questions that do."""
     redact: bool = False
     """True if secrets and personal data in results, errors and questions are hidden."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 class Notice(Struct, frozen=True):

@@ -1,6 +1,7 @@
-"""Check of the numbers in settings."""
+"""Checks of settings: of their numbers, and of what type checkers find and programs may not."""
 
-from typing import Any
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
 
 from msgspec import Struct
 
@@ -22,3 +23,20 @@ def check_numbers(settings: Struct, *may_be_zero: str) -> None:
         elif not value > 0:
             whole = type(settings).__annotations__.get(name) in _WHOLE
             raise ValueError(f"{name} must be {'at least 1' if whole else 'above 0'}, not {value}")
+
+
+def check_kinds(settings: Struct) -> None:
+    """Refuse a string for several strings, and what is none of the members or literals there are.
+
+    The characters of a string would be taken for these; and what is equal to no member would count
+    as none of them.  Raises ValueError, which names the setting.
+    """
+    for name, kind in type(settings).__annotations__.items():
+        value = getattr(settings, name)
+        if isinstance(value, str) and any(get_origin(x) is tuple for x in (kind, *get_args(kind))):
+            raise ValueError(f"{name} must be a tuple of strings, not the string {value!r}")
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")
+        elif get_origin(kind) is Literal and value not in get_args(kind):
+            raise ValueError(f"{name} must be one of {get_args(kind)}, not {value!r}")

@@ -7,7 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore import Config, Limits, ReconnectSettings
+from mcpcore import (
+    ClientSettings,
+    Config,
+    Limits,
+    Principal,
+    Rate,
+    RateLimits,
+    ReconnectSettings,
+    RuntimeSettings,
+    ServeSettings,
+    TaskOptions,
+    TrustSettings,
+    WebSocketSettings,
+)
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service.task_settings import TaskSettings
@@ -221,3 +234,29 @@ def test_settings_that_cannot_be(make: Callable[[], Any], says: str) -> None:
 def test_tasks_without_end_or_questions() -> None:
     settings = TaskSettings(ttl=None, questions=0, keep=0, min_ttl=0)
     assert (settings.ttl, settings.questions) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "says"),
+    [
+        (HttpSettings, {"path": "mcp"}, "'mcp' is no path that begins with '/'"),
+        (HttpSettings, {"health_path": "health"}, "'health' is no path that begins with '/'"),
+        (HttpSettings, {"allowed_hosts": "x"}, "allowed_hosts must be a tuple of strings"),
+        (ServeSettings, {"allowed_hosts": "x"}, "allowed_hosts must be a tuple of strings"),
+        (WebSocketSettings, {"allowed_origins": "x"}, "allowed_origins must be a tuple of"),
+        (TrustSettings, {"allow": "get_*"}, "allow must be a tuple of strings, not the string"),
+        (TrustSettings, {"results": "block"}, "results must be a Treatment, not 'block'"),
+        (TrustSettings, {"changed": "ask"}, "changed must be a Reaction, not 'ask'"),
+        (HttpClientSettings, {"legacy_sse": "only"}, "legacy_sse must be a SseUse, not 'only'"),
+        (ClientSettings, {"negotiation": "legacy"}, "negotiation must be a Negotiation"),
+        (ClientSettings, {"max_pages": 0}, "max_pages must be at least 1, not 0"),
+        (TaskOptions, {"failures": 0}, "failures must be at least 1, not 0"),
+        (RuntimeSettings, {"limiter_failure": "admits"}, "limiter_failure must be one of"),
+        (RateLimits, {"rates": {"tools": Rate(1)}}, "a rate is for an Activity, not 'tools'"),
+        (Principal, {"name": "ann", "scopes": "read"}, "collections of strings, not a string"),
+        (Principal, {"name": "ann", "roles": "admin"}, "collections of strings, not a string"),
+    ],
+)
+def test_what_a_type_checker_finds_is_refused(kind: Any, given: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        kind(**given)

@@ -29,6 +29,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec import types
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
@@ -107,7 +108,10 @@ class _UriParams(Struct):
 
 
 class ClientSettings(Discreet, frozen=True, kw_only=True):
-    """Settings of a client; None leaves a setting to the transport's own defaults."""
+    """Settings of a client; None leaves a setting to the transport's own defaults.
+
+    Raises ValueError.
+    """
 
     info: Implementation = field(
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
@@ -163,6 +167,10 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     """Settings of TCP and Unix sockets."""
     trace: "Trace | None" = None
     """Recorder of the whole traffic of the connection; its owner closes it."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
+        check_numbers(self, "visit_timeout", "parting_time")
 
     def __shown__(self) -> Mapping[str, object]:
         proxy = self.proxy

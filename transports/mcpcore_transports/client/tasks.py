@@ -15,6 +15,7 @@ from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
 from mcpcore.spec import types
+from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.types.model import Maybe, as_sent
 from mcpcore.wire.jsontext import Body
@@ -35,7 +36,7 @@ CALL = "tools/call"
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True):
-    """Options for following tasks on a client.  Times are in seconds.
+    """Options for following tasks on a client.  Times are in seconds.  Raises ValueError.
 
     Options in ``ClientSettings(tasks=TaskOptions())`` declare the extension; in 2025-11-25 they
     have tools called as tasks where the tools allow it.
@@ -56,6 +57,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     """Number of failed polls of a task in a row that ends the call."""
     own: TaskSettings = field(default_factory=TaskSettings)
     """Settings for requests of the server that the client runs as tasks (2025-11-25)."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "poll", "min_poll", "max_poll", "ttl", "questions")
 
     def declare(self, capabilities: types.ClientCapabilities) -> types.ClientCapabilities:
         """Return ``capabilities`` with those added that go with tasks."""

@@ -7,6 +7,7 @@ from msgspec import Struct, field, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.bounds import check_kinds
 from mcpcore_transports.http1.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -51,6 +52,9 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
     trace: "Trace | None" = None
     """Trace that records the traffic of all bindings; the application closes it."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
     @property
     def documents(self) -> Mapping[str, bytes]:

@@ -11,7 +11,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service.task_settings import TaskSettings
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore_transports.link import App, Link
@@ -140,4 +140,5 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Seconds for a health check; one that takes longer has failed."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self, "input_timeout", "input_rounds")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.stream.settings import ConnectionSettings
 
@@ -95,6 +95,7 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     """Maximum bytes read and discarded after the last output, which an early close would lose."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self, "turned_away", "close_timeout", "linger_bytes")
 
     @property
