@@ -21,6 +21,7 @@ from msgspec import Raw, structs
 from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
+from mcpcore.engine.outbound import check_log_level
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client.client import HttpClient
 from mcpcore.spec import types
@@ -427,7 +428,11 @@ class Client:
         await self._core.request(probe_method(self.revision), timeout=timeout)
 
     async def set_log_level(self, level: types.LoggingLevel) -> None:
-        """Request log messages of this level and above for the ``log`` callback."""
+        """Request log messages of this level and above for the ``log`` callback.
+
+        Raises LocalProtocolError for a level that does not exist.
+        """
+        check_log_level(level)
         self._core.log_level = level
         if not self.revision.per_request_log_level:
             await self.request("logging/setLevel", {"level": level})
