@@ -91,7 +91,8 @@ class Client:
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
     subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
-    this side.  ``timeout`` and other options are described in
+    this side.  What the revision does not have, or the server has not declared, is not sent:
+    LocalProtocolError, :class:`CapabilityMissing`.  ``timeout`` and other options are described in
     :class:`~mcpcore_transports.client.core.RequestOptions`.  Cancelling the caller cancels the
     request.
     """
