@@ -63,9 +63,8 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
         state = self._state
         self._check_open(len(state.pending) + len(state.waiting_input))
-        if log_level is not None and log_level not in SEVERITY:
-            known = ", ".join(SEVERITY)
-            raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
+        if log_level is not None:
+            check_log_level(log_level)
         body: bytes | Raw | Members
         if bare and isinstance(params, Raw | dict):
             body = params
@@ -310,6 +309,12 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         self._state.send_notification(
             CANCELLED, to_json(body), route=route, request=request.id, revision=revision
         )
+
+
+def check_log_level(level: str) -> None:
+    """Raise LocalProtocolError for a log level that does not exist."""
+    if level not in SEVERITY:
+        raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
 
 
 def overdue(request: Outbound, config: Config, now: float) -> str:

@@ -49,7 +49,7 @@ from mcpcore.engine.lifecycle import (
 )
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, Upset
-from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
+from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender, check_log_level
 from mcpcore.engine.state import Endpoint, Inbound, PeerState, Purpose
 from mcpcore.engine.subscriptions import (
     ACKNOWLEDGED,
@@ -451,7 +451,11 @@ class Peer:
         now: float,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> RequestId:
-        """Answer an InputRequired: send the request again with answers, state and a new id."""
+        """Answer an InputRequired: send the request again with answers, state and a new id.
+
+        Raises LocalProtocolError for a request that does not wait for input, ValueError or
+        TypeError for answers without a JSON form.
+        """
         return self._outbound.retry(request, responses, now, timeout)
 
     def abandon(self, request: RequestId) -> None:
@@ -619,8 +623,7 @@ class Peer:
 
     def wants_log(self, key: Key | None, level: str) -> bool:
         """Return True if a log message of this level would be sent; see :meth:`log`."""
-        if level not in SEVERITY:
-            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
+        check_log_level(level)
         record = None if key is None else self._endpoint.inbound.get(key)
         if key is not None and (record is None or not _takes_news(record)):
             return False

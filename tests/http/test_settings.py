@@ -243,6 +243,7 @@ def test_tasks_without_end_or_questions() -> None:
         (HttpSettings, {"health_path": "health"}, "'health' is no path that begins with '/'"),
         (HttpSettings, {"allowed_hosts": "x"}, "allowed_hosts must be a tuple of strings"),
         (ServeSettings, {"allowed_hosts": "x"}, "allowed_hosts must be a tuple of strings"),
+        (ServeSettings, {"store": "redis://:secret@host"}, "must be a Store, as open_store\\(\\)"),
         (WebSocketSettings, {"allowed_origins": "x"}, "allowed_origins must be a tuple of"),
         (TrustSettings, {"allow": "get_*"}, "allow must be a tuple of strings, not the string"),
         (TrustSettings, {"results": "block"}, "results must be a Treatment, not 'block'"),

@@ -57,6 +57,13 @@ async def test_what_is_open_is_not_opened_again(opened: str) -> None:
                 pass
 
 
+async def test_a_log_level_that_does_not_exist_changes_nothing(revision: str) -> None:
+    async with connect(library(), revision=revision) as client:
+        with pytest.raises(LocalProtocolError, match="unknown log level 'loud'"):
+            await client.set_log_level("loud")  # type: ignore[arg-type]
+        assert (await client.call_tool("add", {"a": 1, "b": 2})).text == "3"
+
+
 async def test_each_connection_has_roots_of_its_own(revision: str) -> None:
     callbacks = Callbacks(roots=["file:///a"])
     async with (

@@ -241,7 +241,7 @@ def test_an_empty_file_is_one_without_servers(folder: Path) -> None:
     assert add_server(file, "mcpServers", "new", {"command": "c"}) == "added"
     assert json.loads(file.read_text()) == {"mcpServers": {"new": {"command": "c"}}}
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
-    assert add_server(file, "mcpServers", "new", {"command": "c"}) == ""
+    assert add_server(str(file), "mcpServers", "new", {"command": "c"}) == ""
     assert add_server(file, "mcpServers", "new", {"command": "d"}, replace=True) == "replaced"
 
 

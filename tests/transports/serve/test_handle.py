@@ -14,7 +14,6 @@ from msgspec import structs
 
 from mcpcore import Context, HttpServerSettings, HttpSettings, ServeSettings
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.serve.endpoint import Action, HttpCall, HttpEndpoint, http_request
 from tests.clock import HOUR, PATIENCE, Clock, patience
 from tests.transports.http_fixture import http, legacy, tool
@@ -407,5 +406,5 @@ def test_targets(target: str, path: str, query: str) -> None:
 
 @pytest.mark.parametrize("target", ["/mcp#part", "http://evil.example/mcp"])
 def test_targets_that_are_none(target: str) -> None:
-    with pytest.raises(BadHead):
+    with pytest.raises(ValueError, match="request target"):
         http_request("GET", target, [(b"Host", b"localhost")])

@@ -126,6 +126,8 @@ async def test_an_address_in_use() -> None:
 async def test_an_address_that_is_none() -> None:
     with pytest.raises(BadTarget, match="HOST:PORT"):
         await serve(counter(), http="nonsense")
+    with pytest.raises(BadTarget, match="there is nothing to serve on: name a binding"):
+        await serve(counter())
 
 
 @pytest.mark.parametrize(("host", "named"), [("fe80::1%lo", "[fe80::1]"), ("h", "h")])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from mcpcore import ConnectionSettings, LinkError
@@ -236,6 +237,21 @@ async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None
     reader.close()
     reader.close()
     os.close(source)
+
+
+async def test_handlers_that_keep_all_threads_do_not_keep_the_input() -> None:
+    source, sink = os.pipe()
+    threads = anyio.to_thread.current_default_thread_limiter()
+    threads.total_tokens, before = 1, threads.total_tokens
+    try:
+        async with threads:
+            os.write(sink, b"x")
+            with anyio.fail_after(PATIENCE):
+                assert await ThreadReader(source, 8).read() == b"x"
+    finally:
+        threads.total_tokens = before
+        os.close(source)
+        os.close(sink)
 
 
 @contextmanager

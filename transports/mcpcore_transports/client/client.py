@@ -21,6 +21,7 @@ from msgspec import Raw, structs
 from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
+from mcpcore.engine.outbound import check_log_level
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client.client import HttpClient
 from mcpcore.spec import types
@@ -90,7 +91,8 @@ class Client:
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
     subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
-    this side.  ``timeout`` and other options are described in
+    this side.  What the revision does not have, or the server has not declared, is not sent:
+    LocalProtocolError, :class:`CapabilityMissing`.  ``timeout`` and other options are described in
     :class:`~mcpcore_transports.client.core.RequestOptions`.  Cancelling the caller cancels the
     request.
     """
@@ -427,7 +429,11 @@ class Client:
         await self._core.request(probe_method(self.revision), timeout=timeout)
 
     async def set_log_level(self, level: types.LoggingLevel) -> None:
-        """Request log messages of this level and above for the ``log`` callback."""
+        """Request log messages of this level and above for the ``log`` callback.
+
+        Raises LocalProtocolError for a level that does not exist.
+        """
+        check_log_level(level)
         self._core.log_level = level
         if not self.revision.per_request_log_level:
             await self.request("logging/setLevel", {"level": level})

@@ -726,7 +726,12 @@ _INDENT = re.compile(r"\n([ \t]+)\S")
 
 
 def add_server(
-    path: Path, table: str, name: str, entry: Mapping[str, Any], *, replace: bool = False
+    path: str | os.PathLike[str],
+    table: str,
+    name: str,
+    entry: Mapping[str, Any],
+    *,
+    replace: bool = False,
 ) -> Literal["added", "replaced", ""]:
     """Add a server to the object ``table`` of a file; create the file if necessary.
 
@@ -736,7 +741,7 @@ def add_server(
     the old version is kept beside it (:data:`BACKUP`).  Returns "added" or "replaced", or nothing
     if the same entry is there already.  Raises BadConfig without any change.
     """
-    file = path.resolve()  # a symbolic link stays one
+    file = Path(path).resolve()  # a symbolic link stays one
     has_text = os.path.exists(file) and os.path.getsize(file) > 0
     text, top = parse_file(file, exactly=True) if has_text else ("", {})
     servers = top.setdefault(table, {}) if isinstance(top, dict) else None

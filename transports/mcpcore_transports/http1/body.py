@@ -43,7 +43,7 @@ Data = TypeVar("Data", bound=bytes | memoryview)
 """Type of received data; a view is of a buffer that the next input overwrites."""
 
 
-class BadHead(Exception):
+class BadHead(ValueError):
     """Message that is refused; ``row`` is the refusal with which a server answers it."""
 
     def __init__(self, message: str, row: RefusalRow = MALFORMED_REQUEST) -> None:

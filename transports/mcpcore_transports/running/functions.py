@@ -431,8 +431,8 @@ async def in_thread(
 ) -> T:
     """Call an application function in a worker thread, and leave it there when cancelled.
 
-    ``limiter``: the one of the threads, by default that of the event loop.  A thread keeps its
-    place until it has ended: anyio's own would go to another one at once, where it is asyncio's.
+    ``limiter``: limiter of the threads, by default that of the event loop.  A thread keeps its
+    place until it has ended; anyio, on asyncio, gives that of an abandoned one away at once.
     """
     places, loop = limiter or anyio.to_thread.current_default_thread_limiter(), current_loop()
     place = threading.Lock()

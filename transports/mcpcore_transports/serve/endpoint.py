@@ -346,7 +346,7 @@ def http_request(
     case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs and its
     share.  ``root``: the front of the path that the framework has removed.  ``scheme``: ``https``
     if the framework is reached over TLS.  ``certificate``: the client's, if TLS has verified one.
-    Raises BadHead for an invalid target.
+    Raises ValueError for a target with a fragment, or one that contradicts Host.
     """
     lines = [(_octets(name).lower(), _octets(value)) for name, value in headers]
     host = next((value for name, value in lines if name == HOST), b"")

@@ -385,6 +385,8 @@ async def serve(
     the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
     opened, LifespanError if the lifespan does not start or does not end well.
     """
+    if not (stdio or http or ws or sse or tcp or unix or custom):
+        raise BadTarget("there is nothing to serve on: name a binding, such as http= or stdio=True")
     settings = settings or ServeSettings()
     if revisions is not None:
         runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
@@ -480,11 +482,12 @@ def run(
     """Serve as a whole program, which SIGINT and SIGTERM end gracefully.
 
     Without any binding it serves on standard input and output.  On any other, without
-    ``on_listening``, a line on standard error gives each address.  ``loop`` is that of asyncio:
-    its own or uvloop, or ``auto`` for the faster one.  It also ends when ``until`` returns.  A
-    program that serves standard input and output alone ends promptly, with the programs that its
-    handlers have started, according to ``settings.stdio`` (``linger``, ``end_children``).  A
-    lifespan that fails ends the program with one line on standard error and status 1 (SystemExit).
+    ``on_listening``, a line on standard error gives each address.  ``loop`` is that of asyncio,
+    where there is another binding: its own or uvloop, or ``auto`` for the faster one.  It also ends
+    when ``until`` returns.  A program that serves standard input and output alone ends promptly,
+    with the programs that its handlers have started, according to ``settings.stdio`` (``linger``,
+    ``end_children``).  A lifespan that fails ends the program with one line on standard error and
+    status 1 (SystemExit).
     Raises LocalError within a running event loop, where :func:`serve` is awaited.
     """
     with suppress(RuntimeError):

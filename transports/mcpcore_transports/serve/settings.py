@@ -55,6 +55,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_kinds(self)
+        if isinstance(self.store, str):  # a URL, which may have a password in it
+            raise ValueError("store must be a Store, as open_store() makes one of a URL")
 
     @property
     def documents(self) -> Mapping[str, bytes]:

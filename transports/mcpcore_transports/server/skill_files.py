@@ -14,11 +14,11 @@ def read_skills(directory: str | os.PathLike[str]) -> dict[str, bytes]:
     """Return the files of the skills below a directory, or of the skill that it is, by path.
 
     They are read once, now.  Names that begin with a dot, and ``__pycache__``, are left out, as are
-    files that lie directly in a directory that is no skill itself.
+    files that lie directly in ``directory``, unless it is a skill.
 
-    Raises ValueError naming the file: one outside of every skill, a symbolic link that leads out of
-    the directory or to a directory, neither a file nor a directory, a skill with more than 512
-    files or 16 MiB.  Raises OSError for what cannot be read.
+    Raises ValueError naming the file: one in a directory of no skill, a symbolic link that leads
+    out of ``directory`` or to a directory, neither a file nor a directory, a skill with more than
+    512 files or 16 MiB.  Raises OSError for what cannot be read.
     """
     top = Path(directory).resolve(strict=True)
     base = top.parent if (top / SKILL_FILE).is_file() else top

@@ -200,7 +200,10 @@ class ThreadReader(_Unwatched):
 
     async def read(self) -> bytes:
         """See :meth:`LoopReader.read`."""
-        return await anyio.to_thread.run_sync(os.read, self._fd, self._size, abandon_on_cancel=True)
+        own = anyio.CapacityLimiter(1)  # none of the threads that handlers may keep busy
+        return await anyio.to_thread.run_sync(
+            os.read, self._fd, self._size, abandon_on_cancel=True, limiter=own
+        )
 
 
 DescriptorReader = LoopReader | WaitReader | ThreadReader
@@ -333,8 +336,9 @@ class DescriptorChannel(Channel):
     async def send(self, data: memoryview) -> int:
         """See :meth:`Channel.send`."""
         if not self.direct:
+            own = anyio.CapacityLimiter(1)  # as in ThreadReader.read
             return await anyio.to_thread.run_sync(
-                os.write, self._sink, data, abandon_on_cancel=True
+                os.write, self._sink, data, abandon_on_cancel=True, limiter=own
             )
         if self._writer is None:
             self._writer = open_writer(self._sink, self._write)

@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.outbound import check_log_level
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import storing
@@ -41,7 +42,6 @@ from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import CancelledParams, ProgressParams
-from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.jsontext import Body, to_json
 from mcpcore.wire.message import Frame, Message, decode
 
@@ -529,9 +529,7 @@ class StoredSessions:
     ) -> bool:
         """Log to one session that is loaded here, or to all sessions at all workers."""
         if session is None:
-            if level not in SEVERITY:  # checked here, where the caller can correct it
-                known = ", ".join(SEVERITY)
-                raise LocalProtocolError(f"unknown log level {level!r}; known: {known}")
+            check_log_level(level)  # here, where the caller can correct it
             return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
         return self._local.write_log(level, data, logger, session, meta)
 
