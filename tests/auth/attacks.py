@@ -510,11 +510,12 @@ SERVER = (
     ),
     Shown(
         51,
-        "an issuer that hangs, an audit that raises, or that nobody awaits",
-        "503; no other verdict; such an audit ends the start",
+        "an issuer that hangs, a store that breaks, an audit that raises, or that nobody awaits",
+        "503, 500, each an event; no other verdict; the last ends the start",
         _SOCKETS,
         (
             "test_51_an_issuer_that_hangs_lets_nobody_in",
+            "test_51_a_store_that_breaks_lets_nobody_in_and_is_told",
             "test_51_an_audit_that_raises_changes_no_verdict",
             "test_51_no_event_goes_to_an_audit_that_nobody_awaits",
         ),

@@ -768,6 +768,21 @@ async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:
         assert "dpop-nonce" not in (await desk.call(call("who", desk.token()))).headers
 
 
+async def test_51_a_store_that_breaks_lets_nobody_in_and_is_told() -> None:
+    class Broken:
+        def use_once(self, digest: bytes, **about: Any) -> bool:
+            raise RuntimeError("a mistake")
+
+    async with protected(dpop=Dpop.ALLOWED, replays=Broken()) as desk:
+        key = signer()
+        token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
+        made = proof(token, key, iat=time.time(), htu=RESOURCE, jti="p")
+        lines = {"Authorization": f"DPoP {token}", "DPoP": made}
+        answer = await desk.call(call("who", headers=lines))
+        assert answer.status == 500
+        assert [(each.admitted, each.status) for each in desk.events] == [(False, 500)]
+
+
 async def test_49_a_certificate_is_none_that_a_header_names() -> None:
     async with issuer() as desk:
         guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])

@@ -136,11 +136,14 @@ def test_a_reason_that_names_what_a_client_has_sent_is_one_line(
     shown: pytest.LogCaptureFixture,
 ) -> None:
     reason = "it needs the scopes a\nPOST /mcp authorized " + "x" * 2000
-    log_judgement(structs.replace(JUDGED, reason=reason))
+    log_judgement(structs.replace(JUDGED, reason=reason, subject="f:///\u2028" + "x" * 2000))
     log_decision("ann", "tools/call 'pay'", reason)
     for found in lines(shown):
         assert "the scopes a?POST" in found["message"]
         assert len(found["message"]) < 1100
+        assert found["reason"] in found["message"]
+        assert found.get("subject", "f:///?x").startswith("f:///?x")
+        assert len(found.get("subject", "")) <= 200
 
 
 ENDED = ExchangeEnded(

@@ -50,7 +50,7 @@ from mcpcore.errors import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
-from mcpcore.spec.refusals import NOT_JUDGED, UNAUTHENTICATED
+from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED, UNAUTHENTICATED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -80,6 +80,10 @@ _UNAVAILABLE = Denied(
     status=NOT_JUDGED.status,
     reason="it cannot be said now if the request is authorized",
     headers=(("Retry-After", "5"),),
+)
+_FAILED = Denied(
+    status=AUTHENTICATION_FAILED.status,
+    reason="it could not be found out if the request is authorized",
 )
 
 
@@ -240,6 +244,9 @@ class ResourceServer:
             found = await self._fetched(request, credential, need)
         except anyio.get_cancelled_exc_class():  # it took too long, or the client has left
             self._verdict(request, credential, _UNAVAILABLE)
+            raise
+        except Exception:  # of a store
+            self._verdict(request, credential, _FAILED)
             raise
         return self._verdict(request, credential, found)
 

@@ -145,6 +145,8 @@ def _joined(error: Forbidden | BaseExceptionGroup[Forbidden]) -> Forbidden:
     if isinstance(error, Forbidden):
         return error
     found = [_joined(each) for each in error.exceptions]
+    if len(found) == 1:
+        return found[0]
     scopes = frozenset[str]().union(*(each.scopes for each in found))
     return Forbidden(scopes, role=any(each.role for each in found))
 

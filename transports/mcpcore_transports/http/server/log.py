@@ -89,13 +89,16 @@ def _log_exchange(event: ExchangeEnded) -> None:
 def log_judgement(event: "AuthEvent") -> None:
     """Log the judgement of a request, or of an operation that it asked for."""
     reason = printable(event.reason, LONGEST_REASON)
+    facts = {**structs.asdict(event), "reason": reason}
+    if event.subject is not None:
+        facts["subject"] = printable(event.subject)
     logging.getLogger(AUDIT_LOGGER).info(
         "%s %s%s %s",
         event.method,
         printable(event.path),
         "" if event.operation is None else f" {printable(event.operation)}",
         "authorized" if event.admitted else f"not authorized: {reason}",
-        extra=_attributes(structs.asdict(event)),
+        extra=_attributes(facts),
     )
 
 
