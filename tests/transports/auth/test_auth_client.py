@@ -399,14 +399,11 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
 async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked(
     clock: Clock, tmp_path: Path
 ) -> None:
-    """Its time stands still meanwhile; the next connection goes on with the token."""
+    """So does the call that waits for it; the next connection goes on with the token."""
     person, answers = Person(), list[str]()
     person.hold = anyio.Event()
-    settings = ClientSettings(
-        sign_in=person,
-        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002),
-        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
-    )
+    again = ReconnectSettings(first_delay=0.001, max_delay=0.002)
+    settings = ClientSettings(sign_in=person, reconnect=again)
 
     async def call() -> None:
         answers.append((await servers.call_tool("add", {"a": 1, "b": 1})).text)
