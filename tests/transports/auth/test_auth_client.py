@@ -30,8 +30,8 @@ from mcpcore import (
     MemoryTokens,
     PrivateKey,
     Server,
-    SigningKey,
     ServerOptions,
+    SigningKey,
     connect,
     connect_all,
 )

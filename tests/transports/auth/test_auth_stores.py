@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -366,7 +367,7 @@ def test_a_user_without_a_folder_has_no_tokens(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(AuthorizationError, match="set XDG_STATE_HOME"):
         FileTokens()
-    with pytest.raises(Failure, match="127.0.0.1:1"):  # nobody needs tokens for this
+    with pytest.raises(Failure, match=re.escape("127.0.0.1:1")):  # nobody needs tokens for this
         converse(parse_target("http://127.0.0.1:1/mcp"), ConnectOptions(), Client.ping)
 
 
