@@ -48,6 +48,7 @@ from mcpcore.errors import (
     CallUnauthorized,
     Forbidden,
     HeadersFailed,
+    LinkError,
     LinkUnauthorized,
     NegotiationError,
     PeerError,
@@ -833,13 +834,15 @@ def test_auth_is_for_urls_and_an_error_says_what_to_do_instead(
     assert "marked" not in str(caught.value)
 
 
-async def test_53_nor_does_a_function_for_headers() -> None:
-    async with stage(notes()) as on:
+@pytest.mark.parametrize("auth", [BearerToken("t"), AuthorizationSettings()])
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_53_nor_does_a_function_for_headers(binding: str, auth: Any) -> None:
+    async with stage(notes(), binding) as on:
         headers = lambda _: {"Authorization": "Basic marked"}  # noqa: E731
-        with pytest.raises(NegotiationError, match="set by `auth`") as caught:
-            async with signed_in(on, auth=BearerToken("t"), headers=headers):
+        with pytest.raises((NegotiationError, LinkError), match="set by `auth`") as caught:
+            async with signed_in(on, auth=auth, headers=headers):
                 pass
-        assert isinstance(caught.value.__cause__, HeadersFailed)
+        assert binding == "ws" or isinstance(caught.value.__cause__, HeadersFailed)
         assert "marked" not in str(caught.value)
         assert on.verdicts == []
 
