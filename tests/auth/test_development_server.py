@@ -11,7 +11,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -74,7 +74,7 @@ from tests.auth.desk import Desk
 from tests.auth.desk import proof as resource_proof
 from tests.auth.signing import EDWARDS, Signer, signer, verify
 from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid, ready
-from tests.clock import patience
+from tests.clock import patience, until
 from tests.docs.blocks import DOCS, blocks
 
 WALL = 1_000_000.0
@@ -1226,6 +1226,31 @@ async def test_the_driver_serves_on_loopback() -> None:
             await stream.send(b"GET ")
         status, _ = await exchange(issuer, f"{get}{host}\r\n")
         assert status == 200
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_client_that_has_left_ends_its_exchange_alone(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, answered = Event(), list[Response]()
+    async with anyio.create_task_group() as tasks:
+        made = await tasks.start(serve, builder(options(["--yes"])))
+
+        def answer(request: Request) -> Response:
+            left.wait(10)
+            answered.append(DevelopmentServer.handle(made, request))
+            return answered[-1]
+
+        monkeypatch.setattr(made, "handle", answer)
+        place = urlsplit(made.settings.issuer)
+        request = f"GET /jwks HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n"
+        async with await anyio.connect_tcp("127.0.0.1", place.port or 0) as stream:
+            await stream.send(request.encode())
+        left.set()
+        await until(lambda: answered)
+        assert (await exchange(made.settings.issuer, request))[0] == 200
         tasks.cancel_scope.cancel()
 
 

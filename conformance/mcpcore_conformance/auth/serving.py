@@ -23,6 +23,7 @@ from mcpcore.errors import UrlRefused
 from mcpcore_conformance.auth.model import Refused, Request, Response
 from mcpcore_conformance.auth.server import MAX_BODY, DevelopmentServer
 from mcpcore_conformance.kit.hosts.door import Door
+from mcpcore_transports.link import LOST
 from mcpcore_transports.tls import client_certificate
 
 _PATIENCE = 10.0
@@ -97,7 +98,7 @@ async def _exchange(server: DevelopmentServer, stream: ByteStream, lock: anyio.L
             await stream.send_eof()
         for _ in range(_DROPPED):  # a connection that closes with unread input loses the response
             await stream.receive()
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+    except LOST:
         return  # the client has gone
 
 

@@ -48,6 +48,7 @@ from mcpcore.errors import (
     CallUnauthorized,
     Forbidden,
     HeadersFailed,
+    LinkError,
     LinkUnauthorized,
     NegotiationError,
     PeerError,
@@ -399,14 +400,11 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
 async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked(
     clock: Clock, tmp_path: Path
 ) -> None:
-    """Its time stands still meanwhile; the next connection goes on with the token."""
+    """So does the call that waits for it; the next connection goes on with the token."""
     person, answers = Person(), list[str]()
     person.hold = anyio.Event()
-    settings = ClientSettings(
-        sign_in=person,
-        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002),
-        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
-    )
+    again = ReconnectSettings(first_delay=0.001, max_delay=0.002)
+    settings = ClientSettings(sign_in=person, reconnect=again)
 
     async def call() -> None:
         answers.append((await servers.call_tool("add", {"a": 1, "b": 1})).text)
@@ -836,13 +834,15 @@ def test_auth_is_for_urls_and_an_error_says_what_to_do_instead(
     assert "marked" not in str(caught.value)
 
 
-async def test_53_nor_does_a_function_for_headers() -> None:
-    async with stage(notes()) as on:
+@pytest.mark.parametrize("auth", [BearerToken("t"), AuthorizationSettings()])
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_53_nor_does_a_function_for_headers(binding: str, auth: Any) -> None:
+    async with stage(notes(), binding) as on:
         headers = lambda _: {"Authorization": "Basic marked"}  # noqa: E731
-        with pytest.raises(NegotiationError, match="set by `auth`") as caught:
-            async with signed_in(on, auth=BearerToken("t"), headers=headers):
+        with pytest.raises((NegotiationError, LinkError), match="set by `auth`") as caught:
+            async with signed_in(on, auth=auth, headers=headers):
                 pass
-        assert isinstance(caught.value.__cause__, HeadersFailed)
+        assert binding == "ws" or isinstance(caught.value.__cause__, HeadersFailed)
         assert "marked" not in str(caught.value)
         assert on.verdicts == []
 

@@ -96,6 +96,22 @@ async def test_a_token_is_replaced_before_it_ends(
             assert (await upstream.token()).reveal() != first.reveal()
 
 
+@pytest.mark.parametrize(("later", "replaced"), [(1.0, False), (6.0, True), (-86_400.0, True)])
+async def test_a_token_that_its_server_refuses_is_replaced_unless_it_is_new(
+    later: float, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a clock that is set back keep it."""
+    clock = [1_000_000.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: clock[0]))
+    async with authority() as stage:
+        upstream = tokens(stage)
+        with patience():
+            first = (await upstream.token()).reveal()
+            clock[0] += later
+            upstream.forget(first)
+            assert ((await upstream.token()).reveal() != first) is replaced
+
+
 async def test_a_refusal_is_told_to_all_and_tried_again() -> None:
     async with authority() as stage:
         stage.world.token = {"token_type": "mac"}

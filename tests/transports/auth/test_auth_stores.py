@@ -348,9 +348,10 @@ async def test_a_crash_within_a_write_leaves_the_old_record(tmp_path: Path) -> N
 def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "mcpcore" / "tokens"
-    monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".local" / "state" / "mcpcore" / "tokens"
+    for name in ("", "state"):  # one below the working folder is not valid, says the standard
+        monkeypatch.setenv("XDG_STATE_HOME", name)
+        assert default_folder() == tmp_path / ".local" / "state" / "mcpcore" / "tokens"
     assert FileTokens().folder == default_folder()
 
 

@@ -228,7 +228,7 @@ class Authorizer:
         if token is None:
             return Authorized(headers={}, generation=self.machine.generation)
         headers: dict[str, str] = {"authorization": Secret(token.header())}
-        nonce = self.machine.nonce(url)
+        nonce = self.machine.nonce(self.machine.resource)  # of the origin; targets may be odd
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
             made = expect(await self._carrier.carry_out(proof), Signed)

@@ -88,7 +88,7 @@ class UpstreamTokens:
     def forget(self, token: str) -> None:
         """Replace a token that its server refuses, unless it is new."""
         for name, (kept, since, _) in [*self._kept.items()]:
-            if kept.token == token and time.time() >= since + _NEW:
+            if kept.token == token and not 0 <= time.time() - since < _NEW:
                 del self._kept[name]
 
     async def headers(self, subject: Subject | None = None) -> dict[str, str]:

@@ -186,7 +186,8 @@ class FileTokens:
 
 def default_folder() -> Path:
     """Return the folder for tokens of this user.  Raises AuthorizationError for one without any."""
-    base = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
+    named = map(os.environ.get, ("XDG_STATE_HOME", "LOCALAPPDATA"))
+    base = next((each for each in named if each and os.path.isabs(each)), None)
     try:
         return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
     except RuntimeError:  # of pathlib: HOME is not set, and the system does not know the user

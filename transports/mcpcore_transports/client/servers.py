@@ -539,10 +539,13 @@ class Servers:
                 raise problem
             failed = None
             waits = patient and len(tried) + 1 == len(server.connections)
+            connection = server.connections[chosen]
             try:
                 client = None
-                with anyio.move_on_after(_left(call)):
-                    client = await server.connections[chosen].opened(method, patient=waits)
+                with anyio.move_on_after(_left(call)) as limit, connection.still.within(limit):
+                    client = await connection.opened(method, patient=waits)
+                if call.deadline is not None:
+                    call.deadline = clock() + limit.deadline - anyio.current_time()
                 if client is None:
                     fault = Fault(FaultKind.CONNECT_TIMEOUT)
                     text = "there was no connection in time"

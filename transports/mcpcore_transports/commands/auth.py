@@ -139,7 +139,7 @@ async def _challenge(
     fetcher = Fetcher(local=local, private=private, **reached)
     found = await fetcher.fetch(first_request(url, line))
     if isinstance(found, NeedFailed):
-        raise output.Failure(f"{printable(url)}: {found.reason}")
+        raise output.Failure(f"{shown_url(url)}: {found.reason}")
     return challenges_in(found), found.status == 401
 
 

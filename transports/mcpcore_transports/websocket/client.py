@@ -90,7 +90,7 @@ def websocket_client_link(
     async def opening(trace: "ConnectionTrace | None") -> Opened:
         address = WebSocketAddress(url)
         if authorizer is None:
-            return await connected(address, {}, trace)
+            return await connected(address, None, trace)
         from mcpcore_transports.http.client.authorization import (  # late: few sign in
             Challenged,
             authorized,
@@ -114,7 +114,9 @@ def websocket_client_link(
             raise LinkUnauthorized(f"{address}: {error}", fault) from error
 
     async def connected(
-        address: WebSocketAddress, tokens: Mapping[str, str], trace: "ConnectionTrace | None"
+        address: WebSocketAddress,
+        tokens: Mapping[str, str] | None,
+        trace: "ConnectionTrace | None",
     ) -> Opened:
         stream: ByteStream | None = None
         try:
@@ -209,7 +211,7 @@ class _Request:
 async def _request(
     address: WebSocketAddress,
     headers: UpgradeHeaders,
-    tokens: Mapping[str, str],
+    tokens: Mapping[str, str] | None,
     settings: WebSocketSettings,
 ) -> _Request:
     key = base64.b64encode(secrets.token_bytes(16))
@@ -241,16 +243,23 @@ async def _request(
 
 
 def _prepare(
-    target: str, lines: Headers, headers: Mapping[str, str], tokens: Mapping[str, str], key: bytes
+    target: str,
+    lines: Headers,
+    headers: Mapping[str, str],
+    tokens: Mapping[str, str] | None,
+    key: bytes,
 ) -> _Request:
-    """Add the headers of the application and the tokens to ``lines``.  Raises ValueError."""
+    """Add the headers of the application and the tokens to ``lines``.  Raises ValueError.
+
+    ``tokens``: their headers, none before there is one; None without authorization.
+    """
     own = [own_header(pair) for pair in headers.items()]
     for given, (name, _) in zip(headers, own, strict=True):
         if name.startswith(_OURS):
             raise ValueError(f"the header {given!r} is set by the engine")
-        if tokens and name in AUTHORIZING:
+        if tokens is not None and name in AUTHORIZING:
             raise ValueError("the header Authorization is set by `auth`")
-    sent = [*lines, *own, *map(own_header, tokens.items())]
+    sent = [*lines, *own, *map(own_header, (tokens or {}).items())]
     return _Request(format_request("GET", target, sent), sent, key)
 
 
