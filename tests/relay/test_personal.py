@@ -26,7 +26,7 @@ def principals(backend: Backend) -> list[str | None]:
 def test_principals_and_scopes_have_conversations_of_their_own(server: str) -> None:
     backend = personal(server)
     scene = Scene(MODERN, backend)
-    for name, scopes in (("ann", "r"), ("ben", "r"), ("ann", "rw"), ("ann", "r")):
+    for name, scopes in (("ann", ["r"]), ("ben", ["r"]), ("ann", ["r", "w"]), ("ann", ["r"])):
         scene.front.principal = Principal(name, scopes=scopes)
         assert scene.call("echo") == "a: {}"
     assert principals(backend) == [None, "ann", "ben", "ann"]

@@ -38,5 +38,5 @@ class Excuses:
 
     @property
     def walls_right(self) -> float:
-        """From then on no wall clock is wrong, and no record that one has dated is of the future."""
+        """From then on no wall clock is wrong, and no record that one dated is of the future."""
         return max((end + wrong for _, end, wrong in self._walls), default=0.0)

@@ -146,11 +146,11 @@ def test_what_is_absent_reads_none_false_or_an_empty_list(kind: type[msgspec.Str
 def test_none_that_a_program_gives_is_not_written(kind: type[msgspec.Struct]) -> None:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
-    required = {each.name: "url" for each in info.fields if each.required}
+    required: dict[str, Any] = {each.name: "url" for each in info.fields if each.required}
     if kind is types.ResourceContents:
         required["text"] = ""
-    if kind is types.ElicitParams:
-        required["requested_schema"] = ""
+    if kind in (types.ElicitParams, types.ElicitFormParams):
+        required["requested_schema"] = {}
     given = {each.name: None for each in info.fields if each.default is None} | required
     written = msgspec.to_builtins(kind(**given))
     wire = {each.encode_name for each in info.fields if each.name in required}
