@@ -72,6 +72,9 @@ _LISTS: dict[str, str] = {
 }
 """Lists by name, each with the notification of its changes; skills are known by their files."""
 
+LISTENED = frozenset({"notifications/roots/list_changed", "notifications/tasks/status"})
+"""Notifications of the specification that a server may listen to: the engine handles the others."""
+
 _FOR_ALL: tuple[str, str, str | None] = ("", "", None)
 """Key of the function that completes arguments without a function of their own."""
 
@@ -454,7 +457,8 @@ class Server:
         Without ``prompt`` and ``template`` the function completes all arguments without a function
         of their own, and takes the members of the request: ``ref`` (PromptReference or
         ResourceTemplateReference), ``argument`` (CompletionArgument), ``context``
-        (CompletionContext or None).  Raises ValueError for both, or an argument without either.
+        (CompletionContext or None).  Raises ValueError for both, an argument without either, or one
+        that has a function.
         """
         kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
         if (prompt is not None and template is not None) or (
@@ -470,6 +474,8 @@ class Server:
         def declare(function: F) -> F:
             from mcpcore.service.prompts import CompletionEntry  # late: few complete anything
 
+            if key in self._completions:
+                raise ValueError(f"{what} is declared already")
             with naming(what):
                 self._completions[key] = CompletionEntry(
                     function, thread=thread, owned=owner is not None
@@ -601,6 +607,8 @@ class Server:
         client are handled in order.
         """
         _check_written(method, 'notification("notifications/name")')
+        if method in KNOWN_METHODS and method not in LISTENED:
+            raise ValueError(f"{method} is no notification that a server listens to")
         return self._add_method(self._listeners, method, thread)
 
     @property
@@ -678,8 +686,11 @@ class Server:
         """Notify the watchers that ``visible`` decides differently about some of a list.
 
         ``list``: ``tools``, ``resources``, ``templates``, ``prompts`` or ``skills``; for the last
-        one, which has no notification of its own, it is that of the resources.
+        one, which has no notification of its own, it is that of the resources.  Raises ValueError
+        for another one.
         """
+        if list not in _LISTS:
+            raise ValueError(f"there is no list {list!r}: {', '.join(_LISTS)}")
         if self._list_changed:
             self._tell(_LISTS[list], None)
         for mount in tuple(self._mounted_in):

@@ -172,8 +172,11 @@ def select(names: Iterable[str], supported: Iterable[Revision]) -> Revision | No
 def parse_revisions(names: Iterable[str]) -> tuple[Revision, ...]:
     """Turn wire names into rows, in the order given.
 
-    Raises ValueError naming the first unknown one and what is known.
+    Raises ValueError naming the first unknown one and what is known, and for a string in place of
+    several.
     """
+    if isinstance(names, str):
+        raise ValueError(f"several revisions are wanted, not the string {names!r}")
     rows = []
     for name in names:
         row = BY_NAME.get(name)

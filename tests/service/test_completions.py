@@ -202,6 +202,14 @@ def test_a_completion_has_one_owner(owner: dict[str, Any]) -> None:
         Server("s").completion(**owner)
 
 
+@pytest.mark.parametrize("owner", [{}, {"prompt": "p"}, {"prompt": "p", "argument": "a"}])
+def test_an_argument_has_one_function(owner: dict[str, Any]) -> None:
+    server = Server("s")
+    server.completion(**owner)(lambda argument: [])
+    with pytest.raises(ValueError, match=r"completion of .* is declared already"):
+        server.completion(**owner)(lambda argument: [])
+
+
 def test_one_function_for_whatever_has_none_of_its_own() -> None:
     server = completions()
     asked: list[Any] = []
@@ -235,7 +243,7 @@ def test_one_function_for_whatever_has_none_of_its_own() -> None:
     assert asked[-1][0] == ResourceTemplateReference(uri="t:{a}")
     server.add_resource("t:b", "x")
     with pytest.raises(TypeError, match="parameter 'typed': only 'ref', 'argument', 'context' can"):
-        server.completion()(lambda typed: [])
+        Server("s").completion()(lambda typed: [])
 
 
 def test_a_server_with_nothing_but_that_function_completes() -> None:

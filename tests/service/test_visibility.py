@@ -145,7 +145,7 @@ def test_rights_may_change() -> None:
     server.list_changed("tools")
     assert names(server, "ada") == []
     assert told == ["notifications/tools/list_changed"]
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="there is no list 'things': tools, resources"):
         server.list_changed("things")
 
 

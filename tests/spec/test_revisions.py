@@ -88,6 +88,8 @@ def test_parse_revisions() -> None:
     assert parse_revisions(["2025-11-25", "2024-11-05"]) == (LATEST_LEGACY, REVISIONS[0])
     with pytest.raises(ValueError, match=r"unknown protocol revision '2025-11-26'.*2026-07-28"):
         parse_revisions(["2025-11-25", "2025-11-26"])
+    with pytest.raises(ValueError, match="several revisions are wanted, not the string"):
+        parse_revisions("2025-11-25")
 
 
 def test_span() -> None:

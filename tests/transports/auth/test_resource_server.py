@@ -375,6 +375,25 @@ async def test_opaque_tokens_are_asked_about_once() -> None:
         assert verdicts[-1].message == "the token is not active"
 
 
+async def test_a_thread_that_asks_if_a_token_is_revoked_begins_no_question() -> None:
+    robot = ClientIdentity(client_id="robot", client_secret="secret")
+    async with issuer() as desk:
+        trusted: dict[str, Any] = {"introspection_url": f"{desk.url}/introspect", "client": robot}
+        trust = Issuer(issuer=desk.url, **trusted)
+        guard = ResourceServer(RESOURCE, [trust], verified_for=1e-9)
+        token = desk.granted("read")
+
+        async def look() -> None:
+            while True:
+                assert not await anyio.to_thread.run_sync(principal.revoked)
+
+        with patience():
+            principal = await judged(guard, bearer(token))
+            with pytest.raises(RuntimeError):  # once the answer is a second old
+                await look()
+            assert isinstance(await judged(guard, bearer(token)), Principal)
+
+
 async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
     async with protected() as desk:
         old = desk.token()

@@ -636,6 +636,14 @@ def test_refusals_that_no_single_scheme_makes_are_audited() -> None:
     ]
 
 
+def test_two_schemes_for_one_resource_are_refused() -> None:
+    one, other = (
+        ResourceServer(RESOURCE, [Issuer(issuer=f"https://{name}.example")]) for name in ("a", "b")
+    )
+    with pytest.raises(ValueError, match="name all its issuers in one"):
+        AnyOf(one, other)
+
+
 @pytest.mark.parametrize("line", ["Bearer mck_key", "Bearer a.b.c", "Basic eDp5"])
 def test_50_no_certificate_stands_in_for_a_credential_that_is_of_no_scheme(line: str) -> None:
     parties = CertificateScheme({"CN=a": CertificateRecord(principal="a")})
@@ -747,6 +755,15 @@ async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
             known = await ask(nonce=nonce, jti="p3")
             assert isinstance(known, Principal)
             assert known.lines == ((b"dpop-nonce", nonce.encode()),)
+
+
+async def test_48_a_refusal_for_want_of_scopes_offers_a_nonce() -> None:
+    async with issuer() as desk:
+        trust = [Issuer(issuer=desk.url)]
+        guard = ResourceServer(RESOURCE, trust, dpop=Dpop.ALLOWED, nonces=True, required=["x"])
+        with patience():
+            refused = await judged(guard, bearer(desk.token()))
+        assert (refused.status, [name for name, _ in refused.headers]) == (403, ["DPoP-Nonce"])
 
 
 async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:

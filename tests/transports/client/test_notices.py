@@ -11,7 +11,10 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore import Callbacks, Context, ListRoots, PeerError, RuntimeSettings, Server
+from mcpcore.engine.inbound import _CONSUMED
+from mcpcore.service.server import LISTENED
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
+from mcpcore.spec.methods import METHODS, MethodKind
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_transports.client.client import Client, connect
 from tests.clock import PATIENCE, patience, until
@@ -138,6 +141,12 @@ def test_what_cannot_be_declared() -> None:
     with pytest.raises(ValueError, match="declared already"):
         server.method("acme/x")
 
+    for method in ("notifications/cancelled", "tools/call"):
+        with pytest.raises(ValueError, match=f"{method} is no notification that a server listens"):
+            server.notification(method)
+    heard = {row.name for row in METHODS if row.kind is MethodKind.NOTIFICATION and row.client}
+    assert heard - _CONSUMED.keys() == LISTENED
+
     def rest(**rest: Any) -> None:
         del rest
 
@@ -177,6 +186,19 @@ async def test_notifications_that_wait_are_bounded(
         await until(lambda: len(busy.heard) >= limit + 2)
     assert busy.heard == [*range(limit + 1), 9]
     assert caplog.text.count("is dropped") == 9 - limit
+
+
+async def test_the_notifications_of_one_principal_keep_those_of_no_other_waiting() -> None:
+    busy = Busy()
+    async with bench(busy) as made:
+        made.open_legacy()
+        for number, who in enumerate(("ann", "ann", "ben")):
+            made.principal = who
+            params = {"number": number}
+            made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
+        await until(lambda: len(busy.heard) == 2)
+        assert sorted(busy.heard) == [0, 2]
+        busy.go_on.set()
 
 
 class Curious(Server):

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -114,6 +114,21 @@ async def test_a_check_that_hangs_has_failed_and_disturbs_no_other() -> None:
             await until({"endless": slow})
     finally:
         released.set()
+
+
+async def test_a_check_that_returns_what_nobody_awaits_has_failed() -> None:
+    server = Server("shop", version="1")
+
+    class Later:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    @server.health_check
+    def check() -> Any:
+        return Later()
+
+    async with asking(server) as until:
+        await until({"check": "returns an awaitable, and is no coroutine function"})
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), TimeoutError("the database"), KeyError("x")])

@@ -50,7 +50,7 @@ from mcpcore.errors import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
-from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED, UNAUTHENTICATED
+from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -311,8 +311,8 @@ class ResourceServer:
 
     def _refuse(self, request: HttpRequest, denied: Denied, credential: str | None) -> Refusal:
         """Refuse a request; the answer brings the next nonce, if nonces are demanded."""
-        if denied.status == UNAUTHENTICATED.status and not denied.headers:
-            denied = structs.replace(denied, headers=self._nonce())
+        headers = {**dict(self._nonce()), **dict(denied.headers)}
+        denied = structs.replace(denied, headers=tuple(headers.items()))
         return self._records.refuse(request, denied, credential)
 
     def _nonce(self) -> tuple[tuple[str, str], ...]:
@@ -353,7 +353,7 @@ class ResourceServer:
         ``token``, ``address``: of a question, the token and what sent it, None: nobody knows.
         """
         name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
-        guard = self._guard
+        guard, loop = self._guard, current_loop()
         with self._lock:
             flight = self._flights.get(name)
             if flight is not None and is_over(flight.loop):
@@ -370,7 +370,7 @@ class ResourceServer:
                     if guard.tokens.begin(need.key, address) is not True:
                         return None
                     work = partial(self._introspect, need, token)
-                flight = self._flights[name] = _Flight(current_loop())
+                flight = self._flights[name] = _Flight(loop)
                 start_background(partial(self._carry_out, name, need, work), self._context.copy())
             return flight
 

@@ -178,9 +178,10 @@ class AnyOf:
         found = [text for scheme in schemes for text in scheme.challenges()]
         # First those that tell a client where tokens come from: some read only one.
         self._challenges = tuple(sorted(found, key=lambda text: "resource_metadata" not in text))
-        self.documents: Mapping[str, bytes] = {
-            path: body for scheme in schemes for path, body in scheme.documents.items()
-        }
+        documents = [each for scheme in schemes for each in scheme.documents.items()]
+        self.documents: Mapping[str, bytes] = dict(documents)
+        if len(self.documents) < len(documents):
+            raise ValueError("two schemes are for one resource: name all its issuers in one")
 
     def presented(self, request: HttpRequest) -> bool:
         """Return True if a request comes with a credential of any scheme."""

@@ -112,7 +112,8 @@ class Examination:
         self._target = target
         self._client: Client | None = None
         self._proxy: Proxy | None = None
-        self._noise: list[str] = []
+        self._noise = ""
+        """First of what is no message on its standard output."""
         self._doubts: list[str] = []
         self._listed: dict[str, int] = {}
         self._broken = ""
@@ -369,7 +370,7 @@ class Examination:
                 login = f"mcpcore auth login {shown_url(self._target.url)}"
                 fix = login if is_unauthorized(error) else ""
             if self._noise:
-                return StageResult(FAILED, f"{error}\n{self._noise[0]}", _QUIET)
+                return StageResult(FAILED, f"{error}\n{self._noise}", _QUIET)
             return StageResult(FAILED, str(error), fix)
         finally:
             recorder.close()
@@ -428,7 +429,7 @@ class Examination:
     def lint(self) -> StageResult:
         """Say what is doubtful in the lists, and what was noise."""
         if self._noise:
-            self._doubts.append(self._noise[0])
+            self._doubts.append(self._noise)
         if not self._doubts:
             return StageResult(OK)
         fix = _QUIET if self._noise else "see docs/how-to/doctor.md"
@@ -463,9 +464,11 @@ class Examination:
 
     def _hear(self, line: bytes) -> None:
         item = decode_line(line)
-        if isinstance(item, Record) and item.kind == "invalid" and item.direction == TO_CLIENT:
+        if self._noise or not isinstance(item, Record) or item.direction != TO_CLIENT:
+            return
+        if item.kind == "invalid":
             said = ascii((item.text or "")[:80])
-            self._noise.append(f"its standard output has what is no message: {said}")
+            self._noise = f"its standard output has what is no message: {said}"
 
 
 _SHOWING_APPS = Callbacks(extensions={APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}})

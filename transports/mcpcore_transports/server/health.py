@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from mcpcore.errors import HandlerError
 from mcpcore.service.handlers import HealthCheck
-from mcpcore_transports.running.functions import failure_of, in_handler
+from mcpcore_transports.running.functions import failure_of, in_handler, is_awaitable
 
 if TYPE_CHECKING:  # late: stdio needs no HTTP; the second imports this module
     from mcpcore.http.server.server import HttpServer
@@ -56,7 +56,10 @@ def _attempt(runtime: "ServerRuntime", check: HealthCheck) -> Attempt:
         if not running.acquire(blocking=False):  # else threads that do not end become many
             raise HandlerError("has not ended yet")
         try:
-            return function()
+            found = function()
+            if is_awaitable(found):
+                raise HandlerError("returns an awaitable, and is no coroutine function")
+            return found
         finally:
             running.release()
 

@@ -82,13 +82,14 @@ class NotificationContext(MessageContext[L]):
 
 
 class NotificationDispatcher:
-    """Dispatcher of notifications to the declared functions, in order within a session."""
+    """Dispatcher of notifications to the declared functions, in order for each client."""
 
     def __init__(self, server: Service, runtime: "ServerRuntime", group: TaskGroup) -> None:
         self._server = server
         self._runtime = runtime
         self._group = group
-        self._sessions: dict[str | None, SerialCalls] = {}
+        self._queues: dict[tuple[str | None, str | None], SerialCalls] = {}
+        """Calls by session and principal: in the modern era there are no sessions."""
 
     def hear(self, event: NotificationReceived) -> None:
         """Take a notification; one without a function, or that is malformed, is ignored."""
@@ -104,12 +105,13 @@ class NotificationDispatcher:
         except BaseException as error:
             told(f"reading {event.method}", failure_of(error))
             return
-        queue = self._sessions.get(event.session)
+        place = event.session, event.principal
+        queue = self._queues.get(place)
         if queue is None:
-            self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
+            self._queues = {key: each for key, each in self._queues.items() if not each.idle}
             what, limit = f"hearing {event.method}", self._runtime.settings.notifications
             queue = SerialCalls(self._group, what, limit=limit, failed=told)
-            self._sessions[event.session] = queue
+            self._queues[place] = queue
         context = NotificationContext(event, self._runtime)
         handler = entry.handler
         if handler.is_async:
