@@ -130,10 +130,11 @@ def _serves(record: ClientRecord, place: tuple[str, str], wall: float) -> bool:
 
 def same_redirect(registered: str, redirect: str) -> bool:
     """Return True if a redirect URI is the registered one: any port on loopback (RFC 8252)."""
+    if registered == redirect:
+        return True
     one, other = (parse_url(each, "the redirect URI") for each in (registered, redirect))
-    if one.loopback and one.host == other.host:
-        return (one.scheme, one.path, one.query) == (other.scheme, other.path, other.query)
-    return registered == redirect
+    alike = (one.scheme, one.path, one.query) == (other.scheme, other.path, other.query)
+    return one.loopback and one.host == other.host and alike
 
 
 def _registered(
@@ -183,7 +184,8 @@ def _registered(
 def _judged(made: Registration, asked: ClientAuth, redirect: str, wall: float) -> ClientIdentity:
     """Return the credentials that a registration gives, if they are what was asked for."""
     what = "the registration"
-    if redirect and redirect not in (made.redirect_uris or (redirect,)):
+    registered = made.redirect_uris or (redirect,)
+    if redirect and not any(same_redirect(each, redirect) for each in registered):
         raise DocumentRefused(what, "it is for other redirect URIs")
     answered = made.token_endpoint_auth_method or asked.value
     method = next((each for each in ClientAuth if each.value == answered), None)
