@@ -23,7 +23,7 @@ class Excuses:
                 slow = _SLOWEST * fault.amount if fault.kind == "store_slow" else 0.0
                 self._store.append((fault.at, over + slow + _AFTER))
             elif fault.kind == "wall":
-                self._walls.append((fault.at, over, abs(fault.amount)))
+                self._walls.append((fault.at, over, fault.amount))
 
     def store(self, since: float, until: float) -> bool:
         """A store has failed, was slow or cut off at some time between these."""
@@ -34,9 +34,10 @@ class Excuses:
 
         Something may be judged by one that is ahead, and was written down by one that is behind.
         """
-        return sum(wrong for begin, end, wrong in self._walls if begin <= until and since <= end)
+        at_work = [ahead for begin, end, ahead in self._walls if begin <= until and since <= end]
+        return sum(map(abs, at_work))
 
     @property
     def walls_right(self) -> float:
         """From then on no wall clock is wrong, and no record that one dated is of the future."""
-        return max((end + wrong for _, end, wrong in self._walls), default=0.0)
+        return max((end + max(ahead, 0.0) for _, end, ahead in self._walls), default=0.0)

@@ -62,7 +62,7 @@ def test_wall_clocks_are_wrong_for_a_time(
 
 
 def test_from_the_last_wall_clock_on_all_are_right() -> None:
-    assert Excuses(read_faults("wall@5:0:-70:2,wall@6:1:15:8,drop@30:0:0:0")).walls_right == 14.0
+    assert Excuses(read_faults("wall@5:0:-70:2,wall@6:1:15:8,drop@30:0:0:0")).walls_right == 29.0
     assert Excuses(()).walls_right == 0.0
 
 

@@ -108,7 +108,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("fcntl.ioctl", "os.fdopen", "os.get_blocking", "os.get_inheritable", "os.waitid"),
-            "select.poll",
+            *("os.set_inheritable", "select.poll"),
             *(".close", ".fileno", ".kill", ".poll", ".register", ".set_inheritable"),
             *(".setblocking", ".settimeout", ".unregister", ".wait"),
         ),

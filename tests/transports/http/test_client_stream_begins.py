@@ -110,7 +110,9 @@ async def test_a_standalone_stream_that_never_begins(
             expected = "did not begin its response" if carrier == "own" else "too long"
             assert all(expected in each.reason for each in interruptions)
             assert all(each.request is None for each in interruptions)
-            await until(lambda: server.seen["GET"] == 3)
+            # A connection that takes long is given up before its request is read.
+            await until(lambda: server.seen["GET"])
+            assert server.seen["GET"] <= 3
             # The rest of the session goes on.
             assert await text_of(client) == "well"
 
