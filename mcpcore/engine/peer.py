@@ -803,6 +803,15 @@ class Peer:
         record = self._endpoint.inbound.get(key)
         return record is not None and record.queued > 0
 
+    def postpone(self, since: float, now: float) -> None:
+        """Let the timeouts of requests stand still from a time until now, as a person was asked."""
+        deadlines = self._endpoint.deadlines
+        for request in list(self._endpoint.outbound.values()):
+            if request.deadline is not None:
+                still = now - max(since, request.started)
+                request.started += still
+                deadlines.set(request, request.deadline + still)
+
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout` (origin as ``now``), None if never."""
         return self._endpoint.deadlines.next()

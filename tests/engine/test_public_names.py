@@ -32,6 +32,7 @@ NAMES = [
     "output_size",
     "parts",
     "pending",
+    "postpone",
     "principal",
     "progress",
     "queued",

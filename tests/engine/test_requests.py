@@ -555,6 +555,19 @@ def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     assert sent(peer) == []
 
 
+def test_timeouts_stand_still_for_as_long_as_they_are_told_to() -> None:
+    peer = legacy_client()
+    first = peer.request("tools/list", now=10.0, timeout=2.5)
+    second = peer.request("tools/list", now=20.0, timeout=2.5)
+    peer.request("tools/list", now=20.0, timeout=None)
+    peer.postpone(11.0, 31.0)
+    assert peer.deadline() == 32.5
+    for now, ended in ((32.5, first), (33.4, None), (33.5, second)):
+        peer.handle_timeout(now)
+        events = drain(peer)
+        assert [each.request for each in events] == ([] if ended is None else [ended])
+
+
 @pytest.mark.requirement(
     "basic/patterns/cancellation/timeout-cancels", "basic/patterns/cancellation/timeout-per-request"
 )

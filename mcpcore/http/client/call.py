@@ -103,13 +103,13 @@ DIAGRAMS = (
 
 
 class HeldRefusal(Struct, kw_only=True, eq=False):
-    """Refusal of an exchange, with the deadlines that stand still until it is answered."""
+    """Refusal of an exchange, with the deadline that stands still until it is answered."""
 
     status: int
     challenges: tuple[str, ...]
     since: float = 0.0
-    paused: list[tuple[Outbound, float]] = []
-    """Requests with the seconds that they have left."""
+    paused: tuple[Outbound, float] | None = None
+    """Request of the exchange with the seconds that it has left."""
 
 
 class Call(Struct, kw_only=True, eq=False):

@@ -5,7 +5,7 @@ application answers challenges (:attr:`HttpClientSettings.answer_challenges
 <mcpcore.http.settings.HttpClientSettings>`), such an exchange is parked with its request and
 :class:`Unauthorized` tells of it; :meth:`HttpClient.retry_exchange
 <mcpcore.http.client.client.HttpClient.retry_exchange>` sends the same request again.  The deadline
-of the message stands still meanwhile.
+of the message stands still meanwhile; those of all messages, if they wait for this one.
 
 Sources: RFC 9110 sections 11.6.1, 15.5.2 and 15.5.4; RFC 6750 section 3.1; the authorization pages.
 """
@@ -71,6 +71,10 @@ class Challenges:
 
     def __init__(self, state: ClientState) -> None:
         self._state = state
+        self._blocking: list[Call] = []
+        """Parked exchanges that all other messages wait for."""
+        self._since: float | None = None
+        """Time since which there is one."""
 
     def take(self, call: Call, plan: HttpSend, status: int, headers: Headers) -> bool:
         """Take the head of a response; return False if it is no refusal to be answered.
@@ -92,7 +96,11 @@ class Challenges:
         call.move(AdmissionSignal.END)
         state.calls[call.route] = call  # where a cancellation finds it
         refusal.since = now
-        refusal.paused = self._pause(call, now)
+        if call.negotiating or call.method in _OPENING or state.must_wait:
+            self._blocking.append(call)
+            self._since = now if self._since is None else self._since
+        else:
+            refusal.paused = self._pause(call, now)
         state.deadlines.set(call, now + state.settings.answer_timeout)
         state.report(
             Unauthorized(
@@ -103,17 +111,27 @@ class Challenges:
             )
         )
 
-    def _pause(self, call: Call, now: float) -> list[tuple[Outbound, float]]:
-        outbound, deadlines = self._state.endpoint.outbound, self._state.endpoint.deadlines
-        if call.negotiating or call.method in _OPENING or self._state.must_wait:
-            waiting = list(outbound.values())
-        else:
-            own = None if call.request is None else outbound.get(call.request)
-            waiting = [] if own is None else [own]
-        paused = [(each, each.deadline - now) for each in waiting if each.deadline is not None]
-        for each, _ in paused:
-            deadlines.set(each, None)
-        return paused
+    def _pause(self, call: Call, now: float) -> tuple[Outbound, float] | None:
+        endpoint = self._state.endpoint
+        own = None if call.request is None else endpoint.outbound.get(call.request)
+        if own is None or own.deadline is None:
+            return None
+        left = own.deadline - now
+        endpoint.deadlines.set(own, None)
+        return own, left
+
+    @property
+    def standing_still(self) -> bool:
+        """True while all messages wait for one that is parked."""
+        calls = self._state.calls
+        self._blocking = [each for each in self._blocking if calls.get(each.route) is each]
+        return bool(self._blocking)
+
+    def go_on(self, now: float) -> None:
+        """Let the deadlines go on that stood still, if there is no reason any more."""
+        if self._since is not None and not self.standing_still:
+            self._state.peer.postpone(self._since, now)
+            self._since = None
 
     def parked(self, exchange: Route) -> bool:
         """Return True if an exchange waits for an answer of the application."""
@@ -134,11 +152,12 @@ class Challenges:
         call.refusal = None
         del state.calls[exchange]
         state.deadlines.set(call, None)
-        outbound, deadlines = state.endpoint.outbound, state.endpoint.deadlines
-        for record, left in refusal.paused:
-            if outbound.get(record.id) is record:
+        self.go_on(now)
+        if refusal.paused is not None:
+            record, left = refusal.paused
+            if state.endpoint.outbound.get(record.id) is record:
                 record.started += now - refusal.since
-                deadlines.set(record, now + left)
+                state.endpoint.deadlines.set(record, now + left)
         return call, refusal
 
     def send_again(self, call: Call) -> Route:

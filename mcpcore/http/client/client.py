@@ -276,6 +276,8 @@ class HttpClient:
         """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         state = self._state
         ours, theirs = state.deadlines.next(), state.endpoint.deadlines.next()
+        if self._challenges.standing_still:
+            return ours
         if ours is None or theirs is None:
             return theirs if ours is None else ours
         return min(ours, theirs)
@@ -283,7 +285,9 @@ class HttpClient:
     def handle_timeout(self, now: float) -> None:
         """Handle all deadlines that are due at ``now``."""
         state = self._state
-        state.peer.handle_timeout(now)
+        self._challenges.go_on(now)
+        if not self._challenges.standing_still:
+            state.peer.handle_timeout(now)
         for call in state.deadlines.due(now):
             if call.admission is Admission.PARKED:
                 limit = f"there was no authorization within {state.settings.answer_timeout:g} s"

@@ -405,6 +405,25 @@ def test_the_standalone_stream_is_refused() -> None:
     assert hand.client.exchanges == 0
 
 
+def test_the_deadlines_of_all_stand_still_while_what_opens_a_session_is_refused() -> None:
+    hand = hand_of("legacy")
+    asked = [hand.client.request("tools/list", now=hand.now)]
+    hand.reply(hand.next(), 404)
+    told = refuse(hand, hand.next())
+    assert told.operation == "initialize"
+    hand.pass_time(100)
+    asked.append(hand.client.request("tools/call", ECHO, now=hand.now))
+    hand.pass_time(200)
+    assert hand.kinds() == []
+    retry(hand, told)
+    hand.pass_time(19.9)
+    assert hand.kinds() == []
+    hand.pass_time(0.2)
+    ended = [hand.take(RequestEnded) for _ in asked]
+    assert [each.request for each in ended] == asked
+    assert {each.reason for each in ended} == {EndReason.TIMED_OUT}
+
+
 def test_a_resumption_is_refused() -> None:
     hand = hand_of("legacy")
     request, send = hand.call()

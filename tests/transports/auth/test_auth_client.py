@@ -350,12 +350,12 @@ async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
 async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
     binding: str, then: str, clock: Clock, tmp_path: Path
 ) -> None:
-    """Its time stands still meanwhile, and goes on afterwards."""
-    person, events = Person(), list[Event]()
+    """Its time stands still meanwhile, as does that of what waits for it, and goes on afterwards."""
+    person, events, sums = Person(), list[Event](), list[int]()
     settings = settings_of(
         person,
         reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=60.0),
-        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
+        limits=Limits(request_timeout=100.0, max_timeout=100.0),
         http=HttpClientSettings(endpoint_timeout=HOUR),
         websocket=WebSocketSettings(handshake_timeout=HOUR),
     )
@@ -363,20 +363,25 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
     def told() -> list[type[Event]]:
         return [type(event) for event in events]
 
+    async def ask(client: Client) -> None:
+        sums.append(await add(client))
+
     async with (
         stage(notes(), binding) as on,
         road(binding, on.served.port, tmp_path) as way,
     ):
         on.url = way.url
         heard = Callbacks(connection=events.append)
-        async with signed_in(
-            on, settings=settings, revision="2025-11-25", callbacks=heard
-        ) as client:
+        async with (
+            signed_in(on, settings=settings, revision="2025-11-25", callbacks=heard) as client,
+            anyio.create_task_group() as waiting,
+        ):
             await add(client)
             person.hold = anyio.Event()
             on.required = frozenset({"more"})
             way.cut()
             await until(lambda: len(person.asked) == 2)
+            waiting.start_soon(ask, client)
             await clock.skip(250)
             assert told() == [ConnectionLost, Reconnecting]
             if then == "it hangs":
@@ -395,6 +400,7 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
                 assert events[2].reason == "there was no conversation within 60 s"
             assert await add(client) == 2
     assert len(person.asked) == 2
+    assert sums == [2]
 
 
 async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked(

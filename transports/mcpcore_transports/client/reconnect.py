@@ -61,7 +61,12 @@ class Reconnector(ABC):
         self._attempt: Attempt | None = None
         """The attempt under way."""
         self._limit: anyio.CancelScope | None = None
-        """Scope of the attempt under way, while its time runs."""
+        """Scope of the attempt under way, until it has succeeded or failed."""
+        self._rest = 0.0
+        """Seconds that it has left while its time stands still."""
+        self._flows = 0
+        """Number of flows of authorization under way, which may wait for a person."""
+        self._still_since = 0.0
         self._refusal: NegotiationFailed | None = None
         self._replacing: anyio.Event | None = None
         """Event for the end of a connection that is to be replaced by another."""
@@ -97,22 +102,30 @@ class Reconnector(ABC):
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Stop the time of the attempt under way, such as while a person is asked to sign in."""
-        limit = self._limit
-        if limit is None:
-            yield
-            return
-        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        """Stop the time of attempts, and of what waits for them, in this block: a flow."""
+        self._flows += 1
+        if self._flows == 1:
+            self._still_since = clock()
+            if self._limit is not None:
+                self._rest = self._limit.deadline - anyio.current_time()
+                self._limit.deadline = math.inf
         try:
             yield
         finally:
-            if self._limit is limit:
-                limit.deadline = anyio.current_time() + left
+            self._flows -= 1
+            if not self._flows:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Let the time that stood still go on."""
+        if self._limit is not None:
+            self._limit.deadline = anyio.current_time() + self._rest
 
     def _time(self, scope: anyio.CancelScope) -> None:
         """Begin the time of an attempt."""
-        scope.deadline = anyio.current_time() + self.settings.opening
-        self._limit = scope
+        self._limit, self._rest = scope, self.settings.opening
+        if not self._flows:
+            self._go_on()
 
     def _settle(self) -> None:
         """Record that the attempt under way has succeeded or failed: its time is over."""
@@ -217,6 +230,7 @@ class ReconnectingLink(Reconnector):
         self._scope = anyio.CancelScope()
         """Scope of the current attempt, with the wait before it."""
         self._flushed = anyio.Event()
+        self._lost_at = 0.0
         self._running = False
         self._done = anyio.Event()
         core.link = self.link
@@ -287,7 +301,7 @@ class ReconnectingLink(Reconnector):
         """Run the Peer while no link does: its waiting requests have deadlines."""
         while self._core.closed is None:
             due: float | None = None
-            if self._core.link is self:
+            if self._core.link is self and not self._flows:
                 self._peer.handle_timeout(clock())
                 self._drain()
                 due = self._peer.deadline()
@@ -310,7 +324,14 @@ class ReconnectingLink(Reconnector):
         """Implement :attr:`Reconnector.closing`."""
         return self._left or self._core.closing or (self.link.abandoned and not self._expired)
 
+    def _go_on(self) -> None:
+        super()._go_on()
+        if self.away:
+            self._peer.postpone(max(self._still_since, self._lost_at), clock())
+            self._flushed.set()
+
     def _follow(self, attempt: Attempt) -> None:
+        self._lost_at = clock()
         self._peer = self._peer.succeed()
         self._core.succeed(self._peer)
         self._core.link = self
