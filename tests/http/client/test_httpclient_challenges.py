@@ -421,7 +421,7 @@ def test_the_deadlines_of_all_stand_still_while_what_opens_a_session_is_refused(
     hand.pass_time(0.2)
     ended = [hand.take(RequestEnded) for _ in asked]
     assert [each.request for each in ended] == asked
-    assert {each.reason for each in ended} == {EndReason.TIMED_OUT}
+    assert all("no answer within 20 seconds" in each.message for each in ended)
 
 
 def test_a_resumption_is_refused() -> None:

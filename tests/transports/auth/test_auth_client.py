@@ -350,7 +350,7 @@ async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
 async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
     binding: str, then: str, clock: Clock, tmp_path: Path
 ) -> None:
-    """Its time stands still meanwhile, as does that of what waits for it, and goes on afterwards."""
+    """Its time and that of what waits for it stand still meanwhile, and go on afterwards."""
     person, events, sums = Person(), list[Event](), list[int]()
     settings = settings_of(
         person,
