@@ -123,8 +123,9 @@ class Challenges:
     @property
     def standing_still(self) -> bool:
         """True while all messages wait for one that is parked."""
-        calls = self._state.calls
-        self._blocking = [each for each in self._blocking if calls.get(each.route) is each]
+        if self._blocking:  # one may have been given up with its connection
+            calls = self._state.calls
+            self._blocking = [each for each in self._blocking if calls.get(each.route) is each]
         return bool(self._blocking)
 
     def go_on(self, now: float) -> None:
