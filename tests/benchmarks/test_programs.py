@@ -172,8 +172,8 @@ def test_it_answers_rightly(row: str, variant: str) -> None:
     )
     sample = module.measure(job)
     # Twenty of a thing may well fit into memory that was there before; and the clock of a process
-    # may stand still for a hundredth of a second, until it sleeps.
-    assert sample.value >= 0
+    # may stand still for a hundredth of a second, until it sleeps.  A difference may be all noise.
+    assert sample.value >= 0 or "without" in sample.facts
     assert sample.facts.get("count", 1) > 0
     if row.startswith("client") or row == "memory":
         assert sum(sample.latency.values()) == sample.facts["count"]

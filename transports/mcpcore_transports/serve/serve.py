@@ -385,8 +385,8 @@ async def serve(
     the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
     opened, LifespanError if the lifespan does not start or does not end well.
     """
-    bindings = (http, ws, sse, tcp, unix, custom)
-    if not stdio and not any(each or isinstance(each, str) for each in bindings):
+    wanted = (http, ws, sse, tcp, unix, custom)
+    if not stdio and not any(each or isinstance(each, str) for each in wanted):
         raise BadTarget("there is nothing to serve on: name a binding, such as http= or stdio=True")
     settings = settings or ServeSettings()
     if revisions is not None:
