@@ -26,7 +26,7 @@ REMEMBERED = {
     "Endpoint._profiles": "8 kinds of clients",
     "LineReader._known": "1,024 lines of heads",
     "LineReader._lengths": "1,024 lengths of bodies",
-    "NotificationDispatcher._sessions": "the last one to be told of something",
+    "NotificationDispatcher._queues": "the last one to be told of something",
     "Redactor._known": "256 names",
     "Redactor._labels": "256 names",
     "Redactor._present": "those of 256 names that the last text had",
