@@ -64,10 +64,10 @@ def _never_lapsed() -> None:
     """What a worker held that nobody hears of any more stays with it."""
 
     def make(bury: Any) -> Any:
-        def mutant(self: Any, now: float) -> None:
+        def mutant(self: Any, now: float, **spared: bool) -> None:
             kept = self._bury
             self._bury = lambda worker: None
-            bury(self, now)
+            bury(self, now, **spared)
             self._bury = kept
 
         return mutant
@@ -79,9 +79,9 @@ def _restored(method: str, table: str) -> None:
     """Let the rows of a table stay that a method of the store removes."""
 
     def make(remove: Any) -> Any:
-        def mutant(self: Any, *values: Any) -> None:
+        def mutant(self: Any, *values: Any, **spared: bool) -> None:
             before = self._run(f"SELECT * FROM {table}").fetchall()
-            remove(self, *values)
+            remove(self, *values, **spared)
             for row in before:
                 marks = ", ".join("?" * len(row))
                 self._run(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", *row)
@@ -167,15 +167,6 @@ def _unconfirmed_news() -> None:
     NoteQueue.announced = mutant  # type: ignore[method-assign]
 
 
-def _refused_later() -> None:
-    """A change that was refused, as the store failed, is written down with the next one."""
-
-    def mutant(self: Any) -> None:
-        return None
-
-    SessionReplica._take_back = mutant  # type: ignore[method-assign]
-
-
 def _looked_for_ever() -> None:
     """How far a stream has come is asked again until something comes that is not kept any more."""
 
@@ -253,6 +244,5 @@ MUTATIONS = [
     Mutation("unconfirmed news", "store", _unconfirmed_news, within=0),
     Mutation("begun unheard", "store", _begun_unheard, within=0),
     Mutation("taken unseen", "store", _taken_unseen, within=0),
-    Mutation("refused later", "store", _refused_later, within=0),
     Mutation("looked for ever", "store", _looked_for_ever, within=0),
 ]
