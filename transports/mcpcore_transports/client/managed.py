@@ -28,6 +28,7 @@ from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import LISTEN
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
 from mcpcore_transports.client.policies import blames_server, break_circuit
+from mcpcore_transports.client.reconnect import StandingStill
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.targets import Replicas, Target
@@ -161,54 +162,10 @@ class TargetHealth(Struct, frozen=True, kw_only=True):
     """Reason of the last failure to connect, or of the last loss."""
 
 
-class _StandingStill:
-    """Limits of time that stand still while a person may be asked to sign in."""
-
-    def __init__(self) -> None:
-        self._limits: dict[anyio.CancelScope, float] = {}
-        """Limits, each with the seconds that it has left while it stands still."""
-        self._flows = 0
-
-    @contextmanager
-    def within(self, limit: anyio.CancelScope) -> Iterator[None]:
-        """Let a limit stand still where there is reason to, in this block."""
-        self._limits[limit] = 0.0
-        if self._flows:
-            self._stop(limit)
-        try:
-            yield
-        finally:
-            if self._flows:
-                self._go_on(limit)
-            del self._limits[limit]
-
-    @contextmanager
-    def flow(self) -> Iterator[None]:
-        """Let all limits stand still in this block."""
-        self._flows += 1
-        if self._flows == 1:
-            for limit in self._limits:
-                self._stop(limit)
-        try:
-            yield
-        finally:
-            self._flows -= 1
-            if not self._flows:
-                for limit in self._limits:
-                    self._go_on(limit)
-
-    def _stop(self, limit: anyio.CancelScope) -> None:
-        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
-        self._limits[limit] = left
-
-    def _go_on(self, limit: anyio.CancelScope) -> None:
-        limit.deadline = anyio.current_time() + self._limits[limit]
-
-
 class _Patient(connect):
     """Connection whose flows of authorization let limits of time stand still."""
 
-    still: _StandingStill
+    still: StandingStill
 
     @contextmanager
     def _authorizing(self) -> Iterator[None]:
@@ -259,7 +216,7 @@ class ManagedConnection:
         """Scope of the attempt to connect, or of the time until the next one."""
         self._probe = anyio.CancelScope()
         """Scope of the last request that was sent to see how the server is."""
-        self.still = _StandingStill()
+        self.still = StandingStill()
         """Limits that wait while a person is asked for this connection."""
         self._tokens: TokenStore | None = options.settings.tokens
         """Store of the tokens for all connections, one after the other."""

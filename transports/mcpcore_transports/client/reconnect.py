@@ -37,6 +37,65 @@ if TYPE_CHECKING:  # a type alone: the core makes use of this module
 logger = logging.getLogger("mcpcore.client")
 
 
+class StandingStill:
+    """Limits of time that stand still while a flow of authorization may wait for a person."""
+
+    def __init__(self) -> None:
+        self._limits: dict[anyio.CancelScope, float] = {}
+        """Limits, each with the seconds that it has left while it stands still."""
+        self._flows = 0
+        self.since = 0.0
+        """Time at which the first of the flows under way has begun."""
+
+    def __bool__(self) -> bool:
+        """Return True while there is a flow."""
+        return self._flows > 0
+
+    def add(self, limit: anyio.CancelScope) -> None:
+        """Let a limit stand still while there is a flow, until it is removed."""
+        self._limits[limit] = 0.0
+        if self._flows:
+            self._stop(limit)
+
+    def remove(self, limit: anyio.CancelScope) -> None:
+        """Let a limit run as it does without flows."""
+        if self._flows:
+            self._go_on(limit)
+        del self._limits[limit]
+
+    @contextmanager
+    def within(self, limit: anyio.CancelScope) -> Iterator[None]:
+        """Let a limit stand still in this block while there is a flow."""
+        self.add(limit)
+        try:
+            yield
+        finally:
+            self.remove(limit)
+
+    @contextmanager
+    def flow(self) -> Iterator[None]:
+        """Let all limits stand still in this block: a flow."""
+        self._flows += 1
+        if self._flows == 1:
+            self.since = clock()
+            for limit in self._limits:
+                self._stop(limit)
+        try:
+            yield
+        finally:
+            self._flows -= 1
+            if not self._flows:
+                for limit in self._limits:
+                    self._go_on(limit)
+
+    def _stop(self, limit: anyio.CancelScope) -> None:
+        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        self._limits[limit] = left
+
+    def _go_on(self, limit: anyio.CancelScope) -> None:
+        limit.deadline = anyio.current_time() + self._limits[limit]
+
+
 class Reconnector(ABC):
     """Continuation of an ended conversation by another one, as Reconnection decides.
 
@@ -62,11 +121,7 @@ class Reconnector(ABC):
         """The attempt under way."""
         self._limit: anyio.CancelScope | None = None
         """Scope of the attempt under way, until it has succeeded or failed."""
-        self._rest = 0.0
-        """Seconds that it has left while its time stands still."""
-        self._flows = 0
-        """Number of flows of authorization under way, which may wait for a person."""
-        self._still_since = 0.0
+        self._still = StandingStill()
         self._refusal: NegotiationFailed | None = None
         self._replacing: anyio.Event | None = None
         """Event for the end of a connection that is to be replaced by another."""
@@ -103,33 +158,19 @@ class Reconnector(ABC):
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Stop the time of attempts, and of what waits for them, in this block: a flow."""
-        self._flows += 1
-        if self._flows == 1:
-            self._still_since = clock()
-            if self._limit is not None:
-                self._rest = self._limit.deadline - anyio.current_time()
-                self._limit.deadline = math.inf
-        try:
+        with self._still.flow():
             yield
-        finally:
-            self._flows -= 1
-            if not self._flows:
-                self._go_on()
-
-    def _go_on(self) -> None:
-        """Let the time that stood still go on."""
-        if self._limit is not None:
-            self._limit.deadline = anyio.current_time() + self._rest
 
     def _time(self, scope: anyio.CancelScope) -> None:
         """Begin the time of an attempt."""
-        self._limit, self._rest = scope, self.settings.opening
-        if not self._flows:
-            self._go_on()
+        scope.deadline = anyio.current_time() + self.settings.opening
+        self._limit = scope
+        self._still.add(scope)
 
     def _settle(self) -> None:
         """Record that the attempt under way has succeeded or failed: its time is over."""
         if self._limit is not None:
+            self._still.remove(self._limit)
             self._limit.deadline = math.inf
             self._limit = None
 
@@ -235,6 +276,17 @@ class ReconnectingLink(Reconnector):
         self._done = anyio.Event()
         core.link = self.link
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the time of attempts, and of the requests that wait for them, in this block."""
+        try:
+            with super().standing_still():
+                yield
+        finally:
+            if self.away and not self._still:
+                self._peer.postpone(max(self._still.since, self._lost_at), clock())
+                self._flushed.set()
+
     def flush_soon(self) -> None:
         """Implement :meth:`Link.flush_soon`, between two connections."""
         self._flushed.set()
@@ -301,7 +353,7 @@ class ReconnectingLink(Reconnector):
         """Run the Peer while no link does: its waiting requests have deadlines."""
         while self._core.closed is None:
             due: float | None = None
-            if self._core.link is self and not self._flows:
+            if self._core.link is self and not self._still:
                 self._peer.handle_timeout(clock())
                 self._drain()
                 due = self._peer.deadline()
@@ -323,12 +375,6 @@ class ReconnectingLink(Reconnector):
     def closing(self) -> bool:
         """Implement :attr:`Reconnector.closing`."""
         return self._left or self._core.closing or (self.link.abandoned and not self._expired)
-
-    def _go_on(self) -> None:
-        super()._go_on()
-        if self.away:
-            self._peer.postpone(max(self._still_since, self._lost_at), clock())
-            self._flushed.set()
 
     def _follow(self, attempt: Attempt) -> None:
         self._lost_at = clock()
