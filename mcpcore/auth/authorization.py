@@ -319,12 +319,21 @@ class Authorization:
 
     def remedy(self, refused: Refused) -> Remedy:
         """Return what a refused request needs before it is sent again."""
-        if refused.generation < self.generation:
+        if refused.generation < self.generation and not self._in_vain(refused):
             return Remedy.SEND_AGAIN
         fresh = self.nonce(self.resource) != refused.nonce
         if fresh and self._error(refused) == _USE_NONCE and refused.remedy is not Remedy.NEW_NONCE:
             return Remedy.NEW_NONCE
         return Remedy.AUTHORIZE
+
+    def _in_vain(self, refused: Refused) -> bool:
+        """Return True if a request was sent again with a token that a newer one does not better.
+
+        A refusal of the first names the scopes of one way in, of which the server may know others.
+        """
+        if refused.status != 403 or refused.remedy in (None, Remedy.NEW_NONCE):
+            return False
+        return bool(self._lacking(_Reason(challenge=self._challenge(refused), more=True)))
 
     def expiring(self, wall: float) -> bool:
         """Return True if the token is to be refreshed before it is used again."""
@@ -764,7 +773,10 @@ class Authorization:
                 "the server takes tokens bound to a DPoP key alone: give this client one, `dpop`"
             )
         self._move(AuthSignal.RESOURCE)
-        authority = yield from find_authority(endpoints, self.resource, resource, reason.wanted)
+        before = None if record is None else record.issuer
+        authority = yield from find_authority(
+            endpoints, self.resource, resource, wanted=reason.wanted, before=before
+        )
         metadata = authority.metadata
         given = self.settings.client
         place = metadata.endpoint("token_endpoint", certificate=bool(given and given.certificate))

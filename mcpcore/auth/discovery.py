@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from mcpcore.auth.challenges import parse_scopes
-from mcpcore.auth.endpoints import JSON, Endpoints
+from mcpcore.auth.endpoints import JSON, Endpoints, Unreachable
 from mcpcore.auth.grants import ClientAuth
 from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata, printable
 from mcpcore.auth.needs import Steps
@@ -20,11 +20,14 @@ from mcpcore.auth.urls import (
     same_issuer,
     server_metadata_urls,
 )
-from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
 
 _FALLBACK_HEADERS = {**JSON, "mcp-protocol-version": "2025-03-26"}
 """Headers of the request for metadata where 2025-03-26 alone has the way to find them."""
 
+
+_ISSUERS = 3
+"""Authorization servers of one resource that are tried."""
 
 GIVE_YOURS = "give a key or token that you have, as BearerToken or in the header Authorization"
 """Part of a sentence: what helps at a server that gives no tokens."""
@@ -66,27 +69,49 @@ def find_resource(
 
 
 def find_authority(
-    endpoints: Endpoints, server: str, resource: ResourceMetadata | None, wanted: str | None = None
+    endpoints: Endpoints,
+    server: str,
+    resource: ResourceMetadata | None,
+    *,
+    wanted: str | None = None,
+    before: str | None = None,
 ) -> Steps[Discovered]:
-    """Return the authorization server of a resource.
+    """Return the authorization server of a resource (RFC 9728 section 7.6).
 
     ``wanted``: credential that the server asks for by a name of its own, such as API keys.
+    ``before``: issuer of the last token, which goes before others.  One without usable metadata is
+    passed over, unless the settings hold what belongs to one issuer.
     """
     if resource is None:
         return (yield from _fallback(endpoints, server, wanted))
     issuers = resource.authorization_servers
     if not issuers:
         raise DocumentRefused("the metadata of the server", "it names no authorization server")
-    issuer = endpoints.settings.issuer or issuers[0]
-    if not any(same_issuer(issuer, each) for each in issuers):
-        raise AuthorizationError(
-            "the server does not name the issuer that this client is registered with"
-        )
-    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
-    if metadata is None:
-        raise DocumentRefused("the authorization server", "it has no metadata")
-    scopes = parse_scopes(" ".join(resource.scopes_supported or ()))
-    return Discovered(resource=resource.resource, scopes=scopes or frozenset(), metadata=metadata)
+    settings = endpoints.settings
+    if settings.issuer is not None:
+        if not any(same_issuer(settings.issuer, each) for each in issuers):
+            raise AuthorizationError(
+                "the server does not name the issuer that this client is registered with"
+            )
+        issuers = (settings.issuer,)
+    elif before in issuers:
+        issuers = (before, *(each for each in issuers if each != before))
+    scopes = parse_scopes(" ".join(resource.scopes_supported or ())) or frozenset()
+    failure: AuthorizationError | None = None
+    bound = settings.trusting or settings.client is not None  # it belongs to one of them
+    for issuer in issuers[: 1 if bound else _ISSUERS]:
+        try:
+            found = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
+            if found is None:
+                raise DocumentRefused("the authorization server", "it has no metadata")
+        except (DocumentRefused, Unreachable, UrlRefused) as error:
+            failure = failure or error
+            continue
+        if failure is not None:
+            endpoints.notes.append(f"another authorization server is used: {failure}")
+        return Discovered(resource=resource.resource, scopes=scopes, metadata=found)
+    assert failure is not None  # noqa: S101 - one issuer at least was tried
+    raise failure
 
 
 def find_metadata(

@@ -27,7 +27,7 @@ from mcpcore.auth.metadata import (
     read_document,
     read_object,
 )
-from mcpcore.auth.needs import Fetch, Fetched, Sign, Signed, Steps, expect
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed, Sign, Signed, Steps, expect
 from mcpcore.auth.proofs import make_proof, sound_nonce
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey
 from mcpcore.auth.urls import Url, check_url, parse_url
@@ -58,6 +58,10 @@ _ERRORS = frozenset(
 RFC 8707 section 2, RFC 9449 section 5): they are no secret, whatever the secrets are."""
 _NONCES = 16
 """Origins whose DPoP nonces are kept; the one that gave its nonce first is forgotten first."""
+
+
+class Unreachable(AuthorizationError):
+    """No response to a request of OAuth."""
 
 
 class Endpoints:
@@ -92,12 +96,14 @@ class Endpoints:
     def fetch(
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes = b""
     ) -> Steps[Fetched]:
-        """Send a request."""
+        """Send a request.  Raises Unreachable."""
         timeout = self.settings.fetch_timeout
         outcome = yield Fetch(
             method=method, url=url.text, headers=headers, body=body, timeout=timeout
         )
-        return expect(outcome, Fetched, f"{url.origin}: ")
+        if isinstance(outcome, NeedFailed):
+            raise Unreachable(f"{url.origin}: {printable(outcome.reason)}")
+        return expect(outcome, Fetched)
 
     def document(
         self, places: Sequence[str], kind: type[D], what: str, headers: Mapping[str, str] = JSON

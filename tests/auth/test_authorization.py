@@ -1383,6 +1383,58 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
     assert f"{ISSUER}/token" in world.urls()
 
 
+FIRST = "https://first.example"
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (GONE, "the authorization server cannot be used: it has no metadata"),
+        (NeedFailed("nobody is there"), "https://first.example: nobody is there"),
+        (answer({}, 500), "its status is 500"),
+        ({"issuer": ISSUER}, "it is of another issuer"),
+    ],
+)
+def test_another_issuer_is_used_where_the_first_cannot_be(first: Any, told: str) -> None:
+    world = World(pages={f"{FIRST}{AS}": first})
+    world.resource["authorization_servers"] = [FIRST, ISSUER]
+    machine = ready(world)
+    assert told in machine.notes[0]
+    world.pages[f"{FIRST}{AS}"] = METADATA | {"issuer": FIRST}  # it is back: no reason to change
+    world.sent.clear()
+    assert forbid(world, machine, "more").state is AuthState.READY
+    assert not [url for url in world.urls() if url.startswith(FIRST)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"client": SECRET}, {"client": ClientIdentity(client_id="x")}]
+)
+def test_what_belongs_to_one_issuer_goes_to_no_other(settings: dict[str, Any]) -> None:
+    world = World(pages={f"{FIRST}{AS}": GONE})
+    world.resource["authorization_servers"] = [FIRST, ISSUER]
+    stopped(world, f"{OF_ISSUER} it has no metadata", before="registration", **settings)
+    assert not [url for url in world.urls() if url.startswith(ISSUER)]
+
+
+def test_three_issuers_are_tried() -> None:
+    world = World(metadata={})
+    world.resource["authorization_servers"] = [f"https://{name}.example" for name in "abcde"]
+    stopped(world, f"{OF_ISSUER} it has no metadata", before="registration")
+    hosts = {parse_url(url, "").host for url in world.urls()}
+    assert hosts - {"mcp.example"} == {"a.example", "b.example", "c.example"}
+
+
+def test_a_flow_that_is_cancelled_at_one_issuer_asks_no_other() -> None:
+    world = World()
+    world.resource["authorization_servers"] = [FIRST, ISSUER]
+    machine = world.client()
+    play(world, machine, 3)
+    assert isinstance(machine.need, Fetch)
+    assert machine.need.url.startswith(FIRST)
+    machine.cancel("nobody waits", wall=world.wall)
+    assert isinstance(machine.need, Unlock)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -2189,3 +2241,23 @@ def test_what_a_refused_request_needs(
             machine.start(refused, wall=0.0)
     else:
         assert machine.start(refused, wall=0.0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "before", "remedy"),
+    [
+        ("b", None, Remedy.SEND_AGAIN),  # the server may know that `a` is more than `b`
+        ("b", Remedy.NEW_NONCE, Remedy.SEND_AGAIN),
+        ("b", Remedy.SEND_AGAIN, Remedy.AUTHORIZE),
+        ("b", Remedy.AUTHORIZE, Remedy.AUTHORIZE),
+        ("a", Remedy.SEND_AGAIN, Remedy.SEND_AGAIN),
+    ],
+)
+def test_a_token_for_another_operation_is_tried_once(
+    scope: str, before: Remedy | None, remedy: Remedy
+) -> None:
+    machine = ready(World(), scopes=frozenset({"a"}))
+    lines = (f'Bearer error="insufficient_scope", scope="{scope}"',)
+    refused = Refused(status=403, lines=lines, generation=0, operation="x", remedy=before)
+    assert machine.remedy(refused) is remedy
+    assert machine.start(refused, wall=0.0) is (remedy is Remedy.AUTHORIZE)

@@ -72,8 +72,8 @@ class Stage:
     metadata_url: str
     required: frozenset[str] = frozenset()
     """Scopes without which all is refused with 403."""
-    for_tools: frozenset[str] = frozenset()
-    """Scopes without which calls of tools are refused with 403 (modern)."""
+    own_scopes: bool = False
+    """True to refuse calls of a tool with 403 without the scope of its name (modern)."""
     broken: bool = False
     """True to refuse every token."""
     bound: bool = False
@@ -117,7 +117,7 @@ class Stage:
         granted = set(claims.get("scope", "").split())
         wanted = self.required
         if fields.get("mcp-method") == "tools/call":
-            wanted |= self.for_tools
+            wanted |= {fields["mcp-name"]} if self.own_scopes else set()
         if not wanted <= granted:
             scope = " ".join(sorted(wanted))
             return self._refuse(403, error="insufficient_scope", scope=scope)

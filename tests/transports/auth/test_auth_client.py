@@ -511,6 +511,31 @@ async def test_an_error_that_names_scopes_is_stepped_up_on_every_binding(
     assert len(set(on.tokens)) == 2
 
 
+@pytest.mark.parametrize("binding", ["http", "http 403", "sse", "ws"])
+async def test_calls_at_once_that_each_need_another_scope(binding: str) -> None:
+    server, person = notes(), Person()
+    names = [f"scope-{number}" for number in range(10)]
+    for name in names:
+        needed = set() if "403" in binding else {name}
+        server.tool(lambda: "done", name=name, scopes=needed)
+    async with (
+        stage(server, binding.partition(" ")[0], scopes=tuple(names)) as on,
+        signed_in(on, person) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        done = list[str]()
+
+        async def call(name: str) -> None:
+            assert (await client.call_tool(name)).text == "done"
+            done.append(name)
+
+        on.own_scopes = "403" in binding
+        for name in names:
+            tasks.start_soon(call, name)
+    assert sorted(done) == names
+    assert len(person.asked) == 1 + len(names)
+
+
 @pytest.mark.parametrize("way", ["function", "client credentials", "code"])
 @pytest.mark.parametrize("binding", ["http", "sse", "ws"])
 async def test_38_scopes_that_never_suffice_are_got_once_on_every_binding(

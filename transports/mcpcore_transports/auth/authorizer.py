@@ -209,7 +209,7 @@ class Authorizer:
         """
         before, machine = self._ended, self.machine
         async with self._in_turn():
-            if refused.generation >= machine.generation:
+            if machine.remedy(refused) is Remedy.AUTHORIZE:
                 for ended, other, error in self._failed:
                     if ended > before and _is_alike(refused, other):
                         raise error  # nobody is asked again who has just said no
