@@ -111,6 +111,8 @@ class ClientRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     token_endpoint: str
     client: ClientIdentity
     redirect_uri: str = ""
+    client_name: str = ""
+    """Name that it was made by, which the person who consents is shown."""
 
 
 R = TypeVar("R", TokenRecord, ClientRecord)

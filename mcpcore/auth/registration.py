@@ -38,14 +38,19 @@ def find_client(
     key = client_key(metadata.issuer, settings.grant.kind)
     stored = expect((yield Load(key=key)), Stored)
     known = read_record(stored.record, ClientRecord)
-    if known is not None and not _serves(known, (metadata.issuer, token_endpoint), endpoints.wall):
+    place, name = (metadata.issuer, token_endpoint), settings.client_name
+    if known is not None and not _serves(known, place, name, endpoints.wall):
         known = None
     redirect = yield from _redirect(settings, known)
     if known is not None and known.redirect_uri == redirect:
         return known.client, redirect
     client = yield from _registered(endpoints, authority, redirect)
     record = ClientRecord(
-        issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
+        issuer=metadata.issuer,
+        token_endpoint=token_endpoint,
+        client=client,
+        redirect_uri=redirect,
+        client_name=name,
     )
     saved = yield Save(key=key, record=written(record), version=stored.version)
     if isinstance(saved, NeedFailed):
@@ -122,10 +127,15 @@ def _bind(
         )
 
 
-def _serves(record: ClientRecord, place: tuple[str, str], wall: float) -> bool:
-    """Return True if a stored registration can be used at an issuer and its token endpoint."""
+def _serves(record: ClientRecord, place: tuple[str, str], name: str, wall: float) -> bool:
+    """Return True if a stored registration can be used at an issuer and its token endpoint.
+
+    ``name``: that of this client; another program of the user may have registered by its own.
+    """
+    if (record.issuer, record.token_endpoint) != place or record.client_name != name:
+        return False
     expires = record.client.expires_at
-    return (record.issuer, record.token_endpoint) == place and (expires is None or wall < expires)
+    return expires is None or wall < expires
 
 
 def same_redirect(registered: str, redirect: str) -> bool:

@@ -1697,7 +1697,7 @@ def test_a_web_application_is_told_as_one() -> None:
     (sent,) = (each for each in world.sent if each.url.endswith("/register"))
     assert sent.headers == {"accept": "application/json", "content-type": "application/json"}
     world.lose_tokens()
-    ready(world, grant=web)
+    ready(world, grant=web, client_name="App")
     assert len(world.registered) == 1
 
 
@@ -1808,6 +1808,14 @@ def test_what_cannot_be_stored_of_a_client_is_noted(
     machine.give(NeedFailed("no place"), wall=world.wall)
     assert world.run(machine).state is AuthState.READY
     assert machine.notes[-1] == f"{what} is not stored: no place"
+
+
+def test_a_program_is_not_registered_by_the_name_of_another() -> None:
+    world = World()
+    for name in ("one", "one", "two"):
+        ready(world, client_name=name)
+        world.lose_tokens()
+    assert [made["client_name"] for made in world.registered] == ["one", "two"]
 
 
 def test_an_issuer_that_is_named_may_move_its_token_endpoint() -> None:

@@ -102,7 +102,8 @@ def test_nothing_changes_once_it_is_made() -> None:
         ),
         (
             ClientRecord(issuer="i", token_endpoint="t", client=CLIENT),
-            f"ClientRecord(issuer='i', token_endpoint='t', client={CLIENT!r}, redirect_uri='')",
+            f"ClientRecord(issuer='i', token_endpoint='t', client={CLIENT!r}, redirect_uri='', "
+            "client_name='')",
         ),
         (
             Credential("dpop", SECRET, SECRET),

@@ -468,6 +468,27 @@ async def test_nobody_who_is_cancelled_waits_for_a_keyring_that_asks(
     assert (await store.save("other", ONE, 0)).record == ONE
 
 
+async def test_a_record_that_is_written_late_replaces_no_newer_one(
+    ring: Ring, tmp_path: Path
+) -> None:
+    store, person = KeyringTokens(folder=tmp_path), threading.Event()
+    ring.backend.person, later = person, list[Stored]()
+
+    async def save() -> None:
+        later.append(await KeyringTokens(folder=tmp_path).save("key", TWO, 0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.save, "key", ONE, 0)
+        await until(lambda: ring.backend.asking)
+        tasks.cancel_scope.cancel()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(save)
+        await turns()
+        person.set()
+    assert later == [Stored(ONE, 1)]  # that of the first, which nobody waited for any more
+    assert await store.load("key") == Stored(ONE, 1)
+
+
 async def test_a_damaged_entry_of_the_keyring(ring: Ring, tmp_path: Path) -> None:
     store = KeyringTokens(folder=tmp_path)
     await store.save("key", ONE, 0)

@@ -93,8 +93,19 @@ class FileTokens:
         """Implement :meth:`TokenStore.lock`."""
         return self._lock(self._path(key, ".lock"))
 
+    async def take(self, key: str) -> int:
+        """Take the lock of a key; return its file, whose end releases it."""
+        return await self._take(self._path(key, ".lock"))
+
     @asynccontextmanager
     async def _lock(self, path: Path) -> AsyncIterator[None]:
+        handle = await self._take(path)
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    async def _take(self, path: Path) -> int:
         with _errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_folder()
@@ -107,9 +118,10 @@ class FileTokens:
                 raise AuthorizationError(
                     "another process holds the lock of the tokens for too long"
                 )
-            yield
-        finally:
-            os.close(handle)  # which releases the lock
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
 
     def _path(self, key: str, suffix: str = ".json") -> Path:
         return self.folder / (hashlib.sha256(key.encode()).hexdigest() + suffix)

@@ -36,8 +36,9 @@ class KeyringTokens:
 
     async def save(self, key: str, record: bytes | None, version: int) -> Stored:
         """Implement :meth:`TokenStore.save`."""
-        async with self._files.lock(f"write {key}"):
-            return await let_wait(self._save, key, record, version)
+        # The thread has the lock to its end: a task that is cancelled does not wait for it.
+        held = await self._files.take(f"write {key}")
+        return await let_wait(self._save, key, record, version, held)
 
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Implement :meth:`TokenStore.lock`."""
@@ -47,16 +48,20 @@ class KeyringTokens:
         text = read_password(self._service, key)
         return Stored() if text is None else Entry.read(text, key)
 
-    def _save(self, key: str, record: bytes | None, version: int) -> Stored:
-        known = self._load(key)
-        if known.version != version:
-            return known
-        fresh = Stored(record, version + 1)
+    def _save(self, key: str, record: bytes | None, version: int, held: int) -> Stored:
+        """Replace a record; release the lock ``held``, whose file this thread closes."""
         try:
-            self._keyring.set_password(self._service, key, Entry.of(key, fresh).decode())
-        except Exception as error:  # of a backend, which may be any
-            raise _unusable(type(error).__name__) from None
-        return fresh
+            known = self._load(key)
+            if known.version != version:
+                return known
+            fresh = Stored(record, version + 1)
+            try:
+                self._keyring.set_password(self._service, key, Entry.of(key, fresh).decode())
+            except Exception as error:  # of a backend, which may be any
+                raise _unusable(type(error).__name__) from None
+            return fresh
+        finally:
+            os.close(held)
 
 
 def read_password(service: str, name: str) -> str | None:
