@@ -19,7 +19,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-from anyio.lowlevel import RunVar
 from msgspec import structs
 
 from mcpcore.auth.grants import base64url
@@ -58,8 +57,8 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import (
     call_in_loop,
     current_loop,
-    in_thread,
     is_over,
+    looked_up,
     start_background,
 )
 
@@ -70,8 +69,6 @@ logger = logging.getLogger("mcpcore.auth")
 
 _ROUNDS = 5
 """Most steps of a judgement: keys, an answer, a race of each, and a proof that is looked up."""
-_THREADS = 8
-"""Most threads of an event loop that look proofs up in a store, which may be slow."""
 _MAX_OUTLIVING = 86_400.0
 _OPEN = "open streams and connections"
 """Share of the introspections that they have, as an address has one; new requests have the rest."""
@@ -280,7 +277,7 @@ class ResourceServer:
             wall=self._wall(),
         )
         try:
-            first = await in_thread(use, limiter=_lookups())
+            first = await looked_up(use)
         except StoreUnavailableError as error:
             logger.error("used proofs cannot be looked up: %s", error)
             return _UNAVAILABLE
@@ -428,22 +425,6 @@ class ResourceServer:
                 need = steps.send(await fetcher.fetch(cast(Fetch, need)))
         except StopIteration as over:
             return over.value
-
-
-_limiter = RunVar[anyio.CapacityLimiter]("mcpcore_proofs")
-
-
-def _lookups() -> anyio.CapacityLimiter:
-    """Return the limiter of the threads of this event loop that look proofs up.
-
-    They are not those that handlers may keep busy.
-    """
-    try:
-        return _limiter.get()
-    except LookupError:
-        made = anyio.CapacityLimiter(_THREADS)
-        _limiter.set(made)
-        return made
 
 
 class _Flight:

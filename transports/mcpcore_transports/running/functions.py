@@ -426,6 +426,21 @@ def _awaits(kind: type) -> bool:
     return hasattr(kind, "__await__")
 
 
+_LOOKUPS = 8
+"""Look-ups in a store, by one event loop at a time."""
+_lookup_threads = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("mcpcore_lookups")
+
+
+async def looked_up(call: Callable[..., T], *args: Any) -> T:
+    """Look something up in a store, for a request, in a thread that no handler keeps busy."""
+    try:
+        limiter = _lookup_threads.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_LOOKUPS)
+        _lookup_threads.set(limiter)
+    return await in_thread(call, *args, limiter=limiter)
+
+
 async def in_thread(
     call: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None
 ) -> T:

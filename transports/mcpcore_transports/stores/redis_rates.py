@@ -10,12 +10,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from msgspec import Struct
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey, RateLimits, joined, limited
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.functions import looked_up
 from mcpcore_transports.stores.base import StoreSettings, require_redis
 
 if TYPE_CHECKING:  # an extra
@@ -117,7 +117,7 @@ class RedisRateLimits:
             rate = self._rates[key]
             values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
         command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
-        reply = await anyio.to_thread.run_sync(self._take, command, clock(), abandon_on_cancel=True)
+        reply = await looked_up(self._take, command, clock())
         now, longest = clock(), 0.0
         for key, wait, units in zip(missing, map(float, reply[::2]), reply[1::2], strict=True):
             lease = leases[key]
