@@ -11,9 +11,11 @@ from anyio.abc import TaskGroup
 from msgspec import structs
 
 from mcpcore import (
+    Callbacks,
     CallFailed,
     Client,
     ClientSettings,
+    Context,
     Limits,
     Outcome,
     OutgoingRequest,
@@ -24,6 +26,7 @@ from mcpcore import (
     connect,
 )
 from mcpcore.errors import RequestRefused
+from mcpcore.types import ElicitParams
 from tests.clock import HOUR, UNHURRIED, Clock, turns, until
 from tests.transports.served import served
 
@@ -99,6 +102,23 @@ async def test_equal_requests_are_one(
         library.open.set()
         await until(lambda: len(found) == 3)
         assert len(set(found)) == reads
+
+
+async def test_what_a_person_has_answered_for_is_not_kept() -> None:
+    server, asked = Server("library", version="1"), list[str]()
+
+    @server.resource("book://one", ttl_ms=int(TTL * 1000))
+    async def one(context: Context) -> str:
+        return (await context.elicit("Which page?", str)).content or ""
+
+    def answer(form: ElicitParams) -> dict[str, Any]:
+        asked.append(form.message)
+        return {"value": str(len(asked))}
+
+    settings = ClientSettings(cache=ResultCache(longest=TTL))
+    callbacks = Callbacks(elicitation=answer)
+    async with connect(server, callbacks=callbacks, settings=settings) as client:
+        assert [(await read(client))[0] for _ in range(2)] == ["1", "2"]
 
 
 async def test_nobody_waits_a_second_time_for_what_is_not_kept() -> None:

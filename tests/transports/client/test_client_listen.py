@@ -10,6 +10,7 @@ import pytest
 
 from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.client import listen
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -227,7 +228,10 @@ async def test_attempts_are_bounded(heard: bool) -> None:
                 await anext(changes)
 
 
-async def test_a_server_that_stays_away() -> None:
+@pytest.mark.parametrize("steady", [10.0, 0.0])
+async def test_a_server_that_stays_away(steady: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... is given up, however long the last stream was open before."""
+    monkeypatch.setattr(listen, "_STEADY", steady)
     async with site() as place, listening(place) as (_, changes, stream):
         stream.drop()
         for _ in range(QUICK.max_resumes):

@@ -361,6 +361,22 @@ async def test_answers_that_do_not_fit_are_borne_so_often(attempts: int) -> None
         assert "does not fit" in reply["result"]["content"][0]["text"]
 
 
+async def test_each_question_has_attempts_of_its_own() -> None:
+    wrong = {SAMPLING: {"role": 5}, "elicitation/create": {"action": 5}}
+    content = {"type": "text", "text": "yes"}
+    right = {
+        SAMPLING: {"role": "assistant", "content": content, "model": "m"},
+        "elicitation/create": {"action": "decline"},
+    }
+    async with curious(input_attempts=2) as (client, call):
+        questions = {method: await client.asked(method) for method in wrong}
+        for method, question in questions.items():
+            client.answer(question, result=wrong[method])
+            client.answer(await client.asked(method), result=right[method])
+        reply = await client.bench.reply(call)
+        assert reply["result"]["content"][0]["text"] == "yes decline"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
