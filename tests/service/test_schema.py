@@ -22,6 +22,7 @@ from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.reading import explain, read, shorten
 from mcpcore.service.schema import (
     form_schema,
+    gather_definitions,
     input_schema,
     mirrored,
     output_schema,
@@ -524,6 +525,21 @@ def test_wrapping_changes_the_place_and_nothing_else(type: Any, value: Any) -> N
     assert wrapped["required"] == ["result"]
     plain = Draft202012Validator(schema).is_valid(value)
     assert Draft202012Validator(wrapped).is_valid({"result": value}) == plain
+
+
+def test_definitions_that_are_written_alike_may_mean_others() -> None:
+    def schema(value: int) -> dict[str, Any]:
+        person = {"properties": {"color": {"$ref": "#/$defs/Color"}}}
+        return {"$ref": "#/$defs/Person", "$defs": {"Person": person, "Color": {"const": value}}}
+
+    whole = {"properties": {"a": schema(1), "b": schema(2), "c": schema(1)}}
+    gather_definitions(whole)
+    check = Draft202012Validator(whole)
+    right = {"a": {"color": 1}, "b": {"color": 2}, "c": {"color": 1}}
+    assert check.is_valid(right)
+    for name in right:
+        assert not check.is_valid({**right, name: {"color": 3 - right[name]["color"]}})
+    assert len(whole["$defs"]) == 4
 
 
 def test_wrapping_moves_references() -> None:

@@ -301,6 +301,13 @@ def test_what_ended_shortly_before_its_ttl_is_kept_longer() -> None:
     assert tasks.deadline() == 69.0
 
 
+def test_what_ended_early_is_kept_for_its_ttl() -> None:
+    tasks = table(keep=2000)
+    record = tasks.create(None, wall=0.0, ttl=600_000)
+    tasks.complete(record, RESULT, wall=9.0)
+    assert (record.ttl, tasks.deadline()) == (600_000, 600.0)
+
+
 def test_what_has_expired_is_not_found_even_if_nobody_looked() -> None:
     tasks = table()
     record = tasks.create("a", wall=0.0, ttl=1000)

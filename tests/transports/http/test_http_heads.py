@@ -270,7 +270,7 @@ def test_bad_response_head_is_refused(name: str) -> None:
         (b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", None, True, True),
         (b"HTTP/1.1 200 OK\r\n\r\n", None, False, False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", 3, False, False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n", 3, False, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: x, Close\r\n\r\n", 3, False, False),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 0, False, True),
     ],
 )

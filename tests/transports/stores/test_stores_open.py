@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore.errors import StoreUrlError
-from mcpcore_transports.stores.base import StoreSettings, check_shared, open_store
+from mcpcore_transports.stores.base import StoreSettings, check_shared, ends, open_store
 from mcpcore_transports.stores.redis import RedisStore
 from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
 
@@ -135,3 +135,20 @@ def test_a_missing_extra_is_named() -> None:
     assert done.stdout == (
         "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'\nFalse\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("used", "unused", "idle", "absolute", "end"),
+    [
+        (None, 60, 1800, 86_400, 60),
+        (None, 60, 10, 86_400, 10),
+        (None, 60, 1800, 20, 20),
+        (50, 60, 1800, 86_400, 1850),
+        (50, 60, 1800, 100, 100),
+    ],
+)
+def test_a_session_ends_by_the_first_of_its_limits(
+    used: float | None, unused: float, idle: float, absolute: float, end: float
+) -> None:
+    settings = StoreSettings(unused=unused, idle=idle, absolute=absolute)
+    assert ends(0.0, used, settings) == end
