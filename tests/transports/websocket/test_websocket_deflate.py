@@ -25,7 +25,7 @@ TAIL = b"\x00\x00\xff\xff"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=1500).map(str.encode)
 FRESH = DeflateSettings()
 KEPT = DeflateSettings(context_takeover=True)
-SMALL = DeflateSettings(context_takeover=True, window_bits=10)
+SMALL = DeflateSettings(context_takeover=True, window_bits=10, threshold=0)
 
 
 def deflated(data: bytes, packer: "zlib._Compress | None" = None) -> bytes:
