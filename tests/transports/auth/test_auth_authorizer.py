@@ -104,6 +104,21 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
     assert [b"You can close" in page for page in person.pages] == [True]
 
 
+class Sized(MemoryTokens):
+    """A store that is false as long as nothing is in it."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+async def test_a_store_in_which_nothing_is_yet_is_used() -> None:
+    async with authority() as stage:
+        store = Sized()
+        with patience():
+            await authorizer(stage, store=store).refused(UNAUTHORIZED)
+        assert len(store) == 2  # the token, and the registration
+
+
 async def test_twenty_refused_tasks_make_one_flow() -> None:
     async with authority() as stage:
         one = authorizer(stage)

@@ -154,9 +154,9 @@ class Authorizer:
                 proxy=proxy,
                 settings=link_settings,
             ),
-            store or MemoryTokens(),
-            sign_in or usual_sign_in(),
-            keys or {},
+            MemoryTokens() if store is None else store,  # one that is empty may be false
+            usual_sign_in() if sign_in is None else sign_in,
+            {} if keys is None else keys,
             assertions,
         )
         self._around_flows = around_flows

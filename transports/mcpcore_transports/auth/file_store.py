@@ -17,12 +17,12 @@ from msgspec import Struct
 
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError
+from mcpcore_transports.auth.stores import TICK
 
 logger = logging.getLogger("mcpcore.auth")
 
 LOCK_TIME = 330.0
 """Seconds to wait for a lock: longer than a person may take to sign in."""
-_TICK = 0.05
 _MAX_FILE = 1024 * 1024
 
 
@@ -102,14 +102,15 @@ class FileTokens:
         try:
             with anyio.move_on_after(self._lock_time) as scope, _errors(path):
                 while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
-                    await anyio.sleep(_TICK)
+                    await anyio.sleep(TICK)
             if scope.cancelled_caught:
                 raise AuthorizationError(
                     "another process holds the lock of the tokens for too long"
                 )
             yield
         finally:
-            os.close(handle)  # which releases the lock
+            _unlock(handle)  # as a process that was forked meanwhile has the file open as well
+            os.close(handle)
 
     def _path(self, key: str, suffix: str = ".json") -> Path:
         return self.folder / (hashlib.sha256(key.encode()).hexdigest() + suffix)
@@ -245,6 +246,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(handle: int) -> None:
+        """Do nothing: a handle is of one process, and closing it releases the lock."""
+
 else:
     import fcntl
 
@@ -254,3 +258,7 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(handle: int) -> None:
+        with suppress(OSError):  # of a file system without locks, where there was none
+            fcntl.flock(handle, fcntl.LOCK_UN)
