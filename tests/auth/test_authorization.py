@@ -1104,6 +1104,57 @@ def test_a_refresh_that_has_failed_for_a_time_is_tried_again() -> None:
     assert (grants(world)[-1], len(world.opened)) == ("refresh_token", 1)
 
 
+NEXT = "https://next.example"
+
+
+def _another_issuer(world: World) -> None:
+    world.resource["authorization_servers"] = [NEXT]
+    next_ = {name: _elsewhere(value) for name, value in world.metadata.items()}
+    world.metadata = world.pages[f"{NEXT}{AS}"] = next_
+
+
+def _another_endpoint(world: World) -> None:
+    world.metadata["token_endpoint"] = f"{NEXT}/token"
+
+
+def _elsewhere(value: Any) -> Any:
+    return value.replace(ISSUER, NEXT) if isinstance(value, str) else value
+
+
+@pytest.mark.requirement("basic/authorization/client-registration/bound-to-issuer")
+@pytest.mark.parametrize("page", [answer({}, 503), NeedFailed("unknown host"), answer("<html>")])
+@pytest.mark.parametrize("move", [_another_issuer, _another_endpoint])
+def test_an_issuer_that_has_moved_is_found_though_the_place_of_before_is_gone(
+    move: Callable[[World], None], page: Any
+) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = page
+    world.refuse(machine)
+    assert (machine.state, len(world.opened)) == (AuthState.FAILED, 1)  # it may come back
+    move(world)
+    world.refuse(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert [each.url for each in world.sent if b"refresh-1" in each.body] == [f"{ISSUER}/token"] * 2
+    assert stored(world).token_endpoint == f"{NEXT}/token"
+
+
+@pytest.mark.parametrize("place", ["token", "metadata"])
+def test_a_flow_that_is_cancelled_looks_for_no_other_issuer(place: str) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = NeedFailed("unknown host")
+    _another_issuer(world)
+    machine.start(Refused(status=401, generation=1), wall=world.wall)
+    step_until(world, machine, Fetch)
+    if place == "metadata":
+        machine.give(NeedFailed("unknown host"), wall=world.wall)
+        step_until(world, machine, Fetch)
+    machine.cancel("enough", wall=world.wall)
+    assert isinstance(machine.need, Unlock)
+    assert "enough" in str(machine.error)
+
+
 def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
     world = World()
     machine = ready(world)
