@@ -561,7 +561,8 @@ class Authorization:
         except AuthorizationError as error:
             self._fail(error)
             return
-        if record is None or record.is_over(self._endpoints.wall):
+        wall = self._endpoints.wall
+        if record is None or (record.refresh_token is None and record.is_over(wall)):
             self._move(AuthSignal.NOTHING)
         else:
             self._adopt(record)

@@ -269,14 +269,24 @@ def test_a_redirect_goes_to_loopback_or_is_encrypted(url: str) -> None:
 
 
 @pytest.mark.parametrize("later", [3600, 10_000])
-def test_a_stored_token_that_is_over_is_not(later: int) -> None:
-    world = World()
+@pytest.mark.parametrize("refreshable", [True, False])
+def test_a_stored_token_that_is_over_is_refreshed_or_not_used(
+    refreshable: bool, later: int
+) -> None:
+    """A request without a token might be answered, as one of nobody."""
+    world = World(token={} if refreshable else {"refresh_token": None})
     ready(world)
     world.wall += later
     machine = loaded(world)
-    assert (machine.state, machine.token) == (AuthState.IDLE, None)
-    world.refuse(machine)
-    assert grants(world) == ["authorization_code", "refresh_token"]
+    assert machine.expiring(world.wall) is refreshable
+    if refreshable:
+        machine.start(None, wall=world.wall)
+        world.run(machine)
+    else:
+        assert (machine.state, machine.token) == (AuthState.IDLE, None)
+        world.refuse(machine)
+    assert grants(world)[1:] == ["refresh_token" if refreshable else "authorization_code"]
+    assert machine.token == ("Bearer", "access-2")
 
 
 @pytest.mark.parametrize(

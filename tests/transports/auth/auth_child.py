@@ -7,7 +7,6 @@
 ``fork FOLDER``: forks while it holds a lock, and prints a line once that is released; the fork ends
 with the standard input.
 ``token FOLDER SERVER``: waits for a line, and prints the token that an authorizer has then.
-A request without a token, or with one that has expired, is refused.
 """
 
 import json
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import anyio
 
-from mcpcore.auth.authorization import Refused
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.file_store import FileTokens
@@ -78,9 +76,7 @@ async def token(store: FileTokens, server: str) -> None:
     print("ready", flush=True)
     await anyio.to_thread.run_sync(sys.stdin.readline)
     found = await authorizer.token()
-    if found is None:  # what is stored has expired, and a request without a token is refused
-        found = await authorizer.refused(Refused(status=401, lines=("Bearer",)))
-    print(found.header(), flush=True)
+    print("none" if found is None else found.header(), flush=True)
 
 
 if __name__ == "__main__":
