@@ -54,6 +54,7 @@ async def test_a_request_is_sent_as_it_was_made_and_nothing_with_it() -> None:
             ("content-length", "3"),
             ("dpop", "p"),
             ("host", f"127.0.0.1:{running.port}"),
+            ("user-agent", "mcpcore"),
         ]
     assert running.connections == 2
 

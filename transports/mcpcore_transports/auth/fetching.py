@@ -4,7 +4,8 @@ Nothing is followed, kept or inflated.  The host is resolved once; the connectio
 that was checked, so that a name cannot stand for one address in the check and for another in the
 connection.
 
-Sources: RFC 9728 section 7.7 and the security best practices page (SSRF), RFC 9110 section 12.5.3.
+Sources: RFC 9728 section 7.7 and the security best practices page (SSRF), RFC 9110 sections 10.1.5
+and 12.5.3.
 """
 
 import socket
@@ -179,6 +180,7 @@ def _request(need: Fetch, url: Url, origin: Origin) -> bytes:
     headers = [
         (b"host", host),
         (b"accept-encoding", CODINGS[False]),
+        (b"user-agent", b"mcpcore"),  # firewalls refuse requests without one
         (b"connection", b"close"),
         *((name.encode(), str.__str__(text).encode()) for name, text in need.headers.items()),
     ]
