@@ -511,6 +511,25 @@ async def test_an_error_that_names_scopes_is_stepped_up_on_every_binding(
     assert len(set(on.tokens)) == 2
 
 
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_a_stream_of_changes_is_stepped_up_for_on_every_binding(
+    binding: str, revision: str
+) -> None:
+    person, server, uri = Person(), Server("notes"), "note://a"
+    server.add_resource(uri, "a", scopes={"write"})
+    async with (
+        stage(server, binding, scopes=("write",)) as on,
+        signed_in(on, person, revision=revision) as client,
+        client.listen(resources=True),  # stays open, or is opened again
+        client.listen(uris=[uri]) as changes,
+    ):
+        assert changes.filter.resource_subscriptions == [uri]
+        server.resource_updated(uri)
+        assert (await anext(changes)).uri == uri
+    assert [scopes & {"write"} for scopes in person.scopes] == [set(), {"write"}]
+
+
 @pytest.mark.parametrize("way", ["function", "client credentials", "code"])
 @pytest.mark.parametrize("binding", ["http", "sse", "ws"])
 async def test_38_scopes_that_never_suffice_are_got_once_on_every_binding(
