@@ -27,7 +27,7 @@ from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.target import converse
 from mcpcore_transports.running.functions import let_wait
 from mcpcore_transports.targets import parse_target
-from tests.clock import PATIENCE, patience, turns, until
+from tests.clock import PATIENCE, Clock, patience, turns, until
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -171,6 +171,29 @@ async def test_a_lock_is_of_a_key_and_released_by_a_cancellation(store: TokenSto
     with patience():
         async with store.lock("key"):
             pass
+
+
+async def test_who_waits_for_the_lock_of_another_process_says_so_once(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = FileTokens(tmp_path / "tokens"), FileTokens(tmp_path / "tokens")
+    taken = anyio.Event()
+
+    async def take() -> None:
+        async with other.lock("key"):
+            taken.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with one.lock("key"):
+            tasks.start_soon(take)
+            await turns()
+            await clock.skip(2)
+            assert caplog.messages == []
+            await clock.skip(30)
+        await clock.skip(1)
+        await taken.wait()
+    (message,) = caplog.messages
+    assert "it may be asking a person" in message
 
 
 # Files

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import logging
+import math
 import os
 import stat
 import sys
@@ -23,6 +24,8 @@ logger = logging.getLogger("mcpcore.auth")
 
 LOCK_TIME = 330.0
 """Seconds to wait for a lock: longer than a person may take to sign in."""
+_SILENCE = 3.0
+"""Seconds of waiting for a lock without a word."""
 _MAX_FILE = 1024 * 1024
 
 
@@ -101,7 +104,14 @@ class FileTokens:
             handle = _open(path, os.O_RDWR | os.O_CREAT)
         try:
             with anyio.move_on_after(self._lock_time) as scope, _errors(path):
-                while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
+                until = anyio.current_time() + _SILENCE
+                while not _try_lock(handle):
+                    if anyio.current_time() >= until:
+                        logger.warning(
+                            "another process holds the lock of the tokens, which is waited for: it "
+                            "may be asking a person to sign in"
+                        )
+                        until = math.inf
                     await anyio.sleep(TICK)
             if scope.cancelled_caught:
                 raise AuthorizationError(
