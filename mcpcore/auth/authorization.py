@@ -191,7 +191,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     """Remedy that the request was sent again after; None if it was sent for the first time."""
 
 
-class _Ended(AuthorizationError):
+class _Cancelled(AuthorizationError):
     """Cancellation of a flow."""
 
 
@@ -413,7 +413,7 @@ class Authorization:
             return
         self._endpoints.wall = wall
         try:
-            self.need = self._flow.throw(_Ended(f"the authorization ended: {reason}"))
+            self.need = self._flow.throw(_Cancelled(f"the authorization ended: {reason}"))
         except StopIteration:
             self.need = self._flow = None
 
@@ -600,7 +600,7 @@ class Authorization:
                     if (yield from self._refreshed(record, record.refresh_token, reason)):
                         return
                 except AuthorizationError as error:
-                    if reason.operation is None or isinstance(error, _Ended):
+                    if reason.operation is None or isinstance(error, _Cancelled):
                         raise
                     failure = error
         self._check_refused(reason, "the refresh token is not in the store any more")
