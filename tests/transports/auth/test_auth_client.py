@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -821,6 +821,26 @@ async def test_a_function_without_a_token(
 def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
     with pytest.raises(UrlRefused):
         connect(url, auth=auth)
+
+
+@pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
+@pytest.mark.parametrize("url", ["http://localhost:1/mcp", "ws://127.0.0.1:1/mcp"])
+@pytest.mark.parametrize(
+    ("proxy", "refused"),
+    [
+        ("http://proxy.example:3128", True),
+        ("https://10.0.0.1", True),
+        ("http://127.0.0.1:8080", False),
+        ("socks5://proxy.example", False),  # which is no proxy, as connecting tells
+        (None, False),
+    ],
+)
+def test_60_nor_in_the_clear_to_a_proxy(
+    auth: Any, url: str, proxy: str | None, refused: bool
+) -> None:
+    settings = ClientSettings(proxy=proxy)
+    with pytest.raises(UrlRefused, match="its proxy") if refused else nullcontext():
+        connect(url, auth=auth, settings=settings)
 
 
 @pytest.mark.parametrize(

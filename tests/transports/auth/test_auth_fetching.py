@@ -275,6 +275,12 @@ async def test_the_proxy_of_the_client_is_used() -> None:
         assert "the proxy" in reason(outcome)
 
 
+async def test_no_proxy_elsewhere_reads_what_is_for_this_machine() -> None:
+    elsewhere = Proxy(host="proxy.example", port=1)
+    outcome = await fetched("http://localhost:1/token", proxy=elsewhere, body=b"code=secret")
+    assert "it is not an https URL, and proxy.example:1 is its proxy" in reason(outcome)
+
+
 async def test_a_header_of_the_client_of_a_cgi_program_is_no_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
