@@ -14,7 +14,6 @@ import anyio
 
 from mcpcore.auth.needs import Stored
 
-
 TICK = 0.05
 """Seconds between two attempts to take a lock whose release nobody tells of."""
 
@@ -62,8 +61,8 @@ class MemoryTokens:
     async def lock(self, key: str) -> AsyncIterator[None]:
         """Implement :meth:`TokenStore.lock`."""
         lock = self._locks.setdefault(key, threading.Lock())
-        while not lock.acquire(blocking=False):
-            await anyio.sleep(TICK)  # no lock of anyio is for several threads
+        while not lock.acquire(blocking=False):  # noqa: ASYNC110 - none of anyio is for threads
+            await anyio.sleep(TICK)
         try:
             yield
         finally:
