@@ -459,6 +459,33 @@ async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Cl
     assert len(person.asked) == 2
 
 
+async def test_nobody_is_asked_again_and_again_by_looks_at_the_health_of_a_server(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, wall, passed = Person(), time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: wall() + passed)
+    async with stage(notes()) as on:
+        settings = settings_of(person, cache=False)
+        options = ServerOptions(targets=[on.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                await servers.tools()
+                on.authority.forgetful = person.away = True
+                on.expire()
+                for _ in range(6):
+                    passed += 400
+                    await clock.skip(400)
+                    await until(lambda: len(person.asked) >= 2)
+                    await turns(1000)
+                assert len(person.asked) == 2
+                person.away = False
+                assert len((await servers.tools()).items) == 1
+                on.expire()
+                await clock.skip(400)
+                await until(lambda: len(person.asked) == 4)
+    assert len(person.asked) == 4
+
+
 # Refresh
 
 
