@@ -395,7 +395,6 @@ REASONS = {
     "mcpcore/spec/bounds.py": "every room has settings",
     "mcpcore/spec/types/skills.py": "a module for each family of types",
     "mcpcore/types.py": "the second front door",
-    "mcpcore_transports/auth/stores.py": "the interface of stores with libraries of their own",
     "mcpcore_transports/commands/health.py": "a health check starts without the rest",
     "mcpcore_transports/commands/loading.py": "the pytest plugin of the kit loads servers, too",
     "mcpcore_transports/gateway/subjects.py": "few gateways exchange tokens",

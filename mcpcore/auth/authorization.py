@@ -191,6 +191,10 @@ class Refused(Struct, frozen=True, kw_only=True):
     """Remedy that the request was sent again after; None if it was sent for the first time."""
 
 
+class _Cancelled(AuthorizationError):
+    """Cancellation of a flow."""
+
+
 class _Tried(Struct, frozen=True, kw_only=True):
     """Attempts to authorize an operation, until it is accepted."""
 
@@ -418,7 +422,7 @@ class Authorization:
             return
         self._endpoints.wall = wall
         try:
-            self.need = self._flow.throw(AuthorizationError(f"the authorization ended: {reason}"))
+            self.need = self._flow.throw(_Cancelled(f"the authorization ended: {reason}"))
         except StopIteration:
             self.need = self._flow = None
 
@@ -566,7 +570,8 @@ class Authorization:
         except AuthorizationError as error:
             self._fail(error)
             return
-        if record is None or record.is_over(self._endpoints.wall):
+        wall = self._endpoints.wall
+        if record is None or (record.refresh_token is None and record.is_over(wall)):
             self._move(AuthSignal.NOTHING)
         else:
             self._adopt(record)
@@ -586,6 +591,7 @@ class Authorization:
     def _locked(self, reason: _Reason) -> Steps[None]:
         """Refresh, or authorize, unless another process has done so meanwhile."""
         used = None if self._record is None else self._record.access_token
+        failure: AuthorizationError | None = None
         record = yield from self._load()
         if record is not None:
             other = record.access_token != used and not record.is_over(self._endpoints.wall)
@@ -599,11 +605,16 @@ class Authorization:
             anew = reason.tried.refreshed or reason.tried.got
             if record.refresh_token is not None and not reason.more and not anew:
                 self._move(AuthSignal.REFRESH)
-                if (yield from self._refreshed(record, record.refresh_token, reason)):
-                    return
+                try:
+                    if (yield from self._refreshed(record, record.refresh_token, reason)):
+                        return
+                except AuthorizationError as error:
+                    if reason.operation is None or isinstance(error, _Cancelled):
+                        raise
+                    failure = error
         self._check_refused(reason, "the refresh token is not in the store any more")
         self._move(AuthSignal.AUTHORIZE)
-        yield from self._authorized(reason, record)
+        yield from self._authorized(reason, record, failure)
 
     # Stored records
 
@@ -757,8 +768,14 @@ class Authorization:
 
     # Authorization
 
-    def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
-        """Discover, register, and get a token by the grant of the settings."""
+    def _authorized(
+        self, reason: _Reason, record: TokenRecord | None, failure: AuthorizationError | None
+    ) -> Steps[None]:
+        """Discover, register, and get a token by the grant of the settings.
+
+        ``failure``: that of a refresh; it is raised if the issuer is where it was: there may be an
+        outage, while one that the server does not name any more may be gone for ever.
+        """
         endpoints = self._endpoints
         named = reason.named
         if named is None and (reason.more or reason.challenge is None):
@@ -781,6 +798,11 @@ class Authorization:
         given = self.settings.client
         place = metadata.endpoint("token_endpoint", certificate=bool(given and given.certificate))
         token_endpoint = endpoints.url(place, "the token endpoint")
+        if failure is not None and record is not None:
+            before = record.issuer, record.token_endpoint
+            if (metadata.issuer, token_endpoint.text) == before:
+                raise failure
+            self.notes.append(f"the authorization server has moved: {failure}")
         sign_in = (
             self._sign_in_endpoint(authority)
             if isinstance(self.settings.grant, CodeGrant)

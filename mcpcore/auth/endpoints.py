@@ -297,4 +297,6 @@ def told(text: str, refusal: ErrorResponse) -> str:
 
 
 def _origin(url: str) -> str:
-    return parse_url(url, "the URL of the request").origin
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("/")[0].partition("?")[0]  # whatever follows: targets may be odd
+    return parse_url(f"{scheme}://{place}", "the URL of the request").origin

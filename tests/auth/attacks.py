@@ -264,7 +264,7 @@ CLIENT = (
         "a server without TLS",
         "connect() refuses",
         _CLIENT,
-        ("test_60_no_token_in_the_clear",),
+        ("test_60_no_token_in_the_clear", "test_60_nor_in_the_clear_to_a_proxy"),
     ),
 )
 

@@ -269,14 +269,24 @@ def test_a_redirect_goes_to_loopback_or_is_encrypted(url: str) -> None:
 
 
 @pytest.mark.parametrize("later", [3600, 10_000])
-def test_a_stored_token_that_is_over_is_not(later: int) -> None:
-    world = World()
+@pytest.mark.parametrize("refreshable", [True, False])
+def test_a_stored_token_that_is_over_is_refreshed_or_not_used(
+    refreshable: bool, later: int
+) -> None:
+    """A request without a token might be answered, as one of nobody."""
+    world = World(token={} if refreshable else {"refresh_token": None})
     ready(world)
     world.wall += later
     machine = loaded(world)
-    assert (machine.state, machine.token) == (AuthState.IDLE, None)
-    world.refuse(machine)
-    assert grants(world) == ["authorization_code", "refresh_token"]
+    assert machine.expiring(world.wall) is refreshable
+    if refreshable:
+        machine.start(None, wall=world.wall)
+        world.run(machine)
+    else:
+        assert (machine.state, machine.token) == (AuthState.IDLE, None)
+        world.refuse(machine)
+    assert grants(world)[1:] == ["refresh_token" if refreshable else "authorization_code"]
+    assert machine.token == ("Bearer", "access-2")
 
 
 @pytest.mark.parametrize(
@@ -1102,6 +1112,57 @@ def test_a_refresh_that_has_failed_for_a_time_is_tried_again() -> None:
     world.refuse(machine, operation="a")
     assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
     assert (grants(world)[-1], len(world.opened)) == ("refresh_token", 1)
+
+
+NEXT = "https://next.example"
+
+
+def _another_issuer(world: World) -> None:
+    world.resource["authorization_servers"] = [NEXT]
+    next_ = {name: _elsewhere(value) for name, value in world.metadata.items()}
+    world.metadata = world.pages[f"{NEXT}{AS}"] = next_
+
+
+def _another_endpoint(world: World) -> None:
+    world.metadata["token_endpoint"] = f"{NEXT}/token"
+
+
+def _elsewhere(value: Any) -> Any:
+    return value.replace(ISSUER, NEXT) if isinstance(value, str) else value
+
+
+@pytest.mark.requirement("basic/authorization/client-registration/bound-to-issuer")
+@pytest.mark.parametrize("page", [answer({}, 503), NeedFailed("unknown host"), answer("<html>")])
+@pytest.mark.parametrize("move", [_another_issuer, _another_endpoint])
+def test_an_issuer_that_has_moved_is_found_though_the_place_of_before_is_gone(
+    move: Callable[[World], None], page: Any
+) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = page
+    world.refuse(machine)
+    assert (machine.state, len(world.opened)) == (AuthState.FAILED, 1)  # it may come back
+    move(world)
+    world.refuse(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert [each.url for each in world.sent if b"refresh-1" in each.body] == [f"{ISSUER}/token"] * 2
+    assert stored(world).token_endpoint == f"{NEXT}/token"
+
+
+@pytest.mark.parametrize("place", ["token", "metadata"])
+def test_a_flow_that_is_cancelled_looks_for_no_other_issuer(place: str) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = NeedFailed("unknown host")
+    _another_issuer(world)
+    machine.start(Refused(status=401, generation=1), wall=world.wall)
+    step_until(world, machine, Fetch)
+    if place == "metadata":
+        machine.give(NeedFailed("unknown host"), wall=world.wall)
+        step_until(world, machine, Fetch)
+    machine.cancel("enough", wall=world.wall)
+    assert isinstance(machine.need, Unlock)
+    assert "enough" in str(machine.error)
 
 
 def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
@@ -2061,7 +2122,9 @@ def test_a_flow_fails_at_each_step(name: str, at: int, need: str) -> None:
     world, machine = KINDS[name]()
     play(world, machine, at)
     machine.give(NeedFailed("it\x1b broke"), wall=world.wall)
-    assert machine.need is None or need in ("Save", "Unlock") or isinstance(machine.need, Unlock)
+    looks = (name, need) == ("refresh", "Fetch")  # whether the issuer is where it was
+    goes_on = looks or need in ("Save", "Unlock")
+    assert goes_on or machine.need is None or isinstance(machine.need, Unlock)
     if need != "Unlock":
         world.run(machine)
     if need in ("Save", "Unlock"):

@@ -1014,12 +1014,22 @@ def test_a_person_consents(answer: str, error: str | None) -> None:
     at = server(consent=True)
     ticket, cookie = shown(at)
     form = {"ticket": ticket, "answer": answer}
-    for others in ({}, {"cookie": "consent=x"}, {"cookie": f"other{cookie}"}):
+    for others in ({}, {"cookie": f"{cookie.partition('=')[0]}=x"}, {"cookie": f"other{cookie}"}):
         assert send(at, "POST", "/authorize", form, others).status == 403
     found = answered(send(at, "POST", "/authorize", form, {"cookie": f"a=b; {cookie}"}))
     assert (found.get("error"), found["iss"]) == (error, ISSUER)
     assert ("code" in found) is (error is None)
     assert send(at, "POST", "/authorize", form, {"cookie": cookie}).status == 403
+
+
+def test_a_browser_may_be_asked_by_several_clients_at_a_time() -> None:
+    at = server(consent=True)
+    pages = [shown(at) for _ in range(2)]
+    jar = dict(cookie.split("=", 1) for _, cookie in pages)
+    cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
+    for ticket, _ in pages:
+        form = {"ticket": ticket, "answer": "yes"}
+        assert send(at, "POST", "/authorize", form, {"cookie": cookies}).status == 302
 
 
 def test_the_page_holds_no_markup_of_others() -> None:

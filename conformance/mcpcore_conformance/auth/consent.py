@@ -1,6 +1,7 @@
 """Authorization endpoint of the development authorization server, and its page of consent.
 
 A consent belongs to the browser that was asked: its form holds a ticket, its cookie the other half.
+Each has a cookie of its own, as a browser may be asked by several clients at a time.
 
 Sources: RFC 6749 section 4.1, RFC 7636 section 4.3, RFC 8707 section 2.1, RFC 9207 section 2,
 RFC 9449 section 10 (``dpop_jkt``), RFC 9700 section 4.16 (framing).
@@ -32,7 +33,8 @@ from mcpcore_conformance.auth.model import (
 )
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
-_COOKIE = "consent"
+_NAMED = 16
+"""Characters of a ticket, its last ones, that name its cookie."""
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Consent</title>
 <h1>Consent</h1>
@@ -104,7 +106,8 @@ class Consent:
         ticket = form.get("ticket", "")
         waiting = self._waiting.get(ticket, request.wall)
         cookies = (request.header("cookie") or "").split("; ")
-        given = [each.partition("=")[2] for each in cookies if each.startswith(f"{_COOKIE}=")]
+        name = _cookie(ticket)
+        given = [each.partition("=")[2] for each in cookies if each.startswith(f"{name}=")]
         if waiting is None or not any(
             hmac.compare_digest(each.encode(), waiting.cookie.encode()) for each in given
         ):
@@ -154,7 +157,7 @@ class Consent:
             "ticket": ticket,
         }
         page = _PAGE.format(**{name: escape(printable(each)) for name, each in texts.items()})
-        line = ("set-cookie", f"{_COOKIE}={cookie}; HttpOnly; SameSite=Strict")
+        line = ("set-cookie", f"{_cookie(ticket)}={cookie}; HttpOnly; SameSite=Strict")
         return Response(200, (*_PAGE_HEADERS, line), page.encode())
 
     def _consented(self, code: Code, state: str | None, wall: float) -> Response:
@@ -171,3 +174,8 @@ class Consent:
         except UrlRefused as refused:
             raise Refused("invalid_request", str(refused)) from None
         return Response(302, (("location", place), *NO_STORE))
+
+
+def _cookie(ticket: str) -> str:
+    """Return the name of the cookie of a consent."""
+    return f"consent-{ticket[-_NAMED:]}"

@@ -4,17 +4,18 @@
 ``write FOLDER``: writes records of growing size until it is killed, and prints each number.
 ``full FOLDER``: writes a record that the disk has no room for; prints the error.
 ``hold FOLDER``: holds the lock of writing until it is killed; prints a line then.
+``fork FOLDER``: forks while it holds a lock, and prints a line once that is released; the fork ends
+with the standard input.
 ``token FOLDER SERVER``: waits for a line, and prints the token that an authorizer has then.
-A request without a token, or with one that has expired, is refused.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import anyio
 
-from mcpcore.auth.authorization import Refused
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.file_store import FileTokens
@@ -52,6 +53,14 @@ async def full(store: FileTokens) -> None:
         print(error, flush=True)
 
 
+async def fork(store: FileTokens) -> None:
+    async with store.lock("key"):
+        if os.fork() == 0:
+            sys.stdin.read()
+            os._exit(0)
+    print("released", flush=True)
+
+
 async def hold(store: FileTokens) -> None:
     import fcntl
 
@@ -67,11 +76,10 @@ async def token(store: FileTokens, server: str) -> None:
     print("ready", flush=True)
     await anyio.to_thread.run_sync(sys.stdin.readline)
     found = await authorizer.token()
-    if found is None:  # what is stored has expired, and a request without a token is refused
-        found = await authorizer.refused(Refused(status=401, lines=("Bearer",)))
-    print(found.header(), flush=True)
+    print("none" if found is None else found.header(), flush=True)
 
 
 if __name__ == "__main__":
-    work = {"count": count, "write": write, "full": full, "hold": hold, "token": token}[sys.argv[1]]
+    works = {each.__name__: each for each in (count, write, full, fork, hold, token)}
+    work = works[sys.argv[1]]
     anyio.run(work, FileTokens(Path(sys.argv[2])), *sys.argv[3:])  # type: ignore[arg-type]

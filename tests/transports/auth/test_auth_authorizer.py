@@ -104,6 +104,21 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
     assert [b"You can close" in page for page in person.pages] == [True]
 
 
+class Sized(MemoryTokens):
+    """A store that is false as long as nothing is in it."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+async def test_a_store_in_which_nothing_is_yet_is_used() -> None:
+    async with authority() as stage:
+        store = Sized()
+        with patience():
+            await authorizer(stage, store=store).refused(UNAUTHORIZED)
+        assert len(store) == 2  # the token, and the registration
+
+
 async def test_twenty_refused_tasks_make_one_flow() -> None:
     async with authority() as stage:
         one = authorizer(stage)
@@ -571,8 +586,8 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
         with patience():
             await one.refused(Refused(status=401, lines=("DPoP",)))
             proofs = []
-            for _ in range(2):
-                headers = (await one.headers("POST", stage.server)).headers
+            for more in ("", "?session={a|b}"):  # as servers of HTTP+SSE name their endpoints
+                headers = (await one.headers("POST", stage.server + more)).headers
                 assert headers["authorization"] == "DPoP access-1"
                 assert is_signed(headers["dpop"], key)
                 proofs.append(claims_of(headers["dpop"]))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -459,6 +459,33 @@ async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Cl
     assert len(person.asked) == 2
 
 
+async def test_nobody_is_asked_again_and_again_by_looks_at_the_health_of_a_server(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, wall, passed = Person(), time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: wall() + passed)
+    async with stage(notes()) as on:
+        settings = settings_of(person, cache=False)
+        options = ServerOptions(targets=[on.url], auth=AuthorizationSettings(), settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                await servers.tools()
+                on.authority.forgetful = person.away = True
+                on.expire()
+                for _ in range(6):
+                    passed += 400
+                    await clock.skip(400)
+                    await until(lambda: len(person.asked) >= 2)
+                    await turns(1000)
+                assert len(person.asked) == 2
+                person.away = False
+                assert len((await servers.tools()).items) == 1
+                on.expire()
+                await clock.skip(400)
+                await until(lambda: len(person.asked) == 4)
+    assert len(person.asked) == 4
+
+
 # Refresh
 
 
@@ -534,6 +561,25 @@ async def test_calls_at_once_that_each_need_another_scope(binding: str) -> None:
             tasks.start_soon(call, name)
     assert sorted(done) == names
     assert len(person.asked) == 1 + len(names)
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_a_stream_of_changes_is_stepped_up_for_on_every_binding(
+    binding: str, revision: str
+) -> None:
+    person, server, uri = Person(), Server("notes"), "note://a"
+    server.add_resource(uri, "a", scopes={"write"})
+    async with (
+        stage(server, binding, scopes=("write",)) as on,
+        signed_in(on, person, revision=revision) as client,
+        client.listen(resources=True),  # stays open, or is opened again
+        client.listen(uris=[uri]) as changes,
+    ):
+        assert changes.filter.resource_subscriptions == [uri]
+        server.resource_updated(uri)
+        assert (await anext(changes)).uri == uri
+    assert [scopes & {"write"} for scopes in person.scopes] == [set(), {"write"}]
 
 
 @pytest.mark.parametrize("way", ["function", "client credentials", "code"])
@@ -827,6 +873,26 @@ async def test_a_function_without_a_token(
 def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
     with pytest.raises(UrlRefused):
         connect(url, auth=auth)
+
+
+@pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
+@pytest.mark.parametrize("url", ["http://localhost:1/mcp", "ws://127.0.0.1:1/mcp"])
+@pytest.mark.parametrize(
+    ("proxy", "refused"),
+    [
+        ("http://proxy.example:3128", True),
+        ("https://10.0.0.1", True),
+        ("http://127.0.0.1:8080", False),
+        ("socks5://proxy.example", False),  # which is no proxy, as connecting tells
+        (None, False),
+    ],
+)
+def test_60_nor_in_the_clear_to_a_proxy(
+    auth: Any, url: str, proxy: str | None, refused: bool
+) -> None:
+    settings = ClientSettings(proxy=proxy)
+    with pytest.raises(UrlRefused, match="its proxy") if refused else nullcontext():
+        connect(url, auth=auth, settings=settings)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ async def test_a_request_is_sent_as_it_was_made_and_nothing_with_it() -> None:
             ("content-length", "3"),
             ("dpop", "p"),
             ("host", f"127.0.0.1:{running.port}"),
+            ("user-agent", "mcpcore"),
         ]
     assert running.connections == 2
 
@@ -272,6 +273,12 @@ async def test_the_proxy_of_the_client_is_used() -> None:
         assert (running.asked[0].method, running.asked[0].target) == ("CONNECT", "id.example:443")
         outcome = await fetched("http://localhost:1/a", proxy=by(running.port))
         assert "the proxy" in reason(outcome)
+
+
+async def test_no_proxy_elsewhere_reads_what_is_for_this_machine() -> None:
+    elsewhere = Proxy(host="proxy.example", port=1)
+    outcome = await fetched("http://localhost:1/token", proxy=elsewhere, body=b"code=secret")
+    assert "it is not an https URL, and proxy.example:1 is its proxy" in reason(outcome)
 
 
 async def test_a_header_of_the_client_of_a_cgi_program_is_no_proxy(

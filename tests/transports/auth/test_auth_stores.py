@@ -25,8 +25,9 @@ from mcpcore_transports.client.client import Client
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.target import converse
+from mcpcore_transports.running.functions import let_wait
 from mcpcore_transports.targets import parse_target
-from tests.clock import PATIENCE, patience, turns, until
+from tests.clock import PATIENCE, Clock, patience, turns, until
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -124,6 +125,27 @@ async def test_a_lock_is_held_by_one_task(store: TokenStore) -> None:
     assert most == 1
 
 
+async def test_a_lock_is_held_by_one_thread(store: TokenStore, anyio_backend_name: str) -> None:
+    inside = most = 0
+
+    async def work() -> None:
+        nonlocal inside, most
+        async with store.lock("key"):
+            inside += 1
+            most = max(most, inside)
+            await anyio.sleep(0.01)
+            inside -= 1
+
+    async def run() -> None:
+        await let_wait(anyio.run, work, backend=anyio_backend_name)
+
+    with patience():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(run)
+    assert most == 1
+
+
 async def test_a_lock_is_of_a_key_and_released_by_a_cancellation(store: TokenStore) -> None:
     waiting: list[int] = []
 
@@ -149,6 +171,29 @@ async def test_a_lock_is_of_a_key_and_released_by_a_cancellation(store: TokenSto
     with patience():
         async with store.lock("key"):
             pass
+
+
+async def test_who_waits_for_the_lock_of_another_process_says_so_once(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = FileTokens(tmp_path / "tokens"), FileTokens(tmp_path / "tokens")
+    taken = anyio.Event()
+
+    async def take() -> None:
+        async with other.lock("key"):
+            taken.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with one.lock("key"):
+            tasks.start_soon(take)
+            await turns()
+            await clock.skip(2)
+            assert caplog.messages == []
+            await clock.skip(30)
+        await clock.skip(1)
+        await taken.wait()
+    (message,) = caplog.messages
+    assert "it may be asking a person" in message
 
 
 # Files
@@ -411,6 +456,16 @@ async def test_processes_take_turns(count: int, tmp_path: Path) -> None:
         assert process.returncode == 0
     found = await FileTokens(tmp_path / "tokens").load("key")
     assert (json.loads(found.record or b""), found.version) == (4 * count, 4 * count)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+async def test_a_process_that_was_forked_meanwhile_holds_no_lock(tmp_path: Path) -> None:
+    store = FileTokens(tmp_path / "tokens", lock_time=1)
+    with child("fork", str(store.folder)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "released\n"
+        async with store.lock("key"):
+            pass
 
 
 async def test_a_killed_process_leaves_a_whole_record_and_no_lock(tmp_path: Path) -> None:

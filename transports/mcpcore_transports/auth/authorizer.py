@@ -35,7 +35,12 @@ from mcpcore.errors import AuthorizationError
 from mcpcore.wire.redaction import Secret, shown_url
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
 from mcpcore_transports.auth.carrying import Assertions, FlowCarrier, Signer
-from mcpcore_transports.auth.fetching import Fetcher, challenges_in, first_request
+from mcpcore_transports.auth.fetching import (
+    Fetcher,
+    challenges_in,
+    check_proxy,
+    first_request,
+)
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import (
     Auth,
@@ -94,6 +99,7 @@ def make_authorizer(
     Raises UrlRefused for a server to which no token may be sent; see :class:`Authorizer`.
     """
     server = http_url(server)
+    check_proxy(server, proxy, "the URL of the server")
     if isinstance(auth, BearerToken):
         token = auth.token
         return GivenTokens(server, lambda: token)
@@ -154,9 +160,9 @@ class Authorizer:
                 proxy=proxy,
                 settings=link_settings,
             ),
-            store or MemoryTokens(),
-            sign_in or usual_sign_in(),
-            keys or {},
+            MemoryTokens() if store is None else store,  # one that is empty may be false
+            usual_sign_in() if sign_in is None else sign_in,
+            {} if keys is None else keys,
             assertions,
         )
         self._around_flows = around_flows

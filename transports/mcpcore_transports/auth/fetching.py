@@ -4,12 +4,14 @@ Nothing is followed, kept or inflated.  The host is resolved once; the connectio
 that was checked, so that a name cannot stand for one address in the check and for another in the
 connection.
 
-Sources: RFC 9728 section 7.7 and the security best practices page (SSRF), RFC 9110 section 12.5.3.
+Sources: RFC 9728 section 7.7 and the security best practices page (SSRF), RFC 9110 sections 10.1.5
+and 12.5.3.
 """
 
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 
 import anyio
@@ -20,7 +22,7 @@ from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.urls import Url, check_url, is_public, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
-from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, proxy_for
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, is_local, proxy_for
 from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
@@ -42,6 +44,19 @@ def first_request(url: str, more: Mapping[str, str] | None = None) -> Fetch:
     """Return a request to a server that is refused with its challenge, with ``more`` headers."""
     headers = {**_HEADERS, **(more or {})}
     return Fetch(method="POST", url=url, headers=headers, body=_PING, timeout=_TIMEOUT)
+
+
+def check_proxy(url: str, proxy: Proxy | str | None, what: str) -> None:
+    """Raise UrlRefused for a URL without TLS whose proxy, on another machine, would read along.
+
+    Such URLs are of this machine.
+    """
+    if not url.startswith("http:"):
+        return
+    with suppress(BadProxy):  # that is told where it is to be used
+        chosen = proxy_for(url, proxy)
+        if chosen is not None and not is_local(chosen.host):
+            raise UrlRefused(what, f"it is not an https URL, and {chosen} is its proxy")
 
 
 def challenges_in(found: Fetched) -> tuple[str, ...]:
@@ -87,6 +102,7 @@ class Fetcher:
 
     async def _fetch(self, need: Fetch) -> Fetched:
         url = check_url(need.url, _WHAT, loopback=self._local, private=self._private)
+        check_proxy(url.text, self._proxy, _WHAT)
         origin = Origin.of(url.text, self._ssl_context, proxy_for(url.text, self._proxy))
         stream = await self._connect(url, origin, need.timeout)
         try:
@@ -179,6 +195,7 @@ def _request(need: Fetch, url: Url, origin: Origin) -> bytes:
     headers = [
         (b"host", host),
         (b"accept-encoding", CODINGS[False]),
+        (b"user-agent", b"mcpcore"),  # firewalls refuse requests without one
         (b"connection", b"close"),
         *((name.encode(), str.__str__(text).encode()) for name, text in need.headers.items()),
     ]

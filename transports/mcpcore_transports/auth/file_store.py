@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import logging
+import math
 import os
 import stat
 import sys
@@ -17,12 +18,14 @@ from msgspec import Struct
 
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError
+from mcpcore_transports.auth.stores import TICK
 
 logger = logging.getLogger("mcpcore.auth")
 
 LOCK_TIME = 330.0
 """Seconds to wait for a lock: longer than a person may take to sign in."""
-_TICK = 0.05
+_SILENCE = 3.0
+"""Seconds of waiting for a lock without a word."""
 _MAX_FILE = 1024 * 1024
 
 
@@ -94,7 +97,7 @@ class FileTokens:
         return self._lock(self._path(key, ".lock"))
 
     async def take(self, key: str) -> int:
-        """Take the lock of a key; return its file, whose end releases it."""
+        """Take the lock of a key; return its file, for :func:`release`."""
         return await self._take(self._path(key, ".lock"))
 
     @asynccontextmanager
@@ -103,7 +106,7 @@ class FileTokens:
         try:
             yield
         finally:
-            os.close(handle)
+            release(handle)
 
     async def _take(self, path: Path) -> int:
         with _errors(self.folder):
@@ -112,8 +115,15 @@ class FileTokens:
             handle = _open(path, os.O_RDWR | os.O_CREAT)
         try:
             with anyio.move_on_after(self._lock_time) as scope, _errors(path):
-                while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
-                    await anyio.sleep(_TICK)
+                until = anyio.current_time() + _SILENCE
+                while not _try_lock(handle):
+                    if anyio.current_time() >= until:
+                        logger.warning(
+                            "another process holds the lock of the tokens, which is waited for: it "
+                            "may be asking a person to sign in"
+                        )
+                        until = math.inf
+                    await anyio.sleep(TICK)
             if scope.cancelled_caught:
                 raise AuthorizationError(
                     "another process holds the lock of the tokens for too long"
@@ -196,6 +206,12 @@ class FileTokens:
                 os.close(folder)
 
 
+def release(handle: int) -> None:
+    """Release a lock."""
+    _unlock(handle)  # as a process that was forked meanwhile has the file open as well
+    os.close(handle)
+
+
 def default_folder() -> Path:
     """Return the folder for tokens of this user.  Raises AuthorizationError for one without any."""
     named = map(os.environ.get, ("XDG_STATE_HOME", "LOCALAPPDATA"))
@@ -257,6 +273,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(handle: int) -> None:
+        """Do nothing: a handle is of one process, and closing it releases the lock."""
+
 else:
     import fcntl
 
@@ -266,3 +285,7 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(handle: int) -> None:
+        with suppress(OSError):  # of a file system without locks, where there was none
+            fcntl.flock(handle, fcntl.LOCK_UN)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError, ExtraMissingError
-from mcpcore_transports.auth.file_store import LOCK_TIME, Entry, FileTokens
+from mcpcore_transports.auth.file_store import LOCK_TIME, Entry, FileTokens, release
 from mcpcore_transports.running.functions import let_wait
 
 
@@ -61,7 +61,7 @@ class KeyringTokens:
                 raise _unusable(type(error).__name__) from None
             return fresh
         finally:
-            os.close(held)
+            release(held)
 
 
 def read_password(service: str, name: str) -> str | None:

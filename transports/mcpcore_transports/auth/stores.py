@@ -5,6 +5,7 @@ meanwhile.  A lock makes one of several processes refresh, while the others wait
 it has stored.
 """
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -12,6 +13,9 @@ from typing import Protocol
 import anyio
 
 from mcpcore.auth.needs import Stored
+
+TICK = 0.05
+"""Seconds between two attempts to take a lock whose release nobody tells of."""
 
 
 class TokenStore(Protocol):
@@ -34,11 +38,12 @@ class TokenStore(Protocol):
 
 
 class MemoryTokens:
-    """Tokens of this process."""
+    """Tokens of this process, for all its threads and event loops."""
 
     def __init__(self) -> None:
         self._records: dict[str, Stored] = {}
-        self._locks: dict[str, anyio.Lock] = {}
+        self._saving = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     async def load(self, key: str) -> Stored:
         """Implement :meth:`TokenStore.load`."""
@@ -46,13 +51,19 @@ class MemoryTokens:
 
     async def save(self, key: str, record: bytes | None, version: int) -> Stored:
         """Implement :meth:`TokenStore.save`."""
-        known = self._records.get(key, Stored())
-        if known.version == version:
-            known = self._records[key] = Stored(record, version + 1)
+        with self._saving:
+            known = self._records.get(key, Stored())
+            if known.version == version:
+                known = self._records[key] = Stored(record, version + 1)
         return known
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
         """Implement :meth:`TokenStore.lock`."""
-        async with self._locks.setdefault(key, anyio.Lock()):
+        lock = self._locks.setdefault(key, threading.Lock())
+        while not lock.acquire(blocking=False):  # noqa: ASYNC110 - none of anyio is for threads
+            await anyio.sleep(TICK)
+        try:
             yield
+        finally:
+            lock.release()

@@ -512,20 +512,33 @@ class ClientCore:
         )
 
         async def send(outgoing: OutgoingRequest) -> Outcome:
-            if self.closed is not None:
-                raise errors.ConnectionClosed(LISTEN, self.closed)
-            meta = outgoing.meta or None
-            request = self.machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)
-            self._note_sent(outgoing, request)
-            self.streams[request] = listening
-            listening.begun(request)
-            self.flush()
-            try:
-                await listening.opened()
-            except errors.PeerError as error:
-                if self.raised is not None:
-                    self.raised.raise_for(error)
-                raise
+            tries = 0
+            refused = None
+            while True:
+                if self.closed is not None:
+                    raise errors.ConnectionClosed(LISTEN, self.closed)
+                meta, machine = outgoing.meta or None, self.machine
+                generation = 0 if self._authorizer is None else self._authorizer.generation
+                request = machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)
+                self._note_sent(outgoing, request)
+                self.streams[request] = listening
+                listening.begun(request)
+                self.flush()
+                try:
+                    await listening.opened()
+                except errors.PeerError as error:
+                    if self.raised is not None:
+                        self.raised.raise_for(error)
+                    tries += 1
+                    if tries > self.settings.limits.input_rounds:
+                        raise
+                    refused = await self._step_up(error, params, machine, generation, refused)
+                    if listening.over():
+                        raise
+                else:
+                    break
+            if refused is not None and self._authorizer is not None:
+                self._authorizer.accepted(refused.operation)
             return Outcome(Raw(msgspec.json.encode({"notifications": listening.filter})))
 
         if self._chain is None:

@@ -194,8 +194,8 @@ class Listening:
             self._ended = not self._core.parts(self)
         else:
             self._error = failure_of_request(outcome)
-            if not self._reopening:  # otherwise reopen() decides on it
-                again = was_open and _passes(self._error)
+            if was_open and not self._reopening:  # otherwise whoever opens it decides
+                again = _passes(self._error)
                 self._ended = not (again and self._core.reopen(self, self._error))
         self._wake()
 
@@ -241,12 +241,12 @@ class Listening:
                 pause = min(delay * 2**self._tries, longest)
                 self._tries += 1
                 await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                if self._over():
+                if self.over():
                     return
                 try:
                     await self._core.open_stream(self, self.wanted)
                 except Exception as error:  # a middleware may raise anything
-                    if self._over():
+                    if self.over():
                         return
                     self._error = error
                     if not _passes(error):
@@ -259,20 +259,20 @@ class Listening:
                         break
         finally:
             self._reopening = False
-        if not self._over():
+        if not self.over():
             self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
 
     async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
         """Wait ``patience`` seconds for a loss of the connection; end the iteration without."""
         with anyio.move_on_after(patience):
             await lost.wait()
-        if lost.is_set() and not self._over():
+        if lost.is_set() and not self.over():
             await self.reopen(*again)
         else:
             self._ended = True
             self._wake()
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
         """Return True if the iteration has ended; asked again after every wait."""
         return self._ended
 

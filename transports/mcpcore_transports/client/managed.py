@@ -222,6 +222,9 @@ class ManagedConnection:
         """Store of the tokens for all connections, one after the other."""
         self._failure: Exception | None = None
         self._retry_at: float | None = None
+        self._unauthorized = False
+        """True if the last request has failed for want of authorization: a probe might ask a person
+        each time, and nobody waits for it."""
         self._requests = self._failures = self._in_flight = 0
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
 
@@ -377,7 +380,7 @@ class ManagedConnection:
                 await self._lost.wait()
                 return
             health.handle_timeout(clock())
-            if self._tell_health():
+            if self._tell_health() and not self._unauthorized:
                 # it was observed like any request
                 with suppress(Exception), anyio.CancelScope() as self._probe:
                     await client.ping(timeout=self._options.health.probe_time)
@@ -402,10 +405,11 @@ class ManagedConnection:
         self._in_flight += 1
         try:
             outcome = await call_next()
-            failed = False
+            failed = self._unauthorized = False
             return outcome
         except (errors.PeerError, errors.CallFailed) as error:
             failed = blames_server(error)
+            self._unauthorized = isinstance(error, errors.AuthorizationError)
             raise
         finally:
             self._in_flight -= 1

@@ -81,7 +81,6 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
             hidden = (key, registered) if options.again else (key,)
         anew = _Anew(store, hidden)
         authorizer = Authorizer(url, settings, store=anew, sign_in=sign_in, **reached)
-        await authorizer.token()
         refused = Refused(
             status=401, lines=lines, generation=authorizer.machine.generation, operation="login"
         )

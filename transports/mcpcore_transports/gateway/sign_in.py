@@ -139,7 +139,7 @@ class Account(Authorizer):
         super().__init__(
             http_url(desk.url),
             auth,
-            store=settings.tokens or _Tokens(desk.registrations),
+            store=_Tokens(desk.registrations) if settings.tokens is None else settings.tokens,
             sign_in=self,
             keys=settings.signing_keys,
             ssl_context=settings.ssl_context,

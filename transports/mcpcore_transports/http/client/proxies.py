@@ -95,7 +95,7 @@ def proxy_for(
     scheme = _SAME_WAY.get(parts.scheme, parts.scheme)
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(scheme, 0)
     found = _variable(environ, f"{scheme}_proxy") or _variable(environ, "all_proxy")
-    if not found or _is_local(host) or _is_exempt(host, port, _variable(environ, "no_proxy")):
+    if not found or is_local(host) or _is_exempt(host, port, _variable(environ, "no_proxy")):
         return None
     return parse_proxy(found)
 
@@ -109,7 +109,8 @@ def _variable(environ: Mapping[str, str], name: str) -> str:
     return (value or "").strip()
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Return True for a host that is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
