@@ -69,6 +69,7 @@ from mcpcore.auth.urls import (
     server_metadata_urls,
 )
 from mcpcore.errors import UrlRefused
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.spec.refusals import (
     INSUFFICIENT,
     MALFORMED_CREDENTIALS,
@@ -162,6 +163,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Signatures found wrong in a second, of all tokens together and of the proofs of each
     principal, beyond which whatever would need another look gets 429: so a flood of them does not
     hold up the others."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)  # "required" is no Dpop.REQUIRED, and would let bearer tokens in
 
 
 class Credential(Discreet, frozen=True, gc=False):

@@ -222,6 +222,7 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
         (lambda: Issuer(issuer=ISSUER, types=frozenset()), ValueError),
         (lambda: Issuer(issuer=ISSUER, types=frozenset({"at+jwt", "dpop+jwt"})), ValueError),
         (lambda: Desk(issuers=()), ValueError),
+        (lambda: Desk(dpop="required"), ValueError),  # which would let bearer tokens in
         (lambda: Desk(required=frozenset({"a b"})), ValueError),
         (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
     ],
