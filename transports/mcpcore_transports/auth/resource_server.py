@@ -334,10 +334,11 @@ class ResourceServer:
     def _taken_back(self, grant: Grant, credential: Credential) -> bool:
         """Return True if a token has lost what it granted; ask its issuer again if it is time.
 
-        Nobody waits for the answer: the next look finds it.
+        Nobody waits for the answer, or the keys: the next look finds it.
         """
         with self._lock:
             held = self._guard.holds(grant, credential.token, now=clock(), wall=self._wall())
+        self._fly(self._renewals[grant.issuer])
         if isinstance(held, NeedIntrospection):
             self._fly(held, credential.token, _OPEN)
         return held is False
