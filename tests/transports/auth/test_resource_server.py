@@ -397,6 +397,15 @@ async def test_a_thread_that_asks_if_a_token_is_revoked_begins_no_question() -> 
             assert isinstance(await judged(guard, bearer(token)), Principal)
 
 
+async def test_a_thread_may_ask_if_a_token_is_revoked_that_is_verified_by_keys() -> None:
+    async with protected() as desk:
+        token = desk.token()
+        principal: Any = await judged(desk.guard, bearer(token))
+        assert await anyio.to_thread.run_sync(principal.revoked) is False
+        desk.guard.revoke(token)
+        assert await anyio.to_thread.run_sync(principal.revoked) is True
+
+
 async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
     async with protected() as desk:
         old = desk.token()
