@@ -557,7 +557,7 @@ class StoredDesk(ServerTasks):
         seen: dict[str, tuple[str, float, str | None]] = {}
         with self.host.hear(wanted, news):
             changed: Iterable[str] = wanted
-            while key in self._streams and wanted:
+            while key in self._streams:
                 for id in changed:
                     if id in seen and self.host.table.get(id) is not None:
                         continue
@@ -575,6 +575,10 @@ class StoredDesk(ServerTasks):
                         self._streams[key].append(id)
                         self._attend(id)
                     seen[id] = state
+                    if record.ended:  # nothing comes after that: the store is not asked again
+                        wanted = [each for each in wanted if each != id]
+                if not wanted:
+                    break
                 changed = await news.take(self._look) or wanted
 
     def closed(self, event: Any) -> None:
