@@ -20,6 +20,8 @@ PREFIX = "mck"
 _BEGIN = f"{PREFIX}_"
 KEY = re.compile(r"mck_[0-9a-z]{12}_[A-Za-z0-9\-_]{43}[0-9a-f]{8}")
 """Whole text of a key, for redaction as well."""
+_YEAR_10000 = 253_402_300_800
+"""Seconds after which nothing ends: a time beyond it, in milliseconds, would be none."""
 _NOBODY = hashlib.sha256(b"").digest()
 
 
@@ -43,6 +45,8 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             raise ValueError("the digest of an API key is a SHA-256 in hexadecimal")
         if not self.principal or not self.principal.isprintable():
             raise ValueError("the principal of an API key has a printable name")
+        if self.expires_at is not None and not self.expires_at < _YEAR_10000:
+            raise ValueError("an API key ends so many seconds after 1970, no milliseconds")
 
 
 def make_key(random: bytes) -> tuple[str, str]:

@@ -69,6 +69,7 @@ from mcpcore.auth.urls import (
     server_metadata_urls,
 )
 from mcpcore.errors import UrlRefused
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.spec.refusals import (
     INSUFFICIENT,
     MALFORMED_CREDENTIALS,
@@ -162,6 +163,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Signatures found wrong in a second, of all tokens together and of the proofs of each
     principal, beyond which whatever would need another look gets 429: so a flood of them does not
     hold up the others."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)  # "required" is no Dpop.REQUIRED, and would let bearer tokens in
 
 
 class Credential(Discreet, frozen=True, gc=False):
@@ -545,7 +549,9 @@ class ResourceGuard:
             if key_set.failing:
                 raise _Unavailable(_NO_KEYS, failure=True)
             raise TokenRefused(TokenFault.SIGNATURE)
-        return judge_claims(jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid)
+        return judge_claims(
+            jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid, jwk=key.jwk
+        )
 
     def introspected(
         self, need: NeedIntrospection, body: bytes, *, now: float, wall: float
@@ -588,12 +594,15 @@ class ResourceGuard:
         """Return False if what a token has granted was taken back: it was revoked, or grants less.
 
         Of a token that its issuer is asked about, the last answer counts; the issuer is to be asked
-        again if that is too old, while the token lasts.
+        again if that is too old, while the token lasts.  Of another, its key has to be published
+        still: who had stolen one has given its tokens whatever end.
         """
         if self.revoked(revocation_key(token), wall=wall):
             return False
         issuer, key = self._issuers[grant.issuer], token_key(token)
-        if not _is_asked(issuer, token) or grant.expires_at <= wall:
+        if not _is_asked(issuer, token):
+            return any(each.jwk == grant.jwk for each in self.key_sets[grant.issuer].keys)
+        if grant.expires_at <= wall:
             return True
         until, known = self.tokens.last(key) or (now, grant)
         if not isinstance(known, Grant) or not known.has_rights_of(grant):

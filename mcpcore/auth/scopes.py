@@ -52,9 +52,6 @@ class Requirement(Struct, frozen=True):
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
 
-    def __bool__(self) -> bool:
-        return bool(self.scopes or self.roles)
-
     def missing(self, scopes: Collection[str], roles: Collection[str]) -> "Missing | None":
         """Return what is missing; None if nothing is.  ``scopes``: with all that they imply."""
         if self.roles and self.roles.isdisjoint(roles):

@@ -192,6 +192,8 @@ class Grant(Struct, frozen=True, kw_only=True, gc=False):
     """``cnf.x5t#S256``: the token is bound to the certificate with this digest."""
     kid: str | None = None
     """Id of the key that has verified the token, if it is a JWT and the key has one."""
+    jwk: Mapping[str, Any] | None = None
+    """That key itself."""
 
     def has_rights_of(self, other: "Grant") -> bool:
         """Return True if it is of the same subject, and grants all that another one does."""
@@ -223,11 +225,13 @@ def judge_claims(
     wall: float,
     explicit: bool = False,
     kid: str | None = None,
+    jwk: Mapping[str, Any] | None = None,
 ) -> Grant:
     """Return what verified claims grant.  Raises TokenRefused for the first that does not hold.
 
     ``wall``: seconds since 1970.  ``explicit``: the token's type was declared (``at+jwt``), so that
-    claims of other kinds of token do not make it one.  ``kid``: id of the key that verified them.
+    claims of other kinds of token do not make it one.  ``kid``, ``jwk``: id of the key that has
+    verified them, and the key.
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRefused(TokenFault.ISSUER)
@@ -262,6 +266,7 @@ def judge_claims(
         thumbprint=thumbprint,
         certificate=certificate,
         kid=kid,
+        jwk=jwk,
     )
 
 

@@ -80,12 +80,14 @@ class Principal(str):
         """Create a principal.
 
         Raises ValueError for a name that is empty or not printable, TypeError for a string as
-        scopes or roles.
+        scopes or roles, and for a time that is none.
         """
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
         if isinstance(scopes, str) or isinstance(roles, str):
             raise TypeError("scopes and roles are collections of strings, not a string")
+        if until is not None and (not isinstance(until, (int, float)) or math.isnan(until)):
+            raise TypeError(f"until is a time by the clock of the driver, not {until!r}")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
         # Copied: a read-only view, too, shows what its maker still changes.

@@ -68,20 +68,27 @@ def check_options(options: Mapping[str, Any], known: type) -> None:
 
 
 def requirement(options: FeatureOptions) -> "Requirement | None":
-    """Return what the options require of a principal; None if that is nothing.
+    """Return what the options require of a principal; None if they have neither scopes nor roles.
 
-    Raises TypeError for a string, ValueError for scopes that no header can hold.
+    Raises TypeError for a string, and for what can be read only once; ValueError for scopes that no
+    header can hold, and for an empty collection, as nothing would be required.
     """
-    if "scopes" not in options and "roles" not in options:
+    named: Mapping[str, Any] = options
+    given = [named[name] for name in ("scopes", "roles") if name in named]
+    if not given:
         return None
     from mcpcore.auth.challenges import format_scopes  # late: few authorize
     from mcpcore.auth.scopes import Requirement
 
-    scopes, roles = options.get("scopes", ()), options.get("roles", ())
-    if isinstance(scopes, str) or isinstance(roles, str):
-        raise TypeError("scopes and roles are collections of strings, not a string")
-    format_scopes(scopes)
-    return Requirement(frozenset(scopes), frozenset(roles)) or None
+    for each in given:
+        if isinstance(each, str) or not isinstance(each, Collection):
+            what = "a string" if isinstance(each, str) else type(each).__name__
+            raise TypeError(f"scopes and roles are collections of strings, not {what}")
+        if not each:
+            raise ValueError("empty scopes or roles let everybody in: leave the option out")
+    needed = Requirement(frozenset(options.get("scopes", ())), frozenset(options.get("roles", ())))
+    format_scopes(needed.scopes)
+    return needed
 
 
 def check_count(name: str, count: float) -> None:

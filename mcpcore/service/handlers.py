@@ -291,6 +291,8 @@ class Prepared:
     """Task options of the request; None if it cannot run as a task."""
     requirement: "Requirement | None" = None
     """Scopes and roles that those need who ask for its task."""
+    tool: str | None = None
+    """Name of the tool that those see who ask for its task; None: all see it."""
     uri: str = ""
     """URI of the resource that is read."""
     home: "Server | None" = None

@@ -67,13 +67,18 @@ _in_order = attrgetter("number")
 
 
 def _sees(principal: str | None, item: Declaration) -> bool:
-    """Return True if ``visible`` says so.  Raises TypeError if it says nothing yet."""
+    """Return True if ``visible`` says so.
+
+    Raises TypeError if it says nothing yet: an awaitable, or the function of a factory that was not
+    called, is true, whatever will come of it.
+    """
     if item.visible is None:
         return True
-    seen = item.visible(principal)
-    if hasattr(seen, "__await__"):  # it is true, whatever will come of it
-        raise TypeError("a function for visible returned an awaitable, not True or False")
-    return seen
+    seen: object = item.visible(principal)
+    if hasattr(seen, "__await__") or callable(seen):
+        what = "a function" if callable(seen) else "an awaitable"
+        raise TypeError(f"a function for visible returned {what}, not True or False")
+    return bool(seen)
 
 
 _Pages = dict[tuple[Revision, str | None, bool], Raw]

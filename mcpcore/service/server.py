@@ -758,6 +758,8 @@ class Server:
             prepared = Bound(entry, values, revision)
         if entry.task is not None:
             prepared.task, prepared.requirement = entry.task, entry.requirement
+            if entry.visible is not None:
+                prepared.tool = name
         return prepared
 
     def _page(

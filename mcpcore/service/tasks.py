@@ -37,6 +37,8 @@ from mcpcore.wire.jsontext import sayable, splice, to_json
 if TYPE_CHECKING:  # few tools require anything
     from mcpcore.auth.scopes import Requirement
 
+NO_TASK = "there is no such task (any more)"
+"""Message of the error for a task that there is not, or that is another's."""
 MIN_SECRET = 32
 """Minimum bytes of a table's secret."""
 
@@ -93,6 +95,8 @@ class TaskRecord(Struct, eq=False):
     error: errors.ErrorData | None = None
     requirement: "Requirement | None" = None
     """Scopes and roles that those need who ask for it."""
+    tool: str | None = None
+    """Name of the tool that those see who ask for it; None: all see it."""
 
     @property
     def ended(self) -> bool:
@@ -195,7 +199,7 @@ class TaskTable:
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
         record = self._tasks.get(id)
         if record is None or record.owner != owner or record.expires <= wall:
-            raise errors.McpError(errors.INVALID_PARAMS, "there is no such task (any more)")
+            raise errors.McpError(errors.INVALID_PARAMS, NO_TASK)
         return record
 
     def page(

@@ -293,7 +293,7 @@ def match_pieces(pieces: list[Piece], uri: str) -> Values | None:
     at ``at``, if it and all pieces after it match the rest of the URI, else -1.  It is filled from
     the right and followed from the left.
     """
-    if pieces and isinstance(first := pieces[0], Literal) and not uri.startswith(first.text):
+    if pieces and not _may_begin(pieces[0], uri):
         return None
     size = len(uri)
     ends = [[-1] * (size + 1) for _ in range(len(pieces) + 1)]
@@ -318,6 +318,13 @@ def match_pieces(pieces: list[Piece], uri: str) -> Values | None:
     return found if at == size else None
 
 
+def _may_begin(piece: Piece, uri: str) -> bool:
+    """Return False if a URI does not begin with the literal that a template begins with."""
+    if isinstance(piece, Spelling):
+        return piece.pattern.match(uri) is not None
+    return not isinstance(piece, Literal) or uri.startswith(piece.text)
+
+
 def _fill(piece: Piece, uri: str, ends: list[list[int]], index: int) -> None:
     here, after = ends[index], ends[index + 1]
     if isinstance(piece, Literal):
@@ -331,31 +338,41 @@ def _fill(piece: Piece, uri: str, ends: list[list[int]], index: int) -> None:
             if after[end := found.end(1)] >= 0:
                 here[found.start()] = end
     elif isinstance(piece, Pairs):
-        for at in range(len(here)):
-            here[at] = at if after[at] >= 0 else -1
+        here[:] = [at if reached >= 0 else -1 for at, reached in enumerate(after)]
+        at = uri.find(piece.operator.first)
+        while at >= 0:
             taken = _pairs(piece, uri, at)
             if taken and after[taken[1]] >= 0:
                 here[at] = taken[1]
+            at = uri.find(piece.operator.first, at + 1)
     else:
         runs = [-1] * len(here)  # the longest value from each position that leaves a matching rest
+        steps = _steps(uri, piece.alphabet)
         for at in range(len(uri) - 1, -1, -1):
-            if step := _step(uri, at, piece.alphabet):
+            if step := steps[at]:
                 end = at + step
                 runs[at] = end if runs[end] < 0 <= after[end] else runs[end]
-        for at in range(len(uri) - len(piece.prefix)):
-            if uri.startswith(piece.prefix, at):
-                here[at] = runs[at + len(piece.prefix)]
+        prefix, size = piece.prefix, len(uri)
+        if not prefix:
+            here[:size] = runs[:size]
+        else:
+            at = uri.find(prefix, 0, size - 1)
+            while at >= 0:
+                here[at] = runs[at + len(prefix)]
+                at = uri.find(prefix, at + 1, size - 1)
         if piece.skip:
             for at, reached in enumerate(ends[index + piece.skip]):
                 if here[at] < 0 <= reached:
                     here[at] = at
 
 
-def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
-    """Return the width of the character at ``at``: 3 for a percent triplet, 0 for any other."""
-    if uri[at] in alphabet:
-        return 1
-    return 3 if _TRIPLET.match(uri, at) else 0
+@lru_cache(maxsize=16)  # a URI is held against one template after the other
+def _steps(uri: str, alphabet: frozenset[str]) -> bytearray:
+    """Return the width of the character at each place: 3 for a triplet, 0 for one of others."""
+    steps = bytearray(char in alphabet for char in uri)
+    for found in _TRIPLET.finditer(uri):
+        steps[found.start()] = 3
+    return steps
 
 
 def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:

@@ -343,6 +343,13 @@ SERVER = (
         ("test_changes_of_what_is_hidden_or_forbidden_are_not_told",),
     ),
     Shown(
+        32,
+        "the task of a tool that is hidden, with another token of the same user",
+        "as one that does not exist",
+        _GUARD,
+        ("test_the_task_of_a_hidden_tool_is_hidden",),
+    ),
+    Shown(
         33,
         "other names of a tool, lists that say other than calls",
         "nothing has two names; lists and calls agree",
@@ -435,6 +442,13 @@ SERVER = (
         "requests for known keys do not wait",
         _GUARD,
         ("test_keys_rotate_and_no_request_for_a_known_key_waits",),
+    ),
+    Shown(
+        42,
+        "a connection that is open when the key of its token is withdrawn",
+        "closed once the key set is old",
+        _ENDS,
+        ("test_a_websocket_ends_when_its_issuer_withdraws_the_key_of_the_token",),
     ),
     Shown(
         43,
@@ -532,13 +546,20 @@ SERVER = (
     ),
     Shown(
         51,
-        "a function for visible= that is to be awaited",
+        "a function for visible= that is to be awaited, or makes one",
         "it ends the start, or nobody sees what it is for",
         _VISIBILITY,
         (
             "test_no_coroutine_function_decides_who_sees",
             "test_nobody_sees_what_is_not_decided_at_once",
         ),
+    ),
+    Shown(
+        51,
+        "scopes or roles that are empty, or are read only once",
+        "they end the start",
+        _VISIBILITY,
+        ("test_what_requires_nothing_by_mistake_is_refused",),
     ),
     Shown(
         52,

@@ -1,5 +1,6 @@
 """API keys: their text, their records, and who comes in with one."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -102,6 +103,13 @@ def test_a_record_holds_a_digest(digest: str) -> None:
 def test_a_record_names_a_principal(principal: str) -> None:
     with pytest.raises(ValueError, match="the principal of an API key has a printable name"):
         record(principal=principal)
+
+
+@pytest.mark.parametrize("expires", [1_764_000_000_000, 253_402_300_800.0, math.inf, math.nan])
+def test_a_key_does_not_end_in_a_time_that_never_comes(expires: float) -> None:
+    with pytest.raises(ValueError, match="so many seconds after 1970, no milliseconds"):
+        record(expires_at=expires)
+    assert record(expires_at=253_402_300_799.0)
 
 
 def test_a_record_is_held_with_all_that_it_says() -> None:

@@ -222,6 +222,7 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
         (lambda: Issuer(issuer=ISSUER, types=frozenset()), ValueError),
         (lambda: Issuer(issuer=ISSUER, types=frozenset({"at+jwt", "dpop+jwt"})), ValueError),
         (lambda: Desk(issuers=()), ValueError),
+        (lambda: Desk(dpop="required"), ValueError),  # which would let bearer tokens in
         (lambda: Desk(required=frozenset({"a b"})), ValueError),
         (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
     ],
@@ -488,6 +489,20 @@ def test_a_token_that_nobody_is_asked_about_holds_until_it_is_revoked_here() -> 
         assert desk.guard.holds(grant, token, now=500.0, wall=WALL + 500) is True
         desk.guard.revoke(token, wall=WALL)
         assert desk.guard.holds(grant, token, now=500.0, wall=WALL + 500) is False
+
+
+@pytest.mark.parametrize("kid", ["k1", "k2", None])
+def test_what_a_withdrawn_key_has_verified_is_taken_back(kid: str | None) -> None:
+    """Also if another key has its name now, and from what outlives its token."""
+    old, other = Signer("ES256", kid and "k1"), Signer("ES256", kid)
+    desk, token = Desk(keys={ISSUER: [old.public]}), old.jwt(claims())
+    grant = desk.bearer(token)
+    assert isinstance(grant, Grant)
+    for published, held in (({**old.public, "use": "sig"}, True), (other.public, False)):
+        body = json.dumps({"keys": [published]}).encode()
+        desk.guard.key_sets[ISSUER].fetched(body, 300.0)
+        for now in (300.0, 900.0):
+            assert desk.guard.holds(grant, token, now=now, wall=WALL + now) is held
 
 
 # Principals

@@ -1,6 +1,8 @@
 """Settings: what holds if nobody says otherwise, and that they are named and stay as they are."""
 
+import math
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -256,6 +258,8 @@ def test_tasks_without_end_or_questions() -> None:
         (RateLimits, {"rates": {"tools": Rate(1)}}, "a rate is for an Activity, not 'tools'"),
         (Principal, {"name": "ann", "scopes": "read"}, "collections of strings, not a string"),
         (Principal, {"name": "ann", "roles": "admin"}, "collections of strings, not a string"),
+        (Principal, {"name": "ann", "until": datetime.max}, "a time by the clock of the driver"),
+        (Principal, {"name": "ann", "until": math.nan}, "a time by the clock of the driver"),
     ],
 )
 def test_what_a_type_checker_finds_is_refused(kind: Any, given: dict[str, Any], says: str) -> None:

@@ -499,3 +499,14 @@ def test_time_is_linear(text: str, unit: str) -> None:
     short = steps_of(partial(match, unit * 100), "/service/uri_")
     long = steps_of(partial(match, unit * 400), "/service/uri_")
     assert long <= 4.5 * short + 1000
+
+
+@pytest.mark.parametrize(("place", "most"), [("other", 1), ("private", 30)])
+def test_a_character_costs_little(place: str, most: int) -> None:
+    """Whoever subscribes names many long URIs at once, each held against all templates."""
+    template, uri = (
+        UriTemplate("file:///private/{path*}{?v}"),
+        f"file:///{place}/{'%61/' * 500}?w=1",
+    )
+    assert template.match(uri, spelled_anyhow=True) is None
+    assert steps_of(partial(template.match, uri, spelled_anyhow=True), "/uri_") <= most * len(uri)

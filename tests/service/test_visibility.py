@@ -272,9 +272,13 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
     assert not any(map(len, server.collections.values()))
 
 
-def test_nobody_sees_what_is_not_decided_at_once() -> None:
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [(Later(), "an awaitable"), (admins, "a function")],  # of a factory that was not called
+)
+def test_nobody_sees_what_is_not_decided_at_once(answer: object, what: str) -> None:
     server = Server("s")
-    later: Any = {"visible": lambda principal: Later()}
+    later: Any = {"visible": lambda principal: answer}
     server.add_tool(lambda: "x", "a", **later)
     server.add_resource("t:a", "x", **later)
     server.add_prompt(lambda: "x", "a", **later)
@@ -284,7 +288,40 @@ def test_nobody_sees_what_is_not_decided_at_once() -> None:
         ("resources/read", {"uri": "t:a"}),
         ("prompts/get", {"name": "a"}),
     ):
-        with pytest.raises(TypeError, match="returned an awaitable"):
+        with pytest.raises(TypeError, match=f"returned {what}, not True"):
             ask(server, method, params, principal="root")
     assert not server.has_tool("a", "root")
     assert not server.may_read("t:a", "root")
+
+
+@pytest.mark.parametrize("option", ["scopes", "roles"])
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (lambda: "write", "not a string"),
+        (lambda: iter(["write"]), "not list_iterator"),  # read once, it would be empty
+        (lambda: map(str, ["write"]), "not map"),
+        (lambda: None, "not NoneType"),
+        (lambda: [], "let everybody in"),
+        (lambda: frozenset(), "let everybody in"),
+    ],
+)
+def test_what_requires_nothing_by_mistake_is_refused(
+    option: str, given: Callable[[], Any], error: str
+) -> None:
+    server = Server("s")
+    declare: list[Callable[[Any], object]] = [
+        lambda options: server.add_tool(lambda: "x", "a", **options),
+        lambda options: server.add_resource("t:a", "x", **options),
+        lambda options: server.add_resource("t:{id}", lambda id: id, **options),
+        lambda options: server.add_prompt(lambda: "x", "a", **options),
+        lambda options: server.add_skills(
+            {"a/SKILL.md": b"---\nname: a\ndescription: b\n---\n"}, **options
+        ),
+    ]
+    for each in declare:
+        with pytest.raises((TypeError, ValueError), match=error):
+            each({option: given()})
+        with pytest.raises((TypeError, ValueError), match=error):
+            each({"scopes": {"w"}, "roles": {"r"}, option: given()})
+    assert not any(map(len, server.collections.values()))

@@ -240,6 +240,46 @@ async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
             await client.aclose()
 
 
+async def test_a_websocket_ends_when_its_issuer_withdraws_the_key_of_the_token(
+    clock: Clock,
+) -> None:
+    """Without any other request: who had stolen the key has given its token no end."""
+    body = {"iss": "http://localhost", "aud": RESOURCE, "sub": "ann", "client_id": "me", "exp": 2e9}
+
+    async def answer(asked: Asked, stream: ByteStream) -> None:
+        key = signer() if at.connections < 3 else signer("ES256", "k2")
+        await stream.send(reply(json.dumps({"keys": [key.public]}).encode()))
+
+    async with site(answer) as at:
+        trust = Issuer(issuer="http://localhost", jwks_url=at.url)
+        guard = ResourceServer(RESOURCE, [trust], fetch_timeout=1000 * HOUR, wall=lambda: 1e9)
+        settings = ServeSettings(
+            http_link=HttpServerSettings(authenticate=guard),
+            websocket=WebSocketSettings(ping_interval=None),
+        )
+        closed = anyio.Event()
+        async with (
+            served(notes(), settings=settings, ws="127.0.0.1:0") as running,
+            anyio.create_task_group() as tasks,
+        ):
+            client = Client(await _connect(running, None))
+            shown = {"Authorization": f"Bearer {signer().jwt(body)}"}
+            await client.send(http(method="GET", headers={**UPGRADE, **shown}))
+            with patience():
+                assert (await client.head()).status == 101
+                await clock.skip_until(lambda: at.connections == 2, 16)  # the same keys
+
+            async def end() -> None:
+                close = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
+                assert (await client.rest()).endswith(close)
+                closed.set()
+
+            tasks.start_soon(end)
+            await clock.skip_until(closed.is_set, 16)
+            assert at.connections == 3
+            await client.aclose()
+
+
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:
     def party(_: object) -> Principal:
         made = Principal("ann", until=driver_clock() + HOUR)

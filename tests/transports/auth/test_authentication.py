@@ -311,8 +311,17 @@ async def test_the_hook_works_in_asgi_too() -> None:
     await app.aclose()
 
 
-async def test_a_framework_has_to_ask_first() -> None:
-    endpoint = HttpEndpoint(make(), settings=SETTINGS)
+class Table(dict[str, str]):
+    """A hook that is false, as nobody is in it."""
+
+    def __call__(self, request: HttpRequest) -> Refusal:
+        return Refusal()
+
+
+@pytest.mark.parametrize("hook", [check, Table()])
+async def test_a_framework_has_to_ask_first(hook: Any) -> None:
+    link = HttpServerSettings(authenticate=hook)
+    endpoint = HttpEndpoint(make(), settings=ServeSettings(http_link=link))
     request = http_request("POST", "/mcp", [("Host", "localhost")])
     with pytest.raises(RuntimeError, match="identify"):
         endpoint.handle(request)

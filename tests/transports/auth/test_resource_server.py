@@ -33,7 +33,10 @@ from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
+from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
+from mcpcore_transports.server.middleware import Answer
+from mcpcore_transports.server.settings import RuntimeSettings
 from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import patience
@@ -394,6 +397,15 @@ async def test_a_thread_that_asks_if_a_token_is_revoked_begins_no_question() -> 
             assert isinstance(await judged(guard, bearer(token)), Principal)
 
 
+async def test_a_thread_may_ask_if_a_token_is_revoked_that_is_verified_by_keys() -> None:
+    async with protected() as desk:
+        token = desk.token()
+        principal: Any = await judged(desk.guard, bearer(token))
+        assert await anyio.to_thread.run_sync(principal.revoked) is False
+        desk.guard.revoke(token)
+        assert await anyio.to_thread.run_sync(principal.revoked) is True
+
+
 async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
     async with protected() as desk:
         old = desk.token()
@@ -539,6 +551,54 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
             modern("tasks/get", about, other, meta=TASKS, headers={"Mcp-Name": task})
         )
         assert message_of(hidden)["error"]["code"] == -32602
+
+
+async def passing(request: Context, call_next: CallNext[Answer]) -> Answer:
+    return await call_next()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("middleware", [(), (passing,)])
+async def test_the_task_of_a_hidden_tool_is_hidden(stored: bool, middleware: Any) -> None:
+    runtime = RuntimeSettings(middleware=middleware)
+    settings = ServeSettings(runtime=runtime, store=MemoryStore() if stored else None)
+    server = Server("notes")
+
+    def writers(who: str | None) -> bool:
+        return isinstance(who, Principal) and "write" in who.scopes
+
+    @server.tool(visible=writers, task="optional")
+    async def toil() -> str:
+        return "toiled"
+
+    async with protected(server, settings=settings) as desk:
+        client = await desk.connect()
+        rich, poor = desk.token(scope="write"), desk.token()
+        made = message_of(await client.call(call("toil", rich, meta=TASKS)))
+        task = made["result"]["taskId"]
+
+        async def ask(method: str, token: str, id: str) -> Any:
+            params = {"taskId": id, **({"inputResponses": {}} if method == "tasks/update" else {})}
+            lines = {"Mcp-Name": id}
+            asked = modern(method, params, token, meta=TASKS, headers=lines)
+            return message_of(await client.call(asked))
+
+        for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+            assert await ask(method, poor, task) == await ask(method, poor, "unknown")
+        assert (await ask("tasks/get", rich, task))["result"]["status"] == "completed"
+        for token, shown in ((poor, []), (rich, [task])):
+            session = await open_session(client, token)
+            listed = await client.call(legacy("tasks/list", {}, token, session=session))
+            assert [each["taskId"] for each in message_of(listed)["result"]["tasks"]] == shown
+            wanted = {"notifications": {"taskIds": [task]}}
+            news = await desk.connect()
+            await news.send(modern("subscriptions/listen", wanted, token, meta=TASKS))
+            assert (await news.head()).status == 200
+            with patience():
+                told = await news.chunk()
+            if not stored:  # there it is told before the store is asked
+                assert (task.encode() in told) is bool(shown)
+            await news.aclose()
 
 
 @pytest.mark.parametrize("scopes", ["", "write files"])

@@ -439,11 +439,15 @@ async def test_51_an_audit_that_raises_changes_no_verdict() -> None:
     ],
 )
 def test_51_no_event_goes_to_an_audit_that_nobody_awaits(make: Callable[[Any], object]) -> None:
-    async def audit(event: Any) -> None:
-        raise AssertionError("nobody awaits it")
+    class Audit:
+        async def __call__(self, event: Any) -> None:
+            raise AssertionError("nobody awaits it")
 
-    with pytest.raises(TypeError, match="audit is a coroutine function"):
-        make(audit)
+        later = __call__
+
+    for audit in (Audit(), Audit().later, partial(Audit().later)):
+        with pytest.raises(TypeError, match="audit is a coroutine function"):
+            make(audit)
 
 
 async def test_52_a_flood_of_refused_tokens_gets_429() -> None:

@@ -16,6 +16,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from mcpcore import BadTarget, ConnectionSettings, Context, HttpServerSettings, Server
+from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.http.client.protocol import transport_of
 from mcpcore_transports.link import STREAM_ERRORS
@@ -446,8 +447,16 @@ async def test_who_is_refused_is_told(how: str, binding: str, tmp_path: Path) ->
         assert site.server.calls == 0
 
 
-async def test_authentication_of_http_is_not_got_round_by_tcp() -> None:
-    link = HttpServerSettings(authenticate=lambda request: Principal("ann"))
+class Table(dict[str, Principal]):
+    """A hook that is false, as nobody is in it."""
+
+    def __call__(self, request: HttpRequest) -> Principal:
+        return self[request.path]
+
+
+@pytest.mark.parametrize("hook", [lambda request: Principal("ann"), Table()])
+async def test_authentication_of_http_is_not_got_round_by_tcp(hook: Any) -> None:
+    link = HttpServerSettings(authenticate=hook)
     with pytest.raises(BadTarget, match="authenticate"):
         await serve(Counting(), tcp=ANY_PORT, settings=ServeSettings(http_link=link))
 

@@ -449,6 +449,8 @@ async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once() -> 
             while not (news := [m for m in each.sent if m.get("method") == "notifications/tasks"]):
                 await anyio.lowlevel.checkpoint()
             assert [each["params"]["status"] for each in news] == ["completed"]
+        with patience():  # nor is there anything to be looked for
+            await until(lambda: task not in made.second.host._news)
 
 
 async def test_a_store_out_of_reach_is_one_clear_error_and_ends_are_written_later(

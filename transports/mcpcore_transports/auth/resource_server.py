@@ -12,6 +12,7 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from copy import copy
 from functools import partial
@@ -331,12 +332,15 @@ class ResourceServer:
     def _taken_back(self, grant: Grant, credential: Credential) -> bool:
         """Return True if a token has lost what it granted; ask its issuer again if it is time.
 
-        Nobody waits for the answer: the next look finds it.
+        Nobody waits for the answer, or the keys: the next look finds it.
         """
         with self._lock:
             held = self._guard.holds(grant, credential.token, now=clock(), wall=self._wall())
         if isinstance(held, NeedIntrospection):
             self._fly(held, credential.token, _OPEN)
+        else:
+            with suppress(RuntimeError):  # in a thread of a handler there is no event loop
+                self._fly(self._renewals[grant.issuer])
         return held is False
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:

@@ -59,7 +59,7 @@ class Records:
     """
 
     def __init__(self, scheme: str, audit: Audit | None, failures: FailureLimit | None) -> None:
-        if inspect.iscoroutinefunction(audit):
+        if audit is not None and any(map(inspect.iscoroutinefunction, (audit, audit.__call__))):
             raise TypeError("audit is a coroutine function: it is called, and nobody awaits it")
         self._scheme = scheme
         self._audit = audit

@@ -404,7 +404,8 @@ class HttpCall:
         self._signal: anyio.Event | None = None
         self._actions: deque[Action] = deque()
         principal = taken_over(principal)
-        if principal is None and host.settings.authenticate and host.machine.asks_who(request):
+        asks = host.settings.authenticate is not None and host.machine.asks_who(request)
+        if principal is None and asks:
             raise RuntimeError("who sends the request has to be found out: await identify() first")
         # Behind a proxy that does not name the client, requests have no share of a client.
         self.client = None if request.peer is None else quota_key(address_of(request.peer))

@@ -221,7 +221,7 @@ class Bindings:
         from mcpcore_transports.sockets.server import SocketServer  # late: for sockets alone
 
         settings = self._settings
-        if settings.http_link.authenticate and not settings.socket.authenticate:
+        if settings.http_link.authenticate is not None and settings.socket.authenticate is None:
             # Authentication of HTTP alone would leave TCP beside it open to everybody.
             raise BadTarget(
                 "authenticate= of HTTP is not asked on TCP: set SocketSettings.authenticate"

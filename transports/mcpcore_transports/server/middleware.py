@@ -66,6 +66,7 @@ class _Wrapped(Prepared):
             self.is_async = chain.is_async or inner.is_async or inner.thread
             if inner.task is not None:
                 self.task, self.requirement = inner.task, inner.requirement
+                self.tool = inner.tool
             if inner.home is not None:
                 self.home = inner.home
         else:

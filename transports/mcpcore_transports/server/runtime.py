@@ -110,6 +110,8 @@ class ServerRuntime:
         """Event loop, while changes are published."""
         self.failures = Failures(self.settings)
         self._server = server
+        self.has_tool = server.has_tool
+        """Function that returns True if a tool exists for a principal."""
         self.lifespan: Any = None
         """Value yielded by the lifespan of the server, once it was entered."""
         self.mounted_lifespans: Mapping[Service, Any] = {}

@@ -10,7 +10,7 @@ from mcpcore.errors import Malformed
 from mcpcore.service.handlers import demand, permits
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm
-from mcpcore.service.tasks import TaskRecord, describe, detail, related
+from mcpcore.service.tasks import NO_TASK, TaskRecord, describe, detail, related
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
@@ -108,8 +108,22 @@ class TaskDesk:
     def _permitted(self, id: str, event: RequestReceived) -> TaskRecord:
         """Return a task of the sender, who may use what the task works for.  Raises McpError."""
         record = self.host.find(id, self.owner(event))
-        demand(record.requirement, event.principal)
+        self.demand(record, event.principal)
         return record
+
+    def sees(self, record: TaskRecord, principal: str | None) -> bool:
+        """Return True if a principal sees the tool that a task works for."""
+        return True
+
+    def demand(self, record: TaskRecord, principal: str | None) -> None:
+        """Raise McpError unless a principal sees what a task works for, and may use it."""
+        if not self.sees(record, principal):
+            raise McpError(INVALID_PARAMS, NO_TASK)
+        demand(record.requirement, principal)
+
+    def permits(self, record: TaskRecord, principal: str | None) -> bool:
+        """Return True if a principal sees what a task works for, and may use it."""
+        return self.sees(record, principal) and permits(record.requirement, principal)
 
     def _get(self, event: RequestReceived) -> "TaskAnswer":
         record = self._find(event)
@@ -142,7 +156,7 @@ class TaskDesk:
     def _list(self, event: RequestReceived) -> "TaskAnswer":
         cursor = typed(event.params, PaginatedParams).cursor
         records, following = self.host.page(self.owner(event), cursor)
-        shown = [each for each in records if permits(each.requirement, event.principal)]
+        shown = [each for each in records if self.permits(each, event.principal)]
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in shown])
         if following is not None:
             result.next_cursor = following

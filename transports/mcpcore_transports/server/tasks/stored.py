@@ -33,11 +33,10 @@ from mcpcore.http.storing import (
     TaskTold,
 )
 from mcpcore.service import Prepared
-from mcpcore.service.handlers import demand, permits
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSettings
-from mcpcore.service.tasks import TaskRecord, describe, detail
+from mcpcore.service.tasks import NO_TASK, TaskRecord, describe, detail
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
@@ -380,7 +379,7 @@ class StoredTaskHost(TaskHost):
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
         record = await self.look_up(id, follow=follow)
         if record is None or record.owner != owner:
-            raise McpError(INVALID_PARAMS, "there is no such task (any more)")
+            raise McpError(INVALID_PARAMS, NO_TASK)
         return record
 
     async def page_stored(
@@ -483,7 +482,7 @@ class StoredDesk(ServerTasks):
 
     async def _stored(self, id: str, event: RequestReceived, *, follow: bool = False) -> KeptTask:
         record = await self.host.find_stored(id, self.owner(event), follow=follow)
-        demand(record.requirement, event.principal)
+        self.demand(record, event.principal)
         return record
 
     async def _named(self, event: RequestReceived) -> KeptTask:
@@ -529,7 +528,7 @@ class StoredDesk(ServerTasks):
         if owner is None:
             return TaskAnswer(ListTasksResult(tasks=[]))
         records, following = await self.host.page_stored(owner, cursor)
-        shown = [each for each in records if permits(each.requirement, event.principal)]
+        shown = [each for each in records if self.permits(each, event.principal)]
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in shown])
         if following is not None:
             result.next_cursor = following
@@ -558,13 +557,13 @@ class StoredDesk(ServerTasks):
         seen: dict[str, tuple[str, float, str | None]] = {}
         with self.host.hear(wanted, news):
             changed: Iterable[str] = wanted
-            while key in self._streams and wanted:
+            while key in self._streams:
                 for id in changed:
                     if id in seen and self.host.table.get(id) is not None:
                         continue
                     try:
                         record = await self.host.find_stored(id, owner, follow=True)
-                        demand(record.requirement, event.principal)
+                        self.demand(record, event.principal)
                     except McpError as error:
                         if error.code == INVALID_PARAMS:  # there is none, now and later
                             wanted = [each for each in wanted if each != id]
@@ -576,6 +575,10 @@ class StoredDesk(ServerTasks):
                         self._streams[key].append(id)
                         self._attend(id)
                     seen[id] = state
+                    if record.ended:  # nothing comes after that: the store is not asked again
+                        wanted = [each for each in wanted if each != id]
+                if not wanted:
+                    break
                 changed = await news.take(self._look) or wanted
 
     def closed(self, event: Any) -> None:

@@ -33,7 +33,6 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed, TableFull, TooManyQuestions
 from mcpcore.http.principals import Refusal
 from mcpcore.service import Prepared
-from mcpcore.service.handlers import demand
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TaskRecord, describe, detail, related
@@ -55,7 +54,6 @@ from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
 if TYPE_CHECKING:  # loaded with HTTP, or by few
-    from mcpcore.auth.scopes import Requirement
     from mcpcore.http.server.sessions import SessionClosed
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
@@ -129,11 +127,11 @@ class TaskCall:
         event: RequestReceived,
         support: TaskSupport,
         ttl: int | UnsetType | None,
-        requirement: "Requirement | None" = None,
+        prepared: Prepared,
     ) -> None:
         self.event = event
         self.support = support
-        self._requirement = requirement
+        self._prepared = prepared
         self.record: TaskRecord | None = None
         self.scope: Run | None = None
         self.timer: Timer | None = None
@@ -161,7 +159,7 @@ class TaskCall:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
             raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
-        record.requirement = self._requirement
+        record.requirement, record.tool = self._prepared.requirement, self._prepared.tool
         assert self._form is not None  # noqa: S101 - else it could not become a task
         hand_over = partial(self._hand_over, record, describe(record, self._form))
         if not host.keep(record, hand_over, desk.flush):
@@ -414,6 +412,10 @@ class ServerTasks(TaskDesk):
 
     # Requests about tasks
 
+    def sees(self, record: TaskRecord, principal: str | None) -> bool:
+        """Return True if a principal sees the tool that a task works for."""
+        return record.tool is None or self.runtime.has_tool(record.tool, principal)
+
     def prepare(self, event: RequestReceived) -> Prepared | None:
         """Prepare a request about tasks; return None for other requests."""
         return _TaskRequest(self, event) if event.method in METHODS else None
@@ -463,7 +465,7 @@ class ServerTasks(TaskDesk):
             raise _refusal(event, form)
         else:
             return False
-        call = TaskCall(self, event, support, ttl, prepared.requirement)
+        call = TaskCall(self, event, support, ttl, prepared)
         context = Context(event, self.runtime, state, prepared.home, call)
         self._start(call, prepared, context, at_once=at_once)
         return True
@@ -615,7 +617,7 @@ class ServerTasks(TaskDesk):
         for id in wanted:
             with suppress(errors.McpError):
                 record = self.host.find(id, owner)
-                demand(record.requirement, event.principal)
+                self.demand(record, event.principal)
                 known.append(record.id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
