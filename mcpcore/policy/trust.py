@@ -317,6 +317,20 @@ class TrustPolicy:
         """
         return _first(self.refusal(*each) for each in called(method, params))
 
+    def unread(self, method: str, params: Body) -> list[str]:
+        """Return the lists to read for a request that is refused as :data:`UNCHECKED`.
+
+        None of them was read to its end since the last change.
+        """
+        listed = (CALLS[call] for call, _ in called(method, params))
+        pinned = (each if each in PINNED_LISTS else TEMPLATES for each in listed)
+        return [each for each in pinned if each not in self._whole]
+
+    def reconnected(self) -> None:
+        """Take note that a conversation has begun or ended: the server may be another one."""
+        for method in () if self.pins is None else LISTS:
+            self.changed(method)
+
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""
         for method in CHANGES.get(notification, ()):

@@ -53,6 +53,7 @@ from mcpcore.relay.link import (
     Arrival,
     Delayed,
     Downstream,
+    ListsUnread,
     Outcome,
     Parked,
     PassedCall,
@@ -60,6 +61,7 @@ from mcpcore.relay.link import (
     Target,
     Ticket,
     UpstreamLink,
+    is_cut_off,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -97,7 +99,6 @@ _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
 _UNFIT = frozenset({400, 404, 405})
 """Statuses of HTTP by which they refuse a request without one."""
-_UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 
 
 class _Logged(Struct):
@@ -398,6 +399,13 @@ class Relay:
                 bare=True,
             )
         except UNSENDABLE as error:
+            if isinstance(error, ListsUnread) and not call.relisted:
+                call.relisted = True
+                self.lists.forget(target, error.methods)
+                again = self.bind(partial(self._send, target, arrival, params, retry, call))
+                lists = [(target.name, each) for each in error.methods]
+                self.lists.read(arrival, lists, self.hold(arrival, again))
+                return
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
@@ -482,11 +490,8 @@ class Relay:
 
     def ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
         """Take the end of a request without an answer."""
-        # Over HTTP a conversation outlasts its connections; without a fault one was reset.
-        fault = event.fault
-        gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
-        outlasts = not link.ended and not link.refused
-        if gone and outlasts and event.request not in link.listens:
+        fault, outlasts = event.fault, not link.ended and not link.refused
+        if is_cut_off(event) and outlasts and event.request not in link.listens:
             self.conversations.missed(link)
         slow = event.reason is EndReason.TIMED_OUT
         slow = slow or (fault is not None and fault.kind is FaultKind.CONNECT_TIMEOUT)

@@ -17,8 +17,8 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failover import may_go_elsewhere
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
-from mcpcore.relay.link import Address, PassedCall
+from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy
+from mcpcore.relay.link import Address, ListsUnread, PassedCall, is_cut_off
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.jsontext import Body, to_json
@@ -75,9 +75,13 @@ class ServerGuard:
     ) -> Permit | None:
         """Return the permit of the circuit breaker.
 
-        Raises LocalProtocolError while it is open, and for what the server is not trusted with.
+        Raises LocalProtocolError while it is open, and for what the server is not trusted with;
+        ListsUnread for what nobody has compared with its pin since the server may have changed.
         """
-        refusal = None if self._trust is None else self._trust.refusal_of(method, params)
+        trust = self._trust
+        refusal = None if trust is None else trust.refusal_of(method, params)
+        if trust is not None and refusal is UNCHECKED and (lists := trust.unread(method, params)):
+            raise ListsUnread(refusal, lists)
         if refusal is not None:
             self._refuse(_label(caller), operation(method, to_json(params)), refusal)
             raise LocalProtocolError(refusal)
@@ -102,6 +106,7 @@ class ServerGuard:
         if trust is None:
             return event
         if isinstance(event, events.Ready):
+            trust.reconnected()
             return structs.replace(event, instructions=trust.greeted(event.instructions))
         elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
             trust.notified(event.method)
@@ -141,6 +146,8 @@ class ServerGuard:
         self, trust: TrustPolicy, event: Any, told: str, calls: Mapping[RequestId, PassedCall]
     ) -> Event:
         """Hold the text of an end as that of an error: a refusal of HTTP has the server's words."""
+        if not isinstance(event, events.RequestEnded) or is_cut_off(event):
+            trust.reconnected()
         method = getattr(event, "method", "initialize")
         text = trust.error(method, ErrorData(INTERNAL_ERROR, getattr(event, told))).message
         if text is BLOCKED:
