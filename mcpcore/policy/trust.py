@@ -166,7 +166,7 @@ class TrustPolicy:
     """Trust in one server, as it is set; it is asked about calls, and about what the server says.
 
     ``pins``: the approved description; None: there is none, and nothing is compared.  ``report``:
-    function for the notices, which raises nothing.
+    function for the notices, which raises nothing.  Raises ValueError for ``strict`` without pins.
     """
 
     def __init__(
@@ -177,6 +177,8 @@ class TrustPolicy:
         report: Callable[[Notice], object] = lambda notice: None,
     ) -> None:
         self.settings = settings = settings or TrustSettings()
+        if settings.strict and pins is None:
+            raise ValueError("strict: there are no pins, without which it blocks nothing")
         self._allow = tuple(map(normal_uri, settings.allow))
         """Globs of what is allowed, for normal forms of URIs."""
         self._deny = tuple(map(normal_uri, settings.deny))

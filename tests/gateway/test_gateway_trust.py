@@ -308,6 +308,33 @@ async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert await called(client, "mail") == "ada@example.com"
 
 
+async def test_a_server_is_held_to_its_pins_though_no_trust_in_it_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    write_pins(file, "s", ServerDescription(tools=PINS))
+    async with (
+        gateway({"s": MemoryTarget(server)}, GatewaySettings(pins=str(file))) as front,
+        connect(front.url) as client,
+    ):
+        assert [tool.name for tool in await client.tools()] == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("pins", "strict", "said"),
+    [
+        ("missing.json", False, "missing.json: the file of pins is not there"),
+        ("others.json", True, "guard: s: strict: there are no pins"),
+        (None, True, "guard: s: strict: there are no pins"),
+    ],
+)
+def test_pins_that_are_not_there(pins: str | None, strict: bool, said: str, tmp_path: Path) -> None:
+    write_pins(tmp_path / "others.json", "t", ServerDescription(tools=PINS))
+    settings = GatewaySettings(
+        guard={"s": TrustSettings(strict=strict)}, pins=pins and str(tmp_path / pins)
+    )
+    with pytest.raises(BadConfig, match=said):
+        Gateway({"s": server}, settings=settings)
+
+
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-11-25", "2026-07-28"])
 async def test_pins_of_a_server_of_both_eras(revision: str, tmp_path: Path) -> None:
     """They are of the modern era; older revisions have no titles, hints and schemas."""

@@ -17,7 +17,7 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failover import may_go_elsewhere
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy
+from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy, TrustSettings
 from mcpcore.relay.link import Address, ListsUnread, PassedCall, is_cut_off
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
@@ -43,8 +43,9 @@ END_TEXTS: Mapping[type[Event], str] = {
 class ServerGuard:
     """Guard of one server, as the relay asks for it.
 
-    ``refused`` is told of each request that is not sent, and of what is blocked: ``trust`` or
-    ``circuit``.
+    ``pins`` are compared also without settings of the trust in it.  ``refused`` is told of each
+    request that is not sent, and of what is blocked: ``trust`` or ``circuit``.  Raises ValueError
+    for ``strict`` without pins.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ServerGuard:
     ) -> None:
         self.name = name
         self._refused = refused
-        trust = settings.guard.get(name)
+        trust = settings.guard.get(name, None if pins is None else TrustSettings())
         self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
         self.breaker: Breaker | None = None
         """Circuit breaker of the server, if there is to be one."""
