@@ -38,6 +38,8 @@ Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+QUEUED = 1 << 26
+"""Bytes that wait for a server that does not read; beyond these it gets no more of clients."""
 STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -429,6 +431,11 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def spread(self) -> bool:
         """True if each request may go to another replica, False if they all go to its own."""
         return self.modern and self.target.shared is not False
+
+    @property
+    def crowded(self) -> bool:
+        """True if too much waits to be written to the server."""
+        return isinstance(self.machine, Peer) and self.machine.output_size > QUEUED
 
     @property
     def peer(self) -> Upstream:

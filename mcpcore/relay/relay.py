@@ -133,7 +133,7 @@ class Relay:
         self.header_params: dict[str, HeaderParams] = {}
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
-        """Number of messages of servers that could not be assigned to a client."""
+        """Number of messages that could not be assigned to a client, or not sent to a server."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
         self.passed: Callable[[PassedCall], object] = void
@@ -370,6 +370,10 @@ class Relay:
             link = self.conversations.link(target, audience, () if before is None else before.tried)
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
+            return
+        if link.crowded:
+            text = f"{target.name}: busy: it does not read what it was sent before"
+            self.refuse(arrival, busy_code(event.revision), text)
             return
         cell = CELLS[event.revision.modern, modern]
         until = self.now + self.settings.call_timeout
@@ -733,6 +737,9 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
+            if link.crowded:
+                self.dropped += 1
+                continue
             related = self.tasks.related_inward(link.audience, link.target.name, meta)
             link.peer.notify(event.method, body, meta=related)
 
