@@ -39,7 +39,8 @@ Upstream: TypeAlias = "Peer | HttpClient"
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
 QUEUED = 1 << 26
-"""Bytes that wait for a server that does not read; beyond these it gets no more of clients."""
+"""Bytes that wait for a side that does not read; beyond these it gets no calls from the other one,
+and no notifications."""
 STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -433,11 +434,6 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         return self.modern and self.target.shared is not False
 
     @property
-    def crowded(self) -> bool:
-        """True if too much waits to be written to the server."""
-        return isinstance(self.machine, Peer) and self.machine.output_size > QUEUED
-
-    @property
     def peer(self) -> Upstream:
         """Client's end of the conversation, for what has to be flushed."""
         self.used.add(self)
@@ -552,6 +548,11 @@ def is_cut_off(event: RequestEnded) -> bool:
     """
     fault = event.fault
     return event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
+
+
+def crowded(machine: "Downstream | Upstream | None") -> bool:
+    """Return True if too much waits to be written; an endpoint of HTTP has limits of its own."""
+    return isinstance(machine, Peer) and machine.output_size > QUEUED
 
 
 def void(*_: object) -> None:

@@ -61,6 +61,7 @@ from mcpcore.relay.link import (
     Target,
     Ticket,
     UpstreamLink,
+    crowded,
     is_cut_off,
     void,
 )
@@ -133,7 +134,7 @@ class Relay:
         self.header_params: dict[str, HeaderParams] = {}
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
-        """Number of messages that could not be assigned to a client, or not sent to a server."""
+        """Number of messages that could not be assigned to a client, or for which nobody read."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
         self.passed: Callable[[PassedCall], object] = void
@@ -371,7 +372,7 @@ class Relay:
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
-        if link.crowded:
+        if crowded(link.machine):
             text = f"{target.name}: busy: it does not read what it was sent before"
             self.refuse(arrival, busy_code(event.revision), text)
             return
@@ -681,10 +682,14 @@ class Relay:
             self.subscriptions.told(link, event.method, event.params)
         elif event.method not in KNOWN_METHODS and (call := link.calls.get(event.request or "")):
             body, meta = self._taken_apart(link, event.params)
-            for each in call.waiting:
+            readers = [each for each in call.waiting if not crowded(each.machine)]
+            self.dropped += len(call.waiting) - len(readers)
+            for each in readers:
                 machine = self.at(each.machine)
                 machine.notify(event.method, body, parent=each.event.key, meta=meta)
-        elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
+        elif (where := self.session_of(link)) and crowded(where[0]):
+            self.dropped += 1
+        elif where and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
             with suppress(*UNSENDABLE):  # such as what is for the engine to send
@@ -737,7 +742,7 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
-            if link.crowded:
+            if crowded(link.machine):
                 self.dropped += 1
                 continue
             related = self.tasks.related_inward(link.audience, link.target.name, meta)

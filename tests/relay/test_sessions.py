@@ -597,6 +597,30 @@ def test_what_waits_for_a_server_that_does_not_read_is_limited(era: str) -> None
     assert scene.call("echo") == "a: {}"
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> None:
+    """``named``: True if the transport tells what call a notification is about."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.ask("tools/call", {"name": "wait"})
+    far, key = backend.waiting["call"]
+    link = next(link for link, _, each in backend.wires if each is far)
+    told = NotificationReceived(
+        "notifications/acme",
+        Raw(json.encode({"large": "x" * (1 << 21)})),
+        MAIN,
+        far.revision,
+        request=next(iter(link.calls)) if named else None,
+    )
+    for _ in range((QUEUED >> 21) + 2):
+        scene.relay.from_server(link, told, now=scene.now, wall=WALL)
+    assert QUEUED < scene.front.output_size < QUEUED + (1 << 22)
+    assert scene.relay.dropped > 0
+    far.respond(key, text("done"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1
+
+
 def test_a_question_that_nobody_answers_in_time() -> None:
     backend = Backend("a", MODERN, tools)
     scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=30.0))
