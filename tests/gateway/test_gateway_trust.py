@@ -26,10 +26,12 @@ from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
     EndReason,
+    ErrorReceived,
     Event,
     NegotiationFailed,
     NotificationReceived,
     RequestEnded,
+    ResultReceived,
     SubscriptionNotification,
 )
 from mcpcore.errors import BadConfig, CallFailed, McpError
@@ -306,6 +308,16 @@ async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert "tools/list: 's add' blocked: risky: " in told[0]
         assert "not checked" in await called(client, "other")
         assert await called(client, "mail") == "ada@example.com"
+
+
+def test_an_answer_that_cannot_be_looked_at_is_blocked() -> None:
+    """Else its request would not end."""
+    made = ServerGuard("s", GatewaySettings(guard={"s": TrustSettings(redact=True)}))
+    deep = b"[" * 900 + b'""' + b"]" * 900
+    result = ResultReceived("1", "tools/call", Raw(b'{"content":%b}' % deep), LATEST)
+    passed = made.passed(result, {})
+    assert isinstance(passed, ErrorReceived)
+    assert passed.error.message == BLOCKED
 
 
 async def test_a_server_is_held_to_its_pins_though_no_trust_in_it_is_set(tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ class ServerGuard:
                 result = trust.passed(event.method, event.result)
             except msgspec.MsgspecError as error:
                 return _failed(event, f"the result is malformed: {error}")
+            except Exception:  # else its request would not end
+                logger.exception("%s: what it answers cannot be looked at", self.name)
+                return _failed(event, BLOCKED)
             if result is None:
                 return self._blocked(event, calls)
             return structs.replace(event, result=result)
