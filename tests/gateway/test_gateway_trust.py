@@ -310,6 +310,26 @@ async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert await called(client, "mail") == "ada@example.com"
 
 
+@pytest.mark.parametrize(
+    ("server", "glob", "warns"),
+    [
+        ("s", "delete_*", False),
+        ("s", "s__delete_*", True),
+        ("My.Tools", "My_Tools__*", True),
+        ("s", "t__delete_*", False),
+        ("s", "s+file:///secret/*", True),
+        ("s", "file:///secret/*", False),
+        ("天気", "s__delete_*", False),
+    ],
+)
+def test_a_glob_with_the_prefix_of_the_gateway_denies_nothing(
+    server: str, glob: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ServerGuard(server, GatewaySettings(guard={server: TrustSettings(deny=(glob,))}))
+    said = f"{server}: deny {glob!r}: globs are for the names that the server itself has"
+    assert [each.getMessage() for each in caplog.records] == ([said] if warns else [])
+
+
 def test_an_answer_that_cannot_be_looked_at_is_blocked() -> None:
     """Else its request would not end."""
     made = ServerGuard("s", GatewaySettings(guard={"s": TrustSettings(redact=True)}))

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_e
 from mcpcore.policy.retrying import Retrying
 from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy, TrustSettings
 from mcpcore.relay.link import Address, ListsUnread, PassedCall, is_cut_off
+from mcpcore.relay.names import NameKind, Names, Naming
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.jsontext import Body, to_json
@@ -59,6 +60,9 @@ class ServerGuard:
         self._refused = refused
         trust = settings.guard.get(name, None if pins is None else TrustSettings())
         self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
+        for glob in () if trust is None else _with_prefix(name, trust.deny):
+            text = "%s: deny %r: globs are for the names that the server itself has"
+            logger.warning(text, name, glob)
         self.breaker: Breaker | None = None
         """Circuit breaker of the server, if there is to be one."""
         self._retrying = None
@@ -231,6 +235,15 @@ class ServerGuard:
         while (decision := retrying.next_event()) is not None:
             logger.info("%s: %s: %s", self.name, call.method, decision)
         return delay
+
+
+def _with_prefix(server: str, globs: Iterable[str]) -> list[str]:
+    """Return the globs that begin as the names of a server that a gateway has prefixed."""
+    try:
+        names = Names((server,), Naming.ALWAYS, 1)
+    except ValueError:  # no prefix can be made of its name
+        return []
+    return [each for each in globs if any(names.inward(kind, each) for kind in NameKind)]
 
 
 def _failed(event: events.ResultReceived | events.InputRequired, reason: str) -> Event:
