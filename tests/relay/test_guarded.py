@@ -268,6 +268,19 @@ def test_an_attempt_for_which_no_time_is_left_is_not_made() -> None:
     assert len(scene.told(ErrorReceived)) == 1
 
 
+def test_a_method_makes_no_lines_of_its_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mcpcore.gateway")
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings())
+    scene.ask("acme/x\nforged: a line")
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    [told] = [each.getMessage() for each in caplog.records]
+    assert told.startswith("a: acme/x?forged: a line: RetryDenied(")
+
+
 @pytest.mark.parametrize("outcome", ["compared", "not listed", "cancelled"])
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_a_list_is_read_before_a_call_that_its_guard_has_not_compared(

@@ -26,7 +26,7 @@ from mcpcore.wire.jsontext import Body, to_json
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.running.audit import log_decision, session_label
+from mcpcore_transports.running.audit import log_decision, printable, session_label
 from mcpcore_transports.server.failures import operation
 from mcpcore_transports.server.logs import label_server
 
@@ -233,7 +233,7 @@ class ServerGuard:
             return None
         delay = retrying.failed(call.attempts, failure, repeatable=repeatable, now=now)
         while (decision := retrying.next_event()) is not None:
-            logger.info("%s: %s: %s", self.name, call.method, decision)
+            logger.info("%s: %s: %s", self.name, printable(call.method), decision)
         return delay
 
 

@@ -541,7 +541,7 @@ class Conversation:
                     await self.carrier.run()
             except LinkError as error:
                 if self.opened is not None:
-                    logger.warning("%s: %s", upstream.name, error)
+                    logger.warning("%s: %s", upstream.name, _in_a_line(str(error)))
             except LifespanError as error:
                 logger.warning("%s: %s", upstream.name, error)
                 self._end("the lifespan of the server has failed")  # its text is for the log alone
