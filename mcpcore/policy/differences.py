@@ -6,7 +6,7 @@ widen and an output may narrow; the other way breaks it.  A text that changes is
 obeys it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import chain
 from typing import Any
@@ -167,7 +167,15 @@ def body_of(declaration: Declaration) -> bytes:
 def compare_declarations(
     before: Declaration, after: Declaration, place: str = ""
 ) -> Iterator[Difference]:
-    """Yield the differences between two declarations of one tool, prompt, template or skill."""
+    """Yield the differences between two declarations of one tool, prompt, template or skill.
+
+    A member of another form than the specification's breaks what relied on it.
+    """
+    for name, fits in _FORMS.items():
+        old, new = before.get(name), after.get(name)
+        if not (fits(old) and fits(new)):
+            yield from _plain(f"{place}/{name}", old, new, DifferenceKind.BREAKING)
+            before, after = {**before, name: None}, {**after, name: None}
     for name in ("name", "title", "description", "_meta", "frontmatter", "resources"):
         yield from _plain(f"{place}/{name}", before.get(name), after.get(name))
     yield from _plain(
@@ -184,8 +192,26 @@ def compare_declarations(
             yield from _plain(f"{place}/{name}", old, new, kind)
         elif widens or not (_wraps(old, new) or _wraps(new, old)):
             yield from compare_schemas(old, new, f"{place}/{name}", widens=widens)
-    old, new = (_as_schema(each.get("arguments", [])) for each in (before, after))
+    old, new = (_as_schema(each.get("arguments") or ()) for each in (before, after))
     yield from compare_schemas(old, new, f"{place}/arguments", widens=True)
+
+
+def _is_object(value: object) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _are_arguments(value: Any) -> bool:
+    """Return True for the arguments of a prompt: objects with names."""
+    if not isinstance(value, list):
+        return value is None
+    return all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in value)
+
+
+_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("annotations", "inputSchema", "outputSchema"), _is_object),
+    "arguments": _are_arguments,
+}
+"""Members that are looked into, and the test of their form."""
 
 
 def _wraps(schema: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -166,7 +166,7 @@ class TrustPolicy:
     """Trust in one server, as it is set; it is asked about calls, and about what the server says.
 
     ``pins``: the approved description; None: there is none, and nothing is compared.  ``report``:
-    function for the notices, which raises nothing.
+    function for the notices, which raises nothing.  Raises ValueError for ``strict`` without pins.
     """
 
     def __init__(
@@ -177,6 +177,8 @@ class TrustPolicy:
         report: Callable[[Notice], object] = lambda notice: None,
     ) -> None:
         self.settings = settings = settings or TrustSettings()
+        if settings.strict and pins is None:
+            raise ValueError("strict: there are no pins, without which it blocks nothing")
         self._allow = tuple(map(normal_uri, settings.allow))
         """Globs of what is allowed, for normal forms of URIs."""
         self._deny = tuple(map(normal_uri, settings.deny))
@@ -316,6 +318,20 @@ class TrustPolicy:
         Raises msgspec.MsgspecError for params that are no object.
         """
         return _first(self.refusal(*each) for each in called(method, params))
+
+    def unread(self, method: str, params: Body) -> list[str]:
+        """Return the lists to read for a request that is refused as :data:`UNCHECKED`.
+
+        None of them was read to its end since the last change.
+        """
+        listed = (CALLS[call] for call, _ in called(method, params))
+        pinned = (each if each in PINNED_LISTS else TEMPLATES for each in listed)
+        return [each for each in pinned if each not in self._whole]
+
+    def reconnected(self) -> None:
+        """Take note that a conversation has begun or ended: the server may be another one."""
+        for method in () if self.pins is None else LISTS:
+            self.changed(method)
 
     def notified(self, notification: str) -> None:
         """Take note of a notification of the server: a list may have changed."""

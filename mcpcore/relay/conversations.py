@@ -226,6 +226,8 @@ class Conversations:
         self._open_for_all(target, link.audience.principal)
 
     def _introduced(self, target: Target, event: events.Ready) -> None:
+        if event.info is not None:  # clients of a single server hear it: no endpoint takes others
+            event = msgspec.structs.replace(event, info=event.info.without_unsafe_icons())
         if target.greeting is None:
             offered = (each for each in target.handshakes if each.name in event.supported)
             target.legacy = tuple(sorted(offered, key=lambda each: each.position))

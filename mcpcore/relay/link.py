@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from msgspec import MsgspecError, Raw, Struct, field, structs
 
 from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams, Negotiation
-from mcpcore.engine.events import EndReason, Event, Key, Ready, RequestEnded, RequestReceived
+from mcpcore.engine.events import (
+    EndReason,
+    Event,
+    FaultKind,
+    Key,
+    Ready,
+    RequestEnded,
+    RequestReceived,
+)
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.relay.cells import Cell
@@ -30,8 +38,12 @@ Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+QUEUED = 1 << 26
+"""Bytes that wait for a side that does not read; beyond these it gets no calls from the other one,
+and no notifications."""
 STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
+_UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 Outcome = Raw | ErrorData
 """Result or error of a request."""
 _UNANSWERED = RequestEnded(0, "", EndReason.CANCELLED, "")
@@ -46,13 +58,21 @@ class Address(str):
     __slots__ = ()
 
 
+class ListsUnread(LocalProtocolError):
+    """Refusal of a request whose server's lists, by ``methods``, are to be read before it."""
+
+    def __init__(self, message: str, methods: Sequence[str]) -> None:
+        super().__init__(message)
+        self.methods = methods
+
+
 class Guard(Protocol):
     """Policies for the requests to one server, run by the application."""
 
     def admit(self, now: float, method: str, params: Body, caller: Hashable = None) -> object:
         """Return a permit for one request of a caller, None for the relay.
 
-        Raises LocalProtocolError if it must not be sent.
+        Raises LocalProtocolError if it must not be sent, ListsUnread if not yet.
         """
 
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
@@ -316,7 +336,7 @@ class PassedCall(Struct, eq=False, weakref=False):
     tried: set[str] = set()
     """Replicas to which the next attempt is not to go, as those before were there."""
     relisted: bool = False
-    """True if the tools of the server were read for it, as a header was missing."""
+    """True if a list of the server was read for it, for a header or for its guard."""
     denied: bool = False
     """True if it ended as the server takes the credentials of its client no more, or not for it."""
 
@@ -519,6 +539,20 @@ class Delayed(Struct, eq=False):
 
     due: Callable[[], object]
     deadline: float | None = None
+
+
+def is_cut_off(event: RequestEnded) -> bool:
+    """Return True for the end of a request by that of a connection, or as there was none.
+
+    Over HTTP a conversation outlasts its connections; without a fault one was reset.
+    """
+    fault = event.fault
+    return event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
+
+
+def crowded(machine: "Downstream | Upstream | None") -> bool:
+    """Return True if too much waits to be written; an endpoint of HTTP has limits of its own."""
+    return isinstance(machine, Peer) and machine.output_size > QUEUED
 
 
 def void(*_: object) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -148,6 +149,8 @@ class Lists:
         self._kept: dict[tuple[Any, ...], ServerPage] = {}
         self._of_sessions: dict[Session, set[tuple[Any, ...]]] = {}
         """Keys of the pages that serve one session."""
+        self._of_lists: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+        """Keys of the pages of each list, by server and method."""
         self._size = 0
         self._next: dict[tuple[str, str, bool], str | None] = {}
         """Cursors of the pages that continue the names known so far, by server, by method, and by
@@ -402,6 +405,7 @@ class Lists:
                 return
             self._of_sessions.setdefault(session, set()).add(key)
         self._kept[key] = page
+        self._of_lists.setdefault(key[:2], set()).add(key)
         self._size += page.size
         while self._size > self._relay.settings.list_bytes:
             self._drop(next(iter(self._kept)))
@@ -411,6 +415,7 @@ class Lists:
         if page is None:
             return
         self._size -= page.size
+        self._of_lists[key[:2]].remove(key)
         session = _session_in(key)
         if session is not None:
             keys = self._of_sessions[session]
@@ -427,9 +432,9 @@ class Lists:
         """Keep no page of a server any longer."""
         self._changes += 1
         self._announced += methods is not LISTS
-        servers = _ALL, target.name
-        for key in [each for each in self._kept if each[0] in servers and each[1] in methods]:
-            self._drop(key)
+        for place in product((_ALL, target.name), methods):
+            for key in list(self._of_lists.get(place, ())):
+                self._drop(key)
 
     def _complete(
         self,

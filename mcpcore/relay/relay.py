@@ -53,6 +53,7 @@ from mcpcore.relay.link import (
     Arrival,
     Delayed,
     Downstream,
+    ListsUnread,
     Outcome,
     Parked,
     PassedCall,
@@ -60,6 +61,8 @@ from mcpcore.relay.link import (
     Target,
     Ticket,
     UpstreamLink,
+    crowded,
+    is_cut_off,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -97,7 +100,6 @@ _DOUBTFUL = frozenset({INVALID_REQUEST, LEGACY_BUSY})
 """Codes by which legacy servers ask for a session, among other things."""
 _UNFIT = frozenset({400, 404, 405})
 """Statuses of HTTP by which they refuse a request without one."""
-_UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 
 
 class _Logged(Struct):
@@ -132,7 +134,7 @@ class Relay:
         self.header_params: dict[str, HeaderParams] = {}
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
-        """Number of messages of servers that could not be assigned to a client."""
+        """Number of messages that could not be assigned to a client, or for which nobody read."""
         self.declared: Callable[[], object] = void
         """Function that is called when :meth:`capabilities` may be others than before."""
         self.passed: Callable[[PassedCall], object] = void
@@ -370,6 +372,10 @@ class Relay:
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
+        if crowded(link.machine):
+            text = f"{target.name}: busy: it does not read what it was sent before"
+            self.refuse(arrival, busy_code(event.revision), text)
+            return
         cell = CELLS[event.revision.modern, modern]
         until = self.now + self.settings.call_timeout
         call = before or PassedCall(
@@ -398,6 +404,13 @@ class Relay:
                 bare=True,
             )
         except UNSENDABLE as error:
+            if isinstance(error, ListsUnread) and not call.relisted:
+                call.relisted = True
+                self.lists.forget(target, error.methods)
+                again = self.bind(partial(self._send, target, arrival, params, retry, call))
+                lists = [(target.name, each) for each in error.methods]
+                self.lists.read(arrival, lists, self.hold(arrival, again))
+                return
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
@@ -482,11 +495,8 @@ class Relay:
 
     def ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
         """Take the end of a request without an answer."""
-        # Over HTTP a conversation outlasts its connections; without a fault one was reset.
-        fault = event.fault
-        gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
-        outlasts = not link.ended and not link.refused
-        if gone and outlasts and event.request not in link.listens:
+        fault, outlasts = event.fault, not link.ended and not link.refused
+        if is_cut_off(event) and outlasts and event.request not in link.listens:
             self.conversations.missed(link)
         slow = event.reason is EndReason.TIMED_OUT
         slow = slow or (fault is not None and fault.kind is FaultKind.CONNECT_TIMEOUT)
@@ -672,10 +682,14 @@ class Relay:
             self.subscriptions.told(link, event.method, event.params)
         elif event.method not in KNOWN_METHODS and (call := link.calls.get(event.request or "")):
             body, meta = self._taken_apart(link, event.params)
-            for each in call.waiting:
+            readers = [each for each in call.waiting if not crowded(each.machine)]
+            self.dropped += len(call.waiting) - len(readers)
+            for each in readers:
                 machine = self.at(each.machine)
                 machine.notify(event.method, body, parent=each.event.key, meta=meta)
-        elif (where := self.session_of(link)) and (told := self.tasks.notice_outward(link, event)):
+        elif (where := self.session_of(link)) and crowded(where[0]):
+            self.dropped += 1
+        elif where and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
             body, meta = told
             with suppress(*UNSENDABLE):  # such as what is for the engine to send
@@ -728,6 +742,9 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
+            if crowded(link.machine):
+                self.dropped += 1
+                continue
             related = self.tasks.related_inward(link.audience, link.target.name, meta)
             link.peer.notify(event.method, body, meta=related)
 

@@ -129,6 +129,9 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
+        self._told: dict[tuple[UpstreamLink, FeedRequest | None, str], Raw | None] = {}
+        """Changes of lists that servers announced a moment ago, each with the params of the last
+        one since."""
         self.listens = Listens(relay, self._item_changed, partial(self._open_stream, failures=1))
 
     # Requests of clients
@@ -273,14 +276,29 @@ class Subscriptions:
         body = self._body(link.target, link.audience.revision, method, params)
         if body is None:
             return
+        place = link, listen, method
+        if place in self._told:  # there may be many, and many watchers
+            self._told[place] = params
+            return
+        if method in CHANGED:
+            self._told[place] = None
+            work = partial(self._told_meanwhile, *place)
+            self._relay.later(self._relay.settings.changes_apart, work)
         streams = self.listens.streams(listen or link.feed, method, params)
         for stream in streams:
             own = on_text(partial(_id_of, stream.watcher.tasks, link.target.name))
-            self._announce(stream.watcher, method, rewrite(body, _TASK_ID, own))
+            named = body if method in CHANGED else rewrite(body, _TASK_ID, own)
+            self._announce(stream.watcher, method, named)
         session = None if listen is not None else self.sessions.get(link.audience.session)
         told = {stream.watcher for stream in streams}
         if session is not None and session not in told and method in CHANGED:
             self._announce(session, method, body)
+
+    def _told_meanwhile(self, link: UpstreamLink, listen: FeedRequest | None, method: str) -> None:
+        """Pass on the last of the changes of a list that a server has announced meanwhile."""
+        params = self._told.pop((link, listen, method))
+        if params is not None:
+            self.told(link, method, params, listen)
 
     def _body(self, target: Target, client: Revision, method: str, params: Raw) -> Raw | None:
         """Return the params of a change by the clients' names, without the id of a stream.

@@ -12,17 +12,20 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, Server, connect
-from mcpcore.engine.config import Negotiation
+from mcpcore.engine.config import Negotiation, Role
 from mcpcore.engine.events import Ready
+from mcpcore.engine.peer import Peer
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.policy.breaker import BreakerSettings
 from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.policy.retrying import RetrySettings
+from mcpcore.relay.link import Audience, UpstreamLink
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.spec.revisions import parse_revisions
+from mcpcore.spec.types.base import Icon, Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.content import TextContent
@@ -494,6 +497,23 @@ async def test_clients_keep_what_servers_declare_no_longer_than_any_of_them_allo
         declared = ServerCapabilities()
         behind.relayed.greeting = Ready(revision, None, declared, ttl_ms=ttl or 0)
     assert route.config(RuntimeSettings()).discover_ttl_ms == told
+
+
+@pytest.mark.parametrize("revision", ERAS)
+async def test_icons_of_a_server_that_clients_have_to_refuse_are_left_out(revision: str) -> None:
+    """An endpoint would not declare them."""
+    route = Gateway({"only": MemoryTarget(backend())}).routes[None]
+    settings = RuntimeSettings()
+    front = Peer(Role.SERVER, route.config(settings))
+    route.runtime(front, settings)
+    target = route.relay.targets["only"]
+    link = UpstreamLink(target, Audience(), (), route.relay.used)
+    icons = [Icon(src="http://example.com/a.png"), Icon(src="https://example.com/b.png")]
+    info = Implementation(name="only", version="1", icons=icons)
+    [row] = parse_revisions([revision])
+    ready = Ready(row, info, ServerCapabilities())
+    route.relay.from_server(link, ready, now=0.0, wall=0.0)
+    assert route.config(settings).info.icons == icons[1:]
 
 
 @pytest.mark.parametrize("client", ERAS)

@@ -87,6 +87,26 @@ def test_policies_for_clients_that_are_refused(tmp_path: Path, written: object, 
     assert said in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("tool", "settings", "refused"),
+    [
+        ("echo", {}, True),
+        ("c__echo", {}, True),
+        ("a__echo", {}, False),
+        ("echo", {"relay": {"naming": "on conflict"}}, False),
+        ("echo", {"routes": {"/x": ["a", "b"], "/y": ["b"]}}, False),
+    ],
+)
+def test_the_rate_of_a_tool_that_no_server_can_have(
+    tmp_path: Path, tool: str, settings: dict[str, object], refused: bool
+) -> None:
+    written = {"rates": {"tool": {tool: {"amount": 1}}}, **settings}
+    file = config(tmp_path, written, a={"url": AWAY}, b={"url": AWAY})
+    done = mcpcore_here("gateway", "--config", str(file), "--tcp", "127.0.0.1:-1")
+    assert done.returncode == 2
+    assert (f"gateway.rates.tool: no tool is named '{tool}'" in done.stderr) is refused
+
+
 def test_options_come_before_the_file(tmp_path: Path) -> None:
     file = str(config(tmp_path, {"processes": 20, "startTime": 3}))
     made = gateway_settings(GatewayOptions(config=file, max_processes=2, start_time=60.0))

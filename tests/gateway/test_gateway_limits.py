@@ -6,16 +6,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from mcpcore import PeerError, RuntimeSettings, ServeSettings, connect
 from mcpcore.engine import Config, Peer, Role
+from mcpcore.engine.seal import Binding, Seal
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports.gateway.gateway import Gateway
-from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import patience
 from tests.engine.bench import rows
 from tests.gateway.backend import backend
-from tests.gateway.test_gateway import ERAS
+from tests.gateway.test_gateway import ERAS, text
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 
@@ -82,3 +84,31 @@ async def test_a_request_that_is_cancelled_before_the_limiter_has_decided(
     await runtime.run(talk)
     assert front.in_flight == (not cancels)
     assert len(route.relay.held) == (not cancels)  # the server is never begun
+
+
+class Broken(Seal):
+    """Seal of an application that fails."""
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        raise RuntimeError("a fault of the seal")
+
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        raise RuntimeError("a fault of the seal")
+
+
+async def test_a_request_that_fails_after_the_limiter_has_decided_ends_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limiter = Slow()
+    limiter.release.set()
+    settings = RuntimeSettings(limiter=limiter, seal=Broken())
+    made = Gateway({"only": MemoryTarget(backend())})
+    async with (
+        served(made, settings=ServeSettings(runtime=settings)) as front,
+        connect(front.url, revision="2026-07-28") as client,
+    ):
+        params = {"name": "echo", "arguments": {"text": "hi"}}
+        with pytest.raises(PeerError, match="the request cannot be passed on"):
+            await client.request("tools/call", {**params, "requestState": "x"})
+        assert "a fault of the seal" in caplog.text
+        assert text(await client.call_tool("echo", {"text": "hi"})) == "backend: hi"

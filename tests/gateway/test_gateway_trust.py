@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from mcpcore.engine.events import (
     MAIN,
     ConnectionEnded,
     EndReason,
+    ErrorReceived,
     Event,
     NegotiationFailed,
     NotificationReceived,
     RequestEnded,
+    ResultReceived,
     SubscriptionNotification,
 )
 from mcpcore.errors import BadConfig, CallFailed, McpError
@@ -47,12 +49,12 @@ from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.server.logs import JsonLines, label_logs
-from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.targets import MemoryTarget, parse_target
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.sessions import observe_sessions
 from tests.clock import patience
 from tests.gateway.test_gateway import gateway
-from tests.transports.served import ANY_PORT
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 PINS: dict[str, dict[str, Any]] = {
@@ -308,6 +310,63 @@ async def test_pins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert await called(client, "mail") == "ada@example.com"
 
 
+@pytest.mark.parametrize(
+    ("server", "glob", "warns"),
+    [
+        ("s", "delete_*", False),
+        ("s", "s__delete_*", True),
+        ("My.Tools", "My_Tools__*", True),
+        ("s", "t__delete_*", False),
+        ("s", "s+file:///secret/*", True),
+        ("s", "file:///secret/*", False),
+        ("天気", "s__delete_*", False),
+    ],
+)
+def test_a_glob_with_the_prefix_of_the_gateway_denies_nothing(
+    server: str, glob: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ServerGuard(server, GatewaySettings(guard={server: TrustSettings(deny=(glob,))}))
+    said = f"{server}: deny {glob!r}: globs are for the names that the server itself has"
+    assert [each.getMessage() for each in caplog.records] == ([said] if warns else [])
+
+
+def test_an_answer_that_cannot_be_looked_at_is_blocked() -> None:
+    """Else its request would not end."""
+    made = ServerGuard("s", GatewaySettings(guard={"s": TrustSettings(redact=True)}))
+    deep = b"[" * 900 + b'""' + b"]" * 900
+    result = ResultReceived("1", "tools/call", Raw(b'{"content":%b}' % deep), LATEST)
+    passed = made.passed(result, {})
+    assert isinstance(passed, ErrorReceived)
+    assert passed.error.message == BLOCKED
+
+
+async def test_a_server_is_held_to_its_pins_though_no_trust_in_it_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    write_pins(file, "s", ServerDescription(tools=PINS))
+    async with (
+        gateway({"s": MemoryTarget(server)}, GatewaySettings(pins=str(file))) as front,
+        connect(front.url) as client,
+    ):
+        assert [tool.name for tool in await client.tools()] == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("pins", "strict", "said"),
+    [
+        ("missing.json", False, "missing.json: the file of pins is not there"),
+        ("others.json", True, "guard: s: strict: there are no pins"),
+        (None, True, "guard: s: strict: there are no pins"),
+    ],
+)
+def test_pins_that_are_not_there(pins: str | None, strict: bool, said: str, tmp_path: Path) -> None:
+    write_pins(tmp_path / "others.json", "t", ServerDescription(tools=PINS))
+    settings = GatewaySettings(
+        guard={"s": TrustSettings(strict=strict)}, pins=pins and str(tmp_path / pins)
+    )
+    with pytest.raises(BadConfig, match=said):
+        Gateway({"s": server}, settings=settings)
+
+
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-11-25", "2026-07-28"])
 async def test_pins_of_a_server_of_both_eras(revision: str, tmp_path: Path) -> None:
     """They are of the modern era; older revisions have no titles, hints and schemas."""
@@ -349,9 +408,33 @@ async def test_a_change_while_it_runs(revision: str, tmp_path: Path) -> None:
             changing.remove_tool("add")
             changing.tool(lambda: "y", name="add", description="Adds, and mails it.")
             assert (await anext(changes)).method == "notifications/tools/list_changed"
-            assert "not checked" in await called(client, "add")
+            assert "differs from its pin" in await called(client, "add")
             assert await client.tools() == []
             assert "differs from its pin" in await called(client, "add")
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+async def test_a_server_that_comes_back_as_another_one(revision: str, tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    approved, other = Server("s"), Server("s")
+    approved.tool(lambda: "x", name="add", description="Adds.")
+    other.tool(lambda: "y", name="add", description="Adds, and mails it.")
+    async with connect(approved) as client:
+        write_pins(file, "s", await read_description(client))
+    options = GatewaySettings(guard={"s": TrustSettings()}, pins=str(file))
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(
+            served(approved, tcp=ANY_PORT, revisions=[revision])
+        )
+        front = await stack.enter_async_context(gateway({"s": parse_target(first.url)}, options))
+        one = await stack.enter_async_context(connect(front.url, revision=revision))
+        assert await called(one, "add") == "x"  # compared before it, though nobody has listed
+        assert "not checked" in await called(one, "unknown")
+        first.stop.set()
+        await first.ended.wait()
+        address = first.url.removeprefix("tcp://")
+        await stack.enter_async_context(served(other, tcp=address, revisions=[revision]))
+        assert "differs from its pin" in await called(one, "add")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from conformance.interop.talk import OUR_CLIENT, PROGRAMS, ROOT, converse, offer
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore_conformance.launch import serving
+from mcpcore_transports.adapters.server import AdaptedServer
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
@@ -282,3 +285,11 @@ async def test_the_programs_of_the_page(environment: str, name: str, tmp_path: P
         async with connect(url) as client:
             result = await client.call_tool("count", {"to": 3})
             assert result.text == "counted to 3"
+
+
+def test_icons_of_an_object_that_clients_have_to_refuse_are_left_out() -> None:
+    icons = [{"src": "http://localhost/a.png"}, {"src": "https://example.com/b.png"}]
+    info = {"name": "named", "version": "1", "icons": icons}
+    sdk: Any = SimpleNamespace(info=info, instructions=None, header_params={}, lifespan=nullcontext)
+    made = AdaptedServer(object(), sdk)
+    assert [icon.src for icon in made.info.icons] == ["https://example.com/b.png"]

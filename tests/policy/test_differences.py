@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from mcpcore.policy import differences
-from mcpcore.policy.differences import ServerDescription, compare_servers, describe_server, pinned
+from mcpcore.policy.differences import (
+    DifferenceKind,
+    ServerDescription,
+    compare_servers,
+    describe_server,
+    pinned,
+)
 from mcpcore.spec import types
 from mcpcore.spec.json_schema import wrap_schema
 
@@ -198,3 +204,23 @@ def test_a_deep_schema_needs_no_deep_stack() -> None:
 
 def test_examples() -> None:
     assert doctest.testmod(differences).failed == 0
+
+
+@pytest.mark.parametrize("odd", [5, "x", True, [5], [{}], [{"name": 5}]])
+@pytest.mark.parametrize("list", ["tools", "prompts"])
+def test_members_of_another_form_break(list: str, odd: object) -> None:
+    fields = {
+        "tools": ("annotations", "inputSchema", "outputSchema"),
+        "prompts": ("arguments",),
+    }
+    for field in fields[list]:
+        sound = [{"name": "a"}] if list == "prompts" else {"type": "object"}
+        one, other = (
+            ServerDescription(**{list: {"t": {"name": "t", field: value}}})
+            for value in (sound, odd)
+        )
+        for before, after in ((one, other), (other, one)):
+            [difference] = compare_servers(before, after)
+            assert difference.kind is DifferenceKind.BREAKING
+            assert difference.place == f"/{list}/t/{field}"
+        assert compare_servers(other, other) == []

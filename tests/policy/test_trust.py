@@ -2,6 +2,7 @@
 
 import time
 from base64 import b64encode
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -139,7 +140,7 @@ def test_every_request_that_names_what_is_not_allowed(
 
 @pytest.mark.parametrize("pins", [None, PINS])
 def test_a_directory_shows_nothing_that_must_not_be_read(pins: ServerDescription | None) -> None:
-    policy, _ = made(pins, strict=True, deny=("*secret*",))
+    policy, _ = made(pins, strict=pins is not None, deny=("*secret*",))
 
     def shown(*uris: str) -> list[str]:
         given = Raw(msgspec.json.encode({"resources": [{"uri": each} for each in uris], "x": 1}))
@@ -419,12 +420,20 @@ def test_values_of_settings_are_their_names_in_lower_case() -> None:
 
 def test_a_call_waits_for_a_list_and_again_after_a_change() -> None:
     policy, _ = made()
+    params = {"name": "add"}
     assert policy.refusal("tools/call", "add") == UNCHECKED
-    names(policy, tool())
-    assert policy.refusal("tools/call", "add") is None
-    assert policy.refusal("tools/call", "other") == UNCHECKED
-    policy.changed("tools/list")
-    assert policy.refusal("tools/call", "add") == UNCHECKED
+    assert policy.unread("tools/call", params) == ["tools/list"]
+    assert policy.unread("resources/read", {"uri": "a:b"}) == ["resources/templates/list"]
+    for changed in (partial(policy.changed, "tools/list"), policy.reconnected):
+        names(policy, tool())
+        assert policy.refusal("tools/call", "add") is None
+        assert policy.refusal("tools/call", "other") == UNCHECKED
+        assert policy.unread("tools/call", params) == ["tools/list"]  # on the next page
+        policy.ended("tools/list")
+        assert policy.unread("tools/call", params) == []  # what a whole list lacks stays unknown
+        changed()
+        assert policy.refusal("tools/call", "add") == UNCHECKED
+        assert policy.unread("tools/call", params) == ["tools/list"]
     assert policy.refusal("resources/read", "a:b") is None  # resources have no pins
     assert made(None)[0].refusal("tools/call", "add") is None
 

@@ -14,7 +14,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.policy.breaker import BreakerSettings, Circuit, Permit
-from mcpcore.relay.link import Outcome, void
+from mcpcore.relay.link import ListsUnread, Outcome, void
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
@@ -266,3 +266,64 @@ def test_an_attempt_for_which_no_time_is_left_is_not_made() -> None:
         near.receive_eof(now=scene.now, reason="crashed")
     scene.move()
     assert len(scene.told(ErrorReceived)) == 1
+
+
+def test_a_method_makes_no_lines_of_its_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mcpcore.gateway")
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings())
+    scene.ask("acme/x\nforged: a line")
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    [told] = [each.getMessage() for each in caplog.records]
+    assert told.startswith("a: acme/x?forged: a line: RetryDenied(")
+
+
+@pytest.mark.parametrize("outcome", ["compared", "not listed", "cancelled"])
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_list_is_read_before_a_call_that_its_guard_has_not_compared(
+    server: str, outcome: str
+) -> None:
+    class Comparing:
+        """A guard that admits calls once a list was read that has their tools."""
+
+        open = False
+        compared = False
+
+        def admit(self, now: float, method: str, params: Any, caller: Any = None) -> None:
+            if method == "tools/call" and not self.compared:
+                raise ListsUnread("list it first", ["tools/list"])
+
+        def settle(self, permit: Any, event: Any, now: float, caller: Any = None) -> None:
+            self.compared |= event.method == "tools/list" and outcome != "not listed"
+
+        def again(self, call: Any, event: Any, now: float) -> None:
+            return None
+
+    lists: list[tuple[Peer, RequestReceived]] = []
+
+    def listed(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            lists.append((peer, event))
+        else:
+            tools(backend, peer, event)
+
+    backend = Backend("a", server, listed)
+    scene = Scene(MODERN, backend)
+    scene.relay.targets["a"].guard = Comparing()
+    call = scene.client.request("tools/call", {"name": "echo"}, now=scene.now)
+    scene.move()
+    [(peer, event)] = lists  # read once for a call, whatever it has
+    if outcome == "cancelled":
+        scene.client.cancel(call, now=scene.now)
+        scene.move()
+    tools(backend, peer, event)
+    scene.move()
+    assert len(lists) == 1
+    assert scene.relay.idle
+    assert len(backend.requests("tools/call")) == (outcome == "compared")
+    assert len(scene.told(ResultReceived)) == (outcome == "compared")
+    errors = [each.error.message for each in scene.told(ErrorReceived)]
+    assert errors == (["a: list it first"] if outcome == "not listed" else [])

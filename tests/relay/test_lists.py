@@ -1,5 +1,6 @@
 """Merged lists that are kept: for how long, for whom, and while a server is away."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from tests.engine.bench import CLIENT_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
+from tests.steps import steps_of
 
 MIRRORED = {"type": "object", "properties": {"r": {"type": "string", "x-mcp-header": "Region"}}}
 
@@ -520,6 +522,23 @@ def test_changes_of_a_list_are_told_a_moment_apart(client: str, server: str) -> 
     assert told == [0, 4]
     scene.wait(0.2)
     assert changes(scene).count((CHANGED, None)) == 2
+
+
+def test_many_announcements_of_a_change_cost_the_same_for_many_sessions() -> None:
+    steps = list[int]()
+    for sessions in (1, 10):
+        backends = [Backend("a", MODERN, tools), Backend("b", LEGACY, tools)]
+        first = Scene(LEGACY, *backends, settings=RelaySettings(list_ttl=100.0))
+        for number in range(sessions):
+            other = Scene(LEGACY, *backends, beside=first, principal=f"p{number}")
+            other.result("tools/list")  # pages of the neighbour are kept for each
+        link, _, _ = backends[0].wires[0]
+        [listen] = link.listens
+        change = SubscriptionNotification(listen, CHANGED, Raw(b"{}"))
+        announce = partial(first.relay.from_server, link, change, now=0.0, wall=WALL)
+        announce()
+        steps.append(steps_of(announce, "/relay/"))
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])

@@ -21,6 +21,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.settings import HttpSettings
+from mcpcore.relay.link import QUEUED
 from mcpcore.relay.names import Naming
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
@@ -573,6 +574,51 @@ def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, serv
     assert failed.error.message.startswith("a: ")
     assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
     assert any(isinstance(each, RequestCancelled) for each in backend.events)
+
+
+@pytest.mark.parametrize("era", [LEGACY, MODERN])
+def test_what_waits_for_a_server_that_does_not_read_is_limited(era: str) -> None:
+    backend = Backend("a", era, tools)
+    scene = Scene(era, backend)
+    scene.ask("tools/list")
+    backend.down = True
+    large, often = {"large": "x" * (1 << 21)}, (QUEUED >> 21) + 2
+    for _ in range(often):
+        scene.client.notify("notifications/acme", large)
+        call = scene.ask("tools/call", {"name": "wait", "arguments": large})
+        if isinstance(call, ErrorReceived):
+            assert "a: busy: it does not read" in call.error.message
+        else:
+            scene.client.cancel(call, now=scene.now)
+    waiting = max(near.output_size for _, near, _ in backend.wires)
+    assert QUEUED < waiting < QUEUED + (1 << 22)
+    backend.down = False
+    scene.move()
+    assert scene.call("echo") == "a: {}"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> None:
+    """``named``: True if the transport tells what call a notification is about."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.ask("tools/call", {"name": "wait"})
+    far, key = backend.waiting["call"]
+    link = next(link for link, _, each in backend.wires if each is far)
+    told = NotificationReceived(
+        "notifications/acme",
+        Raw(json.encode({"large": "x" * (1 << 21)})),
+        MAIN,
+        far.revision,
+        request=next(iter(link.calls)) if named else None,
+    )
+    for _ in range((QUEUED >> 21) + 2):
+        scene.relay.from_server(link, told, now=scene.now, wall=WALL)
+    assert QUEUED < scene.front.output_size < QUEUED + (1 << 22)
+    assert scene.relay.dropped > 0
+    far.respond(key, text("done"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1
 
 
 def test_a_question_that_nobody_answers_in_time() -> None:

@@ -8,7 +8,7 @@ it reads when it is absent).  Unknown members are ignored.  Source: the base pro
 
 from typing import Any, Literal
 
-from msgspec import Raw, field
+from msgspec import Raw, field, structs
 from msgspec.json import Decoder
 
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -81,6 +81,10 @@ class Implementation(Model, kw_only=True):
     description: Maybe[str] = None
     website_url: Maybe[str] = None
     icons: list[Icon] = field(default_factory=list)
+
+    def without_unsafe_icons(self) -> "Implementation":
+        """Return the same identity without the icons that clients have to refuse."""
+        return structs.replace(self, icons=[each for each in self.icons if each.is_safe])
 
 
 class RequestMeta(Model, kw_only=True):

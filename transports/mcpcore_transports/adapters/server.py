@@ -120,7 +120,7 @@ class AdaptedServer:
     def __init__(self, found: object, sdk: Sdk) -> None:
         self._found = found  # its handlers may know it by a weak reference
         self._sdk = sdk
-        self.info = _converted(sdk.info, Implementation)
+        self.info = _converted(sdk.info, Implementation).without_unsafe_icons()
         self.instructions = sdk.instructions
         self.header_params = sdk.header_params
         self.lifespan = Lifespan(sdk.lifespan)

@@ -59,6 +59,7 @@ from mcpcore_transports.client.tasks import ClientTasks, TaskOptions
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.audit import LONGEST_REASON, printable
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
@@ -724,7 +725,8 @@ class ClientCore:
     def _on_interrupted(self, event: StreamInterrupted) -> None:
         """Report the break of a stream: of a legacy server's changes, or of one answer."""
         what = "the stream of changes" if event.request is None else "the stream of an answer"
-        logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
+        reason = printable(event.reason, LONGEST_REASON)
+        logger.info("%s broke off (%s): %s", what, event.recovery.value, reason)
         self.report(self.callbacks.stream_interrupted, event)
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
@@ -803,6 +805,7 @@ class ViolationLog:
         if len(self._counts) > _STREAMS:
             del self._counts[next(iter(self._counts))]
         what = f"{event.message}: {event.excerpt!r}" if event.excerpt else event.message
+        what = printable(what, LONGEST_REASON)
         if count <= _SHOWN:
             logger.warning("the server broke a rule: %s", what)
         elif count.bit_count() == 1:

@@ -179,7 +179,8 @@ def guard_server(
     error keeps its code, and a blocked question is answered with an error.
     ``pins``: the approved description (``mcpcore pins approve``); None: nothing is compared.
     ``ask`` decides about changes where they are to be asked about; without it they are blocked.
-    ``report`` takes what differs or raises an alarm; it raises nothing.
+    ``report`` takes what differs or raises an alarm; it raises nothing.  Raises ValueError for
+    ``strict`` without pins.
     """
     return ServerTrust(TrustPolicy(settings, pins, report=report), ask)
 

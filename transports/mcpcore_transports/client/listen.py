@@ -29,6 +29,7 @@ from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.errors import failure_of_request, promised
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.audit import LONGEST_REASON, printable
 
 if TYPE_CHECKING:  # a type alone: the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
@@ -234,7 +235,7 @@ class Listening:
         The delay doubles from ``delay`` up to ``longest`` seconds and varies randomly, so that not
         all clients of a restarted server come back at once.
         """
-        logger.info("a listen stream broke: %s", self._error)
+        logger.info("a listen stream broke: %s", printable(str(self._error), LONGEST_REASON))
         self._reopening = True
         try:
             while self._tries < attempts:

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from mcpcore.errors import BadConfig, BadTarget, UrlRefused
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.relay.names import Naming
+from mcpcore.relay.names import NameKind, Names, Naming
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_transports import targets
 from mcpcore_transports.client.config import load_targets, read_section
@@ -22,7 +22,7 @@ from mcpcore_transports.commands.options import (
 )
 from mcpcore_transports.commands.output import wrong
 from mcpcore_transports.commands.serve import in_folder, serve_with
-from mcpcore_transports.commands.settled import settled_policies
+from mcpcore_transports.commands.settled import Settled, settled_policies
 from mcpcore_transports.commands.target import config_path, fitted
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
@@ -54,6 +54,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
         if options.config is not None:
             path = config_path(options.config)
             policies = settled_policies(read_section(path, "gateway"), f"{path}: gateway")
+            _check_rates(servers, settings, policies, f"{path}: gateway")
             options = structs.replace(options, settled=policies)
     except (BadTarget, BadConfig, UrlRefused) as error:
         raise wrong(str(error)) from error
@@ -81,6 +82,24 @@ def _check_servers(servers: Servers, settings: GatewaySettings, options: Gateway
         settings.check_servers(servers)
     except ValueError as error:
         raise BadConfig(f"{config_path(options.config)}: gateway.{error}") from None
+
+
+def _check_rates(
+    servers: Servers, settings: GatewaySettings, policies: Settled, where: str
+) -> None:
+    """Raise BadConfig for a rate of a tool that no server can have: it would limit nothing."""
+    tools = () if policies.rates is None else policies.rates.per_tool
+    relay, routes = settings.relay, settings.routes.values() or (tuple(servers),)
+    try:
+        tables = [Names(each, relay.naming, relay.names) for each in routes]
+    except ValueError as error:
+        raise BadConfig(str(error)) from None
+    if any(each.plain or each.listed for each in tables):
+        return
+    for tool in tools:
+        if not any(each.inward(NameKind.TOOL, tool) for each in tables):
+            text = f"{where}.rates.tool: no tool is named {tool!r}: the names of tools begin with"
+            raise BadConfig(f"{text} that of their server, as in server__{tool}")
 
 
 def _check_workers(servers: Servers, settings: GatewaySettings, workers: int) -> None:

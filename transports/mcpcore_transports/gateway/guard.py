@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,15 +17,16 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failover import may_go_elsewhere
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.policy.trust import BLOCKED, Notice, TrustPolicy
-from mcpcore.relay.link import Address, PassedCall
+from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy, TrustSettings
+from mcpcore.relay.link import Address, ListsUnread, PassedCall, is_cut_off
+from mcpcore.relay.names import NameKind, Names, Naming
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.jsontext import Body, to_json
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.running.audit import log_decision, session_label
+from mcpcore_transports.running.audit import log_decision, printable, session_label
 from mcpcore_transports.server.failures import operation
 from mcpcore_transports.server.logs import label_server
 
@@ -43,8 +44,9 @@ END_TEXTS: Mapping[type[Event], str] = {
 class ServerGuard:
     """Guard of one server, as the relay asks for it.
 
-    ``refused`` is told of each request that is not sent, and of what is blocked: ``trust`` or
-    ``circuit``.
+    ``pins`` are compared also without settings of the trust in it.  ``refused`` is told of each
+    request that is not sent, and of what is blocked: ``trust`` or ``circuit``.  Raises ValueError
+    for ``strict`` without pins.
     """
 
     def __init__(
@@ -56,8 +58,11 @@ class ServerGuard:
     ) -> None:
         self.name = name
         self._refused = refused
-        trust = settings.guard.get(name)
+        trust = settings.guard.get(name, None if pins is None else TrustSettings())
         self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
+        for glob in () if trust is None else _with_prefix(name, trust.deny):
+            text = "%s: deny %r: globs are for the names that the server itself has"
+            logger.warning(text, name, glob)
         self.breaker: Breaker | None = None
         """Circuit breaker of the server, if there is to be one."""
         self._retrying = None
@@ -75,9 +80,13 @@ class ServerGuard:
     ) -> Permit | None:
         """Return the permit of the circuit breaker.
 
-        Raises LocalProtocolError while it is open, and for what the server is not trusted with.
+        Raises LocalProtocolError while it is open, and for what the server is not trusted with;
+        ListsUnread for what nobody has compared with its pin since the server may have changed.
         """
-        refusal = None if self._trust is None else self._trust.refusal_of(method, params)
+        trust = self._trust
+        refusal = None if trust is None else trust.refusal_of(method, params)
+        if trust is not None and refusal is UNCHECKED and (lists := trust.unread(method, params)):
+            raise ListsUnread(refusal, lists)
         if refusal is not None:
             self._refuse(_label(caller), operation(method, to_json(params)), refusal)
             raise LocalProtocolError(refusal)
@@ -102,6 +111,7 @@ class ServerGuard:
         if trust is None:
             return event
         if isinstance(event, events.Ready):
+            trust.reconnected()
             return structs.replace(event, instructions=trust.greeted(event.instructions))
         elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
             trust.notified(event.method)
@@ -132,6 +142,9 @@ class ServerGuard:
                 result = trust.passed(event.method, event.result)
             except msgspec.MsgspecError as error:
                 return _failed(event, f"the result is malformed: {error}")
+            except Exception:  # else its request would not end
+                logger.exception("%s: what it answers cannot be looked at", self.name)
+                return _failed(event, BLOCKED)
             if result is None:
                 return self._blocked(event, calls)
             return structs.replace(event, result=result)
@@ -141,6 +154,8 @@ class ServerGuard:
         self, trust: TrustPolicy, event: Any, told: str, calls: Mapping[RequestId, PassedCall]
     ) -> Event:
         """Hold the text of an end as that of an error: a refusal of HTTP has the server's words."""
+        if not isinstance(event, events.RequestEnded) or is_cut_off(event):
+            trust.reconnected()
         method = getattr(event, "method", "initialize")
         text = trust.error(method, ErrorData(INTERNAL_ERROR, getattr(event, told))).message
         if text is BLOCKED:
@@ -218,8 +233,17 @@ class ServerGuard:
             return None
         delay = retrying.failed(call.attempts, failure, repeatable=repeatable, now=now)
         while (decision := retrying.next_event()) is not None:
-            logger.info("%s: %s: %s", self.name, call.method, decision)
+            logger.info("%s: %s: %s", self.name, printable(call.method), decision)
         return delay
+
+
+def _with_prefix(server: str, globs: Iterable[str]) -> list[str]:
+    """Return the globs that begin as the names of a server that a gateway has prefixed."""
+    try:
+        names = Names((server,), Naming.ALWAYS, 1)
+    except ValueError:  # no prefix can be made of its name
+        return []
+    return [each for each in globs if any(names.inward(kind, each) for kind in NameKind)]
 
 
 def _failed(event: events.ResultReceived | events.InputRequired, reason: str) -> Event:

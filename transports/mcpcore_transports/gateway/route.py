@@ -413,7 +413,10 @@ class GatewayRuntime:
             self.machine.fail(event.key, error.error)
         else:
             if event.key in self._limited:
-                self._pass(event)
+                try:
+                    self._pass(event)
+                except Exception:  # the relay has answered; the requests of others go on
+                    logger.exception("a request could not be passed on")
             else:
                 self.machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         self._limited.discard(event.key)

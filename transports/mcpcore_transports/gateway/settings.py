@@ -103,7 +103,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     guard: Mapping[str, TrustSettings] = {}
     """Trust in a server, by its name: pins, allowed names, screening, redaction."""
     pins: str | None = None
-    """File of the pins of servers (``mcpcore pins approve``); None: nothing is compared."""
+    """File of the pins of servers (``mcpcore pins approve``), each of which is held to its own;
+    None: nothing is compared."""
     start_time: float = 10.0
     """Maximum time for all servers to tell their era before clients are let in.
 

@@ -26,7 +26,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
-from mcpcore.errors import AuthorizationError, BadTarget, LifespanError, LinkError
+from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, LifespanError, LinkError
 from mcpcore.http.client.call import refusal_text
 from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.policy.balancing import Standing
@@ -90,7 +90,7 @@ Take = Callable[["Conversation", Event], None]
 class Fleet:
     """State that all routes share: processes, guards, the tokens of clients to be exchanged.
 
-    Raises BadConfig for a file of pins that cannot be used.
+    Raises BadConfig for a file of pins that is not there or cannot be used.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -106,13 +106,21 @@ class Fleet:
         """True to label the records of logs."""
         self._guards: dict[str, ServerGuard] = {}
         self._replicas: dict[str, BalancedReplicas] = {}
+        if settings.pins is not None and not os.path.exists(settings.pins):
+            raise BadConfig(f"{settings.pins}: the file of pins is not there")
         self._pins = {} if settings.pins is None else read_pins(settings.pins)
 
     def guard(self, name: str) -> ServerGuard:
-        """Return the guard of a server, which is the same in all routes."""
+        """Return the guard of a server, which is the same in all routes.
+
+        Raises BadConfig for one that is to be strict and has no pins.
+        """
         if name not in self._guards:
             pins = self._pins.get(name)
-            self._guards[name] = ServerGuard(name, self.settings, pins, self._refused)
+            try:
+                self._guards[name] = ServerGuard(name, self.settings, pins, self._refused)
+            except ValueError as error:
+                raise BadConfig(f"guard: {name}: {error}") from None
         return self._guards[name]
 
     def replicas(self, name: str, targets: targets.Replicas) -> BalancedReplicas:
@@ -533,7 +541,7 @@ class Conversation:
                     await self.carrier.run()
             except LinkError as error:
                 if self.opened is not None:
-                    logger.warning("%s: %s", upstream.name, error)
+                    logger.warning("%s: %s", upstream.name, _in_a_line(str(error)))
             except LifespanError as error:
                 logger.warning("%s: %s", upstream.name, error)
                 self._end("the lifespan of the server has failed")  # its text is for the log alone

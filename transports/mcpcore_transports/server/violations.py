@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.audit import log_decision, session_label
+from mcpcore_transports.running.audit import (
+    LONGEST_REASON,
+    log_decision,
+    printable,
+    session_label,
+)
 
 if TYPE_CHECKING:  # late: few count them
     from mcpcore.policy.suspicion import Suspicion
@@ -38,14 +43,15 @@ class ClientViolations:
 
     def hear(self, event: Violation) -> None:
         """Log and count a violation."""
-        logger.info("a client broke a rule: %s", event.message)
+        logger.info("a client broke a rule: %s", printable(event.message, LONGEST_REASON))
         suspicion = self._suspicion
         if suspicion is None:
             return
         caller = caller_of(event, self._name)
         found = suspicion.note(caller, event.message, now=clock())
         if found is not None:
-            logger.warning("%s breaks many rules, the last one: %s", found.caller, found.reason)
+            who, last = printable(found.caller), printable(found.reason, LONGEST_REASON)
+            logger.warning("%s breaks many rules, the last one: %s", who, last)
             log_decision(found.caller, "many broken rules", found.reason)
             if suspicion.tell is not None:
                 suspicion.tell(found)
