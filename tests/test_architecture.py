@@ -90,8 +90,8 @@ ROOM_ARROWS: dict[str, set[str]] = {
 
 DRIVER_FLOORS = (
     {"link", "tls", "http1", "schema"},
-    {"running", "stores"},
-    {"tracing"},
+    {"running"},
+    {"stores", "tracing"},
     {"stream"},
     {"memory"},
     {"server"},

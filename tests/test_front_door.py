@@ -181,8 +181,10 @@ OF_ONE_ROOM = {
     "mcpcore.auth": {
         "NonceMissing": "a proof without nonce, which the challenge then gives",
         "TokenRefused": "a token, which becomes the challenge that names the reason",
+        "Unreachable": "an issuer, after which another one is tried",
     },
     "mcpcore.http.headers": {"HeaderError": "a field, which becomes a refusal or a Fault"},
+    "mcpcore.relay": {"ListsUnread": "lists that are not read, by which no pin is held"},
     "mcpcore.service.reading": {"Misfit": "a part of a value, which becomes InvalidValue"},
     "mcpcore_transports.commands": {"Failure": "the end of a command with its status"},
     "mcpcore_transports.http.client": {

@@ -790,9 +790,9 @@ class Authorization:
                 "the server takes tokens bound to a DPoP key alone: give this client one, `dpop`"
             )
         self._move(AuthSignal.RESOURCE)
-        before = None if record is None else record.issuer
+        last = None if record is None else record.issuer
         authority = yield from find_authority(
-            endpoints, self.resource, resource, wanted=reason.wanted, before=before
+            endpoints, self.resource, resource, wanted=reason.wanted, before=last
         )
         metadata = authority.metadata
         given = self.settings.client

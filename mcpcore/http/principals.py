@@ -86,7 +86,8 @@ class Principal(str):
             raise ValueError("a principal has a printable name")
         if isinstance(scopes, str) or isinstance(roles, str):
             raise TypeError("scopes and roles are collections of strings, not a string")
-        if until is not None and (not isinstance(until, (int, float)) or math.isnan(until)):
+        end: object = until
+        if end is not None and (not isinstance(end, int | float) or math.isnan(end)):
             raise TypeError(f"until is a time by the clock of the driver, not {until!r}")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)

@@ -109,7 +109,7 @@ def test_a_record_names_a_principal(principal: str) -> None:
 def test_a_key_does_not_end_in_a_time_that_never_comes(expires: float) -> None:
     with pytest.raises(ValueError, match="so many seconds after 1970, no milliseconds"):
         record(expires_at=expires)
-    assert record(expires_at=253_402_300_799.0)
+    assert record(expires_at=253_402_300_799.0).expires_at == 253_402_300_799.0
 
 
 def test_a_record_is_held_with_all_that_it_says() -> None:

@@ -1,7 +1,7 @@
 """Differences between descriptions: which kind, at which place, and a rename is none of two."""
 
 import doctest
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -208,15 +208,15 @@ def test_examples() -> None:
 
 @pytest.mark.parametrize("odd", [5, "x", True, [5], [{}], [{"name": 5}]])
 @pytest.mark.parametrize("list", ["tools", "prompts"])
-def test_members_of_another_form_break(list: str, odd: object) -> None:
+def test_members_of_another_form_break(list: str, odd: Any) -> None:
     fields = {
         "tools": ("annotations", "inputSchema", "outputSchema"),
         "prompts": ("arguments",),
     }
     for field in fields[list]:
-        sound = [{"name": "a"}] if list == "prompts" else {"type": "object"}
+        sound: Any = [{"name": "a"}] if list == "prompts" else {"type": "object"}
         one, other = (
-            ServerDescription(**{list: {"t": {"name": "t", field: value}}})
+            ServerDescription(**{list: cast(Any, {"t": {"name": "t", field: value}})})
             for value in (sound, odd)
         )
         for before, after in ((one, other), (other, one)):

@@ -137,7 +137,7 @@ async def test_a_lock_is_held_by_one_thread(store: TokenStore, anyio_backend_nam
             inside -= 1
 
     async def run() -> None:
-        await let_wait(anyio.run, work, backend=anyio_backend_name)
+        await let_wait(partial(anyio.run, work, backend=anyio_backend_name))
 
     with patience():
         async with anyio.create_task_group() as tasks:

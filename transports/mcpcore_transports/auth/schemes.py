@@ -59,7 +59,8 @@ class Records:
     """
 
     def __init__(self, scheme: str, audit: Audit | None, failures: FailureLimit | None) -> None:
-        if audit is not None and any(map(inspect.iscoroutinefunction, (audit, audit.__call__))):
+        called = audit, getattr(audit, "__call__", None)  # noqa: B004 - of an object of a class
+        if any(map(inspect.iscoroutinefunction, called)):
             raise TypeError("audit is a coroutine function: it is called, and nobody awaits it")
         self._scheme = scheme
         self._audit = audit
