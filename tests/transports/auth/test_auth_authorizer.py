@@ -1,6 +1,7 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import logging
+import socket
 import threading
 import time
 from base64 import urlsafe_b64decode
@@ -25,6 +26,7 @@ from mcpcore.auth.settings import (
     AssertionGrant,
     AuthorizationSettings,
     ClientCredentialsGrant,
+    CodeGrant,
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
@@ -102,6 +104,18 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
         assert found.header() == "Bearer access-1"
         assert len(stage.site.asked) == asked
     assert [b"You can close" in page for page in person.pages] == [True]
+
+
+async def test_sign_ins_of_one_process_at_one_port_take_turns() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    grant = CodeGrant(redirect_uri=f"http://127.0.0.1:{port}/callback")
+    async with authority() as stage:
+        settings = AuthorizationSettings(grant=grant)
+        ones = iter([authorizer(stage, settings=settings) for _ in range(3)])
+        tokens = await together(3, lambda: next(ones).refused(UNAUTHORIZED))
+    assert len({each.header() for each in tokens}) == len(stage.world.opened) == 3
+    assert await closed(port)
 
 
 class Sized(MemoryTokens):
