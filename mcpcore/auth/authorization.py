@@ -293,6 +293,10 @@ class Authorization:
     def __repr__(self) -> str:
         return f"Authorization({shown_url(self.resource)!r}, {self.state.value})"
 
+    def reseed(self, seed: bytes) -> None:
+        """Take other random bytes, as a process must that was forked."""
+        self._endpoints.reseed(seed)
+
     # Tokens
 
     @property

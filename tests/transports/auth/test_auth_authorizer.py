@@ -1,6 +1,7 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -292,6 +293,14 @@ async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Pat
         assert (stage.count("/token"), stage.world.reused) == (1, 0)
         found = await store.load(key_of(stage.server))
         assert b'"refresh-1"' in (found.record or b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_has_random_texts_of_its_own(tmp_path: Path) -> None:
+    said, _ = child("twins", str(tmp_path / "tokens"), "https://mcp.example/mcp").communicate(
+        timeout=PATIENCE
+    )
+    assert len({*said.split()}) == 2
 
 
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]

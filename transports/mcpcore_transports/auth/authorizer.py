@@ -11,6 +11,7 @@ import math
 import os
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -150,6 +151,7 @@ class Authorizer:
         around_flows: AroundFlows = nullcontext,
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
+        _alive.add(self)
         self._server = Secret(server)  # its query may hold a key
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = FlowCarrier(
@@ -368,3 +370,16 @@ class Authorizer:
         for note in self.machine.notes:
             logger.warning("%s: %s", shown_url(self.machine.resource), note)
         self.machine.notes.clear()
+
+
+_alive = weakref.WeakSet[Authorizer]()
+
+
+def _reseed() -> None:
+    """Let no random text of the parent, such as the id of a proof, be one of a forked process."""
+    for each in _alive:
+        each.machine.reseed(os.urandom(32))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reseed)
