@@ -261,6 +261,48 @@ async def test_a_good_token_waits_for_nobody_whom_another_process_asks(clock: Cl
         assert token.header() == "Bearer access-1"
 
 
+@pytest.mark.parametrize("what", ["store", "application"])
+async def test_a_good_token_waits_for_nothing_that_may_ask_a_person(
+    what: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asking, found = time.time, list[str](), []
+    person = anyio.Event()
+    person.set()
+
+    async def ask(about: str) -> str:
+        asking.append(about)
+        await person.wait()
+        return "the-assertion"
+
+    class Locked(MemoryTokens):
+        async def load(self, key: str) -> Stored:
+            if what == "store":
+                await ask(key)
+            return await super().load(key)
+
+    grant = CodeGrant() if what == "store" else AssertionGrant()
+    async with authority() as stage:
+        if what == "application":
+            stage.world.token["refresh_token"] = None
+        settings = AuthorizationSettings(grant=grant)
+        one = authorizer(stage, settings=settings, store=Locked(), assertions=ask)
+        with patience():
+            first = await one.refused(UNAUTHORIZED)
+        person = anyio.Event()
+        asked = len(asking)
+        monkeypatch.setattr(time, "time", lambda: real() + 3580)
+
+        async def wait() -> None:
+            found.append(await one.token())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await until(lambda: len(asking) > asked)
+            await clock.skip(11)
+            await until(lambda: found)
+        assert found == [first]
+
+
 @pytest.mark.parametrize("private", [False, True])
 async def test_private_networks_are_asked_if_the_setting_says_so(private: bool) -> None:
     async def proxy(asked: Asked, stream: ByteStream) -> None:

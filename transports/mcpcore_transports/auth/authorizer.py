@@ -23,10 +23,13 @@ from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
 from mcpcore.auth.needs import (
     Done,
     Fetched,
+    Load,
     Lock,
     Need,
     NeedFailed,
+    Obtain,
     Outcome,
+    Sign,
     Signed,
     expect,
 )
@@ -356,15 +359,20 @@ class Authorizer:
                 over.set()
 
     async def _outcome(self, need: Need) -> Outcome:
-        """Carry out a need; a request that nobody has refused waits for a lock for a short time.
+        """Carry out a need; a request that nobody has refused waits for a short time.
 
-        Whoever holds it may be asking a person.
+        Whoever holds a lock may be asking a person, and so may a store, a key and the application;
+        all other requests wait for this one meanwhile, with a token that is good still.
         """
-        if self._refusal or not isinstance(need, Lock):
+        ahead = not self._refusal and self.machine.state is not AuthState.LOADING
+        if not ahead or not isinstance(need, Lock | Load | Obtain | Sign):
             return await self._carrier.carry_out(need)
-        with anyio.move_on_after(self.machine.settings.fetch_timeout):
+        seconds = self.machine.settings.fetch_timeout
+        with anyio.move_on_after(seconds):
             return await self._carrier.carry_out(need)
-        return NeedFailed("another process or connection holds the lock of the tokens")
+        if isinstance(need, Lock):
+            return NeedFailed("another process or connection holds the lock of the tokens")
+        return NeedFailed(f"{type(need).__name__.lower()}: it took more than {seconds:g} s")
 
     def _log(self) -> None:
         for note in self.machine.notes:
