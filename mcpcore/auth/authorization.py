@@ -15,6 +15,7 @@ Sources: the authorization pages since 2025-03-26; RFC 6749, 7636, 8693, 8707 an
 pages.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -162,6 +163,8 @@ _PAUSE = 30.0
 """Seconds between two attempts to refresh a token that is good still: requests go on with it."""
 _SAME = 2
 """Tokens that a person is asked for to meet one 401; a program would get the same again."""
+_SIGN_INS = 20
+"""Sign-ins that succeed within a period of flows: a server could want another one after each."""
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
 
 
@@ -282,11 +285,17 @@ class Authorization:
         self._denied: dict[frozenset[str], float] = {}
         """Scopes that were needed for an operation and that a person has denied, and when; those of
         ``max_operations`` at most."""
+        self._sign_ins: deque[float] = deque(maxlen=_SIGN_INS)
+        """Times of the last sign-ins of a person."""
         self._tried: dict[str, _Tried] = {}
         """Attempts by operation; ``max_operations`` at most."""
 
     def __repr__(self) -> str:
         return f"Authorization({shown_url(self.resource)!r}, {self.state.value})"
+
+    def reseed(self, seed: bytes) -> None:
+        """Take other random bytes, as a process must that was forked."""
+        self._endpoints.reseed(seed)
 
     # Tokens
 
@@ -936,6 +945,10 @@ class Authorization:
         reason: _Reason,
     ) -> Steps[Mapping[str, str | None]]:
         """Return the grant of the authorization code that a person's consent gives."""
+        wall, period, before = self._endpoints.wall, self.settings.flows_period, self._sign_ins
+        if len(before) == _SIGN_INS and 0 <= wall - before[0] < period:
+            text = f"a person has signed in {_SIGN_INS} times within {period:g} s"
+            raise AuthorizationError(f"{text}, and the server wants another sign-in")
         verifier, state = self._endpoints.random(), self._endpoints.random()
         params = {
             "response_type": "code",
@@ -957,6 +970,7 @@ class Authorization:
             timeout=self.settings.user_timeout,
         )
         answer = expect((yield need), Callback)
+        before.append(wall)
         code = _code(answer.query, state, authority.metadata)
         if isinstance(code, ErrorResponse):
             if reason.more and code.error == "access_denied":

@@ -85,6 +85,10 @@ class Endpoints:
             raise DocumentRefused("the metadata of the authorization server", f"it lacks {what}")
         return check_url(text, what, loopback=self._local, private=self.settings.private)
 
+    def reseed(self, seed: bytes) -> None:
+        """Take other random bytes, as a process must that was forked."""
+        self._seed = seed
+
     def random(self) -> str:
         """Return 256 bits that follow from the seed, as base64url."""
         self._count += 1

@@ -48,9 +48,13 @@ class OpenUrl(Discreet, frozen=True, kw_only=True):
 
 
 class Listen(Struct, frozen=True, kw_only=True):
-    """Open the place of the callback.  Outcome: :class:`Text`, its URL with the port in it."""
+    """Open the place of the callback.  Outcome: :class:`Text`, its URL with the port in it.
+
+    ``patient``: True for a port that another sign-in of this process is to be waited for.
+    """
 
     redirect_uri: str
+    patient: bool = False
 
 
 class Load(Struct, frozen=True, kw_only=True):

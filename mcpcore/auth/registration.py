@@ -81,7 +81,7 @@ def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None
         outcome = yield Listen(redirect_uri=before)
         if isinstance(outcome, Text):
             return outcome.text
-    return expect((yield Listen(redirect_uri=wanted)), Text).text
+    return expect((yield Listen(redirect_uri=wanted, patient=True)), Text).text
 
 
 def forget_client(issuer: str, grant: str, client_id: str) -> Steps[None]:

@@ -6,6 +6,7 @@
 ``hold FOLDER``: holds the lock of writing until it is killed; prints a line then.
 ``fork FOLDER``: forks while it holds a lock, and prints a line once that is released; the fork ends
 with the standard input.
+``twins FOLDER SERVER``: forks, and prints a proof of the parent and one of the fork.
 ``token FOLDER SERVER``: waits for a line, and prints the token that an authorizer has then.
 """
 
@@ -16,9 +17,13 @@ from pathlib import Path
 
 import anyio
 
+from mcpcore.auth.grants import ClientIdentity, SigningKey
+from mcpcore.auth.records import TokenRecord, token_key, written
+from mcpcore.auth.settings import AuthorizationSettings, DpopKey
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.file_store import FileTokens
+from mcpcore_transports.auth.signing import PrivateKey
 
 
 async def count(store: FileTokens, times: str) -> None:
@@ -61,6 +66,30 @@ async def fork(store: FileTokens) -> None:
     print("released", flush=True)
 
 
+async def twins(store: FileTokens, server: str) -> None:
+    key = PrivateKey.generate()
+    bound = DpopKey(jwk=key.jwk, signing=SigningKey(algorithm="ES256", key="mine"))
+    settings = AuthorizationSettings(dpop=bound)
+    record = TokenRecord(
+        resource=server,
+        issuer=server,
+        token_endpoint=server,
+        client=ClientIdentity(client_id="x"),
+        access_token="token",
+        scheme="DPoP",
+        thumbprint=key.thumbprint,
+    )
+    await store.save(token_key(server, settings).text, written(record), 0)
+    authorizer = Authorizer(server, settings, store=store, keys={"mine": key})
+    await authorizer.token()
+    forked = os.fork()
+    proof = authorizer.machine.proof("POST", server, wall=0.0)
+    assert proof is not None
+    os.write(1, f"{proof.input.claims['jti']}\n".encode())
+    if forked == 0:
+        os._exit(0)
+
+
 async def hold(store: FileTokens) -> None:
     import fcntl
 
@@ -80,6 +109,6 @@ async def token(store: FileTokens, server: str) -> None:
 
 
 if __name__ == "__main__":
-    works = {each.__name__: each for each in (count, write, full, fork, hold, token)}
+    works = {each.__name__: each for each in (count, write, full, fork, twins, hold, token)}
     work = works[sys.argv[1]]
     anyio.run(work, FileTokens(Path(sys.argv[2])), *sys.argv[3:])  # type: ignore[arg-type]

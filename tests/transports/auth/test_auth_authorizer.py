@@ -1,6 +1,8 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import logging
+import os
+import socket
 import threading
 import time
 from base64 import urlsafe_b64decode
@@ -25,6 +27,7 @@ from mcpcore.auth.settings import (
     AssertionGrant,
     AuthorizationSettings,
     ClientCredentialsGrant,
+    CodeGrant,
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
@@ -102,6 +105,18 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
         assert found.header() == "Bearer access-1"
         assert len(stage.site.asked) == asked
     assert [b"You can close" in page for page in person.pages] == [True]
+
+
+async def test_sign_ins_of_one_process_at_one_port_take_turns() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    grant = CodeGrant(redirect_uri=f"http://127.0.0.1:{port}/callback")
+    async with authority() as stage:
+        settings = AuthorizationSettings(grant=grant)
+        ones = iter([authorizer(stage, settings=settings) for _ in range(3)])
+        tokens = await together(3, lambda: next(ones).refused(UNAUTHORIZED))
+    assert len({each.header() for each in tokens}) == len(stage.world.opened) == 3
+    assert await closed(port)
 
 
 class Sized(MemoryTokens):
@@ -246,6 +261,48 @@ async def test_a_good_token_waits_for_nobody_whom_another_process_asks(clock: Cl
         assert token.header() == "Bearer access-1"
 
 
+@pytest.mark.parametrize("what", ["store", "application"])
+async def test_a_good_token_waits_for_nothing_that_may_ask_a_person(
+    what: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asking, found = time.time, list[str](), []
+    person = anyio.Event()
+    person.set()
+
+    async def ask(about: str) -> str:
+        asking.append(about)
+        await person.wait()
+        return "the-assertion"
+
+    class Locked(MemoryTokens):
+        async def load(self, key: str) -> Stored:
+            if what == "store":
+                await ask(key)
+            return await super().load(key)
+
+    grant = CodeGrant() if what == "store" else AssertionGrant()
+    async with authority() as stage:
+        if what == "application":
+            stage.world.token["refresh_token"] = None
+        settings = AuthorizationSettings(grant=grant)
+        one = authorizer(stage, settings=settings, store=Locked(), assertions=ask)
+        with patience():
+            first = await one.refused(UNAUTHORIZED)
+        person = anyio.Event()
+        asked = len(asking)
+        monkeypatch.setattr(time, "time", lambda: real() + 3580)
+
+        async def wait() -> None:
+            found.append(await one.token())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await until(lambda: len(asking) > asked)
+            await clock.skip(11)
+            await until(lambda: found)
+        assert found == [first]
+
+
 @pytest.mark.parametrize("private", [False, True])
 async def test_private_networks_are_asked_if_the_setting_says_so(private: bool) -> None:
     async def proxy(asked: Asked, stream: ByteStream) -> None:
@@ -278,6 +335,14 @@ async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Pat
         assert (stage.count("/token"), stage.world.reused) == (1, 0)
         found = await store.load(key_of(stage.server))
         assert b'"refresh-1"' in (found.record or b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_has_random_texts_of_its_own(tmp_path: Path) -> None:
+    said, _ = child("twins", str(tmp_path / "tokens"), "https://mcp.example/mcp").communicate(
+        timeout=PATIENCE
+    )
+    assert len({*said.split()}) == 2
 
 
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]

@@ -11,6 +11,7 @@ import math
 import os
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -22,10 +23,13 @@ from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
 from mcpcore.auth.needs import (
     Done,
     Fetched,
+    Load,
     Lock,
     Need,
     NeedFailed,
+    Obtain,
     Outcome,
+    Sign,
     Signed,
     expect,
 )
@@ -150,6 +154,7 @@ class Authorizer:
         around_flows: AroundFlows = nullcontext,
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
+        _alive.add(self)
         self._server = Secret(server)  # its query may hold a key
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = FlowCarrier(
@@ -354,17 +359,35 @@ class Authorizer:
                 over.set()
 
     async def _outcome(self, need: Need) -> Outcome:
-        """Carry out a need; a request that nobody has refused waits for a lock for a short time.
+        """Carry out a need; a request that nobody has refused waits for a short time.
 
-        Whoever holds it may be asking a person.
+        Whoever holds a lock may be asking a person, and so may a store, a key and the application;
+        all other requests wait for this one meanwhile, with a token that is good still.
         """
-        if self._refusal or not isinstance(need, Lock):
+        ahead = not self._refusal and self.machine.state is not AuthState.LOADING
+        if not ahead or not isinstance(need, Lock | Load | Obtain | Sign):
             return await self._carrier.carry_out(need)
-        with anyio.move_on_after(self.machine.settings.fetch_timeout):
+        seconds = self.machine.settings.fetch_timeout
+        with anyio.move_on_after(seconds):
             return await self._carrier.carry_out(need)
-        return NeedFailed("another process or connection holds the lock of the tokens")
+        if isinstance(need, Lock):
+            return NeedFailed("another process or connection holds the lock of the tokens")
+        return NeedFailed(f"{type(need).__name__.lower()}: it took more than {seconds:g} s")
 
     def _log(self) -> None:
         for note in self.machine.notes:
             logger.warning("%s: %s", shown_url(self.machine.resource), note)
         self.machine.notes.clear()
+
+
+_alive = weakref.WeakSet[Authorizer]()
+
+
+def _reseed() -> None:
+    """Let no random text of the parent, such as the id of a proof, be one of a forked process."""
+    for each in _alive:
+        each.machine.reseed(os.urandom(32))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reseed)

@@ -8,7 +8,7 @@ what was sent.  Sources: RFC 8252 sections 7.3 and 8.3 (loopback redirection), R
 import hmac
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +18,7 @@ from anyio.abc import ByteStream
 
 from mcpcore.auth.urls import Url, parse_url
 from mcpcore.errors import AuthorizationError, LinkError, UrlRefused
+from mcpcore_transports.auth.stores import TICK
 from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import find_head, read_by_h11
@@ -39,6 +40,8 @@ _WRONG = 10
 """Pages that are opened here with a wrong state, after which no further one is waited for."""
 _PORTS = 5
 """Ports that are tried until one is free on both addresses."""
+_held = set[int]()
+"""Ports that redirect URIs name, and sign-ins of this process have."""
 PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><p>{0}</p></html>"
 _DONE = "You can close this window and go back to the program that sent you here."
 _REFUSED = "This is not the answer that is waited for."
@@ -55,9 +58,12 @@ PAGE_HEADERS = (
 class CallbackListener:
     """Listener for one callback; :func:`listen` makes it.  Close it in the end."""
 
-    def __init__(self, url: str, listeners: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, url: str, listeners: Sequence[socket.socket], held: Collection[int] = ()
+    ) -> None:
         self.url = url
         """Redirect URI, with the port."""
+        self._port = held
         self._parts = parse_url(url, "the redirect URI")
         self._listeners = listeners
         self._serving = 0
@@ -83,6 +89,8 @@ class CallbackListener:
         """Close the port."""
         for listener in self._listeners:
             close_listener(listener)
+        _held.difference_update(self._port)
+        self._port = ()  # closed twice, it is not that of another one
 
     async def _accept(self, listener: socket.socket, state: str) -> None:
         async with anyio.create_task_group() as tasks:
@@ -141,26 +149,35 @@ class CallbackListener:
         return HTTPStatus.OK, query
 
 
-async def listen(redirect_uri: str) -> CallbackListener:
+async def listen(redirect_uri: str, *, patient: bool = False) -> CallbackListener:
     """Listen for the callback at a redirect URI on loopback, on a free port if it names none.
 
-    Raises AuthorizationError, also if another process has the port.
+    ``patient``: wait until no other sign-in of this process has the port.  Raises
+    AuthorizationError, also if another process has it.
     """
     url = parse_url(redirect_uri, "the redirect URI")
     places = _PLACES.get(url.host)
     if places is None or url.scheme != "http":
         raise UrlRefused("the redirect URI", "it is not http on loopback")
     port = urlsplit(redirect_uri).port or 0
-    for attempt in range(_PORTS):
-        try:
-            listeners, bound = await _bind(places, port)
-        except LinkError as error:
-            if port or attempt == _PORTS - 1:
-                raise AuthorizationError(f"no callback can be received: {error}") from None
-            continue
-        break
+    while patient and port in _held:  # noqa: ASYNC110 - perhaps by one of another thread
+        await anyio.sleep(TICK)
+    held = {port} - {0} - _held
+    _held.update(held)
+    try:
+        for attempt in range(_PORTS):
+            try:
+                listeners, bound = await _bind(places, port)
+            except LinkError as error:
+                if port or attempt == _PORTS - 1:
+                    raise AuthorizationError(f"no callback can be received: {error}") from None
+                continue
+            break
+    except BaseException:
+        _held.difference_update(held)
+        raise
     host = f"[{url.host}]" if ":" in url.host else url.host
-    return CallbackListener(f"http://{host}:{bound}{url.path}{url.query}", listeners)
+    return CallbackListener(f"http://{host}:{bound}{url.path}{url.query}", listeners, held)
 
 
 async def _bind(places: Sequence[str], port: int) -> tuple[list[socket.socket], int]:

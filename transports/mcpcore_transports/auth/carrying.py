@@ -137,7 +137,7 @@ class FlowCarrier:
         elsewhere = not parse_url(need.redirect_uri, "the redirect URI").loopback
         if elsewhere or getattr(self._sign_in, "own_page", False):
             return Text(need.redirect_uri)  # the URL of a page elsewhere is pasted
-        self._listener = await listen(need.redirect_uri)
+        self._listener = await listen(need.redirect_uri, patient=need.patient)
         return Text(self._listener.url)
 
     async def _ask(self, need: OpenUrl) -> Callback | NeedFailed:

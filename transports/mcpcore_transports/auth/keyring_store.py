@@ -14,7 +14,8 @@ from mcpcore_transports.running.functions import let_wait
 class KeyringTokens:
     """Tokens in the keyring of the system (the extra ``keyring``); locks are files.
 
-    One that asks a person to unlock it is waited for as long as the task that wants the token is.
+    One that asks a person to unlock it is waited for as long as the task that wants the token is,
+    but not for the refresh of one that is good still.
     ``folder`` and ``lock_time`` are those of :class:`FileTokens`, for the locks.  Raises
     ExtraMissingError without the extra.
     """
