@@ -20,7 +20,15 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.relay.cells import Cell, with_elicitation_id
-from mcpcore.relay.link import STILL_ASKS, UNSENDABLE, Downstream, Outcome, PassedCall, UpstreamLink
+from mcpcore.relay.link import (
+    STILL_ASKS,
+    UNSENDABLE,
+    Downstream,
+    Outcome,
+    PassedCall,
+    UpstreamLink,
+    crowded,
+)
 from mcpcore.relay.rewriting import Path, on_text, path, rewrite
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData
@@ -199,7 +207,7 @@ class Questions:
         if call is not None and call.cell is not Cell.LEGACY_SERVER:
             call.fresh = False  # nobody is asked twice
             where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
-        if where is not None:
+        if where is not None and not crowded(where[0]):
             with suppress(*UNSENDABLE):
                 body, meta = relayable(params)
                 id = relay.at(where[0]).request(

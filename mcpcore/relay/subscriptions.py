@@ -132,6 +132,8 @@ class Subscriptions:
         self._told: dict[tuple[UpstreamLink, FeedRequest | None, str], Raw | None] = {}
         """Changes of lists that servers announced a moment ago, each with the params of the last
         one since."""
+        self._changed: dict[Target, bool] = {}
+        """Servers that were gone or back a moment ago; True if they were so once more."""
         self.listens = Listens(relay, self._item_changed, partial(self._open_stream, failures=1))
 
     # Requests of clients
@@ -350,8 +352,17 @@ class Subscriptions:
 
     def lists_changed(self, *targets: Target) -> None:
         """Tell all watchers that the lists of servers have changed, as one is gone or back."""
-        for watcher in [*self._streams.values(), *self.sessions.values()]:
-            self._announce_lists(watcher, *targets)
+        fresh = [each for each in targets if each not in self._changed]
+        self._changed.update({each: each not in fresh for each in targets})
+        for target in fresh:
+            work = partial(self._changed_meanwhile, target)
+            self._relay.later(self._relay.settings.changes_apart, work)
+        for watcher in [*self._streams.values(), *self.sessions.values()] if fresh else ():
+            self._announce_lists(watcher, *fresh)
+
+    def _changed_meanwhile(self, target: Target) -> None:
+        if self._changed.pop(target):
+            self.lists_changed(target)
 
     # Sessions of legacy clients
 

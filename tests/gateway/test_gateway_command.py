@@ -152,9 +152,11 @@ def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -
         ('{"gateway":{"lazy":true},"gateway":{}}', "'gateway' is there twice"),
         ('{"gateway":{"relay":{"names":1,"names":2}}}', "gateway.relay: 'names' is there twice"),
         ('{"gateway":{"guard":{"a":{},"a":{}}}}', "gateway.guard: 'a' is there twice"),
+        ('{"gatway":{"breaker":null}}', "'gatway' is unknown: is 'gateway' meant?"),
+        ('{"Gateway":{"breaker":null}}', "'Gateway' is unknown: is 'gateway' meant?"),
     ],
 )
-def test_settings_that_are_there_twice(tmp_path: Path, text: str, said: str) -> None:
+def test_settings_that_are_there_twice_or_nearly(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "mcp.json"
     file.write_text(text)
     with pytest.raises(BadConfig, match=said):

@@ -524,7 +524,8 @@ def test_changes_of_a_list_are_told_a_moment_apart(client: str, server: str) -> 
     assert changes(scene).count((CHANGED, None)) == 2
 
 
-def test_many_announcements_of_a_change_cost_the_same_for_many_sessions() -> None:
+@pytest.mark.parametrize("what", ["announced", "gone and back"])
+def test_many_changes_cost_the_same_for_many_sessions(what: str) -> None:
     steps = list[int]()
     for sessions in (1, 10):
         backends = [Backend("a", MODERN, tools), Backend("b", LEGACY, tools)]
@@ -536,6 +537,8 @@ def test_many_announcements_of_a_change_cost_the_same_for_many_sessions() -> Non
         [listen] = link.listens
         change = SubscriptionNotification(listen, CHANGED, Raw(b"{}"))
         announce = partial(first.relay.from_server, link, change, now=0.0, wall=WALL)
+        if what != "announced":
+            announce = partial(first.relay.conversations.came_back, link)
         announce()
         steps.append(steps_of(announce, "/relay/"))
     assert steps[0] == steps[1]

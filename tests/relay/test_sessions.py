@@ -621,6 +621,22 @@ def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> N
     assert len(scene.told(ResultReceived)) == 1
 
 
+def test_a_client_that_does_not_read_is_asked_no_more() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.ask("tools/call", {"name": "wait"})
+    far, key = backend.waiting["call"]
+    link, near, _ = next(each for each in backend.wires if each[2] is far)
+    question = {**QUESTION, "message": "x" * (1 << 21)}
+    for _ in range((QUEUED >> 21) + 2):
+        far.request("elicitation/create", question, now=scene.now, parent=key)
+        near.receive_data(far.lines_to_send(), now=scene.now)
+        while (event := near.next_event()) is not None:
+            scene.relay.from_server(link, event, now=scene.now, wall=WALL)
+    assert QUEUED < scene.front.output_size < QUEUED + (1 << 22)
+    assert b"no client that can be asked" in near.lines_to_send()
+
+
 def test_a_question_that_nobody_answers_in_time() -> None:
     backend = Backend("a", MODERN, tools)
     scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=30.0))

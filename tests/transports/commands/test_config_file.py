@@ -382,12 +382,14 @@ def test_disabled_servers_are_left_out_but_read(file: Path) -> None:
 
 def test_misspelt_members_are_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     entry = {"command": "x", "arg": ["y"], "envFile": ".env", "alwaysAllow": [], "timeout": 3}
-    write(file, entry)
+    write(file, {**entry, "guard": {"deny": ["*"]}})
     with caplog.at_level(logging.WARNING, "mcpcore.config"):
         assert load_targets(file) == {"a": StdioTarget(("x",))}
     assert [record.getMessage() for record in caplog.records] == [
         f"{file}: server 'a': 'arg' is unknown: is 'args' meant?",
         f"{file}: server 'a': 'envFile' is not read: put its variables into 'env'",
+        f"{file}: server 'a': 'guard' is not read: a gateway reads it from the member 'gateway' "
+        "beside the servers",
     ]
 
 

@@ -77,8 +77,12 @@ _SCHEMES = {
     _WS: ("ws://", "wss://"),
 }
 _OF_COMMANDS = ("args", "env", "cwd")
-_NOT_READ = {"envFile": "put its variables into 'env'"}
-"""Members of other programs that matter to a server but are not supported, with a hint."""
+_OF_GATEWAY = "a gateway reads it from the member 'gateway' beside the servers"
+_NOT_READ = {
+    "envFile": "put its variables into 'env'",
+    **dict.fromkeys(("guard", "pins", "rates", "shared"), _OF_GATEWAY),
+}
+"""Members that matter to a server but are not read there, with a hint."""
 
 _REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -484,12 +488,16 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
 def read_section(file: Path, name: str) -> Any:
     """Return a member beside the servers of a file, an empty object if it has none.
 
-    Raises BadConfig, also for a member in it that is there twice.
+    Raises BadConfig, also for a member in it that is there twice, and for one that is nearly named
+    so in its place.
     """
     _, top = parse_file(file)
     if not isinstance(top, _Object):
         return {}
     _once(top, str(file), {name})
+    near = get_close_matches(name, top, n=1, cutoff=0.75)
+    if near and name not in top:
+        raise BadConfig(f"{file}: {near[0]!r} is unknown: is {name!r} meant?")
     section = top.get(name, {})
     _once_throughout(section, f"{file}: {name}")
     return section

@@ -86,7 +86,7 @@ class ServerGuard:
         trust = self._trust
         refusal = None if trust is None else trust.refusal_of(method, params)
         if trust is not None and refusal is UNCHECKED and (lists := trust.unread(method, params)):
-            raise ListsUnread(refusal, lists)
+            raise ListsUnread(UNCHECKED, lists)
         if refusal is not None:
             self._refuse(_label(caller), operation(method, to_json(params)), refusal)
             raise LocalProtocolError(refusal)
