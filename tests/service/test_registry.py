@@ -13,6 +13,7 @@ from msgspec import Struct
 
 import mcpcore.service
 from mcpcore.service import Server
+from mcpcore.spec.capabilities import APPS_EXTENSION, SKILLS_EXTENSION, TASKS_EXTENSION
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.resources import ResourceUpdatedParams
@@ -73,6 +74,14 @@ def test_capabilities_follow_what_there_is() -> None:
     other = Server("s")
     other.add_resource("t:a", "x")
     assert set(declared(other)) == {"logging", "resources"}
+
+
+def test_extensions_stand_beside_each_other() -> None:
+    server = Server("s", extensions={"com.example/x": {}})
+    server.add_tool(lambda: "x", "x", task="optional", app="ui://x")
+    server.add_skills({"a/SKILL.md": b"---\nname: a\ndescription: b\n---\n"})
+    names = set(declared(server)["extensions"])
+    assert names == {"com.example/x", TASKS_EXTENSION, SKILLS_EXTENSION, APPS_EXTENSION}
 
 
 def test_capabilities_that_are_asked_for() -> None:

@@ -1,6 +1,6 @@
 """Following tasks: what the client does when all goes well, and when it does not."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,9 @@ from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.client.tasks import TaskOptions
+from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.middleware import Answer
 from tests.clock import patience
 from tests.more_time import with_more_time
@@ -85,12 +87,17 @@ async def connected(
     *,
     options: TaskOptions | None = QUICK,
     limits: Limits | None = None,
+    middleware: Sequence[Any] = (),
     **callbacks: Any,
 ) -> AsyncIterator[Client]:
     settings = ClientSettings(tasks=options, limits=limits or Limits())
     with patience():
         async with connect(
-            target, revision=revision, callbacks=Callbacks(**callbacks), settings=settings
+            target,
+            revision=revision,
+            callbacks=Callbacks(**callbacks),
+            settings=settings,
+            middleware=middleware,
         ) as client:
             if isinstance(target, Server):
                 await client.tools()
@@ -100,7 +107,12 @@ async def connected(
 @pytest.mark.requirement("basic/utilities/cancellation/tasks-cancelled-by-task")
 async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> None:
     server = Shop()
-    async with connected(server, revision) as client:
+
+    async def slowly(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        await anyio.lowlevel.checkpoint()  # as one that writes a log
+        return await call_next()
+
+    async with connected(server, revision, middleware=[slowly]) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "work")
             await server.started.wait()
