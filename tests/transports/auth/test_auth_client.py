@@ -1,6 +1,7 @@
 """Clients that authorize themselves, end to end: a protected server and an authorization server."""
 
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -56,12 +57,14 @@ from mcpcore.errors import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.types import Tool
+from mcpcore_conformance.auth.model import Request, Response
 from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.servers import MergedList
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
-from tests.clock import HOUR, Clock, patience, turns, until
+from tests.clock import HOUR, PATIENCE, Clock, patience, turns, until
 from tests.faults.cutting import road
 from tests.transports.auth.auth_site import Asked, reply, site
 from tests.transports.auth.auth_stage import MACHINE, Person, Stage, notes, stage
@@ -457,6 +460,39 @@ async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Cl
                     person.hold.set()
     assert [(len(each.items), each.failures) for each in lists] == [(1, {}), (1, {})]
     assert len(person.asked) == 2
+
+
+async def test_a_slow_refresh_does_not_make_a_legacy_server_of_a_modern_one(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than the answer to the first request may."""
+    wall, asked, go_on, found = time.time, threading.Event(), threading.Event(), list[str]()
+    settings = settings_of(None)
+    async with stage(notes()) as on:
+        async with signed_in(on, settings=settings):
+            pass
+        handle = on.authority.handle
+
+        def slowly(request: Request) -> Response:
+            asked.set()
+            go_on.wait(PATIENCE)
+            return handle(request)
+
+        monkeypatch.setattr(on.authority, "handle", slowly)
+        monkeypatch.setattr(time, "time", lambda: wall() + 3580)
+
+        async def work() -> None:
+            afresh = replace(settings, eras=EraCache())
+            async with signed_in(on, settings=afresh) as client:
+                found.append(client.revision.name)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            await until(asked.is_set)
+            await clock.skip(8)
+            go_on.set()
+    assert found == ["2026-07-28"]
+    assert on.authority.grants() == [CODE, REFRESH]
 
 
 async def test_nobody_is_asked_again_and_again_by_looks_at_the_health_of_a_server(

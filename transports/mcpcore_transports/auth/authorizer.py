@@ -182,6 +182,7 @@ class Authorizer:
         self._failed: deque[tuple[int, Refused, AuthorizationError]] = deque(maxlen=_FAILURES)
         """Flows that have failed: their number, reason and error."""
         self._loaded = False
+        self._unready: AuthorizationError | None = None
 
     # Tokens
 
@@ -233,8 +234,21 @@ class Authorizer:
             raise AuthorizationError("the authorization gave no token")
         return found
 
+    async def prepare(self) -> None:
+        """Load the stored token, and refresh it if it expires.
+
+        What fails is an error of the first request.
+        """
+        try:
+            await self.token()
+        except AuthorizationError as error:
+            self._unready = error
+
     async def headers(self, method: str, url: str) -> Authorized:
         """Return the headers of a request with the token.  Raises AuthorizationError."""
+        unready, self._unready = self._unready, None
+        if unready is not None:
+            raise unready
         token = await self.token()
         if token is None:
             return Authorized(headers={}, generation=self.machine.generation)

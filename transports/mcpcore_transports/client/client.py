@@ -778,6 +778,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             repeatable_tools=self._repeatable,
             authorizer=self._authorizer,
         )
+        if self._authorizer is not None:
+            await self._authorizer.prepare()
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
             http = http_machine(

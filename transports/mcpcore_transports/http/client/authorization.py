@@ -84,6 +84,10 @@ class RequestAuthorizer(Protocol):
         """Return the seconds until the current token expires, None if nobody knows."""
         ...
 
+    async def prepare(self) -> None:
+        """Get ready for the first request, before anything waits for it with a deadline."""
+        ...
+
     async def headers(self, method: str, url: str) -> Authorized:
         """Return the headers of a request about to be sent.  Raises AuthorizationError."""
         ...
@@ -126,6 +130,9 @@ class GivenTokens:
         self._forget = forget
         self._last = ""
         self.generation = 0
+
+    async def prepare(self) -> None:
+        """Implement :meth:`RequestAuthorizer.prepare`: each request asks the application."""
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Implement :meth:`RequestAuthorizer.headers`."""
