@@ -61,6 +61,8 @@ _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
+_LEARNS = 1.0
+"""Seconds after the lists were read for a name in vain, in which no unknown name is a reason to."""
 _ALL = ""
 """Name in place of a server's for the pages of all in one."""
 _ENTRY = 500
@@ -155,6 +157,8 @@ class Lists:
         self._next: dict[tuple[str, str, bool], str | None] = {}
         """Cursors of the pages that continue the names known so far, by server, by method, and by
         True for modern clients: a server of both eras has two lists."""
+        self._unlearned: dict[str, float] = {}
+        """Times at which all lists were read and lacked the name in a request, by its method."""
         self._changes = 0
         """Number of changes of any list."""
         self._announced = 0
@@ -432,6 +436,7 @@ class Lists:
         """Keep no page of a server any longer."""
         self._changes += 1
         self._announced += methods is not LISTS
+        self._unlearned.clear()
         for place in product((_ALL, target.name), methods):
             for key in list(self._of_lists.get(place, ())):
                 self._drop(key)
@@ -555,10 +560,23 @@ class Lists:
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
-        event = arrival.event
-        if not self._relay.names.told_by_lists(event.method, event.params):
+        event, relay, names = arrival.event, self._relay, self._relay.names
+        method, params = event.method, event.params
+        if not names.told_by_lists(method, params):
             return False
-        self.read_kinds(arrival, [kind for _, kind in IN_PARAMS[event.method]], then)
+        if relay.now < self._unlearned.get(method, -math.inf) + _LEARNS:
+            return False
+        kinds = [kind for _, kind in IN_PARAMS[method]]
+        places = {
+            (name, each) for name in relay.targets for kind in kinds for each in _LISTED[kind]
+        }
+
+        def learned() -> None:
+            if names.read >= places and names.inward_in(method, params, learned=False) is None:
+                self._unlearned[method] = relay.now
+            then()
+
+        self.read_kinds(arrival, kinds, learned)
         return True
 
     def read_kinds(

@@ -306,8 +306,10 @@ class Relay:
             go_on(self.targets[found[0]], arrival, found[1])
         else:
             again = partial(self.find, arrival, go_on, learned=True)
-            if learned or not self.lists.learn(arrival, again):
+            if learned:
                 self._unknown(arrival)
+            elif not self.lists.learn(arrival, again):
+                again()
 
     def _unknown(self, arrival: Arrival) -> None:
         """Refuse a request for something that no server has."""

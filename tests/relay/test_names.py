@@ -509,6 +509,30 @@ def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
     assert scene.call("new") == f"{had}: {{}}"
 
 
+@pytest.mark.parametrize(
+    ("naming", "name"),
+    [
+        (Naming.NEVER, "unknown"),
+        (Naming.ON_CONFLICT, "unknown"),
+        (Naming.ALWAYS, f"a__{'x' * 52}_deadbeef"),  # as if it were shortened
+    ],
+)
+def test_unknown_names_make_no_client_read_all_lists_each_time(naming: Naming, name: str) -> None:
+    backends = [Backend(each, MODERN, tools) for each in "ab"]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+
+    def read() -> int:
+        for _ in range(5):
+            scene.ask("tools/call", {"name": name})
+        return len(backends[1].requests("tools/list"))
+
+    assert read() == 1
+    scene.wait(1.0)
+    assert read() == 2
+    scene.relay.lists.forget(scene.relay.targets["a"])  # as it has announced a change
+    assert read() == 3
+
+
 def test_a_link_to_what_another_server_has_stays() -> None:
     names = Names(["a", "b"], Naming.NEVER, 10)
     assert names.outward(U, "a", "x:1") == "x:1"
