@@ -579,8 +579,8 @@ async def test_calls_at_once_that_each_need_another_scope(binding: str) -> None:
     server, person = notes(), Person()
     names = [f"scope-{number}" for number in range(10)]
     for name in names:
-        needed = set() if "403" in binding else {name}
-        server.tool(lambda: "done", name=name, scopes=needed)
+        needed: dict[str, Any] = {} if "403" in binding else {"scopes": {name}}
+        server.tool(lambda: "done", name=name, **needed)
     async with (
         stage(server, binding.partition(" ")[0], scopes=tuple(names)) as on,
         signed_in(on, person) as client,
