@@ -19,15 +19,17 @@ from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpcore.auth.challenges import (
+    OAUTH_SCHEMES,
     Challenge,
+    credential_named,
     find_challenge,
     format_scopes,
+    metadata_named,
     parse_challenges,
     parse_scopes,
 )
@@ -44,14 +46,13 @@ from mcpcore.auth.grants import (
     code_grant,
     exchange_grant,
     jwt_bearer_grant,
+    read_code,
     refresh_grant,
 )
 from mcpcore.auth.metadata import (
     ErrorResponse,
-    ServerMetadata,
     TokenResponse,
     printable,
-    unique,
 )
 from mcpcore.auth.needs import (
     Callback,
@@ -72,7 +73,7 @@ from mcpcore.auth.needs import (
     expect,
 )
 from mcpcore.auth.proofs import thumbprint
-from mcpcore.auth.records import TokenRecord, read_record, token_key, written
+from mcpcore.auth.records import TokenRecord, read_record, sound_token, token_key, written
 from mcpcore.auth.registration import find_client, forget_client
 from mcpcore.auth.settings import (
     AuthorizationSettings,
@@ -148,14 +149,10 @@ AUTHORIZATION: Table[AuthState, AuthSignal] = {
 DIAGRAMS = (("Authorization of a client", "One client at one protected server.", AUTHORIZATION),)
 """State tables of this package, for docs/reference/protocol.md."""
 
-_MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
 _OFFLINE = "offline_access"
-_METADATA = "resource_metadata"
-_SCHEMES = ("bearer", "dpop")
-"""Schemes of OAuth, in lower case."""
-_REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
+_REGISTERED = {*OAUTH_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
 """Schemes and error codes of challenges, which are taken for no secret."""
 _WORD = 8
 """Characters of a secret that may be a part of other words by chance if it has fewer."""
@@ -444,7 +441,7 @@ class Authorization:
         ]
 
     def _challenge(self, refused: Refused) -> Challenge | None:
-        return find_challenge(self._challenges(refused), self._scheme.lower(), *_SCHEMES)
+        return find_challenge(self._challenges(refused), self._scheme.lower(), *OAUTH_SCHEMES)
 
     def _repeats(self, text: str) -> bool:
         """Return True if another party repeats the token or what it was got by, in any case.
@@ -480,11 +477,11 @@ class Authorization:
         challenges = self._challenges(refused)
         reason = _Reason(
             challenge=challenge,
-            named=_named(challenge, challenges),
+            named=metadata_named(challenge, challenges),
             more=more,
             operation=operation,
             tried=tried,
-            wanted=_wanted(challenges),
+            wanted=credential_named(challenges),
         )
         if more:  # a scope that was asked for in vain, or is held, is not asked for again
             lacking = self._lacking(reason)
@@ -704,10 +701,10 @@ class Authorization:
             self.notes.append("the token has more scopes than were asked for")
         record = replace(
             like,
-            access_token=_sound_token(response.access_token, what),
+            access_token=sound_token(response.access_token, what),
             scheme=self._scheme,
             # Kept if there is no new one (RFC 6749 section 6).
-            refresh_token=like.refresh_token if refresh is None else _sound_token(refresh, what),
+            refresh_token=like.refresh_token if refresh is None else sound_token(refresh, what),
             scopes=asked if scopes is None else tuple(sorted(scopes)),
             expires_at=None if lifetime is None else self._endpoints.wall + lifetime,
             lifetime=lifetime,
@@ -971,7 +968,7 @@ class Authorization:
         )
         answer = expect((yield need), Callback)
         before.append(wall)
-        code = _code(answer.query, state, authority.metadata)
+        code = read_code(answer.query, state, authority.metadata)
         if isinstance(code, ErrorResponse):
             if reason.more and code.error == "access_denied":
                 self._denied.pop(reason.scopes, None)
@@ -980,59 +977,3 @@ class Authorization:
                     del self._denied[next(iter(self._denied))]
             raise AuthorizationError(told("authorization was refused", code))
         return code_grant(code, redirect, verifier, authority.resource)
-
-
-def _named(chosen: Challenge | None, challenges: list[Challenge]) -> str | None:
-    """Return the URL of metadata that the chosen challenge names, or else another of OAuth."""
-    of_oauth = [each for each in challenges if each.scheme in _SCHEMES]
-    ordered = of_oauth if chosen is None else [chosen, *of_oauth]
-    return next((each.params[_METADATA] for each in ordered if _METADATA in each.params), None)
-
-
-def _wanted(challenges: list[Challenge]) -> str | None:
-    """Return the credential that a challenge names in its own way, None if there is none such.
-
-    A Bearer challenge may name a realm, and be for tokens of an issuer all the same.
-    """
-    for challenge in challenges:
-        realm = challenge.params.get("realm")
-        if realm is not None:
-            return printable(f"{challenge.scheme} of the realm {realm}", 100)
-    if find_challenge(challenges, *_SCHEMES) is None and challenges:
-        return printable(challenges[0].scheme, 100)
-    return None
-
-
-def _code(query: str, state: str, metadata: ServerMetadata) -> str | ErrorResponse:
-    """Return the code, or the error, of an authorization response (RFC 9207 section 2.4: ``iss``).
-
-    Raises DocumentRefused for another response than the one to the request.
-    """
-    what = "the authorization response"
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=32)
-    except ValueError:
-        raise DocumentRefused(what, "it has too many parameters") from None
-    params = unique(pairs, what)
-    if params.get("state") != state:
-        raise DocumentRefused(what, "its state is not the one that was sent")
-    issuer = params.get("iss")
-    if issuer is None and metadata.authorization_response_iss_parameter_supported:
-        raise DocumentRefused(what, "it names no issuer")
-    if issuer is not None and issuer != metadata.issuer:
-        raise DocumentRefused(what, "it is of another issuer")
-    if "error" in params:
-        return ErrorResponse(
-            error=params["error"], error_description=params.get("error_description")
-        )
-    if not params.get("code"):
-        raise DocumentRefused(what, "it has no code")
-    return params["code"]
-
-
-def _sound_token(token: str, what: str) -> str:
-    """Return a token as plain text.  Raises DocumentRefused for one that no header can hold."""
-    text = str.__str__(token)
-    if not text or len(text) > _MAX_TOKEN or not all("!" <= char <= "~" for char in text):
-        raise DocumentRefused(what, "its token cannot be sent")
-    return text

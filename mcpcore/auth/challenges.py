@@ -8,8 +8,11 @@ Sources: RFC 9110 sections 5.3 (several lines are one list), 5.6.4 (quoted strin
 import re
 from collections.abc import Iterable, Mapping
 
+from mcpcore.auth.metadata import printable
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
+OAUTH_SCHEMES = ("bearer", "dpop")
+"""Schemes of OAuth, in lower case."""
 MAX_CHALLENGES = 32
 MAX_LENGTH = 16 * 1024
 """Characters of all lines together that are read; challenges behind them are ignored."""
@@ -22,6 +25,7 @@ _PARAM = re.compile(rf"({_NAME})[ \t]*=[ \t]*(?:({_NAME})|{_QUOTED}){_END}")
 _SCHEME = re.compile(rf"({_NAME})(?: +|{_END})")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*" + _END)
 _GAP = re.compile(r"[ \t,]*")
+_METADATA = "resource_metadata"
 _CUT = "\0"
 """End of a text that was cut off; it is malformed wherever it stands."""
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -120,3 +124,24 @@ def format_scopes(scopes: Iterable[str]) -> str:
     if not all(map(_SCOPE.fullmatch, ordered)):
         raise ValueError("a scope holds visible ASCII characters but quotes and backslashes")
     return " ".join(ordered)
+
+
+def metadata_named(chosen: Challenge | None, challenges: list[Challenge]) -> str | None:
+    """Return the URL of metadata that the chosen challenge names, or else another of OAuth."""
+    of_oauth = [each for each in challenges if each.scheme in OAUTH_SCHEMES]
+    ordered = of_oauth if chosen is None else [chosen, *of_oauth]
+    return next((each.params[_METADATA] for each in ordered if _METADATA in each.params), None)
+
+
+def credential_named(challenges: list[Challenge]) -> str | None:
+    """Return the credential that a challenge names in its own way, None if there is none such.
+
+    A Bearer challenge may name a realm, and be for tokens of an issuer all the same.
+    """
+    for challenge in challenges:
+        realm = challenge.params.get("realm")
+        if realm is not None:
+            return printable(f"{challenge.scheme} of the realm {realm}", 100)
+    if find_challenge(challenges, *OAUTH_SCHEMES) is None and challenges:
+        return printable(challenges[0].scheme, 100)
+    return None

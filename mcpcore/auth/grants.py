@@ -14,13 +14,13 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import msgspec
 from msgspec import Struct
 
-from mcpcore.auth.metadata import ServerMetadata, printable
-from mcpcore.errors import AuthorizationError
+from mcpcore.auth.metadata import ErrorResponse, ServerMetadata, printable, unique
+from mcpcore.errors import AuthorizationError, DocumentRefused
 from mcpcore.wire.redaction import Secret
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -260,3 +260,30 @@ def exchange_grant(
         "resource": resource,
         "scope": scope,
     }
+
+
+def read_code(query: str, state: str, metadata: ServerMetadata) -> str | ErrorResponse:
+    """Return the code, or the error, of an authorization response (RFC 9207 section 2.4: ``iss``).
+
+    Raises DocumentRefused for another response than the one to the request.
+    """
+    what = "the authorization response"
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=32)
+    except ValueError:
+        raise DocumentRefused(what, "it has too many parameters") from None
+    params = unique(pairs, what)
+    if params.get("state") != state:
+        raise DocumentRefused(what, "its state is not the one that was sent")
+    issuer = params.get("iss")
+    if issuer is None and metadata.authorization_response_iss_parameter_supported:
+        raise DocumentRefused(what, "it names no issuer")
+    if issuer is not None and issuer != metadata.issuer:
+        raise DocumentRefused(what, "it is of another issuer")
+    if "error" in params:
+        return ErrorResponse(
+            error=params["error"], error_description=params.get("error_description")
+        )
+    if not params.get("code"):
+        raise DocumentRefused(what, "it has no code")
+    return params["code"]

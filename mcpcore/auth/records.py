@@ -10,9 +10,11 @@ from msgspec import Struct
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.errors import DocumentRefused
 from mcpcore.wire.redaction import HIDDEN, Discreet, Secret, shown_url
 
 _PREFIX = "token "
+_MAX_TOKEN = 64 * 1024
 
 
 class TokenKey(Discreet, frozen=True, kw_only=True, array_like=True):
@@ -131,3 +133,11 @@ def read_record(data: bytes | None, kind: type[R]) -> R | None:
 def written(record: TokenRecord | ClientRecord) -> bytes:
     """Return a record as JSON for the store, with its secrets."""
     return msgspec.json.encode(record, enc_hook=Secret.reveal)
+
+
+def sound_token(token: str, what: str) -> str:
+    """Return a token as plain text.  Raises DocumentRefused for one that no header can hold."""
+    text = str.__str__(token)
+    if not text or len(text) > _MAX_TOKEN or not all("!" <= char <= "~" for char in text):
+        raise DocumentRefused(what, "its token cannot be sent")
+    return text
