@@ -477,6 +477,7 @@ async def test_what_is_sent() -> None:
         assert seen[0].headers["host"] == f"127.0.0.1:{port}"
         assert seen[0].headers["authorization"] == "Bearer x"
         assert seen[0].headers["accept-encoding"] == "identity"
+        assert seen[0].headers["user-agent"] == "mcpcore"
         assert seen[0].headers["mcp-name"] == "echo"
 
 

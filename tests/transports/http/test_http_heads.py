@@ -13,6 +13,7 @@ from mcpcore_transports.http1.format import (
     error_reply,
     format_request,
     format_response,
+    with_agent,
 )
 from mcpcore_transports.http1.heads import RequestParser, ResponseParser, find_head, parse_response
 from mcpcore_transports.http1.settings import HeadLimits, HttpServerSettings
@@ -279,6 +280,14 @@ def test_framing_of_responses(
 ) -> None:
     parsed = parse_response(data)
     assert (parsed.length, parsed.chunked, parsed.keep_alive) == (length, chunked, keep_alive)
+
+
+@pytest.mark.parametrize("own", [(), ((b"user-agent", b"mine/1"),)])
+def test_a_request_has_one_user_agent(own: tuple[tuple[bytes, bytes], ...]) -> None:
+    sent = with_agent([(b"host", b"a"), *own])
+    assert [value for name, value in sent if name == b"user-agent"] == [
+        own[0][1] if own else b"mcpcore"
+    ]
 
 
 def test_response_head_has_a_date_of_the_current_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,7 +294,8 @@ async def test_https_goes_through_a_tunnel(revision: str) -> None:
         netloc = urlsplit(place).netloc
         for method, target, seen in proxy.asked:
             assert (method, target, seen["host"]) == ("CONNECT", netloc, netloc)
-            assert set(seen) == {"host", "proxy-authorization"}, "nothing that is the server's"
+            own = {"host", "proxy-authorization", "user-agent"}
+            assert set(seen) == own, "nothing that is the server's"
 
 
 @pytest.mark.parametrize("secure", [False, True])

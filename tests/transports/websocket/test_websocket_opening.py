@@ -118,7 +118,7 @@ async def test_the_client_offers_mcp_and_nothing_else() -> None:
         await client.echo(a=1)
         names = {name for name, _ in running.handshakes[0].headers}
     assert names == {b"host", b"upgrade", b"connection", b"sec-websocket-version",
-                     b"sec-websocket-key"}  # fmt: skip
+                     b"sec-websocket-key", b"user-agent"}  # fmt: skip
 
 
 @pytest.mark.parametrize("secure", [False, True])

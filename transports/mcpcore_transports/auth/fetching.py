@@ -25,7 +25,7 @@ from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origi
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, is_local, proxy_for
 from mcpcore_transports.http1.body import BadHead
 from mcpcore_transports.http1.connection import Http1Client
-from mcpcore_transports.http1.format import format_request
+from mcpcore_transports.http1.format import format_request, with_agent
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import LOST, clock
 
@@ -195,7 +195,6 @@ def _request(need: Fetch, url: Url, origin: Origin) -> bytes:
     headers = [
         (b"host", host),
         (b"accept-encoding", CODINGS[False]),
-        (b"user-agent", b"mcpcore"),  # firewalls refuse requests without one
         (b"connection", b"close"),
         *((name.encode(), str.__str__(text).encode()) for name, text in need.headers.items()),
     ]
@@ -207,6 +206,6 @@ def _request(need: Fetch, url: Url, origin: Origin) -> bytes:
         if relay.authorization is not None:
             headers.append((b"proxy-authorization", relay.authorization))
     try:
-        return format_request(need.method, target, headers) + need.body
+        return format_request(need.method, target, with_agent(headers)) + need.body
     except ValueError:
         raise ExchangeFailed("the request holds characters that no head may hold") from None

@@ -16,6 +16,7 @@ from mcpcore.wire.redaction import is_secret_header
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
+_AGENT = (b"user-agent", b"mcpcore")
 _ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
 
 _date: tuple[int, bytes] = (-1, b"")
@@ -81,6 +82,14 @@ def format_reply(reply: HttpReply) -> bytes:
     key, body = (reply.status, reply.headers), reply.body
     head = _HEADS.get(key) or _head(*key)
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, date_header(), len(body), body)
+
+
+def with_agent(headers: HeaderList) -> HeaderList:
+    """Return the headers of a request with a User-Agent: the one that is there, or ours.
+
+    Firewalls refuse requests without one (RFC 9110 section 10.1.5: a client should send it).
+    """
+    return headers if b"user-agent" in dict(headers) else [*headers, _AGENT]
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -35,7 +35,7 @@ from mcpcore_transports.http.client.client import (
 )
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody, BadHead
-from mcpcore_transports.http1.format import format_request
+from mcpcore_transports.http1.format import format_request, with_agent
 from mcpcore_transports.http1.heads import ResponseHead, ResponseParser
 from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
 from mcpcore_transports.running.functions import called, failure_of
@@ -259,7 +259,7 @@ def _prepare(
             raise ValueError(f"the header {given!r} is set by the engine")
         if tokens is not None and name in AUTHORIZING:
             raise ValueError("the header Authorization is set by `auth`")
-    sent = [*lines, *own, *map(own_header, (tokens or {}).items())]
+    sent = with_agent([*lines, *own, *map(own_header, (tokens or {}).items())])
     return _Request(format_request("GET", target, sent), sent, key)
 
 

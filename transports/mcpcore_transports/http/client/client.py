@@ -34,7 +34,7 @@ from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http1.body import BadBody, BadCoding, BadHead, Bomb
 from mcpcore_transports.http1.connection import Http1Client, Http1State
-from mcpcore_transports.http1.format import format_request
+from mcpcore_transports.http1.format import format_request, with_agent
 from mcpcore_transports.http1.heads import ResponseParser
 from mcpcore_transports.http1.settings import HeadLimits, HttpClientLinkSettings
 from mcpcore_transports.link import LOST, App, clock, not_reached
@@ -425,7 +425,8 @@ class Origin(Struct, frozen=True):
         headers = [(b"host", authority.encode("idna" if not authority.isascii() else "ascii"))]
         if proxy.authorization is not None:
             headers.append((b"proxy-authorization", proxy.authorization))
-        await stream.send(format_request("CONNECT", headers[0][1].decode(), headers))
+        head = format_request("CONNECT", headers[0][1].decode(), with_agent(headers))
+        await stream.send(head)
         buffer = bytearray()
         heads = ResponseParser(limits)
         while (head := heads.take(buffer)) is None:
@@ -798,6 +799,7 @@ class PooledConnection:
         """Return the head of a request for this connection.  Raises :class:`ExchangeFailed`."""
         link, target = self._link, send.target
         headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
+        headers = with_agent(headers)
         relay = self._origin.relay
         if relay is not None:
             host = next(value for name, value in headers if name == b"host")
