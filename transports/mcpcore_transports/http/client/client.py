@@ -425,8 +425,8 @@ class Origin(Struct, frozen=True):
         headers = [(b"host", authority.encode("idna" if not authority.isascii() else "ascii"))]
         if proxy.authorization is not None:
             headers.append((b"proxy-authorization", proxy.authorization))
-        head = format_request("CONNECT", headers[0][1].decode(), with_agent(headers))
-        await stream.send(head)
+        request = format_request("CONNECT", headers[0][1].decode(), with_agent(headers))
+        await stream.send(request)
         buffer = bytearray()
         heads = ResponseParser(limits)
         while (head := heads.take(buffer)) is None:
