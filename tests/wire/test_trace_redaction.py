@@ -313,6 +313,13 @@ def test_the_same_secret_has_the_same_name_throughout() -> None:
     assert places == ["note", "token"]
 
 
+@pytest.mark.parametrize("written", ["ab/cd-1234", "ab\\/cd-1234", "\\u0061b/cd-1234"])
+def test_a_known_secret_is_found_however_it_is_written(written: str) -> None:
+    redactor = Redactor()
+    redactor.text(json.dumps({"token": "ab/cd-1234"}))
+    assert redactor.text(f'{{"note": "see {written}"}}') == ('{"note": "see <hidden-1>"}', ["note"])
+
+
 def test_also_where_it_stands_before_it_is_known() -> None:
     shown, _ = redact({"note": f"it is {SECRET}", "password": SECRET})
     assert SECRET not in json.dumps(shown)
