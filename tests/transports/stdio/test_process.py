@@ -199,6 +199,27 @@ async def test_a_killed_server_is_told_by_the_name_of_the_signal(anyio_backend_n
     assert link.returncode == -signal.SIGKILL
 
 
+HEIR = """
+import json, os, sys, time
+asked = json.loads(sys.stdin.readline())
+if os.fork():
+    os._exit(0)
+time.sleep(0.3)
+error = {"code": -32603, "message": "last words"}
+print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": error}), flush=True)
+"""
+
+
+async def test_what_is_in_the_pipe_of_a_server_that_has_ended_is_read() -> None:
+    client, link = make_link(sys.executable, "-c", HEIR)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.run)
+        client.begin()
+        ended = await client.outcome(client.call("echo"))
+        assert "last words" in ended.message
+        await link.aclose()
+
+
 async def test_a_server_that_closes_its_output(anyio_backend_name: str) -> None:
     settings = {**FAST, "connection": ConnectionSettings(drain=0.1)}
     async with spawned(anyio_backend_name, "mute", "sleep", **settings) as (client, link):
