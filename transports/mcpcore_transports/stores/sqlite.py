@@ -247,9 +247,8 @@ class SqliteStore:
         if key is not None:
             self._use(key, wall)
             changed = self._run(
-                "UPDATE sessions SET record = ?1, version = ?2, created = ?3"
-                " WHERE key = ?4 AND version < ?2",
-                *(text, record.version, record.created, key),
+                "UPDATE sessions SET record = ?1, version = ?2 WHERE key = ?3 AND version < ?2",
+                *(text, record.version, key),
             )
             return None if changed.rowcount else self._record(key)
         if record.version > 1:
@@ -257,7 +256,7 @@ class SqliteStore:
         self._admit(record.owner, wall)
         self._run(
             "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
-            *(record.id, record.owner, text, record.version, record.created),
+            *(record.id, record.owner, text, record.version, base.begun(record, wall)),
         )
         return None
 
