@@ -196,6 +196,18 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
     assert os.environ.get("MCPCORE_LIFELINE") is None
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_an_address_that_the_resolver_repeats_is_reserved_once(
+    monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **how: 2 * resolve(*where, **how))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1] if given else 0
+    with reserved("127.0.0.1", port) as found:
+        assert found == port or not given
+
+
 def test_what_fails_while_an_address_is_reserved_is_left_as_it_is() -> None:
     with pytest.raises(FileNotFoundError, match=r"^something else$"), reserved("127.0.0.1", 0):
         raise FileNotFoundError("something else")
