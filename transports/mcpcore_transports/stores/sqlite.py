@@ -13,6 +13,7 @@ import os
 import platform
 import secrets
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -885,6 +886,8 @@ def _place_of_processes() -> str:
 
 
 def _process_is_gone(process: int) -> bool:
+    if sys.platform == "win32":  # signal 0 is Ctrl-C there; the lease tells of the end
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
