@@ -81,7 +81,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
                 if port:
                     with socket.socket(family, kind, protocol) as probe:
                         _bind(probe, at, socket.SO_REUSEADDR)
-                _bind(held, at, socket.SO_REUSEPORT)
+                try:
+                    _bind(held, at, socket.SO_REUSEPORT)
+                except OSError:
+                    # Connections of a server of one process, which has just ended, linger here.
+                    _bind(held, at, socket.SO_REUSEADDR)
                 port = port or held.getsockname()[1]
         except (OSError, UnicodeError) as error:
             readable = OSError(cannot_listen(host, port, error))
