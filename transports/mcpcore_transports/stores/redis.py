@@ -239,7 +239,10 @@ def _outcome(step: Step, reply: Reply) -> StepOutcome:
         return None if reply is None else _task(reply)
     if isinstance(step, storing.TaskList):
         return tuple(_task(each) for each in reply)
-    return _OPERATIONS[type(step)].outcome(reply[0])
+    try:
+        return _OPERATIONS[type(step)].outcome(reply[0])
+    except ValueError as error:  # a record of another version
+        return StoreFailure(_reason(error))
 
 
 def _task(reply: Reply) -> StoredTask:
