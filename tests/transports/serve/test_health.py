@@ -1,6 +1,7 @@
 """Health checks of the application: how they fail, and what /health then says."""
 
 import json
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -90,6 +91,30 @@ async def test_what_fails_is_told_until_it_is_well() -> None:
         await until({"database": "no connection"})
         broken.clear()
         await until({})
+
+
+async def test_changes_are_logged_and_a_check_that_fails_from_the_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, broken = Server("shop", version="1"), {"disk"}
+
+    @server.health_check
+    async def disk() -> bool:
+        return "disk" not in broken
+
+    @server.health_check
+    async def queue() -> None:
+        pass
+
+    with caplog.at_level(logging.INFO, "mcpcore.health"):
+        async with asking(server) as until:
+            await until({"disk": "failed"})
+            broken.clear()
+            await until({})
+    assert caplog.messages == [
+        "the health check disk fails: failed",
+        "the health check disk is well",
+    ]
 
 
 async def test_a_check_that_hangs_has_failed_and_disturbs_no_other() -> None:

@@ -196,6 +196,35 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
     assert os.environ.get("MCPCORE_LIFELINE") is None
 
 
+def test_an_address_is_reserved_while_connections_of_its_last_server_linger() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as last:
+        port = last.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            last.accept()[0].close()  # who closes first keeps the connection in TIME_WAIT
+            assert client.recv(1) == b""
+    with reserved("127.0.0.1", port) as found:
+        assert found == port
+        with socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(("127.0.0.1", port))
+            worker.listen()
+            with pytest.raises(OSError, match="in use"), reserved("127.0.0.1", port):
+                pass
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_address_that_the_resolver_repeats_is_reserved_once(
+    monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **how: 2 * resolve(*where, **how))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1] if given else 0
+    with reserved("127.0.0.1", port) as found:
+        assert found == port or not given
+
+
 def test_what_fails_while_an_address_is_reserved_is_left_as_it_is() -> None:
     with pytest.raises(FileNotFoundError, match=r"^something else$"), reserved("127.0.0.1", 0):
         raise FileNotFoundError("something else")

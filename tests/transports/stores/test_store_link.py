@@ -29,6 +29,8 @@ class Moody(MemoryStore):
         super().__init__()
         self.fails: Exception | None = None
         self.deaf: Exception | None = None
+        self.rude: Exception | None = None
+        self.forgets = False
         self.left: list[str] = []
         self.batches: list[int] = []
         self.heard = threading.Event()
@@ -40,7 +42,8 @@ class Moody(MemoryStore):
         self.batches.append(len(steps))
         if self.fails is not None:
             raise self.fails
-        return super().commit(worker, steps, wall)
+        outcomes = super().commit(worker, steps, wall)
+        return outcomes[1:] if self.forgets else outcomes
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         if self.deaf is not None:
@@ -51,6 +54,8 @@ class Moody(MemoryStore):
     def leave(self, worker: str) -> None:
         self.left.append(worker)
         super().leave(worker)
+        if self.rude is not None:
+            raise self.rude
 
 
 def make_server() -> Server:
@@ -84,6 +89,27 @@ async def test_a_worker_leaves_when_its_server_ends() -> None:
         assert await said(url, "hello") == "hello"
         assert store.left == []
     assert len(set(store.left)) == 1  # the thread that waits for notes may say it once more
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailableError("gone"), ZeroDivisionError("a fault")])
+async def test_a_store_that_fails_at_the_end_holds_no_server_up(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Moody()
+    store.rude = fault
+    async with site(store) as url:
+        assert await said(url, "hello") == "hello"
+    assert f": {fault}" in caplog.text
+
+
+async def test_a_store_that_forgets_an_outcome_ends_no_server() -> None:
+    store = Moody()
+    async with site(store) as url:
+        store.forgets = True
+        with pytest.raises(NegotiationError):
+            await said(url, "lost")
+        store.forgets = False
+        assert await said(url, "hello") == "hello"
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailableError("gone"), ZeroDivisionError("a fault")])

@@ -94,6 +94,19 @@ def test_counts_that_redis_has_lost_in_part_are_taken_up_again(
         assert [record.id for record in loaded if isinstance(record, SessionRecord)] == names[-2:]
 
 
+def test_a_record_that_cannot_be_read_harms_no_other_step(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    store.commit("a", [save("r", 1000), save("s", 1000)], 1000)
+    client.hset("p:{r}:s", "record", b'{"id":"r"}')
+    again = SessionSave(token=1, session="r", record=record("r", created=1000))
+    batch = [again, SessionLoad(token=1, session="r"), SessionTouch(token=1, session="s")]
+    saved, loaded, other = store.commit("a", batch, 1001)
+    assert isinstance(saved, StoreFailure)
+    assert isinstance(loaded, StoreFailure)
+    assert other is True
+
+
 def touched(store: RedisStore) -> list[StepOutcome]:
     """Which of the sessions r, s and t are there."""
     return store.commit("a", [SessionTouch(token=1, session=each) for each in "rst"], 1003)

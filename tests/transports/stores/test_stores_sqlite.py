@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -191,3 +192,16 @@ def test_what_is_over_leaves_the_file(store: SqliteStore) -> None:
         "proofs": 0,
         "task bytes": 0,
     }
+
+
+def test_no_process_is_looked_for_where_that_would_be_a_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda process, number: signals.append(number))
+    for platform in (sys.platform, "win32"):
+        signals.clear()
+        monkeypatch.setattr(sys, "platform", platform)
+        with closing(SqliteStore(tmp_path / platform)) as store:
+            assert store.commit("a", [], 1000) == []
+        assert signals == ([] if platform == "win32" else [0])

@@ -71,17 +71,21 @@ def reserved(host: str, port: int) -> Iterator[int]:
         raise OSError("several workers need SO_REUSEPORT, which this system does not have")
     with ExitStack() as stack:
         try:
-            places = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, kind, protocol, _, address in places:
+            # those that the workers listen on, each once: some resolvers repeat 127.0.0.1
+            flags = socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+            places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+            for family, kind, protocol, _, address in dict.fromkeys(places):
                 held = stack.enter_context(socket.socket(family, kind, protocol))
                 at = (address[0], port, *address[2:])
                 # with SO_REUSEPORT we would silently share it with workers of an earlier start
                 if port:
                     with socket.socket(family, kind, protocol) as probe:
                         _bind(probe, at, socket.SO_REUSEADDR)
-                _bind(held, at, socket.SO_REUSEPORT)
+                try:
+                    _bind(held, at, socket.SO_REUSEPORT)
+                except OSError:
+                    # Connections of a server of one process, which has just ended, linger here.
+                    _bind(held, at, socket.SO_REUSEADDR)
                 port = port or held.getsockname()[1]
         except (OSError, UnicodeError) as error:
             readable = OSError(cannot_listen(host, port, error))

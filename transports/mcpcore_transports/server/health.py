@@ -29,16 +29,17 @@ async def watch_health(
     machine.failing = dict.fromkeys(checks, "not checked yet")
     interval, timeout = runtime.settings.health_interval, runtime.settings.health_timeout
     attempts = {name: _attempt(runtime, check) for name, check in checks.items()}
+    before: dict[str, str] = {}
     while True:
         found: dict[str, str] = {}
         async with anyio.create_task_group() as tasks:
             for name, attempt in attempts.items():
                 tasks.start_soon(_check, name, attempt, timeout, found)
-        for name in found.keys() - machine.failing.keys():
+        for name in found.keys() - before.keys():
             logger.warning("the health check %s fails: %s", name, found[name])
-        for name in machine.failing.keys() - found.keys():
+        for name in before.keys() - found.keys():
             logger.info("the health check %s is well", name)
-        machine.failing = found
+        machine.failing = before = found
         await anyio.sleep(interval)
 
 

@@ -173,6 +173,15 @@ class Store(Protocol):
         """Close connections and files; stored data stays."""
 
 
+def begun(record: SessionRecord, wall: float) -> float:
+    """Return the time from which the age of a new session counts.
+
+    The clock of its worker is behind if the machine has slept, or its time was set, since the
+    worker has started; else such a session would be over at once.
+    """
+    return max(record.created, wall)
+
+
 def ends(created: float, used: float | None, settings: StoreSettings) -> float:
     """Return the time at which a session ends; ``used`` None: never used since it was made."""
     if used is None:

@@ -40,6 +40,7 @@ from mcpcore_transports.stores.base import (
     Grade,
     StepOutcome,
     StoreSettings,
+    begun,
     is_request,
     made_room,
     moved,
@@ -238,7 +239,10 @@ def _outcome(step: Step, reply: Reply) -> StepOutcome:
         return None if reply is None else _task(reply)
     if isinstance(step, storing.TaskList):
         return tuple(_task(each) for each in reply)
-    return _OPERATIONS[type(step)].outcome(reply[0])
+    try:
+        return _OPERATIONS[type(step)].outcome(reply[0])
+    except ValueError as error:  # a record of another version
+        return StoreFailure(_reason(error))
 
 
 def _task(reply: Reply) -> StoredTask:
@@ -407,7 +411,7 @@ class RedisStore:
             for part in _notes(step.session, reply)
         ]
         try:
-            self._follow_up(told, self._made(steps, replies), wall)
+            self._follow_up(told, self._made(steps, replies, wall), wall)
         except StoreUnavailableError:
             # the steps themselves have been answered
             self._failed()
@@ -466,7 +470,9 @@ class RedisStore:
             made.append(self._of_workers("deleted", *deleted))
         return made
 
-    def _made(self, steps: Sequence[Step], replies: Sequence[Reply]) -> dict[str, _Made]:
+    def _made(
+        self, steps: Sequence[Step], replies: Sequence[Reply], wall: float
+    ) -> dict[str, _Made]:
         """Return the sessions that the steps have made and not deleted again."""
         made: dict[str, _Made] = {}
         for step, reply in zip(steps, replies, strict=True):
@@ -475,7 +481,7 @@ class RedisStore:
             if isinstance(step, storing.SessionDelete):
                 made.pop(step.session, None)
             elif isinstance(step, storing.SessionSave) and reply[0] == 1:
-                made[step.session] = _Made(step.record.owner, step.record.created)
+                made[step.session] = _Made(step.record.owner, begun(step.record, wall))
             elif (known := made.get(step.session)) is not None and type(step) in _GRADES:
                 known.grade = max(known.grade, _GRADES[type(step)])
         return made

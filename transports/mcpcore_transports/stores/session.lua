@@ -287,14 +287,15 @@ function ops.save() -- record, version, created
     if tonumber(ARGV[5]) <= fact('version') then
       return redis.call('HGET', facts, 'record')
     end
-    redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
+    redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5])
     return 0
   end
   if tonumber(ARGV[5]) > 1 then
     return -1
   end
   remove()
-  redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
+  local created = tonumber(ARGV[6]) < wall and wall_text or ARGV[6] -- see begun() in base.py
+  redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', created)
   expire_keys()
   return 1
 end

@@ -13,6 +13,7 @@ import os
 import platform
 import secrets
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -247,9 +248,8 @@ class SqliteStore:
         if key is not None:
             self._use(key, wall)
             changed = self._run(
-                "UPDATE sessions SET record = ?1, version = ?2, created = ?3"
-                " WHERE key = ?4 AND version < ?2",
-                *(text, record.version, record.created, key),
+                "UPDATE sessions SET record = ?1, version = ?2 WHERE key = ?3 AND version < ?2",
+                *(text, record.version, key),
             )
             return None if changed.rowcount else self._record(key)
         if record.version > 1:
@@ -257,7 +257,7 @@ class SqliteStore:
         self._admit(record.owner, wall)
         self._run(
             "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
-            *(record.id, record.owner, text, record.version, record.created),
+            *(record.id, record.owner, text, record.version, base.begun(record, wall)),
         )
         return None
 
@@ -886,6 +886,8 @@ def _place_of_processes() -> str:
 
 
 def _process_is_gone(process: int) -> bool:
+    if sys.platform == "win32":  # signal 0 is Ctrl-C there; the lease tells of the end
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -107,7 +107,8 @@ class StoreLink(App):
                 await anyio.to_thread.run_sync(
                     self._store.leave, self._worker, abandon_on_cancel=True
                 )
-            except StoreUnavailableError as error:
+            except BaseException as raised:  # a fault as below: the server ends all the same
+                error = failure_of(raised)
                 logger.warning("the store does not hear that %s goes: %s", self._worker, error)
 
     async def _carry_out(self) -> None:
@@ -126,7 +127,10 @@ class StoreLink(App):
 
     def _commit(self, batch: list[Step]) -> list[StepOutcome]:
         try:
-            return self._store.commit(self._worker, batch, time.time())
+            outcomes = self._store.commit(self._worker, batch, time.time())
+            if len(outcomes) != len(batch):
+                raise RuntimeError(f"{len(batch)} steps have {len(outcomes)} outcomes")
+            return outcomes
         except BaseException as raised:
             # A third party's store may have faults; waiting callers must be told.
             error = failure_of(raised)
