@@ -460,8 +460,8 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
-            screened = _mapped(declaration, _screened, key)
-            return Raw(msgspec.json.encode(screened))
+            named = {each: value for each, value in declaration.items() if each == key}
+            return Raw(msgspec.json.encode(_mapped(declaration, _screened) | named))
         return raw
 
     def _note(self, method: str, name: str, reason: str | None) -> None:
@@ -627,16 +627,24 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _mapped(value: Any, change: Callable[[Any], Any], stays: str | None = None) -> Any:
-    """Return a JSON value with its texts and numbers changed, but for the members ``stays``."""
+def _mapped(value: Any, change: Callable[[Any], Any], uris: str | None = None) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for URIs in members ``uris``."""
     if isinstance(value, list):
-        return [_mapped(each, change, stays) for each in value]
+        return [_mapped(each, change, uris) for each in value]
     if isinstance(value, dict):
         return {
-            change(name): inner if name == stays else _mapped(inner, change, stays)
+            change(name): inner if name == uris and _is_uri(inner) else _mapped(inner, change, uris)
             for name, inner in value.items()
         }
     return change(value)
+
+
+_BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+
+
+def _is_uri(value: Any) -> bool:
+    """Return True for a text that may be a URI; none has blanks (RFC 3986 section 2)."""
+    return isinstance(value, str) and _BARE_URI.fullmatch(value) is not None
 
 
 def _screened(value: Any) -> Any:

@@ -604,10 +604,15 @@ def test_globs(glob: str, name: str, matches: bool) -> None:
 @pytest.mark.parametrize("treatment", Treatment)
 def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, descriptions=treatment)
-    kept = msgspec.json.decode(policy.listed("tools/list", page(tool(description=ATTACK))))["tools"]
+
+    def poisoned(text: str) -> S:
+        schema = {"properties": {"name": {"description": text}}}
+        return {**tool(description=text), "inputSchema": schema}
+
+    kept = msgspec.json.decode(policy.listed("tools/list", page(poisoned(ATTACK))))["tools"]
     expected = {
-        Treatment.NOTE: [tool(description=ATTACK)],
-        Treatment.REDACT: [tool(description=SCREENED)],
+        Treatment.NOTE: [poisoned(ATTACK)],
+        Treatment.REDACT: [poisoned(SCREENED)],
         Treatment.BLOCK: [],
     }
     assert kept == expected[treatment]
@@ -617,7 +622,8 @@ def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
 @pytest.mark.parametrize("treatment", Treatment)
 def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, results=treatment)
-    link = {"type": "resource_link", "uri": ATTACK}  # an address stays what it is
+    address = f"a:{ATTACK.replace(' ', '%20')}"  # it stays what it is
+    link: S = {"type": "resource_link", "uri": address, "x": {"uri": ATTACK}}
     image = {"type": "image", "data": MEDIA}
     blob = {"uri": "a:b", "blob": b64encode(ATTACK.encode()).decode()}
     said: S = {"content": [{"type": "text", "text": ATTACK}, link, image, {"data": ATTACK}, blob]}
@@ -627,6 +633,7 @@ def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     expected = {Treatment.NOTE: ATTACK, Treatment.REDACT: SCREENED}
     text = expected.get(treatment)
     if treatment is Treatment.REDACT:
+        link["x"]["uri"] = SCREENED
         blob["blob"] = b64encode(SCREENED.encode()).decode()  # base64, as the schema asks
     seen = [{"type": "text", "text": text}, link, image, {"data": text}, blob]
     assert kept == (None if text is None else seen)
