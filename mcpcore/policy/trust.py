@@ -4,6 +4,7 @@ A :class:`TrustPolicy` sees the lists, results, errors and questions of one serv
 the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -580,9 +581,28 @@ def called(method: str, params: Body) -> list[tuple[str, str]]:
 
 
 def _members(body: Any, name: str) -> list[Any]:
-    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError."""
-    text = body if isinstance(body, dict | Raw) else to_json(body)
-    return [each for key, each in members_of(text).items() if key.lower() == name]
+    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError.
+
+    Where one occurs several times, some servers read the first (RFC 8259 section 4): all are
+    returned.  A tuple has the members of an object, as :func:`_all_members` returns them.
+    """
+    if isinstance(body, tuple):
+        members: Iterable[tuple[str, Any]] = body
+    elif isinstance(body, dict):
+        members = body.items()
+    else:
+        text = bytes(body) if isinstance(body, Raw) else bytes(to_json(body))
+        members = members_of(text).items()
+        if b"\\u00" in text or text.lower().count(f'"{name}"'.encode()) > 1:
+            members = _all_members(text)
+    return [each for key, each in members if key.lower() == name]
+
+
+def _all_members(text: bytes) -> tuple[tuple[str, Any], ...]:
+    """Return the members of an object, each as often as it occurs; so are those of others in it."""
+    # Python makes no number of very many digits, which may be there.
+    found: tuple[tuple[str, Any], ...] = json.loads(text, object_pairs_hook=tuple, parse_int=str)
+    return found
 
 
 def _text(value: Any) -> str:

@@ -138,6 +138,24 @@ def test_every_request_that_names_what_is_not_allowed(
         assert ("not allowed" in str(policy.refusal_of(method, form))) is refused
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "refused"),
+    [
+        ("tools/call", '{"name": "secret", "name": "open"}', True),
+        ("tools/call", '{"na\\u006de": "secret", "name": "open"}', True),
+        ("tools/call", '{"name": "open", "arguments": {"name": "secret", "x": "\\u0041"}}', False),
+        ("completion/complete", '{"ref": {"name": "secret"}, "ref": {"name": "open"}}', True),
+        ("completion/complete", '{"ref": {"name": "secret", "name": "open"}}', True),
+        ("completion/complete", '{"ref": {"name": "open", "name": "open"}}', False),
+        ("completion/complete", '{"ref": [{"name": "secret"}], "ref": 1}', False),
+    ],
+)
+def test_a_name_that_occurs_twice(method: str, params: str, refused: bool) -> None:
+    """Some servers read the first, others the last."""
+    policy, _ = made(None, deny=("*secret",))
+    assert ("not allowed" in str(policy.refusal_of(method, Raw(params.encode())))) is refused
+
+
 @pytest.mark.parametrize("pins", [None, PINS])
 def test_a_directory_shows_nothing_that_must_not_be_read(pins: ServerDescription | None) -> None:
     policy, _ = made(pins, strict=pins is not None, deny=("*secret*",))
