@@ -76,7 +76,7 @@ CHANGES = {
     "notifications/resources/list_changed": ("resources/list", TEMPLATES, SKILLS),
 }
 """Lists that a notification is about."""
-RESULTS = frozenset({*CALLS, COMPLETE, "tasks/result", "tasks/get"})
+RESULTS = frozenset({*CALLS, COMPLETE, "tasks/get", "tasks/list", "tasks/result", "tasks/cancel"})
 """Requests whose results are screened and redacted."""
 TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
 """Notifications that are, too: they have the results of tasks, or texts about them."""

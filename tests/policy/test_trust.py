@@ -660,6 +660,14 @@ def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     assert notice.blocked is (treatment is Treatment.BLOCK)
 
 
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/list", "tasks/result", "tasks/cancel"])
+def test_what_a_server_says_of_tasks_is_screened(method: str) -> None:
+    policy, _ = made(None, results=Treatment.BLOCK)
+    task = {"taskId": "1", "status": "failed", "statusMessage": ATTACK}
+    said = {"tasks": [task]} if method == "tasks/list" else task
+    assert policy.passed(method, Raw(msgspec.json.encode(said))) is None
+
+
 @pytest.mark.parametrize("treatment", Treatment)
 def test_long_media_and_texts_raise_no_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, results=treatment)
