@@ -573,6 +573,9 @@ class Authorization:
     def _loading(self) -> Steps[None]:
         try:
             record = yield from self._load()
+        except _Cancelled:
+            self._move(AuthSignal.NOTHING)  # whoever needs it next loads it
+            return
         except AuthorizationError as error:
             self._fail(error)
             return

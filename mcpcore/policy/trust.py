@@ -4,6 +4,7 @@ A :class:`TrustPolicy` sees the lists, results, errors and questions of one serv
 the calls before they are sent.  Bodies that raise nothing stay byte for byte.
 """
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,7 +76,7 @@ CHANGES = {
     "notifications/resources/list_changed": ("resources/list", TEMPLATES, SKILLS),
 }
 """Lists that a notification is about."""
-RESULTS = frozenset({*CALLS, COMPLETE, "tasks/result", "tasks/get"})
+RESULTS = frozenset({*CALLS, COMPLETE, "tasks/get", "tasks/list", "tasks/result", "tasks/cancel"})
 """Requests whose results are screened and redacted."""
 TOLD = frozenset({"notifications/tasks", "notifications/tasks/status"})
 """Notifications that are, too: they have the results of tasks, or texts about them."""
@@ -460,8 +461,8 @@ class TrustPolicy:
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
-            screened = _mapped(declaration, _screened, key)
-            return Raw(msgspec.json.encode(screened))
+            named = {each: value for each, value in declaration.items() if each == key}
+            return Raw(msgspec.json.encode(_mapped(declaration, _screened) | named))
         return raw
 
     def _note(self, method: str, name: str, reason: str | None) -> None:
@@ -580,9 +581,28 @@ def called(method: str, params: Body) -> list[tuple[str, str]]:
 
 
 def _members(body: Any, name: str) -> list[Any]:
-    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError."""
-    text = body if isinstance(body, dict | Raw) else to_json(body)
-    return [each for key, each in members_of(text).items() if key.lower() == name]
+    """Return the members of an object by one name, in any case.  Raises msgspec.MsgspecError.
+
+    Where one occurs several times, some servers read the first (RFC 8259 section 4): all are
+    returned.  A tuple has the members of an object, as :func:`_all_members` returns them.
+    """
+    if isinstance(body, tuple):
+        members: Iterable[tuple[str, Any]] = body
+    elif isinstance(body, dict):
+        members = body.items()
+    else:
+        text = bytes(body) if isinstance(body, Raw) else bytes(to_json(body))
+        members = members_of(text).items()
+        if b"\\u00" in text or text.lower().count(f'"{name}"'.encode()) > 1:
+            members = _all_members(text)
+    return [each for key, each in members if key.lower() == name]
+
+
+def _all_members(text: bytes) -> tuple[tuple[str, Any], ...]:
+    """Return the members of an object, each as often as it occurs; so are those of others in it."""
+    # Python makes no number of very many digits, which may be there.
+    found: tuple[tuple[str, Any], ...] = json.loads(text, object_pairs_hook=tuple, parse_int=str)
+    return found
 
 
 def _text(value: Any) -> str:
@@ -627,16 +647,24 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _mapped(value: Any, change: Callable[[Any], Any], stays: str | None = None) -> Any:
-    """Return a JSON value with its texts and numbers changed, but for the members ``stays``."""
+def _mapped(value: Any, change: Callable[[Any], Any], uris: str | None = None) -> Any:
+    """Return a JSON value with its texts and numbers changed, but for URIs in members ``uris``."""
     if isinstance(value, list):
-        return [_mapped(each, change, stays) for each in value]
+        return [_mapped(each, change, uris) for each in value]
     if isinstance(value, dict):
         return {
-            change(name): inner if name == stays else _mapped(inner, change, stays)
+            change(name): inner if name == uris and _is_uri(inner) else _mapped(inner, change, uris)
             for name, inner in value.items()
         }
     return change(value)
+
+
+_BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+
+
+def _is_uri(value: Any) -> bool:
+    """Return True for a text that may be a URI; none has blanks (RFC 3986 section 2)."""
+    return isinstance(value, str) and _BARE_URI.fullmatch(value) is not None
 
 
 def _screened(value: Any) -> Any:

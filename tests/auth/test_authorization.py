@@ -335,6 +335,17 @@ def test_a_store_that_fails_ends_the_load() -> None:
     assert str(machine.error) == "the disk is?gone"
 
 
+def test_a_load_that_is_cancelled_can_begin_anew() -> None:
+    world = World()
+    token = ready(world).token
+    machine = world.client()
+    machine.load(wall=world.wall)
+    machine.cancel("nobody waits", wall=world.wall)
+    assert (machine.state, machine.error, machine.need) == (AuthState.IDLE, None, None)
+    machine.load(wall=world.wall)
+    assert world.run(machine).token == token
+
+
 def test_a_token_of_the_other_scheme_is_not_used() -> None:
     world = World()
     ready(world)

@@ -5,13 +5,28 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, connect
+from mcpcore.engine.peer import Peer
+from mcpcore.errors import LinkError
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
-from tests.clock import patience
+from mcpcore_transports.link import App
+from mcpcore_transports.sockets.client import SocketClientLink
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.targets import (
+    CustomTarget,
+    HttpTarget,
+    MemoryTarget,
+    StdioTarget,
+    Target,
+    TcpTarget,
+    WebSocketTarget,
+    parse_target,
+)
+from tests.clock import Clock, patience, until
 from tests.gateway.backend import backend
 from tests.gateway.test_gateway import (
     ERAS,
@@ -164,3 +179,68 @@ async def test_a_command_that_starts_again_in_another_era(
             await connected.call_tool("crash")
         with patience():
             assert await echoed(connected) == "backend: hi"
+
+
+@pytest.mark.parametrize("up", ["http", "ws"])
+async def test_a_slow_token_does_not_make_a_legacy_server_of_a_modern_one(
+    up: str, clock: Clock
+) -> None:
+    """It takes longer than the answer to the first request may, and than that of a client."""
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def token() -> str:
+        asked.set()
+        await go_on.wait()
+        return "token"
+
+    binding: dict[str, Any] = {up: ANY_PORT}
+    async with served(backend(), revisions=ERAS, **binding) as behind:
+        kind = HttpTarget if up == "http" else WebSocketTarget
+        targets = {"only": kind(behind.url, auth=token)}
+        settings = GatewaySettings(start_time=0.1)
+        async with (
+            gateway(targets, settings, http=ANY_PORT) as front,
+            connect(front.url, revision=MODERN) as client,
+        ):
+            used: list[str] = []
+
+            async def call() -> None:
+                used.append(text(await client.call_tool("revision")))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await until(asked.is_set)
+                await clock.skip(8)
+                go_on.set()
+    assert used == [MODERN]
+
+
+class Opening(CustomTarget):
+    """A server of both eras on a socket that does not listen at first."""
+
+    name = "opening"
+
+    def __init__(self, url: str) -> None:
+        self._target = parse_target(url)
+        self._tried = False
+
+    def make_link(self, peer: Peer, app: App) -> StreamConnection:
+        assert isinstance(self._target, TcpTarget)
+        first, self._tried = not self._tried, True
+        return Closed(peer, app) if first else SocketClientLink(peer, app, self._target)
+
+
+class Closed(StreamConnection):
+    """A connection that cannot be opened."""
+
+    async def _open(self) -> None:
+        raise LinkError("nobody is there")
+
+
+async def test_a_server_that_is_not_there_at_first_is_no_legacy_one() -> None:
+    async with (
+        served(backend(), revisions=ERAS, tcp=ANY_PORT) as behind,
+        gateway({"only": Opening(behind.url)}, http=ANY_PORT) as front,
+        connect(front.url, revision=MODERN) as client,
+    ):
+        assert text(await client.call_tool("revision")) == MODERN

@@ -47,6 +47,7 @@ from mcpcore_transports.running.functions import called
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.targets import HttpTarget, Replicas, WebSocketTarget
 from tests.auth.world import key_of
+from tests.clock import turns, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
 from tests.transports.asgi_fixture import free_port
@@ -518,6 +519,50 @@ async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
             gone.set()
         assert account.good
         assert (await account.refused(refused)).header() == "Bearer access-1"
+
+
+class Slow(MemoryTokens):
+    """A store that takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.go_on = 0, anyio.Event()
+        self.go_on.set()
+
+    async def load(self, key: str) -> Stored:
+        self.waiting += 1
+        await self.go_on.wait()
+        return await super().load(key)
+
+
+async def test_every_request_waits_for_the_stored_token() -> None:
+    """Also after one that has gone away meanwhile."""
+    store, found = Slow(), list[bool]()
+    async with authority() as stage, anyio.create_task_group() as tasks:
+        await expiring(stage, store, 400)
+        kept = await store.load(key_of(stage.server))
+        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
+        store.waiting, store.go_on = 0, anyio.Event()
+        desk = SignInDesk(
+            SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Principal("ann")
+        )
+        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, lambda _: None)
+        desk.open(made)
+
+        async def judge() -> None:
+            await called(desk, HttpRequest(method="POST", path="/mcp", headers=[]))
+            found.append(made.signed_in("ann"))
+
+        async with anyio.create_task_group() as gone:
+            gone.start_soon(judge)
+            await until(lambda: store.waiting)
+            gone.cancel_scope.cancel()
+        tasks.start_soon(judge)
+        tasks.start_soon(judge)
+        await turns()
+        assert found == []
+        store.go_on.set()
+    assert found == [True, True]
 
 
 async def test_links_end_and_are_limited() -> None:

@@ -17,7 +17,7 @@ SERVER = """
 """
 CLIENT = """
     abandon admit cancel close deadline end exchanges fail give_up_exchange handle_timeout
-    has_input next_event notify parked
+    has_input next_event notify parked postpone
     progress reconnects release renounce request requests_to_send respond response_data
     response_end response_head retry retry_exchange revision session settings start
     state stream_fault succeed url uses_sse

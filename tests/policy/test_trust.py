@@ -138,6 +138,24 @@ def test_every_request_that_names_what_is_not_allowed(
         assert ("not allowed" in str(policy.refusal_of(method, form))) is refused
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "refused"),
+    [
+        ("tools/call", '{"name": "secret", "name": "open"}', True),
+        ("tools/call", '{"na\\u006de": "secret", "name": "open"}', True),
+        ("tools/call", '{"name": "open", "arguments": {"name": "secret", "x": "\\u0041"}}', False),
+        ("completion/complete", '{"ref": {"name": "secret"}, "ref": {"name": "open"}}', True),
+        ("completion/complete", '{"ref": {"name": "secret", "name": "open"}}', True),
+        ("completion/complete", '{"ref": {"name": "open", "name": "open"}}', False),
+        ("completion/complete", '{"ref": [{"name": "secret"}], "ref": 1}', False),
+    ],
+)
+def test_a_name_that_occurs_twice(method: str, params: str, refused: bool) -> None:
+    """Some servers read the first, others the last."""
+    policy, _ = made(None, deny=("*secret",))
+    assert ("not allowed" in str(policy.refusal_of(method, Raw(params.encode())))) is refused
+
+
 @pytest.mark.parametrize("pins", [None, PINS])
 def test_a_directory_shows_nothing_that_must_not_be_read(pins: ServerDescription | None) -> None:
     policy, _ = made(pins, strict=pins is not None, deny=("*secret*",))
@@ -604,10 +622,15 @@ def test_globs(glob: str, name: str, matches: bool) -> None:
 @pytest.mark.parametrize("treatment", Treatment)
 def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, descriptions=treatment)
-    kept = msgspec.json.decode(policy.listed("tools/list", page(tool(description=ATTACK))))["tools"]
+
+    def poisoned(text: str) -> S:
+        schema = {"properties": {"name": {"description": text}}}
+        return {**tool(description=text), "inputSchema": schema}
+
+    kept = msgspec.json.decode(policy.listed("tools/list", page(poisoned(ATTACK))))["tools"]
     expected = {
-        Treatment.NOTE: [tool(description=ATTACK)],
-        Treatment.REDACT: [tool(description=SCREENED)],
+        Treatment.NOTE: [poisoned(ATTACK)],
+        Treatment.REDACT: [poisoned(SCREENED)],
         Treatment.BLOCK: [],
     }
     assert kept == expected[treatment]
@@ -617,7 +640,8 @@ def test_descriptions_that_raise_an_alarm(treatment: Treatment) -> None:
 @pytest.mark.parametrize("treatment", Treatment)
 def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     policy, notices = made(None, results=treatment)
-    link = {"type": "resource_link", "uri": ATTACK}  # an address stays what it is
+    address = f"a:{ATTACK.replace(' ', '%20')}"  # it stays what it is
+    link: S = {"type": "resource_link", "uri": address, "x": {"uri": ATTACK}}
     image = {"type": "image", "data": MEDIA}
     blob = {"uri": "a:b", "blob": b64encode(ATTACK.encode()).decode()}
     said: S = {"content": [{"type": "text", "text": ATTACK}, link, image, {"data": ATTACK}, blob]}
@@ -627,12 +651,21 @@ def test_results_that_raise_an_alarm(treatment: Treatment) -> None:
     expected = {Treatment.NOTE: ATTACK, Treatment.REDACT: SCREENED}
     text = expected.get(treatment)
     if treatment is Treatment.REDACT:
+        link["x"]["uri"] = SCREENED
         blob["blob"] = b64encode(SCREENED.encode()).decode()  # base64, as the schema asks
     seen = [{"type": "text", "text": text}, link, image, {"data": text}, blob]
     assert kept == (None if text is None else seen)
     [notice] = notices
     assert (notice.method, notice.name, notice.differences) == ("tools/call", "", ())
     assert notice.blocked is (treatment is Treatment.BLOCK)
+
+
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/list", "tasks/result", "tasks/cancel"])
+def test_what_a_server_says_of_tasks_is_screened(method: str) -> None:
+    policy, _ = made(None, results=Treatment.BLOCK)
+    task = {"taskId": "1", "status": "failed", "statusMessage": ATTACK}
+    said = {"tasks": [task]} if method == "tasks/list" else task
+    assert policy.passed(method, Raw(msgspec.json.encode(said))) is None
 
 
 @pytest.mark.parametrize("treatment", Treatment)

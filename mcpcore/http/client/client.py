@@ -109,7 +109,8 @@ class HttpClient:
     Raises ValueError for a URL or settings that cannot be used.
 
     ``request``, ``retry``, ``cancel``, ``abandon``, ``notify``, ``respond``, ``progress``,
-    ``release`` and ``renounce`` are the methods of a :class:`~mcpcore.engine.peer.Peer`.
+    ``release``, ``renounce`` and ``postpone`` are the methods of a
+    :class:`~mcpcore.engine.peer.Peer`.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class HttpClient:
         self._state.peer = peer
         self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
         self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
-        self.admit = peer.admit
+        self.admit, self.postpone = peer.admit, peer.postpone
         self.respond, self.progress, self.release = peer.respond, peer.progress, peer.release
 
     # Facts

@@ -14,6 +14,7 @@ import redis
 from mcpcore import MemoryTarget, RedisRateLimits, RuntimeSettings, Server, clock, connect
 from mcpcore.errors import PeerError, StoreUnavailableError
 from mcpcore.policy.rates import Activity, Rate, RateKey
+from tests.clock import HOUR
 from tests.transports.redis_server import PROGRAMS, RedisServer, redis_server
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +66,26 @@ async def test_no_burst_is_exceeded_by_requests_at_once(server: RedisServer, bur
                     group.start_soon(call, worker)
     unused = 2 * (burst // 64) * burst  # no more than a block for each call at once
     assert burst - unused <= sum(admissions) <= burst
+
+
+@pytest.mark.parametrize("tools", [{}, {"add": 1000}])
+async def test_calls_at_once_use_what_others_have_left(
+    server: RedisServer, tools: dict[str, int]
+) -> None:
+    """Each has taken a whole block, so that they have used up the burst in Redis."""
+    rates = {Activity.TOOLS: Rate(SELDOM, burst=640)}
+    own = {name: Rate(SELDOM, burst=each) for name, each in tools.items()}
+    admissions: list[bool] = []
+
+    async def call() -> None:
+        admissions.append(await admitted(limits))
+
+    with closing(RedisRateLimits(server.url, rates, per_tool=own, lease=HOUR)) as limits:
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(call)
+        assert admissions == [True] * 100
+        assert [await admitted(limits) for _ in range(541)] == [True] * 540 + [False]
 
 
 async def test_the_last_block_of_a_burst_is_smaller(server: RedisServer) -> None:

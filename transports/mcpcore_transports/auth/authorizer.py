@@ -239,6 +239,7 @@ class Authorizer:
 
         What fails is an error of the first request.
         """
+        self._unready = None
         try:
             await self.token()
         except AuthorizationError as error:

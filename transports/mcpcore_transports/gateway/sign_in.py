@@ -164,6 +164,11 @@ class Account(Authorizer):
         return await self.attempt.ask(need, listener)
 
     @property
+    def loaded(self) -> bool:
+        """True once the store has told whether there is a token."""
+        return self._loaded
+
+    @property
     def good(self) -> bool:
         """True if there is a token that its server has not refused for good."""
         return self.machine.token is not None and not self._refused
@@ -239,7 +244,8 @@ class ServerDesk:
 
     async def load(self, principal: str) -> None:
         """Take up the stored token of a principal, of before this process."""
-        if principal in self._accounts:
+        known = self._known(principal)
+        if known is not None and known.loaded:
             return
         try:
             await self.account(principal).token()

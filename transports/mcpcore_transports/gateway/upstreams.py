@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+from anyio.abc import TaskStatus
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
@@ -346,6 +347,7 @@ class ServerBehind:
             machine = self._http_machine(target, config)
             conversation.machine = machine
             conversation.carrier = http_link(machine, conversation, target, None, authorizer)
+            conversation.authorizer = authorizer
         else:
             peer = conversation.machine = Peer(Role.CLIENT, config)
             conversation.carrier = (
@@ -406,6 +408,8 @@ class Conversation:
     machine: "Peer | HttpClient"
     carrier: "HttpClientLink | StreamConnection | _ServedHere"
     """Link of the machine."""
+    authorizer: "RequestAuthorizer | None" = None
+    """Authorizer of the requests over HTTP; another connection is opened once it has a token."""
 
     def __init__(self, upstream: ServerBehind, link: UpstreamLink) -> None:
         self.upstream = upstream
@@ -425,6 +429,9 @@ class Conversation:
         """True if it ended by a failure."""
         self._closing = False
         self._begun = False
+        self._made_at = clock()
+        self._linked = False
+        """True once the link was open."""
         self._end_text = ""
         """Reason of an end, which may tell where the server is."""
         self._unopened = ""
@@ -486,7 +493,8 @@ class Conversation:
         self.link.refused |= denied and personal
         unwanted = self._closing or self.link.ended  # by us
         self.failed |= self._begun and not unwanted and not self.link.refused
-        upset = isinstance(self.machine, Peer) and self.machine.upset is not None
+        heard = self._linked and not self.carrier.unprovoked
+        upset = heard and isinstance(self.machine, Peer) and self.machine.upset is not None
         if upset and self.address.negotiation is Negotiation.AUTO:
             # Some legacy servers end when they are asked server/discover.
             self.address.negotiation = Negotiation.LEGACY
@@ -537,8 +545,10 @@ class Conversation:
                     if counts:
                         await fleet.starting.acquire()
                         upstream.start(self._share_start)
+                    if self.authorizer is not None:
+                        await self._prepare(self.authorizer)
                     self._begun = True
-                    await self.carrier.run()
+                    await self.carrier.run(task_status=self)
             except LinkError as error:
                 if self.opened is not None:
                     logger.warning("%s: %s", upstream.name, _in_a_line(str(error)))
@@ -556,6 +566,19 @@ class Conversation:
                     upstream.relayed.fault = closed or "closed by this side"
                     self._end(upstream.relayed.fault)
                 upstream.ended(self)
+
+    async def _prepare(self, authorizer: "RequestAuthorizer") -> None:
+        """Get a token for the first request, while no deadline passes: for as long as one has."""
+        with anyio.move_on_after(self.settings.limits.request_timeout):
+            await authorizer.prepare()
+
+    def started(self, value: Any = None) -> None:
+        """Let the deadlines of requests begin, as the link is open; called by the link.
+
+        Else a modern server that takes long to reach would be taken for a legacy one.
+        """
+        self._linked = True
+        self.machine.postpone(self._made_at, clock())
 
     async def _share_start(self) -> None:
         """Give room to the next process once this one is ready, has ended, or takes long."""
@@ -597,6 +620,8 @@ def _in_a_line(text: str) -> str:
 class _ServedHere:
     """Link of a conversation with a server of this process, which it serves meanwhile."""
 
+    unprovoked = False
+
     def __init__(self, peer: Peer, app: Conversation, target: targets.MemoryTarget) -> None:
         self._peer = peer
         self._app = app
@@ -606,7 +631,7 @@ class _ServedHere:
         self.trace = None if trace is None else trace.connection("client")
         """Recorder of the link, which is there before it."""
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Serve the server, and run the link to its end.  Raises LifespanError."""
         target = self._target
         with ungrouped():
@@ -615,7 +640,7 @@ class _ServedHere:
                     self._peer, self._app, target.server, group, target.settings, wire=target.wire
                 )
                 self._link.trace = self.trace
-                await self._link.run()
+                await self._link.run(task_status=task_status)
 
     def flush_soon(self) -> None:
         """Flush the link, once it runs."""

@@ -34,6 +34,10 @@ class _Lease(Struct):
     """Time after which they count as used."""
     refused_until: float = 0.0
 
+    def usable(self, now: float) -> bool:
+        """Return True if there is a unit to use."""
+        return self.units > 0 and self.ends > now
+
 
 class RedisRateLimits:
     """Rate limiter that counts in a Redis server, for all workers together.
@@ -89,15 +93,27 @@ class RedisRateLimits:
             return self._local.admit(activity, caller, now=now)
         keys = limited(self._rates, activity, tool)
         leases = {key: self._leased(key, caller) for key in keys}
-        wait = max((each.refused_until - now for each in leases.values()), default=0.0)
-        if wait > 0:
-            self.refused.update(key for key, each in leases.items() if each.refused_until > now)
-            return wait
-        missing = [key for key, each in leases.items() if not each.units or each.ends <= now]
+        missing = self._use(leases, keys, now)
+        refused = [key for key in missing if leases[key].refused_until > now]
+        if refused:
+            self.refused.update(refused)
+            self._give_back(leases, missing)
+            return max(leases[key].refused_until for key in refused) - now
+        return self._ask(caller, leases, missing) if missing else 0.0
+
+    def _use(
+        self, leases: Mapping[RateKey, _Lease], keys: Sequence[RateKey], now: float
+    ) -> list[RateKey]:
+        """Use a unit of each limit that has one here; return the others."""
+        missing = [key for key in keys if not leases[key].usable(now)]
         for key in keys:
             if key not in missing:
                 leases[key].units -= 1
-        return self._ask(caller, leases, missing) if missing else 0.0
+        return missing
+
+    def _give_back(self, leases: Mapping[RateKey, _Lease], missing: Sequence[RateKey]) -> None:
+        for key in leases.keys() - missing:
+            leases[key].units += 1
 
     def _leased(self, key: RateKey, caller: str) -> _Lease:
         lease = self._leases.setdefault((key, caller), _Lease())
@@ -118,20 +134,23 @@ class RedisRateLimits:
             values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
         command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
         reply = await looked_up(self._take, command, clock())
-        now, longest = clock(), 0.0
-        for key, wait, units in zip(missing, map(float, reply[::2]), reply[1::2], strict=True):
-            lease = leases[key]
-            if units:
+        now, waits = clock(), dict(zip(missing, map(float, reply[::2]), strict=True))
+        if all(reply[1::2]):
+            for key, units in zip(missing, reply[1::2], strict=True):
+                lease = leases[key]
                 lease.units = units - 1 + (lease.units if lease.ends > now else 0)
                 lease.ends = now + self._lease
-            if wait > 0:
-                self.refused[key] += 1
-                lease.refused_until = now + wait
-                longest = max(longest, wait)
-        if longest:
-            for key in leases.keys() - missing:
-                leases[key].units += 1
-        return longest
+            return 0.0
+        # Requests at the same time have taken a block each, and leave most of it.
+        missing = self._use(leases, missing, now)
+        refused = {key: waits[key] for key in missing if waits[key] > 0}
+        for key, wait in refused.items():
+            self.refused[key] += 1
+            leases[key].refused_until = now + wait
+        if refused:
+            self._give_back(leases, missing)
+            return max(refused.values())
+        return await self._ask(caller, leases, missing) if missing else 0.0
 
     def _take(self, command: "Command", asked: float) -> Any:
         """Ask Redis, in a thread; fail if it has kept another waiting since this was asked.

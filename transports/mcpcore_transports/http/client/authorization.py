@@ -129,14 +129,24 @@ class GivenTokens:
         self._source = source
         self._forget = forget
         self._last = ""
+        self._ahead: Secret | AuthorizationError | None = None
+        """Outcome for the first request, which has been asked for ahead."""
         self.generation = 0
 
     async def prepare(self) -> None:
-        """Implement :meth:`RequestAuthorizer.prepare`: each request asks the application."""
+        """Implement :meth:`RequestAuthorizer.prepare`."""
+        try:
+            self._ahead = await self._token()
+        except AuthorizationError as error:
+            self._ahead = error
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Implement :meth:`RequestAuthorizer.headers`."""
-        value = Secret(f"Bearer {(await self._token()).reveal()}")
+        ahead, self._ahead = self._ahead, None
+        if isinstance(ahead, AuthorizationError):
+            raise ahead
+        token = ahead if ahead and ahead == self._last else await self._token()
+        value = Secret(f"Bearer {token.reveal()}")
         return Authorized(headers={"authorization": value}, generation=self.generation)
 
     async def _token(self) -> Secret:
