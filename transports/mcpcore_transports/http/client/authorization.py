@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
@@ -262,6 +263,7 @@ class AuthorizedExchanges:
     async def headers(self, send: HttpSend) -> Mapping[str, str]:
         """Return the headers that authorize a request.  Raises AuthorizationError."""
         made = await self._authorizer.headers(send.method, self._origin + send.target)
+        await anyio.lowlevel.checkpoint_if_cancelled()  # nobody would forget it
         self._sent[send.exchange] = made
         return made.headers
 
