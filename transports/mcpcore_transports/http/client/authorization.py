@@ -283,7 +283,12 @@ class AuthorizedExchanges:
             self._again.pop(exchange, None)
 
     def abort(self, exchange: Route) -> None:
-        """Forget an exchange that was given up; nobody needs to sign in for it."""
+        """Forget an exchange that was given up; nobody needs to sign in for it.
+
+        If it waits for an answer only the rest of its refusal was, which is too long to be read.
+        """
+        if self._machine.parked(exchange):
+            return
         self._sent.pop(exchange, None)
         self._again.pop(exchange, None)
         scope = self._asking.get(exchange)
