@@ -357,7 +357,7 @@ class HttpClient:
         """Handle a part of a response body."""
         state = self._state
         call = state.calls.get(exchange)
-        if call is None:
+        if call is None or call.admission is Admission.PARKED:
             return
         if call.report_at is not None:
             self._count(call, len(data))
@@ -402,9 +402,10 @@ class HttpClient:
     ) -> None:
         """Handle the end of a response; ``error`` if it broke off, ``fault`` if more than that."""
         state = self._state
-        call = state.calls.pop(exchange, None)
-        if call is None:
+        call = state.calls.get(exchange)
+        if call is None or call.admission is Admission.PARKED:
             return
+        del state.calls[exchange]
         if call.deadline is not None:
             state.deadlines.set(call, None)
         if call.refusal is not None:

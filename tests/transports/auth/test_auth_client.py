@@ -69,6 +69,7 @@ from tests.faults.cutting import road
 from tests.transports.auth.auth_site import Asked, reply, site
 from tests.transports.auth.auth_stage import MACHINE, Person, Stage, notes, stage
 from tests.transports.served import ANY_PORT
+from tests.transports.villain import Side, good, villain
 
 pytestmark = pytest.mark.anyio
 
@@ -851,6 +852,53 @@ async def test_a_function_is_asked_once_more_after_a_refusal() -> None:
             on.expire()
             with pytest.raises(CallUnauthorized, match="refuses the token that was given"):
                 await add(client)
+
+
+@pytest.mark.filterwarnings(
+    # On trio: httpx leaves its inner generators to the garbage collector if a body is not read.
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("size", [1_000, 1_000_000])
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_refusal_of_any_length_is_answered(carrier: str, size: int) -> None:
+    """A page that explains it may be longer than what is read for the sake of the connection."""
+    refused = False
+    asked, go_on, broken_off = anyio.Event(), anyio.Event(), list[str]()
+
+    async def token() -> str:
+        if not refused:
+            return "old"
+        asked.set()
+        try:
+            await go_on.wait()
+        except anyio.get_cancelled_exc_class():
+            broken_off.append("new")
+            raise
+        return "new"
+
+    async def refuse(side: Side) -> bool:
+        nonlocal refused
+        if side.headers["authorization"] == "Bearer new":
+            return await good(side)
+        refused = True
+        head = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: %d\r\n\r\n"
+        await side.send(head % size, b"x" * size)
+        return True
+
+    async with villain(refuse) as server, httpx.AsyncClient(trust_env=False) as other:
+        http = other if carrier == "httpx" else None
+        options: Any = {"revision": "2026-07-28", "http_client": http}
+        with patience():
+            async with (
+                connect(server.url, auth=token, **options) as client,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(client.call_tool, "bad")
+                await asked.wait()
+                await anyio.wait_all_tasks_blocked()
+                go_on.set()
+    assert not broken_off
+    assert server.seen["bad"] == 2
 
 
 async def test_a_token_that_is_refused() -> None:

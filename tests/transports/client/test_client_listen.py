@@ -310,6 +310,16 @@ async def test_it_can_be_turned_off() -> None:
             await anext(changes)
 
 
+async def test_there_may_be_very_many_attempts() -> None:
+    """Their delay, doubled each time, would be larger than any float."""
+    patient = HttpClientSettings(max_resumes=10**6, retry_delay=0.001, max_retry_delay=0.002)
+    async with site() as place, listening(place, http=patient) as (_, changes, stream):
+        changes._tries = 1100
+        stream.drop()
+        await place.opened()
+        assert (await anext(changes)).missed
+
+
 async def test_who_leaves_meanwhile_is_not_brought_back() -> None:
     slow = HttpClientSettings(max_resumes=3, retry_delay=60.0)
     async with site() as place:

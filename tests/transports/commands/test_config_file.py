@@ -125,6 +125,7 @@ def test_variables(file: Path, member: str, text: str, value: str) -> None:
         ("${input:key}", "'${input:key}' is unknown"),
         ("${input:key}", "nobody is asked for inputs here"),
         ("${command:x}", "expected ${NAME}"),
+        ("${TOKEN:-${NOPE}}", "'${TOKEN:-${NOPE}': a reference within another is not supported"),
     ],
 )
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from anyio.abc import ByteStream, TaskGroup
 
 from mcpcore import HttpClientLinkSettings, clock
 from mcpcore.engine.events import RequestEnded, ResultReceived
+from mcpcore_transports.http.client.authorization import AuthorizedExchanges, GivenTokens
 from tests.transports.http.http_client_fixture import Caller, caller
 from tests.transports.http_fixture import Running, server
 
@@ -96,3 +97,45 @@ async def test_what_waits_for_a_connection_that_is_cancelled_gets_another_one() 
         assert isinstance(await client.outcome(first), RequestEnded)
         assert isinstance(await client.outcome(second), ResultReceived)
         assert len(scopes) == 2
+
+
+@pytest.mark.parametrize("last", ["headers", "token", "connection"])
+async def test_what_is_given_up_as_it_gets_the_last_that_it_needs_is_not_sent(
+    last: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, made = anyio.Event(), anyio.Event()
+    connect = anyio.connect_tcp
+
+    async def wait(result: Any) -> Any:
+        asked.set()
+        await made.wait()
+        return result
+
+    async def connected(*place: Any) -> Any:
+        return await wait(await connect(*place))
+
+    settings = HttpClientLinkSettings(idle_time=0.0 if last == "connection" else 60.0)
+    async with server() as running:
+        url = f"http://127.0.0.1:{running.port}/mcp"
+        async with caller(url, settings=settings) as client:
+            assert await client.call(n=1) == '{"n": 1}'
+            link: Any = client.link
+            tokens = AuthorizedExchanges(
+                client.machine, client, GivenTokens(url, lambda: wait("t")), link.flush_soon
+            )
+            if last == "headers":
+                link._headers = lambda _: wait({})
+            elif last == "token":
+                link.authorized = tokens
+            else:
+                monkeypatch.setattr(anyio, "connect_tcp", connected)
+            request = client.request("wait")
+            await asked.wait()
+            made.set()  # the task wakes for this, not for its cancellation
+            client.machine.cancel(request, now=clock())
+            client.link.flush_soon()
+            assert isinstance(await client.outcome(request), RequestEnded)
+            assert await client.call(n=2) == '{"n": 2}'
+            assert not tokens._sent
+            assert not running.app.cancelled
+    assert not caplog.records

@@ -117,6 +117,20 @@ async def test_who_gives_up_writes_nothing_later(kind: str, full: Full) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
+async def test_who_gives_up_leaves_the_number_to_what_has_it_next(kind: str, full: Full) -> None:
+    """A process closes its server's input, which may be full, and takes its time to end."""
+    writer = KINDS[kind](full.sink, full.write)
+    with anyio.move_on_after(0.01):
+        await writer.write(memoryview(b"late"))
+    another = Full()
+    os.dup2(another.source, full.sink)
+    await anyio.wait_readable(full.sink)
+    writer.close()
+    another.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
 async def test_writing_to_nobody_is_an_error(kind: str) -> None:
     full = Full()
     writer = KINDS[kind](full.sink, full.write)

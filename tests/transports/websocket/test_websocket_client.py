@@ -116,7 +116,13 @@ ANSWERS: list[tuple[bytes, str]] = [
     (b"SSH-2.0-OpenSSH\r\n\r\n", "no WebSocket server"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "status 200: hi"),
     (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "301, pointing to /x"),
+    (
+        b"HTTP/1.1 302 Found\r\nLocation: https://me:s3cret@x/y\x9b?code=s3cret\r\n"
+        b"Content-Length: 2\r\n\r\nno",
+        "302, pointing to https://x/y?: no",
+    ),
     (b"HTTP/1.1 500 Oops\r\n\r\nsorry", "status 500: sorry"),
+    (b"HTTP/1.1 500 Oops\r\n\r\n\x1b[2J sorry\x07", "status 500: ?[2J sorry?"),
     (
         b"HTTP/1.1 400 Bad\r\n\r\n"
         b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no session"}}',

@@ -695,6 +695,8 @@ def _value(match: re.Match[str], place: Place) -> str:
     inside, end = match.groups()
     if not end:
         raise ValueError(f"{match[0]!r} is not closed: expected {_FORMS}")
+    if "${" in inside:
+        raise ValueError(f"{match[0]!r}: a reference within another is not supported")
     if inside == "workspaceFolder":
         return str(place.root)
     if inside == "userHome":

@@ -15,7 +15,7 @@ from mcpcore import errors
 from mcpcore.engine import events
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore.engine.reconnection import ReconnectSettings, grown
 from mcpcore.http.client.call import (
     DownloadProgress,
     Recovery,
@@ -477,7 +477,7 @@ class ClientCore:
                 answers = await answer_questions(asked.requests, asked.method, self)
             else:  # the server waits for something outside of this conversation
                 longest = max(2.0, self.settings.visit_timeout / 4)  # a user may be elsewhere
-                await anyio.sleep(min(0.05 * 2**asked.round, longest))
+                await anyio.sleep(grown(0.1, 2, asked.round, longest))
             if self.closed is not None:
                 raise errors.ConnectionClosed(asked.method, self.closed)
         except BaseException:

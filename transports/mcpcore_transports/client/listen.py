@@ -14,6 +14,7 @@ import anyio
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
+from mcpcore.engine.reconnection import grown
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
@@ -239,8 +240,8 @@ class Listening:
         self._reopening = True
         try:
             while self._tries < attempts:
-                pause = min(delay * 2**self._tries, longest)
                 self._tries += 1
+                pause = grown(delay, 2, self._tries, longest)
                 await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 if self.over():
                     return

@@ -134,13 +134,14 @@ class LoopWriter(_LoopOperation[int]):
         A cancelled call may have written some bytes without reporting it.
         """
         self._data = data
+        count = 0
         try:
             count = await self.begin()
         finally:
             self._waiter = None
             self._data = memoryview(b"")
-        if count == len(data):
-            self.close()
+            if count in (0, len(data)):  # nobody waits any more: it may be closed, and be another's
+                self.close()
         return count
 
 

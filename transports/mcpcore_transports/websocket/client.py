@@ -38,6 +38,7 @@ from mcpcore_transports.http1.body import BadBody, BadHead
 from mcpcore_transports.http1.format import format_request, with_agent
 from mcpcore_transports.http1.heads import ResponseHead, ResponseParser
 from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
+from mcpcore_transports.running.audit import printable
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
@@ -329,7 +330,7 @@ async def _refusal(
     where = fields.get(b"location")
     location = None if where is None else where.decode("latin-1")
     if location is not None:
-        text += f", pointing to {location[:200]}"
+        text += f", pointing to {printable(shown_url(location))}"
     retry = fields.get(b"retry-after", b"")
     after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
     kind = FaultKind.REDIRECT if 300 <= head.status < 400 else FaultKind.STATUS
@@ -337,7 +338,7 @@ async def _refusal(
     try:
         message = msgspec.json.decode(said, type=_ErrorReply).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
+        line = printable(said.decode("utf-8", "replace").strip().split("\n", 1)[0])
         failure = _NotOpened(f"{text}: {line}" if line else text, fault)
     else:
         hint = f"it serves MCP over HTTP: try {http_url}"

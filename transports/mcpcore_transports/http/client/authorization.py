@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
@@ -272,6 +273,7 @@ class AuthorizedExchanges:
     async def headers(self, send: HttpSend) -> Mapping[str, str]:
         """Return the headers that authorize a request.  Raises AuthorizationError."""
         made = await self._authorizer.headers(send.method, self._origin + send.target)
+        await anyio.lowlevel.checkpoint_if_cancelled()  # nobody would forget it
         self._sent[send.exchange] = made
         return made.headers
 
@@ -291,7 +293,12 @@ class AuthorizedExchanges:
             self._again.pop(exchange, None)
 
     def abort(self, exchange: Route) -> None:
-        """Forget an exchange that was given up; nobody needs to sign in for it."""
+        """Forget an exchange that was given up; nobody needs to sign in for it.
+
+        If it waits for an answer only the rest of its refusal was, which is too long to be read.
+        """
+        if self._machine.parked(exchange):
+            return
         self._sent.pop(exchange, None)
         self._again.pop(exchange, None)
         scope = self._asking.get(exchange)

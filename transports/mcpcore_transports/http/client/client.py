@@ -691,7 +691,9 @@ class PooledConnection:
         try:
             head = self._head
             if head is None:
-                head = self._head = self._make_head(send, await self._link.headers_of(send))
+                headers = await self._link.headers_of(send)
+                await anyio.lowlevel.checkpoint_if_cancelled()  # it may be given up by now
+                head = self._head = self._make_head(send, headers)
         except ExchangeFailed as failed:
             self._answer(send, failed)
             return
@@ -703,6 +705,7 @@ class PooledConnection:
                 self._reused = self._ready
                 if not self._reused:
                     await self._connect()
+                    await anyio.lowlevel.checkpoint_if_cancelled()
                 if self._protocol is not None:
                     self.http.send()
                     self._protocol.write(head, send.body)
