@@ -27,6 +27,7 @@ from mcpcore_transports.client.managed import ServerOptions
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget
 from tests.clock import patience
+from tests.transports.scripted import child
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -84,6 +85,15 @@ async def test_a_server_that_is_not_as_it_was(
     assert outcome in told
     changed = outcome != "ada@example.com" and settings.keys() <= {"strict"}
     assert bool(notices) is (changed or "changed" in settings)
+
+
+async def test_a_list_that_cannot_be_read_opens_nothing() -> None:
+    page = {"resultType": "complete", "tools": [], "nextCursor": 5}
+    server = StdioTarget(tuple(child({"tools/list": {"result": page}})))
+    guard = guard_server(pins=await approved())
+    with pytest.raises(InvalidResponse, match="malformed"):
+        async with connect(server, middleware=[guard]):
+            raise AssertionError("it has connected")
 
 
 @pytest.mark.parametrize("answer", [True, False])

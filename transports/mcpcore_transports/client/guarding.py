@@ -34,7 +34,7 @@ from mcpcore.policy.trust import (
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore.spec.methods import lookup
-from mcpcore_transports.client.errors import peer_error
+from mcpcore_transports.client.errors import peer_error, promised
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.running.functions import is_awaitable
 from mcpcore_transports.running.middleware import CallNext, Steps
@@ -99,7 +99,7 @@ class ServerTrust:
         for _ in range(core.settings.max_pages):
             params = None if cursor is None else {"cursor": cursor}
             outcome = await core.request(method, params)
-            cursor = msgspec.json.decode(outcome.result, type=_Cursor).next_cursor
+            cursor = promised(outcome.result, _Cursor, method).next_cursor
             if cursor is None:
                 return
 
