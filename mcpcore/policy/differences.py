@@ -102,9 +102,29 @@ def pinned_members(declaration: Declaration) -> dict[str, Any]:
     kept = {
         name: declaration[name] for name in PINNED if declaration.get(name) not in (None, [], "")
     }
+    if isinstance(hints := kept.get("annotations"), Mapping):
+        kept["annotations"] = _known_hints(hints)
     meta = declaration.get("_meta")
     shown = meta.get("ui") if isinstance(meta, Mapping) else None
     return kept if shown is None else {**kept, "_meta": {"ui": shown}}
+
+
+_HINTS = frozenset(
+    each.encode_name
+    for kind in (types.ToolAnnotations, types.Annotations)
+    for each in msgspec.structs.fields(kind)
+)
+"""Annotations of the specification."""
+
+
+def _known_hints(annotations: Declaration) -> dict[str, Any]:
+    """Return annotations as a client has read them, from whom the pins are."""
+    kept = {name: each for name, each in annotations.items() if name in _HINTS}
+    return {
+        name: float(each) if type(each) is int else each
+        for name, each in kept.items()
+        if each not in (None, [])
+    }
 
 
 def canonical(value: object) -> bytes:

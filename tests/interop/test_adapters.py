@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -177,6 +178,10 @@ async def test_low_level_servers(environment: str, name: str) -> None:
                 assert heard == ["called"] * calls
             if environment == "2.x":
                 assert (await client.call_tool("closed")).text == "closed ['log', 'log']"
+                async with anyio.create_task_group() as tasks:  # each ends with its own request
+                    tasks.start_soon(client.call_tool, "release")
+                    text = (await client.call_tool("held")).text
+                    assert text == "held ['log', 'log', 'release']"
 
 
 @pytest.mark.anyio

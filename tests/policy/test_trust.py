@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from mcpcore.policy.differences import ServerDescription
+from mcpcore.policy.differences import ServerDescription, describe_server
 from mcpcore.policy.trust import (
     BLOCKED,
     LISTS,
+    PINNED_LISTS,
     SCREENED,
     UNCHECKED,
     Notice,
@@ -24,6 +25,7 @@ from mcpcore.policy.trust import (
     normal_uri,
     redact,
 )
+from mcpcore.spec import types
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import BY_NAME
 from tests.faults.holdings import quiet
@@ -50,6 +52,29 @@ def tool(name: str = "add", description: str = "Adds.") -> S:
 
 def page(*tools: S) -> Raw:
     return Raw(msgspec.json.encode({"tools": tools, "nextCursor": "c", "x": 1}))
+
+
+@pytest.mark.parametrize(
+    ("method", "declared", "kind"),
+    [
+        ("tools/list", {**tool(), "annotations": {"readOnlyHint": True, "x": 1}}, types.Tool),
+        (
+            "resources/templates/list",
+            {"name": "a", "uriTemplate": "a:{x}", "annotations": {"priority": 1, "audience": []}},
+            types.ResourceTemplate,
+        ),
+    ],
+)
+def test_what_is_pinned_as_it_was_read_differs_in_nothing(
+    method: str, declared: S, kind: Any
+) -> None:
+    member, _ = LISTS[method]
+    pins = describe_server(**{PINNED_LISTS[method]: [msgspec.convert(declared, kind)]})
+    notices: list[Notice] = []
+    policy = TrustPolicy(TrustSettings(strict=True), pins, report=notices.append)
+    page = Raw(msgspec.json.encode({member: [declared]}))
+    assert policy.listed(method, page) is page
+    assert notices == []
 
 
 def names(policy: TrustPolicy, *tools: S) -> list[str]:

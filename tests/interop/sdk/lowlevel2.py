@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.lowlevel import Server
 
+holds, released = anyio.Event(), anyio.Event()
 closed: list[str] = []
 """Tools whose requests are over, as the exit stack of their connections tells."""
 sessions: dict[int, Any] = {}
@@ -19,11 +21,18 @@ async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
 async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
     if params.name != "closed":
         ctx.session._connection.exit_stack.callback(closed.append, params.name)
+    if params.name == "held":
+        holds.set()
+        await released.wait()
+    if params.name == "release":
+        ctx.session._connection.exit_stack.callback(released.set)
+        await holds.wait()
     sessions[id(ctx.session._connection)] = ctx.session
     for each in sessions.values() if params.name == "all" else [ctx.session]:
         # without related_request_id: for the connection, not for the request
         await each.send_log_message("info", "called")
-    text = f"{params.name} {closed if params.name == 'closed' else get_access_token()}"
+    told = params.name in ("closed", "held")
+    text = f"{params.name} {closed if told else get_access_token()}"
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
 

@@ -6,6 +6,7 @@ The SDK's kernel runs one request at a time over a dispatch context, a protocol 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import ContextVar
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from typing import Any
@@ -43,6 +44,8 @@ _CLIENTS, _SCHEMAS = 64, 1024
 """Clients, and input schemas of tools, whose reading is kept."""
 _PAGES = 100
 """Pages of ``tools/list`` that are read to find a tool."""
+_stacks: ContextVar[list[AsyncExitStack]] = ContextVar("mcpcore.adapters.stacks")
+"""Exit stack of the request whose handler runs, once that uses it."""
 
 
 class Sdk2:
@@ -121,6 +124,8 @@ class Sdk2:
         enter(context, connection.outbound)
         runner = self._runner.ServerRunner(self._low, connection, context.lifespan)
         dispatch = _Dispatch(self, context, connection.outbound.change)
+        stacks = list[AsyncExitStack]()
+        _stacks.set(stacks)
         try:
             result: dict[str, Any]
             mirror = context.event.mirror
@@ -132,9 +137,8 @@ class Sdk2:
         except self._invalid as error:
             raise invalid(error) from None
         finally:
-            if "exit_stack" in vars(connection):
+            if stacks:
                 await self._runner.aclose_shielded(connection)
-                del connection.exit_stack
         if result.get("resultType") == "input_required":
             raise self._needed(context, result)
         if context.method == "tools/list":
@@ -149,7 +153,13 @@ class Sdk2:
             connection = self._connection.from_envelope(name or "2026-07-28", None, None)
         runner = self._runner.ServerRunner(self._low, connection, context.lifespan)
         dispatch = _Dispatch(self, context, publish)
-        await runner.on_notify(dispatch, context.method, decoded(context.params))
+        stacks = list[AsyncExitStack]()
+        _stacks.set(stacks)
+        try:
+            await runner.on_notify(dispatch, context.method, decoded(context.params))
+        finally:
+            if stacks:
+                await self._runner.aclose_shielded(connection)
 
     async def ask(
         self,
@@ -219,14 +229,19 @@ class Sdk2:
 
 @cache
 def _connection_class() -> Any:
-    """Return the SDK's class of connections, with an exit stack only once a handler uses it."""
+    """Return the SDK's class of connections, with an exit stack for each request that uses it."""
 
     class Connection(import_module("mcp.server.connection").Connection):  # type: ignore[misc]
-        exit_stack = cached_property(lambda self: AsyncExitStack())
+        @property
+        def exit_stack(self) -> AsyncExitStack:
+            stacks = _stacks.get([])  # else nothing ends it
+            if not stacks:
+                stacks.append(AsyncExitStack())
+            return stacks[0]
 
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **named)
-            del self.exit_stack
+        @exit_stack.setter
+        def exit_stack(self, stack: AsyncExitStack) -> None:
+            """Take that of the base class, which nothing uses."""
 
     return Connection
 
