@@ -773,13 +773,14 @@ class SqliteStore:
 
         A worker that was itself silent spares them: perhaps the machine has slept.
         """
+        latest = now + self.settings.lease  # later ones are of a clock that was set back
+        self._run("UPDATE workers SET expires = ?1 WHERE expires > ?1", latest)
         for name, expires, place, process, buried in self._run(
             "SELECT name, expires, place, process, buried FROM workers"
         ).fetchall():
             gone = place == self._here and _process_is_gone(process)
             if spared and not buried and not gone and now >= expires:
-                until = now + self.settings.lease
-                self._run("UPDATE workers SET expires = ? WHERE name = ?", until, name)
+                self._run("UPDATE workers SET expires = ? WHERE name = ?", latest, name)
                 continue
             if not buried and (gone or now >= expires):
                 self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)
