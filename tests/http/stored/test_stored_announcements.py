@@ -169,6 +169,18 @@ def test_what_was_said_before_a_session_began_is_none_of_its_business() -> None:
     assert other.asked(Announcements)[0].since == EPOCH + one.now
 
 
+def test_what_a_worker_of_a_newer_version_has_announced_is_passed_over() -> None:
+    one, other, session = two_in_session()
+    for number, note in enumerate((b'{"note":"announced","about":"t"}', b"\xff")):
+        strange = Announce(token=1, session="", note=note, topic=f"{number}")
+        assert one.worker.do(strange, EPOCH + one.now) is None
+    other.worker.read_mail()
+    other.worker.notes.clear()  # of which the driver tells
+    one.server.notify(TOOLS)
+    one.pump()
+    assert heard(other, session) == ["tools/list_changed"]
+
+
 def test_a_session_in_use_is_not_told_old_stories() -> None:
     one, other, session = two_in_session(settings=HttpSettings(session_touch=5, store_timeout=5))
     one.server.notify("notifications/old")

@@ -175,6 +175,19 @@ async def test_time_gives_units_back(server: RedisServer) -> None:
         assert await admitted(limits)
 
 
+async def test_no_caller_waits_for_a_clock_that_was_set_back(server: RedisServer) -> None:
+    rates = {Activity.TOOLS: Rate(10, burst=2)}
+    with closing(redis.Redis.from_url(server.url)) as client:
+        with closing(RedisRateLimits(server.url, rates)) as limits:
+            assert await admitted(limits)
+        [key] = client.keys()
+        client.incrbyfloat(key, 3600)
+        with closing(RedisRateLimits(server.url, rates)) as limits:
+            answer = limits.admit(Activity.TOOLS, "ada", now=clock())
+            assert isinstance(answer, Awaitable)
+            assert 0 < await answer < 0.11
+
+
 async def test_notifications_are_counted_here(server: RedisServer) -> None:
     with closing(made(server, 1)) as limits:
         server.kill()

@@ -837,6 +837,13 @@ HISTORIES: dict[str, list[Moment]] = {
         *[moment for _ in range(5) for moment in (Silence(6, but="b"), Notes("a"))],
         Do("b", read(1), OPEN),
     ],
+    "a worker is missed as soon though the clock was set back": [
+        NEW,
+        REQUEST,
+        Silence(-3600, but="b"),
+        Silence(12, but="b"),
+        Do("b", read(1), page(orphaned=True, request=b"7")),
+    ],
     "messages do not wait for a connection at a worker that is gone": [
         NEW,
         GET,

@@ -14,6 +14,7 @@ import pytest
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     LogPage,
+    QueuePut,
     SessionLoad,
     SessionSave,
     SessionTouch,
@@ -24,6 +25,7 @@ from mcpcore.http.storing import (
     StreamRead,
     TaskSave,
 )
+from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import SqliteStore
 from mcpcore_transports.stores.sqlite_file import Synchronous
 from tests.transports.stores.store_stage import record
@@ -205,3 +207,20 @@ def test_no_process_is_looked_for_where_that_would_be_a_ctrl_c(
         with closing(SqliteStore(tmp_path / platform)) as store:
             assert store.commit("a", [], 1000) == []
         assert signals == ([] if platform == "win32" else [0])
+
+
+def test_what_waits_in_queues_takes_no_more_than_all_may(tmp_path: Path) -> None:
+    request, notification = b'{"id":1}', b'{"method":"n"}'.ljust(100)
+    with closing(SqliteStore(tmp_path / "db", StoreSettings(total_bytes=1000))) as store:
+        for name in map(str, range(20)):
+            steps = [
+                SessionSave(token=1, session=name, record=record(name)),
+                QueuePut(token=1, session=name, data=request),
+                QueuePut(token=1, session=name, data=notification),
+            ]
+            assert store.commit("a", steps, 1000) == [None, True, True]
+        (size,) = store._db.execute("SELECT value FROM facts WHERE name = 'bytes'").fetchone()
+        waiting = store._db.execute("SELECT session, request FROM queue ORDER BY key").fetchall()
+    assert 900 < size <= 1000
+    assert [session for session, asks in waiting if asks] == list(range(1, 21))
+    assert [session for session, asks in waiting if not asks] == list(range(13, 21))

@@ -9,13 +9,14 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local reply, refused = {}, false
 
-local function full(name)
-  return math.max(tonumber(redis.call('GET', KEYS[1] .. name) or now), now)
+local function full(name, interval, burst)
+  local known = tonumber(redis.call('GET', KEYS[1] .. name) or now)
+  return math.min(math.max(known, now), now + interval * burst) -- else the clock was set back
 end
 
 for i = 2, #ARGV, 4 do
   local interval, burst = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local wait = full(ARGV[i]) - now - interval * (burst - 1)
+  local wait = full(ARGV[i], interval, burst) - now - interval * (burst - 1)
   if wait > interval * 1e-6 then -- less is a rounding error
     refused = true
   else
@@ -29,7 +30,7 @@ if refused then
 end
 for i = 2, #ARGV, 4 do
   local interval, burst = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local before = full(ARGV[i])
+  local before = full(ARGV[i], interval, burst)
   local room = math.floor(burst - (before - now) / interval + 1e-6)
   local units = math.max(1, math.min(room, tonumber(ARGV[i + 3])))
   local after = before + units * interval

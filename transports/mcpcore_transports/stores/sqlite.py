@@ -45,6 +45,15 @@ _DROP_OUTLIVED = (
     " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
 )
 
+_DROP_EVENT = (
+    "DELETE FROM events WHERE key = (SELECT min(key) FROM events)"
+    " AND key < (SELECT max(key) FROM events)"
+)
+
+_DROP_NOTIFICATION = (
+    "DELETE FROM queue WHERE key = (SELECT key FROM queue WHERE NOT request ORDER BY key LIMIT 1)"
+)
+
 _DROP_PROOFS = "DELETE FROM proofs WHERE until < ?"
 
 _DROP_TASKS = "DELETE FROM tasks WHERE expires <= ?"
@@ -585,13 +594,15 @@ class SqliteStore:
         return place
 
     def _limit_total(self) -> None:
-        """Drop the oldest events of all sessions while there is too much; the last one stays."""
-        limit, dropped = self.settings.total_bytes, 1
-        while dropped and self._value("SELECT value FROM facts WHERE name = 'bytes'") > limit:
-            dropped = self._run(
-                "DELETE FROM events WHERE key = (SELECT min(key) FROM events)"
-                " AND key < (SELECT max(key) FROM events)"
-            ).rowcount
+        """Drop the oldest events of all sessions while there is too much, then notifications.
+
+        The last event stays, and all requests do.
+        """
+        limit = self.settings.total_bytes
+        for drop_oldest in (_DROP_EVENT, _DROP_NOTIFICATION):
+            dropped = 1
+            while dropped and self._value("SELECT value FROM facts WHERE name = 'bytes'") > limit:
+                dropped = self._run(drop_oldest).rowcount
 
     def _make_room(self, session: int, wall: float) -> None:
         """Forget the idle streams that are too old, or else the oldest idle stream.
@@ -773,13 +784,14 @@ class SqliteStore:
 
         A worker that was itself silent spares them: perhaps the machine has slept.
         """
+        latest = now + self.settings.lease  # later ones are of a clock that was set back
+        self._run("UPDATE workers SET expires = ?1 WHERE expires > ?1", latest)
         for name, expires, place, process, buried in self._run(
             "SELECT name, expires, place, process, buried FROM workers"
         ).fetchall():
             gone = place == self._here and _process_is_gone(process)
             if spared and not buried and not gone and now >= expires:
-                until = now + self.settings.lease
-                self._run("UPDATE workers SET expires = ? WHERE name = ?", until, name)
+                self._run("UPDATE workers SET expires = ? WHERE name = ?", latest, name)
                 continue
             if not buried and (gone or now >= expires):
                 self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)

@@ -285,6 +285,10 @@ function ops.renew() -- worker, time, secret, a name for the generation that beg
       redis.call('ZADD', workers, score(now + LEASE), silent)
     end
   end
+  -- later ends are of a clock that was set back, or of another server's
+  for _, ahead in ipairs(redis.call('ZRANGEBYSCORE', workers, '(' .. score(now + LEASE), '+inf')) do
+    redis.call('ZADD', workers, score(now + LEASE), ahead)
+  end
   redis.call('ZADD', workers, score(now + LEASE), worker)
   redis.call('ZREM', gone, worker)
   redis.call('ZREMRANGEBYSCORE', gone, '-inf', score(now))

@@ -10,7 +10,8 @@ import re
 import zlib
 from base64 import urlsafe_b64encode
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from typing import Any, cast
@@ -582,7 +583,7 @@ class StoredSessions:
         def tell(notes: Sequence[bytes]) -> None:
             if wanted():
                 behind, replica.behind = replica.behind or (), None
-                told = (*map(_decode_announced, notes), *behind)
+                told = (*_readable(notes), *behind)
                 for note in {note.once: note for note in told}.values():
                     self._deliver(note, replica)
 
@@ -657,6 +658,13 @@ class StoredSessions:
         """True if all work for sessions is done, and stored."""
         busy = any(replica.busy for replica in self._replicas.replicas())
         return not busy and not self._mailbox and not self.steps
+
+
+def _readable(notes: Iterable[bytes]) -> Iterator[Announced]:
+    """Yield the announcements that are not of a newer version, which nobody can read here."""
+    for note in notes:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            yield _decode_announced(note)
 
 
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
