@@ -69,7 +69,8 @@ def test_what_is_pinned_as_it_was_read_differs_in_nothing(
     method: str, declared: S, kind: Any
 ) -> None:
     member, _ = LISTS[method]
-    pins = describe_server(**{PINNED_LISTS[method]: [msgspec.convert(declared, kind)]})
+    lists: dict[str, Any] = {PINNED_LISTS[method]: [msgspec.convert(declared, kind)]}
+    pins = describe_server(**lists)
     notices: list[Notice] = []
     policy = TrustPolicy(TrustSettings(strict=True), pins, report=notices.append)
     page = Raw(msgspec.json.encode({member: [declared]}))
