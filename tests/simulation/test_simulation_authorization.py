@@ -81,7 +81,7 @@ def _any_callback(patch: pytest.MonkeyPatch) -> None:
             raise AuthorizationError("refused")
         return params["code"][0]
 
-    patch.setattr(authorization, "_code", code)
+    patch.setattr(authorization, "read_code", code)
 
 
 def _any_number(patch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ WHY: dict[str, Excuse] = {
             "adapters/sdk1.py _session_class.DirectSession.send_request": (1, 1),
             "adapters/sdk2.py Sdk2.answer": (3, 3),
             "adapters/sdk2.py Sdk2._compare": (1, 1),
-            "adapters/sdk2.py Sdk2.hear": (1, 1),
+            "adapters/sdk2.py Sdk2.hear": (2, 2),
             "adapters/sdk2.py _Dispatch.send_raw_request": (1, 1),
             "adapters/server.py AdaptedServer.listener.hear": (1, 1),
             "adapters/sdk2.py Sdk2.ask": (1, 1),
