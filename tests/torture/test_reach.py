@@ -63,7 +63,7 @@ def test_everything_is_reached_but_what_is_excused() -> None:
     # before them, has tasks in a store or speaks to a registry: a third of the places, each with
     # an excuse of its own.
     drivers = {place for place in places() if not place.file.startswith("commands/")}
-    assert len(reached & drivers) / len(drivers) > 0.61
+    assert len(reached & drivers) / len(drivers) > 0.6
     settings = {name for kind, under in SETTINGS.items() for name in all_fields(kind, under)}
     never = {name for name in settings - UNUSED.keys() if not _any(users, name, ".")}
     never |= {name for name in registrations() if not _any(users, name, " ")}
