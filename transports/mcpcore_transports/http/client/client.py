@@ -801,8 +801,8 @@ class PooledConnection:
     def _make_head(self, send: HttpSend, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head of a request for this connection.  Raises :class:`ExchangeFailed`."""
         link, target = self._link, send.target
-        headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
-        headers = with_agent(headers)
+        coding = b"accept-encoding", CODINGS[self._settings.compression]
+        headers = with_agent([*headers, coding])
         relay = self._origin.relay
         if relay is not None:
             host = next(value for name, value in headers if name == b"host")
