@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from http.client import HTTPConnection
@@ -19,6 +18,7 @@ import pytest
 from mcpcore import connect
 from tests.absent import absent
 from tests.clock import patience
+from tests.ports import free_port
 from tests.transports.serving import serving
 
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
@@ -112,8 +112,7 @@ def test_panels_have_places_of_their_own() -> None:
 async def test_prometheus_reads_its_files_and_knows_the_answers(tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         absent("prometheus")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        place = f"127.0.0.1:{free.getsockname()[1]}"
+    place = f"127.0.0.1:{free_port()}"
 
     def fetch(about: str, words: Mapping[str, str]) -> Any:
         with closing(HTTPConnection(place)) as connection:

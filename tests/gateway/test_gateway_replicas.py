@@ -23,6 +23,7 @@ from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.settings import GatewaySettings
 from tests.clock import patience, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, add, gateway, text
+from tests.ports import free_port
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ class Replica:
     def __init__(self, name: str, booked: list[str]) -> None:
         self.calls = 0
         self.server = server = Server("replicated")
-        self._behind = self._port = 0
+        self._behind, self._port = 0, free_port()
         self._sockets: list[socket.socket] = []
 
         @server.tool(annotations=ToolAnnotations(idempotent_hint=True))
@@ -72,7 +73,6 @@ class Replica:
     def mend(self) -> None:
         """Take connections, at the same port as before."""
         self._listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listener.getsockname()[1]
         Thread(target=self._accept, args=(self._listener,)).start()
 
     def _accept(self, listener: socket.socket) -> None:

@@ -50,7 +50,7 @@ from tests.auth.world import key_of
 from tests.clock import turns, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
-from tests.transports.asgi_fixture import free_port
+from tests.ports import free_port
 from tests.transports.auth.auth_site import authority
 from tests.transports.auth.test_auth_authorizer import expiring
 from tests.transports.served import served

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +11,7 @@ import pytest
 
 from conformance.official import suite
 from tests.clock import PATIENCE
+from tests.ports import free_port
 from tests.transports.auth.test_auth_commands import issuer, visit
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -27,13 +27,6 @@ def _tools() -> None:
         pytest.skip(str(missing))
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def _register(at: str, redirect: str) -> str:
     wanted = {"redirect_uris": [redirect], "token_endpoint_auth_method": "none"}
     request = urllib.request.Request(
@@ -44,7 +37,7 @@ def _register(at: str, redirect: str) -> str:
 
 
 def test_the_development_server_passes_both(tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     redirect = f"http://127.0.0.1:{port}/callback"
     with issuer() as at:
         words = ["authorization", "--url", at, "--client-id", _register(at, redirect)]

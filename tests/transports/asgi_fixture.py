@@ -15,6 +15,7 @@ import anyio
 from msgspec import Struct
 
 from tests.clock import PATIENCE
+from tests.ports import free_port
 from tests.transports.http_fixture import Client
 
 ROOT = Path(__file__).parents[2]
@@ -108,14 +109,6 @@ class SiteClient(Client):
         response = await super().head()
         response.headers = {name.lower(): value for name, value in response.headers.items()}
         return response
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def _await_listener(port: int) -> None:

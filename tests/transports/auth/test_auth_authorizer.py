@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import threading
 import time
 from base64 import urlsafe_b64decode
@@ -41,6 +40,7 @@ from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import World, claims_of, key_of
 from tests.clock import HOUR, PATIENCE, Clock, patience, turns, until
+from tests.ports import free_port
 from tests.transports.auth.auth_site import (
     Asked,
     Authority,
@@ -108,8 +108,7 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
 
 
 async def test_sign_ins_of_one_process_at_one_port_take_turns() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     grant = CodeGrant(redirect_uri=f"http://127.0.0.1:{port}/callback")
     async with authority() as stage:
         settings = AuthorizationSettings(grant=grant)

@@ -9,6 +9,7 @@ import pytest
 from mcpcore.errors import AuthorizationError, UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state, listen
 from tests.clock import Clock, patience, turns, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -204,8 +205,8 @@ async def test_slow_senders_keep_nobody_waiting(clock: Clock) -> None:
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
-    taken = socket.create_server(("127.0.0.1", 0))
-    port = taken.getsockname()[1]
+    port = free_port()
+    taken = socket.create_server(("127.0.0.1", port))
     with taken, pytest.raises(AuthorizationError, match="no callback can be received"):
         await listen(f"http://127.0.0.1:{port}/callback")
     listener = await listen(f"http://127.0.0.1:{port}/callback")

@@ -64,7 +64,7 @@ from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.tracing.tracing import Trace
 from tests.clock import PATIENCE, patience
 from tests.command import mcpcore_here
-from tests.transports.asgi_fixture import free_port
+from tests.ports import free_port
 from tests.transports.auth.auth_desk import Desk, issuer
 from tests.transports.auth.test_auth_commands import answered, asked, command, state, visit
 from tests.transports.auth.test_auth_commands import issuer as running_issuer

@@ -220,6 +220,28 @@ async def test_every_address_stays_the_same(tmp_path: Path) -> None:
     assert len(ports) == 4  # what is named alike for HTTP and HTTP+SSE shares one
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot hold a port for a child")
+async def test_a_port_that_it_chose_is_nobody_elses_before_the_server_listens(
+    tmp_path: Path,
+) -> None:
+    other = """
+import socket
+port = int(sys.argv[sys.argv.index("--http") + 1].rpartition(":")[2])
+with socket.socket() as other:
+    try:
+        other.bind(("127.0.0.1", port))
+        print("it is free", file=sys.stderr)
+    except OSError:
+        print("it is held", file=sys.stderr)
+"""
+    source = SERVER.replace("{answer}", "rain")
+    (tmp_path / "weather.py").write_text(source.replace("import sys\n", f"import sys\n{other}"))
+    async with developing(tmp_path, answer="") as served:
+        await served.until(LISTENING, PATIENCE)
+        assert "it is held" in served.said
+        assert await ask(served) == "rain"
+
+
 async def test_an_address_in_use_ends_it_as_it_ends_serve(tmp_path: Path) -> None:
     write(tmp_path, "rain")
     with socket.create_server(("127.0.0.1", 0)) as taken:

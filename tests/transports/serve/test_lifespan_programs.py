@@ -14,7 +14,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
-from tests.transports.asgi_fixture import free_port
+from tests.ports import free_port
 from tests.transports.serving import gone, kill, serving
 from tests.warm import PYTHON
 

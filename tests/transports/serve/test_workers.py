@@ -29,6 +29,7 @@ from mcpcore_transports.link import signal_child
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children
 from tests.clock import PATIENCE, patience, until
+from tests.ports import free_port
 from tests.transports.serving import gone, kill, serving
 
 pytestmark = [
@@ -197,11 +198,13 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
 
 
 def test_an_address_is_reserved_while_connections_of_its_last_server_linger() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as last:
-        port = last.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
-            last.accept()[0].close()  # who closes first keeps the connection in TIME_WAIT
-            assert client.recv(1) == b""
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as last,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client,
+    ):
+        last.accept()[0].close()  # who closes first keeps the connection in TIME_WAIT
+        assert client.recv(1) == b""
     with reserved("127.0.0.1", port) as found:
         assert found == port
         with socket.socket() as worker:
@@ -219,8 +222,7 @@ def test_an_address_that_the_resolver_repeats_is_reserved_once(
 ) -> None:
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **how: 2 * resolve(*where, **how))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1] if given else 0
+    port = free_port() if given else 0
     with reserved("127.0.0.1", port) as found:
         assert found == port or not given
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -22,6 +21,7 @@ from tests.absent import absent
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks
 from tests.faults.cutting import balanced
+from tests.ports import free_port
 from tests.transports.redis_server import redis_server
 from tests.transports.serving import APP, ROOT, Serving, gone, kill, serving
 
@@ -235,13 +235,6 @@ def configured(kind: str, ports: list[int]) -> tuple[int, str]:
         assert re.search(rf":{given}\b", text)
         text = re.sub(rf":{given}\b", f":{own}", text)
     return port, text
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
 
 
 @asynccontextmanager

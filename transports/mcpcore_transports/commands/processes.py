@@ -171,15 +171,16 @@ def _telling(place: str) -> Iterator[None]:
 def develop_server(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
     """Run ``mcpcore``, again and again, at the same addresses, until a signal; return a status."""
     given = {"--http": options.http, "--ws": options.ws, "--sse": options.sse, "--tcp": options.tcp}
-    with ExitStack() as held:  # so that no port is chosen twice
+    with ExitStack() as held, tempfile.TemporaryDirectory(prefix="mcpcore-") as folder:
         chosen = {
             name: [held.enter_context(_with_port(text)) for text in texts]
             for name, texts in given.items()
         }
-    shared = dict(zip(options.http, chosen["--http"], strict=True))
-    pairs = zip(options.sse, chosen["--sse"], strict=True)
-    chosen["--sse"] = [shared.get(text, own) for text, own in pairs]
-    with tempfile.TemporaryDirectory(prefix="mcpcore-") as folder:
+        if sys.platform != "linux":  # the server could not listen on a port that is held
+            held.close()
+        shared = dict(zip(options.http, chosen["--http"], strict=True))
+        pairs = zip(options.sse, chosen["--sse"], strict=True)
+        chosen["--sse"] = [shared.get(text, own) for text, own in pairs]
         place = Path(folder, "word")
         developing = _Developing(_command(words, chosen), place, _patience(settings))
         status = anyio.run(_until_signalled, developing.run, developing.hurry)
@@ -188,14 +189,20 @@ def develop_server(words: Sequence[str], options: ServeOptions, settings: ServeS
 
 @contextmanager
 def _with_port(address: str) -> Iterator[str]:
-    """Yield the address, with a free port if it has port 0; that port is reserved meanwhile."""
+    """Yield the address, with a free port if it has port 0; no other program gets it meanwhile.
+
+    A socket that is bound and does not listen holds it: on Linux, servers that set SO_REUSEADDR may
+    listen there, and no socket is given that port by chance.
+    """
     host, port = parse_address(address)
     if port:
         yield address
         return
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as free:
-        yield authority(host, free.getsockname()[1])
+    with socket.socket(family) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, 0))
+        yield authority(host, held.getsockname()[1])
 
 
 class _Developing:
