@@ -154,6 +154,7 @@ def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -
         ('{"gateway":{"guard":{"a":{},"a":{}}}}', "gateway.guard: 'a' is there twice"),
         ('{"gatway":{"breaker":null}}', "'gatway' is unknown: is 'gateway' meant?"),
         ('{"Gateway":{"breaker":null}}', "'Gateway' is unknown: is 'gateway' meant?"),
+        ('{"guard":{}}', "'guard' is not read: a gateway reads it from the member 'gateway'"),
     ],
 )
 def test_settings_that_are_there_twice_or_nearly(tmp_path: Path, text: str, said: str) -> None:

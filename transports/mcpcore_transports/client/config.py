@@ -77,10 +77,10 @@ _SCHEMES = {
     _WS: ("ws://", "wss://"),
 }
 _OF_COMMANDS = ("args", "env", "cwd")
-_OF_GATEWAY = "a gateway reads it from the member 'gateway' beside the servers"
+_OF_GATEWAY = frozenset({"guard", "pins", "rates", "shared", "suspicion"})
 _NOT_READ = {
     "envFile": "put its variables into 'env'",
-    **dict.fromkeys(("guard", "pins", "rates", "shared"), _OF_GATEWAY),
+    **dict.fromkeys(_OF_GATEWAY, "a gateway reads it from the member 'gateway' beside the servers"),
 }
 """Members that matter to a server but are not read there, with a hint."""
 
@@ -488,8 +488,8 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
 def read_section(file: Path, name: str) -> Any:
     """Return a member beside the servers of a file, an empty object if it has none.
 
-    Raises BadConfig, also for a member in it that is there twice, and for one that is nearly named
-    so in its place.
+    Raises BadConfig, also for a member in it that is there twice, for one that is nearly named so
+    in its place, and for what a gateway reads within it alone.
     """
     _, top = parse_file(file)
     if not isinstance(top, _Object):
@@ -498,6 +498,8 @@ def read_section(file: Path, name: str) -> Any:
     near = get_close_matches(name, top, n=1, cutoff=0.75)
     if near and name not in top:
         raise BadConfig(f"{file}: {near[0]!r} is unknown: is {name!r} meant?")
+    for stray in sorted(top.keys() & _OF_GATEWAY):
+        raise BadConfig(f"{file}: {stray!r} is not read: {_NOT_READ[stray]}")
     section = top.get(name, {})
     _once_throughout(section, f"{file}: {name}")
     return section
