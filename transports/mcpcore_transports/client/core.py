@@ -662,7 +662,7 @@ class ClientCore:
                 if self.away or self.closed is not None:
                     return  # this is repeated for the next session
                 known = isinstance(error, errors.McpError | errors.LocalError)
-                reason = error if known else type(error).__name__
+                reason = printable(str(error) if known else type(error).__name__, LONGEST_REASON)
                 logger.warning("the server's new session refuses %s: %s", method, reason)
                 if not isinstance(error, errors.LocalError) and "uri" in params:
                     for listener in tuple(self.listeners):

@@ -29,6 +29,7 @@ from mcpcore.engine.reconnection import (
 from mcpcore.errors import LinkError
 from mcpcore.http.client.client import HttpClient
 from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.audit import LONGEST_REASON, printable
 from mcpcore_transports.stream.connection import StreamConnection
 
 if TYPE_CHECKING:  # a type alone: the core makes use of this module
@@ -219,7 +220,7 @@ class Reconnector(ABC):
         self._attempt = again
         if was_open:
             level = logging.WARNING if replacing is None else logging.INFO
-            logger.log(level, "the connection is lost: %s", reason)
+            logger.log(level, "the connection is lost: %s", printable(reason, LONGEST_REASON))
             self._tell(ConnectionLost(reason=reason))
         number, delay, most = again.number, again.delay, self.attempts
         logger.info("attempt %d of %d to come back in %.1f s", number, most, delay)
@@ -235,7 +236,7 @@ class Reconnector(ABC):
             text = f"{reason} (given up after {times} to come back)"
         self._core.machine.renounce(text)
         if not silently:
-            logger.warning("the connection is over: %s", reason)
+            logger.warning("the connection is over: %s", printable(reason, LONGEST_REASON))
             self._tell(ReconnectingGivenUp(reason=reason, attempts=made))
         return text
 
