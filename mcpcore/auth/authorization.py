@@ -160,8 +160,6 @@ _PAUSE = 30.0
 """Seconds between two attempts to refresh a token that is good still: requests go on with it."""
 _SAME = 2
 """Tokens that a person is asked for to meet one 401; a program would get the same again."""
-_SIGN_INS = 20
-"""Sign-ins that succeed within a period of flows: a server could want another one after each."""
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
 
 
@@ -282,7 +280,7 @@ class Authorization:
         self._denied: dict[frozenset[str], float] = {}
         """Scopes that were needed for an operation and that a person has denied, and when; those of
         ``max_operations`` at most."""
-        self._sign_ins: deque[float] = deque(maxlen=_SIGN_INS)
+        self._sign_ins: deque[float] = deque(maxlen=settings.max_sign_ins)
         """Times of the last sign-ins of a person."""
         self._tried: dict[str, _Tried] = {}
         """Attempts by operation; ``max_operations`` at most."""
@@ -946,8 +944,9 @@ class Authorization:
     ) -> Steps[Mapping[str, str | None]]:
         """Return the grant of the authorization code that a person's consent gives."""
         wall, period, before = self._endpoints.wall, self.settings.flows_period, self._sign_ins
-        if len(before) == _SIGN_INS and 0 <= wall - before[0] < period:
-            text = f"a person has signed in {_SIGN_INS} times within {period:g} s"
+        most = self.settings.max_sign_ins
+        if len(before) == most and (not most or 0 <= wall - before[0] < period):
+            text = f"a person has signed in {most} times within {period:g} s"
             raise AuthorizationError(f"{text}, and the server wants another sign-in")
         verifier, state = self._endpoints.random(), self._endpoints.random()
         params = {

@@ -129,6 +129,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Authorizations that one operation may cause before it is accepted, within a period."""
     flows_period: float = 300.0
     """Time in which these are counted; scopes that a person has denied are not asked for in it."""
+    max_sign_ins: int = 20
+    """Sign-ins of a person in that time, for all operations: a server could want one after each."""
     max_operations: int = 1000
     """Refused operations that are counted at a time; others fail without an authorization.  Denials
     that are remembered, too."""
