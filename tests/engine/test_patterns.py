@@ -870,6 +870,19 @@ def test_contradicting_headers_are_refused(mirror: Mirror, params: Any, said: st
     assert said in reply["error"]["message"]
 
 
+@pytest.mark.parametrize(("principal", "refused"), [("root", 1), ("ada", 0), (None, 0)])
+def test_headers_of_arguments_are_compared_for_those_who_see_the_tool(
+    principal: str | None, refused: int
+) -> None:
+    config = server_config(header_params=HEADER_PARAMS, has_tool=lambda _, who: who == "root")
+    peer = modern_server(config)
+    body = {"name": "t", "arguments": {"region": "eu"}}
+    message = json.dumps(call(1, "tools/call", body, modern=True)).encode()
+    peer.receive(message, now=0, mirror=changed(params={}), principal=principal)
+    passed = requests_of(drain(peer))
+    assert (len(sent(peer)), len(passed)) == (refused, 1 - refused)
+
+
 @pytest.mark.parametrize(
     "params",
     [{"arguments": 7}, {"name": 7}, {"name": None}, {"arguments": {"region": "eu", "a": 7}}],
