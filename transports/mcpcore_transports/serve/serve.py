@@ -36,6 +36,7 @@ from mcpcore_transports.serve.assembling import (
     LinkFactory,
     Served,
     assemble_http,
+    check_served,
     make_task_host,
     routes_of,
     serve_connection,
@@ -385,6 +386,7 @@ async def serve(
     the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
     opened, LifespanError if the lifespan does not start or does not end well.
     """
+    check_served(server)
     wanted = (http, ws, sse, tcp, unix, custom)
     if not stdio and not any(each or isinstance(each, str) for each in wanted):
         raise BadTarget("there is nothing to serve on: name a binding, such as http= or stdio=True")
@@ -491,6 +493,7 @@ def run(
     status 1 (SystemExit).
     Raises LocalError within a running event loop, where :func:`serve` is awaited.
     """
+    check_served(server)
     with suppress(RuntimeError):
         current_loop()
         raise LocalError("an event loop runs here already: await serve(server, ...) in it")
