@@ -58,7 +58,7 @@ def call(options: CallOptions) -> int:
     """Call a tool; return the exit status."""
     pairs, target = split_target(options.words, options)
     given = parse_pairs(pairs)
-    base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
+    base = {} if options.arguments is None else json_object(options.arguments, "--arguments")
     misfits: list[str] = []
     callbacks, tool = _callbacks(options, misfits), options.tool
     status = output.errors.status("")
@@ -176,7 +176,8 @@ def _properties(tool: types.Tool) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _json_object(text: str, option: str) -> dict[str, Any]:
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """Return the JSON object that is the value of an option.  Raises Failure."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
@@ -187,7 +188,7 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
 def _callbacks(options: CallOptions, misfits: list[str]) -> Callbacks:
     """Return the callbacks; ``misfits`` gets what is wrong with an answer that breaks its form."""
     answer, sample = options.answer, options.sample
-    content = None if answer is None else _json_object(answer, "--answer")
+    content = None if answer is None else json_object(answer, "--answer")
 
     def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
         output.errors.print(f"[dim]the server asks:[/] {_shown(params.message)}")
