@@ -519,6 +519,21 @@ def test_a_tool_that_fails(served: list[str]) -> None:
     assert (done.returncode, json.loads(done.stdout)["isError"]) == (1, True)
 
 
+def test_a_tool_of_a_program_that_fails(tmp_path: Path) -> None:
+    """What only the log of the program says can be seen."""
+    source = "from mcpcore import Server, run\nserver = Server('s')\n"
+    source += "server.add_tool(lambda: 1 / 0, 'divide')\nrun(server)\n"
+    (tmp_path / "dividing.py").write_text(source)
+    command = ("--", *PYTHON, "dividing.py")
+    done = mcpcore_here("call", "divide", *command, cwd=tmp_path)
+    assert done.stdout.startswith("Internal error (error id ")
+    hint = "the tool failed; --verbose shows what the server says of it on standard error\n"
+    assert (done.returncode, done.stderr) == (1, hint)
+    done = mcpcore("call", "divide", "--verbose", *command, cwd=tmp_path)  # logs as its users see
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "the tool failed\n" in done.stderr
+
+
 def test_an_error_of_the_server(served: list[str]) -> None:
     done = mcpcore_here("call", "test_missing_capability", served[0])
     assert done.returncode == 1

@@ -49,7 +49,7 @@ from mcpcore_transports.commands.target import (
     split_target,
 )
 from mcpcore_transports.server.contents import fill_defaults, form_problems
-from mcpcore_transports.targets import Target, describe
+from mcpcore_transports.targets import StdioTarget, Target, describe
 
 _MIB = 1024 * 1024
 
@@ -104,7 +104,9 @@ def call(options: CallOptions) -> int:
         if not result.content and result.is_structured:
             output.print_json(result.structured_content)
         if result.is_error:
-            output.errors.print("[bold red]the tool failed[/]")
+            hidden = isinstance(target, StdioTarget) and not options.verbose
+            why = "; --verbose shows what the server says of it on standard error" if hidden else ""
+            output.errors.print(f"[bold red]the tool failed[/]{why}")
     return Exit.REFUSED if result.is_error else Exit.OK
 
 
