@@ -138,6 +138,10 @@ async def test_an_address_that_is_none() -> None:
         await serve(counter(), http="nonsense")
     with pytest.raises(BadTarget, match="there is nothing to serve on: name a binding"):
         await serve(counter())
+    for wrong in ({"http": 8000}, {"tcp": 8000}, {"unix": Path("x.sock")}):
+        arguments: Any = wrong
+        with pytest.raises(TypeError, match=r"an address is text, such as .*, not (8000|Posix)"):
+            await serve(counter(), **arguments)
 
 
 @pytest.mark.parametrize("make", [run, asgi_app, lambda server: anyio.run(serve, server)])

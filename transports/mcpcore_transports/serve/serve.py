@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -629,4 +629,6 @@ def ungrouped() -> Iterator[None]:
 
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(addresses, Iterable):  # a mistake that a type checker finds
+        raise TypeError(f"an address is text, such as '127.0.0.1:8000', not {addresses!r}")
     return [addresses] if isinstance(addresses, str) else addresses
