@@ -253,6 +253,9 @@ class Client:
 
         By default ``repeat`` is True for tools that were listed as read-only or idempotent.
         """
+        if unknown := options.keys() - RequestOptions.__annotations__.keys():
+            text = f"call_tool() has no option {min(unknown)!r}"
+            raise TypeError(f"{text}; the arguments of a tool are one mapping")
         core, tasks = self._core, self._core.tasks
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
