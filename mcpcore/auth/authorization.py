@@ -280,7 +280,7 @@ class Authorization:
         self._denied: dict[frozenset[str], float] = {}
         """Scopes that were needed for an operation and that a person has denied, and when; those of
         ``max_operations`` at most."""
-        self._sign_ins: deque[float] = deque(maxlen=settings.max_sign_ins)
+        self._sign_ins: deque[float] = deque(maxlen=self.settings.max_sign_ins)
         """Times of the last sign-ins of a person."""
         self._tried: dict[str, _Tried] = {}
         """Attempts by operation; ``max_operations`` at most."""
