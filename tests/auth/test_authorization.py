@@ -1488,9 +1488,12 @@ FIRST = "https://first.example"
         ({"issuer": ISSUER}, "it is of another issuer"),
     ],
 )
-def test_another_issuer_is_used_where_the_first_cannot_be(first: Any, told: str) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_another_issuer_is_used_where_the_first_cannot_be(
+    first: Any, told: str, slash: str
+) -> None:
     world = World(pages={f"{FIRST}{AS}": first})
-    world.resource["authorization_servers"] = [FIRST, ISSUER]
+    world.resource["authorization_servers"] = [FIRST, ISSUER + slash]
     machine = ready(world)
     assert told in machine.notes[0]
     world.pages[f"{FIRST}{AS}"] = METADATA | {"issuer": FIRST}  # it is back: no reason to change
