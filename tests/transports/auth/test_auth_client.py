@@ -349,6 +349,30 @@ async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
             assert await add(client) == 2
 
 
+async def test_a_connection_comes_back_after_an_outage_of_its_authorization_server(
+    clock: Clock,
+) -> None:
+    events = list[Event]()
+
+    def attempts() -> int:
+        return sum(isinstance(event, Reconnecting) for event in events)
+
+    pace = ReconnectSettings(first_delay=0.001, max_delay=0.002, attempts=1000)
+    settings = settings_of(Person(), reconnect=pace)
+    async with stage(notes(), "ws") as on:
+        on.life = 5.0
+        heard = Callbacks(connection=events.append)
+        async with signed_in(on, settings=settings, auth=MACHINE_AUTH, callbacks=heard) as client:
+            await add(client)
+            on.authority.out = True
+            on.expire()
+            await clock.skip(6)
+            await until(lambda: attempts() > 5 or client.closed)
+            assert client.closed is None
+            on.authority.out = False
+            assert await add(client) == 2
+
+
 @pytest.mark.parametrize("then", ["it is carried", "it hangs"])
 @pytest.mark.parametrize("binding", ["ws", "sse"])
 async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
