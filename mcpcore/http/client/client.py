@@ -441,15 +441,21 @@ class HttpClient:
             state.deadlines.set(call, now + state.settings.endpoint_timeout)
         return route
 
-    def give_up_exchange(self, exchange: Route, error: str, *, now: float) -> None:
+    def give_up_exchange(
+        self, exchange: Route, error: str, *, now: float, passing: bool = False
+    ) -> None:
         """End a refused message for good; ``error`` tells why there is no authorization.
 
-        Raises LocalProtocolError for an exchange that was not told of by Unauthorized.
+        ``passing``: True if there may be one later: what opens a session in place of a lost one is
+        sent again after a while.  Raises LocalProtocolError for an exchange that was not told of by
+        Unauthorized.
         """
         found = self._challenges.answer(exchange, AdmissionSignal.GIVE_UP, now)
-        if found is not None:
+        if found is None:
+            return
+        if not (passing and self._state.opens_later(found[0])):
             self._unauthorized(*found, error, now)
-            self._state.ended(now)
+        self._state.ended(now)
 
     def _unauthorized(self, call: Call, refusal: HeldRefusal, error: str, now: float) -> None:
         state, status = self._state, refusal.status

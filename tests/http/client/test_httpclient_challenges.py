@@ -320,6 +320,26 @@ def test_a_parked_call_goes_to_the_next_session() -> None:
     assert hand.take(ResultReceived).request == one
 
 
+def test_what_opens_a_session_in_place_of_a_lost_one_waits_for_an_outage_to_pass() -> None:
+    hand = hand_of("legacy", max_resumes=2)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    for number in range(2):
+        told = refuse(hand, hand.next())
+        assert told.operation == "initialize"
+        hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+        again = hand.next()
+        assert hand.body_of(again)["method"] == "initialize"
+        assert again.after is not None
+        assert again.after > number
+        hand.sent.insert(0, again)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.fault.kind) == (request, FaultKind.AUTHORIZATION)
+    assert "status 503" in hand.take(NegotiationFailed).message
+
+
 # Messages that open a conversation
 
 
