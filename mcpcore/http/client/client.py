@@ -446,15 +446,22 @@ class HttpClient:
     ) -> None:
         """End a refused message for good; ``error`` tells why there is no authorization.
 
-        ``passing``: True if there may be one later: what opens a session in place of a lost one is
-        sent again after a while.  Raises LocalProtocolError for an exchange that was not told of by
-        Unauthorized.
+        ``passing``: True if there may be one later: what opens a session in place of a lost one,
+        or a stream again, is sent again after a while.  Raises LocalProtocolError for an exchange
+        that was not told of by Unauthorized.
         """
-        found = self._challenges.answer(exchange, AdmissionSignal.GIVE_UP, now)
+        parked = self._state.calls.get(exchange)
+        streams = parked is not None and parked.purpose in (_STREAM, CallPurpose.RESUME)
+        signal = AdmissionSignal.RETRY if passing and streams else AdmissionSignal.GIVE_UP
+        found = self._challenges.answer(exchange, signal, now)
         if found is None:
             return
-        if not (passing and self._state.opens_later(found[0])):
-            self._unauthorized(*found, error, now)
+        call, refusal = found
+        if passing and streams:
+            fault = Fault(FaultKind.AUTHORIZATION, refusal.status)
+            self._broken(call, f"{refusal_text(refusal.status)}; {error}", now, fault)
+        elif not (passing and self._state.opens_later(call)):
+            self._unauthorized(call, refusal, error, now)
         self._state.ended(now)
 
     def _unauthorized(self, call: Call, refusal: HeldRefusal, error: str, now: float) -> None:
