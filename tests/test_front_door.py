@@ -181,7 +181,7 @@ OF_ONE_ROOM = {
     "mcpcore.auth": {
         "NonceMissing": "a proof without nonce, which the challenge then gives",
         "TokenRefused": "a token, which becomes the challenge that names the reason",
-        "Unreachable": "an issuer, after which another one is tried",
+        "Unreachable": "an outage, after which another issuer is tried, or this one later",
     },
     "mcpcore.http.headers": {"HeaderError": "a field, which becomes a refusal or a Fault"},
     "mcpcore.relay": {"ListsUnread": "lists that are not read, by which no pin is held"},

@@ -34,7 +34,7 @@ from mcpcore.auth.challenges import (
     parse_scopes,
 )
 from mcpcore.auth.discovery import Discovered, find_authority, find_resource
-from mcpcore.auth.endpoints import Endpoints, told
+from mcpcore.auth.endpoints import Endpoints, Unreachable, failure_by, told
 from mcpcore.auth.grants import (
     ANY_METHOD,
     ID_JAG,
@@ -280,7 +280,7 @@ class Authorization:
         self._denied: dict[frozenset[str], float] = {}
         """Scopes that were needed for an operation and that a person has denied, and when; those of
         ``max_operations`` at most."""
-        self._sign_ins: deque[float] = deque(maxlen=settings.max_sign_ins)
+        self._sign_ins: deque[float] = deque(maxlen=self.settings.max_sign_ins)
         """Times of the last sign-ins of a person."""
         self._tried: dict[str, _Tried] = {}
         """Attempts by operation; ``max_operations`` at most."""
@@ -591,6 +591,10 @@ class Authorization:
             locked = True
             yield from self._locked(reason)
         except AuthorizationError as error:
+            redeeming = self.state is AuthState.REQUESTING_TOKEN
+            asked = redeeming and isinstance(self.settings.grant, CodeGrant)
+            if isinstance(error, Unreachable) and not asked:
+                self._note(reason, flows=reason.tried.flows)  # an outage has cost nobody anything
             self._fail(error)
         if locked:
             yield Unlock(key=self.key)
@@ -736,16 +740,16 @@ class Authorization:
             yield from self._store(response, replace(record, client=client))
             self._note(reason, refreshed=True)
             return True
-        text = told("the token was not refreshed", response)
+        failure = failure_by("the token was not refreshed", response)
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
             yield from self._forget(response, record.issuer, client)
-            self._check_refused(reason, text)
+            self._check_refused(reason, str(failure))
             self._record = None
             return False
         if response.temporary or reason.operation is None:
-            raise AuthorizationError(text)
-        self.notes.append(text)
+            raise failure
+        self.notes.append(str(failure))
         return False
 
     def _client(self, record: TokenRecord) -> ClientIdentity:
@@ -838,7 +842,7 @@ class Authorization:
         )
         if isinstance(response, ErrorResponse):
             yield from self._forget(response, metadata.issuer, client)
-            raise AuthorizationError(told("the authorization server gave no token", response))
+            raise failure_by("the authorization server gave no token", response)
         self._asked |= scopes
         like = TokenRecord(
             resource=authority.resource,
@@ -919,7 +923,7 @@ class Authorization:
             url, exchange, grant.client, method, audience=url.text, bound=False
         )
         if isinstance(response, ErrorResponse):
-            raise AuthorizationError(told("the identity provider gave no assertion", response))
+            raise failure_by("the identity provider gave no assertion", response)
         if response.issued_token_type != ID_JAG or response.token_type.lower() != "n_a":
             raise AuthorizationError("the identity provider gave a token of another type")
         return str.__str__(response.access_token)

@@ -94,8 +94,8 @@ def find_authority(
                 "the server does not name the issuer that this client is registered with"
             )
         issuers = (settings.issuer,)
-    elif before in issuers:
-        issuers = (before, *(each for each in issuers if each != before))
+    elif before is not None:
+        issuers = tuple(sorted(issuers, key=lambda each: not same_issuer(before, each)))
     scopes = parse_scopes(" ".join(resource.scopes_supported or ())) or frozenset()
     failure: AuthorizationError | None = None
     bound = settings.trusting or settings.client is not None  # it belongs to one of them

@@ -61,7 +61,7 @@ _NONCES = 16
 
 
 class Unreachable(AuthorizationError):
-    """No response to a request of OAuth."""
+    """Outage of an issuer or a server: the same request of OAuth may succeed later."""
 
 
 class Endpoints:
@@ -117,7 +117,8 @@ class Endpoints:
         None if there is none: each has answered 404, 405 or 410.  A redirect, which is not
         followed, another 4xx, or a web page, by which many sites answer whatever they do not know,
         leads to the next URL as well, but does not say that there is no document, and so allows no
-        weaker way: without a document it raises DocumentRefused, as each other status does at once.
+        weaker way: without a document it raises DocumentRefused, as each other status does at once;
+        a 5xx raises Unreachable.
         """
         refusal: DocumentRefused | None = None
         for place in places:
@@ -130,6 +131,8 @@ class Endpoints:
                 return self.read(response.body, kind, what), place
             fault = "it is a web page" if page else f"its status is {status}"
             refusal = DocumentRefused(what, fault)
+            if status >= 500:
+                raise Unreachable(str(refusal))
             if not page and not 300 <= status < 500:
                 raise refusal
         if refusal is not None:
@@ -292,6 +295,11 @@ def _discreet(refusal: ErrorResponse, secrets: Iterable[str]) -> ErrorResponse:
         error_description=None if repeats(refusal.error_description) else refusal.error_description,
         status=refusal.status,
     )
+
+
+def failure_by(text: str, refusal: ErrorResponse) -> AuthorizationError:
+    """Return the failure by an error that another party has sent."""
+    return (Unreachable if refusal.temporary else AuthorizationError)(told(text, refusal))
 
 
 def told(text: str, refusal: ErrorResponse) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mcpcore.auth.discovery import GIVE_YOURS, Discovered
-from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
+from mcpcore.auth.endpoints import JSON, Endpoints, error_response, failure_by
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
 from mcpcore.auth.metadata import Registration, ServerMetadata, printable
 from mcpcore.auth.needs import Listen, Load, NeedFailed, Save, Steps, Stored, Text, expect
@@ -184,9 +184,11 @@ def _registered(
     headers = {**JSON, "content-type": "application/json"}
     response = yield from endpoints.fetch("POST", url, headers, body)
     if response.status not in (200, 201):
-        text = told("this client was not registered", error_response(response))
-        hint = "" if authority.published else f"; no metadata says that it could be: {GIVE_YOURS}"
-        raise AuthorizationError(text + hint)
+        failure = failure_by("this client was not registered", error_response(response))
+        if authority.published:
+            raise failure
+        hint = f"no metadata says that it could be: {GIVE_YOURS}"
+        raise AuthorizationError(f"{failure}; {hint}")
     made = endpoints.read(response.body, Registration, "the registration")
     return _judged(made, method, redirect, endpoints.wall)
 

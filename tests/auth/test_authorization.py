@@ -1146,6 +1146,35 @@ def test_a_server_that_wants_a_sign_in_after_each_request_gets_no_more_in_the_en
     assert (machine.error, len(world.opened)) == (None, most + 1)
 
 
+@pytest.mark.parametrize("page", [answer({}, 503), NeedFailed("timeout")])
+@pytest.mark.parametrize(
+    ("place", "settings", "token", "counts"),
+    [
+        (f"{ISSUER}/token", {}, {}, False),
+        (f"{ISSUER}/token", {"grant": ClientCredentialsGrant(), "client": SECRET}, {}, False),
+        (f"{ISSUER}{AS}", {}, {"refresh_token": None}, False),
+        (f"{ISSUER}/register", {}, {"refresh_token": None}, False),
+        (f"{ISSUER}/token", {}, {"refresh_token": None}, True),  # the person was asked
+    ],
+)
+def test_an_outage_uses_up_no_authorization(
+    place: str, settings: Any, token: Any, counts: bool, page: Any
+) -> None:
+    world = World(token=token)
+    machine = ready(world, **settings)
+    world.store = {KEY: world.store[KEY]} if KEY in world.store else {}
+    world.pages[place] = page
+    for _ in range(machine.settings.max_flows):
+        world.refuse(machine, operation="a")
+        assert machine.state is AuthState.FAILED
+    del world.pages[place]
+    if counts:
+        with pytest.raises(AuthorizationError, match="after 3 authorizations: the last one failed"):
+            world.refuse(machine, operation="a")
+    else:
+        assert world.refuse(machine, operation="a").state is AuthState.READY
+
+
 NEXT = "https://next.example"
 
 
@@ -1488,9 +1517,12 @@ FIRST = "https://first.example"
         ({"issuer": ISSUER}, "it is of another issuer"),
     ],
 )
-def test_another_issuer_is_used_where_the_first_cannot_be(first: Any, told: str) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_another_issuer_is_used_where_the_first_cannot_be(
+    first: Any, told: str, slash: str
+) -> None:
     world = World(pages={f"{FIRST}{AS}": first})
-    world.resource["authorization_servers"] = [FIRST, ISSUER]
+    world.resource["authorization_servers"] = [FIRST, ISSUER + slash]
     machine = ready(world)
     assert told in machine.notes[0]
     world.pages[f"{FIRST}{AS}"] = METADATA | {"issuer": FIRST}  # it is back: no reason to change

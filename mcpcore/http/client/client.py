@@ -47,7 +47,7 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
-from mcpcore.http.client.challenges import Challenges
+from mcpcore.http.client.challenges import Challenges, admits
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_ENCODING,
@@ -316,6 +316,8 @@ class HttpClient:
                 self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
+        if admits(status):  # a stream is opened again by the same call, for as long as it lasts
+            call.refusals = 0
         frame, fields = call.frame, self._fields
         if headers != fields.lines:
             fields = self._fields = ResponseFields(headers)
@@ -439,15 +441,28 @@ class HttpClient:
             state.deadlines.set(call, now + state.settings.endpoint_timeout)
         return route
 
-    def give_up_exchange(self, exchange: Route, error: str, *, now: float) -> None:
+    def give_up_exchange(
+        self, exchange: Route, error: str, *, now: float, passing: bool = False
+    ) -> None:
         """End a refused message for good; ``error`` tells why there is no authorization.
 
-        Raises LocalProtocolError for an exchange that was not told of by Unauthorized.
+        ``passing``: True if there may be one later: what opens a session in place of a lost one,
+        or a stream again, is sent again after a while.  Raises LocalProtocolError for an exchange
+        that was not told of by Unauthorized.
         """
-        found = self._challenges.answer(exchange, AdmissionSignal.GIVE_UP, now)
-        if found is not None:
-            self._unauthorized(*found, error, now)
-            self._state.ended(now)
+        parked = self._state.calls.get(exchange)
+        streams = parked is not None and parked.purpose in (_STREAM, CallPurpose.RESUME)
+        signal = AdmissionSignal.RETRY if passing and streams else AdmissionSignal.GIVE_UP
+        found = self._challenges.answer(exchange, signal, now)
+        if found is None:
+            return
+        call, refusal = found
+        if passing and streams:
+            fault = Fault(FaultKind.AUTHORIZATION, refusal.status)
+            self._broken(call, f"{refusal_text(refusal.status)}; {error}", now, fault)
+        elif not (passing and self._state.opens_later(call)):
+            self._unauthorized(call, refusal, error, now)
+        self._state.ended(now)
 
     def _unauthorized(self, call: Call, refusal: HeldRefusal, error: str, now: float) -> None:
         state, status = self._state, refusal.status

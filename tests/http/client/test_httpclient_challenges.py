@@ -320,6 +320,26 @@ def test_a_parked_call_goes_to_the_next_session() -> None:
     assert hand.take(ResultReceived).request == one
 
 
+def test_what_opens_a_session_in_place_of_a_lost_one_waits_for_an_outage_to_pass() -> None:
+    hand = hand_of("legacy", max_resumes=2)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    for number in range(2):
+        told = refuse(hand, hand.next())
+        assert told.operation == "initialize"
+        hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+        again = hand.next()
+        assert hand.body_of(again)["method"] == "initialize"
+        assert again.after is not None
+        assert again.after > number
+        hand.sent.insert(0, again)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.fault.kind) == (request, FaultKind.AUTHORIZATION)
+    assert "status 503" in hand.take(NegotiationFailed).message
+
+
 # Messages that open a conversation
 
 
@@ -407,6 +427,32 @@ def test_the_standalone_stream_is_refused() -> None:
     assert hand.client.exchanges == 0
 
 
+def test_a_stream_may_be_refused_each_time_that_it_is_opened_again() -> None:
+    hand = starting(HttpClientSettings(answer_challenges=True, max_challenges=1))
+    hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
+    hand.reply(hand.next(), 202)
+    get = hand.next()
+    for number in range(3):  # a token of a short life, or a nonce
+        get = retry(hand, refuse(hand, get))
+        hand.stream(get, {"jsonrpc": "2.0", "method": "notifications/x"}, id=f"e{number}")
+        hand.end(get, "reset")
+        get = hand.next()
+    assert [each.recovery.value for each in hand.interruptions()] == ["resume"] * 3
+
+
+def test_a_stream_waits_for_an_outage_to_pass() -> None:
+    hand = starting(HttpClientSettings(answer_challenges=True, max_resumes=2))
+    hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
+    hand.reply(hand.next(), 202)
+    for _ in range(3):
+        told = refuse(hand, hand.next())
+        hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+    seen = hand.interruptions()
+    assert [each.recovery.value for each in seen] == ["reopen", "reopen", "fail"]
+    assert all("status 401" in each.reason and "status 503" in each.reason for each in seen)
+    assert hand.client.exchanges == 0
+
+
 def test_the_deadlines_of_all_stand_still_while_what_opens_a_session_is_refused() -> None:
     hand = hand_of("legacy")
     asked = [hand.client.request("tools/list", now=hand.now)]
@@ -426,13 +472,19 @@ def test_the_deadlines_of_all_stand_still_while_what_opens_a_session_is_refused(
     assert all("no answer within 20 seconds" in each.message for each in ended)
 
 
-def test_a_resumption_is_refused() -> None:
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_resumption_is_refused(outage: bool) -> None:
     hand = hand_of("legacy")
     request, send = hand.call()
     hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
     hand.end(send, "reset")
     get = hand.next()
     assert hand.fields_of(get)["last-event-id"] == "e1"
+    if outage:
+        told = refuse(hand, get)
+        hand.client.give_up_exchange(told.exchange, "status 503", now=hand.now, passing=True)
+        get = hand.next()
+        assert get.after
     again = retry(hand, refuse(hand, get))
     assert hand.fields_of(again)["last-event-id"] == "e1"
     assert again.after is None

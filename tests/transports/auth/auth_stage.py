@@ -50,10 +50,14 @@ class Authority(DevelopmentServer):
         self.forms: list[dict[str, str]] = []
         self.forgetful = False
         """True to know no refresh token any more."""
+        self.out = False
+        """True to give no tokens for now."""
 
     def handle(self, request: Request) -> Response:
         if request.path == "/token":
             self.forms.append(dict(parse_qsl(request.body.decode())))
+            if self.out:
+                return json_reply({}, 503)
             if self.forgetful and self.grants()[-1] == "refresh_token":
                 return json_reply({"error": "invalid_grant"}, 400)
         return super().handle(request)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 import time
 from base64 import urlsafe_b64decode
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl
 import anyio
 import msgspec
 import pytest
+import trio
 from anyio.abc import ByteStream
 
 from mcpcore.auth.authorization import AuthState, Refused
@@ -682,6 +684,29 @@ async def test_nobody_who_is_cancelled_waits_for_a_key_that_asks_a_person() -> N
             tasks.cancel_scope.cancel()
         assert signing == ["asked"]
         person.set()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a signal is sent to the thread")
+def test_an_interrupt_waits_for_no_store_that_asks_a_person() -> None:
+    """Trio raises it in the main task, which may wait for a token there."""
+    main_thread, asked = threading.get_ident(), list[str]()
+
+    class Asking(MemoryTokens):
+        async def load(self, key: str) -> Stored:
+            asked.append("asked")
+            interrupt = partial(signal.pthread_kill, main_thread, signal.SIGINT)
+            threading.Timer(0.1, interrupt).start()  # once the event loop is at rest
+            await anyio.sleep(2)
+            asked.append("answered")
+            return await super().load(key)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(Authorizer("https://mcp.example/mcp", store=Asking(), proxy=None).prepare)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert asked == ["asked"]
 
 
 async def test_assertions_are_asked_for() -> None:

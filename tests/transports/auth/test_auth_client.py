@@ -55,6 +55,8 @@ from mcpcore.errors import (
     PeerError,
     UrlRefused,
 )
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Verdict
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.types import Tool
 from mcpcore_conformance.auth.model import Request, Response
@@ -347,6 +349,59 @@ async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
                 await until(partial(came, before, client))
                 assert client.closed is None
             assert await add(client) == 2
+
+
+async def test_a_connection_comes_back_after_an_outage_of_its_authorization_server(
+    clock: Clock,
+) -> None:
+    events = list[Event]()
+
+    def attempts() -> int:
+        return sum(isinstance(event, Reconnecting) for event in events)
+
+    pace = ReconnectSettings(first_delay=0.001, max_delay=0.002, attempts=1000)
+    settings = settings_of(Person(), reconnect=pace)
+    async with stage(notes(), "ws") as on:
+        on.life = 5.0
+        heard = Callbacks(connection=events.append)
+        async with signed_in(on, settings=settings, auth=MACHINE_AUTH, callbacks=heard) as client:
+            await add(client)
+            on.authority.out = True
+            on.expire()
+            await clock.skip(6)
+            await until(lambda: attempts() > 5 or client.closed)
+            assert client.closed is None
+            on.authority.out = False
+            assert await add(client) == 2
+
+
+async def test_a_lost_session_is_replaced_after_an_outage_of_the_authorization_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pace = HttpClientSettings(retry_delay=0.001, max_retry_delay=0.002, max_resumes=1000)
+    sums: list[int] = []
+    async with stage(notes()) as on:
+        judge = on._judge
+
+        def stern(request: HttpRequest) -> Verdict:
+            begins = all(name != b"mcp-session-id" for name, _ in request.headers)
+            return on._refuse(401) if begins and on.authority.out else judge(request)
+
+        async def ask(client: Client) -> None:
+            sums.append(await add(client))
+
+        settings = settings_of(Person(), http=pace)
+        more: Any = {"settings": settings, "auth": MACHINE_AUTH, "revision": "2025-11-25"}
+        async with signed_in(on, **more) as client, anyio.create_task_group() as tasks:
+            await add(client)
+            monkeypatch.setattr(on, "_judge", stern)
+            client._core.machine._state.session = "lost"  # type: ignore[union-attr]
+            on.authority.out = True
+            before = len(on.authority.forms)
+            tasks.start_soon(ask, client)
+            await until(lambda: len(on.authority.forms) > before + 4 or client.closed)
+            on.authority.out = False
+    assert sums == [2]
 
 
 @pytest.mark.parametrize("then", ["it is carried", "it hangs"])

@@ -4,7 +4,7 @@ import itertools
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -13,16 +13,20 @@ import httpx
 import pytest
 
 from mcpcore import Callbacks, ClientSettings, HttpClientLinkSettings, HttpSend, Limits, clock
+from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
     CallFailed,
     ConnectionClosed,
     HeadersFailed,
+    HttpStatusError,
     RequestTimeout,
     ResponseTooLarge,
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.cache import ResultCache
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.managed import ServerOptions
+from mcpcore_transports.client.servers import connect_all
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from tests.clock import HOUR, UNHURRIED, Clock, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
@@ -308,6 +312,43 @@ async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> No
                     group.start_soon(call)
         assert len(failed) == 5
         assert 2 <= server.session <= 4
+
+
+async def forbidden(side: Side) -> bool:
+    await side.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    return True
+
+
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_session_that_is_refused_in_place_of_a_lost_one_is_the_end(carrier: str) -> None:
+    async with talking(revision=LEGACY[-1], carrier=carrier) as (server, client):
+        assert await text_of(client) == "none"
+        server.scripts["initialize"] = forbidden
+        server.lost.add("s1")
+        with pytest.raises(HttpStatusError, match="status 400"):
+            await text_of(client)
+        assert "status 400" in str(client.closed)
+        with pytest.raises(ConnectionClosed, match="status 400"):
+            await text_of(client)
+
+
+async def test_one_of_several_servers_that_has_refused_a_session_is_connected_to_again() -> None:
+    pace = ClientSettings(reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002))
+    async with villain(echo, revision=LEGACY[-1]) as server:
+        options = ServerOptions(targets=[server.url], revisions=[LEGACY[-1]], settings=pace)
+        async with connect_all({"one": options}) as servers:
+            await servers.call_tool("good")
+            server.scripts["initialize"] = forbidden
+            server.lost.add("s1")
+            with pytest.raises(HttpStatusError):
+                await servers.call_tool("good")
+            del server.scripts["initialize"]
+            with patience():
+                while True:
+                    with suppress(CallFailed):
+                        await servers.call_tool("good")
+                        break
+                    await anyio.sleep(0.01)
 
 
 PATIENT = ClientSettings(limits=UNHURRIED)

@@ -626,11 +626,13 @@ class ClientCore:
             self.group.start_soon(self._renew)
 
     def _on_negotiation_failed(self, event: events.NegotiationFailed) -> None:
-        if self.ready is not None and self.reconnector is not None:
+        if self.ready is None:
+            self._failure = event
+            self._opened.set()
+        elif self.reconnector is not None:
             self.reconnector.refused(event)
-            return
-        self._failure = event
-        self._opened.set()
+        else:  # of a session in place of a lost one
+            self._over(event.message)
 
     # The next conversation
 
@@ -736,8 +738,10 @@ class ClientCore:
     def _on_end(self, event: events.ConnectionEnded) -> None:
         reconnector = self.reconnector
         reason = event.reason if reconnector is None else reconnector.ended(event)
-        if reason is None:
-            return
+        if reason is not None:
+            self._over(reason)
+
+    def _over(self, reason: str) -> None:
         self.closed, self.lost = reason, not self.closing
         self._opened.set()
         for listener in self.listeners:

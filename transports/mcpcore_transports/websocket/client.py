@@ -92,10 +92,8 @@ def websocket_client_link(
         address = WebSocketAddress(url)
         if authorizer is None:
             return await connected(address, None, trace)
-        from mcpcore_transports.http.client.authorization import (  # late: few sign in
-            Challenged,
-            authorized,
-        )
+        from mcpcore.auth.endpoints import Unreachable  # late, with the next: few sign in
+        from mcpcore_transports.http.client.authorization import Challenged, authorized
 
         async def attempt(tokens: Mapping[str, str]) -> Opened:
             try:
@@ -111,7 +109,9 @@ def websocket_client_link(
         try:
             return await authorized(authorizer, address.http_url, "the WebSocket", attempt)
         except AuthorizationError as error:
-            fault = Fault(FaultKind.AUTHORIZATION)
+            # After an outage of the authorization server another attempt may succeed.
+            outage = isinstance(error, Unreachable)
+            fault = Fault(FaultKind.CONNECT if outage else FaultKind.AUTHORIZATION)
             raise LinkUnauthorized(f"{address}: {error}", fault) from error
 
     async def connected(

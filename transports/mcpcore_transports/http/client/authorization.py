@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
 from mcpcore.auth.authorization import Refused, Remedy
+from mcpcore.auth.endpoints import Unreachable
 from mcpcore.auth.proofs import nonce_of
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import check_url, parse_url
@@ -334,12 +335,13 @@ class AuthorizedExchanges:
     async def _authorize(self, exchange: Route, refused: Refused, scope: anyio.CancelScope) -> None:
         """Authorize for one exchange, and answer its challenge."""
         error: str | None = None
+        passing = False
         try:
             with scope:
                 try:
                     await self._authorizer.refused(refused)
                 except AuthorizationError as failure:
-                    error = str(failure)
+                    error, passing = str(failure), isinstance(failure, Unreachable)
                 except Exception as failure:  # it ends this exchange and nothing else
                     logger.exception("an authorization failed")
                     error = f"the authorization failed: {type(failure).__name__}"
@@ -350,7 +352,7 @@ class AuthorizedExchanges:
         if error is None:
             self._retry(exchange, _Again(refused.operation, Remedy.AUTHORIZE))
         else:
-            self._machine.give_up_exchange(exchange, error, now=clock())
+            self._machine.give_up_exchange(exchange, error, now=clock(), passing=passing)
         self._flush()
 
     def _retry(self, exchange: Route, again: _Again) -> None:
