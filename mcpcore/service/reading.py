@@ -124,6 +124,12 @@ def _whole(value: Any, most: float) -> Any:
     return value
 
 
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 class Misfit(ValueError):
     """Part of a value that does not fit; each of ``problems``, ``path: text``, is below it."""
 
@@ -231,6 +237,10 @@ class ValueReader(Generic[T]):
             raise InvalidValue(explain(error, root)) from None
         except ValueError as error:  # of datetime, for seconds out of range
             raise InvalidValue(shorten(f"{root}: {error}")) from None
+        for name in values:
+            if not _is_finite(getattr(value, name)):
+                # The schema, which has numbers of JSON alone, allows neither NaN nor infinity.
+                raise InvalidValue(f"{root}.{name}: Expected a finite number")
         if self._problems is not None:
             refuse(self._problems(msgspec.to_builtins(value, enc_hook=encodable)), root)
             value = self._original(value, root)
