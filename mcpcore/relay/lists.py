@@ -157,8 +157,9 @@ class Lists:
         self._next: dict[tuple[str, str, bool], str | None] = {}
         """Cursors of the pages that continue the names known so far, by server, by method, and by
         True for modern clients: a server of both eras has two lists."""
-        self._unlearned: dict[str, float] = {}
-        """Times at which all lists were read and lacked the name in a request, by its method."""
+        self._unlearned: dict[tuple[str, str | None], float] = {}
+        """Times at which all lists were read and lacked the name in a request, by its method and
+        its principal: others may see more.  Those of the last moments only."""
         self._changes = 0
         """Number of changes of any list."""
         self._announced = 0
@@ -564,7 +565,8 @@ class Lists:
         method, params = event.method, event.params
         if not names.told_by_lists(method, params):
             return False
-        if relay.now < self._unlearned.get(method, -math.inf) + _LEARNS:
+        asked, since = (method, event.principal), relay.now - _LEARNS
+        if self._unlearned.get(asked, -math.inf) > since:
             return False
         kinds = [kind for _, kind in IN_PARAMS[method]]
         places = {
@@ -573,7 +575,8 @@ class Lists:
 
         def learned() -> None:
             if names.read >= places and names.inward_in(method, params, learned=False) is None:
-                self._unlearned[method] = relay.now
+                recent = {key: at for key, at in self._unlearned.items() if at > since}
+                self._unlearned = {**recent, asked: relay.now}
             then()
 
         self.read_kinds(arrival, kinds, learned)
