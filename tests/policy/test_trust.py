@@ -487,6 +487,12 @@ def test_a_call_waits_for_a_list_and_again_after_a_change() -> None:
         changed()
         assert policy.refusal("tools/call", "add") == UNCHECKED
         assert policy.unread("tools/call", params) == ["tools/list"]
+    names(policy, tool())
+    policy.reconnected()
+    policy.ended("tools/list")  # by the last page of a reading that had begun before
+    assert policy.refusal("tools/call", "add") == UNCHECKED
+    assert policy.unread("tools/call", params) == ["tools/list"]
+    assert policy.unread("tools/call", {"name": "other"}) == []
     assert policy.refusal("resources/read", "a:b") is None  # resources have no pins
     assert made(None)[0].refusal("tools/call", "add") is None
 
