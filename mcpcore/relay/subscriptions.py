@@ -148,9 +148,12 @@ class Subscriptions:
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         watch = partial(self._watch_all, watcher)
-        if self._relay.names.listed and not all(map(self._owner, wanted.resource_subscriptions)):
-            self._relay.lists.read_kinds(arrival, [NameKind.URI], watch)
-        else:
+
+        def lacks() -> bool:
+            return not all(map(self._owner, wanted.resource_subscriptions))
+
+        lists, listed = self._relay.lists, self._relay.names.listed
+        if not (listed and lacks() and lists.read_kinds(arrival, [NameKind.URI], watch, lacks)):
             watch()
 
     def _watch_all(self, watcher: Watcher, *, missed: bool = False) -> None:

@@ -1015,7 +1015,7 @@ def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
 
 
 @pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
-@pytest.mark.parametrize("url", ["http://localhost:1/mcp", "ws://127.0.0.1:1/mcp"])
+@pytest.mark.parametrize("url", ["HTTP://localhost:1/mcp", "WS://127.0.0.1:1/mcp"])
 @pytest.mark.parametrize(
     ("proxy", "refused"),
     [

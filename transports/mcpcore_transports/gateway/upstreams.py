@@ -231,6 +231,9 @@ class ServerBehind:
             if is_personal(auth):
                 if self.replicas is not None:
                     raise BadTarget(f"{self.name}: clients sign in at one server, not at replicas")
+                from mcpcore_transports.auth.authorizer import make_authorizer  # late, as above
+
+                make_authorizer(target.url, auth, proxy=self.settings.proxy)  # as it will be made
                 self.relayed.personal, self.sign_in = True, (target.url, auth)
                 return address
             if isinstance(auth, exchange.UpstreamTokens):
