@@ -805,8 +805,9 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
 @pytest.mark.parametrize("name", ["extension_methods", "repeatable_tools"])
 def test_one_name_is_not_taken_for_several(name: str) -> None:
     """Of the string "research" "search" would be a member."""
+    wrong: dict[str, Any] = {name: "research"}
     with pytest.raises(TypeError, match=f"{name} .* not a string"):
-        client_config(**{name: "research"})
+        client_config(**wrong)
 
 
 # Both together: the compatibility matrix
