@@ -4,12 +4,11 @@ A request goes on to the relay where its handler would be called: the answer is 
 behind the gateway says, and its errors are raised as McpError.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import anyio
-from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
 from mcpcore.engine.config import ASKABLE
@@ -23,15 +22,14 @@ from mcpcore.service.tools import error_result
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, Forbidden, McpError
 from mcpcore.wire.jsontext import splice
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.running.functions import current, current_loop, is_awaitable
-from mcpcore_transports.running.pending import Handlers
+from mcpcore_transports.gateway.route import GatewayRoute, GatewayRuntime
+from mcpcore_transports.running.functions import current, is_awaitable
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import about, simplified
 from mcpcore_transports.server.forbidding import forbid
-from mcpcore_transports.server.middleware import ServerMiddleware, guard
-
-if TYPE_CHECKING:  # types alone: the route makes these requests
-    from mcpcore_transports.gateway.route import GatewayRuntime
+from mcpcore_transports.server.logs import without_labels
+from mcpcore_transports.server.middleware import guard
+from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
 
 _CALL = "tools/call"
 _ASKS_NOTHING = "middleware of a gateway cannot ask the client"
@@ -65,12 +63,12 @@ class _Relayed(Prepared):
 
     reply: _RelayReply | None = None
 
-    def __init__(self, requests: "SurroundedRequests", event: RequestReceived) -> None:
+    def __init__(self, runtime: "SurroundedRuntime", event: RequestReceived) -> None:
         super().__init__(event.revision, is_async=True)
-        self._requests, self._event = requests, event
+        self._runtime, self._event = runtime, event
 
     async def call(self, context: Any) -> Raw:
-        self.reply = reply = await self._requests.relay(self._event)
+        self.reply = reply = await self._runtime.answer(self._event, context)
         if reply.error is not None:
             raise McpError.of(reply.error)
         if reply.questions:
@@ -105,8 +103,8 @@ class _RelayedContext(Context):
         return lambda timeout: self.ping(timeout=timeout)
 
 
-class SurroundedRequests:
-    """Requests at one machine of a gateway, inside of middleware.
+class SurroundedRuntime(GatewayRuntime):
+    """App of one machine of clients whose requests are inside of middleware.
 
     It takes the relay's answers in the machine's place, and gives the machine those of the
     middleware.  Contexts have it as their runtime.
@@ -116,49 +114,31 @@ class SurroundedRequests:
     mounted_lifespans: Mapping[Any, Any] = {}
     keeps_sessions = False
 
-    def __init__(self, middleware: Sequence[ServerMiddleware], runtime: "GatewayRuntime") -> None:
-        self._runtime = runtime
-        self._guard = guard(middleware, runtime.failures)
-        self.machine, self.settings = runtime.machine, runtime.settings
-        self.throttle = runtime.throttle
+    def __init__(
+        self, route: GatewayRoute, machine: ServerMachine, settings: RuntimeSettings
+    ) -> None:
+        super().__init__(route, machine, settings)
+        route.relay.stand_ins[machine] = cast(Any, self)
+        self._guard = guard(without_labels(settings.middleware)[1], self.failures)
         self.thread = current()
         """Identifier of the event loop's thread."""
         self._waiting: dict[Key, _RelayWait] = {}
         """Requests at the relay."""
         self._drains: dict[Key, anyio.Event] = {}
-        self._handlers: Handlers
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime.replies, name)
+        return getattr(self.replies, name)
 
-    def begin(self, group: TaskGroup) -> None:
-        """Run the middleware in tasks of a group, before whose end :meth:`stop` is called."""
-        self._handlers = Handlers(group, self._release, current_loop())
-
-    def stop(self) -> None:
-        """Stop all middleware."""
-        self._handlers.stop()
-
-    def takes(self, event: Event) -> bool:
-        """Take an event of the machine; False if it is for the relay, too."""
-        match event:
-            case RequestReceived():
-                context = _RelayedContext(event, cast(Any, self), None)
-                work = partial(self._run, event, context)
-                context.scope = self._handlers.start(event.key, work, context)
-                return True
-            case RequestCancelled(key=key) if key in self._handlers:
-                if self._waiting.pop(key, None) is not None:
-                    self._runtime.relay(event)
-                self._handlers.cancel(key, event.reason)
-                return True
-            case StreamDrained(key=key):
-                self._wake(key)
-        return False
-
-    def flush(self) -> None:
-        """Make the link write the machine's output."""
-        self._runtime.flush()
+    def relay(self, event: Event) -> None:
+        """Hand an event to the relay, a request by way of the middleware."""
+        if isinstance(event, RequestReceived):
+            context = _RelayedContext(event, cast(Any, self), None)
+            work = partial(self._run, event, context)
+            context.scope = self._handlers.start(event.key, work, context)
+            return
+        if isinstance(event, StreamDrained):
+            self._wake(event.key)
+        super().relay(event)
 
     async def drained(self, key: Key) -> None:
         """Wait until the output for a request has been taken."""
@@ -183,19 +163,18 @@ class SurroundedRequests:
 
     def _release(self, key: Key) -> None:
         self._wake(key)
-        self._runtime.replies.release(key)
-        self.flush()
+        super()._release(key)
 
-    async def relay(self, event: RequestReceived) -> _RelayReply:
+    async def answer(self, event: RequestReceived, context: Context) -> _RelayReply:
         """Hand a request to the relay; return its answer."""
         waiting = self._waiting[event.key] = _RelayWait()
-        self._runtime.relay(event)
+        super().relay(event)
         try:
             await waiting.done.wait()
         finally:
             if self._waiting.get(event.key) is waiting:  # the middleware waits no longer
-                self._runtime.relay(RequestCancelled(event.key, None))
                 del self._waiting[event.key]
+                super().relay(RequestCancelled(event.key, context.cancel_reason))
         return waiting.reply
 
     async def _run(self, event: RequestReceived, context: Context) -> None:
@@ -223,7 +202,7 @@ class SurroundedRequests:
             raise RuntimeError(f"middleware can refuse {event.method}, but not answer it")
         if reply is None or not reply.admitted:
             same = reply is not None and reply.result is result and reply.send
-            send = same or partial(self._runtime.replies.respond, event.key, result)
+            send = same or partial(self.replies.respond, event.key, result)
             send(meta=meta)
 
     def _fail(
@@ -234,7 +213,7 @@ class SurroundedRequests:
         error: Exception | InputNeeded,
     ) -> None:
         """Answer with questions, or with an error that the middleware has raised or let through."""
-        replies, key, reply = self._runtime.replies, event.key, relayed.reply
+        replies, key, reply = self.replies, event.key, relayed.reply
         if isinstance(error, InputNeeded):
             try:
                 if reply is not None and reply.questions:
@@ -244,7 +223,7 @@ class SurroundedRequests:
             except UNSENDABLE as unfit:  # such as a question that the client cannot be asked
                 error = McpError(INTERNAL_ERROR, str(unfit))
         handler = about(event.method, event.params)
-        told = self._runtime.failures.told(handler, error)
+        told = self.failures.told(handler, error)
         if reply is not None and reply.admitted:
             return  # it comes too late
         try:
@@ -252,10 +231,10 @@ class SurroundedRequests:
             try:
                 replies.respond(key, result, meta=context.take_result_meta(None))
             except (TypeError, ValueError) as unfit:  # of the metadata
-                self._runtime.failures.told(handler, unfit)
+                self.failures.told(handler, unfit)
                 replies.respond(key, result)
         except Forbidden as forbidden:
-            self._runtime.refused(key, forbidden.error)
+            self.refused(key, forbidden.error)
             forbid(self.machine, event, forbidden)
         except McpError as refusal:
             replies.fail(key, refusal.error)
@@ -281,7 +260,7 @@ class SurroundedRequests:
     ) -> bool:
         """Answer with a result."""
         whole = Raw(splice(bytes(result), members)) if members else result
-        send = partial(self._runtime.replies.respond, key, result, members=members, **more)
+        send = partial(self.replies.respond, key, result, members=members, **more)
         return self._take(key, _RelayReply(whole, meta, send))
 
     def fail(self, key: Key, error: ErrorData) -> bool:
@@ -297,5 +276,5 @@ class SurroundedRequests:
 
         What the middleware does after its ``yield`` comes too late to change that.
         """
-        admitted: bool = key in self._waiting and self._runtime.replies.admit(key)
+        admitted: bool = key in self._waiting and self.replies.admit(key)
         return self._take(key, _RelayReply(admitted=True)) and admitted
