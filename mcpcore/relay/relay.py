@@ -629,8 +629,8 @@ class Relay:
         if call is None or event.recovery is not Recovery.RESUME:
             return
         for each in call.waiting:
-            machine = self.at(each.machine)
-            if each.event.revision.priming and not isinstance(machine, Peer):
+            if each.event.revision.priming and not isinstance(each.machine, Peer):
+                machine: Any = self.at(each.machine)
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
