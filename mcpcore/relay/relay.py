@@ -39,13 +39,7 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import (
-    CELLS,
-    Cell,
-    error_in,
-    result_in,
-    url_questions,
-)
+from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions
 from mcpcore.relay.conversations import LOOKS, Conversations
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
