@@ -13,8 +13,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, StreamDrained
-from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputNeeded, InputUnavailable, LocalError
+from mcpcore.errors import InputNeeded, InputUnavailable
 from mcpcore.relay.link import UNSENDABLE
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import shown
@@ -26,7 +25,6 @@ from mcpcore_transports.gateway.route import GatewayRoute, GatewayRuntime
 from mcpcore_transports.running.functions import current, is_awaitable
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import about, simplified
-from mcpcore_transports.server.forbidding import forbid
 from mcpcore_transports.server.logs import without_labels
 from mcpcore_transports.server.middleware import guard
 from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
@@ -140,26 +138,8 @@ class SurroundedRuntime(GatewayRuntime):
             self._wake(event.key)
         super().relay(event)
 
-    async def drained(self, key: Key) -> None:
-        """Wait until the output for a request has been taken."""
-        self.flush()
-        while self.machine.queued(key):
-            await self._drains.setdefault(key, anyio.Event()).wait()
-        await anyio.lowlevel.checkpoint()
-
-    def tell(self, session: str | None, method: str, params: Any) -> bool:
-        """Notify the client of a session, or of the connection; return False if it is gone."""
-        where: dict[str, Any] = {} if isinstance(self.machine, Peer) else {"session": session}
-        try:
-            self.machine.notify(method, params, **where)
-        except LocalError:
-            return False
-        self.flush()
-        return True
-
-    def _wake(self, key: Key) -> None:
-        if (waiting := self._drains.pop(key, None)) is not None:
-            waiting.set()
+    def _replies(self, context: Context | None) -> Any:
+        return self.replies
 
     def _release(self, key: Key) -> None:
         self._wake(key)
@@ -185,7 +165,7 @@ class SurroundedRuntime(GatewayRuntime):
             result = prepared.finish(await value if is_awaitable(value) else value)
             self._respond(event, relayed.reply, result, prepared.meta)
         except BaseException as error:
-            self._fail(event, relayed, context, simplified(error))
+            self._ended(event, relayed, context, simplified(error))
         finally:
             self._wake(event.key)
             self.flush()
@@ -205,7 +185,7 @@ class SurroundedRuntime(GatewayRuntime):
             send = same or partial(self.replies.respond, event.key, result)
             send(meta=meta)
 
-    def _fail(
+    def _ended(
         self,
         event: RequestReceived,
         relayed: _Relayed,
@@ -213,31 +193,26 @@ class SurroundedRuntime(GatewayRuntime):
         error: Exception | InputNeeded,
     ) -> None:
         """Answer with questions, or with an error that the middleware has raised or let through."""
-        replies, key, reply = self.replies, event.key, relayed.reply
+        reply = relayed.reply
         if isinstance(error, InputNeeded):
             try:
                 if reply is not None and reply.questions:
-                    replies.require_input(key, *reply.questions)
+                    self.replies.require_input(event.key, *reply.questions)
                     return
                 error = InputUnavailable(_ASKS_NOTHING)
             except UNSENDABLE as unfit:  # such as a question that the client cannot be asked
                 error = McpError(INTERNAL_ERROR, str(unfit))
-        handler = about(event.method, event.params)
-        told = self.failures.told(handler, error)
-        if reply is not None and reply.admitted:
-            return  # it comes too late
-        try:
-            result = relayed.failure(error, told)
-            try:
-                replies.respond(key, result, meta=context.take_result_meta(None))
-            except (TypeError, ValueError) as unfit:  # of the metadata
-                self.failures.told(handler, unfit)
-                replies.respond(key, result)
-        except Forbidden as forbidden:
-            self.refused(key, forbidden.error)
-            forbid(self.machine, event, forbidden)
-        except McpError as refusal:
-            replies.fail(key, refusal.error)
+        if reply is not None and reply.admitted:  # it comes too late
+            self.failures.told(about(event.method, event.params), error)
+        else:
+            self._fail(event, error, relayed, context)
+
+    def _fail_with(self, event: RequestReceived, error: McpError, replies: Any) -> None:
+        if isinstance(error, Forbidden):
+            replies = self.machine
+            if self._observed is not None:  # a stand-in that forbids nothing itself
+                self._observed.end(event.key, error.error)
+        super()._fail_with(event, error, replies)
 
     # What the relay answers with
 

@@ -25,7 +25,6 @@ from mcpcore.relay.link import PassedCall, UpstreamLink
 from mcpcore.relay.names import ListCut, NameConflict
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.relay import Relay
-from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
@@ -33,6 +32,7 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import current_loop
 from mcpcore_transports.running.pending import Handlers
 from mcpcore_transports.serve.assembling import ServedRoute
+from mcpcore_transports.server.answering import Answering
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.logs import labelled, without_labels
@@ -316,7 +316,7 @@ class GatewayRoute(ServedRoute):
             self._flush()
 
 
-class GatewayRuntime:
+class GatewayRuntime(Answering):
     """App of one machine of the clients of a route; it limits their rates."""
 
     def __init__(
@@ -416,13 +416,3 @@ class GatewayRuntime:
         """Forget a cancelled request, whose handler has ended."""
         self.replies.release(key)
         self.flush()
-
-    def flush(self) -> None:
-        """Make the link write the machine's output."""
-        if self.link is not None:
-            self.link.flush_soon()
-
-    def refused(self, key: Key, error: ErrorData) -> None:
-        """Note that a request is refused without the relay."""
-        if self._observed is not None:
-            self._observed.end(key, error)

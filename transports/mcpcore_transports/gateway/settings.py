@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from enum import EnumType
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -224,8 +224,8 @@ def _converted(value: Any, kind: Any, file: Path) -> Any:
     """Return a value of a file as one of a type, with its variables replaced."""
     if isinstance(value, str):
         value = substitute(value, Place(file, os.environ))
-        enums = [each for each in (kind, *get_args(kind)) if isinstance(each, EnumType)]
-        words = [member.value for each in enums for member in each]
+        types = (each for each in (kind, *get_args(kind)) if isinstance(each, type))
+        words = [member.value for each in types if issubclass(each, Enum) for member in each]
         if words and value not in words:
             raise ValueError(f"{value!r} is none of {', '.join(words)}")
     return msgspec.convert(value, kind)
