@@ -370,10 +370,14 @@ class Lists:
 
     def absent(self, kind: NameKind) -> Target | None:
         """Return a server that may have any name of a kind, as its list is not known."""
-        places = (
-            (each, method) for each in self._relay.targets.values() for method in _LISTED[kind]
-        )
+        targets = self._relay.targets
+        places = ((targets[name], method) for name, method in self._lists_of([kind]))
         return next((target for target, method in places if self._hides(target, method)), None)
+
+    def _lists_of(self, kinds: Iterable[NameKind]) -> list[tuple[str, str]]:
+        """Return all lists that have names of some kinds, by server and method."""
+        methods = [each for kind in kinds for each in _LISTED[kind]]
+        return [(name, each) for name in self._relay.targets for each in methods]
 
     def _items(
         self, name: str, method: str, page: ServerPage, client: Revision, *, new: bool = True
@@ -567,9 +571,7 @@ class Lists:
         if relay.now < self._unlearned.get(method, -math.inf) + _LEARNS:
             return False
         kinds = [kind for _, kind in IN_PARAMS[method]]
-        places = {
-            (name, each) for name in relay.targets for kind in kinds for each in _LISTED[kind]
-        }
+        places = set(self._lists_of(kinds))
 
         def learned() -> None:
             if names.read >= places and names.inward_in(method, params, learned=False) is None:
@@ -583,9 +585,7 @@ class Lists:
         self, arrival: Arrival, kinds: Iterable[NameKind], then: Callable[[], None]
     ) -> None:
         """Read the lists of all servers that have names of some kinds, then go on."""
-        methods = [each for kind in kinds for each in _LISTED[kind]]
-        lists = [(name, each) for name in self._relay.targets for each in methods]
-        self.read(arrival, lists, self._relay.hold(arrival, then))
+        self.read(arrival, self._lists_of(kinds), self._relay.hold(arrival, then))
 
     def read(
         self,
