@@ -428,7 +428,7 @@ class Subscriptions:
                 self.listens.remove(stream, items, frozenset())
                 stream.items -= items
                 self._close_unused(stream)
-            self._answer(arrival, None)
+            relay.at(arrival.machine).admit(arrival.event.key)
             return
         if stream is None:
             stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
@@ -448,12 +448,16 @@ class Subscriptions:
         self, stream: Stream, items: frozenset[Item], outcome: frozenset[Item] | ErrorData
     ) -> None:
         """Answer the requests of a legacy client for a subscription, which may be several."""
-        error = outcome if isinstance(outcome, ErrorData) else None
-        answered = [self._answer(arrival, error) for arrival in stream.waiting.pop(items)]
-        if any(answered):
-            stream.items |= items
-        elif error is None:  # they were given up meanwhile
-            self.listens.remove(stream, items - stream.items, frozenset())
+        relay, arrivals = self._relay, stream.waiting.pop(items)
+        if isinstance(outcome, ErrorData):
+            for arrival in arrivals:
+                relay.fail(arrival, outcome)
+        else:
+            admitted = [relay.at(each.machine).admit(each.event.key) for each in arrivals]
+            if any(admitted):
+                stream.items |= items
+            else:  # they were given up meanwhile
+                self.listens.remove(stream, items - stream.items, frozenset())
         self._close_unused(stream)
 
     # Streams
@@ -491,13 +495,6 @@ class Subscriptions:
         else:
             del watcher.streams[name]
             self._granted(watcher, frozenset())
-
-    def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
-        """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
-        if error is None:
-            return self._relay.at(arrival.machine).admit(arrival.event.key)
-        self._relay.fail(arrival, error)
-        return False
 
     def _item_changed(self, item: Item, streams: list[Stream]) -> None:
         """Announce that something may have changed, as its announcement may have been missed."""

@@ -250,8 +250,8 @@ class GatewayRoute(ServedRoute):
             while called:
                 front = called.pop()
                 runtime = self.runtimes.get(front)
-                if front is not machine and runtime is not None and runtime.link is not None:
-                    runtime.link.flush_soon()
+                if front is not machine and runtime is not None:
+                    runtime.flush()
             while used:
                 each = used.pop()
                 conversation = self.upstreams[each.target.name].conversations.get(each)
