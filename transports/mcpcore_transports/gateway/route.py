@@ -20,7 +20,6 @@ from msgspec import structs
 from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
 from mcpcore.engine.seal import Binding, Seal
-from mcpcore.errors import McpError
 from mcpcore.relay.link import PassedCall, UpstreamLink
 from mcpcore.relay.names import ListCut, NameConflict
 from mcpcore.relay.questions import UNCLEAR
@@ -371,16 +370,12 @@ class GatewayRuntime(Answering):
     def _handle(self, event: Event) -> None:
         if isinstance(event, Violation):
             self._violations.hear(event)
-            return
-        if self.throttle is not None and isinstance(event, RequestReceived):
-            try:
-                later = self.throttle.check(event)
-            except McpError as error:
-                self.machine.fail(event.key, error.error)
-                return
-            if later is not None:
-                self._handlers.start(event.key, partial(self._handle_later, event, later))
-                return
+        elif self.throttle is not None and isinstance(event, RequestReceived):
+            self._limit(self.throttle, event)
+        else:
+            self._pass(event)
+
+    def _on_request(self, event: RequestReceived) -> None:
         self._pass(event)
 
     def _pass(self, event: Event) -> None:
@@ -399,18 +394,12 @@ class GatewayRuntime(Answering):
         """Hand an event to the relay."""
         self._route.from_client(self.machine, event)
 
-    async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
-        """Take a request when the rate limiter has decided."""
+    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
         try:
-            await later
-        except McpError as error:
-            self.machine.fail(event.key, error.error)
-        else:
-            try:
-                self._pass(event)
-            except Exception:  # the relay has answered; the requests of others go on
-                logger.exception("a request could not be passed on")
-        self.flush()
+            await super()._begin_later(event, later)
+        except Exception:  # the relay has answered; the requests of others go on
+            logger.exception("a request could not be passed on")
+            self.flush()
 
     def _release(self, key: Key) -> None:
         """Forget a cancelled request, whose handler has ended."""

@@ -1,6 +1,8 @@
-"""What handlers send and how they fail: for a server's runtime, and a gateway's with middleware."""
+"""What runtimes of servers and gateways have in common: rates, failures, what handlers send."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -11,12 +13,15 @@ from mcpcore.engine.peer import Peer
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore.wire.jsontext import Body
 from mcpcore_transports.link import Link
+from mcpcore_transports.running.functions import failure_of
+from mcpcore_transports.running.pending import Handlers
 from mcpcore_transports.server.failures import Failures, about
 from mcpcore_transports.server.settings import ServerMachine
 
-if TYPE_CHECKING:  # types alone: few servers have tasks
+if TYPE_CHECKING:  # types alone: few servers limit rates or have tasks
     from mcpcore.service import Prepared
     from mcpcore_transports.server.context import Context
+    from mcpcore_transports.server.rate_limits import Throttle
     from mcpcore_transports.server.tasks.tasks import TaskCall
 
 Replies: TypeAlias = "ServerMachine | TaskCall"
@@ -26,15 +31,52 @@ _TURN = 8
 """Number of sends without waiting after which a handler lets other tasks run."""
 
 
-class Answering:
-    """Part of a runtime that contexts of handlers use, and that answers for those that fail."""
+class Answering(ABC):
+    """Part of a runtime that lets requests begin, serves their contexts, and answers for failures.
+
+    Subclasses set the attributes.
+    """
 
     link: Link | None
     machine: ServerMachine
     failures: Failures
+    _handlers: Handlers
     _drains: dict[Key, anyio.Event]
     """Events that are set once the output for a request has been taken."""
     _unyielding = 0
+
+    @abstractmethod
+    def _on_request(self, event: RequestReceived) -> None:
+        """Begin a request, which the rate limiter has let through."""
+
+    def _limit(self, throttle: "Throttle", event: RequestReceived) -> None:
+        """Begin a request if the rate limiter lets it."""
+        try:
+            later = throttle.check(event)
+        except BaseException as error:
+            self._refuse(event, failure_of(error))
+            return
+        if later is None:
+            self._on_request(event)
+        else:
+            self._handlers.start(event.key, partial(self._begin_later, event, later))
+
+    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
+        """Begin a request when the rate limiter has decided."""
+        try:
+            await later
+        except BaseException as error:
+            self._refuse(event, failure_of(error))
+        else:
+            self._on_request(event)
+        self.flush()
+
+    def _refuse(self, event: RequestReceived, error: Exception) -> None:
+        """Answer with an error a request that does not begin."""
+        if isinstance(error, errors.McpError):
+            self._fail_with(event, error, self.machine)
+        else:
+            self._fail(event, error)
 
     def flush(self) -> None:
         """Make the link write the machine's output."""

@@ -222,28 +222,6 @@ class ServerRuntime(Answering):
 
     # Requests
 
-    def _limit(self, throttle: "Throttle", event: RequestReceived) -> None:
-        """Begin a request if the rate limiter lets it."""
-        try:
-            later = throttle.check(event)
-        except BaseException as error:
-            self._refuse(event, functions.failure_of(error))
-            return
-        if later is None:
-            self._on_request(event)
-        else:
-            self._handlers.start(event.key, partial(self._begin_later, event, later))
-
-    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
-        """Begin a request when the rate limiter has decided."""
-        try:
-            await later
-        except BaseException as error:
-            self._refuse(event, functions.failure_of(error))
-        else:
-            self._on_request(event)
-        self.flush()
-
     def _on_request(self, event: RequestReceived) -> None:
         guard, tasks, state = self._guard, self._tasks, None
         try:
@@ -282,10 +260,8 @@ class ServerRuntime(Answering):
         """Answer with an error; middleware sees it as it sees those of handlers."""
         if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
-        elif isinstance(error, errors.McpError):
-            self._fail_with(event, error, self.machine)
         else:
-            self._fail(event, error)
+            super()._refuse(event, error)
 
     def _demand_subscription(self, event: RequestReceived) -> None:
         """Raise Forbidden for a subscription to a resource that the sender may not read."""
