@@ -56,7 +56,6 @@ WHY: dict[str, Excuse] = {
             "gateway/gateway.py Gateway.run": (4, 4),
             "serve/serve.py serve.offer_all": (1, 1),
             "gateway/middleware.py SurroundedRuntime._run": (1, 1),
-            "gateway/middleware.py SurroundedRuntime.drained": (2, 2),
             "gateway/middleware.py SurroundedRuntime.answer": (1, 1),
             "gateway/middleware.py _Relayed.call": (1, 1),
             "gateway/route.py GatewayRoute._find": (3, 3),
