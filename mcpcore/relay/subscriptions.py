@@ -10,10 +10,10 @@ Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
@@ -353,10 +353,9 @@ class Subscriptions:
 
     def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
-        session, declared = (machine, event.session or ""), event.capabilities
-        audience = Audience(event.principal, session, revision=event.revision)
-        if isinstance(declared, ClientCapabilities):
-            audience = structs.replace(audience, capabilities=declared)
+        session = machine, event.session or ""
+        declared = cast(ClientCapabilities, event.capabilities)  # a server hears of its client's
+        audience = Audience(event.principal, session, declared, event.revision)
         self._watch_all(self._session_watcher(session, audience))
 
     def lasts(self, session: Session | None) -> bool:
@@ -384,14 +383,12 @@ class Subscriptions:
         session = machine, event.session
         if event.log_level is not None:
             self._relay.level_changed(session, event.log_level)
-        watcher, missed = self.sessions.get(session), False
-        wanted = _LISTS | {(URIS, uri) for uri in event.subscriptions}
+        watcher = self.sessions.get(session)
+        missed = watcher is None and bool(event.subscriptions)
         if watcher is None:
-            declared, revision = event.capabilities, event.revision
-            audience = Audience(event.principal, session, declared, revision)
+            audience = Audience(event.principal, session, event.capabilities, event.revision)
             watcher = self._session_watcher(session, audience)
-            missed = bool(event.subscriptions)
-        watcher.wanted = wanted
+        watcher.wanted = _LISTS | {(URIS, uri) for uri in event.subscriptions}
         self._watch_all(watcher, missed=missed)
 
     def session_ended(self, session: Session) -> None:
