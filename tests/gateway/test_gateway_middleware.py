@@ -92,6 +92,12 @@ async def twice(request: Context, call_next: CallNext[Answer]) -> Answer:
     return await call_next()
 
 
+async def twice_at_a_time(request: Context, call_next: CallNext[Answer]) -> Answer:
+    async with anyio.create_task_group() as group:
+        group.start_soon(call_next)
+        return await call_next()
+
+
 def forgiving(request: Context) -> AnsweringSteps[Answer]:
     try:
         yield
@@ -117,6 +123,7 @@ def failing(request: Context) -> Steps[Answer]:
         (shouting, "echo", "BACKEND: HI", None),
         (answering, "echo", "mine", None),
         (twice, "echo", "backend: hi", None),
+        (twice_at_a_time, "slow", "slow: hi", None),
         (forgiving, "nothing", "-32602", None),
         (failing, "fail", "the server has failed", None),
     ],
@@ -130,6 +137,11 @@ async def test_answers(
     @server.tool
     def fail(text: str) -> str:
         raise ToolError("no")
+
+    @server.tool
+    async def slow(text: str) -> str:
+        await anyio.sleep(0.1)
+        return f"slow: {text}"
 
     async with front(middleware, server=server, era=era) as client:
         result = await client.call_tool(tool, {"text": "hi"})

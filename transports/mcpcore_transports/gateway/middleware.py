@@ -146,7 +146,12 @@ class SurroundedRuntime(GatewayRuntime):
         super()._release(key)
 
     async def answer(self, event: RequestReceived, context: Context) -> _RelayReply:
-        """Hand a request to the relay; return its answer."""
+        """Hand a request to the relay; return its answer.
+
+        Raises RuntimeError while it is there: the relay would answer one of the two alone.
+        """
+        if event.key in self._waiting:
+            raise RuntimeError(f"middleware has passed on {event.method} and not got its answer")
         waiting = self._waiting[event.key] = _RelayWait()
         super().relay(event)
         try:
