@@ -371,10 +371,14 @@ class Lists:
 
     def absent(self, kind: NameKind) -> Target | None:
         """Return a server that may have any name of a kind, as its list is not known."""
-        places = (
-            (each, method) for each in self._relay.targets.values() for method in _LISTED[kind]
-        )
+        targets = self._relay.targets
+        places = ((targets[name], method) for name, method in self._lists_of([kind]))
         return next((target for target, method in places if self._hides(target, method)), None)
+
+    def _lists_of(self, kinds: Iterable[NameKind]) -> list[tuple[str, str]]:
+        """Return all lists that have names of some kinds, by server and method."""
+        methods = [each for kind in kinds for each in _LISTED[kind]]
+        return [(name, each) for name in self._relay.targets for each in methods]
 
     def _items(
         self, name: str, method: str, page: ServerPage, client: Revision, *, new: bool = True
@@ -587,8 +591,7 @@ class Lists:
         asked, since = (event.method, event.principal), relay.now - _LEARNS
         if self._unlearned.get(asked, -math.inf) > since:
             return False
-        methods = [each for kind in kinds for each in _LISTED[kind]]
-        lists = [(name, each) for name in relay.targets for each in methods]
+        lists = self._lists_of(kinds)
 
         def learned() -> None:
             if names.read.issuperset(lists) and lacks():
