@@ -93,9 +93,13 @@ async def twice(request: Context, call_next: CallNext[Answer]) -> Answer:
 
 
 async def twice_at_a_time(request: Context, call_next: CallNext[Answer]) -> Answer:
+    async def first() -> None:
+        await call_next()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(call_next)
-        return await call_next()
+        group.start_soon(first)
+        answer = await call_next()
+    return answer
 
 
 def forgiving(request: Context) -> AnsweringSteps[Answer]:

@@ -224,7 +224,11 @@ def test_a_connection_with_a_stand_in_does_not_poll() -> None:
     id = scene.ask("tools/call", {"name": "wait"})
     [link] = [each for each, _, _ in backend.wires if each.calls]
     polled = StreamInterrupted(
-        request=[*link.calls][0], recovery=Recovery.RESUME, attempt=1, delay=1.0, reason="polling"
+        request=next(iter(link.calls)),
+        recovery=Recovery.RESUME,
+        attempt=1,
+        delay=1.0,
+        reason="polling",
     )
     scene.relay.from_server(link, polled, now=0.0, wall=WALL)
     peer, key = backend.waiting["call"]
