@@ -38,9 +38,6 @@ Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
-QUEUED = 1 << 26
-"""Bytes that wait for a side that does not read; beyond these it gets no calls from the other one,
-and no notifications."""
 STILL_ASKS = 5.0
 """Seconds after its cancellation in which a server may still ask about a call."""
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
@@ -548,11 +545,6 @@ def is_cut_off(event: RequestEnded) -> bool:
     """
     fault = event.fault
     return event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
-
-
-def crowded(machine: "Downstream | Upstream | None") -> bool:
-    """Return True if too much waits to be written; an endpoint of HTTP has limits of its own."""
-    return isinstance(machine, Peer) and machine.output_size > QUEUED
 
 
 def void(*_: object) -> None:

@@ -61,8 +61,6 @@ _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
-_LEARNS = 1.0
-"""Seconds after the lists were read for a name in vain, in which no unknown name is a reason to."""
 _ALL = ""
 """Name in place of a server's for the pages of all in one."""
 _ENTRY = 500
@@ -588,7 +586,7 @@ class Lists:
         and read none, if they did so a moment ago.
         """
         relay, names, event = self._relay, self._relay.names, arrival.event
-        asked, since = (event.method, event.principal), relay.now - _LEARNS
+        asked, since = (event.method, event.principal), relay.now - relay.settings.unknown_apart
         if self._unlearned.get(asked, -math.inf) > since:
             return False
         lists = self._lists_of(kinds)

@@ -27,7 +27,6 @@ from mcpcore.relay.link import (
     Outcome,
     PassedCall,
     UpstreamLink,
-    crowded,
 )
 from mcpcore.relay.rewriting import Path, on_text, path, rewrite
 from mcpcore.spec.capabilities import declares, input_capability
@@ -203,7 +202,7 @@ class Questions:
         if call is not None and call.cell is not Cell.LEGACY_SERVER:
             call.fresh = False  # nobody is asked twice
             where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
-        if where is not None and not crowded(where[0]):
+        if where is not None and not relay.crowded(where[0]):
             with suppress(*UNSENDABLE):
                 body, meta = relayable(params)
                 id = relay.at(where[0]).request(

@@ -54,8 +54,8 @@ from mcpcore.relay.link import (
     Session,
     Target,
     Ticket,
+    Upstream,
     UpstreamLink,
-    crowded,
     is_cut_off,
     void,
 )
@@ -410,7 +410,7 @@ class Relay:
         except LocalProtocolError as error:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
-        if crowded(link.machine):
+        if self.crowded(link.machine):
             text = f"{target.name}: busy: it does not read what it was sent before"
             self.refuse(arrival, busy_code(event.revision), text)
             return
@@ -483,6 +483,10 @@ class Relay:
             return None
         link.pending[id] = take
         return id
+
+    def crowded(self, machine: "Downstream | Upstream | None") -> bool:
+        """Return True if too much waits to be written; an endpoint of HTTP has its own limits."""
+        return isinstance(machine, Peer) and machine.output_size > self.settings.queued
 
     def at(self, machine: Downstream) -> Downstream:
         """Return a machine of clients, for what has to be flushed."""
@@ -720,12 +724,12 @@ class Relay:
             self.subscriptions.told(link, event.method, event.params)
         elif event.method not in KNOWN_METHODS and (call := link.calls.get(event.request or "")):
             body, meta = self._taken_apart(link, event.params)
-            readers = [each for each in call.waiting if not crowded(each.machine)]
+            readers = [each for each in call.waiting if not self.crowded(each.machine)]
             self.dropped += len(call.waiting) - len(readers)
             for each in readers:
                 machine = self.at(each.machine)
                 machine.notify(event.method, body, parent=each.event.key, meta=meta)
-        elif (where := self.session_of(link)) and crowded(where[0]):
+        elif (where := self.session_of(link)) and self.crowded(where[0]):
             self.dropped += 1
         elif where and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
@@ -780,7 +784,7 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.conversations.links_of((machine, event.session or "")):
-            if crowded(link.machine):
+            if self.crowded(link.machine):
                 self.dropped += 1
                 continue
             related = self.tasks.related_inward(link.audience, link.target.name, meta)

@@ -28,6 +28,9 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     clients, unless the server announces a change.  Zero: not at all."""
     list_bytes: int = 1 << 24
     """Maximum size of all lists that are kept."""
+    unknown_apart: float = 1.0
+    """Minimum time between two readings of all lists for names of one principal that no server has;
+    meanwhile unknown names are refused at once."""
     changes_apart: float = 0.1
     """Minimum time between two notices of a changed list to one client; later ones are one."""
     grace: float = 60.0
@@ -51,6 +54,9 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     worker_silence: float = 15.0
     """Time without a sign of another worker of a store after which a retry ends that waits there
     or came from there."""
+    queued: int = 1 << 26
+    """Bytes that wait for a server or client that does not read, over anything but HTTP; beyond
+    these it gets no calls from the other side, and no notifications."""
     links: int = 1000
     """Maximum conversations with one server."""
     links_per_principal: int = 10
@@ -67,4 +73,5 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Delay before a lost stream of changes is opened again; doubled for each failure."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, "parked", "repeats", "list_ttl", "list_bytes", "changes_apart", "grace")
+        spacing = "changes_apart", "unknown_apart"
+        check_numbers(self, "parked", "repeats", "list_ttl", "list_bytes", *spacing, "grace")

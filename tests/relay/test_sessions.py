@@ -21,7 +21,6 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.settings import HttpSettings
-from mcpcore.relay.link import QUEUED
 from mcpcore.relay.names import Naming
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
@@ -32,6 +31,8 @@ from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
 from tests.relay.test_forwarding import gateways, messages, result
 from tests.relay.test_subscriptions import CHANGED, changes, tell
+
+QUEUED = RelaySettings().queued
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
