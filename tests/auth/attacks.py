@@ -546,7 +546,7 @@ SERVER = (
     ),
     Shown(
         51,
-        "a function for visible= that is to be awaited, or makes one",
+        "a function for visible= that is to be awaited, or answers with a function or a generator",
         "it ends the start, or nobody sees what it is for",
         _VISIBILITY,
         (

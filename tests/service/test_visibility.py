@@ -43,6 +43,10 @@ async def admins_later(principal: str | None) -> bool:
     return admins(principal)
 
 
+async def admins_one_by_one() -> Any:
+    yield False
+
+
 def names(server: Server, principal: str | None, member: str = "tools") -> list[str]:
     found: list[str] = []
     cursor: dict[str, str] = {}
@@ -274,7 +278,13 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
 
 @pytest.mark.parametrize(
     ("answer", "what"),
-    [(Later(), "an awaitable"), (admins, "a function")],  # of a factory that was not called
+    [
+        (Later(), "an awaitable"),
+        (admins, "a function"),  # of a factory that was not called
+        ((role == "admin" for role in ()), "an iterator"),  # without any() around it
+        (filter(None, ()), "an iterator"),
+        (admins_one_by_one(), "an iterator"),
+    ],
 )
 def test_nobody_sees_what_is_not_decided_at_once(answer: object, what: str) -> None:
     server = Server("s")
