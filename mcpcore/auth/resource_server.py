@@ -69,7 +69,7 @@ from mcpcore.auth.urls import (
     server_metadata_urls,
 )
 from mcpcore.errors import UrlRefused
-from mcpcore.spec.bounds import check_kinds
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.refusals import (
     INSUFFICIENT,
     MALFORMED_CREDENTIALS,
@@ -166,6 +166,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_kinds(self)  # "required" is no Dpop.REQUIRED, and would let bearer tokens in
+        # Without room for any token, none that is revoked would be remembered.
+        check_numbers(self, "leeway", "verified_for")
 
 
 class Credential(Discreet, frozen=True, gc=False):
@@ -302,7 +304,7 @@ class ResourceGuard:
         self.claim_rules = {
             each.issuer: ClaimRules(
                 issuer=each.issuer,
-                audiences=each.audiences | names,
+                audiences=frozenset(each.audiences | names),
                 roles=each.roles,
                 types=each.types,
                 leeway=rules.leeway,

@@ -258,6 +258,7 @@ def test_tasks_without_end_or_questions() -> None:
         (RateLimits, {"rates": {"tools": Rate(1)}}, "a rate is for an Activity, not 'tools'"),
         (Principal, {"name": "ann", "scopes": "read"}, "collections of strings, not a string"),
         (Principal, {"name": "ann", "roles": "admin"}, "collections of strings, not a string"),
+        (Principal, {"name": "ann", "scopes": {"write": False}}, "strings, not a mapping"),
         (Principal, {"name": "ann", "until": datetime.max}, "a time by the clock of the driver"),
         (Principal, {"name": "ann", "until": math.nan}, "a time by the clock of the driver"),
     ],
