@@ -211,8 +211,11 @@ def secrets() -> Server:
     for plain in ("n:a,b", "n:\u00e9", "n:x%20y", "f:///docs/key.pem"):
         server.add_resource(plain, "guarded", scopes=guarded)
     server.add_resource("n:hidden", "hidden", scopes=guarded, visible=lambda principal: False)
+    server.add_resource("w://a.Net/{path*}", lambda path: f"guarded {path}", scopes=guarded)
+    server.add_resource("w://b.Net/x", "guarded", scopes=guarded)
     server.add_resource("f:///{path*}", lambda path: f"open {path}")
     server.add_resource("n:{name}", lambda name: f"open {name}")
+    server.add_resource("w://{host}/{path*}", lambda host, path: f"open {host} {path}", name="w")
     return server
 
 
@@ -242,6 +245,11 @@ def secrets() -> Server:
         ("f:///docs//key.pem", "guarded"),
         ("f:///docs/%2e/key%2epem/", "guarded"),
         ("f:///./public//a/", "open ./public//a/"),
+        ("w://A.net/x", "guarded x"),
+        ("w://%41.n%45t/x", "guarded x"),
+        ("w://B.neT/./x", "guarded"),
+        ("w://b.Net/X", "open b.Net X"),
+        ("w://C.net/x", "open C.net x"),
     ],
 )
 def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> None:
