@@ -347,7 +347,10 @@ SERVER = (
         "the task of a tool that is hidden, with another token of the same user",
         "as one that does not exist",
         _GUARD,
-        ("test_the_task_of_a_hidden_tool_is_hidden",),
+        (
+            "test_the_task_of_a_hidden_tool_is_hidden",
+            "test_the_task_of_a_tool_that_is_hidden_meanwhile_is_not_told",
+        ),
     ),
     Shown(
         33,

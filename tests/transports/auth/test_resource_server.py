@@ -601,6 +601,52 @@ async def test_the_task_of_a_hidden_tool_is_hidden(stored: bool, middleware: Any
             await news.aclose()
 
 
+@pytest.mark.parametrize("stored", [False, True])
+async def test_the_task_of_a_tool_that_is_hidden_meanwhile_is_not_told(stored: bool) -> None:
+    settings = ServeSettings(store=MemoryStore() if stored else None)
+    server, ready, parties = Server("notes"), anyio.Event(), {"write", "read"}
+
+    @server.tool(visible=lambda who: bool(parties & getattr(who, "scopes", set())), task="optional")
+    async def toil() -> str:
+        await ready.wait()
+        return "toiled"
+
+    async with protected(server, settings=settings) as desk:
+        tokens, client = [desk.token(scope=scope) for scope in ("write", "read")], desk.connect
+        caller, waiter = await client(), await client()
+        made = message_of(await caller.call(call("toil", tokens[0], meta=TASKS)))
+        about = {"taskId": made["result"]["taskId"]}
+        session = await open_session(waiter, tokens[1])
+        await waiter.send(legacy("tasks/result", about, tokens[1], session=session))
+        wanted = {"notifications": {"taskIds": [about["taskId"]], "toolsListChanged": True}}
+        streams = [await client() for _ in tokens]
+        for stream, token in zip(streams, tokens, strict=True):
+            await stream.send(modern("subscriptions/listen", wanted, token, meta=TASKS))
+            assert (await stream.head()).status == 200
+            with patience():
+                assert about["taskId"].encode() in await stream.chunk()
+        lines = {"Mcp-Name": about["taskId"]}
+        for token in tokens:  # both may ask for it still
+            asked = modern("tasks/get", about, token, meta=TASKS, headers=lines)
+            assert message_of(await caller.call(asked))["result"]["status"] == "working"
+        parties.discard("read")
+        ready.set()
+        with patience():
+            status = ""
+            while status != "completed":
+                asked = modern("tasks/get", about, tokens[0], meta=TASKS, headers=lines)
+                status = message_of(await caller.call(asked))["result"]["status"]
+            server.list_changed("tools")
+            said = [b"", b""]
+            for place, stream in enumerate(streams):
+                while b"tools/list_changed" not in said[place]:
+                    said[place] += await stream.chunk()
+            refused = message_of(await waiter.response())
+        assert b"toiled" not in said[1]
+        assert stored or b"toiled" in said[0]  # there it may be told later
+        assert refused["error"]["code"] == -32602
+
+
 @pytest.mark.parametrize("scopes", ["", "write files"])
 async def test_standard_input_has_its_party_from_the_environment(scopes: str) -> None:
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"
