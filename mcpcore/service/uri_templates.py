@@ -487,8 +487,8 @@ class UriTemplate:
 
         Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).
         ``spelled_anyhow``: a URI that does not match as it is may have characters of literals
-        percent-encoded, its scheme and host in another case, and idle segments.  Raises :class:`UnsafeValue` if it matches but a value
-        is dangerous.
+        percent-encoded, its scheme and host in another case, and idle segments.  Raises
+        :class:`UnsafeValue` if it matches but a value is dangerous.
         """
         if len(uri) > self._limit:
             return None
