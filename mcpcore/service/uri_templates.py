@@ -482,6 +482,17 @@ class UriTemplate:
             for part in self._parts
         )
 
+    def samples(self) -> tuple[str, str]:
+        """Return a URI with a character for each variable, and one with paths where these may be."""
+        long = {
+            name: "x/x"
+            for part in self._parts
+            if isinstance(part, Expression) and (part.operator.path or part.operator.reserved)
+            for name in part.names
+        }
+        short = dict.fromkeys(self.variables, "x")
+        return self.expand(short), self.expand(short | long)
+
     def match(self, uri: str, *, spelled_anyhow: bool = False) -> dict[str, str] | None:
         """Return the decoded values by name, or None if the URI is no expansion of the template.
 

@@ -14,6 +14,7 @@ from mcpcore.errors import OutputMismatch, ResourceError, ResourceNotFound, Tool
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.service.declarations import MAX_URI
+from mcpcore.service.uri_templates import UriTemplate
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, Forbidden, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations
@@ -263,6 +264,41 @@ def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> 
         with expected:
             server.demand_reading([uri], principal)
         assert server.may_read(uri, principal) is not refused
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rules", "refused"),
+    [
+        ("f:///{path*}", "f:///private/{path*}", {}, True),
+        ("f:///{path*}", "f:///private/{path*}", {"scopes": {"read"}}, True),
+        ("f:///{path*}", "f:///private/{path*}", {"scopes": {"admin"}}, False),
+        ("f:///{path*}", "f:///private/{path*}", {"visible": lambda principal: True}, False),
+        ("f:///{+path}", "f:///{path*}{?q}", {}, True),
+        ("f:///private/{path*}", "f:///{path*}", {}, False),
+        ("f:///{id}", "f:///{path*}", {}, False),
+        ("f:///{path*}", "g:///{path*}", {}, False),
+    ],
+)
+def test_no_template_with_scopes_stands_behind_one_that_answers_for_it(
+    first: str, second: str, rules: dict[str, Any], refused: bool
+) -> None:
+    server, guarded = Server("s"), {"scopes": {"admin"}, "replace": True}
+    readers: dict[str, Callable[..., str]] = {
+        "path": lambda path: path,
+        "id": lambda id: id,
+        "path q": lambda path, q="": path,
+    }
+
+    def declare(uri: str, **options: Any) -> None:
+        reader = readers[" ".join(UriTemplate(uri).variables)]
+        server.add_resource(uri, reader, name=uri, **options)
+
+    declare(first, **rules)
+    expected = pytest.raises(ValueError, match="answers for it") if refused else nullcontext()
+    with expected:
+        declare(second, **guarded)
+    declare(first, **guarded)  # in its place
+    declare(second, **guarded)
 
 
 def test_spellings_follow_changes() -> None:
