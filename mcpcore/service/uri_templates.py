@@ -483,7 +483,7 @@ class UriTemplate:
         )
 
     def samples(self) -> tuple[str, str]:
-        """Return a URI with a character for each variable, and one with paths where these may be."""
+        """Return a URI with a letter for each variable, and one with paths where these may be."""
         long = {
             name: "x/x"
             for part in self._parts
