@@ -122,6 +122,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     type.  Both, as many servers say nothing; no other can be."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         server_metadata_urls(self.issuer)  # it has some: there is no query (RFC 8414 section 2)
         if not self.types or self.types - TYPES:
             raise ValueError("types of an issuer's tokens are at+jwt and jwt")
