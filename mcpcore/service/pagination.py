@@ -88,6 +88,8 @@ _UNDECIDED = {
     "__await__": "an awaitable",
     "__next__": "an iterator",
     "__anext__": "an iterator",
+    "add_done_callback": "a future",
+    "with_traceback": "an exception",  # not raised
 }
 """Answers that are true whatever will come of them, by an attribute that they have."""
 

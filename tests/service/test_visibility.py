@@ -1,6 +1,7 @@
 """Who sees what: lists that depend on the principal and on nothing else."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -284,6 +285,8 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
         ((role == "admin" for role in ()), "an iterator"),  # without any() around it
         (filter(None, ()), "an iterator"),
         (admins_one_by_one(), "an iterator"),
+        (Future(), "a future"),
+        (PermissionError(), "an exception"),
     ],
 )
 def test_nobody_sees_what_is_not_decided_at_once(answer: object, what: str) -> None:
