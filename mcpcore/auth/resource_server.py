@@ -81,6 +81,7 @@ from mcpcore.spec.refusals import (
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
 _NO_KEYS = "the keys of the issuer cannot be fetched"
+_MAX_LEEWAY = 600.0
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
@@ -167,8 +168,10 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_kinds(self)  # "required" is no Dpop.REQUIRED, and would let bearer tokens in
-        # Without room for any token, none that is revoked would be remembered.
+        # Without room for any token, none would be remembered that is revoked.
         check_numbers(self, "leeway", "verified_for")
+        if self.leeway > _MAX_LEEWAY:  # as in milliseconds, with which no token expires that day
+            raise ValueError(f"leeway is for clocks that differ: at most {_MAX_LEEWAY:g} seconds")
 
 
 class Credential(Discreet, frozen=True, gc=False):

@@ -227,6 +227,7 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
         (lambda: Desk(max_tokens=0), ValueError),  # which would forget what is revoked at once
         (lambda: Desk(leeway=math.nan), ValueError),  # with which no token would expire
         (lambda: Desk(leeway=-1.0), ValueError),
+        (lambda: Desk(leeway=60_000.0), ValueError),  # milliseconds
         (lambda: Desk(required=frozenset({"a b"})), ValueError),
         (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
     ],
