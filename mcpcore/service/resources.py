@@ -153,7 +153,7 @@ class ResourceEntry(Declaration):
         """Return True if it is the resource of a URI, or a template that matches."""
         try:
             return self.bind(uri) is not None
-        except UnsafeValue:
+        except Exception:  # also of a type of the application, which no request has yet
             return False
 
     def finish(self, value: Any, request: Prepared) -> Raw:
