@@ -647,6 +647,42 @@ async def test_the_task_of_a_tool_that_is_hidden_meanwhile_is_not_told(stored: b
         assert refused["error"]["code"] == -32602
 
 
+@pytest.mark.parametrize("stored", [False, True])
+async def test_nor_is_the_session_of_such_a_task_told(stored: bool) -> None:
+    settings = ServeSettings(store=MemoryStore() if stored else None)
+    server, shown, ready = Server("notes"), {True}, [anyio.Event(), anyio.Event()]
+
+    @server.tool(visible=lambda who: True in shown, task="optional")
+    async def toil(context: Context) -> str:
+        await ready[0].wait()
+        context.progress(1.0)
+        await ready[1].wait()
+        return "toiled"
+
+    async with protected(server, settings=settings) as desk:
+        token, client, stream = desk.token(), await desk.connect(), await desk.connect()
+        session = await open_session(client, token)
+        lines = {"Mcp-Session-Id": session, "Accept": "text/event-stream", **bearer(token)}
+        await stream.send(http(method="GET", headers=lines))
+        assert (await stream.head()).status == 200
+        params = {"name": "toil", "arguments": {}, "task": {}}
+        made = await client.call(legacy("tools/call", params, token, session=session))
+        assert message_of(made)["result"]["task"]["status"] == "working"
+        said = b""
+        ready[0].set()
+        with patience():
+            while b"tasks/status" not in said:
+                said += await stream.chunk()
+        shown.clear()
+        ready[1].set()
+        await anyio.wait_all_tasks_blocked()
+        server.list_changed("tools")
+        with patience():
+            while b"tools/list_changed" not in said:
+                said += await stream.chunk()
+        assert b"completed" not in said
+
+
 @pytest.mark.parametrize("scopes", ["", "write files"])
 async def test_standard_input_has_its_party_from_the_environment(scopes: str) -> None:
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"

@@ -186,7 +186,7 @@ class TaskCall:
         except errors.LocalProtocolError:  # its client has left while the task was written
             return False
         if sent:
-            desk.follow(record, event.session)
+            desk.follow(record, event.session, event.principal)
         return sent
 
     def begin_if_possible(self) -> bool:
