@@ -33,6 +33,7 @@ from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
+from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.server.middleware import Answer
@@ -599,6 +600,14 @@ async def test_the_task_of_a_hidden_tool_is_hidden(stored: bool, middleware: Any
             if not stored:  # there it is told before the store is asked
                 assert (task.encode() in told) is bool(shown)
             await news.aclose()
+
+
+async def test_a_key_may_last_for_as_long_as_there_are_seconds_since_1970() -> None:
+    id, key = make_key(bytes(range(40)))
+    ends = 2 * time.time() - time.monotonic()
+    record = ApiKey(id=id, digest=digest_of(key), principal="ann", expires_at=ends)
+    asking = http_request("POST", "/mcp", [("Authorization", f"Bearer {key}")])
+    assert await identify(ApiKeyScheme([record]), asking, 20.0) == "ann"
 
 
 @pytest.mark.parametrize("stored", [False, True])
