@@ -69,7 +69,7 @@ from mcpcore.auth.urls import (
     server_metadata_urls,
 )
 from mcpcore.errors import UrlRefused
-from mcpcore.spec.bounds import check_kinds
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.refusals import (
     INSUFFICIENT,
     MALFORMED_CREDENTIALS,
@@ -81,6 +81,7 @@ from mcpcore.spec.refusals import (
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
 _NO_KEYS = "the keys of the issuer cannot be fetched"
+_MAX_LEEWAY = 600.0
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
@@ -122,6 +123,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     type.  Both, as many servers say nothing; no other can be."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         server_metadata_urls(self.issuer)  # it has some: there is no query (RFC 8414 section 2)
         if not self.types or self.types - TYPES:
             raise ValueError("types of an issuer's tokens are at+jwt and jwt")
@@ -166,6 +168,10 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_kinds(self)  # "required" is no Dpop.REQUIRED, and would let bearer tokens in
+        # Without room for any token, none would be remembered that is revoked.
+        check_numbers(self, "leeway", "verified_for")
+        if self.leeway > _MAX_LEEWAY:  # as in milliseconds, with which no token expires that day
+            raise ValueError(f"leeway is for clocks that differ: at most {_MAX_LEEWAY:g} seconds")
 
 
 class Credential(Discreet, frozen=True, gc=False):
@@ -302,7 +308,7 @@ class ResourceGuard:
         self.claim_rules = {
             each.issuer: ClaimRules(
                 issuer=each.issuer,
-                audiences=each.audiences | names,
+                audiences=frozenset(each.audiences | names),
                 roles=each.roles,
                 types=each.types,
                 leeway=rules.leeway,

@@ -79,13 +79,15 @@ class Principal(str):
     ) -> "Principal":
         """Create a principal.
 
-        Raises ValueError for a name that is empty or not printable, TypeError for a string as
-        scopes or roles, and for a time that is none.
+        Raises ValueError for a name that is empty or not printable, TypeError for a string or a
+        mapping as scopes or roles, and for a time that is none.
         """
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
-        if isinstance(scopes, str) or isinstance(roles, str):
-            raise TypeError("scopes and roles are collections of strings, not a string")
+        for given in (scopes, roles):  # of {"write": False} the key would be granted
+            if isinstance(given, str | Mapping):
+                what = "string" if isinstance(given, str) else "mapping"
+                raise TypeError(f"scopes and roles are collections of strings, not a {what}")
         end: object = until
         if end is not None and (not isinstance(end, int | float) or math.isnan(end)):
             raise TypeError(f"until is a time by the clock of the driver, not {until!r}")

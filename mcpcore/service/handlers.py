@@ -307,6 +307,8 @@ class Prepared:
     """Exception that ``result`` reports, if that is an error."""
     failed: bool = False
     """True if ``result``, or the value of :meth:`finish`, reports the failure of a tool."""
+    reached: bool = True
+    """False as long as middleware around the request has not gone on to it."""
 
     def __init__(
         self,

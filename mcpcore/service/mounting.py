@@ -91,11 +91,14 @@ class Mount:
             outer = self._outer(list, key)
             try:
                 self._refuse_taken(outer, ours.by_key().get(outer))
-                made = copies[outer] = entry.renamed(outer, self._uri)
+                made = entry.renamed(outer, self._uri)
+                if list == "templates":
+                    made.refuse_hidden_by(ours.by_key(), outer)
             except ValueError as error:
                 where = f"{self.server.info.name!r} cannot be mounted in {self._into.info.name!r}"
                 problems.append(f"{ours.kind} {key!r} of the server {where}: {error}")
                 continue
+            copies[outer] = made
             made.origin = entry.origin or (self.server, key)
             made.mounts = (*entry.mounts, self)
         return copies, problems

@@ -69,16 +69,29 @@ _in_order = attrgetter("number")
 def _sees(principal: str | None, item: Declaration) -> bool:
     """Return True if ``visible`` says so.
 
-    Raises TypeError if it says nothing yet: an awaitable, or the function of a factory that was not
-    called, is true, whatever will come of it.
+    Raises TypeError if it says nothing yet: an awaitable, the function of a factory that was not
+    called, or a generator without ``any`` around it is true, whatever will come of it.
     """
     if item.visible is None:
         return True
     seen: object = item.visible(principal)
-    if hasattr(seen, "__await__") or callable(seen):
-        what = "a function" if callable(seen) else "an awaitable"
-        raise TypeError(f"a function for visible returned {what}, not True or False")
+    if isinstance(seen, bool):
+        return seen
+    for attribute, what in _UNDECIDED.items():
+        if hasattr(seen, attribute):
+            raise TypeError(f"a function for visible returned {what}, not True or False")
     return bool(seen)
+
+
+_UNDECIDED = {
+    "__call__": "a function",
+    "__await__": "an awaitable",
+    "__next__": "an iterator",
+    "__anext__": "an iterator",
+    "add_done_callback": "a future",
+    "with_traceback": "an exception",  # not raised
+}
+"""Answers that are true whatever will come of them, by an attribute that they have."""
 
 
 _Pages = dict[tuple[Revision, str | None, bool], Raw]

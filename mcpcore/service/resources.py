@@ -133,6 +133,29 @@ class ResourceEntry(Declaration):
         except InvalidValue:
             return None  # a URI with 'x' in place of a number names nothing
 
+    def refuse_hidden_by(self, templates: Mapping[str, Self], key: str) -> None:
+        """Raise ValueError if an earlier template with other requirements answers for this one.
+
+        Then what this one requires would be required of nobody.  ``templates``: all, in order;
+        ``key``: its own.
+        """
+        if self.template is None or self.requirement is None:
+            return
+        for text, each in templates.items():
+            if text == key:
+                return
+            if each.visible is not None or each.requirement == self.requirement:
+                continue
+            if all(map(each.answers, self.template.samples())):
+                raise ValueError(f"{text!r} answers for it: declare that one behind it")
+
+    def answers(self, uri: str) -> bool:
+        """Return True if it is the resource of a URI, or a template that matches."""
+        try:
+            return self.bind(uri) is not None
+        except Exception:  # also of a type of the application, which no request has yet
+            return False
+
     def finish(self, value: Any, request: Prepared) -> Raw:
         """Shape text, bytes, contents, or data (as JSON) into the result."""
         if isinstance(value, ReadResourceResult):

@@ -306,7 +306,8 @@ class Server:
         """Declare a resource or a template; text or bytes may stand for a function.
 
         Raises ValueError or TypeError: invalid URI or template, URI taken (unless ``replace``),
-        variables and parameters that do not fit.
+        variables and parameters that do not fit, a template with scopes or roles behind one that
+        answers for it.
         """
         if isinstance(content, str | bytes):
             data = content
@@ -326,6 +327,7 @@ class Server:
                 max_uri=self.max_uri,
                 validator=self.validator,
             )
+            entry.refuse_hidden_by(self._templates.by_key(), uri)
         kind = self._resources if entry.template is None else self._templates
         kind.add(uri, entry, replace=options.get("replace", False))
 

@@ -14,8 +14,9 @@ Matching is the inverse of expansion, which the RFC leaves open.  The choices ma
   ``{&...}``, ``{;...}``, ``{#x}``;
 - values are percent-decoded once and refused when they could escape the place they are meant for
   (see :func:`hazard`), unless the variable was declared unchecked;
-- literals match as they are written, and where that is asked for also percent-encoded, and with
-  segments between them that a path does without (see :func:`without_idle_segments`).
+- literals match as they are written, and where that is asked for also percent-encoded, with scheme
+  and host in any case, and with segments between them that a path does without (see
+  :func:`without_idle_segments`).
 
 Time is linear in the length of the URI for a given template.
 """
@@ -42,6 +43,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PLACE = re.compile(r"([^:/?#]*:(?://)?)([^?#]*)(.*)", re.DOTALL)
 """Scheme, authority with path, and the rest of a URI."""
+_ORIGIN = re.compile(r"(?:[^:/?#]*:(?://[^/?#]*)?)?")
+"""Scheme and authority, whose case does not matter (RFC 3986 section 6.2.2.1)."""
 _IDLE = frozenset({"", ".", "%2e", "%2E"})
 _NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
 
@@ -195,7 +198,9 @@ def without_idle_segments(uri: str, end: str = "") -> str:
 
 def place_of(uri: str) -> str:
     """Return the form that all spellings of a URI without variables share."""
-    return without_idle_segments(unquote(uri))
+    text = unquote(uri)
+    origin = _ORIGIN.match(text)[0]  # type: ignore[index]  # it matches everywhere
+    return without_idle_segments(origin.lower() + text[len(origin) :])
 
 
 # Matching
@@ -256,18 +261,39 @@ def compile_pieces(text: str, parts: list[Literal | Expression]) -> list[Piece]:
     return pieces
 
 
-def spelled(piece: Piece) -> Piece:
-    """Return a piece that matches a literal in any spelling, and any other piece as it is."""
-    if not isinstance(piece, Literal):
-        return piece
-    text = "".join(map(_any_spelling, unquote_to_bytes(piece.text)))
-    return Spelling(re.compile(f"(?=({text}))"))  # without moving on: places may overlap
+def spelled(pieces: list[Piece]) -> list[Piece]:
+    """Return pieces that match literals in any spelling, and the others as they are."""
+    found: list[Piece] = []
+    caseless = _ORIGIN
+    for piece in pieces:
+        if not isinstance(piece, Literal):
+            found.append(piece)
+            continue
+        text = unquote_to_bytes(piece.text).decode("latin-1")
+        end = len(caseless.match(text)[0])  # type: ignore[index]  # as above
+        letters = [*map(_any_case, text[:end]), *map(_any_spelling, text[end:])]
+        # Without moving on: places may overlap.
+        found.append(Spelling(re.compile(f"(?=({''.join(letters)}))")))
+        goes_on = end == len(text) and (caseless is _AUTHORITY or "//" in text)
+        caseless = _AUTHORITY if goes_on else _NOTHING
+    return found
 
 
-def _any_spelling(byte: int) -> str:
+_AUTHORITY, _NOTHING = re.compile("[^/?#]*"), re.compile("")
+"""Text whose case does not matter: the rest of an authority that has begun, or none."""
+
+
+def _any_case(char: str) -> str:
+    """Return the pattern of a character in whatever case."""
+    if not (char.isascii() and char.isalpha()):
+        return _any_spelling(char)
+    return f"(?:{_any_spelling(char.lower())}|{_any_spelling(char.upper())})"
+
+
+def _any_spelling(char: str) -> str:
     """Return the pattern of a character: as it is, if a URI may have it so, or percent-encoded."""
-    triplet = f"(?i:%{byte:02X})"
-    return f"(?:{re.escape(chr(byte))}|{triplet})" if chr(byte) in _ANY else triplet
+    triplet = f"(?i:%{ord(char):02X})"
+    return f"(?:{re.escape(char)}|{triplet})" if char in _ANY else triplet
 
 
 def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
@@ -456,13 +482,24 @@ class UriTemplate:
             for part in self._parts
         )
 
+    def samples(self) -> tuple[str, str]:
+        """Return a URI with a letter for each variable, and one with paths where these may be."""
+        long = {
+            name: "x/x"
+            for part in self._parts
+            if isinstance(part, Expression) and (part.operator.path or part.operator.reserved)
+            for name in part.names
+        }
+        short = dict.fromkeys(self.variables, "x")
+        return self.expand(short), self.expand(short | long)
+
     def match(self, uri: str, *, spelled_anyhow: bool = False) -> dict[str, str] | None:
         """Return the decoded values by name, or None if the URI is no expansion of the template.
 
         Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).
         ``spelled_anyhow``: a URI that does not match as it is may have characters of literals
-        percent-encoded, and idle segments.  Raises :class:`UnsafeValue` if it matches but a value
-        is dangerous.
+        percent-encoded, its scheme and host in another case, and idle segments.  Raises
+        :class:`UnsafeValue` if it matches but a value is dangerous.
         """
         if len(uri) > self._limit:
             return None
@@ -488,12 +525,12 @@ class UriTemplate:
 
     def _match_anyhow(self, uri: str) -> Values | None:
         """Return the values of a URI that does not match as it is written."""
-        forms, short = [uri] if "%" in uri else [], without_idle_segments(uri)
+        forms, short = [uri], without_idle_segments(uri)
         if short != uri:
             forms += [short, without_idle_segments(uri, end="/")]
-        if forms and self._spelled is None:
-            self._spelled = list(map(spelled, self._pieces))
-        found = (match_pieces(self._spelled or [], each) for each in forms)
+        if self._spelled is None:
+            self._spelled = spelled(self._pieces)
+        found = (match_pieces(self._spelled, each) for each in forms)
         return next((values for values in found if values is not None), None)
 
 

@@ -28,8 +28,8 @@ def check_numbers(settings: Struct, *may_be_zero: str) -> None:
 def check_kinds(settings: Struct) -> None:
     """Refuse a string for several strings, and what is none of the members or literals there are.
 
-    The characters of a string would be taken for these; and what is equal to no member would count
-    as none of them.  Raises ValueError, which names the setting.
+    The characters of a string would be taken for these; what is equal to no member would count as
+    none of them; and "false" is true.  Raises ValueError, which names the setting.
     """
     kinds: dict[str, Any] = type(settings).__annotations__
     for name, kind in kinds.items():
@@ -39,5 +39,7 @@ def check_kinds(settings: Struct) -> None:
         if isinstance(kind, type) and issubclass(kind, Enum):
             if not isinstance(value, kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")
+        elif kind is bool and not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
         elif get_origin(kind) is Literal and value not in get_args(kind):
             raise ValueError(f"{name} must be one of {get_args(kind)}, not {value!r}")

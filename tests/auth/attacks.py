@@ -347,7 +347,10 @@ SERVER = (
         "the task of a tool that is hidden, with another token of the same user",
         "as one that does not exist",
         _GUARD,
-        ("test_the_task_of_a_hidden_tool_is_hidden",),
+        (
+            "test_the_task_of_a_hidden_tool_is_hidden",
+            "test_the_task_of_a_tool_that_is_hidden_meanwhile_is_not_told",
+        ),
     ),
     Shown(
         33,
@@ -546,7 +549,7 @@ SERVER = (
     ),
     Shown(
         51,
-        "a function for visible= that is to be awaited, or makes one",
+        "a function for visible= that is to be awaited, or answers with a function or a generator",
         "it ends the start, or nobody sees what it is for",
         _VISIBILITY,
         (

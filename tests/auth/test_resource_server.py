@@ -1,6 +1,7 @@
 """The judgement of requests: credentials, grants, refusals with their challenges, metadata."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -223,6 +224,10 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
         (lambda: Issuer(issuer=ISSUER, types=frozenset({"at+jwt", "dpop+jwt"})), ValueError),
         (lambda: Desk(issuers=()), ValueError),
         (lambda: Desk(dpop="required"), ValueError),  # which would let bearer tokens in
+        (lambda: Desk(max_tokens=0), ValueError),  # which would forget what is revoked at once
+        (lambda: Desk(leeway=math.nan), ValueError),  # with which no token would expire
+        (lambda: Desk(leeway=-1.0), ValueError),
+        (lambda: Desk(leeway=60_000.0), ValueError),  # milliseconds
         (lambda: Desk(required=frozenset({"a b"})), ValueError),
         (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
     ],
@@ -418,6 +423,14 @@ def test_a_resource_that_is_a_whole_origin_is_written_in_two_ways(resource: str)
     ):
         found = desk.bearer(signer().jwt(claims(aud=audience)))
         assert isinstance(found, Grant if taken else Denied), audience
+
+
+def test_audiences_may_be_any_set() -> None:
+    given: Any = {"audiences": {"https://a.example/mcp"}}  # no frozenset, which could be hashed
+    desk = Desk(Issuer(issuer=ISSUER, **given))
+    assert isinstance(desk.bearer(signer().jwt(claims(aud="https://a.example/mcp"))), Grant)
+    denied = refusal(desk.bearer(signer().jwt(claims(aud="https://b.example/mcp"))))
+    assert denied.reason == TokenFault.AUDIENCE
 
 
 def test_an_answer_that_cannot_be_read_is_not_kept() -> None:

@@ -23,6 +23,7 @@ from mcpcore import (
     TrustSettings,
     WebSocketSettings,
 )
+from mcpcore.auth.resource_server import Issuer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service.task_settings import TaskSettings
@@ -255,9 +256,12 @@ def test_tasks_without_end_or_questions() -> None:
         (ClientSettings, {"max_pages": 0}, "max_pages must be at least 1, not 0"),
         (TaskOptions, {"failures": 0}, "failures must be at least 1, not 0"),
         (RuntimeSettings, {"limiter_failure": "admits"}, "limiter_failure must be one of"),
+        (RuntimeSettings, {"reveal_errors": "false"}, "reveal_errors must be True or False, not"),
+        (Issuer, {"issuer": "https://id.example", "private": "no"}, "private must be True or"),
         (RateLimits, {"rates": {"tools": Rate(1)}}, "a rate is for an Activity, not 'tools'"),
         (Principal, {"name": "ann", "scopes": "read"}, "collections of strings, not a string"),
         (Principal, {"name": "ann", "roles": "admin"}, "collections of strings, not a string"),
+        (Principal, {"name": "ann", "scopes": {"write": False}}, "strings, not a mapping"),
         (Principal, {"name": "ann", "until": datetime.max}, "a time by the clock of the driver"),
         (Principal, {"name": "ann", "until": math.nan}, "a time by the clock of the driver"),
     ],

@@ -130,6 +130,16 @@ def test_visibility_and_scopes_stay() -> None:
         ask(outer, "tools/call", {"name": "x_scoped"}, principal="somebody")
 
 
+def test_nothing_with_scopes_is_mounted_behind_what_answers_for_it() -> None:
+    inner, outer = Server("inner"), Server("outer")
+    inner.add_resource("f:///private/{x*}", lambda x: "guarded", name="p", scopes={"admin"})
+    outer.add_resource("f:///{x*}", lambda x: "open", name="all")
+    with pytest.raises(ValueError, match=r"of the server 'inner'.* answers for it"):
+        outer.mount(inner)
+    assert keys(outer)["resourceTemplates"] == ["f:///{x*}"]
+    outer.mount(inner, "x")  # where it does not
+
+
 def test_changes_are_passed_on() -> None:
     inner, outer = both()
     heard: list[tuple[str, Any]] = []

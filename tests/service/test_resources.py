@@ -14,6 +14,7 @@ from mcpcore.errors import OutputMismatch, ResourceError, ResourceNotFound, Tool
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.service.declarations import MAX_URI
+from mcpcore.service.uri_templates import UriTemplate
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, Forbidden, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations
@@ -211,8 +212,11 @@ def secrets() -> Server:
     for plain in ("n:a,b", "n:\u00e9", "n:x%20y", "f:///docs/key.pem"):
         server.add_resource(plain, "guarded", scopes=guarded)
     server.add_resource("n:hidden", "hidden", scopes=guarded, visible=lambda principal: False)
+    server.add_resource("w://a.Net/{path*}", lambda path: f"guarded {path}", scopes=guarded)
+    server.add_resource("w://b.Net/x", "guarded", scopes=guarded)
     server.add_resource("f:///{path*}", lambda path: f"open {path}")
     server.add_resource("n:{name}", lambda name: f"open {name}")
+    server.add_resource("w://{host}/{path*}", lambda host, path: f"open {host} {path}", name="w")
     return server
 
 
@@ -242,6 +246,11 @@ def secrets() -> Server:
         ("f:///docs//key.pem", "guarded"),
         ("f:///docs/%2e/key%2epem/", "guarded"),
         ("f:///./public//a/", "open ./public//a/"),
+        ("w://A.net/x", "guarded x"),
+        ("w://%41.n%45t/x", "guarded x"),
+        ("w://B.neT/./x", "guarded"),
+        ("w://b.Net/X", "open b.Net X"),
+        ("w://C.net/x", "open C.net x"),
     ],
 )
 def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> None:
@@ -255,6 +264,41 @@ def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> 
         with expected:
             server.demand_reading([uri], principal)
         assert server.may_read(uri, principal) is not refused
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rules", "refused"),
+    [
+        ("f:///{path*}", "f:///private/{path*}", {}, True),
+        ("f:///{path*}", "f:///private/{path*}", {"scopes": {"read"}}, True),
+        ("f:///{path*}", "f:///private/{path*}", {"scopes": {"admin"}}, False),
+        ("f:///{path*}", "f:///private/{path*}", {"visible": lambda principal: True}, False),
+        ("f:///{+path}", "f:///{path*}{?q}", {}, True),
+        ("f:///private/{path*}", "f:///{path*}", {}, False),
+        ("f:///{id}", "f:///{path*}", {}, False),
+        ("f:///{path*}", "g:///{path*}", {}, False),
+    ],
+)
+def test_no_template_with_scopes_stands_behind_one_that_answers_for_it(
+    first: str, second: str, rules: dict[str, Any], refused: bool
+) -> None:
+    server, guarded = Server("s"), {"scopes": {"admin"}, "replace": True}
+    readers: dict[str, Callable[..., str]] = {
+        "path": lambda path: path,
+        "id": lambda id: id,
+        "path q": lambda path, q="": path,
+    }
+
+    def declare(uri: str, **options: Any) -> None:
+        reader = readers[" ".join(UriTemplate(uri).variables)]
+        server.add_resource(uri, reader, name=uri, **options)
+
+    declare(first, **rules)
+    expected = pytest.raises(ValueError, match="answers for it") if refused else nullcontext()
+    with expected:
+        declare(second, **guarded)
+    declare(first, **guarded)  # in its place
+    declare(second, **guarded)
 
 
 def test_spellings_follow_changes() -> None:

@@ -315,6 +315,15 @@ def test_match(template: str, uri: str, expected: dict[str, str] | None) -> None
         ("f:a/{x}/", "f:./a//b", {"x": "b"}),
         ("f:a/{x}", "f:a/b?./", None),
         ("f:a/{x}", "f:a/../b", None),
+        ("f:a/{x}", "F:a/b", {"x": "b"}),
+        ("f://a.Net/b/{x}", "F://%41.nEt/b/C", {"x": "C"}),
+        ("f://a.Net/b/{x}", "f://a.net/B/C", None),
+        ("f://{x}.Net/b", "f://C.nEt/b", {"x": "C"}),
+        ("f://{x}.Net/b", "f://C.net/B", None),
+        ("f://{x}.a/b/{y}.c", "f://X.A/b/Y.C", None),
+        ("f:{x}.md", "f:a.MD", None),  # without a host
+        ("{x}:a", "B:A", None),
+        ("f://\u00df.a/{x}", "f://%c3%9F.A/b", {"x": "b"}),
     ],
 )
 def test_match_of_literals_in_any_spelling(

@@ -1,6 +1,7 @@
 """Who sees what: lists that depend on the principal and on nothing else."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -41,6 +42,10 @@ class Later:
 
 async def admins_later(principal: str | None) -> bool:
     return admins(principal)
+
+
+async def admins_one_by_one() -> Any:
+    yield False
 
 
 def names(server: Server, principal: str | None, member: str = "tools") -> list[str]:
@@ -274,7 +279,15 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
 
 @pytest.mark.parametrize(
     ("answer", "what"),
-    [(Later(), "an awaitable"), (admins, "a function")],  # of a factory that was not called
+    [
+        (Later(), "an awaitable"),
+        (admins, "a function"),  # of a factory that was not called
+        ((role == "admin" for role in ()), "an iterator"),  # without any() around it
+        (filter(None, ()), "an iterator"),
+        (admins_one_by_one(), "an iterator"),
+        (Future(), "a future"),
+        (PermissionError(), "an exception"),
+    ],
 )
 def test_nobody_sees_what_is_not_decided_at_once(answer: object, what: str) -> None:
     server = Server("s")

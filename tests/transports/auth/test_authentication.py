@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -178,10 +179,11 @@ async def test_no_mistake_of_the_application_lets_anybody_in(
         (lambda request: True, 500),
         (lambda request: "", 500),
         (lambda request: "the token has expired", 500),
+        (lambda request: Principal("ann", until=time.time() + 60.0), 500),  # by another clock
         (endless, 503),
     ):
-        time = 0.01 if hook is endless else 20.0
-        settings = HttpServerSettings(authenticate=hook, authenticate_time=time)  # type: ignore[arg-type]
+        wait = 0.01 if hook is endless else 20.0
+        settings = HttpServerSettings(authenticate=hook, authenticate_time=wait)  # type: ignore[arg-type]
         async with server(settings) as running:
             client = await running.connect()
             response = await client.call(tool("echo"))

@@ -33,6 +33,7 @@ from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
+from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.server.middleware import Answer
@@ -599,6 +600,96 @@ async def test_the_task_of_a_hidden_tool_is_hidden(stored: bool, middleware: Any
             if not stored:  # there it is told before the store is asked
                 assert (task.encode() in told) is bool(shown)
             await news.aclose()
+
+
+async def test_a_key_may_last_for_as_long_as_there_are_seconds_since_1970() -> None:
+    id, key = make_key(bytes(range(40)))
+    ends = 2 * time.time() - time.monotonic()
+    record = ApiKey(id=id, digest=digest_of(key), principal="ann", expires_at=ends)
+    asking = http_request("POST", "/mcp", [("Authorization", f"Bearer {key}")])
+    assert await identify(ApiKeyScheme([record]), asking, 20.0) == "ann"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_the_task_of_a_tool_that_is_hidden_meanwhile_is_not_told(stored: bool) -> None:
+    settings = ServeSettings(store=MemoryStore() if stored else None)
+    server, ready, parties = Server("notes"), anyio.Event(), {"write", "read"}
+
+    @server.tool(visible=lambda who: bool(parties & getattr(who, "scopes", set())), task="optional")
+    async def toil() -> str:
+        await ready.wait()
+        return "toiled"
+
+    async with protected(server, settings=settings) as desk:
+        tokens, client = [desk.token(scope=scope) for scope in ("write", "read")], desk.connect
+        caller, waiter = await client(), await client()
+        made = message_of(await caller.call(call("toil", tokens[0], meta=TASKS)))
+        about = {"taskId": made["result"]["taskId"]}
+        session = await open_session(waiter, tokens[1])
+        await waiter.send(legacy("tasks/result", about, tokens[1], session=session))
+        wanted = {"notifications": {"taskIds": [about["taskId"]], "toolsListChanged": True}}
+        streams = [await client() for _ in tokens]
+        for stream, token in zip(streams, tokens, strict=True):
+            await stream.send(modern("subscriptions/listen", wanted, token, meta=TASKS))
+            assert (await stream.head()).status == 200
+            with patience():
+                assert about["taskId"].encode() in await stream.chunk()
+        lines = {"Mcp-Name": about["taskId"]}
+        for token in tokens:  # both may ask for it still
+            asked = modern("tasks/get", about, token, meta=TASKS, headers=lines)
+            assert message_of(await caller.call(asked))["result"]["status"] == "working"
+        parties.discard("read")
+        ready.set()
+        with patience():
+            status = ""
+            while status != "completed":
+                asked = modern("tasks/get", about, tokens[0], meta=TASKS, headers=lines)
+                status = message_of(await caller.call(asked))["result"]["status"]
+            server.list_changed("tools")
+            said = [b"", b""]
+            for place, stream in enumerate(streams):
+                while b"tools/list_changed" not in said[place]:
+                    said[place] += await stream.chunk()
+            refused = message_of(await waiter.response())
+        assert b"toiled" not in said[1]
+        assert stored or b"toiled" in said[0]  # there it may be told later
+        assert refused["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_nor_is_the_session_of_such_a_task_told(stored: bool) -> None:
+    settings = ServeSettings(store=MemoryStore() if stored else None)
+    server, shown, ready = Server("notes"), {True}, [anyio.Event(), anyio.Event()]
+
+    @server.tool(visible=lambda who: True in shown, task="optional")
+    async def toil(context: Context) -> str:
+        await ready[0].wait()
+        context.progress(1.0)
+        await ready[1].wait()
+        return "toiled"
+
+    async with protected(server, settings=settings) as desk:
+        token, client, stream = desk.token(), await desk.connect(), await desk.connect()
+        session = await open_session(client, token)
+        lines = {"Mcp-Session-Id": session, "Accept": "text/event-stream", **bearer(token)}
+        await stream.send(http(method="GET", headers=lines))
+        assert (await stream.head()).status == 200
+        params = {"name": "toil", "arguments": {}, "task": {}}
+        made = await client.call(legacy("tools/call", params, token, session=session))
+        assert message_of(made)["result"]["task"]["status"] == "working"
+        said = b""
+        ready[0].set()
+        with patience():
+            while b"tasks/status" not in said:
+                said += await stream.chunk()
+        shown.clear()
+        ready[1].set()
+        await anyio.wait_all_tasks_blocked()
+        server.list_changed("tools")
+        with patience():
+            while b"tools/list_changed" not in said:
+                said += await stream.chunk()
+        assert b"completed" not in said
 
 
 @pytest.mark.parametrize("scopes", ["", "write files"])

@@ -519,6 +519,23 @@ async def answers_early_too(request: Context, call_next: CallNext[Answer]) -> An
     return Answer(Raw(b'{"content":[{"type":"text","text":"early"}]}'))
 
 
+def answers_all(request: Context) -> AnsweringSteps[Answer]:
+    if "subscri" in request.method:
+        return Answer(Raw(b"{}"), failed=True)
+    yield
+    return None
+
+
+async def answers_all_later(request: Context, call_next: CallNext[Answer]) -> Answer:
+    return Answer(Raw(b"{}")) if "subscri" in request.method else await call_next()
+
+
+def refuses_to_watch(request: Context) -> Steps[Answer]:
+    if "subscri" in request.method:
+        raise McpError(-31999, "no entry")
+    yield
+
+
 async def twice(request: Context, call_next: CallNext[Answer]) -> Answer:
     await call_next()
     return await call_next()
@@ -1185,3 +1202,18 @@ async def test_an_answer_of_middleware_grants_no_refused_subscription(
         with pytest.raises(PeerError, match="it needs the scopes read"):
             async with client.listen(uris=["test://scoped"]):
                 raise AssertionError("it was let through")
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+@pytest.mark.parametrize(
+    "chain", [(answers_all,), (answers_all_later,), (forgives, refuses_to_watch)]
+)
+async def test_no_subscription_is_granted_that_middleware_has_not_gone_on_with(
+    chain: tuple[ServerMiddleware, ...], revision: Revision, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, chosen = publishing(), settings(*chain)
+    async with connect(MemoryTarget(server, chosen), revision=revision.name) as client:
+        with pytest.raises(PeerError, match="error id"):
+            async with client.listen(uris=["test://a"]):
+                raise AssertionError("it was let through")
+    assert "but not answer it" in caplog.text

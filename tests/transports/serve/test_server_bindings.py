@@ -156,6 +156,13 @@ def test_the_host_that_is_bound_is_ours(host: str, named: str) -> None:
     assert guard(ServeSettings(), HttpSettings(), host).allowed_hosts == (*LOOPBACK_HOSTS, named)
 
 
+def test_no_host_and_no_origin_are_none() -> None:
+    chosen = guard(ServeSettings(allowed_hosts=(), allowed_origins=()), HttpSettings())
+    assert (chosen.allowed_hosts, chosen.allowed_origins) == ((), ())
+    binding = HttpSettings(allowed_hosts=("a",), allowed_origins=("https://a",))
+    assert guard(ServeSettings(), binding) == binding
+
+
 async def test_hosts_that_are_not_ours_are_refused() -> None:
     settings = ServeSettings(allowed_hosts=("mcp.example.com",))
     async with served(counter(), http="127.0.0.1:0", ws="127.0.0.1:0", settings=settings) as state:

@@ -54,6 +54,7 @@ from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.http.server.identity import LONGEST
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import (
     call_in_loop,
@@ -323,7 +324,7 @@ class ResourceServer:
             scopes=self._guard.tree.all_of(grant.scopes),
             roles=grant.roles,
             claims=grant.claims,
-            until=clock() + max(0.0, left) + self._outlive,
+            until=clock() + min(max(0.0, left), LONGEST) + self._outlive,
             revoked=lambda: self._taken_back(grant, credential),
             challenge=self._insufficient,
             exchangeable=grant.thumbprint is None and grant.certificate is None,

@@ -40,6 +40,7 @@ from mcpcore.spec.refusals import (
     TOO_MANY_FAILURES,
     UNAUTHENTICATED,
 )
+from mcpcore_transports.http.server.identity import LONGEST
 from mcpcore_transports.link import clock
 
 logger = logging.getLogger("mcpcore.auth")
@@ -321,7 +322,9 @@ class ApiKeyScheme:
 
 def _until(expires_at: float | None, wall: Callable[[], float]) -> float | None:
     """Return the time by the clock of the driver at which a credential expires; None: never."""
-    return None if expires_at is None else clock() + expires_at - wall()
+    if expires_at is None or expires_at - wall() > LONGEST:
+        return None
+    return clock() + expires_at - wall()
 
 
 def _key_in(authorization: str) -> str | None:

@@ -81,15 +81,13 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
         name = authority(host.partition("%")[0])  # a zone concerns this machine alone
         if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
             hosts = (*LOOPBACK_HOSTS, name)
+    hosts = binding.allowed_hosts if hosts is None else hosts  # an empty one allows none
+    origins = binding.allowed_origins if origins is None else origins
     try:
-        OriginPolicy(hosts or binding.allowed_hosts, origins or binding.allowed_origins)
+        OriginPolicy(hosts, origins)
     except ValueError as error:
         raise BadTarget(str(error)) from None
-    return structs.replace(
-        binding,
-        allowed_hosts=hosts or binding.allowed_hosts,
-        allowed_origins=origins or binding.allowed_origins,
-    )
+    return structs.replace(binding, allowed_hosts=hosts, allowed_origins=origins)
 
 
 def websocket_rules(

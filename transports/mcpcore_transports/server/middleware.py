@@ -52,7 +52,7 @@ def guard(middleware: Sequence[ServerMiddleware], failures: Failures) -> Guard:
 
 
 class _Wrapped(Prepared):
-    __slots__ = ("_bare", "_chain", "_failures", "_inner", "bare")
+    __slots__ = ("_bare", "_chain", "_failures", "_inner", "bare", "reached")
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class _Wrapped(Prepared):
                 self.home = inner.home
         else:
             self.error = inner
-        self.bare = False
+        self.bare = self.reached = False
         self._bare: Raw | None = None
         """Result of the handler, if it is bare: it still is if no middleware replaces it."""
         self._chain = chain
@@ -95,7 +95,7 @@ class _Wrapped(Prepared):
         return super().failure(error, told)
 
     def _handle(self, context: Context) -> Answer | Awaitable[Answer]:
-        inner = self._inner
+        self.reached, inner = True, self._inner
         if isinstance(inner, Exception):
             raise inner
         if inner.result is not None:

@@ -340,6 +340,8 @@ class ServerRuntime(Answering):
         if event.method in self._asked:
             if prepared.error is not None:  # refused on the way: no answer of middleware grants it
                 raise prepared.error
+            if not prepared.reached:  # as of one that has refused it, within one that forgives
+                raise RuntimeError(f"middleware can refuse {event.method}, but not answer it")
             self.machine.admit(event.key)
             return
         if context is None:

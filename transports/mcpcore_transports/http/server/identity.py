@@ -1,6 +1,7 @@
 """Calls of the application's hook that authenticates requests, for every server driver."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -19,6 +20,10 @@ from mcpcore_transports.server.settings import error_id
 T = TypeVar("T")
 
 logger = logging.getLogger("mcpcore.http")
+
+LONGEST = 1e9
+"""Seconds that no machine runs for, so that a later time is never."""
+_YEAR = 366 * 86_400.0
 
 _SLOW = Refusal(
     status=NOT_JUDGED.status,
@@ -95,15 +100,24 @@ def taken_over(who: object) -> Verdict | None:
 
 
 def _checked(verdict: object) -> Verdict:
-    if isinstance(verdict, (Principal, Refusal)):
+    if isinstance(verdict, Refusal):
         return verdict
+    if isinstance(verdict, Principal):
+        if not _counts_from_1970(verdict.until):
+            return verdict
+        what = "a principal whose until= is no time of time.monotonic(), and would never come"
+    else:
+        what = f"{type(verdict)!r}, no principal and no refusal"
     made = error_id()
-    logger.error(
-        "authenticating a request gave %r, no principal and no refusal (error id %s)",
-        type(verdict),
-        made,
-    )
+    logger.error("authenticating a request gave %s (error id %s)", what, made)
     return _broken(made)
+
+
+def _counts_from_1970(until: float | None) -> bool:
+    """Return True for a time by the wall clock, as in the claim ``exp``."""
+    if until is None or until < LONGEST:
+        return False
+    return abs(until - time.time()) < _YEAR
 
 
 def _broken(made: str) -> Refusal:

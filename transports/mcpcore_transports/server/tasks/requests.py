@@ -42,8 +42,8 @@ class TaskDesk:
         self.flush = flush
         self._tell = tell
         self._name = host.new_name()
-        self._sessions: dict[str, str | None] = {}
-        """Session ids by the ids of the experimental tasks that were created here."""
+        self._sessions: dict[str, tuple[str | None, str | None]] = {}
+        """Session ids and principals by the ids of experimental tasks that were created here."""
         self._waiting: dict[Key, str] = {}
         """Ids of the tasks whose end open ``tasks/result`` requests wait for, by their keys."""
         self._waiters: dict[str, dict[Key, RequestReceived]] = {}
@@ -170,8 +170,9 @@ class TaskDesk:
     def changed(self, record: TaskRecord) -> None:
         """Handle the change of a task: notify its session, answer the requests that wait."""
         if record.id in self._sessions:
-            view = describe(record, TaskForm.EXPERIMENTAL)
-            self._tell(self._sessions[record.id], STATUS, view)
+            session, principal = self._sessions[record.id]
+            if self.permits(record, principal):
+                self._tell(session, STATUS, describe(record, TaskForm.EXPERIMENTAL))
         if record.ended:
             self.forget(record)
             for event in self.waiting_for(record):
@@ -187,9 +188,9 @@ class TaskDesk:
         except McpError as error:
             self.machine.fail(key, error.error)
 
-    def follow(self, record: TaskRecord, session: str | None) -> None:
+    def follow(self, record: TaskRecord, session: str | None, principal: str | None = None) -> None:
         """Report the changes of an experimental task to the session that created it."""
-        self._sessions[record.id] = session
+        self._sessions[record.id] = session, principal
         self._attend(record.id)
 
     def forget(self, record: TaskRecord) -> None:

@@ -547,7 +547,7 @@ class StoredDesk(ServerTasks):
     def opened(self, event: SubscriptionOpened) -> None:
         """Handle an opened listen stream: look up which tasks its client may see."""
         if event.filter.task_ids:
-            self._streams[event.key] = []
+            self._streams[event.key], self._parties[event.key] = [], event.principal
             news = self._listening[event.key] = TaskNews()
             self._group.start_soon(self._listen, event, event.filter.task_ids, news)
 
@@ -583,6 +583,7 @@ class StoredDesk(ServerTasks):
 
     def closed(self, event: Any) -> None:
         """Handle the end of a listen stream."""
+        self._parties.pop(event.key, None)
         for id in self._streams.pop(event.key, ()):
             self._abandon(id)
         if (news := self._listening.pop(event.key, None)) is not None:
@@ -590,14 +591,8 @@ class StoredDesk(ServerTasks):
 
     def changed(self, record: TaskRecord) -> None:
         """Handle the change of a task of this worker: notify listen streams as well."""
-        for key, ids in self._streams.items():
-            if record.id in ids:
-                self._publish(key, record)
+        self._tell_streams(record)
         super().changed(record)
-
-    def _publish(self, key: Key, record: TaskRecord) -> None:
-        self.runtime.machine.notify("notifications/tasks", detail(record), parent=key)
-        self.flush()
 
 
 _ANSWERS: Mapping[str, Callable[[StoredDesk, RequestReceived], Awaitable[TaskAnswer]]] = {

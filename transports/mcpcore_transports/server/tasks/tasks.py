@@ -186,7 +186,7 @@ class TaskCall:
         except errors.LocalProtocolError:  # its client has left while the task was written
             return False
         if sent:
-            desk.follow(record, event.session)
+            desk.follow(record, event.session, event.principal)
         return sent
 
     def begin_if_possible(self) -> bool:
@@ -405,6 +405,8 @@ class ServerTasks(TaskDesk):
         """Questions that were sent to a legacy client, with their calls, by request id."""
         self._streams: dict[Key, list[str]] = {}
         """Ids of the tasks that each listen stream carries news of."""
+        self._parties: dict[Key, str | None] = {}
+        """Principals of the listen streams with tasks."""
         self._heard: Counter[str] = Counter()
         """Number of listen streams that carry news of a task, by task id."""
         self._ends: dict[Key, anyio.Event] = {}
@@ -423,13 +425,17 @@ class ServerTasks(TaskDesk):
     def reply(self, event: RequestReceived) -> TaskAnswer | Awaitable[TaskAnswer]:
         """Return the answer to a request about tasks, which may have to be awaited."""
         answer = self.answer(event)
-        return self.outcome(event.key, answer) if isinstance(answer, TaskRecord) else answer
+        return self.outcome(event, answer) if isinstance(answer, TaskRecord) else answer
 
-    async def outcome(self, key: Key, record: TaskRecord) -> TaskAnswer:
-        """Wait on behalf of a request for the end of a task; return its outcome."""
+    async def outcome(self, event: RequestReceived, record: TaskRecord) -> TaskAnswer:
+        """Wait on behalf of a request for the end of a task; return its outcome.
+
+        Raises McpError, also if the sender does not see any more what the task works for.
+        """
         while not record.ended:
-            self._ends[key] = anyio.Event()
-            await self._ends[key].wait()
+            self._ends[event.key] = anyio.Event()
+            await self._ends[event.key].wait()
+        self.demand(record, event.principal)
         return outcome_of(record)
 
     def ended(self, key: Key, record: TaskRecord) -> None:
@@ -621,13 +627,14 @@ class ServerTasks(TaskDesk):
                 known.append(record.id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
-        self._streams[event.key] = known
+        self._streams[event.key], self._parties[event.key] = known, event.principal
         self._heard.update(known)
         for id in known:
             self._attend(id)
 
     def closed(self, event: SubscriptionClosed) -> None:
         """Handle the end of a listen stream."""
+        self._parties.pop(event.key, None)
         for id in self._streams.pop(event.key, ()):
             self._heard[id] -= 1
             if not self._heard[id]:
@@ -641,9 +648,21 @@ class ServerTasks(TaskDesk):
     def changed(self, record: TaskRecord) -> None:
         """Handle the change of a task: notify listen streams as well."""
         if record.id in self._heard:
-            self.runtime.machine.notify("notifications/tasks", detail(record))
-            self.flush()
+            self._tell_streams(record)
         super().changed(record)
+
+    def _tell_streams(self, record: TaskRecord) -> None:
+        """Tell of a task on the listen streams of those who see what it works for, and may use it.
+
+        That may be others than as the streams were opened.
+        """
+        for key, ids in self._streams.items():
+            if record.id in ids and self.permits(record, self._parties[key]):
+                self._publish(key, record)
+
+    def _publish(self, key: Key, record: TaskRecord) -> None:
+        self.runtime.machine.notify("notifications/tasks", detail(record), parent=key)
+        self.flush()
 
 
 class _TaskRequest(Prepared):
