@@ -395,7 +395,8 @@ async def test_a_lost_session_is_replaced_after_an_outage_of_the_authorization_s
         async with signed_in(on, **more) as client, anyio.create_task_group() as tasks:
             await add(client)
             monkeypatch.setattr(on, "_judge", stern)
-            client._core.machine._state.session = "lost"  # type: ignore[union-attr]
+            core: Any = client._core
+            core.machine._state.session = "lost"
             on.authority.out = True
             before = len(on.authority.forms)
             tasks.start_soon(ask, client)
