@@ -47,7 +47,7 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
-from mcpcore.http.client.challenges import Challenges, admits
+from mcpcore.http.client.challenges import Challenges
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_ENCODING,
@@ -316,8 +316,6 @@ class HttpClient:
                 self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
-        if admits(status):  # a stream is opened again by the same call, for as long as it lasts
-            call.refusals = 0
         frame, fields = call.frame, self._fields
         if headers != fields.lines:
             fields = self._fields = ResponseFields(headers)
@@ -625,7 +623,7 @@ class HttpClient:
         stood = 0.0 if call.opened is None else now - call.opened
         call.opened = None
         if stood >= state.settings.lasting:
-            call.resumes = 0
+            call.resumes = call.refusals = 0
         call.hasty = 0 if stood >= state.settings.retry_delay else call.hasty + 1
         if reason_of(fault) is EndReason.INVALID and call.request is not None:
             # The next connection would bring the same.

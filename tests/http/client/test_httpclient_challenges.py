@@ -427,7 +427,7 @@ def test_the_standalone_stream_is_refused() -> None:
     assert hand.client.exchanges == 0
 
 
-def test_a_stream_may_be_refused_each_time_that_it_is_opened_again() -> None:
+def test_a_stream_that_lasts_may_be_refused_each_time_that_it_is_opened_again() -> None:
     hand = starting(HttpClientSettings(answer_challenges=True, max_challenges=1))
     hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
@@ -435,6 +435,7 @@ def test_a_stream_may_be_refused_each_time_that_it_is_opened_again() -> None:
     for number in range(3):  # a token of a short life, or a nonce
         get = retry(hand, refuse(hand, get))
         hand.stream(get, {"jsonrpc": "2.0", "method": "notifications/x"}, id=f"e{number}")
+        hand.pass_time(10)
         hand.end(get, "reset")
         get = hand.next()
     assert [each.recovery.value for each in hand.interruptions()] == ["resume"] * 3
