@@ -19,7 +19,7 @@ from mcpcore.auth.needs import Listen, Load, NeedFailed, Save, Steps, Stored, Te
 from mcpcore.auth.records import ClientRecord, read_record, resource_name, written
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
-from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
 
 
 def find_client(
@@ -142,7 +142,10 @@ def same_redirect(registered: str, redirect: str) -> bool:
     """Return True if a redirect URI is the registered one: any port on loopback (RFC 8252)."""
     if registered == redirect:
         return True
-    one, other = (parse_url(each, "the redirect URI") for each in (registered, redirect))
+    try:
+        one, other = (parse_url(each, "the redirect URI") for each in (registered, redirect))
+    except UrlRefused:
+        return False
     alike = (one.scheme, one.path, one.query) == (other.scheme, other.path, other.query)
     return one.loopback and one.host == other.host and alike
 

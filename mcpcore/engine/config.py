@@ -149,8 +149,14 @@ class Config(Struct, frozen=True, kw_only=True):
     """Prefix that turns outbound request ids into strings (several workers, one session)."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a value out of range, TypeError for a TTL that is no int."""
+        """Raise ValueError for a value out of range, TypeError for one that is no int, or a string.
+
+        A string has its parts as members, so that it would count as several names.
+        """
         check_numbers(self, "discover_ttl_ms")
+        for name in ("extension_methods", "repeatable_tools"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a collection of names, not a string")
         if not isinstance(self.discover_ttl_ms, int):
             raise TypeError(f"discover_ttl_ms must be a whole number, not {self.discover_ttl_ms}")
         if self.discover_cache_scope not in ("public", "private"):

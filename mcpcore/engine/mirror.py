@@ -63,7 +63,10 @@ def text_of(value: Any) -> str | None:
 
 
 def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at a property path, None if there is none; Raw values are read."""
+    """Return the value at a property path, None if there is none; Raw values are read.
+
+    A whole float is an integer, as in JSON Schema: ``42.0`` and ``4.2e1`` are 42.
+    """
     for step in path:
         if isinstance(arguments, Raw):
             try:
@@ -73,7 +76,8 @@ def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
         if not isinstance(arguments, dict):
             return None
         arguments = arguments.get(step)
-    return read_member(arguments) if isinstance(arguments, Raw) else arguments
+    value = read_member(arguments) if isinstance(arguments, Raw) else arguments
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def same_value(claimed: str, value: Any) -> bool:

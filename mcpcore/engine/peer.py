@@ -71,7 +71,15 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.jsontext import Body, Members, encodable, splice, to_json
-from mcpcore.wire.message import Frame, RequestId, encode_error, encode_notification, encode_result
+from mcpcore.wire.message import (
+    Frame,
+    Message,
+    Reject,
+    RequestId,
+    encode_error,
+    encode_notification,
+    encode_result,
+)
 
 if TYPE_CHECKING:  # late: servers need none of it
     from mcpcore.engine.reconnection import ReconnectSettings
@@ -265,8 +273,11 @@ class Peer:
         ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one, by
         default that of the conversation; ``proves_modern``: the transport recognised a modern
         server (HTTP 404 with -32601); ``request`` is the outbound request whose stream brought it,
-        where the transport tells.
+        where the transport tells.  A buffer is copied; raises TypeError for a string, or anything
+        else that is no frame.
         """
+        if type(frame) is not bytes and type(frame) is not Message:
+            frame = _frame(frame)
         who = self.principal if principal is None else principal
         self._inbox.append(
             (self._inbound, frame, now, route, mirror, who, proves_modern, None, request)
@@ -788,6 +799,9 @@ class Peer:
             if frame.data:
                 parts += frame.data
                 parts += _NEWLINE
+                if frame.more is not None:
+                    for text in frame.more:
+                        parts += (text, b"\n")
         return b"".join(parts)
 
     def queued(self, key: Key) -> int:
@@ -819,6 +833,15 @@ class Peer:
     def handle_timeout(self, now: float) -> None:
         """Handle the deadlines due at ``now``; events follow from :meth:`next_event`."""
         self._endpoint.handle_timeout(now)
+
+
+def _frame(given: Any) -> Frame | bytes | TooLong:
+    """Return what is given as a frame; raise TypeError for what would be none, unseen."""
+    if isinstance(given, bytearray | memoryview):
+        return bytes(given)
+    if not isinstance(given, bytes | Message | Reject | list | TooLong):
+        raise TypeError(f"a frame is bytes, or decoded, and no {type(given).__name__}")
+    return given
 
 
 def _takes_news(record: Inbound) -> bool:

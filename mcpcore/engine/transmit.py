@@ -65,8 +65,8 @@ class Transmit(Struct):
     """True until a notification with a subject is taken out of the outbox."""
 
     def line(self) -> bytes:
-        """Return the frame with its newline, for newline-framed byte streams."""
-        return b"".join((*self.data, b"\n")) if self.data else b""
+        """Return the frame as lines, each with its newline, for newline-framed byte streams."""
+        return b"\n".join((b"".join(self.data), *(self.more or ()), b"")) if self.data else b""
 
 
 _FULL = 8 * 1024

@@ -323,11 +323,16 @@ class TrustPolicy:
     def unread(self, method: str, params: Body) -> list[str]:
         """Return the lists to read for a request that is refused as :data:`UNCHECKED`.
 
-        None of them was read to its end since the last change.
+        None of them was read to its end since the last change, or it lacked what has a pin: its
+        first pages may be of before.
         """
-        listed = (CALLS[call] for call, _ in called(method, params))
-        pinned = (each if each in PINNED_LISTS else TEMPLATES for each in listed)
-        return [each for each in pinned if each not in self._whole]
+        lists = list[str]()
+        for call, name in called(method, params):
+            listed = CALLS[call] if CALLS[call] in PINNED_LISTS else TEMPLATES
+            lacks = name in self._pins_of(listed) and name not in self._seen.get(listed, ())
+            if lacks or listed not in self._whole:
+                lists.append(listed)
+        return lists
 
     def reconnected(self) -> None:
         """Take note that a conversation has begun or ended: the server may be another one."""

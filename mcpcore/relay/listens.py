@@ -223,9 +223,8 @@ class Listens:
         link = self._relay.conversations.link(target, clients)
         audience, declared = link.audience, clients.capabilities
         whose = *target.party(audience.principal), audience.session, audience.revision.name
-        held = frozenset[Item]().union(*stream.feeds.values())
         until = self._relay.now + self._relay.settings.list_timeout
-        claim = Claim(stream, items, items - held, [(items, take)], until)
+        claim = Claim(stream, items, items - stream.held, [(items, take)], until)
         place = target.name, *whose, encode(declared)
         self._claim(claim, Feed(target, audience, declared, link.modern, place))
 
@@ -278,9 +277,8 @@ class Listens:
 
         Raises LocalProtocolError as :meth:`add` does.
         """
-        held = frozenset[Item]().union(*stream.feeds.values())
-        claimed = frozenset[Item]().union(*(each.items for each in self._claims(stream)))
-        self.remove(stream, held - items - claimed, frozenset())
+        held, claimed = stream.held, (each.items for each in self._claims(stream))
+        self.remove(stream, held.difference(items, *claimed), frozenset())
         self.add(stream, items - held, void)
 
     def _claims(self, stream: "Stream") -> list[Claim]:

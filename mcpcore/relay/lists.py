@@ -157,8 +157,9 @@ class Lists:
         self._next: dict[tuple[str, str, bool], str | None] = {}
         """Cursors of the pages that continue the names known so far, by server, by method, and by
         True for modern clients: a server of both eras has two lists."""
-        self._unlearned: dict[str, float] = {}
-        """Times at which all lists were read and lacked the name in a request, by its method."""
+        self._unlearned: dict[tuple[str, str | None], float] = {}
+        """Times at which all lists were read and lacked the name in a request, by its method and
+        its principal: others may see more.  Those of the last moments only."""
         self._changes = 0
         """Number of changes of any list."""
         self._announced = 0
@@ -370,10 +371,14 @@ class Lists:
 
     def absent(self, kind: NameKind) -> Target | None:
         """Return a server that may have any name of a kind, as its list is not known."""
-        places = (
-            (each, method) for each in self._relay.targets.values() for method in _LISTED[kind]
-        )
+        targets = self._relay.targets
+        places = ((targets[name], method) for name, method in self._lists_of([kind]))
         return next((target for target, method in places if self._hides(target, method)), None)
+
+    def _lists_of(self, kinds: Iterable[NameKind]) -> list[tuple[str, str]]:
+        """Return all lists that have names of some kinds, by server and method."""
+        methods = [each for kind in kinds for each in _LISTED[kind]]
+        return [(name, each) for name in self._relay.targets for each in methods]
 
     def _items(
         self, name: str, method: str, page: ServerPage, client: Revision, *, new: bool = True
@@ -560,32 +565,42 @@ class Lists:
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
-        event, relay, names = arrival.event, self._relay, self._relay.names
-        method, params = event.method, event.params
+        names, method, params = self._relay.names, arrival.event.method, arrival.event.params
         if not names.told_by_lists(method, params):
             return False
-        if relay.now < self._unlearned.get(method, -math.inf) + _LEARNS:
-            return False
         kinds = [kind for _, kind in IN_PARAMS[method]]
-        places = {
-            (name, each) for name in relay.targets for kind in kinds for each in _LISTED[kind]
-        }
 
-        def learned() -> None:
-            if names.read >= places and names.inward_in(method, params, learned=False) is None:
-                self._unlearned[method] = relay.now
-            then()
+        def lacks() -> bool:
+            return names.inward_in(method, params, learned=False) is None
 
-        self.read_kinds(arrival, kinds, learned)
-        return True
+        return self.read_kinds(arrival, kinds, then, lacks)
 
     def read_kinds(
-        self, arrival: Arrival, kinds: Iterable[NameKind], then: Callable[[], None]
-    ) -> None:
-        """Read the lists of all servers that have names of some kinds, then go on."""
-        methods = [each for kind in kinds for each in _LISTED[kind]]
-        lists = [(name, each) for name in self._relay.targets for each in methods]
-        self.read(arrival, lists, self._relay.hold(arrival, then))
+        self,
+        arrival: Arrival,
+        kinds: Iterable[NameKind],
+        then: Callable[[], None],
+        lacks: Callable[[], bool],
+    ) -> bool:
+        """Read the lists of all servers that have names of some kinds, then go on.
+
+        ``lacks``: function that returns True if they lack a name in the request.  Return False,
+        and read none, if they did so a moment ago.
+        """
+        relay, names, event = self._relay, self._relay.names, arrival.event
+        asked, since = (event.method, event.principal), relay.now - _LEARNS
+        if self._unlearned.get(asked, -math.inf) > since:
+            return False
+        lists = self._lists_of(kinds)
+
+        def learned() -> None:
+            if names.read.issuperset(lists) and lacks():
+                recent = {key: at for key, at in self._unlearned.items() if at > since}
+                self._unlearned = {**recent, asked: relay.now}
+            then()
+
+        self.read(arrival, lists, relay.hold(arrival, learned))
+        return True
 
     def read(
         self,

@@ -43,12 +43,8 @@ UNCLEAR = "calls of several clients are open, and nothing tells which of them th
 """Reason for which a question is refused."""
 
 CONTEXT = path("includeContext")
-_THIS, _NONE = "thisServer", "none"
+_without_this = on_text(lambda context: "none" if context == "thisServer" else context)
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
-
-
-def _without_this(context: str) -> str:
-    return _NONE if context == _THIS else context
 
 
 class Asked(Struct, weakref=False):
@@ -81,7 +77,7 @@ class Questions:
         ``way``: place of that in a sampling.
         """
         several = len(self._relay.targets) > 1
-        return rewrite(question, way, on_text(_without_this)) if several else question
+        return rewrite(question, way, _without_this) if several else question
 
     # Questions of modern servers
 
@@ -147,19 +143,19 @@ class Questions:
             clients |= {each for each, at in link.left.items() if now - at < STILL_ASKS}
         unclear, ping = len(clients) > 1, event.method == "ping"
         call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
+        flaw, code = "", INVALID_PARAMS
         try:
             needed = input_capability(event.method, event.params)
         except msgspec.MsgspecError as error:
-            text = f"{event.method}: invalid params: {error}"
-            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
-            return
-        if needed is not None and not declares(link.audience.capabilities, needed):
-            text = f"{event.method}: the client did not declare {needed!r}"
-            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
-            return
-        if unclear and not ping:
-            link.target.unclear += 1
-            link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
+            flaw = f"invalid params: {error}"
+        else:
+            if needed is not None and not declares(link.audience.capabilities, needed):
+                flaw = f"the client did not declare {needed!r}"
+            elif unclear and not ping:
+                flaw, code = UNCLEAR, INTERNAL_ERROR
+                link.target.unclear += 1
+        if flaw:
+            link.peer.fail(event.key, ErrorData(code, f"{event.method}: {flaw}"))
             return
         event = structs.replace(event, params=self.narrowed(event.params, CONTEXT))
         parks = call is not None and call.cell is Cell.LEGACY_SERVER

@@ -39,13 +39,7 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
-from mcpcore.relay.cells import (
-    CELLS,
-    Cell,
-    error_in,
-    result_in,
-    url_questions,
-)
+from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions
 from mcpcore.relay.conversations import LOOKS, Conversations
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
@@ -171,6 +165,48 @@ class Relay:
         if not (self._sole and self.names.plain):
             self._handlers |= dict.fromkeys(LISTS, self.lists.ask)
         """Handlers of requests that are not passed on, by method."""
+        subscriptions, questions = self.subscriptions, self.questions
+        self._from_client: dict[type[Event], Callable[[Downstream, Any], None]] = {
+            RequestReceived: self._arrived,
+            events.RequestCancelled: self._cancelled,
+            events.ResultReceived: lambda at, it: questions.replied(at, it.request, it.result),
+            events.ErrorReceived: lambda at, it: questions.replied(at, it.request, it.error),
+            events.RequestEnded: lambda at, it: questions.replied(at, it.request, UNANSWERED),
+            events.ProgressReceived: questions.progressed,
+            events.LogLevelChanged: lambda at, it: self.level_changed(
+                (at, it.session or ""), it.level
+            ),
+            events.NotificationReceived: self._client_told,
+            events.Ready: subscriptions.session_ready,
+            events.ConnectionEnded: self._session_ended,
+            SessionClosed: self._session_ended,
+            SessionForgotten: self._session_ended,
+            SessionRestored: subscriptions.session_restored,
+            NoteReceived: self.forwarding.received,
+            NoteLost: self.forwarding.lost,
+            events.SubscriptionOpened: subscriptions.opened,
+            events.SubscriptionClosed: lambda at, it: subscriptions.closed(at, it.key),
+        }
+        """Handlers of the events of the machines of clients."""
+        self._from_server: dict[type[Event], Callable[[UpstreamLink, Any], None]] = {
+            events.Ready: self.conversations.greeted,
+            events.NegotiationFailed: self.conversations.lost,
+            events.ConnectionEnded: self.conversations.lost,
+            events.ResultReceived: lambda link, it: self._answered(link, it, it.result),
+            events.ErrorReceived: lambda link, it: self._answered(link, it, it.error),
+            events.RequestEnded: self.ended,
+            events.InputRequired: self._input_required,
+            events.ProgressReceived: self._progressed,
+            RequestReceived: questions.asked_by,
+            events.RequestCancelled: questions.cancelled,
+            events.NotificationReceived: self._told,
+            StreamInterrupted: self._interrupted,
+            events.SubscriptionAcknowledged: self._acknowledged,
+            events.SubscriptionNotification: lambda link, it: subscriptions.told(
+                link, it.method, it.params, link.listens.get(it.request)
+            ),
+        }
+        """Handlers of the events of the upstream machines."""
 
     # Facts
 
@@ -216,16 +252,16 @@ class Relay:
     def from_client(self, machine: Downstream, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of a machine of clients. ``wall``: seconds since the epoch."""
         self.now, self.wall = now, wall
-        handler = _FROM_CLIENT.get(type(event))
+        handler = self._from_client.get(type(event))
         if handler is not None:
-            handler(self, machine, event)
+            handler(machine, event)
 
     def from_server(self, link: UpstreamLink, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the upstream machine of ``link``."""
         self.now, self.wall = now, wall
-        handler = _FROM_SERVER.get(type(event))
+        handler = self._from_server.get(type(event))
         if handler is not None:
-            handler(self, link, event)
+            handler(link, event)
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout`, None if never."""
@@ -629,8 +665,8 @@ class Relay:
         if call is None or event.recovery is not Recovery.RESUME:
             return
         for each in call.waiting:
-            machine = self.at(each.machine)
-            if each.event.revision.priming and not isinstance(machine, Peer):
+            if each.event.revision.priming and not isinstance(each.machine, Peer):
+                machine: Any = self.at(each.machine)
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
@@ -760,52 +796,3 @@ class Relay:
         self.subscriptions.session_ended(session)
         self.lists.session_ended(session)
         self.tasks.session_ended(session)
-
-
-_FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
-    events.RequestReceived: Relay._arrived,
-    events.RequestCancelled: Relay._cancelled,
-    events.ResultReceived: lambda relay, at, event: relay.questions.replied(
-        at, event.request, event.result
-    ),
-    events.ErrorReceived: lambda relay, at, event: relay.questions.replied(
-        at, event.request, event.error
-    ),
-    events.RequestEnded: lambda relay, at, event: relay.questions.replied(
-        at, event.request, UNANSWERED
-    ),
-    events.ProgressReceived: lambda relay, at, event: relay.questions.progressed(at, event),
-    events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
-        (at, event.session or ""), event.level
-    ),
-    events.NotificationReceived: Relay._client_told,
-    events.Ready: lambda relay, at, event: relay.subscriptions.session_ready(at, event),
-    events.ConnectionEnded: Relay._session_ended,
-    SessionClosed: Relay._session_ended,
-    SessionForgotten: Relay._session_ended,
-    SessionRestored: lambda relay, at, event: relay.subscriptions.session_restored(at, event),
-    NoteReceived: lambda relay, at, event: relay.forwarding.received(at, event),
-    NoteLost: lambda relay, at, event: relay.forwarding.lost(at, event),
-    events.SubscriptionOpened: lambda relay, at, event: relay.subscriptions.opened(at, event),
-    events.SubscriptionClosed: lambda relay, at, event: relay.subscriptions.closed(at, event.key),
-}
-"""Handlers of the events of the machines of clients."""
-_FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
-    events.Ready: lambda relay, link, event: relay.conversations.greeted(link, event),
-    events.NegotiationFailed: lambda relay, link, event: relay.conversations.lost(link, event),
-    events.ConnectionEnded: lambda relay, link, event: relay.conversations.lost(link, event),
-    events.ResultReceived: lambda relay, link, event: relay._answered(link, event, event.result),
-    events.ErrorReceived: lambda relay, link, event: relay._answered(link, event, event.error),
-    events.RequestEnded: Relay.ended,
-    events.InputRequired: Relay._input_required,
-    events.ProgressReceived: Relay._progressed,
-    events.RequestReceived: lambda relay, link, event: relay.questions.asked_by(link, event),
-    events.RequestCancelled: lambda relay, link, event: relay.questions.cancelled(link, event),
-    events.NotificationReceived: Relay._told,
-    StreamInterrupted: Relay._interrupted,
-    events.SubscriptionAcknowledged: Relay._acknowledged,
-    events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.told(
-        link, event.method, event.params, link.listens.get(event.request)
-    ),
-}
-"""Handlers of the events of the upstream machines."""

@@ -7,27 +7,20 @@ the server is asked for (:mod:`mcpcore.relay.listens`).
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.subscriptions import TOPICS, narrowed
 from mcpcore.http.storing import SessionRestored
-from mcpcore.relay.link import (
-    Arrival,
-    Audience,
-    Downstream,
-    Session,
-    Target,
-    UpstreamLink,
-)
+from mcpcore.relay.link import Arrival, Audience, Downstream, Session, Target, UpstreamLink
 from mcpcore.relay.listens import (
     SUBJECT_FIELDS,
     URIS,
@@ -87,8 +80,6 @@ class Watcher(Struct, eq=False):
     """Answers of servers that are awaited before a listen stream opens."""
     streams: dict[str, "Stream"] = {}
     """Streams by server; none of a legacy server where a session has subscribed to nothing."""
-    told: dict[str, list[Raw | None]] = {}
-    """Changes of lists that were announced a moment ago, each with the params of the next one."""
     ended: bool = False
 
     @property
@@ -110,6 +101,11 @@ class Stream(Struct, eq=False):
     """Requests of a legacy client by the items that the server is being asked for."""
 
     @property
+    def held(self) -> frozenset[Item]:
+        """Items that feeds have."""
+        return frozenset[Item]().union(*self.feeds.values())
+
+    @property
     def modern(self) -> bool:
         """True if the server is modern for this watcher."""
         return self.target.modern_for(self.watcher.audience.revision)
@@ -129,11 +125,8 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
-        self._told: dict[tuple[UpstreamLink, FeedRequest | None, str], Raw | None] = {}
-        """Changes of lists that servers announced a moment ago, each with the params of the last
-        one since."""
-        self._changed: dict[Target, bool] = {}
-        """Servers that were gone or back a moment ago; True if they were so once more."""
+        self._again: dict[Hashable, Callable[[], None] | None] = {}
+        """Changes of lists that were told a moment ago, each with what tells the last one since."""
         self.listens = Listens(relay, self._item_changed, partial(self._open_stream, failures=1))
 
     # Requests of clients
@@ -148,9 +141,12 @@ class Subscriptions:
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         watch = partial(self._watch_all, watcher)
-        if self._relay.names.listed and not all(map(self._owner, wanted.resource_subscriptions)):
-            self._relay.lists.read_kinds(arrival, [NameKind.URI], watch)
-        else:
+
+        def lacks() -> bool:
+            return not all(map(self._owner, wanted.resource_subscriptions))
+
+        lists, listed = self._relay.lists, self._relay.names.listed
+        if not (listed and lacks() and lists.read_kinds(arrival, [NameKind.URI], watch, lacks)):
             watch()
 
     def _watch_all(self, watcher: Watcher, *, missed: bool = False) -> None:
@@ -278,14 +274,10 @@ class Subscriptions:
         body = self._body(link.target, link.audience.revision, method, params)
         if body is None:
             return
-        place = link, listen, method
-        if place in self._told:  # there may be many, and many watchers
-            self._told[place] = params
-            return
-        if method in CHANGED:
-            self._told[place] = None
-            work = partial(self._told_meanwhile, *place)
-            self._relay.later(self._relay.settings.changes_apart, work)
+        if method in CHANGED:  # there may be many, and many watchers
+            again = partial(self.told, link, method, params, listen)
+            if not self._is_first((link, listen, method), again):
+                return
         streams = self.listens.streams(listen or link.feed, method, params)
         for stream in streams:
             own = on_text(partial(_id_of, stream.watcher.tasks, link.target.name))
@@ -296,11 +288,22 @@ class Subscriptions:
         if session is not None and session not in told and method in CHANGED:
             self._announce(session, method, body)
 
-    def _told_meanwhile(self, link: UpstreamLink, listen: FeedRequest | None, method: str) -> None:
-        """Pass on the last of the changes of a list that a server has announced meanwhile."""
-        params = self._told.pop((link, listen, method))
-        if params is not None:
-            self.told(link, method, params, listen)
+    def _is_first(self, change: Hashable, again: Callable[[], None]) -> bool:
+        """Return True for a change that is to be told now: those of the next moment are one more.
+
+        ``again``: function that tells it then.
+        """
+        if change in self._again:
+            self._again[change] = again
+            return False
+        self._again[change] = None
+        self._relay.later(self._relay.settings.changes_apart, partial(self._tell_again, change))
+        return True
+
+    def _tell_again(self, change: Hashable) -> None:
+        again = self._again.pop(change)
+        if again is not None:
+            again()
 
     def _body(self, target: Target, client: Revision, method: str, params: Raw) -> Raw | None:
         """Return the params of a change by the clients' names, without the id of a stream.
@@ -329,18 +332,11 @@ class Subscriptions:
         """Tell a watcher of a change; the next of the same list follows a moment later."""
         if watcher.ended or watcher.left:
             return
-        if method in watcher.told:
-            watcher.told[method] = [body]
-            return
         if method in CHANGED:
-            watcher.told[method] = []
-            delay = self._relay.settings.changes_apart
-            self._relay.later(delay, partial(self._announce_next, watcher, method))
+            again = partial(self._announce, watcher, method, body)
+            if not self._is_first((watcher, method), again):
+                return
         self._relay.at(watcher.machine).notify(method, body, **watcher.where)
-
-    def _announce_next(self, watcher: Watcher, method: str) -> None:
-        for body in watcher.told.pop(method):
-            self._announce(watcher, method, body)
 
     def _announce_lists(self, watcher: Watcher, *targets: Target) -> None:
         """Tell a watcher that lists of servers may have changed."""
@@ -352,26 +348,17 @@ class Subscriptions:
 
     def lists_changed(self, *targets: Target) -> None:
         """Tell all watchers that the lists of servers have changed, as one is gone or back."""
-        fresh = [each for each in targets if each not in self._changed]
-        self._changed.update({each: each not in fresh for each in targets})
-        for target in fresh:
-            work = partial(self._changed_meanwhile, target)
-            self._relay.later(self._relay.settings.changes_apart, work)
+        fresh = [it for it in targets if self._is_first(it, partial(self.lists_changed, it))]
         for watcher in [*self._streams.values(), *self.sessions.values()] if fresh else ():
             self._announce_lists(watcher, *fresh)
-
-    def _changed_meanwhile(self, target: Target) -> None:
-        if self._changed.pop(target):
-            self.lists_changed(target)
 
     # Sessions of legacy clients
 
     def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
-        session, declared = (machine, event.session or ""), event.capabilities
-        audience = Audience(event.principal, session, revision=event.revision)
-        if isinstance(declared, ClientCapabilities):
-            audience = structs.replace(audience, capabilities=declared)
+        session = machine, event.session or ""
+        declared = cast(ClientCapabilities, event.capabilities)  # a server hears of its client's
+        audience = Audience(event.principal, session, declared, event.revision)
         self._watch_all(self._session_watcher(session, audience))
 
     def lasts(self, session: Session | None) -> bool:
@@ -399,14 +386,12 @@ class Subscriptions:
         session = machine, event.session
         if event.log_level is not None:
             self._relay.level_changed(session, event.log_level)
-        watcher, missed = self.sessions.get(session), False
-        wanted = _LISTS | {(URIS, uri) for uri in event.subscriptions}
+        watcher = self.sessions.get(session)
+        missed = watcher is None and bool(event.subscriptions)
         if watcher is None:
-            declared, revision = event.capabilities, event.revision
-            audience = Audience(event.principal, session, declared, revision)
+            audience = Audience(event.principal, session, event.capabilities, event.revision)
             watcher = self._session_watcher(session, audience)
-            missed = bool(event.subscriptions)
-        watcher.wanted = wanted
+        watcher.wanted = _LISTS | {(URIS, uri) for uri in event.subscriptions}
         self._watch_all(watcher, missed=missed)
 
     def session_ended(self, session: Session) -> None:
@@ -443,7 +428,7 @@ class Subscriptions:
                 self.listens.remove(stream, items, frozenset())
                 stream.items -= items
                 self._close_unused(stream)
-            self._answer(arrival, None)
+            relay.at(arrival.machine).admit(arrival.event.key)
             return
         if stream is None:
             stream = Stream(watcher, target, self._part(watcher, _LISTS, target))
@@ -463,12 +448,16 @@ class Subscriptions:
         self, stream: Stream, items: frozenset[Item], outcome: frozenset[Item] | ErrorData
     ) -> None:
         """Answer the requests of a legacy client for a subscription, which may be several."""
-        error = outcome if isinstance(outcome, ErrorData) else None
-        answered = [self._answer(arrival, error) for arrival in stream.waiting.pop(items)]
-        if any(answered):
-            stream.items |= items
-        elif error is None:  # they were given up meanwhile
-            self.listens.remove(stream, items - stream.items, frozenset())
+        relay, arrivals = self._relay, stream.waiting.pop(items)
+        if isinstance(outcome, ErrorData):
+            for arrival in arrivals:
+                relay.fail(arrival, outcome)
+        else:
+            admitted = [relay.at(each.machine).admit(each.event.key) for each in arrivals]
+            if any(admitted):
+                stream.items |= items
+            else:  # they were given up meanwhile
+                self.listens.remove(stream, items - stream.items, frozenset())
         self._close_unused(stream)
 
     # Streams
@@ -507,13 +496,6 @@ class Subscriptions:
             del watcher.streams[name]
             self._granted(watcher, frozenset())
 
-    def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
-        """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
-        if error is None:
-            return self._relay.at(arrival.machine).admit(arrival.event.key)
-        self._relay.fail(arrival, error)
-        return False
-
     def _item_changed(self, item: Item, streams: list[Stream]) -> None:
         """Announce that something may have changed, as its announcement may have been missed."""
         field, subject = item
@@ -534,8 +516,7 @@ class Subscriptions:
         It hears of lists in its conversation all the same.
         """
         watcher, name = stream.watcher, stream.target.name
-        items = stream.items.union(*stream.feeds.values())
-        subscribed = any(field == URIS for field, _ in items)
+        subscribed = any(field == URIS for field, _ in stream.items | stream.held)
         if not (stream.modern or subscribed) and watcher.streams.get(name) is stream:
             self._close(watcher.streams.pop(name))
 

@@ -58,6 +58,8 @@ MASKED = "Internal error"
 
 _encode = msgspec.json.Encoder().encode
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_RECEIVERS = ("self", "cls")
+"""Names of a parameter without an annotation that a method has, until it is bound."""
 
 
 class Parameter(Struct, frozen=True):
@@ -94,7 +96,7 @@ class Handler:
 
     ``thread``: True to run it in a worker thread, as it may block.  Raises TypeError if it is a
     coroutine function then, if it yields, if the parameters cannot be filled from named values
-    (``*args``, two contexts), or an annotation cannot be resolved.
+    (``*args``, two contexts, ``self``), or an annotation cannot be resolved.
     """
 
     def __init__(self, function: Any, *, thread: bool = False) -> None:
@@ -129,6 +131,10 @@ class Handler:
         for parameter in inspect.signature(self.function).parameters.values():
             name, kind = parameter.name, parameter.kind
             annotation = without_paths(hints.get(name, Any))
+            if name in _RECEIVERS and name not in hints and kind in _POSITIONAL:
+                raise TypeError(
+                    f"{name} would be an argument of clients: declare the bound method of an object"
+                )
             if kind is parameter.VAR_POSITIONAL:
                 raise TypeError(f"*{name} cannot be filled, as arguments have names")
             if kind is parameter.VAR_KEYWORD:

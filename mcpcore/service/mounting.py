@@ -13,12 +13,16 @@ from msgspec import Raw
 
 from mcpcore.service.handlers import Declaration
 from mcpcore.service.server import Server
-from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.jsontext import joined
 
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*?)?[_.-]*")
 _UI = "ui://"
 
+_WITH_URIS = frozenset({"content", "contents", "messages"})
+"""Members of results that hold blocks of content or messages with one."""
+
 _decode = msgspec.json.Decoder().decode
+_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Mount:
@@ -58,18 +62,23 @@ class Mount:
         self._into.resource_updated(self._uri(uri))
 
     def outward(self, body: Raw) -> Raw:
-        """Return a result with URIs of the mounted server's resources in the namespace."""
+        """Return a result with URIs of the mounted server's resources in the namespace.
+
+        Its other members, such as structured content, stay byte for byte.
+        """
         if not self._space or b'"uri"' not in bytes(body):
             return body
-        result = _decode(body)
-        blocks = [*result.get("content", ()), *result.get("contents", ())]
-        blocks += [message["content"] for message in result.get("messages", ())]
-        for block in blocks:
-            holder = block.get("resource", block)
-            uri = holder.get("uri")
-            if isinstance(uri, str) and self.server.has_resource(uri):
-                holder["uri"] = self._uri(uri)
-        return Raw(to_json(result))
+        members = _members_of(body)
+        for name in _WITH_URIS & members.keys():
+            items = _decode(members[name])
+            for item in items:
+                block = item["content"] if name == "messages" else item
+                holder = block.get("resource", block)
+                uri = holder.get("uri")
+                if isinstance(uri, str) and self.server.has_resource(uri):
+                    holder["uri"] = self._uri(uri)
+            members[name] = Raw(msgspec.json.encode(items))
+        return Raw(joined(members))
 
     def _plan(self, list: str) -> tuple[dict[str, Declaration], Sequence[str]]:
         """Return copies of what is new, by name or URI, and why some cannot be mounted."""

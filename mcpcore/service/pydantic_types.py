@@ -25,6 +25,9 @@ _HOMES = {"annotated_types", "pydantic", "pydantic_core", "pydantic_extra_types"
 _NOT_A_NUMBER = (b"null", b"NaN", b"Infinity")
 """JSON that pydantic may write for a float that is not finite; each may also be a proper value."""
 
+_NAMED = 1000
+"""Maximum problems of one value that are named."""
+
 
 class PydanticType:
     """Type that pydantic reads and writes.  Raises TypeError if it cannot."""
@@ -211,7 +214,14 @@ def _sound(make: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 
 def _problems(error: Any, raw: bytes | Raw) -> list[str]:
-    """Return the problems, each ``path: text``; the value tells which steps are members of it."""
+    """Return the problems, each ``path: text``; the value tells which steps are members of it.
+
+    To name those of a long list of wrong items takes hundreds of times its bytes: of so many only
+    the number is told.
+    """
+    count = error.error_count()
+    if count > _NAMED:
+        return [f": {count} problems, too many to name"]
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):  # unknown members are not decoded by a type

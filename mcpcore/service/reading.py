@@ -5,6 +5,7 @@ length of a text that the peer chooses. A type with patterns is therefore read a
 them, and the server's validator, whose work is bounded, checks the value against its JSON Schema.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -36,6 +37,9 @@ _MESSAGE = 500
 """Maximum characters of a message about a value: names in it come from the client."""
 _PROBLEMS = 10
 """Maximum problems named in one message."""
+_SHORT, _LARGE = 4096, 2.0**64
+"""Maximum bytes of a text in which whole floats beyond ``_LARGE`` are integers, too: 1e308 has 309
+digits then, so that a long text of such numbers would take seconds."""
 
 _anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
@@ -52,7 +56,8 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
             if "got `float`" not in str(error):
                 raise
             # In JSON Schema 1.0 is an integer, to msgspec it is not; the schema is authoritative.
-            return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw))))
+            most = math.inf if len(raw) <= _SHORT else _LARGE
+            return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw), most)))
     except msgspec.ValidationError as error:
         raise InvalidValue(explain(error, root)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -108,14 +113,21 @@ def shorten(message: str) -> str:
     return message if len(message) <= _MESSAGE else message[: _MESSAGE - 3] + "..."
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
+def _whole(value: Any, most: float) -> Any:
+    """Return a value with integers in place of whole floats up to ``most``."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= most:
         return int(value)
     if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
+        return {key: _whole(inner, most) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_whole(inner) for inner in value]
+        return [_whole(inner, most) for inner in value]
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Misfit(ValueError):
@@ -225,6 +237,10 @@ class ValueReader(Generic[T]):
             raise InvalidValue(explain(error, root)) from None
         except ValueError as error:  # of datetime, for seconds out of range
             raise InvalidValue(shorten(f"{root}: {error}")) from None
+        for name in values:
+            if not _is_finite(getattr(value, name)):
+                # The schema, which has numbers of JSON alone, allows neither NaN nor infinity.
+                raise InvalidValue(f"{root}.{name}: Expected a finite number")
         if self._problems is not None:
             refuse(self._problems(msgspec.to_builtins(value, enc_hook=encodable)), root)
             value = self._original(value, root)

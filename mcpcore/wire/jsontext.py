@@ -178,7 +178,8 @@ def encodable(value: Any) -> Any:
             return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
         except ValueError as error:
             raise ValueError(without_input(error)) from None
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    hint = ": await it" if hasattr(value, "__await__") else ""
+    raise TypeError(f"{type(value).__name__} has no JSON form{hint}")
 
 
 def without_input(error: ValueError) -> str:

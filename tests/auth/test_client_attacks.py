@@ -724,6 +724,7 @@ def _(world: World) -> None:
     for members, why in (
         ({"redirect_uris": [f"{EVIL}/cb"]}, "it is for other redirect URIs"),
         ({"redirect_uris": ["http://127.0.0.1/evil"]}, "it is for other redirect URIs"),
+        ({"redirect_uris": ["app:/cb", "::"]}, "it is for other redirect URIs"),
         ({"token_endpoint_auth_method": "client_secret_jwt"}, "it asks for another way"),
         ({"token_endpoint_auth_method": "private_key_jwt"}, "it asks for another way"),
         ({**post, "client_secret": None}, "it asks for another way"),
@@ -739,7 +740,7 @@ def _(world: World) -> None:
     ready(world)
     assert "client_secret" not in world.forms()[0]
     ready(World(registration={"client_secret_expires_at": 5}))  # of a secret that is not used
-    ready(World(registration={"redirect_uris": ["http://127.0.0.1/callback"]}))  # any port
+    ready(World(registration={"redirect_uris": ["app:/cb", "http://127.0.0.1/callback"]}))
     url = World(registration={"client_id": f"{EVIL}/client.json"})
     ready(url)
     assert EVIL not in "".join(url.urls())

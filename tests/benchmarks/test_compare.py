@@ -383,7 +383,7 @@ def saying(**members: object) -> bytes:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (None, "No such file"),
+        (None, "No such file or directory$"),
         (b"{", "truncated"),
         (saying(format=9), "has format 9, not 1"),
         (saying(machine={}), r"required field `when` - at `\$.machine`"),

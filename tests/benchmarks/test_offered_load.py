@@ -142,7 +142,7 @@ def test_servers_of_this_machine_are_known_by_their_address(url: str, local: boo
     ("words", "told"),
     [
         (("http://mcp.example.com/mcp", "--tool", "a"), "--remote says"),
-        (("http://127.0.0.1:1/mcp", "--tool", "a", "--arguments", "[]"), "--arguments"),
+        (("http://127.0.0.1:1/mcp", "--tool", "a", "--arguments", "[]"), "no JSON object, like"),
         (("a", "http://127.0.0.1:1/mcp", "--tool", "a"), "was not expected"),
         (("http://127.0.0.1:1/mcp",), "--tool"),
     ],

@@ -16,7 +16,7 @@ FILES = PROGRAMS[-1].files
 
 def test_there_is_a_program_for_each_way() -> None:
     assert sorted(FILES) == ["eras.py", "framed.py", "selecting.py", "threaded.py"]
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6
 
 
 def lines_of_code(source: str) -> tuple[int, int]:

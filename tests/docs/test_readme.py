@@ -1,4 +1,4 @@
-"""The README tells the truth: its its commands are there and print what it says."""
+"""The README tells the truth: its commands are there and print what it says."""
 
 import shlex
 import subprocess

@@ -28,6 +28,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.wire.message import decode
 from tests.engine.bench import (
     CLIENT_ALL,
     LEGACY_NAMES,
@@ -309,6 +310,26 @@ def test_splitting_the_bytes_changes_nothing(inputs: list[Any], data: st.DataObj
         repr(event)[:40] for event in drain(pieces)
     ]
     assert whole.lines_to_send() == pieces.lines_to_send()
+
+
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, decode])
+def test_a_frame_is_bytes_or_decoded(kind: Any) -> None:
+    peer, buffer = legacy_server(), bytearray(PING)
+    peer.receive(kind(buffer), now=0.0)
+    buffer[:] = bytes(len(buffer))
+    drain(peer)
+    assert json.loads(peer.lines_to_send()) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+
+
+@pytest.mark.parametrize("given", [PING.decode(), json.loads(PING), None])
+def test_what_is_no_frame_is_refused_when_it_is_given(given: Any) -> None:
+    peer = legacy_server()
+    with pytest.raises(TypeError, match=type(given).__name__):
+        peer.receive(given, now=0.0)
+    assert not peer.has_input
 
 
 @given(st.binary(max_size=200))

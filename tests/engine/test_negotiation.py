@@ -802,6 +802,14 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
         Peer(Role.SERVER, server_config(revisions=()))
 
 
+@pytest.mark.parametrize("name", ["extension_methods", "repeatable_tools"])
+def test_one_name_is_not_taken_for_several(name: str) -> None:
+    """Of the string "research" "search" would be a member."""
+    wrong: dict[str, Any] = {name: "research"}
+    with pytest.raises(TypeError, match=f"{name} .* not a string"):
+        client_config(**wrong)
+
+
 # Both together: the compatibility matrix
 
 ERAS = {

@@ -870,6 +870,19 @@ def test_contradicting_headers_are_refused(mirror: Mirror, params: Any, said: st
     assert said in reply["error"]["message"]
 
 
+@pytest.mark.parametrize(("principal", "refused"), [("root", 1), ("ada", 0), (None, 0)])
+def test_headers_of_arguments_are_compared_for_those_who_see_the_tool(
+    principal: str | None, refused: int
+) -> None:
+    config = server_config(header_params=HEADER_PARAMS, has_tool=lambda _, who: who == "root")
+    peer = modern_server(config)
+    body = {"name": "t", "arguments": {"region": "eu"}}
+    message = json.dumps(call(1, "tools/call", body, modern=True)).encode()
+    peer.receive(message, now=0, mirror=changed(params={}), principal=principal)
+    passed = requests_of(drain(peer))
+    assert (len(sent(peer)), len(passed)) == (refused, 1 - refused)
+
+
 @pytest.mark.parametrize(
     "params",
     [{"arguments": 7}, {"name": 7}, {"name": None}, {"arguments": {"region": "eu", "a": 7}}],
@@ -995,6 +1008,31 @@ def test_header_values_compare_with_the_body(claimed: str, value: Any, same: boo
     assert same_value(claimed, value) is same
 
 
+@pytest.mark.parametrize(
+    ("number", "text", "said"),
+    [
+        ("42", "42", None),
+        ("42.0", "42", None),
+        ("4.2e1", "42.0", None),
+        ("42.0", "43", "does not match arguments.region"),
+        ("1e300", "1e300", "does not match arguments.region"),
+        ("42.5", "42.5", "does not match arguments.region"),
+    ],
+)
+def test_a_whole_number_is_mirrored_in_any_notation(
+    number: str, text: str, said: str | None
+) -> None:
+    arguments = Raw(b'{"region":%b}' % number.encode())
+    peer = modern_server(server_config(header_params=HEADER_PARAMS))
+    message = call(1, "tools/call", {"name": "t", "arguments": arguments}, modern=True)
+    peer.receive(msgspec.json.encode(message), now=0, mirror=changed(params={"region": text}))
+    assert len(requests_of(drain(peer))) == (said is None)
+    assert all(said in reply["error"]["message"] for reply in sent(peer))
+    if said is None:
+        body = b'{"arguments":%b}' % bytes(arguments)
+        assert header_arguments(body, HEADER_PARAMS["t"]) == {"Region": "42"}
+
+
 @pytest.mark.requirement("basic/transports/streamable-http/param-mirrored")
 def test_client_computes_its_headers() -> None:
     config = client_config(header_params=HEADER_PARAMS)
@@ -1028,9 +1066,10 @@ def test_client_computes_its_headers() -> None:
     assert odd is not None
     assert odd.name is None
     assert header_arguments(b"{}", {"X": ("a",)}) == {}
-    large = b'{"arguments":{"a":{"n":%d}}}' % 2**53
-    with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n .* Mcp-Param-X: integers"):
-        header_arguments(large, {"X": ("a", "n")})
+    for large in (b"%d" % 2**53, b"1e300"):
+        body = b'{"arguments":{"a":{"n":%b}}}' % large
+        with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n .* Mcp-Param-X: integers"):
+            header_arguments(body, {"X": ("a", "n")})
     endless = Raw(b'{"arguments":{"a":{"n":1e999},"b":"x"}}')
     assert header_arguments(endless, {"X": ("b",)}) == {"X": "x"}
     with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n"):

@@ -187,6 +187,22 @@ def test_progress_that_is_ready_together_shares_a_frame() -> None:
     assert {event.key for event in drain(peer) if isinstance(event, StreamDrained)} == set(keys)
 
 
+def test_progress_that_shares_a_frame_is_on_lines_of_its_own() -> None:
+    peer = Peer(Role.SERVER, server_config(), joins=True)
+    keys = []
+    for id in (1, 2):
+        meta = {"_meta": {**META, "progressToken": id}}
+        keys.append(received(peer, call(id, "tools/list", meta)).key)
+    for key in keys:
+        assert all(peer.progress(key, value) for value in range(3))
+    [first, second] = peer.data_to_send()
+    for value in range(3, 6):
+        peer.progress(keys[0], value)
+    lines = (first.line() + peer.lines_to_send()).splitlines()
+    assert [json.loads(line)["params"]["progress"] for line in lines] == [0, 1, 2, 3, 4, 5]
+    assert second.line().endswith(b"\n")
+
+
 def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
     config = server_config(route_scoped_ids=True, limits=limits(queued=1000))
     peer = Peer(Role.SERVER, config, joins=True)

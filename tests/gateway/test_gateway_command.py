@@ -128,6 +128,7 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ({"processes": "many"}, "gateway.processes: Expected `int`, got `str`"),
         ({"processes": 0}, "gateway: processes must be"),
         ({"relay": None}, "gateway.relay: expected an object"),
+        ({"signIn": {}}, "gateway.signIn: Missing required argument 'url'"),
         (
             {"relay": {"naming": "sometimes"}},
             "gateway.relay.naming: 'sometimes' is none of always, on conflict, never",

@@ -92,6 +92,12 @@ async def twice(request: Context, call_next: CallNext[Answer]) -> Answer:
     return await call_next()
 
 
+async def twice_at_a_time(request: Context, call_next: CallNext[Answer]) -> Answer:
+    async with anyio.create_task_group() as group:
+        group.start_soon(call_next)
+        return await call_next()
+
+
 def forgiving(request: Context) -> AnsweringSteps[Answer]:
     try:
         yield
@@ -117,6 +123,7 @@ def failing(request: Context) -> Steps[Answer]:
         (shouting, "echo", "BACKEND: HI", None),
         (answering, "echo", "mine", None),
         (twice, "echo", "backend: hi", None),
+        (twice_at_a_time, "slow", "slow: hi", None),
         (forgiving, "nothing", "-32602", None),
         (failing, "fail", "the server has failed", None),
     ],
@@ -130,6 +137,11 @@ async def test_answers(
     @server.tool
     def fail(text: str) -> str:
         raise ToolError("no")
+
+    @server.tool
+    async def slow(text: str) -> str:
+        await anyio.sleep(0.1)
+        return f"slow: {text}"
 
     async with front(middleware, server=server, era=era) as client:
         result = await client.call_tool(tool, {"text": "hi"})
@@ -345,7 +357,9 @@ async def test_a_cancellation_ends_the_middleware_and_the_call_of_the_server(era
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_who_waits_no_longer_cancels_the_call_of_the_server(era: str) -> None:
+async def test_who_waits_no_longer_cancels_the_call_of_the_server(
+    caplog: pytest.LogCaptureFixture, era: str
+) -> None:
     slow = Slow()
 
     async def impatient(request: Context, call_next: CallNext[Answer]) -> Answer:
@@ -367,6 +381,35 @@ async def test_who_waits_no_longer_cancels_the_call_of_the_server(era: str) -> N
             assert (result.text, result.is_error) == ("it takes too long", True)
             await slow.ended.wait()
             assert await client.tools()
+    assert "failed (error id" not in caplog.text
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_middleware_that_is_shielded_gets_the_answer_of_a_cancelled_call(era: str) -> None:
+    begun, allowed, answers = anyio.Event(), anyio.Event(), []
+    server = Server("s")
+
+    @server.tool
+    async def wait() -> str:
+        begun.set()
+        await allowed.wait()
+        return "done"
+
+    async def shielding(request: Context, call_next: CallNext[Answer]) -> Answer:
+        with anyio.CancelScope(shield=request.method == "tools/call"):
+            answer = await call_next()
+            answers.append(request.method)
+        return answer
+
+    with patience():
+        async with front(shielding, server=server, era=era) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "wait")
+                await begun.wait()
+                group.cancel_scope.cancel()
+            assert await client.tools()
+            allowed.set()
+    assert "tools/call" in answers
 
 
 async def test_middleware_ends_with_the_gateway() -> None:

@@ -648,6 +648,20 @@ async def test_what_a_sign_in_needs(target: Any, settings: Any, hook: bool, said
         _open(target, settings, hook=hook)
 
 
+@pytest.mark.parametrize(
+    ("url", "proxy", "said"),
+    [
+        (AT, "http://proxy.example:3128", "proxy.example:3128 is its proxy"),
+        ("http://server.example/mcp", None, "not an https URL"),
+    ],
+)
+def test_no_token_of_a_person_goes_in_the_clear(url: str, proxy: str | None, said: str) -> None:
+    client = ClientSettings(proxy=proxy)
+    settings = GatewaySettings(sign_in=SignInSettings(url=AT), client=client)
+    with pytest.raises(UrlRefused, match=said):
+        Gateway({"only": HttpTarget(url, auth=PERSONAL)}, settings=settings)
+
+
 def test_a_page_of_the_sign_in_is_no_route() -> None:
     settings = GatewaySettings(sign_in=SignInSettings(url=AT), routes={"/sign-in": ("only",)})
     made = Gateway({"only": HttpTarget(AT, auth=PERSONAL)}, settings=settings)

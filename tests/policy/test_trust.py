@@ -78,6 +78,15 @@ def test_what_is_pinned_as_it_was_read_differs_in_nothing(
     assert notices == []
 
 
+def test_a_priority_that_nobody_can_read_breaks_its_pin() -> None:
+    pins = describe_server(tools=[msgspec.convert(tool(), types.Tool)])
+    notices: list[Notice] = []
+    policy = TrustPolicy(TrustSettings(), pins, report=notices.append)
+    policy.listed("tools/list", page({**tool(), "annotations": {"priority": 10**400}}))
+    [notice] = notices
+    assert [each.place for each in notice.differences] == ["/annotations/priority"]
+
+
 def names(policy: TrustPolicy, *tools: S) -> list[str]:
     kept = msgspec.json.decode(policy.listed("tools/list", page(*tools)))
     assert (kept["nextCursor"], kept["x"]) == ("c", 1)
@@ -478,6 +487,12 @@ def test_a_call_waits_for_a_list_and_again_after_a_change() -> None:
         changed()
         assert policy.refusal("tools/call", "add") == UNCHECKED
         assert policy.unread("tools/call", params) == ["tools/list"]
+    names(policy, tool())
+    policy.reconnected()
+    policy.ended("tools/list")  # by the last page of a reading that had begun before
+    assert policy.refusal("tools/call", "add") == UNCHECKED
+    assert policy.unread("tools/call", params) == ["tools/list"]
+    assert policy.unread("tools/call", {"name": "other"}) == []
     assert policy.refusal("resources/read", "a:b") is None  # resources have no pins
     assert made(None)[0].refusal("tools/call", "add") is None
 
@@ -734,6 +749,7 @@ CARD_IN_JSON = '{"n":"<hidden-1>","m":[1.5,true,null]}'
         ("at 2024-01-31 10:00", "at 2024-01-31 10:00"),
         ("password=hunter22", "password=<hidden-1>"),
         ('{"n": 4111111111111111, "m": [1.5, true, null]}', CARD_IN_JSON),
+        ("[4111111111111111]", '["<hidden-1>"]'),
         ('[{"card 4111111111111111":"a"}]', '[{"card <hidden-1>":"a"}]'),
         ('{"a":"{\\"mail\\":\\"ada@example.com\\"}"}', '{"a":"{\\"mail\\":\\"<hidden-1>\\"}"}'),
         (' {"n": 1, "at": 1700000000004}', ' {"n": 1, "at": 1700000000004}'),

@@ -1,5 +1,7 @@
 """Clients of two machines before one relay: what is meant for one gets to that one."""
 
+from typing import Any, cast
+
 import pytest
 
 from mcpcore.engine import Peer
@@ -9,8 +11,10 @@ from mcpcore.engine.events import (
     RequestCancelled,
     RequestEnded,
     RequestReceived,
+    ResultReceived,
 )
-from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Handler, Scene, tools
+from mcpcore.http.client.call import Recovery, StreamInterrupted
+from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Handler, Scene, tools
 from tests.relay.test_cells import reports
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
@@ -201,3 +205,29 @@ def test_sessions_that_share_a_conversation_have_levels_of_their_own(
     for scene in scenes:
         scene.move()
     assert [len(scene.told(NotificationReceived)) for scene in scenes] == heard
+
+
+class StandIn:
+    """Object that hands on the answers for a machine of clients."""
+
+    def __init__(self, machine: Peer) -> None:
+        self.machine = machine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.machine, name)
+
+
+def test_a_connection_with_a_stand_in_does_not_poll() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.relay.stand_ins[scene.front] = cast(Any, StandIn(scene.front))
+    id = scene.ask("tools/call", {"name": "wait"})
+    [link] = [each for each, _, _ in backend.wires if each.calls]
+    polled = StreamInterrupted(
+        request=[*link.calls][0], recovery=Recovery.RESUME, attempt=1, delay=1.0, reason="polling"
+    )
+    scene.relay.from_server(link, polled, now=0.0, wall=WALL)
+    peer, key = backend.waiting["call"]
+    peer.respond(key, {"content": []})
+    scene.move()
+    assert [event.request for event in scene.told(ResultReceived)][-1] == id

@@ -510,21 +510,29 @@ def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
 
 
 @pytest.mark.parametrize(
-    ("naming", "name"),
+    ("naming", "method", "params", "listed"),
     [
-        (Naming.NEVER, "unknown"),
-        (Naming.ON_CONFLICT, "unknown"),
-        (Naming.ALWAYS, f"a__{'x' * 52}_deadbeef"),  # as if it were shortened
+        (Naming.NEVER, "tools/call", {"name": "unknown"}, "tools/list"),
+        (Naming.ON_CONFLICT, "tools/call", {"name": "unknown"}, "tools/list"),
+        (  # as if it were shortened
+            *(Naming.ALWAYS, "tools/call", {"name": f"a__{'x' * 52}_deadbeef"}, "tools/list"),
+        ),
+        (
+            *(Naming.NEVER, "subscriptions/listen"),
+            *({"notifications": {"resourceSubscriptions": ["x:1"]}}, "resources/list"),
+        ),
     ],
 )
-def test_unknown_names_make_no_client_read_all_lists_each_time(naming: Naming, name: str) -> None:
+def test_unknown_names_make_no_client_read_all_lists_each_time(
+    naming: Naming, method: str, params: Any, listed: str
+) -> None:
     backends = [Backend(each, MODERN, tools) for each in "ab"]
     scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
 
     def read() -> int:
         for _ in range(5):
-            scene.ask("tools/call", {"name": name})
-        return len(backends[1].requests("tools/list"))
+            scene.ask(method, params)
+        return len(backends[1].requests(listed))
 
     assert read() == 1
     scene.wait(1.0)

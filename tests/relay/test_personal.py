@@ -3,7 +3,12 @@
 import pytest
 from msgspec import structs
 
+from mcpcore.engine import Peer
+from mcpcore.engine.events import RequestReceived
 from mcpcore.http.principals import Principal
+from mcpcore.relay.names import Naming
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import INVALID_PARAMS
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
@@ -52,6 +57,24 @@ def test_what_a_server_tells_one_client_of_itself_is_told_to_no_other(
     assert after is not None
     assert (after.info, after.instructions) == (before.info, None)
     assert after.capabilities == more
+
+
+def test_names_that_one_client_makes_up_keep_no_list_from_another() -> None:
+    def shown(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list":
+            return tools(backend, peer, event)
+        [whose] = [link.audience.principal for link, _, far in backend.wires if far is peer]
+        names = ["hers"] if whose == "ben" else []
+        peer.respond(event.key, {"tools": [{"name": each, "inputSchema": {}} for each in names]})
+
+    backends = [Backend(each, MODERN, shown) for each in "ab"]
+    backends[0].personal = True
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.NEVER))
+    for _ in range(2):
+        assert scene.error("tools/call", {"name": "made up"}).code == INVALID_PARAMS
+    assert len(backends[0].requests("tools/list")) == 1
+    scene.front.principal = Principal("ben")
+    assert scene.call("hers") == "a: {}"
 
 
 @cells

@@ -165,6 +165,7 @@ def dunder(__a: int) -> None: ...
         (stars, r"\*a cannot be filled"),
         (two, "a and b both take the context"),
         (dunder, "cannot be called __a"),
+        (Callable_.method, "self would be an argument of clients: declare the bound method"),
         (int, "expected a function"),
         (5, "expected a function, got int"),
     ],

@@ -3,9 +3,11 @@
 from typing import Annotated, Any
 
 import pytest
+from msgspec import Raw
 
 from mcpcore.service import Server, mirrored
 from mcpcore.spec.errors import Forbidden, McpError
+from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.content import ResourceLink, TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from tests.service.calling import ask
@@ -89,6 +91,21 @@ def test_requests_reach_the_mounted_server() -> None:
         ask(outer, "resources/read", {"uri": "note:1"})
     prompt = ask(outer, "prompts/get", {"name": "x_explain", "arguments": {"topic": "ants"}})
     assert prompt["messages"][0]["content"]["text"] == "On ants"
+
+
+def test_structured_content_comes_through_byte_for_byte() -> None:
+    inner, outer = both()
+    numbers = b'{"exact":0.10000000000000000001,"large":1e999,"uri":"note:1"}'
+
+    @inner.tool
+    def measure() -> CallToolResult:
+        blocks: list[Any] = [TextContent(text="see"), ResourceLink(uri="note:1", name="one")]
+        return CallToolResult(content=blocks, structured_content=Raw(numbers))
+
+    prepared = outer.prepare("tools/call", b'{"name":"x_measure"}', LATEST)
+    result = bytes(prepared.finish(prepared.call(None)))
+    assert b'"structuredContent":' + numbers in result
+    assert b'"uri":"x+note:1"' in result
 
 
 @pytest.mark.parametrize(

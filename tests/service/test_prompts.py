@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import math
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -128,6 +129,14 @@ def test_get(arguments: Any, expected: str, revision: Revision) -> None:
             {"name": "dated", "arguments": {"day": "253402300800"}},
             r"arguments: year 10000 is out|arguments\.day: Timestamp is out",  # msgspec 0.23
         ),
+        (
+            {"name": "rated", "arguments": {"share": "1", "weight": "nan"}},
+            "arguments.weight: .* finite number",
+        ),
+        (
+            {"name": "rated", "arguments": {"share": "1", "weight": "-inf"}},
+            "arguments.weight: .* finite number",
+        ),
     ],
 )
 def test_bad_params(params: Any, says: str, revision: Revision) -> None:
@@ -137,6 +146,11 @@ def test_bad_params(params: Any, says: str, revision: Revision) -> None:
     def dated(day: datetime.datetime) -> str:
         return day.isoformat()
 
+    @server.prompt
+    def rated(share: float, weight: float = math.inf) -> str:
+        return f"{share} {weight}"
+
+    assert get(server, "rated", share="0.5")["messages"][0]["content"]["text"] == "0.5 inf"
     with pytest.raises(McpError, match=says) as caught:
         ask(server, "prompts/get", params, revision)
     assert caught.value.code == INVALID_PARAMS

@@ -276,6 +276,8 @@ def test_a_long_list_of_problems_is_cut() -> None:
     told = refused(server, {"value": [{}] * 1000})
     assert told.startswith("arguments.value[0].email: Field required; arguments.value[1].email")
     assert len(told) <= 500
+    told = refused(server, {"value": [{}] * 1001})
+    assert told == "arguments.value: 1001 problems, too many to name"
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))  # noqa: E501  # fmt: skip

@@ -454,6 +454,10 @@ def paths() -> Server:
     def numbers(years: list[int], more: int = 1) -> list[int]:
         return years
 
+    @server.resource("shares://{shares*}")
+    def floats(shares: list[float]) -> list[float]:
+        return shares
+
     @server.resource("tags://x{/tags*}")
     def tags(tags: list[str] = ["a"]) -> list[str]:  # noqa: B006
         return tags
@@ -476,6 +480,7 @@ def paths() -> Server:
         ("shelf://all/a/b%20c", '["a","b c"]'),
         ("shelf://all", "[]"),
         ("years://2024/2025", "[2024,2025]"),
+        ("shares://0.5/1e2", "[0.5,100.0]"),
         ("tags://x", '["a"]'),
         ("tags://x/b", '["b"]'),
     ],
@@ -500,6 +505,7 @@ def test_one_variable_for_the_rest_of_a_path(uri: str, text: str, revision: Revi
         ("shelf://all/", None),
         ("repo://me/setup.py", None),
         ("years://2024/x", None),
+        ("shares://0.5/nan", None),
         ("docs://" + "a/" * 8192, f"longer than {MAX_URI}"),
     ],
 )

@@ -617,6 +617,10 @@ def test_a_whole_number_is_an_integer() -> None:
     with pytest.raises(InvalidValue, match="Expected int, got str"):
         read(decoder, b'{"a":[1.0,"x"]}', "it")
     assert read(decoder, b'{"a":[1e300]}', "it") == {"a": [int(1e300)]}
+    many = b'{"a":[%b]}' % b",".join([b"1e19"] * 1000)
+    assert read(decoder, many, "it") == {"a": [10**19] * 1000}
+    with pytest.raises(InvalidValue, match="Expected int, got float"):  # it would be 300 kB
+        read(decoder, many.replace(b"19", b"300"), "it")
     with pytest.raises(InvalidValue, match=r"it\[...\]\[0\]: Number out of range"):
         read(decoder, b'{"a":[1e999]}', "it")
     with pytest.raises(InvalidValue, match="got float"):

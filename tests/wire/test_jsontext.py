@@ -300,5 +300,15 @@ def test_bodies_of_mappings_and_subclasses_of_plain_types() -> None:
     assert to_json(body) == text
     with pytest.raises(ValueError, match="NaN"):
         to_json({"a": Share("nan")})
-    with pytest.raises(TypeError, match="has no JSON form"):
+    with pytest.raises(TypeError, match=r"object has no JSON form$"):
         to_json({"a": object()})
+
+
+async def late() -> None: ...
+
+
+def test_what_was_not_awaited_is_said_to_be() -> None:
+    pending = late()
+    with pytest.raises(TypeError, match="coroutine has no JSON form: await it"):
+        to_json({"a": pending})
+    pending.close()

@@ -320,6 +320,14 @@ def test_a_known_secret_is_found_however_it_is_written(written: str) -> None:
     assert redactor.text(f'{{"note": "see {written}"}}') == ('{"note": "see <hidden-1>"}', ["note"])
 
 
+@pytest.mark.parametrize("known", [("open-1234", "ab-open-1234"), ("ab-open-1234", "open-1234")])
+def test_a_known_secret_within_another_leaves_no_rest(known: tuple[str, str]) -> None:
+    redactor = Redactor()
+    redactor.text(json.dumps([{"token": secret} for secret in known]))
+    shown, _ = redactor.text('{"note": "see ab-open-1234"}')
+    assert shown == f'{{"note": "see <hidden-{known.index("ab-open-1234") + 1}>"}}'
+
+
 def test_also_where_it_stands_before_it_is_known() -> None:
     shown, _ = redact({"note": f"it is {SECRET}", "password": SECRET})
     assert SECRET not in json.dumps(shown)

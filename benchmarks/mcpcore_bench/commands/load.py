@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import anyio
-import msgspec
 import typer
 
 from mcpcore_bench.load.offered import OfferedLoad, OfferedResult, offer
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.commands import output
+from mcpcore_transports.commands.client import json_object
 from mcpcore_transports.commands.options import ConnectOptions, Opt, Shown, Texts, connecting
 from mcpcore_transports.commands.target import connection, converse, split_target
 from mcpcore_transports.targets import Target, describe
@@ -80,10 +80,7 @@ def run(options: LoadOptions) -> int:
         raise output.wrong(
             f"{describe(target)} is not on this machine; --remote says that you may load it"
         )
-    try:
-        arguments = msgspec.json.decode(options.arguments, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise output.wrong(f"--arguments: {error}") from None
+    arguments = json_object(options.arguments, "--arguments")
     load = OfferedLoad(
         seconds=options.seconds,
         in_flight=options.in_flight or (_CLOSED if options.rate is None else _OPEN),

@@ -21,7 +21,8 @@ def load(file: Path) -> Run:
     try:
         run = msgspec.json.decode(file.read_bytes(), type=Run)
     except (OSError, msgspec.DecodeError) as error:
-        raise Failure(f"{file}: {error}", Exit.USAGE) from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failure(f"{file}: {reason}", Exit.USAGE) from None
     if run.format != FORMAT:
         raise Failure(f"{file} has format {run.format}, not {FORMAT}", Exit.USAGE)
     return run

@@ -109,8 +109,7 @@ class HttpClient:
     Raises ValueError for a URL or settings that cannot be used.
 
     ``request``, ``retry``, ``cancel``, ``abandon``, ``notify``, ``respond``, ``progress``,
-    ``release``, ``renounce`` and ``postpone`` are the methods of a
-    :class:`~mcpcore.engine.peer.Peer`.
+    ``release`` and ``renounce`` are the methods of a :class:`~mcpcore.engine.peer.Peer`.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class HttpClient:
         self._state.peer = peer
         self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
         self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
-        self.admit, self.postpone = peer.admit, peer.postpone
+        self.admit = peer.admit
         self.respond, self.progress, self.release = peer.respond, peer.progress, peer.release
 
     # Facts
@@ -282,6 +281,14 @@ class HttpClient:
         if ours is None or theirs is None:
             return theirs if ours is None else ours
         return min(ours, theirs)
+
+    def postpone(self, since: float, now: float) -> None:
+        """Let the timeouts of requests, and of the endpoint of HTTP+SSE, stand still until now."""
+        state = self._state
+        state.peer.postpone(since, now)
+        call = None if state.sse is None else state.sse.call
+        if call is not None and call.deadline is not None:
+            state.deadlines.set(call, call.deadline + now - since)
 
     def handle_timeout(self, now: float) -> None:
         """Handle all deadlines that are due at ``now``."""

@@ -281,6 +281,15 @@ def test_the_endpoint_never_comes() -> None:
         assert hand.aborted == [hand.get.exchange]
 
 
+def test_the_time_for_the_endpoint_stands_still_with_those_of_requests() -> None:
+    hand = piped(HttpClientSettings(legacy_sse=SseUse.ONLY, endpoint_timeout=3)).begin()
+    hand.client.postpone(hand.now, hand.now + 10)
+    hand.pass_time(12.9)
+    assert hand.kinds() == []
+    hand.pass_time(0.2)
+    assert "named no endpoint within 3 s" in hand.take(NegotiationFailed).message
+
+
 def test_a_message_comes_before_the_endpoint() -> None:
     hand = piped().begin()
     hand.head(hand.get, 200, "text/event-stream")

@@ -397,8 +397,7 @@ async def test_a_lost_session_is_replaced_after_an_outage_of_the_authorization_s
         async with signed_in(on, **more) as client, anyio.create_task_group() as tasks:
             await add(client)
             monkeypatch.setattr(on, "_judge", stern)
-            core: Any = client._core
-            core.machine._state.session = "lost"
+            client._core.machine._state.session = "lost"
             on.authority.out = True
             before = len(on.authority.forms)
             tasks.start_soon(ask, client)
@@ -1031,7 +1030,7 @@ def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
 
 
 @pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
-@pytest.mark.parametrize("url", ["http://localhost:1/mcp", "ws://127.0.0.1:1/mcp"])
+@pytest.mark.parametrize("url", ["HTTP://localhost:1/mcp", "WS://127.0.0.1:1/mcp"])
 @pytest.mark.parametrize(
     ("proxy", "refused"),
     [

@@ -231,7 +231,7 @@ def test_settings_of_one_issuer_are_not_for_several(option: dict[str, Any]) -> N
         (["--auth-type", "jwt"], "--auth-type needs --auth-resource"),
         ([*ONE, "--auth-type", "any"], "authorization: types of an issuer's tokens are at+jwt and"),
         (["--auth-scope", "read"], "--auth-scope needs --auth-resource or --auth-keys"),
-        (["--auth-keys", "/nowhere"], "No such file"),
+        (["--auth-keys", "/nowhere"], "error: --auth-keys: /nowhere: No such file or directory"),
         (
             ["--auth-resource", "http://notes.example/mcp", "--auth-issuer", "https://id.example"],
             "authorization: the setting `resource` cannot be used: it is not an https URL",

@@ -19,9 +19,10 @@ def server(
     target: Target = HTTP,
     headers: dict[str, str] | None = None,
     revision: Revision = LATEST,
+    meta: dict[str, Any] | None = None,
 ) -> ServerCache:
     shared = ResultCache() if cache is None else cache
-    return shared.connect(target, headers or {}, revision)
+    return shared.connect(target, headers or {}, revision, meta)
 
 
 def result(ttl: Any, scope: Any = "private", tools: Any = ()) -> Raw:
@@ -217,6 +218,15 @@ def test_who_shares_what(
     cache = ResultCache()
     put(server(cache, headers=ADA), "tools/list", kept=result(1000, scope))
     assert kept(server(cache, target, headers, revision), "tools/list") is shared
+
+
+@pytest.mark.parametrize(
+    ("meta", "shared"), [({"a/b": 1, "a/c": 2}, True), ({"a/b": 2}, False), (None, False)]
+)
+def test_requests_with_other_metadata_are_other_requests(meta: Any, shared: bool) -> None:
+    cache = ResultCache()
+    put(server(cache, meta={"a/c": 2, "a/b": 1}), "tools/list", kept=result(1000, "public"))
+    assert kept(server(cache, meta=meta), "tools/list") is shared
 
 
 def test_a_server_without_an_address_has_no_other_clients() -> None:

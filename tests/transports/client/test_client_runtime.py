@@ -412,6 +412,13 @@ async def test_an_unknown_option_is_refused_by_the_cache_as_well() -> None:
             await client.tools()
 
 
+async def test_arguments_of_a_tool_are_no_options() -> None:
+    arguments: Any = {"title": "Emma"}
+    async with connect(library()) as client:
+        with pytest.raises(TypeError, match=r"call_tool\(\) has no option 'title'; the arguments"):
+            await client.call_tool("author", **arguments)
+
+
 # Settings
 
 

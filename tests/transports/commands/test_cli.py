@@ -450,7 +450,9 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["serve", "nonexistent:server"], 2, "there is no module 'nonexistent'"),
         (["serve", "os:path"], 2, "'path' of the module 'os' is a module, not a Server"),
         (["serve", ":x"], 2, "cannot be imported"),
-        (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'"),
+        (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'\n"),
+        (["serve", f"{EVERYTHING[-2]}:x"], 2, f"has no 'x'; it has {EVERYTHING[-2]}:server\n"),
+        (["serve", __file__], 2, "is a file; name its module and the server in it: test_cli:serv"),
         (["serve", "--http", "nonsense"], 2, "HOST:PORT"),
         (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "a b"),
         (["serve", "--http", "[::1"], 2, "no host"),
@@ -515,6 +517,21 @@ def test_a_tool_that_fails(served: list[str]) -> None:
     assert done.stderr == "the tool failed\n"
     done = mcpcore_here("call", "test_error_handling", "--json", served[0])
     assert (done.returncode, json.loads(done.stdout)["isError"]) == (1, True)
+
+
+def test_a_tool_of_a_program_that_fails(tmp_path: Path) -> None:
+    """What only the log of the program says can be seen."""
+    source = "from mcpcore import Server, run\nserver = Server('s')\n"
+    source += "server.add_tool(lambda: 1 / 0, 'divide')\nrun(server)\n"
+    (tmp_path / "dividing.py").write_text(source)
+    command = ("--", *PYTHON, "dividing.py")
+    done = mcpcore_here("call", "divide", *command, cwd=tmp_path)
+    assert done.stdout.startswith("Internal error (error id ")
+    hint = "the tool failed; --verbose shows what the server says of it on standard error\n"
+    assert (done.returncode, done.stderr) == (1, hint)
+    done = mcpcore("call", "divide", "--verbose", *command, cwd=tmp_path)  # logs as its users see
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "the tool failed\n" in done.stderr
 
 
 def test_an_error_of_the_server(served: list[str]) -> None:

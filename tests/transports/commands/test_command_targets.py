@@ -292,6 +292,25 @@ def test_without_a_file_a_name_is_no_server(folder: Path) -> None:
         split_target(["weather"], ConnectOptions())
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("src/server.py", "for this file: -- python src/server.py"),
+        ("127.0.0.1:8000", "for HTTP at this address: http://127.0.0.1:8000/mcp"),
+        ("weather.app:server", "-- mcpcore serve weather.app:server --stdio"),
+    ],
+)
+def test_what_a_word_that_is_no_server_may_mean(
+    folder: Path, word: str, meant: str, listed: bool
+) -> None:
+    if not listed:
+        (folder / "mcp.json").unlink()
+    with pytest.raises(BadTarget) as caught:
+        split_target([word], ConnectOptions())
+    assert str(caught.value).endswith(meant)
+
+
 def test_an_unknown_revision(folder: Path) -> None:
     with pytest.raises(Failure, match="known revisions"):
         split_target(["weather"], ConnectOptions(revisions=("1999-01-01",)))

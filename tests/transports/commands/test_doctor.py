@@ -133,6 +133,7 @@ def examined(servers: dict[str, Any], folder: Path, *words: str) -> tuple[int, A
         ({"url": "http://127.0.0.${TICKET}:x/"}, "variables", "failed", "url"),
         ({"command": "sh", "disabled": True}, "file", "not checked", "disabled"),
         ({"url": "tcp://nothing.invalid:1"}, "dns", "failed", "nothing.invalid"),
+        ({"url": "tcp://127.0.0.1:1"}, "tcp", "failed", "127.0.0.1 port 1: connection refused"),
     ],
 )
 def test_what_is_wrong_before_a_server_is_reached(

@@ -261,7 +261,7 @@ def test_a_page_of_another_server_is_no_health(body: str) -> None:
 @pytest.mark.parametrize(
     ("target", "status", "said"),
     [
-        ("http://127.0.0.1:1/mcp", 3, "http://127.0.0.1:1/health: "),
+        ("http://127.0.0.1:1/mcp", 3, "127.0.0.1:1/health: connection refused"),
         ("ws://127.0.0.1:1/mcp", 2, "--health is for servers over http and https"),
     ],
 )

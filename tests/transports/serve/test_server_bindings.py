@@ -12,7 +12,17 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore import Client, Context, Server, ServeSettings, StdioTarget, connect, run, serve
+from mcpcore import (
+    Client,
+    Context,
+    Server,
+    ServeSettings,
+    StdioTarget,
+    asgi_app,
+    connect,
+    run,
+    serve,
+)
 from mcpcore.errors import BadTarget, CallFailed, LinkError, LocalError, NegotiationError
 from mcpcore.http.origin import LOOPBACK_HOSTS
 from mcpcore.http.settings import HttpSettings
@@ -128,6 +138,17 @@ async def test_an_address_that_is_none() -> None:
         await serve(counter(), http="nonsense")
     with pytest.raises(BadTarget, match="there is nothing to serve on: name a binding"):
         await serve(counter())
+    for wrong in ({"http": 8000}, {"tcp": 8000}, {"unix": Path("x.sock")}):
+        arguments: Any = wrong
+        with pytest.raises(TypeError, match=r"an address is text, such as .*, not (8000|Posix)"):
+            await serve(counter(), **arguments)
+
+
+@pytest.mark.parametrize("make", [run, asgi_app, lambda server: anyio.run(serve, server)])
+@pytest.mark.parametrize("given", [object(), Server, "server:server"])
+def test_what_is_no_server(make: Any, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"expected a Server, got (object|type|str); adapt\(\)"):
+        make(given)
 
 
 @pytest.mark.parametrize(("host", "named"), [("fe80::1%lo", "[fe80::1]"), ("h", "h")])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
@@ -224,3 +225,19 @@ def test_what_waits_in_queues_takes_no_more_than_all_may(tmp_path: Path) -> None
     assert 900 < size <= 1000
     assert [session for session, asks in waiting if asks] == list(range(1, 21))
     assert [session for session, asks in waiting if not asks] == list(range(13, 21))
+
+
+def test_answers_are_kept_though_much_waits_in_queues(tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path / "db", StoreSettings(total_bytes=1000))) as store:
+        for name in map(str, range(10)):
+            put = QueuePut(token=1, session=name, data=b'{"method":"n"}'.ljust(100))
+            store.commit("a", [SessionSave(token=1, session=name, record=record(name)), put], 1000)
+        streams = [structs.replace(BEGIN, stream=number) for number in (1, 2, 3)]
+        store.commit("a", [SAVE, *streams], 1000)
+        for number in (1, 2, 3):
+            store.commit("a", [append(b"x" * 90, number)], 1000)
+        for number in (1, 2, 3):
+            step = StreamRead(token=1, session="s", stream=number, after=0, limit=1000)
+            (page,) = store.commit("a", [step], 1000)
+            assert isinstance(page, LogPage)
+            assert page.entries == ((1, b"x" * 90),)

@@ -40,14 +40,19 @@ _KINDS = {
 """Server objects by the full name of their class, or of one that they inherit from."""
 
 
+def known(found: object) -> str | None:
+    """Return the name of the class by which :func:`adapt` takes an object, None for any other."""
+    names = (f"{each.__module__}.{each.__qualname__}" for each in type(found).__mro__)
+    return next((name for name in names if name in _KINDS), None)
+
+
 def adapt(found: Any, what: str = "the server object") -> "AdaptedServer":
     """Return the service of a server object of another SDK; ``what`` names it in errors.
 
     Raises BadTarget for one that is not known, for one that has authorization of its own, as
     nothing here would ask for it, and for one that declares what cannot be served.
     """
-    names = [f"{each.__module__}.{each.__qualname__}" for each in type(found).__mro__]
-    name = next((name for name in names if name in _KINDS), None)
+    name = known(found)
     if name is None:
         raise BadTarget(f"{what} is a {type(found).__name__}, not a Server")
     kind = _KINDS[name]

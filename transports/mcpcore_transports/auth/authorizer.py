@@ -126,7 +126,7 @@ def make_authorizer(
 def http_url(server: str) -> str:
     """Return the URL of a server for HTTP: that of a WebSocket is of the same resource."""
     scheme, mark, rest = server.partition("://")
-    return {"ws": "http", "wss": "https"}.get(scheme, scheme) + mark + rest
+    return {"ws": "http", "wss": "https"}.get(scheme.lower(), scheme) + mark + rest
 
 
 class Authorizer:

@@ -59,7 +59,7 @@ class UpstreamTokens:
             ssl_context=ssl_context,
             proxy=proxy,
         )
-        self._keys = keys or {}
+        self._keys = {} if keys is None else keys
         self._max = max_subjects
         self._kept: OrderedDict[bytes, tuple[UpstreamToken, float, float]] = OrderedDict()
         """Token, time at which it was given, and time until which it is used."""

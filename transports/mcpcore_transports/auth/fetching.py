@@ -19,7 +19,7 @@ from anyio.abc import ByteStream
 from msgspec.structs import replace
 
 from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
-from mcpcore.auth.urls import Url, check_url, is_public, private_hint
+from mcpcore.auth.urls import Url, check_url, is_public, parse_url, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, is_local, proxy_for
@@ -51,7 +51,7 @@ def check_proxy(url: str, proxy: Proxy | str | None, what: str) -> None:
 
     Such URLs are of this machine.
     """
-    if not url.startswith("http:"):
+    if parse_url(url, what).scheme != "http":
         return
     with suppress(BadProxy):  # that is told where it is to be used
         chosen = proxy_for(url, proxy)

@@ -132,11 +132,20 @@ class ResultCache:
         return len(self._results)
 
     def connect(
-        self, target: targets.Target, headers: Mapping[str, str], revision: Revision
+        self,
+        target: targets.Target,
+        headers: Mapping[str, str],
+        revision: Revision,
+        meta: Mapping[str, Any] | None = None,
     ) -> "ServerCache":
-        """Return the view of one connection; results of a server without a URL are not shared."""
+        """Return the view of one connection; results of a server without a URL are not shared.
+
+        ``meta``: members of the ``_meta`` of all its requests, which are other ones without them.
+        """
         if isinstance(target, targets.HttpTarget | targets.WebSocketTarget):
             server = f"{revision.name} {target.url}"
+            if meta:
+                server += f" {_encode(meta).decode()}"
         else:
             self._connections += 1
             server = f"connection {self._connections}"
@@ -233,7 +242,7 @@ class ServerCache:
         What is fetched for others, too, or ahead is so in a task of ``core``.  Raises PeerError and
         CallFailed.
         """
-        own = bool(options.get("meta"))
+        own = bool(options.get("meta"))  # its result is one for no other request
         kept = None if own else self.get(method, params, now=clock())
         if kept is not None:
             if self._ages(kept, clock()):
@@ -243,7 +252,9 @@ class ServerCache:
             result = None
             if self._cache.one_flight and _plain(options) and method not in self._unkept:
                 result = await self._shared(method, params, send, core)
-            return await self._fetch(method, params, send) if result is None else result
+            if result is None:
+                result = await self._fetch(method, params, send, keep=not own)
+            return result
         except (PeerError, CallFailed) as error:
             from mcpcore_transports.client.policies import blames_server  # late: few have any
 
@@ -299,9 +310,14 @@ class ServerCache:
         return flight, True
 
     async def _fetch(
-        self, method: str, params: Body, send: Callable[[], Awaitable[Outcome]]
+        self,
+        method: str,
+        params: Body,
+        send: Callable[[], Awaitable[Outcome]],
+        *,
+        keep: bool = True,
     ) -> Raw:
-        """Send a request; keep its result if the server allows that."""
+        """Send a request; ``keep`` its result if the server allows that."""
         mark, own = self.mark(method), self._own
         try:
             outcome = await send()
@@ -309,7 +325,7 @@ class ServerCache:
             if error.code == INVALID_PARAMS:
                 self.drop(method)  # a refused cursor makes all pages doubtful
             raise
-        if not outcome.with_input:
+        if keep and not outcome.with_input:
             self.put(method, params, outcome.result, mark, now=clock(), own=own)
         return outcome.result
 

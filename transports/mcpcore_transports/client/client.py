@@ -171,7 +171,7 @@ class Client:
         """Send any request; return its result as ``expected``, raw by default.
 
         A result that the server allowed to be cached is returned while it is fresh, except for a
-        request with ``meta`` of its own.
+        request with ``meta`` of its own, whose result is not kept either.
         """
         if self._core.closed is not None:
             raise errors.ConnectionClosed(method, self._core.closed)
@@ -253,6 +253,9 @@ class Client:
 
         By default ``repeat`` is True for tools that were listed as read-only or idempotent.
         """
+        if unknown := options.keys() - RequestOptions.__annotations__.keys():
+            text = f"call_tool() has no option {min(unknown)!r}"
+            raise TypeError(f"{text}; the arguments of a tool are one mapping")
         core, tasks = self._core, self._core.tasks
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -841,7 +844,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if any(each is not None for each in own) or callable(getattr(target, "headers", None)):
             # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)
-        kept = cache.connect(target, headers, revision)
+        kept = cache.connect(target, headers, revision, settings.meta)
         if (authorizer := self._authorizer) is not None:
             kept.token = lambda: authorizer.generation
         core.watch(kept.notified)

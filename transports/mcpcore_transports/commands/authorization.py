@@ -100,7 +100,11 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     if options.auth_max_failures is not None:
         rules["max_failures"] = options.auth_max_failures or None
     if options.auth_keys is not None:
-        schemes.append(ApiKeyScheme(read_keys_file(options.auth_keys), **rules))
+        try:
+            keys = read_keys_file(options.auth_keys)
+        except OSError as error:
+            raise wrong(f"--auth-keys: {options.auth_keys}: {error.strerror}") from error
+        schemes.append(ApiKeyScheme(keys, **rules))
     if options.auth_resource is None:
         given = next((name for name in _OF_ISSUERS if getattr(options, name)), None)
         if given is not None:

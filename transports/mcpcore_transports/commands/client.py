@@ -49,7 +49,7 @@ from mcpcore_transports.commands.target import (
     split_target,
 )
 from mcpcore_transports.server.contents import fill_defaults, form_problems
-from mcpcore_transports.targets import Target, describe
+from mcpcore_transports.targets import StdioTarget, Target, describe
 
 _MIB = 1024 * 1024
 
@@ -58,7 +58,7 @@ def call(options: CallOptions) -> int:
     """Call a tool; return the exit status."""
     pairs, target = split_target(options.words, options)
     given = parse_pairs(pairs)
-    base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
+    base = {} if options.arguments is None else json_object(options.arguments, "--arguments")
     misfits: list[str] = []
     callbacks, tool = _callbacks(options, misfits), options.tool
     status = output.errors.status("")
@@ -104,7 +104,9 @@ def call(options: CallOptions) -> int:
         if not result.content and result.is_structured:
             output.print_json(result.structured_content)
         if result.is_error:
-            output.errors.print("[bold red]the tool failed[/]")
+            hidden = isinstance(target, StdioTarget) and not options.verbose
+            why = "; --verbose shows what the server says of it on standard error" if hidden else ""
+            output.errors.print(f"[bold red]the tool failed[/]{why}")
     return Exit.REFUSED if result.is_error else Exit.OK
 
 
@@ -176,7 +178,8 @@ def _properties(tool: types.Tool) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _json_object(text: str, option: str) -> dict[str, Any]:
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """Return the JSON object that is the value of an option.  Raises Failure."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
@@ -187,7 +190,7 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
 def _callbacks(options: CallOptions, misfits: list[str]) -> Callbacks:
     """Return the callbacks; ``misfits`` gets what is wrong with an answer that breaks its form."""
     answer, sample = options.answer, options.sample
-    content = None if answer is None else _json_object(answer, "--answer")
+    content = None if answer is None else json_object(answer, "--answer")
 
     def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
         output.errors.print(f"[dim]the server asks:[/] {_shown(params.message)}")

@@ -48,7 +48,7 @@ from mcpcore_transports.commands.target import (
     is_unauthorized,
 )
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for
-from mcpcore_transports.link import clock
+from mcpcore_transports.link import clock, not_reached
 from mcpcore_transports.stdio.process import environment, find_program
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.tls import client_tls
@@ -244,7 +244,8 @@ class Examination:
                     peer = stream.extra(SocketAttribute.remote_address)  # noqa: S610 - no Django
         except (OSError, TimeoutError) as error:
             fix = "start the server, or correct host and port (a firewall?)"
-            return StageResult(FAILED, f"{host} port {port}: {str(error) or 'no answer'}", fix)
+            why = not_reached(error) if str(error) else "no answer"
+            return StageResult(FAILED, f"{host} port {port}: {why}", fix)
         return StageResult(OK, f"{peer[0]} port {peer[1]}")
 
     async def tls(self) -> StageResult:

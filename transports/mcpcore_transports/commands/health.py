@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from mcpcore.errors import BadTarget
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Exit, Failure, escaped, say
+from mcpcore_transports.link import system_reason
 from mcpcore_transports.targets import HttpTarget, SseTarget, Target
 from mcpcore_transports.tls import client_tls
 
@@ -35,7 +36,8 @@ def ask_health(target: Target, options: ConnectOptions) -> int:
         reply = connection.getresponse()
         text = reply.read(_MOST).decode("utf-8", "replace").strip()
     except (OSError, HTTPException) as error:
-        raise Failure(f"{parts.scheme}://{parts.netloc}/health: {error}") from error
+        reason = system_reason(error) or error
+        raise Failure(f"{parts.scheme}://{parts.netloc}/health: {reason}") from error
     finally:
         connection.close()
     sys.stdout.write(f"{escaped(text, lines=True)}\n")

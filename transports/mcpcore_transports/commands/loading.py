@@ -4,6 +4,8 @@ import importlib
 import logging
 import os
 import sys
+from pathlib import Path
+from types import ModuleType
 
 from mcpcore.errors import BadTarget
 from mcpcore.service import Server, Service
@@ -18,6 +20,11 @@ def load(name: str) -> Service:
     """
     module_name, _, attribute = name.partition(":")
     attribute = attribute or "server"
+    if (file := Path(module_name)).suffix == ".py" and file.is_file():
+        raise BadTarget(
+            f"{module_name!r} is a file; name its module and the server in it: "
+            f"{file.stem}:{attribute}"
+        )
     here = os.getcwd()
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)
@@ -34,10 +41,18 @@ def load(name: str) -> Service:
         why = f"{type(error).__name__}: {error}"
         raise BadTarget(f"{module_name!r} cannot be imported: {why}") from None
     if not hasattr(module, attribute):
-        raise BadTarget(f"the module {module_name!r} has no {attribute!r}")
+        raise BadTarget(f"the module {module_name!r} has no {attribute!r}{_others(module)}")
     found = getattr(module, attribute)
     if isinstance(found, Server):
         return found
     from mcpcore_transports.adapters import adapt  # late: most servers are our own
 
     return adapt(found, f"{attribute!r} of the module {module_name!r}")
+
+
+def _others(module: ModuleType) -> str:
+    """Return the end of an error that names the servers which the module has."""
+    from mcpcore_transports.adapters import known  # late: most servers are found
+
+    names = [name for name, each in vars(module).items() if isinstance(each, Server) or known(each)]
+    return f"; it has {', '.join(f'{module.__name__}:{name}' for name in names)}" if names else ""

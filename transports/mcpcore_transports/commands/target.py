@@ -1,6 +1,7 @@
 """Target of a command: parsing of the command line, and the client that connects."""
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -54,6 +55,12 @@ WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
 _FLAGS = {"headers": "--header", "ca": "--cacert"}
 """Options that are not named like their attribute."""
 _SECURE = ("https", "wss", "tls")
+_MEANT = (
+    (re.compile(r".+\.py"), "; for this file: -- python {}"),
+    (re.compile(r".+:\d+"), "; for HTTP at this address: http://{}/mcp"),
+    (re.compile(r"[\w.]+:\w+"), "; for this server of a module: -- mcpcore serve {} --stdio"),
+)
+"""Words that are no server, and what is to be written for them."""
 
 
 def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[str], targets.Target]:
@@ -100,18 +107,19 @@ def configured(name: str, chosen: str | None) -> config.ConfiguredServer:
 
     Raises BadTarget.
     """
+    meant = next((text.format(name) for form, text in _MEANT if form.fullmatch(name)), "")
     if chosen is None and config.find_config() is None:
         places = ", ".join(config.PLACES)
         raise errors.BadTarget(
             f"{name!r} is no URL; a server is a URL, a name out of a configuration file (of which "
-            f"there is none here: {places}), or -- and the command that starts one"
+            f"there is none here: {places}), or -- and the command that starts one{meant}"
         )
     path = config_path(chosen)
     try:
         server = config.find_server(name, path)
     except errors.BadConfig as error:
         if str(error).startswith(f"{path} has no server"):
-            raise errors.BadConfig(f"{name!r} is no URL, and {error}") from None
+            raise errors.BadConfig(f"{name!r} is no URL, and {error}{meant}") from None
         raise
     for doubt in server.doubts:
         print_warning(f"{server}: {doubt}")

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failover import may_go_elsewhere
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.policy.trust import BLOCKED, UNCHECKED, Notice, TrustPolicy, TrustSettings
+from mcpcore.policy.trust import BLOCKED, UNCHECKED, TrustPolicy, TrustSettings
 from mcpcore.relay.link import Address, ListsUnread, PassedCall, is_cut_off
 from mcpcore.relay.names import NameKind, Names, Naming
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
@@ -59,7 +60,8 @@ class ServerGuard:
         self.name = name
         self._refused = refused
         trust = settings.guard.get(name, None if pins is None else TrustSettings())
-        self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
+        report = partial(log_notice, server=name)
+        self._trust = None if trust is None else TrustPolicy(trust, pins, report=report)
         for glob in () if trust is None else _with_prefix(name, trust.deny):
             text = "%s: deny %r: globs are for the names that the server itself has"
             logger.warning(text, name, glob)
@@ -180,9 +182,6 @@ class ServerGuard:
         with label_server(self.name):
             log_decision(who, f"{what} of server {self.name}", reason)
         self._refused("trust")
-
-    def _report(self, notice: Notice) -> None:
-        log_notice(notice, self.name)
 
     @property
     def open(self) -> bool:

@@ -4,18 +4,16 @@ A request goes on to the relay where its handler would be called: the answer is 
 behind the gateway says, and its errors are raised as McpError.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import anyio
-from anyio.abc import TaskGroup
 from msgspec import Raw, Struct
 
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, StreamDrained
-from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputNeeded, InputUnavailable, LocalError
+from mcpcore.errors import InputNeeded, InputUnavailable
 from mcpcore.relay.link import UNSENDABLE
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import shown
@@ -23,15 +21,13 @@ from mcpcore.service.tools import error_result
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, Forbidden, McpError
 from mcpcore.wire.jsontext import splice
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.running.functions import current, current_loop, is_awaitable
-from mcpcore_transports.running.pending import Handlers
+from mcpcore_transports.gateway.route import GatewayRoute, GatewayRuntime
+from mcpcore_transports.running.functions import current, is_awaitable
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import about, simplified
-from mcpcore_transports.server.forbidding import forbid
-from mcpcore_transports.server.middleware import ServerMiddleware, guard
-
-if TYPE_CHECKING:  # types alone: the route makes these requests
-    from mcpcore_transports.gateway.route import GatewayRuntime
+from mcpcore_transports.server.logs import without_labels
+from mcpcore_transports.server.middleware import guard
+from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
 
 _CALL = "tools/call"
 _ASKS_NOTHING = "middleware of a gateway cannot ask the client"
@@ -65,12 +61,12 @@ class _Relayed(Prepared):
 
     reply: _RelayReply | None = None
 
-    def __init__(self, requests: "SurroundedRequests", event: RequestReceived) -> None:
+    def __init__(self, runtime: "SurroundedRuntime", event: RequestReceived) -> None:
         super().__init__(event.revision, is_async=True)
-        self._requests, self._event = requests, event
+        self._runtime, self._event = runtime, event
 
     async def call(self, context: Any) -> Raw:
-        self.reply = reply = await self._requests.relay(self._event)
+        self.reply = reply = await self._runtime.answer(self._event, context)
         if reply.error is not None:
             raise McpError.of(reply.error)
         if reply.questions:
@@ -105,8 +101,8 @@ class _RelayedContext(Context):
         return lambda timeout: self.ping(timeout=timeout)
 
 
-class SurroundedRequests:
-    """Requests at one machine of a gateway, inside of middleware.
+class SurroundedRuntime(GatewayRuntime):
+    """App of one machine of clients whose requests are inside of middleware.
 
     It takes the relay's answers in the machine's place, and gives the machine those of the
     middleware.  Contexts have it as their runtime.
@@ -116,86 +112,54 @@ class SurroundedRequests:
     mounted_lifespans: Mapping[Any, Any] = {}
     keeps_sessions = False
 
-    def __init__(self, middleware: Sequence[ServerMiddleware], runtime: "GatewayRuntime") -> None:
-        self._runtime = runtime
-        self._guard = guard(middleware, runtime.failures)
-        self.machine, self.settings = runtime.machine, runtime.settings
-        self.throttle = runtime.throttle
+    def __init__(
+        self, route: GatewayRoute, machine: ServerMachine, settings: RuntimeSettings
+    ) -> None:
+        super().__init__(route, machine, settings)
+        route.relay.stand_ins[machine] = cast(Any, self)
+        self._guard = guard(without_labels(settings.middleware)[1], self.failures)
         self.thread = current()
         """Identifier of the event loop's thread."""
         self._waiting: dict[Key, _RelayWait] = {}
         """Requests at the relay."""
         self._drains: dict[Key, anyio.Event] = {}
-        self._handlers: Handlers
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime.replies, name)
+        return getattr(self.replies, name)
 
-    def begin(self, group: TaskGroup) -> None:
-        """Run the middleware in tasks of a group, before whose end :meth:`stop` is called."""
-        self._handlers = Handlers(group, self._release, current_loop())
+    def relay(self, event: Event) -> None:
+        """Hand an event to the relay, a request by way of the middleware."""
+        if isinstance(event, RequestReceived):
+            context = _RelayedContext(event, cast(Any, self), None)
+            work = partial(self._run, event, context)
+            context.scope = self._handlers.start(event.key, work, context)
+            return
+        if isinstance(event, StreamDrained):
+            self._wake(event.key)
+        super().relay(event)
 
-    def stop(self) -> None:
-        """Stop all middleware."""
-        self._handlers.stop()
-
-    def takes(self, event: Event) -> bool:
-        """Take an event of the machine; False if it is for the relay, too."""
-        match event:
-            case RequestReceived():
-                context = _RelayedContext(event, cast(Any, self), None)
-                work = partial(self._run, event, context)
-                context.scope = self._handlers.start(event.key, work, context)
-                return True
-            case RequestCancelled(key=key) if key in self._handlers:
-                if self._waiting.pop(key, None) is not None:
-                    self._runtime.relay(event)
-                self._handlers.cancel(key, event.reason)
-                return True
-            case StreamDrained(key=key):
-                self._wake(key)
-        return False
-
-    def flush(self) -> None:
-        """Make the link write the machine's output."""
-        self._runtime.flush()
-
-    async def drained(self, key: Key) -> None:
-        """Wait until the output for a request has been taken."""
-        self.flush()
-        while self.machine.queued(key):
-            await self._drains.setdefault(key, anyio.Event()).wait()
-        await anyio.lowlevel.checkpoint()
-
-    def tell(self, session: str | None, method: str, params: Any) -> bool:
-        """Notify the client of a session, or of the connection; return False if it is gone."""
-        where: dict[str, Any] = {} if isinstance(self.machine, Peer) else {"session": session}
-        try:
-            self.machine.notify(method, params, **where)
-        except LocalError:
-            return False
-        self.flush()
-        return True
-
-    def _wake(self, key: Key) -> None:
-        if (waiting := self._drains.pop(key, None)) is not None:
-            waiting.set()
+    def _replies(self, context: Context | None) -> Any:
+        return self.replies
 
     def _release(self, key: Key) -> None:
         self._wake(key)
-        self._runtime.replies.release(key)
-        self.flush()
+        super()._release(key)
 
-    async def relay(self, event: RequestReceived) -> _RelayReply:
-        """Hand a request to the relay; return its answer."""
+    async def answer(self, event: RequestReceived, context: Context) -> _RelayReply:
+        """Hand a request to the relay; return its answer.
+
+        Raises RuntimeError while it is there: the relay would answer one of the two alone.
+        """
+        if event.key in self._waiting:
+            raise RuntimeError(f"middleware has passed on {event.method} and not got its answer")
         waiting = self._waiting[event.key] = _RelayWait()
-        self._runtime.relay(event)
+        super().relay(event)
         try:
             await waiting.done.wait()
         finally:
             if self._waiting.get(event.key) is waiting:  # the middleware waits no longer
-                self._runtime.relay(RequestCancelled(event.key, None))
                 del self._waiting[event.key]
+                super().relay(RequestCancelled(event.key, context.cancel_reason))
         return waiting.reply
 
     async def _run(self, event: RequestReceived, context: Context) -> None:
@@ -206,7 +170,7 @@ class SurroundedRequests:
             result = prepared.finish(await value if is_awaitable(value) else value)
             self._respond(event, relayed.reply, result, prepared.meta)
         except BaseException as error:
-            self._fail(event, relayed, context, simplified(error))
+            self._ended(event, relayed, context, simplified(error))
         finally:
             self._wake(event.key)
             self.flush()
@@ -223,10 +187,10 @@ class SurroundedRequests:
             raise RuntimeError(f"middleware can refuse {event.method}, but not answer it")
         if reply is None or not reply.admitted:
             same = reply is not None and reply.result is result and reply.send
-            send = same or partial(self._runtime.replies.respond, event.key, result)
+            send = same or partial(self.replies.respond, event.key, result)
             send(meta=meta)
 
-    def _fail(
+    def _ended(
         self,
         event: RequestReceived,
         relayed: _Relayed,
@@ -234,31 +198,26 @@ class SurroundedRequests:
         error: Exception | InputNeeded,
     ) -> None:
         """Answer with questions, or with an error that the middleware has raised or let through."""
-        replies, key, reply = self._runtime.replies, event.key, relayed.reply
+        reply = relayed.reply
         if isinstance(error, InputNeeded):
             try:
                 if reply is not None and reply.questions:
-                    replies.require_input(key, *reply.questions)
+                    self.replies.require_input(event.key, *reply.questions)
                     return
                 error = InputUnavailable(_ASKS_NOTHING)
             except UNSENDABLE as unfit:  # such as a question that the client cannot be asked
                 error = McpError(INTERNAL_ERROR, str(unfit))
-        handler = about(event.method, event.params)
-        told = self._runtime.failures.told(handler, error)
-        if reply is not None and reply.admitted:
-            return  # it comes too late
-        try:
-            result = relayed.failure(error, told)
-            try:
-                replies.respond(key, result, meta=context.take_result_meta(None))
-            except (TypeError, ValueError) as unfit:  # of the metadata
-                self._runtime.failures.told(handler, unfit)
-                replies.respond(key, result)
-        except Forbidden as forbidden:
-            self._runtime.refused(key, forbidden.error)
-            forbid(self.machine, event, forbidden)
-        except McpError as refusal:
-            replies.fail(key, refusal.error)
+        if reply is not None and reply.admitted:  # it comes too late
+            self.failures.told(about(event.method, event.params), error)
+        else:
+            self._fail(event, error, relayed, context)
+
+    def _fail_with(self, event: RequestReceived, error: McpError, replies: Any) -> None:
+        if isinstance(error, Forbidden):
+            replies = self.machine
+            if self._observed is not None:  # a stand-in that forbids nothing itself
+                self._observed.end(event.key, error.error)
+        super()._fail_with(event, error, replies)
 
     # What the relay answers with
 
@@ -281,7 +240,7 @@ class SurroundedRequests:
     ) -> bool:
         """Answer with a result."""
         whole = Raw(splice(bytes(result), members)) if members else result
-        send = partial(self._runtime.replies.respond, key, result, members=members, **more)
+        send = partial(self.replies.respond, key, result, members=members, **more)
         return self._take(key, _RelayReply(whole, meta, send))
 
     def fail(self, key: Key, error: ErrorData) -> bool:
@@ -297,5 +256,5 @@ class SurroundedRequests:
 
         What the middleware does after its ``yield`` comes too late to change that.
         """
-        admitted: bool = key in self._waiting and self._runtime.replies.admit(key)
+        admitted: bool = key in self._waiting and self.replies.admit(key)
         return self._take(key, _RelayReply(admitted=True)) and admitted

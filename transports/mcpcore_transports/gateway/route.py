@@ -20,17 +20,18 @@ from msgspec import structs
 from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
 from mcpcore.engine.seal import Binding, Seal
-from mcpcore.errors import McpError
 from mcpcore.relay.link import PassedCall, UpstreamLink
 from mcpcore.relay.names import ListCut, NameConflict
 from mcpcore.relay.questions import UNCLEAR
 from mcpcore.relay.relay import Relay
-from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.gateway.replicas import BalancedReplicas
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
 from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.functions import current_loop
+from mcpcore_transports.running.pending import Handlers
 from mcpcore_transports.serve.assembling import ServedRoute
+from mcpcore_transports.server.answering import Answering
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.logs import labelled, without_labels
@@ -38,8 +39,7 @@ from mcpcore_transports.server.settings import RelayObserver, RuntimeSettings, S
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Replicas, Target
 
-if TYPE_CHECKING:  # late: few have middleware, sign in, limit rates, or observe
-    from mcpcore_transports.gateway.middleware import SurroundedRequests
+if TYPE_CHECKING:  # late: few sign in, or limit rates
     from mcpcore_transports.gateway.sign_in import SignInDesk
     from mcpcore_transports.server.rate_limits import Throttle
 
@@ -144,7 +144,11 @@ class GatewayRoute(ServedRoute):
         if settings.seal is not None and not isinstance(settings.seal, OwnSeal):
             self.relay.seal = RouteSeal(settings.seal, self._path)  # shared by all workers
         machine.declare(self.config(settings))  # it may have been made long before
-        return GatewayRuntime(self, machine, settings)
+        if not without_labels(settings.middleware)[1]:
+            return GatewayRuntime(self, machine, settings)
+        from mcpcore_transports.gateway.middleware import SurroundedRuntime  # late: few have any
+
+        return SurroundedRuntime(self, machine, settings)
 
     def _declare(self) -> None:
         """Tell the machines of clients what the servers declare now."""
@@ -245,8 +249,8 @@ class GatewayRoute(ServedRoute):
             while called:
                 front = called.pop()
                 runtime = self.runtimes.get(front)
-                if front is not machine and runtime is not None and runtime.link is not None:
-                    runtime.link.flush_soon()
+                if front is not machine and runtime is not None:
+                    runtime.flush()
             while used:
                 each = used.pop()
                 conversation = self.upstreams[each.target.name].conversations.get(each)
@@ -311,7 +315,7 @@ class GatewayRoute(ServedRoute):
             self._flush()
 
 
-class GatewayRuntime:
+class GatewayRuntime(Answering):
     """App of one machine of the clients of a route; it limits their rates."""
 
     def __init__(
@@ -326,6 +330,7 @@ class GatewayRuntime:
         self._observed: RelayObserver | None = None
         if settings.observer is not None:
             self._observed = settings.observer.relayed(machine)
+            route.relay.stand_ins[machine] = cast(Any, self._observed)
         self.replies: Any = self._observed or machine
         """Machine for answers, or what takes them in its place to observe them."""
         self.throttle: Throttle | None = None
@@ -333,31 +338,21 @@ class GatewayRuntime:
             from mcpcore_transports.server import rate_limits  # late: few limit rates
 
             self.throttle = rate_limits.Throttle(settings, machine, self.failures)
-        self._labels, middleware = without_labels(settings.middleware)
-        self._surrounded: SurroundedRequests | None = None
-        if middleware:
-            from mcpcore_transports.gateway import middleware as surrounding  # late: few have any
-
-            self._surrounded = surrounding.SurroundedRequests(middleware, self)
-        if self._observed or self._surrounded:
-            route.relay.stand_ins[machine] = cast(Any, self._surrounded or self._observed)
-        self._group: TaskGroup
-        self._limited: set[Key] = set()
-        """Requests about which the rate limiter has not decided, unless they were cancelled."""
+        self._labels, _ = without_labels(settings.middleware)
+        self._handlers: Handlers
+        """Requests about which the rate limiter has not decided, or that are in middleware."""
         self._violations = ClientViolations(settings.suspicion)
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end."""
         try:
-            async with anyio.create_task_group() as self._group:
-                if self._surrounded is not None:
-                    self._surrounded.begin(self._group)
+            async with anyio.create_task_group() as group:
+                self._handlers = Handlers(group, self._release, current_loop())
                 try:
                     await link_run()
                 finally:
-                    if self._surrounded is not None:
-                        self._surrounded.stop()
-                    self._group.cancel_scope.cancel()
+                    self._handlers.stop()
+                    group.cancel_scope.cancel()
         finally:
             del self._route.runtimes[self.machine]
             self._route.relay.stand_ins.pop(self.machine, None)
@@ -375,59 +370,38 @@ class GatewayRuntime:
     def _handle(self, event: Event) -> None:
         if isinstance(event, Violation):
             self._violations.hear(event)
-            return
-        if self.throttle is not None and isinstance(event, RequestReceived):
-            try:
-                later = self.throttle.check(event)
-            except McpError as error:
-                self.machine.fail(event.key, error.error)
-                return
-            if later is not None:
-                self._limited.add(event.key)
-                self._group.start_soon(self._handle_later, event, later)
-                return
-        if isinstance(event, RequestCancelled) and event.key in self._limited:
-            self._limited.remove(event.key)
-            return
+        elif self.throttle is not None and isinstance(event, RequestReceived):
+            self._limit(self.throttle, event)
+        else:
+            self._pass(event)
+
+    def _on_request(self, event: RequestReceived) -> None:
         self._pass(event)
 
     def _pass(self, event: Event) -> None:
-        """Hand an event to the relay; one that begins or cancels a request is observed."""
+        """Hand on an event; one that begins or cancels a request is observed."""
         if self._observed is not None:
             if isinstance(event, RequestReceived):
                 event = self._observed.begin(event)
             elif isinstance(event, RequestCancelled):
                 self._observed.end(event.key, cancelled=True)
-        if self._surrounded is None or not self._surrounded.takes(event):
+        if isinstance(event, RequestCancelled) and event.key in self._handlers:
+            self._handlers.cancel(event.key, event.reason)
+        else:
             self.relay(event)
 
     def relay(self, event: Event) -> None:
         """Hand an event to the relay."""
         self._route.from_client(self.machine, event)
 
-    async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
-        """Take a request when the rate limiter has decided."""
+    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
         try:
-            await later
-        except McpError as error:
-            self.machine.fail(event.key, error.error)
-        else:
-            if event.key in self._limited:
-                try:
-                    self._pass(event)
-                except Exception:  # the relay has answered; the requests of others go on
-                    logger.exception("a request could not be passed on")
-            else:
-                self.machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
-        self._limited.discard(event.key)
+            await super()._begin_later(event, later)
+        except Exception:  # the relay has answered; the requests of others go on
+            logger.exception("a request could not be passed on")
+            self.flush()
+
+    def _release(self, key: Key) -> None:
+        """Forget a cancelled request, whose handler has ended."""
+        self.replies.release(key)
         self.flush()
-
-    def flush(self) -> None:
-        """Make the link write the machine's output."""
-        if self.link is not None:
-            self.link.flush_soon()
-
-    def refused(self, key: Key, error: ErrorData) -> None:
-        """Note that a request is refused without the relay."""
-        if self._observed is not None:
-            self._observed.end(key, error)

@@ -181,81 +181,51 @@ def read_settings(path: Path) -> GatewaySettings:
     Raises BadConfig.
     """
     section = read_section(path, "gateway")
-    where = f"{path}: gateway"
     if isinstance(section, dict):
         section = {name: each for name, each in section.items() if name not in _OF_CLIENTS}
-    given = _members(GatewaySettings, section, where)
+    return _read(GatewaySettings, section, f"{path}: gateway", path)
+
+
+def _read(kind: type[S], value: Any, where: str, file: Path) -> S:
+    """Return the settings that an object has.  Raises BadConfig for a wrong or unknown member."""
+    if not isinstance(value, dict):
+        raise BadConfig(f"{where}: expected an object")
+    fields = {_camel(each.name): each for each in msgspec.structs.fields(kind)}
+    fields.pop("client", None)  # its settings are of no file
+    for key in value:
+        if key not in fields:
+            near = get_close_matches(_camel(key), fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadConfig(f"{where}: there is no setting {key!r}{hint}")
     made: dict[str, Any] = {}
-    for name, value in given.items():
-        kind = _PARTS.get(name)
-        if kind is None:
-            made[name] = value
-        elif value is not None or name not in _MAY_BE_NULL:
-            place = f"{where}.{_camel(name)}"
-            members = {
-                key: _filled(each, path, f"{place}.{_camel(key)}")
-                for key, each in _members(kind, value, place).items()
-            }
-            made[name] = _made(kind, members, place)
-        else:
-            made[name] = None
-    return _made(GatewaySettings, made, where)
-
-
-def _filled(value: Any, file: Path, where: str) -> Any:
-    """Return a value with the variables in it replaced.  Raises BadConfig."""
+    for key, each in value.items():
+        name, place = fields[key].name, f"{where}.{key}"
+        part = _PARTS.get(name)
+        if part is not None and not (each is None and name in _MAY_BE_NULL):
+            made[name] = _read(part, each, place, file)
+            continue
+        try:
+            made[name] = _converted(each, fields[key].type, file)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise BadConfig(f"{place}: {error}") from None
     try:
-        known = isinstance(value, str)
-        return substitute(value, Place(file, os.environ)) if known else value
-    except ValueError as error:
-        raise BadConfig(f"{where}: {error}") from None
+        return kind(**made)
+    except (TypeError, ValueError) as error:  # TypeError: one is missing
+        name, space, rest = str(error).partition(" ")
+        text = f"{_camel(name)}{space}{rest}" if name in kind.__struct_fields__ else str(error)
+        raise BadConfig(f"{where}: {text}") from None
 
 
 def _camel(name: str) -> str:
     return re.sub("_([a-z])", lambda each: each[1].upper(), name)
 
 
-def _members(kind: type[Struct], value: Any, where: str) -> dict[str, Any]:
-    """Return the members of an object by the names of settings of a kind.
-
-    Raises BadConfig for one that is unknown.
-    """
-    if not isinstance(value, dict):
-        raise BadConfig(f"{where}: expected an object")
-    names = {_camel(name): name for name in kind.__struct_fields__}
-    names.pop("client", None)  # its settings are of no file
-    for key in value:
-        if key not in names:
-            near = get_close_matches(_camel(key), names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BadConfig(f"{where}: there is no setting {key!r}{hint}")
-    return {names[key]: each for key, each in value.items()}
-
-
-def _words(kind: Any) -> list[str]:
-    """Return the values of an enumeration, or of one that may also be None."""
-    return [
-        member.value
-        for each in (kind, *get_args(kind))
-        if isinstance(each, type) and issubclass(each, Enum)
-        for member in each
-    ]
-
-
-def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
-    """Make settings.  Raises BadConfig for a member that has a wrong value."""
-    types = {each.name: each.type for each in msgspec.structs.fields(kind)}
-    place, values = where, dict[str, Any]()
-    try:
-        for name, value in members.items():
-            place = f"{where}.{_camel(name)}"
-            known = isinstance(value, Struct)
-            if isinstance(value, str) and (words := _words(types[name])) and value not in words:
-                raise ValueError(f"{value!r} is none of {', '.join(words)}")
-            values[name] = value if known else msgspec.convert(value, types[name])
-        place = where
-        return kind(**values)
-    except (msgspec.ValidationError, ValueError) as error:
-        name, space, rest = str(error).partition(" ")
-        text = f"{_camel(name)}{space}{rest}" if name in types else str(error)
-        raise BadConfig(f"{place}: {text}") from None
+def _converted(value: Any, kind: Any, file: Path) -> Any:
+    """Return a value of a file as one of a type, with its variables replaced."""
+    if isinstance(value, str):
+        value = substitute(value, Place(file, os.environ))
+        types = (each for each in (kind, *get_args(kind)) if isinstance(each, type))
+        words = [member.value for each in types if issubclass(each, Enum) for member in each]
+        if words and value not in words:
+            raise ValueError(f"{value!r} is none of {', '.join(words)}")
+    return msgspec.convert(value, kind)

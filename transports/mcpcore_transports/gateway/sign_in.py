@@ -409,8 +409,8 @@ class SignInDesk:
 
     def _browser(self, request: HttpRequest) -> str:
         """Return the secret of a browser, "" if it has none."""
-        lines = [value for name, value in request.headers if name == b"cookie"]
-        pairs = [pair.strip().partition("=") for line in lines for pair in _text(line).split(";")]
+        lines = [value.decode("latin-1") for name, value in request.headers if name == b"cookie"]
+        pairs = [pair.strip().partition("=") for line in lines for pair in line.split(";")]
         found = [value for name, _, value in pairs if name == self._cookie]
         return found[0] if len(found) == 1 and _SECRET.fullmatch(found[0]) else ""
 
@@ -466,10 +466,6 @@ def _query(request: HttpRequest) -> dict[str, str]:
         return dict(parse_qsl(request.query, max_num_fields=32))
     except ValueError:
         return {}
-
-
-def _text(line: bytes) -> str:
-    return line.decode("latin-1")
 
 
 def _reply(status: int, text: str, *lines: tuple[bytes, bytes]) -> DocumentReply:

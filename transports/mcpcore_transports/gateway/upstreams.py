@@ -231,6 +231,9 @@ class ServerBehind:
             if is_personal(auth):
                 if self.replicas is not None:
                     raise BadTarget(f"{self.name}: clients sign in at one server, not at replicas")
+                from mcpcore_transports.auth.authorizer import make_authorizer  # late, as above
+
+                make_authorizer(target.url, auth, proxy=self.settings.proxy)  # as it will be made
                 self.relayed.personal, self.sign_in = True, (target.url, auth)
                 return address
             if isinstance(auth, exchange.UpstreamTokens):
@@ -262,7 +265,7 @@ class ServerBehind:
     @property
     def asked(self) -> bool:
         """True if a conversation is being opened."""
-        return any(each.opened is None for each in self.conversations.values())
+        return not all(each.opened for each in self.conversations.values())
 
     @property
     def ready_at(self) -> float:
@@ -374,7 +377,7 @@ class ServerBehind:
         address, replica = conversation.address, conversation.link.replica
         if self.replicas is not None and conversation.stays:
             self.replicas.ended(replica, clock())
-        if conversation.opened is not None or not conversation.failed:
+        if conversation.opened or not conversation.failed:
             return
         name = " ".join(filter(None, (self.name, replica)))
         tried = conversation.link.audience.revision
@@ -423,8 +426,8 @@ class Conversation:
         legacy = upstream.relayed.known and not link.modern
         self.stays = legacy or link.audience.session is not None
         """True if later requests stay in it, so that it counts as one itself."""
-        self.opened: float | None = None
-        """Time at which the negotiation succeeded."""
+        self.opened = False
+        """True once the negotiation has succeeded."""
         self.failed = False
         """True if it ended by a failure."""
         self._closing = False
@@ -462,7 +465,7 @@ class Conversation:
             self.carrier.flush_soon()
             return
         if isinstance(event, Ready):
-            self.opened = clock()
+            self.opened = True
             self._started.set()
             self.upstream.reached(self, event.revision)
         elif told := END_TEXTS.get(type(event)):
@@ -498,7 +501,7 @@ class Conversation:
         if upset and self.address.negotiation is Negotiation.AUTO:
             # Some legacy servers end when they are asked server/discover.
             self.address.negotiation = Negotiation.LEGACY
-        elif self.failed and self.opened is None:
+        elif self.failed and not self.opened:
             self.address.negotiation = self.settings.negotiation
         return event
 
@@ -550,7 +553,7 @@ class Conversation:
                     self._begun = True
                     await self.carrier.run(task_status=self)
             except LinkError as error:
-                if self.opened is not None:
+                if self.opened:
                     logger.warning("%s: %s", upstream.name, _in_a_line(str(error)))
             except LifespanError as error:
                 logger.warning("%s: %s", upstream.name, error)

@@ -79,6 +79,15 @@ LinkFactory = Callable[[Peer, App], "StreamConnection"]
 """Factory for the link of one connection; the link is run by the caller."""
 
 
+def check_served(server: object) -> None:
+    """Raise TypeError, which says what is expected, for what is no server."""
+    if not isinstance(server, Application) and not hasattr(type(server), "prepare"):
+        raise TypeError(
+            f"expected a Server, got {type(server).__name__}; adapt() makes one of an object of "
+            "another SDK"
+        )
+
+
 def routes_of(server: Served) -> Mapping[str | None, Routed]:
     """Return the endpoints of a server by path; None: the path of the settings."""
     return server.routes if isinstance(server, Application) else {None: server}

@@ -55,6 +55,7 @@ from mcpcore_transports.serve.assembling import (
     Application,
     LinkFactory,
     assemble_http,
+    check_served,
     make_task_host,
     serve_connection,
 )
@@ -86,9 +87,9 @@ class HttpEndpoint:
     ``trusted_proxies``; under ASGI also ``linger_time``, ``shared`` and ``websocket``.
     ``revisions`` names the revisions to speak, in place of those in ``settings``; ``trace`` records
     the traffic.  Raises ValueError for settings that cannot be read, TypeError for an Application
-    such as a gateway.  Each event loop that brings requests has its own sessions.  The tasks of an
-    endpoint end with :meth:`aclose` or with the loop; they run in the context in which the endpoint
-    was made.
+    such as a gateway, and for what is no server.  Each event loop that brings requests has its own
+    sessions.  The tasks of an endpoint end with :meth:`aclose` or with the loop; they run in the
+    context in which the endpoint was made.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class HttpEndpoint:
         revisions: Sequence[str] | None = None,
         trace: "Trace | None" = None,
     ) -> None:
+        check_served(server)
         if isinstance(server, Application):  # it runs once, in one event loop
             name = type(server).__name__
             raise TypeError(f"{name}: it is served with serve() or run(), by no other web server")

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -36,6 +36,7 @@ from mcpcore_transports.serve.assembling import (
     LinkFactory,
     Served,
     assemble_http,
+    check_served,
     make_task_host,
     routes_of,
     serve_connection,
@@ -385,6 +386,7 @@ async def serve(
     the lifespan of the server.  Raises BadTarget, LinkError or OSError if a binding cannot be
     opened, LifespanError if the lifespan does not start or does not end well.
     """
+    check_served(server)
     wanted = (http, ws, sse, tcp, unix, custom)
     if not stdio and not any(each or isinstance(each, str) for each in wanted):
         raise BadTarget("there is nothing to serve on: name a binding, such as http= or stdio=True")
@@ -491,6 +493,7 @@ def run(
     status 1 (SystemExit).
     Raises LocalError within a running event loop, where :func:`serve` is awaited.
     """
+    check_served(server)
     with suppress(RuntimeError):
         current_loop()
         raise LocalError("an event loop runs here already: await serve(server, ...) in it")
@@ -626,4 +629,6 @@ def ungrouped() -> Iterator[None]:
 
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(addresses, Iterable):  # a mistake that a type checker finds
+        raise TypeError(f"an address is text, such as '127.0.0.1:8000', not {addresses!r}")
     return [addresses] if isinstance(addresses, str) else addresses

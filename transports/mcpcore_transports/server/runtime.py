@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -15,14 +15,15 @@ from mcpcore.engine.peer import Peer
 from mcpcore.service import Prepared, Service
 from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
-from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
+from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
 from mcpcore.wire.jsontext import Body
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running import functions, pending
+from mcpcore_transports.server.answering import Answering, Replies
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.failures import Failures, about, simplified, subject
+from mcpcore_transports.server.failures import Failures, simplified, subject
 from mcpcore_transports.server.input_rounds import Rounds, RoundState
 from mcpcore_transports.server.notifications import NotificationDispatcher
 from mcpcore_transports.server.settings import RuntimeSettings, ServerMachine
@@ -35,15 +36,10 @@ if TYPE_CHECKING:
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
-    from mcpcore_transports.server.tasks.tasks import ServerTasks, TaskCall
+    from mcpcore_transports.server.tasks.tasks import ServerTasks
 
 __all__ = ["ServerRuntime"]
 
-Replies: TypeAlias = "ServerMachine | TaskCall"
-"""Destination of responses: the machine, or the call object of a call that may become a task."""
-
-_TURN = 8
-"""Number of sends without waiting after which a handler lets other tasks run."""
 _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 
@@ -79,7 +75,7 @@ async def _in_time(prepared: Prepared, context: Context, seconds: float) -> Any:
     raise errors.ToolError(f"the tool {name!r} did not end within {seconds:g} seconds")
 
 
-class ServerRuntime:
+class ServerRuntime(Answering):
     """App of one machine that answers its requests with the handlers of a server.
 
     Set ``link``, then :meth:`run` the link.  Plain functions run inline, ``async`` handlers in a
@@ -103,7 +99,6 @@ class ServerRuntime:
         self.progress: pending.Progress
         """Callbacks for the progress of requests to the client."""
         self._drains: dict[Key, anyio.Event] = {}
-        self._unyielding = 0
         self.thread = functions.current()
         """Identifier of the event loop's thread."""
         self._loop: object | None = None
@@ -227,28 +222,6 @@ class ServerRuntime:
 
     # Requests
 
-    def _limit(self, throttle: "Throttle", event: RequestReceived) -> None:
-        """Begin a request if the rate limiter lets it."""
-        try:
-            later = throttle.check(event)
-        except BaseException as error:
-            self._refuse(event, functions.failure_of(error))
-            return
-        if later is None:
-            self._on_request(event)
-        else:
-            self._handlers.start(event.key, partial(self._begin_later, event, later))
-
-    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
-        """Begin a request when the rate limiter has decided."""
-        try:
-            await later
-        except BaseException as error:
-            self._refuse(event, functions.failure_of(error))
-        else:
-            self._on_request(event)
-        self.flush()
-
     def _on_request(self, event: RequestReceived) -> None:
         guard, tasks, state = self._guard, self._tasks, None
         try:
@@ -287,19 +260,8 @@ class ServerRuntime:
         """Answer with an error; middleware sees it as it sees those of handlers."""
         if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
-        elif isinstance(error, errors.McpError):
-            self._fail_with(event, error, self.machine)
         else:
-            self._fail(event, error)
-
-    def _fail_with(self, event: RequestReceived, error: errors.McpError, replies: Replies) -> None:
-        """Answer with an error of the protocol; over HTTP a Forbidden is a 403 with a challenge."""
-        if isinstance(error, errors.Forbidden):
-            from mcpcore_transports.server.forbidding import forbid  # few requests are forbidden
-
-            forbid(replies, event, error)
-        else:
-            replies.fail(event.key, error.error)
+            super()._refuse(event, error)
 
     def _demand_subscription(self, event: RequestReceived) -> None:
         """Raise Forbidden for a subscription to a resource that the sender may not read."""
@@ -390,29 +352,6 @@ class ServerRuntime:
     def _replies(self, context: Context | None) -> Replies:
         return self.machine if context is None or context.call is None else context.call
 
-    def _fail(
-        self,
-        event: RequestReceived,
-        error: Exception,
-        prepared: Prepared | None = None,
-        context: Context | None = None,
-    ) -> None:
-        replies = self._replies(context)
-        handler = about(event.method, event.params)
-        told = self.failures.told(handler, error)
-        try:
-            if prepared is None:
-                raise errors.McpError(INTERNAL_ERROR, told)
-            result = prepared.failure(error, told)
-            meta = None if context is None else context.take_result_meta(None)
-            try:
-                replies.respond(event.key, result, meta=meta)
-            except (TypeError, ValueError) as unfit:
-                self.failures.told(handler, unfit)
-                replies.respond(event.key, result)
-        except errors.McpError as shown:
-            self._fail_with(event, shown, replies)
-
     def _on_cancelled(self, event: RequestCancelled) -> None:
         if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
             self._handlers.cancel(event.key, event.reason)
@@ -479,11 +418,6 @@ class ServerRuntime:
 
     # Requests and notifications to clients, on behalf of handlers
 
-    def flush(self) -> None:
-        """Make the link write the machine's output."""
-        if self.link is not None:
-            self.link.flush_soon()
-
     def send_request(
         self,
         method: str,
@@ -522,51 +456,3 @@ class ServerRuntime:
         self.progress.forget(request)
         self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
-
-    async def drained(self, key: Key) -> None:
-        """Wait until the output for a request has been taken; let other tasks run now and then."""
-        if self.link is not None:
-            self.link.write_now()
-        queued = self.machine.queued
-        if queued(key):
-            while queued(key):
-                event = self._drains.setdefault(key, anyio.Event())
-                await event.wait()
-            return
-        # A turn of the event loop takes as long as an event.  But a handler that sends without end
-        # would leave none to others, once its client is gone or as long as it keeps up.
-        self._unyielding += 1
-        if self._unyielding >= _TURN:
-            self._unyielding = 0
-            await anyio.lowlevel.checkpoint()
-
-    def tell(
-        self,
-        session: str | None,
-        method: str,
-        params: Body,
-        *,
-        parent: Key | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Notify the client of a session, or of the connection; return False if it is gone.
-
-        ``parent``: the request on whose stream the notification is sent.
-        """
-        where = self.in_session(session)
-        try:
-            self.machine.notify(method, params, parent=parent, meta=meta, **where)
-        except errors.LocalError:
-            return False
-        self.flush()
-        return True
-
-    def in_session(self, session: str | None) -> dict[str, Any]:
-        """Return the argument that names a session: a connection has no others than its own."""
-        return {} if isinstance(self.machine, Peer) else {"session": session}
-
-    def _wake(self, key: Key) -> None:
-        """Wake the handler that waits for the output of a request: it is taken, or was dropped."""
-        waiting = self._drains.pop(key, None)
-        if waiting is not None:
-            waiting.set()

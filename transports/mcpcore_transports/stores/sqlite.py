@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import takewhile
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -594,15 +594,15 @@ class SqliteStore:
         return place
 
     def _limit_total(self) -> None:
-        """Drop the oldest events of all sessions while there is too much, then notifications.
+        """Drop the oldest notification and the oldest event in turn while there is too much of all.
 
+        A notification goes first, as nobody may have read an event yet, which may be an answer.
         The last event stays, and all requests do.
         """
-        limit = self.settings.total_bytes
-        for drop_oldest in (_DROP_EVENT, _DROP_NOTIFICATION):
-            dropped = 1
-            while dropped and self._value("SELECT value FROM facts WHERE name = 'bytes'") > limit:
-                dropped = self._run(drop_oldest).rowcount
+        limit, vain = self.settings.total_bytes, 0
+        oldest = cycle((_DROP_NOTIFICATION, _DROP_EVENT))
+        while vain < 2 and self._value("SELECT value FROM facts WHERE name = 'bytes'") > limit:
+            vain = 0 if self._run(next(oldest)).rowcount else vain + 1
 
     def _make_room(self, session: int, wall: float) -> None:
         """Forget the idle streams that are too old, or else the oldest idle stream.
