@@ -46,7 +46,7 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.functions import called
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.targets import HttpTarget, Replicas, WebSocketTarget
-from tests.auth.world import key_of
+from tests.auth.world import answer, key_of
 from tests.clock import turns, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
@@ -518,6 +518,27 @@ async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
             assert not account.good
             gone.set()
         assert account.good
+        assert (await account.refused(refused)).header() == "Bearer access-1"
+
+
+async def test_an_outage_of_an_issuer_asks_nobody_to_sign_in() -> None:
+    store, refused = MemoryTokens(), Refused(status=401, lines=("Bearer",), generation=1)
+    async with authority() as stage, anyio.create_task_group() as tasks:
+        await expiring(stage, store, 400)
+        kept = await store.load(key_of(stage.server))
+        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
+        desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
+        start: Any = tasks.start_soon
+        account = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, start).account(
+            "ann"
+        )
+        await account.token()
+        place = f"{stage.site.url}/token"
+        stage.world.pages[place] = answer({}, 503)
+        with pytest.raises(AuthorizationError, match="status 503"):
+            await account.refused(refused)
+        assert account.good
+        del stage.world.pages[place]
         assert (await account.refused(refused)).header() == "Bearer access-1"
 
 

@@ -141,7 +141,7 @@ class Call(Struct, kw_only=True, eq=False):
     refusal: HeldRefusal | None = None
     """Refusal that waits for its end, or for the application."""
     refusals: int = 0
-    """Number of refusals of this message."""
+    """Number of refusals of this message, or of this stream since it lasted."""
     earlier: list[Route] = field(default_factory=list)
     """Earlier routes of this exchange on which the server's requests are still open."""
     over: bool = False

@@ -47,7 +47,7 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
-from mcpcore.http.client.challenges import Challenges, admits
+from mcpcore.http.client.challenges import Challenges
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_ENCODING,
@@ -323,8 +323,6 @@ class HttpClient:
                 self._moved(call, plan, status, Fields(headers), now)
                 return
         call.status = status
-        if admits(status):  # a stream is opened again by the same call, for as long as it lasts
-            call.refusals = 0
         frame, fields = call.frame, self._fields
         if headers != fields.lines:
             fields = self._fields = ResponseFields(headers)
@@ -453,9 +451,9 @@ class HttpClient:
     ) -> None:
         """End a refused message for good; ``error`` tells why there is no authorization.
 
-        ``passing``: True if there may be one later: what opens a session in place of a lost one,
-        or a stream again, is sent again after a while.  Raises LocalProtocolError for an exchange
-        that was not told of by Unauthorized.
+        ``passing``: True if there may be one later: what confirms a session, or opens one in place
+        of a lost one, or a stream again, is sent again after a while.  Raises LocalProtocolError
+        for an exchange that was not told of by Unauthorized.
         """
         parked = self._state.calls.get(exchange)
         streams = parked is not None and parked.purpose in (_STREAM, CallPurpose.RESUME)
@@ -468,10 +466,12 @@ class HttpClient:
             fault = Fault(FaultKind.AUTHORIZATION, refusal.status)
             self._broken(call, f"{refusal_text(refusal.status)}; {error}", now, fault)
         elif not (passing and self._state.opens_later(call)):
-            self._unauthorized(call, refusal, error, now)
+            self._unauthorized(call, refusal, error, now, passing=passing)
         self._state.ended(now)
 
-    def _unauthorized(self, call: Call, refusal: HeldRefusal, error: str, now: float) -> None:
+    def _unauthorized(
+        self, call: Call, refusal: HeldRefusal, error: str, now: float, *, passing: bool
+    ) -> None:
         state, status = self._state, refusal.status
         call.status = status
         text = f"{call.method}: {refusal_text(status)}; {error}"
@@ -479,7 +479,7 @@ class HttpClient:
         if call.purpose is _SSE:
             self._sse.give_up(call, text, now, fault)
         elif call.method == INITIALIZED:
-            state.unconfirmed(call, text, fault, now)
+            state.unconfirmed(call, text, None if passing else fault, now)
         elif call.request is not None:
             state.fail(call, text, now, fault=fault)
         elif call.purpose is _STREAM:
@@ -632,7 +632,7 @@ class HttpClient:
         stood = 0.0 if call.opened is None else now - call.opened
         call.opened = None
         if stood >= state.settings.lasting:
-            call.resumes = 0
+            call.resumes = call.refusals = 0
         call.hasty = 0 if stood >= state.settings.retry_delay else call.hasty + 1
         if reason_of(fault) is EndReason.INVALID and call.request is not None:
             # The next connection would bring the same.

@@ -366,8 +366,8 @@ def test_no_authorization_is_no_evidence_of_an_era(negotiation: Negotiation) -> 
     assert hand.sent == []
 
 
-@pytest.mark.parametrize("good", [True, False])
-def test_the_message_that_opens_a_session_is_refused(good: bool) -> None:
+@pytest.mark.parametrize("then", ["good", "no", "an outage"])
+def test_the_message_that_opens_a_session_is_refused(then: str) -> None:
     settings = HttpClientSettings(answer_challenges=True, get_stream=False)
     hand = starting(settings)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
@@ -375,7 +375,12 @@ def test_the_message_that_opens_a_session_is_refused(good: bool) -> None:
     told = refuse(hand, hand.next())
     assert told.operation == "notifications/initialized"
     hand.pass_time(400)  # the call that waits for it has not timed out
-    if good:
+    if then == "an outage":
+        hand.client.give_up_exchange(told.exchange, "503", now=hand.now, passing=True)
+        again = hand.next()
+        assert again.after
+        told = refuse(hand, again)
+    if then != "no":
         hand.reply(retry(hand, told), 202)
         hand.result(hand.next(), DONE)
         hand.take(ResultReceived)
@@ -427,7 +432,7 @@ def test_the_standalone_stream_is_refused() -> None:
     assert hand.client.exchanges == 0
 
 
-def test_a_stream_may_be_refused_each_time_that_it_is_opened_again() -> None:
+def test_a_stream_that_lasts_may_be_refused_each_time_that_it_is_opened_again() -> None:
     hand = starting(HttpClientSettings(answer_challenges=True, max_challenges=1))
     hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
@@ -435,6 +440,7 @@ def test_a_stream_may_be_refused_each_time_that_it_is_opened_again() -> None:
     for number in range(3):  # a token of a short life, or a nonce
         get = retry(hand, refuse(hand, get))
         hand.stream(get, {"jsonrpc": "2.0", "method": "notifications/x"}, id=f"e{number}")
+        hand.pass_time(10)
         hand.end(get, "reset")
         get = hand.next()
     assert [each.recovery.value for each in hand.interruptions()] == ["resume"] * 3

@@ -53,6 +53,7 @@ from mcpcore.errors import (
     LinkUnauthorized,
     NegotiationError,
     PeerError,
+    ServerUnavailable,
     UrlRefused,
 )
 from mcpcore.http.messages import HttpRequest
@@ -63,6 +64,7 @@ from mcpcore_conformance.auth.model import Request, Response
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.managed import Availability
 from mcpcore_transports.client.servers import MergedList
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.world import key_of
@@ -492,6 +494,19 @@ async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked
                 await call()
     assert answers == ["2", "2"]
     assert len(person.asked) == 1
+
+
+async def test_one_of_several_servers_is_connected_to_once_an_outage_is_over() -> None:
+    pace = ReconnectSettings(first_delay=0.001, max_delay=0.002)
+    settings = settings_of(Person(), reconnect=pace)
+    async with stage(notes(), "ws") as on:
+        options = ServerOptions(targets=[on.url], auth=MACHINE_AUTH, settings=settings)
+        with patience():
+            async with connect_all({"notes": options}) as servers:
+                on.authority.out = True
+                assert isinstance((await servers.tools()).failures["notes"], ServerUnavailable)
+                on.authority.out = False
+                await until(lambda: servers.health()["notes"][0].availability is Availability.OPEN)
 
 
 async def test_a_list_of_several_servers_waits_while_a_person_is_asked(clock: Clock) -> None:

@@ -446,11 +446,11 @@ def _judge(error: Exception | None) -> tuple[Fault, bool]:
     """Return the fault of a failed connection, and True if the next one would fail alike."""
     cause = error.__cause__ if isinstance(error, errors.NegotiationError) else error
     fault = getattr(cause, "fault", None)
-    if isinstance(error, errors.AuthorizationError):
-        return fault or Fault(FaultKind.AUTHORIZATION), True
     known = fault or Fault(FaultKind.CONNECT)
     if isinstance(error, errors.LinkError):
         return known, error.final
+    if isinstance(error, errors.AuthorizationError):
+        return fault or Fault(FaultKind.AUTHORIZATION), True
     if isinstance(error, errors.NegotiationError):
         return known, reconnection.refuses_for_good(error.error) or reconnection.fails_for_good(
             fault

@@ -24,6 +24,7 @@ import anyio
 from msgspec import Struct, structs
 
 from mcpcore.auth.authorization import Refused
+from mcpcore.auth.endpoints import Unreachable
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl, Stored
 from mcpcore.auth.registration import client_key
@@ -185,6 +186,8 @@ class Account(Authorizer):
             if self.attempt is not None:  # it may take as long as the person likes
                 raise AuthorizationError(_NO_FLOW)
             return await super().refused(refused)
+        except Unreachable:  # an outage, after which the token may be good, or refreshed
+            raise
         except AuthorizationError:
             if refused.generation == self.machine.generation and refused.status != 403:
                 self._refused = True
