@@ -57,7 +57,7 @@ def for_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str
             continue
         if header := mirror(rules):
             made[header] = _text(arguments[name])
-        elif rules.get("type") == "object" and isinstance(arguments[name], dict):
+        elif isinstance(arguments[name], dict):
             made.update(for_arguments(rules, arguments[name]))
     return made
 

@@ -101,8 +101,14 @@ def _inner_problem(schema: dict[str, Any], at: str) -> str:
 
 
 def value_problem(value: Any, schema: Any, at: str = "the value") -> str:
-    """Return the problem of a value by a schema; empty if there is none."""
-    return _Check(schema).problem(value, schema, at, 0)
+    """Return the problem of a value by a schema; empty if there is none.
+
+    A malformed schema rules nothing out: that it is one is for others to say.
+    """
+    try:
+        return _Check(schema).problem(value, schema, at, 0)
+    except (AttributeError, TypeError):
+        return ""
 
 
 class _Check:

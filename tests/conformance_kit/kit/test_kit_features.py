@@ -63,10 +63,42 @@ def test_what_a_tool_says_of_itself(
     assert (features.has("tool:tool") == "") is (may or not found)
 
 
-def test_arguments_have_to_be_made_up() -> None:
-    schema = {"properties": {"a": {"type": "string", "pattern": "x+"}}, "required": ["a"]}
+@pytest.mark.parametrize(
+    ("rules", "made"),
+    [
+        ({"type": "string"}, True),
+        ({"type": "string", "minLength": 9}, True),
+        ({"type": "string", "maxLength": 2}, False),
+        ({"type": "string", "pattern": "x+"}, False),
+        ({"$ref": "#/$defs/place"}, False),
+        ({"$ref": "#/$defs/name"}, True),
+        ({"type": "integer", "maximum": 0}, False),
+        ({"type": "integer", "multipleOf": 5}, False),
+        ({"type": "array", "minItems": 2}, False),
+        ({"type": "object", "minProperties": 1}, False),
+        ({"allOf": [{"enum": ["a", "b"]}]}, False),
+        ({"not": {"type": "string"}}, False),
+        # what is malformed asks for nothing
+        ({"type": "string", "maxLength": "2"}, True),
+        ({"type": "string", "allOf": 7}, True),
+    ],
+)
+def test_arguments_have_to_be_made_up(rules: dict[str, Any], made: bool) -> None:
+    schema = {
+        "$defs": {"place": {"enum": ["home"]}, "name": {"type": "string"}},
+        "properties": {"a": rules},
+        "required": ["a"],
+    }
     features = Features("2025-11-25", tools={"a": Tool("a", schema, annotations=READS)})
-    assert features.plainest_tool() is None
+    assert (features.plainest_tool() is not None) is made
+    assert bool(features.tried_tools(1)) is made
+
+
+def test_a_tool_that_is_a_task_only_is_not_called_as_any_other() -> None:
+    listed = {"execution": {"taskSupport": "required"}}
+    features = Features("2025-11-25", tools={"a": Tool("a", {}, annotations=READS, listed=listed)})
+    assert (features.plainest_tool(), features.plain_tools()) == (None, [])
+    assert [each.name for each in features.tried_tools(1)] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,73 @@ def test_what_was_on_its_way_when_a_call_was_cancelled_is_no_fault() -> None:
     assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
 
 
+class _Particular(Fault):
+    """Has one tool and one prompt, whose arguments have to name something that there is."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        result = value.get("result", {})
+        place = {"type": "string", "x-mcp-header": "Place"}
+        schema = {"type": "object", "properties": {"place": place}, "required": ["place"]}
+        hints = {"readOnlyHint": True}
+        tool = {"inputSchema": schema, "outputSchema": schema, "annotations": hints}
+        alone = {
+            "tools": {"name": "look", **tool},
+            "prompts": {"name": "say", "arguments": [{"name": "place", "required": True}]},
+        }
+        lists = {name: [each] for name, each in alone.items() if name in result}
+        return ({**value, "result": {**result, **lists}} if lists else value,)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        named = (asks("tools/call"), asks("prompts/get"))
+        if not any(asking(value) for asking in named):
+            return payload
+        self.answer(error(value["id"], -32602, "there is no such place"))
+        return None
+
+
+MADE_UP = (
+    "server/tools/calling-tools/result-shape",
+    "server/tools/output-schema/conforms",
+    "server/tools/structured-content/as-text",
+    "server/tools/structured-content/object",
+    "server/prompts/getting-a-prompt/shape",
+    "basic/versioning/extension-negotiation/not-declared",
+)
+MIRRORS = tuple(
+    f"basic/transports/streamable-http/{each}"
+    for each in (
+        "server-behavior-for-custom-headers/served",
+        "server-behavior-for-custom-headers/decoded",
+        "server-behavior-for-custom-headers/unknown-ignored",
+        "value-encoding/sentinel-look-alike",
+        "value-encoding/name-decoded",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("binding", "revision", "ids"),
+    [
+        (Binding.CORE, "2025-06-18", MADE_UP),
+        (Binding.CORE, NEW, MADE_UP),
+        (Binding.HTTP, NEW, MIRRORS),
+    ],
+)
+def test_tools_and_prompts_need_not_take_what_the_kit_makes_up(
+    binding: Binding, revision: str, ids: tuple[str, ...]
+) -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(binding).make(stack), _Particular)
+
+    cases = [each for each in all_cases() if each.id in ids]
+    results = played(make, binding, cases, revision)
+    held = {each.id for each in cases if each.holds_in(BY_NAME[revision])}
+    assert {each.case.id: each.verdict for each in results} == dict.fromkeys(
+        held, Verdict.NOT_APPLICABLE
+    )
+    assert [each.detail for each in results if "the kit makes up" not in each.detail] == []
+
+
 META = {f"basic/index/meta/{each}" for each in ("missing", "version-missing", "field-types")}
 
 
