@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
-from mcpcore_conformance.kit.json_schema import value_problem
+from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
 from mcpcore_conformance.kit.pace import Offer, Pace
 from mcpcore_conformance.kit.shown import CALL, PROMPT, READ, Shown
 from mcpcore_conformance.kit.usable import items, members, objects, texts, whole
@@ -319,7 +319,8 @@ def sampled(schema: dict[str, Any]) -> dict[str, Any] | None:
     What is malformed in the schema asks for nothing.
     """
     made = _made(schema)
-    return None if made is None or value_problem(made, schema) else made
+    follows = schema_problem(schema) or not value_problem(made, schema)
+    return made if follows else None
 
 
 def _made(schema: dict[str, Any]) -> dict[str, Any] | None:

@@ -54,7 +54,9 @@ def schema_problem(schema: Any, at: str = "the schema") -> str:
 
 
 def _keyword_problem(schema: dict[str, Any], at: str) -> str:
-    kinds = schema.get("type", [])
+    kinds = schema.get("type", "object")
+    if kinds == []:
+        return f"{at}.type is an empty array"
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:
             return f"{at}.type is {kind!r}"
