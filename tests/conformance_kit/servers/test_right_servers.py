@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import asks, declines
+from conformance.mutants.faults import asks, declines, results_of
 from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import pours
 from mcpcore.spec.revisions import BY_NAME
@@ -317,6 +318,28 @@ def test_what_was_on_its_way_when_a_call_was_cancelled_is_no_fault() -> None:
     cases = [each for each in all_cases() if each.id == case]
     results = played(make, Binding.MEMORY, cases, NEW)
     assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
+
+
+def _counts() -> Made:
+    """A list of tools that changes all the time: each has the number of times it was asked for."""
+    asked = count()
+
+    def renamed(result: Value) -> Value:
+        number = next(asked)
+        return {**result, "tools": [{**result["tools"][0], "name": f"test_{number}"}]}
+
+    return results_of("tools/list", renamed)
+
+
+def test_a_list_may_change_in_time() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await stack.enter_async_context(CoreStage()), _counts())
+
+    places = ("list-not-per-connection", "list-order", "list-no-side-effect")
+    ids = {f"server/tools/capabilities/{each}" for each in places}
+    results = played(make, Binding.CORE, [each for each in all_cases() if each.id in ids], NEW)
+    changes = "tools change while nothing else is asked for"
+    assert {each.case.id: each.detail for each in results} == dict.fromkeys(ids, changes)
 
 
 class _Particular(Fault):
