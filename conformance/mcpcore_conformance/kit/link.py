@@ -295,6 +295,7 @@ class Link(LinkRecord):
         (``within``).
         """
         reply, pace, begun = Reply(sent), self.talk.features.pace, self.talk.stage.now()
+        before = self.heard
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
@@ -320,6 +321,7 @@ class Link(LinkRecord):
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
         reply.gone = self.gone if reply.message is None else None
+        reply.among = self.heard - before
         ended = self.over(sent) or key_of(sent.id) in self._misshapen
         nothing = reply.message is None and reply.gone is None and reply.other_id is UNSET
         reply.pending = nothing and not ended
