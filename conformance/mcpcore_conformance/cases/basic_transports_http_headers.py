@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -23,7 +22,7 @@ from mcpcore_conformance.kit.endpoint import (
     final,
 )
 from mcpcore_conformance.kit.features import KNOWN, NONE_MAY_BE_CALLED
-from mcpcore_conformance.kit.headers import mirror
+from mcpcore_conformance.kit.headers import mirror, mirrored
 from mcpcore_conformance.kit.json_schema import value_problem
 from mcpcore_conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -580,7 +579,6 @@ async def invalid_characters(talk: ServerTalk) -> None:
 # Which arguments a tool has mirrored
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-COMPOSITION = ("oneOf", "anyOf", "allOf", "not", "if", "then", "else", "items", "prefixItems")
 PRIMITIVE = {"string", "integer", "boolean"}
 
 
@@ -598,32 +596,12 @@ async def annotations(talk: ServerTalk) -> list[Mirror]:
     """All of them; a server without any has nothing to be tested here."""
     tools = await entries(await talk.open(), "tools/list", "tools")
     found = [
-        each
+        Mirror(str(tool.get("name")), rules[MIRROR], rules, reachable)
         for tool in tools
-        for each in _within(str(tool.get("name")), tool.get("inputSchema"), True)
+        for rules, reachable in mirrored(tool.get("inputSchema"))
     ]
     need(found, f"no tool has {MIRROR} in its schema")
     return found
-
-
-def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Mirror]:
-    if isinstance(schema, list):
-        for each in schema:
-            yield from _within(tool, each, False)
-    if not isinstance(schema, dict):
-        return
-    for name, value in schema.items():
-        if name == "properties" and isinstance(value, dict):
-            for rules in value.values():
-                if isinstance(rules, dict) and MIRROR in rules:
-                    yield Mirror(tool, rules[MIRROR], rules, reachable)
-                yield from _within(tool, rules, reachable)
-        elif name in COMPOSITION or name in ("$defs", "definitions", "additionalProperties"):
-            inner = value.values() if name in ("$defs", "definitions") else (value,)
-            for each in inner:
-                if isinstance(each, dict) and MIRROR in each:
-                    yield Mirror(tool, each[MIRROR], each, False)
-                yield from _within(tool, each, False)
 
 
 @schema_extension.must("One or more characters that a header name may have, no controls.")

@@ -19,6 +19,7 @@ from mcpcore_conformance.kit.content import (
     tried,
 )
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
+from mcpcore_conformance.kit.headers import mirrored
 from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
 from mcpcore_conformance.kit.lists import check_same_everywhere, check_unique
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
@@ -47,7 +48,6 @@ LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MIRRORED = ("string", "integer", "boolean")
-_COMPOSING = ("items", "prefixItems", "anyOf", "allOf", "oneOf", "not", "if", "then", "else")
 
 
 listed(case, "tools", "names and input schemas")
@@ -152,30 +152,11 @@ async def icons(talk: ServerTalk) -> None:
             )
 
 
-def _mirrored(schema: Any, reachable: bool = True) -> list[tuple[dict[str, Any], bool]]:
-    """The subschemas with x-mcp-header, and whether they can be reached by properties alone."""
-    found: list[tuple[dict[str, Any], bool]] = []
-    if isinstance(schema, list):
-        for each in schema:
-            found += _mirrored(each, False)
-    if not isinstance(schema, dict):
-        return found
-    if "x-mcp-header" in schema:
-        found.append((schema, reachable))
-    for inner in members(schema.get("properties")).values():
-        found += _mirrored(inner, reachable)
-    for name in (*_COMPOSING, "additionalProperties"):
-        found += _mirrored(schema.get(name), False)
-    for inner in members(schema.get("$defs")).values():
-        found += _mirrored(inner, False)
-    return found
-
-
 async def _annotated(talk: ServerTalk) -> list[tuple[str, list[tuple[dict[str, Any], bool]]]]:
     found = [
         (str(tool.get("name")), rules)
         for tool in await _tools(talk)
-        if (rules := _mirrored(tool.get("inputSchema")))
+        if (rules := [*mirrored(tool.get("inputSchema"))])
     ]
     return found or talk.skip("no tool has x-mcp-header")
 

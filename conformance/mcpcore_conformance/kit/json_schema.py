@@ -6,7 +6,10 @@ Source: the drafts 2020-12 of JSON Schema Core and Validation.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from mcpcore_conformance.kit.usable import members
 
 _TYPES = ("null", "boolean", "object", "array", "number", "string", "integer")
 _SCHEMAS = (
@@ -100,6 +103,15 @@ def _inner_problem(schema: dict[str, Any], at: str) -> str:
             if problem := schema_problem(each, f"{at}.{name}.{key}"):
                 return problem
     return ""
+
+
+def subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
+    """The schemas within a schema, each with the keyword that has it; malformed ones, too."""
+    for name, found in members(schema).items():
+        if name in _MAPS:
+            yield from ((name, each) for each in members(found).values())
+        elif name in (*_SCHEMAS, *_LISTS):
+            yield from ((name, each) for each in (found if isinstance(found, list) else [found]))
 
 
 def value_problem(value: Any, schema: Any, at: str = "the value") -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore_conformance.kit.features import TEMPLATES, Features, Tool
+from mcpcore_conformance.kit.headers import mirrored
 
 READS: dict[str, Any] = {"readOnlyHint": True}
 KEEPS: dict[str, Any] = {"destructiveHint": False}
@@ -99,6 +100,39 @@ def test_a_tool_that_is_a_task_only_is_not_called_as_any_other() -> None:
     features = Features("2025-11-25", tools={"a": Tool("a", {}, annotations=READS, listed=listed)})
     assert (features.plainest_tool(), features.plain_tools()) == (None, [])
     assert [each.name for each in features.tried_tools(1)] == ["a"]
+
+
+MARKED = {"type": "string", "x-mcp-header": "Region"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reachable"),
+    [
+        ({"properties": {"a": MARKED}}, True),
+        ({"properties": {"a": {"properties": {"b": MARKED}}}}, True),
+        ({"properties": {"properties": MARKED}}, True),
+        (MARKED, False),
+        *(
+            ({"properties": {"a": {keyword: {"properties": {"b": MARKED}}}}}, False)
+            for keyword in ("items", "contains", "additionalProperties", "not", "if", "then")
+        ),
+        *(
+            ({keyword: [{"properties": {"b": MARKED}}]}, False)
+            for keyword in ("items", "prefixItems", "oneOf", "anyOf", "allOf")
+        ),
+        *(
+            ({keyword: {"a": MARKED}}, False)
+            for keyword in ("$defs", "definitions", "patternProperties", "dependentSchemas")
+        ),
+    ],
+)
+def test_where_an_argument_may_be_mirrored(schema: dict[str, Any], reachable: bool) -> None:
+    assert [*mirrored(schema)] == [(MARKED, reachable)]
+
+
+@pytest.mark.parametrize("schema", [None, 5, {"properties": 5}, {"anyOf": 5}, {"items": [5]}])
+def test_nothing_of_a_malformed_schema_is_mirrored(schema: Any) -> None:
+    assert [*mirrored(schema)] == []
 
 
 @pytest.mark.parametrize(
