@@ -7,6 +7,7 @@ from mcpcore_conformance.kit.asking import needs_input, pages
 from mcpcore_conformance.kit.features import TEMPLATES
 from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.model import MODERN, Page
+from mcpcore_conformance.kit.shape import integer
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.trying import ask, asker, check_still_asks
 from mcpcore_conformance.kit.verdicts import check
@@ -82,10 +83,8 @@ _hinted("resources/read", ("resources",))
 async def not_negative(talk: ServerTalk) -> None:
     """TtlMs is a number of milliseconds that is not negative."""
     for method, each in await all_results(talk):
-        value = each.get("ttlMs", 0)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        check(whole, f"ttlMs of {method} is {value!r}", TTL)
-        check(value >= 0, f"ttlMs of {method} is {value}", TTL)
+        problem = integer(0)(each.get("ttlMs", 0), f"ttlMs of {method}")
+        check(not problem, problem, TTL)
 
 
 @case.must("cache-scope-field/known", "public or private.")
