@@ -99,6 +99,8 @@ class Features(Struct):
     """True if answers were heard that have no id, though all requests were answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
+    shut: set[str] = field(default_factory=set)
+    """Those of them that want credentials, and were asked for without."""
     unknown: set[str] = field(default_factory=set)
     """Methods that no capability promises, and that the server does not have (-32601)."""
     mute: set[str] = field(default_factory=set)
@@ -282,8 +284,9 @@ class Features(Struct):
 
     @property
     def lists(self) -> list[str]:
-        """The methods of the lists that the server has declared."""
-        return [f"{each}/list" for each in OFFERS if self.declares(each)]
+        """The methods of the lists that the server has declared, and does not withhold."""
+        found = [f"{each}/list" for each in OFFERS if self.declares(each)]
+        return [method for method in found if method not in self.shut]
 
     def plainest_request(self, *, modern: bool) -> str:
         """The method of a request that every server answers once a conversation is open."""

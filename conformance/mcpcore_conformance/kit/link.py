@@ -16,7 +16,7 @@ from mcpcore_conformance.kit.account import SAFE, Account
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.headers import for_arguments
-from mcpcore_conformance.kit.heard import Head, Text
+from mcpcore_conformance.kit.heard import Head, Text, header
 from mcpcore_conformance.kit.link_coming_back import ComingBack
 from mcpcore_conformance.kit.link_record import LinkRecord, key_of
 from mcpcore_conformance.kit.messages import Kind, Message, encode
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 INITIALIZED = "notifications/initialized"
+UNAUTHORIZED, FORBIDDEN = 401, 403
 OF_A_ROUND = ("requestState", "inputResponses")
 """Params that belong to one round of a request that is answered in several."""
 STATEFUL = frozenset(
@@ -271,6 +272,7 @@ class Link(LinkRecord):
             return None
         head = self.heads.get(sent.exchange)
         check(head is not None, f"{sent.method or 'the message'} got no HTTP response")
+        self.check_let_in(sent.exchange)
         return head
 
     async def cancel(self, sent: Sent, reason: str = "the kit wants to see it") -> None:
@@ -318,6 +320,7 @@ class Link(LinkRecord):
                 self.welcome = reply.result
                 self.agreed = self.welcome.get("protocolVersion") == self.revision.name
         reply.head = self.heads.get(sent.exchange) if sent.exchange else None
+        self.check_let_in(sent.exchange)
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
         reply.gone = self.gone if reply.message is None else None
@@ -331,6 +334,20 @@ class Link(LinkRecord):
         if reply.served:
             pace.answered(sent.offer)
         return reply
+
+    def check_let_in(self, exchange: int) -> None:
+        """Raise Inconclusive for a challenge that the kit cannot meet with what it was given.
+
+        A server that challenges who has shown good credentials is judged by the case.
+        """
+        head = self.heads.get(exchange)
+        challenge = header(head.headers, "www-authenticate") if head is not None else None
+        if head is None or challenge is None or not self.talk.plays or self.talk.brings_tokens:
+            return
+        if head.status == UNAUTHORIZED and not self.talk.credentials:
+            raise Inconclusive("the server wants credentials (status 401): --header gives them")
+        if head.status == FORBIDDEN and "insufficient_scope" in challenge:
+            raise Inconclusive("the server wants another scope than the token has (status 403)")
 
     async def check_pace(self, offer: Offer | None) -> None:
         """Go on where a request that got no answer in time may be said to get none.
