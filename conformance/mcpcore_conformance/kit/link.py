@@ -35,6 +35,9 @@ T = TypeVar("T")
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 INITIALIZED = "notifications/initialized"
 UNAUTHORIZED, FORBIDDEN = 401, 403
+TOO_MANY = 429
+"""The status of a server that was asked too often, or was shown too many wrong tokens."""
+BUSY = "the server takes no more requests of the kit for now (status 429)"
 OF_A_ROUND = ("requestState", "inputResponses")
 """Params that belong to one round of a request that is answered in several."""
 STATEFUL = frozenset(
@@ -336,13 +339,17 @@ class Link(LinkRecord):
         return reply
 
     def check_let_in(self, exchange: int) -> None:
-        """Raise Inconclusive for a challenge that the kit cannot meet with what it was given.
+        """Raise Inconclusive for a limit, and for a challenge that the kit cannot meet.
 
         A server that challenges who has shown good credentials is judged by the case.
         """
         head = self.heads.get(exchange)
-        challenge = header(head.headers, "www-authenticate") if head is not None else None
-        if head is None or challenge is None or not self.talk.plays or self.talk.brings_tokens:
+        if head is None or not self.talk.plays:
+            return
+        if head.status == TOO_MANY:
+            raise Inconclusive(BUSY)
+        challenge = header(head.headers, "www-authenticate")
+        if challenge is None or self.talk.brings_tokens:
             return
         if head.status == UNAUTHORIZED and not self.talk.credentials:
             raise Inconclusive("the server wants credentials (status 401): --header gives them")
