@@ -96,6 +96,7 @@ async def id_of_the_request(talk: ServerTalk, link: OpenLink) -> None:
     for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
         sent = await listen(link, {"toolsListChanged": True}, id=id)
         message = await link.until(lambda: _acknowledgement_or_answer(link))
+        link.check_let_in(sent.exchange)
         check(message is not None, f"a subscription with the id {id!r} was not acknowledged")
         assert message is not None
         link.inbox.remove(message)

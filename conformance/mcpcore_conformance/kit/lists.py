@@ -159,7 +159,9 @@ async def acknowledged(link: Link, sent: Sent, *, promised: bool = False) -> Mes
         own = [each for each in link.inbox if each.method == method and belongs(each, sent)]
         return next(iter(own), None) or link.answer_to(sent)
 
-    message = await link.until(found)
+    await link.until(lambda: found() is not None or link.over(sent))
+    link.check_let_in(sent.exchange)
+    message = found()
     check(message is not None, "subscriptions/listen was neither acknowledged nor answered")
     assert message is not None
     link.inbox.remove(message)

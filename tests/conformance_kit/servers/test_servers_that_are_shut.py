@@ -123,6 +123,14 @@ ANSWERS: dict[str, dict[str, object]] = {
         "serverInfo": {"name": "partly shut", "version": "1"},
     },
     "ping": {},
+    "server/discover": {
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": {},
+        "resultType": "complete",
+        "ttlMs": 0,
+        "cacheScope": "private",
+    },
+    "tools/call": {},
     "tools/list": {
         "tools": [
             {
@@ -139,6 +147,11 @@ LISTING, CALLING, ANSWERING = (
     "basic/index/result-responses/many-in-flight",
 )
 BUSY = "the server takes no more requests of the kit for now (status 429)"
+ANSWERED = "basic/patterns/index/request-and-response/answered-once"
+SUBSCRIBING = (
+    "basic/patterns/subscriptions/acknowledgment/shape",
+    "basic/patterns/subscriptions/receiving-notifications/id-of-the-request",
+)
 CREDENTIALS = "the server wants credentials (status 401): --header gives them"
 SCOPE = "the server wants another scope than the token has (status 403)"
 INSUFFICIENT = 'Bearer error="insufficient_scope", scope="call"'
@@ -174,6 +187,14 @@ def shut_behind(method: str, status: int, **headers: str) -> Iterator[str]:
         ("tools/call", 401, "Bearer", (), {LISTING: "passed", CALLING: CREDENTIALS}),
         ("tools/call", 403, INSUFFICIENT, (), {CALLING: SCOPE}),
         ("tools/call", 429, None, (), {CALLING: BUSY}),
+        (
+            "subscriptions/listen",
+            401,
+            "Bearer",
+            (),
+            dict.fromkeys(SUBSCRIBING, CREDENTIALS),
+        ),
+        ("kit/no-such-method", 401, "Bearer", (), {ANSWERED: CREDENTIALS}),
         # a challenge that is none, or of somebody with credentials, is no reason
         ("tools/call", 401, None, (), {CALLING: "failed"}),
         ("tools/call", 403, "Bearer", (), {CALLING: "failed"}),
@@ -192,7 +213,8 @@ def test_a_server_may_be_shut_in_part(
     headers = {} if challenge is None else {"www-authenticate": challenge}
     only = [word for case in found for word in ("--only", case)]
     with shut_behind(method, status, **headers) as url:
-        words = ("--revision", "2025-11-25", "--report", "json", *only, *options, url)
+        revision = "2025-11-25" if method in ANSWERS else "2026-07-28"
+        words = ("--revision", revision, "--report", "json", *only, *options, url)
         rows = json.loads(conformance("server", *words).stdout)
     said = {row["id"]: (row["verdict"], row["detail"]) for row in rows}
     for case, wanted in found.items():
