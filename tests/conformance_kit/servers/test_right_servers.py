@@ -262,9 +262,40 @@ class _PadsCursors(Fault):
         return encode({**value, "params": {**params, "cursor": cursor}})
 
 
-def test_a_cursor_may_be_read_without_care() -> None:
+def _numbered() -> Made:
+    """A server whose cursors are the numbers of pages, of which the first one has number 0."""
+    given = [""]
+
+    class Numbered(Fault):
+        def message(self, value: Value) -> Iterable[Value | bytes]:
+            cursor = value.get("result", {}).get("nextCursor")
+            if not isinstance(cursor, str):
+                return (value,)
+            if cursor not in given:
+                given.append(cursor)
+            number = str(given.index(cursor))
+            return ({**value, "result": {**value["result"], "nextCursor": number}},)
+
+        def said(self, value: Any, payload: bytes) -> bytes | None:
+            params = value.get("params") if isinstance(value, dict) else None
+            if not isinstance(params, dict):
+                return payload
+            cursor = params.get("cursor")
+            if not isinstance(cursor, str) or cursor not in map(str, range(len(given))):
+                return payload
+            rest = {name: each for name, each in params.items() if name != "cursor"}
+            place = {"cursor": given[int(cursor)]} if cursor != "0" else {}
+            return encode({**value, "params": {**rest, **place}})
+
+    return Numbered
+
+
+@pytest.mark.parametrize("made", [lambda: _PadsCursors, _numbered], ids=["padded", "numbered"])
+def test_a_cursor_may_be_read_without_care(made: Callable[[], Made]) -> None:
+    right = made()
+
     async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), _PadsCursors)
+        return FaultyStage(await stack.enter_async_context(CoreStage()), right)
 
     page = "server/utilities/pagination"
     results = played(make, Binding.CORE, [each for each in all_cases() if each.page == page], OLD)
