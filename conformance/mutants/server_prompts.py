@@ -75,7 +75,8 @@ table.server("several-blocks", "getting-a-prompt/shape", revisions=until("2025-0
     _messages(lambda message: {**message, "content": [message["content"]]}),
 )
 table.server("needs-arguments", "no-arguments").does(
-    "Wants the member arguments in every request.", _refuses(-32602)
+    "Wants the member arguments in every request.",
+    declines(asks("prompts/get", lambda params: "arguments" not in params), -32602),
 )
 table.server("fixed-prompt", "arguments-used").does(
     "Gives the same messages whatever the arguments are.", ANYTHING

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from conformance.mutants.basic_transports import misdirects, of
-from conformance.mutants.edits import drop, over, put
+from conformance.mutants.edits import drop, over, put, where
 from conformance.mutants.fault import Breaks, Fault, Value
 from conformance.mutants.faults import (
     alters,
@@ -43,12 +43,20 @@ MEMBERS = {
 }
 
 
+def _is_binary(result: Value) -> bool:
+    return any("blob" in each for each in result["contents"])
+
+
 for number, method in enumerate(("server/discover", *MEMBERS, "resources/read")):
     slug = method.replace("/", "-")
     missing = ("ttlMs", "cacheScope")[number % 2]
     caching.server(f"{slug}-without-hint", f"cacheable-results/{slug}").does(
         f"Leaves {missing} out of the results of {method}.", results_of(method, drop(missing))
     )
+caching.server("binary-without-hint", "cacheable-results/resources-read").does(
+    "Leaves ttlMs out of the results of resources/read that are binary.",
+    results_of("resources/read", where(_is_binary, drop("ttlMs"))),
+)
 for slug, value in (("negative", -1), ("broken", 0.5), ("words", "1000")):
     caching.server(f"{slug}-time", "not-negative").does(
         f"Says that the list of prompts is fresh for {value!r}.",

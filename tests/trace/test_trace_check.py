@@ -72,6 +72,8 @@ TOOL = {
 }
 HINTS = {"ttlMs": 0, "cacheScope": "public"}
 LISTING: dict[str, Any] = {"mcp_protocol_version": MODERN, "mcp_method": "tools/list"}
+SECOND = [BUILD.note("note", time=0.0, data=b"nothing") for _ in range(12)]
+"""As many records as :func:`trace` has in more than a second."""
 
 
 def binary(direction: Any, data: bytes) -> Record:
@@ -696,7 +698,7 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
     ),
     (
         "session-lost",
-        20,
+        32,
         "client",
         trace(
             session(),
@@ -705,6 +707,7 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
             reply(None, 3, 404),
             get(6, **ANEW),
             reply(None, 6, 404),
+            SECOND,
             post(request("ping"), 7, **ANEW),
             side="server",
             binding="http",
@@ -930,6 +933,15 @@ GOOD = {
         reply(None, 3, 404),
         post(initialize(id=2), 4),
         reply(initialized(id=2), 4, mcp_session_id="def"),
+        binding="http",
+    ),
+    "a call that was under way when its session was lost, as the server saw it": trace(
+        session(),
+        post(request("ping"), 3, **TOLD),
+        reply(None, 3, 404),
+        post(request("ping", id=2), 4, **TOLD),
+        reply(None, 4, 404),
+        side="server",
         binding="http",
     ),
     "a server without streams, as its client saw it": without_streams("client"),

@@ -312,9 +312,9 @@ async def server_validates(talk: ServerTalk) -> None:
     which = await asker(talk, "elicitation", FORM)
 
     def without_one(request: Message) -> dict[str, Any]:
-        schema = request.params["requestedSchema"]
-        filled = sample_form(schema)
-        filled.pop(texts(schema.get("required"))[0])
+        schema = members(request.params.get("requestedSchema"))
+        missing = texts(schema.get("required"))[:1]
+        filled = {name: each for name, each in sample_form(schema).items() if name not in missing}
         return {"action": "accept", "content": filled}
 
     def of_other_type(request: Message) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mcpcore_conformance.kit.model import LEGACY, SINCE_2025_11_25, STREAMABLE, 
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, own_questions, questioned
+from mcpcore_conformance.kit.usable import whole
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/sampling")
@@ -61,7 +62,7 @@ async def content(talk: ServerTalk) -> None:
     _, found = await asked(talk)
     params = found.one(METHOD).params
     check(params.get("messages"), "there are no messages")
-    check(params.get("maxTokens", 0) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
+    check(whole(params.get("maxTokens")) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
 
 
 @case.must("capabilities", "No request, and an error or a result that says so.")

@@ -46,5 +46,6 @@ async def answered_once(link: OpenLink, method: AnyMethod, params: AnyParams) ->
     await link.quiet()
     found = Counter(each.id for each in answers(link))
     for each in sent:
+        link.check_let_in(each.exchange)
         check(found[each.id] == 1, f"{each.method} was answered {found[each.id]} times")
         await link.reply(each, 0.0)

@@ -22,6 +22,7 @@ from mcpcore_conformance.kit.reply import Sent
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from mcpcore_conformance.kit.talk import NewLink, OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked, check_subscribed
+from mcpcore_conformance.kit.usable import members
 from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")
@@ -95,6 +96,7 @@ async def id_of_the_request(talk: ServerTalk, link: OpenLink) -> None:
     for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
         sent = await listen(link, {"toolsListChanged": True}, id=id)
         message = await link.until(lambda: _acknowledgement_or_answer(link))
+        link.check_let_in(sent.exchange)
         check(message is not None, f"a subscription with the id {id!r} was not acknowledged")
         assert message is not None
         link.inbox.remove(message)
@@ -131,7 +133,7 @@ async def id_everywhere(talk: ServerTalk, link: OpenLink) -> None:
             continue
         sent = await listen(link, wanted)
         message = await acknowledged(link, sent)
-        if not set(wanted) <= set(message.params.get("notifications", {})):
+        if not wanted.keys() <= members(message.params.get("notifications")).keys():
             continue
         tried += 1
         await cause(talk, link, method)
@@ -159,7 +161,10 @@ async def subset(talk: ServerTalk, link: OpenLink) -> None:
                 continue
             check(name in wanted, f"{name} is honoured, and was not asked for")
             if name == "resourceSubscriptions":
-                check(set(value) <= set(uris), f"{value} is honoured, asked for was {uris}")
+                check(
+                    isinstance(value, list) and all(each in uris for each in value),
+                    f"{value} is honoured, asked for was {uris}",
+                )
 
 
 @acknowledgment.should("What the capabilities promise is honoured.")
@@ -179,7 +184,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
     sent = await listen(link, promised)
     message = await acknowledged(link, sent, promised=True)
     await leave(link, sent)
-    honoured = message.params.get("notifications", {})
+    honoured = members(message.params.get("notifications"))
     missing = [name for name in promised if not honoured.get(name)]
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
 
@@ -191,7 +196,7 @@ async def unknown_omitted(link: OpenLink) -> None:
     sent = await listen(link, wanted)
     message = await acknowledged(link, sent)
     await leave(link, sent)
-    honoured = message.params.get("notifications", {})
+    honoured = members(message.params.get("notifications"))
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
 

@@ -9,12 +9,12 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.lists import (
     check_unique,
 )
-from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
 from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.usable import objects, texts
-from mcpcore_conformance.kit.verdicts import Inconclusive, check
+from mcpcore_conformance.kit.verdicts import Inconclusive, check, need
 
 page = Page("server/prompts")
 case = page.server(needs=("prompts",))
@@ -82,16 +82,26 @@ async def arguments_unique(talk: ServerTalk) -> None:
 @case.must("getting-a-prompt/shape", "Messages with a role and one block of content.")
 async def get_shape(talk: ServerTalk) -> None:
     """The results of prompts/get have the shape of their revision."""
-    prompt = _some(talk)
-    await got(talk, prompt["name"], dict.fromkeys(_needed(prompt), "kit"))
-    others = [each["name"] for each in _plain(talk)[:MOST] if each is not prompt]
+    prompt, seen = _some(talk), False
 
     def look(name: str, answer: Message) -> None:
+        nonlocal seen
         if answer.kind is Kind.RESULT:
+            seen = True
             check_result(talk, "prompts/get", answer.result, name)
+            return
+        check(answer.code != METHOD_NOT_FOUND, f"{name} is listed, and prompts/get is not there")
+        talk.note(f"{name} is listed, and getting it got the error {answer.code}")
 
+    reply = await get(await talk.open(), prompt["name"], dict.fromkeys(_needed(prompt), "kit"))
+    check(reply.message, f"{prompt['name']} got {reply}")
+    assert reply.message is not None
+    look(prompt["name"], reply.message)
+    others = [each["name"] for each in _plain(talk)[:MOST] if each is not prompt]
     offers = [talk.features.params_for(("prompts/get", each)) for each in others]
     await each_answer(talk, "prompts/get", offers, look)
+    # which arguments a prompt takes no list says
+    need(seen, "no prompt takes the arguments that the kit makes up")
 
 
 @getting_a_prompt.must("The prompt: the member arguments is optional.")
@@ -99,11 +109,11 @@ async def no_arguments(talk: ServerTalk) -> None:
     """A prompt that needs no arguments can be had without the member arguments."""
     found = [each for each in _plain(talk) if not _needed(each)]
     prompt = (found or talk.skip("every prompt needs arguments"))[0]
-    reply = await get(await talk.open(), prompt["name"])
-    check(
-        reply.good,
-        f"{prompt['name']} without arguments got {reply}",
-    )
+    link = await talk.open()
+    reply = await get(link, prompt["name"])
+    if not reply.good and failed(await get(link, prompt["name"], {})):
+        raise Inconclusive(f"{prompt['name']} fails with empty arguments as well")
+    check(reply.good, f"{prompt['name']} without arguments got {reply}")
 
 
 @getting_a_prompt.should(

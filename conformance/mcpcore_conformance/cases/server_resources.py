@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.reply import Reply
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
 from mcpcore_conformance.kit.talk import OpenLink, ServerTalk
 from mcpcore_conformance.kit.tour import check_asked
+from mcpcore_conformance.kit.usable import objects
 from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("server/resources")
@@ -122,8 +123,8 @@ async def blobs(talk: ServerTalk) -> None:
         reply = await read(link, resource["uri"])
         if not reply.good:
             continue
-        for each in reply.result.get("contents", []):
-            if isinstance(each, dict) and "blob" in each:
+        for each in objects(reply.result.get("contents")):
+            if "blob" in each:
                 found += 1
                 text = isinstance(each["blob"], str)
                 check(text, f"the blob of {resource['uri']} is no string", "resources/read")
@@ -435,8 +436,8 @@ async def _nothing_of_it(link: Link, uri: str) -> None:
     reply = await read(link, uri)
     if not reply.good:
         return
-    for each in reply.result.get("contents", []):
-        said = str(each.get("text", "")) if isinstance(each, dict) else ""
-        if isinstance(each, dict) and isinstance(each.get("blob"), str):
+    for each in objects(reply.result.get("contents")):
+        said = str(each.get("text", ""))
+        if isinstance(each.get("blob"), str):
             said += check_base64(each["blob"], "the blob").decode("latin-1")
         check(PASSWORDS not in said, f"{uri!r} gives the passwords of the system")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, Span
@@ -16,8 +16,10 @@ from mcpcore_conformance.kit.content import (
     check_mime_type,
     check_result,
     each_answer,
+    tried,
 )
 from mcpcore_conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
+from mcpcore_conformance.kit.headers import mirrored
 from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
 from mcpcore_conformance.kit.lists import check_same_everywhere, check_unique
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Kind, Message
@@ -46,7 +48,6 @@ LONGEST_NAME = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MIRRORED = ("string", "integer", "boolean")
-_COMPOSING = ("items", "prefixItems", "anyOf", "allOf", "oneOf", "not", "if", "then", "else")
 
 
 listed(case, "tools", "names and input schemas")
@@ -151,30 +152,11 @@ async def icons(talk: ServerTalk) -> None:
             )
 
 
-def _mirrored(schema: Any, reachable: bool = True) -> list[tuple[dict[str, Any], bool]]:
-    """The subschemas with x-mcp-header, and whether they can be reached by properties alone."""
-    found: list[tuple[dict[str, Any], bool]] = []
-    if isinstance(schema, list):
-        for each in schema:
-            found += _mirrored(each, False)
-    if not isinstance(schema, dict):
-        return found
-    if "x-mcp-header" in schema:
-        found.append((schema, reachable))
-    for inner in members(schema.get("properties")).values():
-        found += _mirrored(inner, reachable)
-    for name in (*_COMPOSING, "additionalProperties"):
-        found += _mirrored(schema.get(name), False)
-    for inner in members(schema.get("$defs")).values():
-        found += _mirrored(inner, False)
-    return found
-
-
 async def _annotated(talk: ServerTalk) -> list[tuple[str, list[tuple[dict[str, Any], bool]]]]:
     found = [
         (str(tool.get("name")), rules)
         for tool in await _tools(talk)
-        if (rules := _mirrored(tool.get("inputSchema")))
+        if (rules := [*mirrored(tool.get("inputSchema"))])
     ]
     return found or talk.skip("no tool has x-mcp-header")
 
@@ -226,6 +208,7 @@ UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
 MOST = 8
 """Tools that are called, at most, to see what they give."""
+NONE_TAKES = "no tool that may be called takes the arguments that the kit makes up"
 WRONG: dict[str, Any] = {
     "string": 17,
     "integer": "no number",
@@ -243,17 +226,20 @@ WRONG: dict[str, Any] = {
 )
 async def result_shape(talk: ServerTalk, tool: AnyTool) -> None:
     """The results of calls have the shape of their revision."""
-    await called(talk, tool.name, talk.arguments(tool))
+    seen = await tried(talk, tool) is not None
     plain = talk.features.plain_tools(MOST)[1:]
     # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
     others = [each.name for each in plain if each.name not in ASKING]
 
     def look(name: str, answer: Message) -> None:
+        nonlocal seen
         if answer.kind is Kind.RESULT:
+            seen = True
             check_result(talk, "tools/call", answer.result, name)
 
     offers = [talk.features.params_for(("tools/call", each)) for each in others]
     await each_answer(talk, "tools/call", offers, look)
+    need(seen, NONE_TAKES)
 
 
 @case.must("calling-tools", "The same as with empty arguments: the member is optional.")
@@ -522,32 +508,37 @@ async def embedding_capability(talk: ServerTalk) -> None:
     )
 
 
-def _structured(talk: ServerTalk) -> list[Tool]:
-    """Tools with an output schema that may be called."""
+async def _structured(talk: ServerTalk) -> list[tuple[Tool, dict[str, Any]]]:
+    """Tools with an output schema that may be called, and their results that are whole."""
     found = [each for each in talk.features.plain_tools() if each.output_schema]
-    return found[:MOST_BLOCKS] or talk.skip(
-        "no tool that only reads, or that --tool NAME has named, has an output schema"
-    )
+    need(found, "no tool that only reads, or that --tool NAME has named, has an output schema")
+    results = [(tool, await tried(talk, tool)) for tool in found[:MOST_BLOCKS]]
+    good = [(tool, each) for tool, each in results if each is not None and _whole(each)]
+    return good or talk.skip(NONE_TAKES)
+
+
+def _whole(result: dict[str, Any]) -> bool:
+    """Whether a result is what its tool is for: no error, and no question."""
+    return not result.get("isError") and result.get("resultType", "complete") == "complete"
+
+
+Structured = Annotated[list[tuple[Tool, dict[str, Any]]], _structured]
 
 
 @case.must("output-schema/conforms", "structuredContent follows the outputSchema that was listed.")
-async def output_conforms(talk: ServerTalk) -> None:
+async def output_conforms(found: Structured) -> None:
     """The structured result of a tool with an output schema follows it."""
-    for tool in _structured(talk):
-        result = await called(talk, tool.name, talk.arguments(tool))
-        if result.get("isError"):
-            continue
+    for tool, result in found:
         check("structuredContent" in result, f"{tool.name} gives no structuredContent")
         problem = value_problem(result["structuredContent"], tool.output_schema)
         check(not problem, f"the structuredContent of {tool.name}: {problem}")
 
 
 @case.should("structured-content/as-text", "A text block holds the same JSON.")
-async def structured_as_text(talk: ServerTalk) -> None:
+async def structured_as_text(found: Structured) -> None:
     """Structured content is also there as JSON in a text."""
-    for tool in _structured(talk):
-        result = await called(talk, tool.name, talk.arguments(tool))
-        if result.get("isError") or "structuredContent" not in result:
+    for tool, result in found:
+        if "structuredContent" not in result:
             continue
         texts = [each["text"] for each in result["content"] if each["type"] == "text"]
         check(
@@ -564,9 +555,8 @@ def _same(text: str, value: Any) -> bool:
 
 
 @case.must("structured-content", "structuredContent is an object.", LEGACY_SINCE_2025_06_18)
-async def object(talk: ServerTalk) -> None:
+async def object(found: Structured) -> None:
     """Structured content is an object."""
-    for tool in _structured(talk):
-        result = await called(talk, tool.name, talk.arguments(tool))
-        found = result.get("structuredContent", {})
-        check(isinstance(found, dict), f"the structuredContent of {tool.name} is {found!r:.60}")
+    for tool, result in found:
+        content = result.get("structuredContent", {})
+        check(isinstance(content, dict), f"the structuredContent of {tool.name} is {content!r:.60}")

@@ -67,6 +67,9 @@ async def _complete(
         found = reply.result.get("completion")
     if not isinstance(found, dict):
         raise Broken(f"completion is {found!r}", COMPLETE)
+    values, total = found.get("values"), found.get("total", 0)
+    check(isinstance(values, list), f"values is {values!r}", COMPLETE)
+    check(isinstance(total, int), f"total is {total!r}", COMPLETE)
     return found
 
 
@@ -92,12 +95,9 @@ async def shape(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _tar
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")
-        values = found.get("values")
-        strings = isinstance(values, list) and all(isinstance(each, str) for each in values)
-        check(strings, f"values is {values!r}")
-        total = found.get("total", 0)
-        counted = isinstance(total, int) and not isinstance(total, bool) and total >= 0
-        check(counted, f"total is {total!r}")
+        values, total = found["values"], found.get("total", 0)
+        check(all(isinstance(each, str) for each in values), f"values is {values!r}")
+        check(not isinstance(total, bool) and total >= 0, f"total is {total!r}")
         check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
@@ -107,7 +107,7 @@ async def at_most_a_hundred(talk: ServerTalk) -> None:
     targets = _targets(talk)
     link = await talk.open()
     for ref, name in targets:
-        values = (await _complete(talk, link, ref, name, "")).get("values", [])
+        values = (await _complete(talk, link, ref, name, ""))["values"]
         check(len(values) <= MOST, f"{len(values)} values came for {name}")
 
 
@@ -119,7 +119,7 @@ async def has_more(talk: ServerTalk, targets: Annotated[list[tuple[Ref, str]], _
     link = await talk.open()
     for ref, name in targets:
         found = await _complete(talk, link, ref, name, "")
-        count = len(found.get("values", []))
+        count = len(found["values"])
         total = found.get("total", count)
         check(total >= count, f"total is {total}, and {count} values came for {name}")
         more = found.get("hasMore", total > count)

@@ -28,8 +28,9 @@ PAGES = 1000
 """Pages after which a list counts as endless."""
 FORGED = (
     "no cursor of this server",
-    "0",
-    "eyJvZmZzZXQiOiAxMH0=",
+    # as a place in a list, each of them is before its beginning
+    "-1",
+    "eyJvZmZzZXQiOiAtMX0=",
     "../../etc/passwd",
     "'; DROP TABLE tools; --",
     "\u0000",

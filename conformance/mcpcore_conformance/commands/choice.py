@@ -47,14 +47,15 @@ class Choice(Struct, frozen=True, kw_only=True):
 
     def cases(self, side: Side) -> list[Case]:
         """The cases of a side that are wanted.  Raises Failure for a pattern without a case."""
+        known = _of_side(side)
         try:
-            return select(_of_side(side), self.only)
+            return select(known, self.only)
         except NoSuchCase as error:
             why = str(error)
-            others = [each for each in Side if each is not side]
-            for pattern in self.only:
-                for other in (each for each in others if means_any(pattern, _of_side(each))):
-                    why = f"{pattern} is about a {other}: mcpcore conformance {other}"
+            (other,) = (each for each in Side if each is not side)
+            pattern = next(each for each in self.only if not means_any(each, known))
+            if means_any(pattern, _of_side(other)):
+                why = f"{pattern} is about a {other}: mcpcore conformance {other}"
             raise Failure(f"--only: {why}", Exit.USAGE) from None
 
     def listed(self, side: Side) -> list[Case]:

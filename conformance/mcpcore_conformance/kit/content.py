@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mcpcore_conformance.kit.asking import call
-from mcpcore_conformance.kit.messages import Message
+from mcpcore_conformance.kit.features import KNOWN, Tool
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message
 from mcpcore_conformance.kit.shapes import result_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
@@ -18,6 +19,21 @@ async def called(talk: ServerTalk, name: str, arguments: dict[str, Any]) -> dict
     """Call a tool that has to answer; the result has the shape of its revision."""
     reply = await call(await talk.open(), talk.tool(name), arguments)
     check_result(talk, "tools/call", reply.result, name)
+    return reply.result
+
+
+async def tried(talk: ServerTalk, tool: Tool) -> dict[str, Any] | None:
+    """Call a tool with arguments that are made up; return its result, of the shape of its revision.
+
+    None for an error (but that the method is not there): it need not take such arguments.
+    """
+    reply = await call(await talk.open(), tool, talk.arguments(tool))
+    answer = reply.message
+    if answer is not None and answer.kind is Kind.ERROR and tool.name not in KNOWN:
+        check(answer.code != METHOD_NOT_FOUND, f"{tool.name} is listed, and its call got {reply}")
+        talk.note(f"{tool.name} does not take what the kit makes up: its call got {reply}")
+        return None
+    check_result(talk, "tools/call", reply.result, tool.name)
     return reply.result
 
 

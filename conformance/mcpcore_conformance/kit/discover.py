@@ -10,7 +10,7 @@ from msgspec import UNSET
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.features import OFFERS, TEMPLATES, Features, Tool
 from mcpcore_conformance.kit.heard import header
-from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.link import FORBIDDEN, UNAUTHORIZED, Link
 from mcpcore_conformance.kit.lists import is_unknown
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import Kind
@@ -24,7 +24,6 @@ PAGES = 100
 LAST = 300
 """Characters of standard error that are shown of a server that cannot be looked at."""
 REDIRECTIONS = range(300, 400)
-UNAUTHORIZED, FORBIDDEN = 401, 403
 METHOD_NOT_FOUND = -32601
 
 
@@ -266,6 +265,8 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
         if not reply.good:
             features.problems.append(f"{method} got {reply}")
             features.unlisted.add(method)
+            if reply.status == UNAUTHORIZED and not link.talk.credentials:
+                features.shut.add(method)
             break
         entries = reply.result.get(member)
         if isinstance(entries, list):

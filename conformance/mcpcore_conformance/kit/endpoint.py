@@ -179,6 +179,7 @@ class Endpoint:
         """
         ended = await self.link.until(lambda: self.link.ended.get(exchange), within, of=exchange)
         found = self.so_far(exchange)
+        self.link.check_let_in(exchange)
         waits = not ended and self.link.gone is None and within is None
         if waits and found.code is None and found.result is None:
             await self.link.check_pace(self.link.offers.get(exchange))

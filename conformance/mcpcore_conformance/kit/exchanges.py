@@ -7,12 +7,9 @@ from msgspec import Struct
 
 from mcpcore_conformance.kit.headers import for_message
 from mcpcore_conformance.kit.heard import Done, Gone, Head, Headers, Text, header
-from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.link import BUSY, TOO_MANY, Link
 from mcpcore_conformance.kit.messages import encode, notification, request
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive
-
-TOO_MANY = 429
-"""The status of a server that was asked too often, or was shown too many wrong tokens."""
 
 
 class Response(Struct):
@@ -55,7 +52,7 @@ async def response(link: Link, exchange: int) -> Response:
     if head is None:
         raise Broken("there was no HTTP response")
     if head.status == TOO_MANY:
-        raise Inconclusive("the server takes no more requests of the kit for now (status 429)")
+        raise Inconclusive(BUSY)
     return Response(head.status, head.headers, body)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
+from mcpcore_conformance.kit.json_schema import schema_problem, value_problem
 from mcpcore_conformance.kit.pace import Offer, Pace
 from mcpcore_conformance.kit.shown import CALL, PROMPT, READ, Shown
 from mcpcore_conformance.kit.usable import items, members, objects, texts, whole
@@ -13,6 +14,8 @@ FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
 """Names of tools that are taken for harmless wherever they are found."""
 FIXTURE = ("test_structured_output", "test_x_mcp_header", "test_x_mcp_header_kinds")
 """Names of the official suite's fixture that stand for a kind of tool: harmless, too."""
+KNOWN = (*FIRST_CHOICE, *FIXTURE)
+"""Names of tools that take the arguments that are made up for them; of others nobody knows."""
 OFFERS = ("tools", "resources", "prompts")
 """Kinds of objects that are declared and listed."""
 TEMPLATES = "resources/templates/list"
@@ -47,6 +50,11 @@ class Tool(Struct):
     def reads(self) -> bool:
         """True if the tool says that it only reads."""
         return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def as_task(self) -> bool:
+        """True if the tool says that it is called as a task only (2025-11-25)."""
+        return members(self.listed.get("execution")).get("taskSupport") == "required"
 
     @property
     def destroys(self) -> bool:
@@ -91,6 +99,8 @@ class Features(Struct):
     """True if answers were heard that have no id, though all requests were answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
+    shut: set[str] = field(default_factory=set)
+    """Those of them that want credentials, and were asked for without."""
     unknown: set[str] = field(default_factory=set)
     """Methods that no capability promises, and that the server does not have (-32601)."""
     mute: set[str] = field(default_factory=set)
@@ -212,8 +222,7 @@ class Features(Struct):
 
     def _trusted(self, tool: Tool) -> bool:
         """Return True if it was allowed, or has a name of a harmless one and says nothing else."""
-        known = tool.name in FIRST_CHOICE or tool.name in FIXTURE
-        return self._allowed(tool) or (known and not tool.destroys)
+        return self._allowed(tool) or (tool.name in KNOWN and not tool.destroys)
 
     def plainest_tool(self) -> Tool | None:
         """Return a tool to call: an allowed or a harmless one, with the fewest arguments.
@@ -225,6 +234,7 @@ class Features(Struct):
             tool
             for tool in self.tools.values()
             if self.may_call(tool)
+            and not tool.as_task
             and (tool.name in names or sampled(tool.input_schema) is not None)
         ]
         return min(
@@ -246,6 +256,7 @@ class Features(Struct):
             tool
             for tool in self.tools.values()
             if (tool.reads or self._trusted(tool))
+            and not tool.as_task
             and sampled(tool.input_schema) is not None
             and tool is not first
         ]
@@ -273,8 +284,9 @@ class Features(Struct):
 
     @property
     def lists(self) -> list[str]:
-        """The methods of the lists that the server has declared."""
-        return [f"{each}/list" for each in OFFERS if self.declares(each)]
+        """The methods of the lists that the server has declared, and does not withhold."""
+        found = [f"{each}/list" for each in OFFERS if self.declares(each)]
+        return [method for method in found if method not in self.shut]
 
     def plainest_request(self, *, modern: bool) -> str:
         """The method of a request that every server answers once a conversation is open."""
@@ -300,8 +312,8 @@ def _sound(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def sample(schema: dict[str, Any]) -> dict[str, Any]:
-    """Make up arguments for what a schema of an object requires."""
-    return sampled(schema) or {}
+    """Make up arguments for what a schema of an object requires, as well as can be."""
+    return _made(schema) or {}
 
 
 def sampled(schema: dict[str, Any]) -> dict[str, Any] | None:
@@ -309,6 +321,12 @@ def sampled(schema: dict[str, Any]) -> dict[str, Any] | None:
 
     What is malformed in the schema asks for nothing.
     """
+    made = _made(schema)
+    follows = schema_problem(schema) or not value_problem(made, schema)
+    return made if follows else None
+
+
+def _made(schema: dict[str, Any]) -> dict[str, Any] | None:
     properties = members(schema.get("properties"))
     made: dict[str, Any] = {}
     for name in texts(schema.get("required")):
@@ -344,7 +362,7 @@ def _value(rules: Any) -> Any:
         case "array":
             return [] if not schema.get("minItems") else [_value(schema.get("items"))]
         case "object":
-            return sampled(schema)
+            return _made(schema)
     return None
 
 

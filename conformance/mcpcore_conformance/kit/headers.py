@@ -6,11 +6,13 @@ Source: basic/transports/streamable-http of 2026-07-28, basic/transports of the 
 import base64
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from mcpcore_conformance.kit.json_schema import subschemas
 from mcpcore_conformance.kit.usable import members
 
 ACCEPT = "application/json, text/event-stream"
@@ -57,9 +59,20 @@ def for_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str
             continue
         if header := mirror(rules):
             made[header] = _text(arguments[name])
-        elif rules.get("type") == "object" and isinstance(arguments[name], dict):
+        elif isinstance(arguments[name], dict):
             made.update(for_arguments(rules, arguments[name]))
     return made
+
+
+def mirrored(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The parts of a schema that ask to be mirrored, and whether ``properties`` alone lead there.
+
+    ``path``: the keywords that have led to this schema.
+    """
+    if "x-mcp-header" in members(schema):
+        yield schema, {*path} == {"properties"}
+    for keyword, inner in subschemas(schema):
+        yield from mirrored(inner, (*path, keyword))
 
 
 def mirror(rules: dict[str, Any]) -> str:

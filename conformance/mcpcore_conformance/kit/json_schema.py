@@ -6,7 +6,10 @@ Source: the drafts 2020-12 of JSON Schema Core and Validation.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from mcpcore_conformance.kit.usable import members
 
 _TYPES = ("null", "boolean", "object", "array", "number", "string", "integer")
 _SCHEMAS = (
@@ -54,7 +57,9 @@ def schema_problem(schema: Any, at: str = "the schema") -> str:
 
 
 def _keyword_problem(schema: dict[str, Any], at: str) -> str:
-    kinds = schema.get("type", [])
+    kinds = schema.get("type", "object")
+    if kinds == []:
+        return f"{at}.type is an empty array"
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:
             return f"{at}.type is {kind!r}"
@@ -100,9 +105,24 @@ def _inner_problem(schema: dict[str, Any], at: str) -> str:
     return ""
 
 
+def subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
+    """The schemas within a schema, each with the keyword that has it; malformed ones, too."""
+    for name, found in members(schema).items():
+        if name in _MAPS:
+            yield from ((name, each) for each in members(found).values())
+        elif name in (*_SCHEMAS, *_LISTS):
+            yield from ((name, each) for each in (found if isinstance(found, list) else [found]))
+
+
 def value_problem(value: Any, schema: Any, at: str = "the value") -> str:
-    """Return the problem of a value by a schema; empty if there is none."""
-    return _Check(schema).problem(value, schema, at, 0)
+    """Return the problem of a value by a schema; empty if there is none.
+
+    A malformed schema rules nothing out: that it is one is for others to say.
+    """
+    try:
+        return _Check(schema).problem(value, schema, at, 0)
+    except (AttributeError, TypeError):
+        return ""
 
 
 class _Check:

@@ -16,7 +16,7 @@ from mcpcore_conformance.kit.account import SAFE, Account
 from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.apart import shape_problem
 from mcpcore_conformance.kit.headers import for_arguments
-from mcpcore_conformance.kit.heard import Head, Text
+from mcpcore_conformance.kit.heard import Head, Text, header
 from mcpcore_conformance.kit.link_coming_back import ComingBack
 from mcpcore_conformance.kit.link_record import LinkRecord, key_of
 from mcpcore_conformance.kit.messages import Kind, Message, encode
@@ -34,6 +34,10 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 INITIALIZED = "notifications/initialized"
+UNAUTHORIZED, FORBIDDEN = 401, 403
+TOO_MANY = 429
+"""The status of a server that was asked too often, or was shown too many wrong tokens."""
+BUSY = "the server takes no more requests of the kit for now (status 429)"
 OF_A_ROUND = ("requestState", "inputResponses")
 """Params that belong to one round of a request that is answered in several."""
 STATEFUL = frozenset(
@@ -271,6 +275,7 @@ class Link(LinkRecord):
             return None
         head = self.heads.get(sent.exchange)
         check(head is not None, f"{sent.method or 'the message'} got no HTTP response")
+        self.check_let_in(sent.exchange)
         return head
 
     async def cancel(self, sent: Sent, reason: str = "the kit wants to see it") -> None:
@@ -295,6 +300,7 @@ class Link(LinkRecord):
         (``within``).
         """
         reply, pace, begun = Reply(sent), self.talk.features.pace, self.talk.stage.now()
+        before = self.heard
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
@@ -317,9 +323,11 @@ class Link(LinkRecord):
                 self.welcome = reply.result
                 self.agreed = self.welcome.get("protocolVersion") == self.revision.name
         reply.head = self.heads.get(sent.exchange) if sent.exchange else None
+        self.check_let_in(sent.exchange)
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
         reply.gone = self.gone if reply.message is None else None
+        reply.among = self.heard - before
         ended = self.over(sent) or key_of(sent.id) in self._misshapen
         nothing = reply.message is None and reply.gone is None and reply.other_id is UNSET
         reply.pending = nothing and not ended
@@ -329,6 +337,24 @@ class Link(LinkRecord):
         if reply.served:
             pace.answered(sent.offer)
         return reply
+
+    def check_let_in(self, exchange: int) -> None:
+        """Raise Inconclusive for a limit, and for a challenge that the kit cannot meet.
+
+        A server that challenges who has shown good credentials is judged by the case.
+        """
+        head = self.heads.get(exchange)
+        if head is None or not self.talk.plays:
+            return
+        if head.status == TOO_MANY:
+            raise Inconclusive(BUSY)
+        challenge = header(head.headers, "www-authenticate")
+        if challenge is None or self.talk.brings_tokens:
+            return
+        if head.status == UNAUTHORIZED and not self.talk.credentials:
+            raise Inconclusive("the server wants credentials (status 401): --header gives them")
+        if head.status == FORBIDDEN and "insufficient_scope" in challenge:
+            raise Inconclusive("the server wants another scope than the token has (status 403)")
 
     async def check_pace(self, offer: Offer | None) -> None:
         """Go on where a request that got no answer in time may be said to get none.

@@ -54,8 +54,13 @@ async def check_same_everywhere(
 ) -> None:
     """Two connections get the same entries, in the same order if ``ordered``."""
     first, second = await talk.open(), await talk.connect()
-    one = [str(each.get(key)) for each in await entries(first, f"{what}/list", what)]
-    other = [str(each.get(key)) for each in await entries(second, f"{what}/list", what)]
+
+    async def listed(link: Link) -> list[str]:
+        return [str(each.get(key)) for each in await entries(link, f"{what}/list", what)]
+
+    one, other = await listed(first), await listed(second)
+    if one != other and await listed(first) != one:
+        raise Inconclusive(f"{what} change while nothing else is asked for")
     different = sorted(set(one) ^ set(other))
     check(not different, f"only one of two connections is told of {', '.join(different[:5])}")
     if ordered:
@@ -154,7 +159,9 @@ async def acknowledged(link: Link, sent: Sent, *, promised: bool = False) -> Mes
         own = [each for each in link.inbox if each.method == method and belongs(each, sent)]
         return next(iter(own), None) or link.answer_to(sent)
 
-    message = await link.until(found)
+    await link.until(lambda: found() is not None or link.over(sent))
+    link.check_let_in(sent.exchange)
+    message = found()
     check(message is not None, "subscriptions/listen was neither acknowledged nor answered")
     assert message is not None
     link.inbox.remove(message)

@@ -77,6 +77,7 @@ async def play(
             seed=seed,
             thorough=thorough,
         )
+        talk.plays = True
         try:
             slow = await judged(case, talk, result, limit)
         finally:

@@ -21,6 +21,8 @@ ALWAYS = frozenset(
     }
 )
 """Requests that fail for one reason, whatever else a case is about."""
+FLOOD = 100
+"""Messages in the time of an answer that are told, as reading them may have taken that time."""
 
 
 class Sent(Struct):
@@ -53,6 +55,8 @@ class Reply(Struct):
     gone: Gone | None = None
     pending: bool = False
     """True if an answer may still come: nothing but the time has ended the wait for it."""
+    among: int = 0
+    """Messages that came while it was waited for."""
 
     @property
     def status(self) -> int | None:
@@ -136,4 +140,4 @@ class Reply(Struct):
             return f"HTTP status {self.head.status} {what} a message"
         if self.other_id is not UNSET:
             return f"no answer with its id {self.sent.id!r}, but one with the id {self.other_id!r}"
-        return "no answer"
+        return f"no answer among {self.among} messages" if self.among >= FLOOD else "no answer"

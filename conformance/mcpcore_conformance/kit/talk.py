@@ -67,6 +67,8 @@ class ServerTalk(Findings):
         """True if races are to be run again and again."""
         self.links: list[Link] = []
         self.shared: list[Link] = []
+        self.plays = False
+        """True if this is a case's own: what is looked at before has no verdict."""
         self.skips_noise = features.noisy
         """True if other lines of a process than its messages are left to the cases about that."""
 
@@ -222,6 +224,11 @@ class ServerTalk(Findings):
         """The headers that the target was given, by name in lower case."""
         given: Mapping[str, str] = getattr(self.stage, "headers", {})
         return {name.lower(): value for name, value in given.items()}
+
+    @property
+    def brings_tokens(self) -> bool:
+        """True if the kit makes the tokens itself, and knows what they are good for."""
+        return getattr(self.stage, "tokens", None) is not None
 
     @property
     def tokens(self) -> Tokens:

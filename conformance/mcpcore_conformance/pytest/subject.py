@@ -107,7 +107,8 @@ def playing_client(
     run = prepare_client(words, chosen, cases, settings)
     with start_blocking_portal() as portal:
         clients = Clients(run, words, Listener())
-        _call(portal, clients.look)
+        if run.units:  # of what no case is about, nothing is to be found out
+            _call(portal, clients.look)
         yield Playing(clients, run.units, lambda unit: _call(portal, clients.play, unit))
 
 

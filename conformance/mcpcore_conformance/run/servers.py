@@ -8,8 +8,9 @@ from urllib.parse import urljoin, urlsplit
 
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.bindings.staging import Staging
-from mcpcore_conformance.kit.discover import REDIRECTIONS, UNAUTHORIZED, discover
+from mcpcore_conformance.kit.discover import REDIRECTIONS, discover
 from mcpcore_conformance.kit.features import Features
+from mcpcore_conformance.kit.link import UNAUTHORIZED
 from mcpcore_conformance.kit.model import Binding, Case, Result, Side
 from mcpcore_conformance.kit.play import not_applicable, play
 from mcpcore_conformance.kit.talk import Timing

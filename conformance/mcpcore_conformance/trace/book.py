@@ -124,6 +124,7 @@ class Conversation(Struct):
     """It goes over HTTP+SSE."""
     lost: int = 0
     """The line of the 404 after which it has to begin anew."""
+    lost_at: float = 0.0
 
     def waiting(self, sender: str) -> list[Asked]:
         """The requests of one side that have no answer yet."""

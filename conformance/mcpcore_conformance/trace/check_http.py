@@ -20,6 +20,8 @@ _STATUSES = {
     -32601: ("method-status", 404),
 }
 _BODILESS = (202, 204, 304)
+_UNDER_WAY = 1.0
+"""Seconds in which a request may reach a server that was sent before its 404 was read."""
 _WELL_KNOWN = "/.well-known/"
 """Beginning of paths of metadata, which are not the endpoint's (RFC 8615)."""
 
@@ -59,7 +61,7 @@ def check_other(book: Book, talk: Conversation, head: Head, revision: Revision |
 def _check_session(book: Book, talk: Conversation, head: Head, revision: Revision | None) -> None:
     if _is_pipe(talk) or talk.loose or talk.initialize is None or revision is None:
         return
-    if talk.lost:
+    if talk.lost and (book.side == "client" or head.time - talk.lost_at > _UNDER_WAY):
         text = f"the session is lost since line {talk.lost}, and initialize did not follow"
         book.find("session-lost", head.line, "client", text, revision)
     if talk.session and head.get(_SESSION) != talk.session:
@@ -169,7 +171,7 @@ def check_response(
         return
     media = head.media()
     if head.status == 404 and _is_loss(book, talk, request):
-        talk.lost = head.line
+        talk.lost, talk.lost_at = head.line, head.time
         if request.method == "GET":
             book.unserved = book.unserved or head.line
     elif request.method == "GET" and head.status == 200 and media == _EVENTS:

@@ -36,6 +36,7 @@ class Head(Struct, frozen=True):
     method: str = ""
     target: str = ""
     status: int = 0
+    time: float = 0.0
 
     def get(self, name: str) -> str | None:
         """The first value of a field."""
@@ -258,8 +259,8 @@ def parse_head(line: int, record: Record) -> Head:
         fields.setdefault(name.strip().lower(), []).append(value.strip())
     method, _, target = start.partition(" ")
     if record.direction == TO_CLIENT:
-        return Head(line, fields, status=record.status or 0)
-    return Head(line, fields, method=method, target=target)
+        return Head(line, fields, status=record.status or 0, time=record.time)
+    return Head(line, fields, method=method, target=target, time=record.time)
 
 
 def session_of(head: Head) -> str | None:

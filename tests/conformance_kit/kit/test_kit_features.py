@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore_conformance.kit.features import TEMPLATES, Features, Tool
+from mcpcore_conformance.kit.headers import mirrored
 
 READS: dict[str, Any] = {"readOnlyHint": True}
 KEEPS: dict[str, Any] = {"destructiveHint": False}
@@ -63,10 +64,75 @@ def test_what_a_tool_says_of_itself(
     assert (features.has("tool:tool") == "") is (may or not found)
 
 
-def test_arguments_have_to_be_made_up() -> None:
-    schema = {"properties": {"a": {"type": "string", "pattern": "x+"}}, "required": ["a"]}
+@pytest.mark.parametrize(
+    ("rules", "made"),
+    [
+        ({"type": "string"}, True),
+        ({"type": "string", "minLength": 9}, True),
+        ({"type": "string", "maxLength": 2}, False),
+        ({"type": "string", "pattern": "x+"}, False),
+        ({"$ref": "#/$defs/place"}, False),
+        ({"$ref": "#/$defs/name"}, True),
+        ({"type": "integer", "maximum": 0}, False),
+        ({"type": "integer", "multipleOf": 5}, False),
+        ({"type": "array", "minItems": 2}, False),
+        ({"type": "object", "minProperties": 1}, False),
+        ({"allOf": [{"enum": ["a", "b"]}]}, False),
+        ({"not": {"type": "string"}}, False),
+        # what is malformed asks for nothing
+        ({"type": "string", "maxLength": "2"}, True),
+        ({"type": "string", "allOf": 7}, True),
+    ],
+)
+def test_arguments_have_to_be_made_up(rules: dict[str, Any], made: bool) -> None:
+    schema = {
+        "$defs": {"place": {"enum": ["home"]}, "name": {"type": "string"}},
+        "properties": {"a": rules},
+        "required": ["a"],
+    }
     features = Features("2025-11-25", tools={"a": Tool("a", schema, annotations=READS)})
-    assert features.plainest_tool() is None
+    assert (features.plainest_tool() is not None) is made
+    assert bool(features.tried_tools(1)) is made
+
+
+def test_a_tool_that_is_a_task_only_is_not_called_as_any_other() -> None:
+    listed = {"execution": {"taskSupport": "required"}}
+    features = Features("2025-11-25", tools={"a": Tool("a", {}, annotations=READS, listed=listed)})
+    assert (features.plainest_tool(), features.plain_tools()) == (None, [])
+    assert [each.name for each in features.tried_tools(1)] == ["a"]
+
+
+MARKED = {"type": "string", "x-mcp-header": "Region"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reachable"),
+    [
+        ({"properties": {"a": MARKED}}, True),
+        ({"properties": {"a": {"properties": {"b": MARKED}}}}, True),
+        ({"properties": {"properties": MARKED}}, True),
+        (MARKED, False),
+        *(
+            ({"properties": {"a": {keyword: {"properties": {"b": MARKED}}}}}, False)
+            for keyword in ("items", "contains", "additionalProperties", "not", "if", "then")
+        ),
+        *(
+            ({keyword: [{"properties": {"b": MARKED}}]}, False)
+            for keyword in ("items", "prefixItems", "oneOf", "anyOf", "allOf")
+        ),
+        *(
+            ({keyword: {"a": MARKED}}, False)
+            for keyword in ("$defs", "definitions", "patternProperties", "dependentSchemas")
+        ),
+    ],
+)
+def test_where_an_argument_may_be_mirrored(schema: dict[str, Any], reachable: bool) -> None:
+    assert [*mirrored(schema)] == [(MARKED, reachable)]
+
+
+@pytest.mark.parametrize("schema", [None, 5, {"properties": 5}, {"anyOf": 5}, {"items": [5]}])
+def test_nothing_of_a_malformed_schema_is_mirrored(schema: Any) -> None:
+    assert [*mirrored(schema)] == []
 
 
 @pytest.mark.parametrize(

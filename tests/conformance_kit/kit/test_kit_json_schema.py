@@ -85,10 +85,17 @@ def test_multiples(value: float, step: int, good: bool) -> None:
     assert (value_problem(value, {"multipleOf": step}) == "") is good
 
 
+@pytest.mark.parametrize("schema", [{"enum": 5}, {"minLength": "x"}, {"patternProperties": ["a"]}])
+@pytest.mark.parametrize("value", ["kit", {"a": 1}])
+def test_a_malformed_schema_rules_nothing_out(schema: Any, value: Any) -> None:
+    assert value_problem(value, schema) == ""
+
+
 WRONG: list[tuple[Any, str]] = [
     (None, "neither an object nor a boolean"),
     ({"type": "text"}, ".type is 'text'"),
     ({"type": ["string", None]}, ".type is None"),
+    ({"type": []}, ".type is an empty array"),
     ({"properties": []}, ".properties has to be an object"),
     ({"properties": {"a": {"type": 1}}}, ".properties.a.type is 1"),
     ({"required": "a"}, ".required has to be an array"),

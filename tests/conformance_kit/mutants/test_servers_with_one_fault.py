@@ -2,18 +2,24 @@
 
 import json
 import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from conformance.mutants.fault import Fault
+from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore_conformance.kit.messages import error, result
+from mcpcore_conformance.kit.messages import error, notification, result
 from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
+from mcpcore_conformance.run.stages import Subject, subject_of
+from mcpcore_conformance.subjects.core import CoreStage
 from mcpcore_transports.targets import HttpTarget, parse_target
 from tests.conformance_kit.servers.streaming_programs import SessionHandler, SessionServer, Value
 
@@ -260,3 +266,29 @@ async def test_what_is_no_event_of_a_stream_is_shown(before: bytes) -> None:
     begin = before.decode() + '{"jsonrpc": "2.0", "id": 2, "result":'
     said = f"tools/list got HTTP status 200 with an event stream of which {begin!r}"
     assert [each.detail.startswith(said[:-1]) for each in run.results] == [True]
+
+
+class _Floods(Fault):
+    """Logs without end in the place of an answer."""
+
+    logs: int
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "tools/call":
+            return (value,)
+        return (notification("notifications/message", {"level": "info", "data": "x"}),) * self.logs
+
+
+@pytest.mark.parametrize(
+    ("logs", "said"), [(99, "no answer"), (500, "no answer among 500 messages")]
+)
+async def test_that_an_answer_is_lost_in_other_messages_is_told(logs: int, said: str) -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await stack.enter_async_context(CoreStage()), lambda: _Floods(logs))
+
+    case = "server/tools/error-handling/unknown-tool"
+    subjects = [Subject(Binding.CORE, "floods", make)]
+    settings = Settings(revisions=(BY_NAME["2025-11-25"],))
+    run = prepare(subjects, [each for each in all_cases() if each.id == case], settings)
+    await run_server(run, subjects, Listener())
+    assert [each.detail for each in run.results] == [f"tools/call got {said}, not an error"]

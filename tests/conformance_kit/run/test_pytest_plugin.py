@@ -143,6 +143,16 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
     assert "[2025-11-25-http]" in done.stdout
 
 
+def test_a_client_of_which_no_case_is_wanted_is_not_started(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        *("--mcp-server", "mcpcore_conformance.everything.server:server", "-q", "-rA"),
+        *("--mcp-client", "false", "--mcp-only", IDS, "--mcp-revision", "2025-11-25"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
 @pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("words", "said"),

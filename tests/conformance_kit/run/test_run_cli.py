@@ -290,6 +290,10 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
             ("server", "http://h/mcp", "--only", "basic/index/requests/client-id"),
             "is about a client: mcpcore conformance client",
         ),
+        (
+            ("server", "http://h/mcp", "--only", "basic/patterns", "--only", "basic/security"),
+            "there is no case 'basic/security'; did you mean basic/security_best_practices",
+        ),
         (("server", "http://h/mcp", "--only", "listing-tools"), "mean server/tools/listing-tools/"),
         (
             ("server", "http://h/mcp", "--expected-failures", "/nonexistent"),

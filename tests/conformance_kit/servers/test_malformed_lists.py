@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.mutants.faults import results_of
+from conformance.mutants.edits import over, put
+from conformance.mutants.fault import Breaks
+from conformance.mutants.faults import own_messages, results_of
 from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.discover import discover
@@ -91,9 +93,15 @@ def listing(member: str, found: Any, revision: str, cases: Sequence[Case] = CASE
         whole = [*found, *result[member]] if isinstance(found, list) else found
         return {**result, member: whole}
 
+    return spoilt(results_of(METHODS[member], edit), revision, cases)
+
+
+def spoilt(breaks: Breaks, revision: str, cases: Sequence[Case]) -> list[Result]:
+    """Play cases on a server with that fault."""
+
     async def played() -> list[Result]:
         async with CoreStage() as core:
-            stage = FaultyStage(core, results_of(METHODS[member], edit))
+            stage = FaultyStage(core, breaks)
             spoken = BY_NAME[revision]
             features = await discover(stage, spoken, Timing())
             features.allowed = (ANY_TOOL,)
@@ -178,6 +186,54 @@ TABLE: tuple[tuple[str, Any], ...] = (
 @pytest.mark.parametrize(("member", "found"), TABLE, ids=[json.dumps(row)[:60] for row in TABLE])
 def test_no_case_fails_itself(member: str, found: Any, revision: str) -> None:
     check(listing(member, found, revision))
+
+
+COMPLETION = "server/utilities/completion/completion-results"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+HONOURED = "basic/patterns/subscriptions/acknowledgment"
+
+
+def acknowledging(wanted: Any) -> Breaks:
+    """Acknowledge with that as what is honoured."""
+    return own_messages(ACKNOWLEDGED, over("params", put(notifications=wanted)))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "revision", "page", "found"),
+    [
+        (
+            results_of("completion/complete", put(completion=found)),
+            PAIR[1],
+            "server/utilities/completion/",
+            f"{COMPLETION}/shape",
+        )
+        for found in ({}, {"values": None}, {"values": [], "total": "x"})
+    ]
+    + [
+        (acknowledging(found), PAIR[1], f"{HONOURED}/", f"{HONOURED}/shape")
+        for found in (None, 5, {"resourceSubscriptions": True})
+    ]
+    + [
+        (
+            results_of("resources/read", put(contents=None)),
+            PAIR[0],
+            "server/resources/",
+            "server/resources/reading-resources/shape",
+        ),
+        (
+            own_messages("elicitation/create", over("params", put(requestedSchema=None))),
+            PAIR[0],
+            "client/elicitation/",
+            "client/elicitation/form-mode-elicitation-requests/shape",
+        ),
+    ],
+)
+def test_nor_does_one_by_another_malformed_message(
+    breaks: Breaks, revision: str, page: str, found: str
+) -> None:
+    results = spoilt(breaks, revision, [case for case in CASES if case.id.startswith(page)])
+    assert [f"{each.case.id}: {each.detail}" for each in results if each.faulty] == []
+    assert found in {each.case.id for each in results if each.verdict is Verdict.FAILED}
 
 
 FOUND: tuple[tuple[str, Any], ...] = (

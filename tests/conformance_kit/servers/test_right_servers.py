@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import asks, declines
+from conformance.mutants.faults import asks, declines, results_of
 from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import pours
 from mcpcore.spec.revisions import BY_NAME
@@ -261,9 +262,40 @@ class _PadsCursors(Fault):
         return encode({**value, "params": {**params, "cursor": cursor}})
 
 
-def test_a_cursor_may_be_read_without_care() -> None:
+def _numbered() -> Made:
+    """A server whose cursors are the numbers of pages, of which the first one has number 0."""
+    given = [""]
+
+    class Numbered(Fault):
+        def message(self, value: Value) -> Iterable[Value | bytes]:
+            cursor = value.get("result", {}).get("nextCursor")
+            if not isinstance(cursor, str):
+                return (value,)
+            if cursor not in given:
+                given.append(cursor)
+            number = str(given.index(cursor))
+            return ({**value, "result": {**value["result"], "nextCursor": number}},)
+
+        def said(self, value: Any, payload: bytes) -> bytes | None:
+            params = value.get("params") if isinstance(value, dict) else None
+            if not isinstance(params, dict):
+                return payload
+            cursor = params.get("cursor")
+            if not isinstance(cursor, str) or cursor not in map(str, range(len(given))):
+                return payload
+            rest = {name: each for name, each in params.items() if name != "cursor"}
+            place = {"cursor": given[int(cursor)]} if cursor != "0" else {}
+            return encode({**value, "params": {**rest, **place}})
+
+    return Numbered
+
+
+@pytest.mark.parametrize("made", [lambda: _PadsCursors, _numbered], ids=["padded", "numbered"])
+def test_a_cursor_may_be_read_without_care(made: Callable[[], Made]) -> None:
+    right = made()
+
     async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), _PadsCursors)
+        return FaultyStage(await stack.enter_async_context(CoreStage()), right)
 
     page = "server/utilities/pagination"
     results = played(make, Binding.CORE, [each for each in all_cases() if each.page == page], OLD)
@@ -317,6 +349,95 @@ def test_what_was_on_its_way_when_a_call_was_cancelled_is_no_fault() -> None:
     cases = [each for each in all_cases() if each.id == case]
     results = played(make, Binding.MEMORY, cases, NEW)
     assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
+
+
+def _counts() -> Made:
+    """A list of tools that changes all the time: each has the number of times it was asked for."""
+    asked = count()
+
+    def renamed(result: Value) -> Value:
+        number = next(asked)
+        return {**result, "tools": [{**result["tools"][0], "name": f"test_{number}"}]}
+
+    return results_of("tools/list", renamed)
+
+
+def test_a_list_may_change_in_time() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await stack.enter_async_context(CoreStage()), _counts())
+
+    places = ("list-not-per-connection", "list-order", "list-no-side-effect")
+    ids = {f"server/tools/capabilities/{each}" for each in places}
+    results = played(make, Binding.CORE, [each for each in all_cases() if each.id in ids], NEW)
+    changes = "tools change while nothing else is asked for"
+    assert {each.case.id: each.detail for each in results} == dict.fromkeys(ids, changes)
+
+
+class _Particular(Fault):
+    """Has one tool and one prompt, whose arguments have to name something that there is."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        result = value.get("result", {})
+        place = {"type": "string", "x-mcp-header": "Place"}
+        schema = {"type": "object", "properties": {"place": place}, "required": ["place"]}
+        hints = {"readOnlyHint": True}
+        tool = {"inputSchema": schema, "outputSchema": schema, "annotations": hints}
+        alone = {
+            "tools": {"name": "look", **tool},
+            "prompts": {"name": "say", "arguments": [{"name": "place", "required": True}]},
+        }
+        lists = {name: [each] for name, each in alone.items() if name in result}
+        return ({**value, "result": {**result, **lists}} if lists else value,)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        named = (asks("tools/call"), asks("prompts/get"))
+        if not any(asking(value) for asking in named):
+            return payload
+        self.answer(error(value["id"], -32602, "there is no such place"))
+        return None
+
+
+MADE_UP = (
+    "server/tools/calling-tools/result-shape",
+    "server/tools/output-schema/conforms",
+    "server/tools/structured-content/as-text",
+    "server/tools/structured-content/object",
+    "server/prompts/getting-a-prompt/shape",
+    "basic/versioning/extension-negotiation/not-declared",
+)
+MIRRORS = tuple(
+    f"basic/transports/streamable-http/{each}"
+    for each in (
+        "server-behavior-for-custom-headers/served",
+        "server-behavior-for-custom-headers/decoded",
+        "server-behavior-for-custom-headers/unknown-ignored",
+        "value-encoding/sentinel-look-alike",
+        "value-encoding/name-decoded",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("binding", "revision", "ids"),
+    [
+        (Binding.CORE, "2025-06-18", MADE_UP),
+        (Binding.CORE, NEW, MADE_UP),
+        (Binding.HTTP, NEW, MIRRORS),
+    ],
+)
+def test_tools_and_prompts_need_not_take_what_the_kit_makes_up(
+    binding: Binding, revision: str, ids: tuple[str, ...]
+) -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(binding).make(stack), _Particular)
+
+    cases = [each for each in all_cases() if each.id in ids]
+    results = played(make, binding, cases, revision)
+    held = {each.id for each in cases if each.holds_in(BY_NAME[revision])}
+    assert {each.case.id: each.verdict for each in results} == dict.fromkeys(
+        held, Verdict.NOT_APPLICABLE
+    )
+    assert [each.detail for each in results if "the kit makes up" not in each.detail] == []
 
 
 META = {f"basic/index/meta/{each}" for each in ("missing", "version-missing", "field-types")}
