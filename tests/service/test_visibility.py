@@ -282,7 +282,7 @@ def test_no_coroutine_function_decides_who_sees(declare: Callable[[Server], obje
     [
         (Later(), "an awaitable"),
         (admins, "a function"),  # of a factory that was not called
-        ((role == "admin" for role in ()), "an iterator"),  # without any() around it
+        ((role == "admin" for role in ["admin"]), "an iterator"),  # without any() around it
         (filter(None, ()), "an iterator"),
         (admins_one_by_one(), "an iterator"),
         (Future(), "a future"),
