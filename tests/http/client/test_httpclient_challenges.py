@@ -110,8 +110,7 @@ def test_a_call_is_given_up(era: str) -> None:
     request = hand.client.request("tools/call", ECHO, now=hand.now)
     told = refuse(hand, hand.next())
     hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    ended = hand.ended(request, EndReason.REFUSED)
     assert (ended.fault.kind, ended.fault.status) == (FaultKind.AUTHORIZATION, 401)
     assert ended.message.startswith("tools/call: the server answered with HTTP status 401 ")
     assert ended.message.endswith("; nobody signed in")
@@ -209,8 +208,7 @@ def test_the_deadlines_of_others_go_on_while_a_later_discovery_is_refused(then: 
         hand.client.cancel(asked, now=hand.now)
         assert hand.take(RequestEnded).request == asked
     hand.pass_time(20.5)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
+    hand.ended(request, EndReason.TIMED_OUT)
     if then == "answered":
         hand.result(retry(hand, told), DISCOVERED)
         assert hand.take(ResultReceived).request == asked

@@ -7,9 +7,8 @@ import pytest
 from mcpcore import HttpClientSettings, HttpSend
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready, RequestEnded, ResultReceived
 from tests.http.client.test_httpclient_resume import broken
-from tests.http.client.test_httpclient_rules import result
 from tests.http.client.test_httpclient_sessions import begin_anew, reopen, streaming
-from tests.http.support import ECHO, Hand, initialize_result, note, starting
+from tests.http.support import ECHO, Hand, initialize_result, note, result, starting
 
 
 def fresh(most: int = 2) -> tuple[Hand, HttpSend]:
@@ -119,8 +118,7 @@ def test_where_nothing_is_there_for_get_no_call_is_resumed() -> None:
     hand.stream(send, note("notifications/a"), id="e-1")
     hand.end(send, "connection reset")
     assert hand.sent == []
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
     assert "RequestEnded" not in hand.kinds()
     called(hand)
 

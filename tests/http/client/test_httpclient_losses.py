@@ -22,7 +22,6 @@ from mcpcore.engine.events import (
 )
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.wire.sse import encode_event
-from tests.http.client.test_httpclient_rules import error, result
 from tests.http.client.test_httpclient_sessions import begin_anew, streaming
 from tests.http.support import (
     DISCOVERED,
@@ -30,10 +29,12 @@ from tests.http.support import (
     LEGACY,
     MODERN,
     Hand,
+    error,
     initialize_result,
     make_client,
     note,
     request,
+    result,
 )
 
 # Answers to what a lost session has asked

@@ -20,10 +20,18 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.client.test_httpclient_rules import DONE, legacy, result
 from tests.http.client.test_legacy_sse_client import Piped, piped
 from tests.http.cutwire import CutWire, Point
-from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client
+from tests.http.support import (
+    DONE,
+    ECHO,
+    LEGACY,
+    Hand,
+    initialize_result,
+    legacy,
+    make_client,
+    result,
+)
 
 INITIALIZED = "notifications/initialized"
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]

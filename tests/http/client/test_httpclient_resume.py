@@ -17,9 +17,8 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.client.call import Backoff, Recovery
-from tests.http.client.test_httpclient_rules import legacy, result
 from tests.http.client.test_httpclient_sessions import reopen, streaming
-from tests.http.support import ECHO, Hand, note, starting
+from tests.http.support import ECHO, Hand, legacy, note, result, starting
 
 SEED = bytes(range(16))
 
@@ -188,8 +187,7 @@ def test_a_refusal_that_is_final(status: int) -> None:
 def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
     hand, request = broken()
     hand.reply(hand.next(), status, {"jsonrpc": "2.0", "error": {"code": 1, "message": "x"}})
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    ended = hand.ended(request, EndReason.CLOSED)
     assert str(status) in ended.message
     assert ended.fault == Fault(FaultKind.STATUS, status, sent_before=True)
     assert hand.kinds() == []
@@ -286,8 +284,7 @@ def test_only_what_is_safe_is_asked_again(method: str, params: Any, saved: bool,
         ] == request
         assert "RequestEnded" not in hand.kinds()
     else:
-        ended = hand.take(RequestEnded)
-        assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+        ended = hand.ended(request, EndReason.CLOSED)
         assert "session" in ended.message
         assert hand.kinds().count("RequestEnded") == 0
     assert hand.sent == []
@@ -308,8 +305,7 @@ def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
 
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
     hand.reply(hand.next(), 202)
-    request = hand.client.request("tools/call", ECHO, now=0)
-    send = hand.next()
+    request, send = hand.call()
     hand.stream(send)
     hand.data(send, b"id: e-1\ndata:\n\n")
     hand.end(send)

@@ -16,8 +16,18 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from tests.http.client.test_httpclient_rules import legacy, modern, result
-from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
+from tests.http.support import (
+    ECHO,
+    LEGACY,
+    Hand,
+    initialize_result,
+    legacy,
+    make_client,
+    modern,
+    note,
+    result,
+    starting,
+)
 
 
 def streaming(**options: Any) -> tuple[Hand, HttpSend]:
@@ -124,8 +134,7 @@ def test_without_an_event_id_that_can_be_sent_back_nothing_is_resumed(id: str | 
     request, send = hand.call()
     hand.stream(send, note("notifications/x"), id=id)
     hand.end(send)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
     assert hand.sent == []
 
 
@@ -175,8 +184,7 @@ def test_resuming_is_given_up(how: str) -> None:
             hand.stream(again)
             hand.end(again, "connection reset")
     assert attempts == (1 if how in ("refused", "json") else 2)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
     assert hand.kinds() == []
 
 
@@ -249,8 +257,7 @@ def test_what_cannot_be_saved_ends_once() -> None:
     noticed = hand.client.request("tools/call", ECHO, now=hand.now)
     hand.reply(hand.next(), 404)
     hand.end(first)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (streamed, EndReason.CLOSED)
+    ended = hand.ended(streamed, EndReason.CLOSED)
     assert "session was lost" in ended.message
     reopen(hand)
     again = hand.next()
@@ -267,8 +274,7 @@ def test_one_that_notices_late_is_sent_once_more_only() -> None:
     hand.reply(hand.next(), body=result(early))
     hand.reply(second, 404)
     hand.reply(hand.next(), 404)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (late, EndReason.REFUSED)
+    hand.ended(late, EndReason.REFUSED)
     assert hand.client.session == "s-2"
     assert hand.sent == []
 
@@ -434,8 +440,7 @@ def test_the_probe_of_a_server_without_sessions_is_no_loss() -> None:
     hand.reply(hand.next(), 405)
     request = hand.client.request("tools/call", ECHO, now=0)
     hand.reply(hand.next(), 404)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    hand.ended(request, EndReason.REFUSED)
     assert hand.sent == []
 
 

@@ -300,8 +300,7 @@ def test_another_endpoint_ends_the_conversation() -> None:
     asked = hand.client.request("tools/list", now=hand.now)
     hand.reply(hand.next(), 202)
     hand.name("/messages?session_id=2")
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
+    hand.ended(asked, EndReason.CLOSED)
     assert "second endpoint" in hand.take(ConnectionEnded).reason
     assert hand.aborted == [hand.get.exchange]
 
