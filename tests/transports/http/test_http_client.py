@@ -458,29 +458,6 @@ async def test_event_stream_may_last(clock: Clock) -> None:
         assert await client.call() == "at last"
 
 
-@pytest.mark.requirement("basic/transports/streamable-http/post")
-async def test_what_is_sent() -> None:
-    seen: list[Any] = []
-
-    async def look(side: ServerSide) -> None:
-        request = await side.request()
-        seen.append(request)
-        answer = request.answer()
-        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
-
-    http = HttpClientSettings(headers=(("Authorization", "Bearer x"),))
-    async with scripted(look) as script, caller(script.url, http=http) as client:
-        await client.call()
-        port = script.url.split(":")[2].split("/")[0]
-        assert seen[0].method == "POST"
-        assert seen[0].target == "/mcp"
-        assert seen[0].headers["host"] == f"127.0.0.1:{port}"
-        assert seen[0].headers["authorization"] == "Bearer x"
-        assert seen[0].headers["accept-encoding"] == "identity"
-        assert seen[0].headers["user-agent"] == "mcpcore"
-        assert seen[0].headers["mcp-name"] == "echo"
-
-
 async def legacy_session(side: ServerSide) -> Request:
     """Answer the handshake; return the first call."""
     while (request := await side.request()).json["method"] != "tools/call":
