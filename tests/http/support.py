@@ -161,12 +161,17 @@ class Bench:
         path: str = "/mcp",
         principal: str | Refusal | None = None,
         remove: tuple[str, ...] = (),
+        repeat: tuple[str, ...] = (),
         pump: bool = True,
         peer: str | None = None,
         root: str = "",
+        scheme: str = "http",
         **headers: str,
     ) -> int:
-        """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
+        """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name.
+
+        ``remove`` and ``repeat`` name headers that are not there, or twice.
+        """
         path, _, query = path.partition("?")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if body is None:
@@ -187,8 +192,10 @@ class Bench:
                 (name.encode(), value.encode("latin-1"))
                 for name, value in lines.items()
                 if name not in remove
+                for _ in range(1 + (name in repeat))
             ],
             peer=peer,
+            scheme=scheme,
         )
         route = next(self._routes)
         self.replies[route] = Reply()
@@ -229,11 +236,15 @@ class Bench:
         self.server.respond(key, result)
         self.pump()
 
+    def look(self) -> None:
+        """Take all events, and write nothing."""
+        while (event := self.server.next_event()) is not None:
+            self.events.append(event)
+
     def pump(self) -> None:
         """Take all events and write everything that can be written."""
         while True:
-            while (event := self.server.next_event()) is not None:
-                self.events.append(event)
+            self.look()
             told = self.server.writable()
             # What was told of before and not taken is still there.
             open_routes = [route for route, reply in self.replies.items() if reply.end is None]

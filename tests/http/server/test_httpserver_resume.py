@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from mcpcore import HttpRequest, HttpSettings, LocalProtocolError, Principal
+from mcpcore import HttpSettings, LocalProtocolError, Principal
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
+from mcpcore.http.storing import Step, StreamAppend, StreamRead
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.stored.storebench import party
-from tests.http.support import LEGACY, Bench, Reply, in_session, make_server, note, request
+from tests.http.stored.storebench import StoreBench, party
+from tests.http.support import LEGACY, NOTHING, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -64,6 +65,10 @@ class Broken:
 
     def resume(self, cursor: str, **options: Any) -> Reply:
         return self.bench.replies[self.get(cursor, **options)]
+
+    def asked(self, kind: type[Step]) -> list[Any]:
+        """The steps of a kind that the store has done, if there is one."""
+        return self.bench.asked(kind) if isinstance(self.bench, StoreBench) else []
 
     def cut(self, route: int | None = None) -> None:
         self.bench.server.disconnect(self.route if route is None else route, now=self.bench.now)
@@ -295,6 +300,7 @@ def test_attacks(begin: Begin, version: str) -> None:
     assert_clear(test.resume(own, mcp_session_id=stranger), 400, "Last-Event-ID")
     assert test.resume(own, mcp_session_id="made-up").status == 404
     assert test.resume(own, remove=("mcp-session-id",)).status == 400
+    assert test.asked(StreamRead) == []
     # none of that has disturbed the stream
     test.respond()
     assert shown(test.reply) == [1, 2, "done"]
@@ -367,17 +373,8 @@ def test_ids_of_a_session_that_has_ended_are_worth_nothing(begin: Begin) -> None
 def test_a_header_given_twice_is_refused(begin: Begin) -> None:
     test = begin()
     test.progress(1)
-    lines = [
-        (b"host", b"localhost:8000"),
-        (b"accept", b"text/event-stream"),
-        (b"mcp-session-id", test.session.encode()),
-        *[(b"last-event-id", id.encode()) for id in test.reply.ids],
-    ]
-    head = HttpRequest(method="GET", path="/mcp", headers=lines)
-    test.bench.replies[99] = Reply()
-    test.bench.server.open(99, head, now=test.bench.now)
-    test.bench.pump()
-    assert_clear(test.bench.replies[99], 400, "Last-Event-ID")
+    again = test.resume(test.reply.ids[0], repeat=("last-event-id",))
+    assert_clear(again, 400, "Last-Event-ID")
 
 
 @every_revision
@@ -479,6 +476,32 @@ def test_a_client_that_was_given_no_id_has_nothing_to_ask_for(begin: Begin) -> N
     assert test.bench.server.exchanges == 1
 
 
+def test_a_question_of_a_call_that_takes_json_only_takes_the_get_stream(begin: Begin) -> None:
+    test = begin()
+    get = test.bench.replies[test.get()]
+    route, key = test.call(2, accept="application/json")
+    assert test.bench.server.progress(key, 1)
+    asked = test.bench.server.request("roots/list", now=test.bench.now, parent=key)
+    test.bench.answer(key)
+    assert [event["id"] for event in get.events] == [asked]
+    assert test.bench.replies[route].json == {"jsonrpc": "2.0", "id": 2, "result": NOTHING}
+    assert test.asked(StreamAppend) == []
+
+
+def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone(begin: Begin) -> None:
+    test = begin()
+    get = test.bench.replies[test.get()]
+    asked = test.bench.server.request("roots/list", now=test.bench.now, parent=test.key)
+    test.bench.pump()
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert test.bench.post(cancel, mcp_session_id=test.session).status == 202
+    test.bench.server.cancel(asked, now=test.bench.now)
+    test.bench.pump()
+    [told] = get.events
+    assert told["method"] == "notifications/cancelled"
+    assert told["params"]["requestId"] == asked
+
+
 def test_ids_can_be_switched_off(begin: Begin) -> None:
     test = begin(settings=HttpSettings(resumable=False))
     get = test.get()
@@ -486,6 +509,13 @@ def test_ids_can_be_switched_off(begin: Begin) -> None:
     test.notify(1)
     assert b"id:" not in test.reply.body.replace(b'"id:', b"")
     assert test.reply.ids == ["", ""]
+    assert (shown(test.bench.replies[get]), test.bench.replies[get].ids) == ([1], [""])
+    route, key = test.call(2)
+    test.progress(3, key=key)
+    test.bench.answer(key)
+    assert [event.get("id") for event in test.bench.replies[route].events] == [None, 2]
+    assert test.bench.replies[route].ids == ["", ""]
+    assert test.asked(StreamAppend) == []
     assert test.bench.server.close_stream(test.key, now=test.bench.now) is False
     assert_clear(test.resume("1.1." + "A" * 22), 400, "Last-Event-ID")
     test.cut()

@@ -29,18 +29,19 @@ class StoreBench(Bench):
 
     def pump(self) -> None:
         while True:
-            self._events()
+            self.look()
             if not self.slow:
                 self.work()
                 self.mail()
-                self._events()
+                self.look()
             open_routes = [route for route, reply in self.replies.items() if reply.end is None]
             written = [self.write(route, 1 << 20) for route in open_routes]
-            self._events()
+            self.look()
             if not any(written) and (self.slow or not self.worker.asked):
                 return
 
-    def _events(self) -> None:
+    def look(self) -> None:
+        """Take all events and steps, and write nothing."""
         while (event := self.server.next_event()) is not None:
             if isinstance(event, Step):
                 self.worker.asked.append(event)
@@ -59,13 +60,13 @@ class StoreBench(Bench):
 
     def waiting(self) -> list[str]:
         """The steps that were asked for and not carried out."""
-        self._events()
+        self.look()
         kinds = [type(step).__name__ for step in self.worker.asked]
         return [kind for kind in kinds if kind != "SessionTouch"]
 
     def step(self, count: int = 1) -> None:
         """Carry out the next steps, and let the server know."""
-        self._events()
+        self.look()
         together = 0
         for step in self.worker.asked:
             count -= not isinstance(step, SessionTouch)
@@ -77,7 +78,7 @@ class StoreBench(Bench):
 
     def work(self, most: int = 1_000) -> None:
         """Let the store do what is asked, and write nothing to clients."""
-        self._events()
+        self.look()
         self.worker.carry_out(most, EPOCH + self.now)
         while self.worker.outcomes:
             self.worker.learn(0, self.now)

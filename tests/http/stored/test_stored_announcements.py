@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore import HttpSettings, LocalProtocolError
+from mcpcore import HttpSettings
 from mcpcore.http.storing import (
     Announce,
     Announced,
@@ -331,14 +331,3 @@ def test_what_may_be_lost_is_looked_for_at_once() -> None:
     assert one.post(PING, mcp_session_id=kept).status == 200
     assert cursor(one.replies[one.listen(kept)])
     assert other.server.sessions == 0
-
-
-def test_a_log_message_that_is_none_is_refused_where_it_is_made() -> None:
-    one, other = party("a", "b")
-    session = other.session()
-    with pytest.raises(LocalProtocolError, match="unknown log level 'loud'"):
-        one.stored.log(None, "loud", "x")
-    with pytest.raises(LocalProtocolError, match="there is a call for it"):
-        one.stored.notify("notifications/message", {"level": "loud", "data": "x"})
-    settle(one, other)
-    assert heard(other, session) == []

@@ -88,21 +88,6 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
     assert other.kinds() == ["SessionRestored"]
 
 
-def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
-    one, other, session = two_in_session()
-    get = other.replies[other.listen(session)]
-    _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
-    cancel = note("notifications/cancelled", {"requestId": 1})
-    assert one.post(cancel, mcp_session_id=session).status == 202
-    one.server.cancel(asked, now=one.now)
-    settle(one, other)
-    [told] = get.events
-    assert told["method"] == "notifications/cancelled"
-    assert told["params"]["requestId"] == asked
-
-
 def test_an_answer_that_cannot_be_passed_on() -> None:
     one, other, session = two_in_session()
     _, key = one.call(session)
@@ -450,8 +435,10 @@ def test_mistakes_of_the_owner_reach_nobody() -> None:
         one.server.notify("notifications/cancelled")
     with pytest.raises(ValueError, match="object"):
         one.server.notify("notifications/x", msgspec.Raw(b"[1]"))
-    with pytest.raises(LocalProtocolError, match="unknown log level"):
+    with pytest.raises(LocalProtocolError, match="unknown log level 'loud'"):
         one.server.log(None, "loud", "x")
+    with pytest.raises(LocalProtocolError, match="there is a call for it"):
+        one.server.notify("notifications/message", {"level": "loud", "data": "x"})
     with pytest.raises(LocalProtocolError, match="no such session"):
         one.server.notify("notifications/x", session="x")
     with pytest.raises(LocalProtocolError, match="no such session"):
@@ -460,6 +447,7 @@ def test_mistakes_of_the_owner_reach_nobody() -> None:
         other.server.log(None, "error", "x", session=session)
     one.pump()
     assert len(one.asked(Post)) == posted
+    assert not one.asked(Announce)
 
 
 def test_a_session_is_told_something_by_a_worker_that_does_not_know_it() -> None:

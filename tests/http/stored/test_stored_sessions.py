@@ -325,17 +325,6 @@ def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
         assert replica.peer._state.uris == {"a://b"}
 
 
-def test_a_session_that_ended_while_it_changed() -> None:
-    one, other, session = two_in_session()
-    one.slow = True
-    reply = one.post(SET_LEVEL, mcp_session_id=session)
-    assert other.send(method="DELETE", mcp_session_id=session)
-    one.step()
-    assert reply.status == 404
-    assert one.server.sessions == 0
-    assert one.take(SessionClosed).session == session
-
-
 # Taking up
 
 
@@ -665,29 +654,6 @@ def test_a_handshake_is_no_use_of_a_session() -> None:
     other.listen(session)
     other.listen(session)
     assert len(other.asked(SessionTouch)) == 1
-
-
-def test_a_session_that_the_store_has_ended() -> None:
-    one, session = one_in_session(settings=HttpSettings(session_touch=30))
-    route = one.listen(session)
-    delete = SessionDelete(token=1, session=session)
-    one.worker.do(delete, EPOCH + one.now)
-    one.pass_time(31)
-    assert one.replies[route].end is not None
-    assert one.take(SessionClosed).session == session
-    assert one.post(LIST, mcp_session_id=session).status == 404
-
-
-def test_sessions_live_as_long_as_the_store_says() -> None:
-    one, other, session = two_in_session(store=StoreSettings(lease=1e9, idle=100, unused=100))
-    one.pass_time(90)
-    assert one.post(request("ping"), mcp_session_id=session).status == 200
-    one.pass_time(90)
-    other.now = one.now
-    assert other.post(request("ping"), mcp_session_id=session).status == 200
-    other.pass_time(101)
-    one.now = other.now
-    assert one.post(request("ping"), mcp_session_id=session).status == 404
 
 
 # Shares

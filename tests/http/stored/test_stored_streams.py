@@ -11,7 +11,6 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     LogPage,
     QueueTake,
-    SessionDelete,
     SessionTouch,
     Step,
     StreamAppend,
@@ -122,33 +121,6 @@ def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
     assert one.replies[route].status == 200
     assert one.replies[route].json["result"] == {"content": []}
     assert len(one.worker.log) == before
-
-
-def test_a_client_that_takes_json_only() -> None:
-    one, session = one_in_session()
-    route, key = one.call(session, accept="application/json")
-    assert one.server.progress(key, 1)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
-    stream = one.replies[one.listen(session)]
-    assert [event["id"] for event in stream.events] == [asked]
-    one.answer(key)
-    assert one.replies[route].json["result"] == {"content": []}
-    assert not one.asked(StreamAppend)
-
-
-def test_without_ids_streams_of_requests_are_not_written_down() -> None:
-    one, session = one_in_session(settings=HttpSettings(resumable=False))
-    route, key = one.call(session)
-    one.progress(key, 1, 2)
-    get = one.listen(session)
-    tell(one, session, 7)
-    one.answer(key)
-    assert shown(one.replies[route]) == [1, 2, "done"]
-    assert set(one.replies[route].ids) == {""}
-    assert shown(one.replies[get]) == ["7"]
-    assert set(one.replies[get].ids) == {""}
-    assert not one.asked(StreamAppend)
 
 
 @pytest.mark.parametrize("version", ["2025-03-26", UNPRIMED])
@@ -317,7 +289,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
     other.slow = True
     route = other.listen(session)
     other.step()  # the session
-    other._events()
+    other.look()
     other.worker.carry_out(2, EPOCH + other.now)  # begun, nothing there
     tell(one, session, 1)
     other.mail()
@@ -344,19 +316,6 @@ def test_what_the_worker_took_that_had_the_stream_before() -> None:
     other.slow = False
     settle(other, one)
     assert shown(other.replies[back]) == ["2", "3"]
-
-
-def test_ids_that_were_not_given() -> None:
-    one, other = party("a", "b")
-    session, foreign = one.session(), one.session()
-    route, key = one.call(session)
-    one.progress(key, 1)
-    id = cursor(one.replies[route])
-    stream, position, mac = id.split(".")
-    for wrong in ("x", "1.1.x", f"{stream}.2.{mac}", f"1.{position}.{mac}", id[:-1]):
-        assert_clear(other.replies[other.listen(session, last_event_id=wrong)], 400, "none that")
-    assert_clear(other.replies[other.listen(foreign, last_event_id=id)], 400, "none that")
-    assert not other.asked(StreamRead)
 
 
 def test_what_is_not_kept_any_more() -> None:
@@ -514,7 +473,7 @@ def test_a_producer_waits_for_its_client() -> None:
 
     def work() -> None:
         one.work()
-        one._events()
+        one.look()
 
     for number in range(1, 8):
         one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
@@ -533,7 +492,7 @@ def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None
     )
     for number in range(1, 40):
         one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
-        one._events()
+        one.look()
         one.server.writable()
         one.work()
     one.pump()
@@ -609,7 +568,7 @@ def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
     tell(one, session, 1)
     one.slow = True
     route = one.listen(session)
-    one._events()
+    one.look()
     assert one.waiting() == ["StreamBegin", "QueueTake"]
     one.worker.carry_out(2, EPOCH + one.now)
     one.server.disconnect(route, now=one.now)
@@ -941,16 +900,6 @@ def test_a_store_that_cannot_even_say_what_it_has() -> None:
     assert shown(resumed) == [2, 3]
 
 
-def test_a_writer_whose_session_is_gone() -> None:
-    one, _, session, route, key = at_work()
-    delete = SessionDelete(token=1, session=session)
-    one.worker.do(delete, EPOCH + one.now)
-    one.progress(key, 2)
-    assert shown(one.replies[route]) == [1, "error"]
-    assert one.server.sessions == 0
-    assert "RequestCancelled" in one.kinds()
-
-
 def test_a_store_that_loses_an_event_in_between() -> None:
     one, other, session, route, key = at_work()
     id = cursor(one.replies[route])
@@ -1099,7 +1048,7 @@ def test_steps_are_answered_in_any_order() -> None:
     for number in (1, 2, 3):
         for _, key in calls:
             one.progress(key, number)
-        one._events()
+        one.look()
         one.worker.carry_out(100, EPOCH + one.now)
         while one.worker.outcomes:
             # The newest first, as far as they are of different streams.
@@ -1108,7 +1057,7 @@ def test_steps_are_answered_in_any_order() -> None:
             last = streams[tokens[-1]]
             index = next(i for i, token in enumerate(tokens) if streams[token] == last)
             one.worker.learn(index, one.now)
-            one._events()
+            one.look()
     one.slow = False
     for _, key in calls:
         one.server.respond(key, {"content": []})
