@@ -698,22 +698,6 @@ def test_a_probe_that_fails_late_leaves_it_to_the_handshake(broken: int | None) 
     assert hand.body_of(post)["id"] == held
 
 
-def test_a_refused_initialize_is_explained() -> None:
-    hand = starting()
-    hand.reply(hand.next(), 404, b"no such page", "text/plain")
-    hand.reply(hand.next(), 405)  # nor is there HTTP+SSE
-    failed = hand.take(NegotiationFailed)
-    assert "HTTP status 404" in failed.message
-    assert "no such page" in failed.message
-    assert failed.message.count("404") == 1
-    hand = starting()
-    hand.reply(hand.next(), 400, error(1, -32602))
-    hand.reply(hand.next(), 405)
-    failed = hand.take(NegotiationFailed)
-    assert failed.error is not None
-    assert failed.error.code == -32602
-
-
 @pytest.mark.parametrize(
     ("url", "question"),
     [

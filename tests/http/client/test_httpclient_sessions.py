@@ -7,7 +7,6 @@ import pytest
 
 from mcpcore import HttpClientSettings, HttpSend, Limits, Negotiation
 from mcpcore.engine.events import (
-    ConnectionEnded,
     EndReason,
     ErrorReceived,
     Fault,
@@ -301,40 +300,6 @@ def test_what_is_refused_with_404_ends_alone() -> None:
     good = hand.client.request("tools/call", ECHO, now=hand.now)
     hand.reply(hand.next(), body=result(good))
     assert hand.take(ResultReceived).request == good
-
-
-def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None:
-    hand, get = streaming()
-    rounds = 0
-    while True:
-        hand.event(get, {"jsonrpc": "2.0", "id": rounds, "method": "ping"})
-        hand.reply(hand.next(), 404)
-        if not hand.pump().sent:
-            break
-        rounds += 1
-        assert rounds < 5
-        hand.result(hand.next(), initialize_result(), mcp_session_id=f"s-{rounds + 1}")
-        hand.reply(hand.next(), 202)
-        get = hand.next()
-        hand.stream(get)
-    assert rounds == 1
-    assert "ConnectionEnded" in hand.kinds()
-
-
-@pytest.mark.parametrize("most", [1, 2, 4])
-def test_a_server_that_forgets_at_once_is_given_up(most: int) -> None:
-    settings = HttpClientSettings(max_lost_sessions=most)
-    hand = starting(settings)
-    request = hand.client.request("tools/list", now=0)
-    rounds = 0
-    while hand.pump().sent:
-        rounds += 1
-        assert rounds < 5
-        hand.result(hand.next(), initialize_result(), mcp_session_id=f"s-{rounds}")
-        hand.reply(hand.next(), 404)
-    assert rounds == most
-    assert hand.take(RequestEnded).request == request
-    assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
 
 
 def test_a_session_that_cannot_be_opened_again_ends_everything() -> None:

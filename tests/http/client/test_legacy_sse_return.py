@@ -12,8 +12,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.reconnection import ReconnectSettings, breaks_for_good
 from mcpcore.spec.errors import LocalProtocolError
-from tests.http.client.test_legacy_sse_client import Piped, piped, result
-from tests.http.support import initialize_result
+from tests.http.client.test_legacy_sse_client import Piped, piped
+from tests.http.support import initialize_result, result
 
 
 def returning(**settings: int) -> Piped:
